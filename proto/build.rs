@@ -1,0 +1,12 @@
+//! Compiles the `.proto` files with `protox`, so that nobody needs a `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let services = ["refusal", "mailbox", "admission", "offload", "telemetry", "admin"];
+    let files = services.map(|service| format!("relay/storage/v1/{service}.proto"));
+    for file in &files {
+        println!("cargo:rerun-if-changed={file}");
+    }
+    let descriptors = protox::compile(files, ["."])?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

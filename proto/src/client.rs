@@ -1,0 +1,151 @@
+//! The calling half: domain types in, domain types or a [`Refusal`] out.
+
+use crate::admin::{Capacity, Status};
+use crate::limits::MAX_GRPC_MESSAGE;
+use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
+use crate::policy::Policy;
+use crate::status::refusal_of;
+use crate::telemetry::{Family, Snapshot};
+use crate::{Refusal, convert, wire};
+use hyper_util::rt::TokioIo;
+use std::path::PathBuf;
+use tokio::net::UnixStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::Status as GrpcStatus;
+use tonic::transport::{Channel, Endpoint};
+
+/// A connection to one of storage's sockets. Cheap to clone; connects when first used, and again whenever
+/// the connection is lost. Which calls are served depends on the socket.
+#[derive(Debug, Clone)]
+pub struct StorageClient {
+    channel: Channel,
+}
+
+impl StorageClient {
+    /// Speaks to the socket at `path`. Does not connect yet, and never fails here. Must be called inside
+    /// a Tokio runtime.
+    pub fn new(path: PathBuf) -> Self {
+        let connect = move |_| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        };
+        let channel = Endpoint::from_static("http://storaged")
+            .initial_connection_window_size(8 << 20)
+            .initial_stream_window_size(4 << 20)
+            .connect_with_connector_lazy(tower::service_fn(connect));
+        Self { channel }
+    }
+
+    fn mailbox(&self) -> wire::mailbox_client::MailboxClient<Channel> {
+        wire::mailbox_client::MailboxClient::new(self.channel.clone())
+            .max_decoding_message_size(MAX_GRPC_MESSAGE)
+            .max_encoding_message_size(MAX_GRPC_MESSAGE)
+    }
+
+    fn telemetry(&self) -> wire::telemetry_client::TelemetryClient<Channel> {
+        wire::telemetry_client::TelemetryClient::new(self.channel.clone())
+    }
+
+    /// Sends up to [`crate::limits::MAX_WRITE_COMMANDS`] writes; answers after their commit.
+    ///
+    /// # Errors
+    /// Of the call as a whole; each command has its own outcome besides.
+    pub async fn write(&self, commands: Vec<WriteCommand>) -> Result<WriteOutcomes, Refusal> {
+        let expected = commands.len();
+        let reply = self.mailbox().write(convert::mailbox::write_request(commands)).await.map_err(told)?;
+        convert::mailbox::write_outcomes(reply.into_inner(), expected)
+    }
+
+    /// Reads a page of mail.
+    ///
+    /// # Errors
+    /// Rate limits, and the way to storage.
+    pub async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
+        let asked = fetch.mailboxes.len();
+        let reply = self.mailbox().fetch(wire::FetchRequest::from(fetch)).await.map_err(told)?;
+        convert::mailbox::mail_page(reply.into_inner(), asked)
+    }
+
+    /// Registers mailboxes; answers how many.
+    ///
+    /// # Errors
+    /// A proof that does not hold, limits, and the way to storage.
+    pub async fn register(&self, register: Register) -> Result<u32, Refusal> {
+        let reply = self.mailbox().register(wire::RegisterRequest::from(register)).await.map_err(told)?;
+        Ok(reply.into_inner().registered)
+    }
+
+    /// Deletes what an owner has; answers how many blobs.
+    ///
+    /// # Errors
+    /// A proof that does not hold, limits, and the way to storage.
+    pub async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
+        let reply = self.mailbox().purge(wire::PurgeRequest::from(purge)).await.map_err(told)?;
+        Ok(reply.into_inner().blobs_deleted)
+    }
+
+    /// The shared policy, now and whenever it changes. The stream ends when storage goes away.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn watch(
+        &self,
+    ) -> Result<impl Stream<Item = Result<Policy, Refusal>> + Send + Unpin + use<>, Refusal> {
+        let mut client = wire::admission_client::AdmissionClient::new(self.channel.clone());
+        let stream = client.watch(wire::WatchRequest {}).await.map_err(told)?.into_inner();
+        Ok(stream.map(|message| Policy::try_from(message.map_err(told)?)))
+    }
+
+    /// Whether the store can commit.
+    ///
+    /// # Errors
+    /// When it cannot, or cannot be reached.
+    pub async fn check(&self) -> Result<(), Refusal> {
+        self.telemetry().check(wire::CheckRequest {}).await.map_err(told)?;
+        Ok(())
+    }
+
+    /// Tells this process's counters until the stream or storage ends.
+    ///
+    /// # Errors
+    /// When storage cannot be reached or goes away.
+    pub async fn report(
+        &self,
+        snapshots: impl Stream<Item = Snapshot> + Send + 'static,
+    ) -> Result<(), Refusal> {
+        self.telemetry().report(snapshots.map(wire::Snapshot::from)).await.map_err(told)?;
+        Ok(())
+    }
+
+    /// The counters of the whole relay.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn collect(&self) -> Result<Vec<Family>, Refusal> {
+        let reply = self.telemetry().collect(wire::CollectRequest {}).await.map_err(told)?;
+        convert::telemetry::read_families(reply.into_inner().families)
+    }
+
+    /// How full the store is.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn capacity(&self) -> Result<Capacity, Refusal> {
+        let mut client = wire::offload_client::OffloadClient::new(self.channel.clone());
+        Ok(client.capacity(wire::CapacityRequest {}).await.map_err(told)?.into_inner().into())
+    }
+
+    /// What `relay status` shows.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn status(&self) -> Result<Status, Refusal> {
+        let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
+        client.status(wire::StatusRequest {}).await.map_err(told)?.into_inner().try_into()
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+fn told(status: GrpcStatus) -> Refusal {
+    refusal_of(&status)
+}

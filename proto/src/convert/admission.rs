@@ -1,0 +1,56 @@
+//! Messages of the admission service.
+
+use super::{bytes_of, identifier};
+use crate::policy::{Policy, VersionPolicy};
+use crate::{Refusal, UnixSeconds, wire};
+
+impl TryFrom<wire::Policy> for Policy {
+    type Error = Refusal;
+
+    fn try_from(message: wire::Policy) -> Result<Self, Refusal> {
+        let wire::Policy { address_key, address_rate, min_version, warn_version, upgrade_deadline } = message;
+        let version = |field, number: u32| u16::try_from(number).map_err(|_| Refusal::invalid(field));
+        Ok(Self {
+            address_key: identifier("address_key", &address_key)?,
+            address_rate,
+            versions: VersionPolicy {
+                minimum: version("min_version", min_version)?,
+                warn: version("warn_version", warn_version)?,
+                deadline: UnixSeconds::new(upgrade_deadline),
+            },
+        })
+    }
+}
+
+impl From<Policy> for wire::Policy {
+    fn from(policy: Policy) -> Self {
+        let Policy { address_key, address_rate, versions } = policy;
+        let VersionPolicy { minimum, warn, deadline } = versions;
+        Self {
+            address_key: bytes_of(address_key.as_bytes()),
+            address_rate,
+            min_version: minimum.into(),
+            warn_version: warn.into(),
+            upgrade_deadline: deadline.get(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AddressKey;
+
+    #[test]
+    fn a_policy_survives_the_wire_and_a_version_must_fit_its_header() {
+        let policy = Policy {
+            address_key: AddressKey::from_bytes([1; 32]),
+            address_rate: 600,
+            versions: VersionPolicy { minimum: 3, warn: 4, deadline: UnixSeconds::new(5) },
+        };
+        let message = wire::Policy::from(policy.clone());
+        assert_eq!(Policy::try_from(message.clone()).unwrap(), policy);
+        let message = wire::Policy { min_version: 70_000, ..message };
+        assert_eq!(Policy::try_from(message).unwrap_err(), Refusal::invalid("min_version"));
+    }
+}

@@ -1,0 +1,332 @@
+//! The relay's identifiers. Each is parsed once at the door, cannot be printed, and cannot be mistaken
+//! for another. `Debug` shows a type and a length; there is no `Display`.
+
+use crate::door::{self, Malformed};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// Declares a fixed-size identifier: private bytes, `TryFrom<&[u8]>` as the wire door, opaque `Debug`.
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident, $length:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name([u8; $length]);
+
+        impl $name {
+            /// Length in bytes.
+            pub const LENGTH: usize = $length;
+
+            /// Takes bytes that are known to be this identifier.
+            pub const fn from_bytes(bytes: [u8; $length]) -> Self {
+                Self(bytes)
+            }
+
+            /// The bytes, for storage, hashing and the wire.
+            pub const fn as_bytes(&self) -> &[u8; $length] {
+                &self.0
+            }
+
+            /// Reads the hexadecimal form of the client API.
+            ///
+            /// # Errors
+            /// [`Malformed`] unless the text is exactly the identifier's length in hex digits.
+            pub fn from_hex(text: &str) -> Result<Self, Malformed> {
+                door::from_hex(text).map(Self)
+            }
+
+            /// Draws one from the operating system's random source.
+            ///
+            /// # Errors
+            /// When the system has no randomness to give.
+            pub fn random() -> Result<Self, getrandom::Error> {
+                let mut bytes = [0; $length];
+                getrandom::fill(&mut bytes)?;
+                Ok(Self(bytes))
+            }
+        }
+
+        impl TryFrom<&[u8]> for $name {
+            type Error = Malformed;
+
+            fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
+                bytes.try_into().map(Self).map_err(|_| Malformed)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, concat!(stringify!($name), "({} bytes)"), $length)
+            }
+        }
+    };
+}
+
+identifier!(
+    /// The random token that names a mailbox, as clients know it. Lives only inside a gateway, for the
+    /// time of one request; storage, logs and peers get its [`MailboxHash`].
+    MailboxToken,
+    32
+);
+identifier!(
+    /// Domain-separated SHA-256 of a [`MailboxToken`]: the name under which mail rests.
+    MailboxHash,
+    32
+);
+identifier!(
+    /// Name of a blob, derived from its mailbox and content, so that sending twice stores once.
+    BlobId,
+    16
+);
+identifier!(
+    /// An Ed25519 public key that clients use to prove ownership of mailboxes.
+    PublicKey,
+    32
+);
+identifier!(
+    /// Domain-separated SHA-256 of a [`PublicKey`]: how an owner is remembered at rest.
+    OwnerHash,
+    32
+);
+identifier!(
+    /// An Ed25519 signature.
+    Signature,
+    64
+);
+identifier!(
+    /// The random value that makes one purge request different from every other.
+    PurgeToken,
+    32
+);
+identifier!(
+    /// SHA-256 over sorted, concatenated mailbox tokens: what a registration signature covers.
+    TokensDigest,
+    32
+);
+identifier!(
+    /// Random name of one call that is not idempotent by nature; its answer is remembered under it.
+    RequestId,
+    16
+);
+identifier!(
+    /// The key under which gateways hash client addresses; drawn anew whenever storage starts.
+    AddressKey,
+    32
+);
+identifier!(
+    /// Keyed hash of a client's address: enough to count requests, useless to whoever lacks the key.
+    AddressHash,
+    16
+);
+
+fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
+    let mut hasher = Sha256::new_with_prefix(domain);
+    for part in parts {
+        hasher.update(part);
+    }
+    hasher.finalize().into()
+}
+
+impl MailboxToken {
+    /// The name under which this mailbox is known behind the gateway.
+    pub fn hash(&self) -> MailboxHash {
+        MailboxHash(digest("vauchi-relay/mailbox/v1\0", &[&self.0]))
+    }
+}
+
+impl MailboxHash {
+    /// The mailbox whose token is the public key itself: what clients name when they purge.
+    pub fn of_public_key(key: &PublicKey) -> Self {
+        MailboxToken(key.0).hash()
+    }
+}
+
+impl PublicKey {
+    /// The name under which this owner is remembered at rest.
+    pub fn owner(&self) -> OwnerHash {
+        OwnerHash(digest("vauchi-relay/owner/v1\0", &[&self.0]))
+    }
+}
+
+impl BlobId {
+    /// Derives the id of a blob: the first 16 bytes of SHA-256(domain ‖ mailbox hash ‖ ciphertext).
+    pub fn derive(mailbox: &MailboxHash, ciphertext: &[u8]) -> Self {
+        let full = digest("vauchi-relay/blob/v1\0", &[&mailbox.0, ciphertext]);
+        let mut id = [0; Self::LENGTH];
+        id.copy_from_slice(&full[..Self::LENGTH]);
+        Self(id)
+    }
+
+    /// The 32 hexadecimal digits that clients know the blob by.
+    pub fn to_hex(&self) -> String {
+        hex::encode(self.0)
+    }
+}
+
+impl TokensDigest {
+    /// Digests the tokens of one registration: 32 raw bytes each, sorted, concatenated.
+    pub fn of(tokens: &[MailboxToken]) -> Self {
+        let mut sorted: Vec<&MailboxToken> = tokens.iter().collect();
+        sorted.sort_unstable();
+        let mut hasher = Sha256::new();
+        for token in sorted {
+            hasher.update(token.0);
+        }
+        Self(hasher.finalize().into())
+    }
+}
+
+impl AddressHash {
+    /// Hashes an address (or a network prefix of one) under the relay's key of the hour.
+    pub fn of(key: &AddressKey, address: &[u8]) -> Self {
+        let full = digest("vauchi-relay/address/v1\0", &[&key.0, address]);
+        let mut hash = [0; Self::LENGTH];
+        hash.copy_from_slice(&full[..Self::LENGTH]);
+        Self(hash)
+    }
+}
+
+/// What a client sealed: opaque, never empty.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Ciphertext(Bytes);
+
+impl Ciphertext {
+    /// Reads the base64 form of the client API.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the text is not standard padded base64 or holds nothing.
+    pub fn from_base64(text: &str) -> Result<Self, Malformed> {
+        Self::try_from(door::from_base64(text)?)
+    }
+
+    /// Writes the base64 form of the client API.
+    pub fn to_base64(&self) -> String {
+        door::to_base64(&self.0)
+    }
+
+    /// The sealed bytes.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl TryFrom<Bytes> for Ciphertext {
+    type Error = Malformed;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Malformed> {
+        if bytes.is_empty() { Err(Malformed) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl fmt::Debug for Ciphertext {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Ciphertext({} bytes)", self.0.len())
+    }
+}
+
+/// A sealed note of the sender's about where answers may go: exactly 74 opaque bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct OriginHint(Bytes);
+
+impl OriginHint {
+    /// Length in bytes.
+    pub const LENGTH: usize = 74;
+
+    /// Reads the base64 form of the client API.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the text is not standard padded base64 of exactly 74 bytes.
+    pub fn from_base64(text: &str) -> Result<Self, Malformed> {
+        Self::try_from(door::from_base64(text)?)
+    }
+
+    /// Writes the base64 form of the client API.
+    pub fn to_base64(&self) -> String {
+        door::to_base64(&self.0)
+    }
+
+    /// The sealed bytes.
+    pub fn as_bytes(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl TryFrom<Bytes> for OriginHint {
+    type Error = Malformed;
+
+    fn try_from(bytes: Bytes) -> Result<Self, Malformed> {
+        if bytes.len() == Self::LENGTH { Ok(Self(bytes)) } else { Err(Malformed) }
+    }
+}
+
+impl fmt::Debug for OriginHint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("OriginHint(74 bytes)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_blob_id_never_changes() {
+        // Stored databases and retried sends depend on these very bytes.
+        let mailbox = MailboxToken::from_bytes([7; 32]).hash();
+        assert_eq!(
+            hex::encode(mailbox.as_bytes()),
+            "1d75a7b728391fba310a63e3ae57202e19039ed854d98f990d08779ae465a5fc"
+        );
+        assert_eq!(BlobId::derive(&mailbox, b"hello").to_hex(), "b0897595ffe7fb53ee6f9a855c2fc29b");
+    }
+
+    #[test]
+    fn debug_shows_a_type_and_a_length_and_no_byte() {
+        let token = MailboxToken::from_bytes([0xab; 32]);
+        assert_eq!(format!("{token:?}"), "MailboxToken(32 bytes)");
+        let ciphertext = Ciphertext::try_from(Bytes::from_static(b"secret")).unwrap();
+        assert_eq!(format!("{ciphertext:?}"), "Ciphertext(6 bytes)");
+    }
+
+    #[test]
+    fn the_digest_of_tokens_ignores_their_order() {
+        let [first, second] = [[1; 32], [2; 32]].map(MailboxToken::from_bytes);
+        assert_eq!(TokensDigest::of(&[first, second]), TokensDigest::of(&[second, first]));
+        assert_ne!(TokensDigest::of(&[first]), TokensDigest::of(&[first, first]));
+    }
+
+    #[test]
+    fn an_origin_hint_is_exactly_74_bytes() {
+        for (length, accepted) in [(0, false), (73, false), (74, true), (75, false)] {
+            let text = door::to_base64(&vec![9; length]);
+            assert_eq!(OriginHint::from_base64(&text).is_ok(), accepted, "{length}");
+        }
+    }
+
+    #[test]
+    fn an_empty_ciphertext_is_refused() {
+        assert_eq!(Ciphertext::from_base64(""), Err(Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn ids_differ_by_mailbox_and_by_content(
+            tokens in prop::array::uniform2(any::<[u8; 32]>()),
+            contents in prop::array::uniform2(prop::collection::vec(any::<u8>(), 1..64)),
+        ) {
+            let [a, b] = tokens.map(|bytes| MailboxToken::from_bytes(bytes).hash());
+            let [x, y] = &contents;
+            prop_assert_eq!(BlobId::derive(&a, x), BlobId::derive(&a, x));
+            prop_assert_eq!(BlobId::derive(&a, x) == BlobId::derive(&b, x), a == b);
+            prop_assert_eq!(BlobId::derive(&a, x) == BlobId::derive(&a, y), x == y);
+        }
+
+        #[test]
+        fn hex_round_trips_in_either_case(bytes: [u8; 16]) {
+            let text = BlobId::from_bytes(bytes).to_hex();
+            prop_assert_eq!(BlobId::from_hex(&text), Ok(BlobId::from_bytes(bytes)));
+            prop_assert_eq!(BlobId::from_hex(&text.to_uppercase()), Ok(BlobId::from_bytes(bytes)));
+        }
+    }
+}

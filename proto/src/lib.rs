@@ -1,0 +1,46 @@
+//! What the relay's processes must agree on.
+//!
+//! `proto` owns the messages between `gateway`, `federated`, the `relay` command and `storaged`, the
+//! identifiers they carry, the one place where bytes from the wire become those identifiers, and the
+//! Unix sockets they travel over. It never sees HTTP, SQL or a client's address.
+//!
+//! The generated protobuf types stay inside this crate. Callers use [`client`], servers implement the
+//! handler traits of [`server`], and both speak the domain types below.
+
+pub mod admin;
+pub mod client;
+mod convert;
+mod door;
+pub mod identifier;
+pub mod limits;
+pub mod mail;
+pub mod page;
+pub mod policy;
+mod refusal;
+pub mod server;
+pub mod socket;
+mod status;
+pub mod telemetry;
+pub mod time;
+
+pub use door::Malformed;
+pub use identifier::{
+    AddressHash, AddressKey, BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, OwnerHash, PublicKey,
+    PurgeToken, RequestId, Signature, TokensDigest,
+};
+pub use refusal::Refusal;
+pub use time::{Ttl, UnixSeconds};
+
+/// Messages as `protox` and `tonic` generate them. Nothing outside this crate names them.
+mod wire {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        clippy::too_many_lines,
+        reason = "generated"
+    )]
+    tonic::include_proto!("relay.storage.v1");
+}

@@ -1,0 +1,154 @@
+//! Mail as gateway and storage speak of it.
+
+use crate::{
+    AddressHash, BlobId, Ciphertext, MailboxHash, OriginHint, PublicKey, PurgeToken, Refusal, RequestId,
+    Signature, TokensDigest, UnixSeconds,
+};
+
+/// Whose address to charge for a request; `None` when it came without one.
+pub type Caller = Option<AddressHash>;
+
+/// One small write, as it travels with others in a write message.
+#[derive(Debug, Clone)]
+pub struct WriteCommand {
+    /// Who is charged.
+    pub caller: Caller,
+    /// What is to be done.
+    pub action: WriteAction,
+}
+
+/// What a [`WriteCommand`] does.
+#[derive(Debug, Clone)]
+pub enum WriteAction {
+    /// Leave a blob in a mailbox.
+    Send(NewBlob),
+    /// Remove a blob that was received.
+    Ack {
+        /// Where the blob lies.
+        mailbox: MailboxHash,
+        /// Which blob.
+        blob_id: BlobId,
+    },
+}
+
+/// A blob on its way in.
+#[derive(Debug, Clone)]
+pub struct NewBlob {
+    /// Where it goes.
+    pub mailbox: MailboxHash,
+    /// What it is.
+    pub ciphertext: Ciphertext,
+    /// The sender's sealed note, if there is one.
+    pub origin_hint: Option<OriginHint>,
+}
+
+/// What became of a [`WriteCommand`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// The blob is durable under this id.
+    Stored(BlobId),
+    /// Whether the ack removed a blob.
+    Acknowledged(bool),
+}
+
+/// Outcome of each command of a write message, in the order of the commands.
+pub type WriteOutcomes = Vec<Result<Written, Refusal>>;
+
+/// Asks for the oldest mail of some mailboxes.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// Who is charged.
+    pub caller: Caller,
+    /// Which mailboxes, at most [`crate::limits::MAX_MAILBOXES`].
+    pub mailboxes: Vec<MailboxHash>,
+}
+
+/// A page of mail, oldest first.
+#[derive(Debug, Clone, Default)]
+pub struct MailPage {
+    /// The blobs of this page.
+    pub blobs: Vec<StoredBlob>,
+    /// Whether more waits to be fetched after these are acked.
+    pub truncated: bool,
+}
+
+/// A blob as it lies in the store.
+#[derive(Debug, Clone)]
+pub struct StoredBlob {
+    /// Which of the fetched mailboxes it lay in: a position in [`Fetch::mailboxes`].
+    pub mailbox_index: usize,
+    /// Its name.
+    pub blob_id: BlobId,
+    /// What it is.
+    pub ciphertext: Ciphertext,
+    /// The hour it arrived in.
+    pub created_at: UnixSeconds,
+    /// The sender's sealed note, if there was one.
+    pub origin_hint: Option<OriginHint>,
+}
+
+/// Makes mailboxes known to the relay, and binds them to an owner if one proves itself.
+#[derive(Debug, Clone)]
+pub struct Register {
+    /// Who is charged.
+    pub caller: Caller,
+    /// Names this call, so that a retry gets the first answer.
+    pub request_id: RequestId,
+    /// Which mailboxes, at most [`crate::limits::MAX_MAILBOXES`].
+    pub mailboxes: Vec<MailboxHash>,
+    /// The owner's proof.
+    pub ownership: Option<Ownership>,
+}
+
+/// Proof that the holder of a key asks for a set of mailboxes.
+#[derive(Debug, Clone)]
+pub struct Ownership {
+    /// The key.
+    pub public_key: PublicKey,
+    /// When it was signed.
+    pub timestamp: UnixSeconds,
+    /// Over [`Ownership::message`].
+    pub signature: Signature,
+    /// Of the tokens behind the mailboxes.
+    pub tokens_digest: TokensDigest,
+}
+
+impl Ownership {
+    /// The bytes that the owner signs.
+    pub fn message(&self) -> Vec<u8> {
+        let mut message = b"vauchi-register-v1".to_vec();
+        message.extend_from_slice(self.public_key.as_bytes());
+        message.extend_from_slice(self.tokens_digest.as_bytes());
+        message.extend_from_slice(&self.timestamp.get().to_be_bytes());
+        message
+    }
+}
+
+/// Asks for everything of an owner's to be deleted.
+#[derive(Debug, Clone)]
+pub struct Purge {
+    /// Who is charged.
+    pub caller: Caller,
+    /// Names this call, so that a retry gets the first answer.
+    pub request_id: RequestId,
+    /// The mailbox named as recipient: the key's own, or one registered to the key.
+    pub mailbox: MailboxHash,
+    /// The owner's key.
+    pub public_key: PublicKey,
+    /// Used once, ever.
+    pub purge_token: PurgeToken,
+    /// When it was signed.
+    pub timestamp: UnixSeconds,
+    /// Over [`Purge::message`].
+    pub signature: Signature,
+}
+
+impl Purge {
+    /// The bytes that the owner signs.
+    pub fn message(&self) -> Vec<u8> {
+        let mut message = self.public_key.as_bytes().to_vec();
+        message.extend_from_slice(self.purge_token.as_bytes());
+        message.extend_from_slice(&self.timestamp.get().to_be_bytes());
+        message
+    }
+}

@@ -1,0 +1,77 @@
+//! How much mail goes into one answer.
+//!
+//! Deployed OHTTP relays refuse responses over 128 KiB, and padded plaintexts come in rungs, so a page
+//! ends before its JSON would pass the 96 KiB rung. Direct answers follow the same rule. Storage cuts the
+//! page, the gateway writes it: both count with these functions, and a gateway test holds them to the
+//! real JSON.
+
+/// The plaintext rung that a page must fit, in bytes.
+pub const RUNG: usize = 96 << 10;
+
+/// Bytes of the length prefix in front of a padded plaintext.
+const LENGTH_PREFIX: usize = 4;
+
+/// `{"status":"ok","blobs":[],"truncated":false}` and room for a few fields more.
+const ENVELOPE: usize = 128;
+
+/// What a blob adds besides its base64: names, quotes, id, token, a `created_at` of at most 20 digits, a comma.
+const BLOB_FRAME: usize = 180;
+
+/// What an origin hint adds: name, quotes and 100 characters of base64.
+const HINT_FRAME: usize = 117;
+
+/// Bytes of JSON that the blobs of one page may take.
+pub const BUDGET: usize = RUNG - LENGTH_PREFIX - ENVELOPE;
+
+/// Bytes of JSON that one blob takes, at most.
+pub const fn wire_size(ciphertext: usize, has_origin_hint: bool) -> usize {
+    let base64 = ciphertext.div_ceil(3) * 4;
+    BLOB_FRAME + base64 + if has_origin_hint { HINT_FRAME } else { 0 }
+}
+
+/// Decides blob by blob what still fits.
+#[derive(Debug, Default)]
+pub struct PageRoom {
+    used: usize,
+    blobs: usize,
+}
+
+impl PageRoom {
+    /// Takes room for a blob, or says that the page ends before it. The first blob always fits.
+    pub fn take(&mut self, ciphertext: usize, has_origin_hint: bool) -> bool {
+        let used = self.used.saturating_add(wire_size(ciphertext, has_origin_hint));
+        if self.blobs > 0 && used > BUDGET {
+            return false;
+        }
+        self.used = used;
+        self.blobs += 1;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_page_holds_one_blob_or_stays_inside_its_budget(sizes in prop::collection::vec(1_usize..40_000, 1..200)) {
+            let mut room = PageRoom::default();
+            let taken: Vec<_> = sizes.iter().copied().take_while(|size| room.take(*size, true)).collect();
+            prop_assert!(!taken.is_empty());
+            let total: usize = taken.iter().map(|size| wire_size(*size, true)).sum();
+            prop_assert!(taken.len() == 1 || total <= BUDGET);
+            if let Some(next) = sizes.get(taken.len()) {
+                prop_assert!(total + wire_size(*next, true) > BUDGET, "the page could have held one more");
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_larger_blob_goes_out_alone() {
+        let mut room = PageRoom::default();
+        assert!(room.take(1 << 20, false));
+        assert!(!room.take(1, false));
+    }
+}
