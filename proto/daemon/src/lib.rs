@@ -1,1 +1,24 @@
-//! In the making.
+//! The ground every process of the relay stands on.
+//!
+//! `daemon` owns what all of them do alike: reading variables, logging without secrets, starting and
+//! stopping, health and metrics endpoints, listening. It knows nothing of mail.
+
+pub mod build;
+mod clock;
+mod exit;
+pub mod lifecycle;
+mod limits;
+mod listen;
+mod logging;
+pub mod metrics;
+pub mod ops;
+pub mod report;
+pub mod variables;
+mod vars;
+
+pub use clock::{Clock, ManualClock};
+pub use exit::{Exit, Failure};
+pub use lifecycle::Shutdown;
+pub use limits::raise_open_files;
+pub use listen::{Sharing, listen_tcp, port_is_free};
+pub use vars::{ConfigError, Reader, Vars};

@@ -1,0 +1,110 @@
+//! How a process starts and stops: signal, not ready, stop accepting, finish, exit.
+
+use crate::{Exit, Failure, Vars, logging, raise_open_files, variables};
+use relay_proto::UnixSeconds;
+use relay_proto::telemetry::{Process, Role};
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long a process may take to stop after it was asked to.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(35);
+
+/// Told when the process is to stop. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown(CancellationToken);
+
+impl Shutdown {
+    /// Asks everybody to stop.
+    pub fn begin(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether stopping has begun.
+    pub fn has_begun(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits until stopping begins.
+    pub fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.0.clone().cancelled_owned()
+    }
+}
+
+/// Runs a daemon to its end: variables, logging, signals, `body`, exit code.
+///
+/// The first SIGTERM or SIGINT begins the shutdown; a second one, or [`STOP_DEADLINE`], ends the process
+/// at once with [`Exit::Forced`].
+pub fn run<F>(role: Role, vars: Vars, body: impl FnOnce(Vars, Shutdown) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let outcome = prepare(&vars).and_then(|runtime| {
+        let outcome = runtime.block_on(async {
+            let shutdown = Shutdown::default();
+            watch_signals(&shutdown)?;
+            tracing::info!(version = crate::build::VERSION, pid = std::process::id(), "{} starts", role.name());
+            body(vars, shutdown).await
+        });
+        // Whatever still runs has had its time.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => {
+            tracing::info!("{} stopped", role.name());
+            ExitCode::from(Exit::Success.code())
+        }
+        Err(failure) => {
+            // A closed stderr must not turn one failure into another.
+            drop(writeln!(std::io::stderr(), "{}: {failure}", role.name()));
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn prepare(vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> {
+    let mut reader = vars.reader();
+    let filter = reader.read(&variables::RUST_LOG);
+    let format = reader.read(&variables::LOG_FORMAT);
+    // Mistakes are reported by the daemon's own configuration, all together; until then the defaults serve.
+    drop(reader);
+    logging::start(&filter, format)?;
+    logging::count_panics();
+    raise_open_files();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8)))
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot start the runtime: {error}")))
+}
+
+fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
+    let failed = |error| Failure::new(Exit::Internal, format_args!("cannot watch signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to stop");
+        shutdown.begin();
+        tokio::select! {
+            _ = terminate.recv() => tracing::warn!("asked again: stopping at once"),
+            _ = interrupt.recv() => tracing::warn!("asked again: stopping at once"),
+            () = tokio::time::sleep(STOP_DEADLINE) => tracing::warn!("the deadline has passed: stopping at once"),
+        }
+        std::process::exit(Exit::Forced.code().into());
+    });
+    Ok(())
+}
+
+/// This process, for reports.
+pub fn this_process(role: Role, started_at: UnixSeconds) -> Process {
+    Process { role, pid: std::process::id(), version: crate::build::VERSION.to_owned(), started_at }
+}

@@ -1,0 +1,89 @@
+//! TCP listeners.
+
+use crate::{Exit, Failure};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use tokio::net::TcpListener;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+
+/// Whether other processes may listen on the same address and share its connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process alone.
+    Alone,
+    /// Every process of the same user that asks for it (`SO_REUSEPORT`).
+    Replicas,
+}
+
+/// Listens on `address`.
+///
+/// # Errors
+/// With the variable to change, when the address is taken, foreign or forbidden.
+pub fn listen_tcp(address: SocketAddr, sharing: Sharing, variable: &str) -> Result<TcpListener, Failure> {
+    bind(address, sharing).map_err(|error| {
+        let (exit, advice) = match error.kind() {
+            io::ErrorKind::AddrInUse => (Exit::Unavailable, "another process listens there"),
+            io::ErrorKind::AddrNotAvailable => (Exit::Unavailable, "this machine has no such address"),
+            io::ErrorKind::PermissionDenied => (Exit::Permission, "ports below 1024 need a privilege"),
+            _ => (Exit::Unavailable, "the system refuses"),
+        };
+        Failure::new(
+            exit,
+            format_args!("cannot listen on {address}: {advice} ({error}); set {variable} to another one"),
+        )
+    })
+}
+
+/// Whether nobody listens on `address`, not even a process that would share it. Checked once before
+/// replicas start, so that two different relays never share one port by accident.
+///
+/// # Errors
+/// As [`listen_tcp`].
+pub fn port_is_free(address: SocketAddr, variable: &str) -> Result<(), Failure> {
+    listen_tcp(address, Sharing::Alone, variable).map(drop)
+}
+
+fn bind(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::Replicas {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loopback(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
+
+    #[tokio::test]
+    async fn replicas_share_a_port_and_strangers_do_not() {
+        let first = listen_tcp(loopback(0), Sharing::Replicas, "RELAY_LISTEN_ADDR").unwrap();
+        let address = first.local_addr().unwrap();
+        let second = listen_tcp(address, Sharing::Replicas, "RELAY_LISTEN_ADDR").unwrap();
+        let refused = port_is_free(address, "RELAY_LISTEN_ADDR").unwrap_err();
+        assert_eq!(refused.exit, Exit::Unavailable);
+        assert!(refused.text.contains("RELAY_LISTEN_ADDR"), "{refused}");
+        drop((first, second));
+        port_is_free(address, "RELAY_LISTEN_ADDR").unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_refused() {
+        let refused = port_is_free(([192, 0, 2, 1], 0).into(), "RELAY_METRICS_ADDR").unwrap_err();
+        assert!(refused.text.contains("no such address"), "{refused}");
+    }
+}

@@ -1,0 +1,34 @@
+//! Tells storage what this process counts, so that any gateway can show the whole relay.
+
+use crate::{Shutdown, metrics};
+use prometheus::Registry;
+use relay_proto::client::StorageClient;
+use relay_proto::telemetry::{Process, Snapshot};
+use std::time::Duration;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::IntervalStream;
+
+/// How old storage's picture of this process may be.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reports until the process stops, through any number of restarts of storage.
+pub async fn report(storage: StorageClient, process: Process, registry: Registry, shutdown: Shutdown) {
+    while !shutdown.has_begun() {
+        let (process, registry, stopping) = (process.clone(), registry.clone(), shutdown.clone());
+        let snapshots = IntervalStream::new(tokio::time::interval(INTERVAL))
+            .map_while(move |_| (!stopping.has_begun()).then(|| metrics::gather(&registry)))
+            .map(move |families| Snapshot { process: process.clone(), families });
+        tokio::select! {
+            outcome = storage.report(snapshots) => {
+                if let Err(refusal) = outcome {
+                    tracing::debug!(%refusal, "storage does not take reports");
+                }
+            }
+            () = shutdown.begun() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            () = shutdown.begun() => return,
+        }
+    }
+}

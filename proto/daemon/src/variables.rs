@@ -1,0 +1,181 @@
+//! Every variable the relay knows: its name, default, meaning and parser, in one table. All processes know
+//! all names, so that one environment file can serve them together; each reads what concerns it.
+
+mod parse;
+
+pub use parse::{Backend, LogFormat};
+
+use ipnet::IpNet;
+use parse::{
+    address, boolean, directory, filter, log_format, networks, optional_directory, token, users, whole,
+};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A variable with its parser.
+#[derive(Debug)]
+pub struct Variable<T: 'static> {
+    /// Its name.
+    pub name: &'static str,
+    /// Its default, as an operator would write it; empty means unset.
+    pub default: &'static str,
+    /// A value that makes sense.
+    pub example: &'static str,
+    /// What it does, with its unit.
+    pub about: &'static str,
+    /// Whether its value stays out of error messages.
+    pub secret: bool,
+    /// Reads a value, or says what was expected.
+    pub(crate) parse: fn(&str) -> Result<T, String>,
+}
+
+impl<T> Variable<T> {
+    const fn new(
+        name: &'static str,
+        default: &'static str,
+        example: &'static str,
+        parse: fn(&str) -> Result<T, String>,
+        about: &'static str,
+    ) -> Self {
+        Self { name, default, example, about, secret: false, parse }
+    }
+
+    /// What holds when the variable is unset.
+    #[expect(clippy::expect_used, reason = "a test parses every default")]
+    pub fn default_value(&self) -> T {
+        (self.parse)(self.default).expect("defaults parse")
+    }
+}
+
+/// What the documentation needs of a variable.
+pub trait Described: Sync {
+    /// Its name.
+    fn name(&self) -> &'static str;
+    /// Its default, as an operator would write it; empty means unset.
+    fn default(&self) -> &'static str;
+    /// What it does.
+    fn about(&self) -> &'static str;
+    /// Whether default and example parse, and nonsense does not.
+    fn is_sound(&self) -> bool;
+}
+
+impl<T: 'static> Described for Variable<T> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn default(&self) -> &'static str {
+        self.default
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn is_sound(&self) -> bool {
+        (self.parse)(self.default).is_ok() && (self.parse)(self.example).is_ok()
+    }
+}
+
+macro_rules! variables {
+    ($($constant:ident: $type:ty = ($name:literal, $default:literal, $example:literal, $parse:expr, $about:literal);)*) => {
+        $(
+            #[doc = $about]
+            pub static $constant: Variable<$type> = Variable::new($name, $default, $example, $parse, $about);
+        )*
+
+        /// All of them, in the order in which the documentation shows them.
+        pub static KNOWN: &[&dyn Described] = &[$(&$constant,)* &METRICS_TOKEN];
+    };
+}
+
+/// Bearer token that `/metrics` asks for; unset: none.
+pub static METRICS_TOKEN: Variable<Option<String>> = Variable {
+    name: "RELAY_METRICS_TOKEN",
+    default: "",
+    example: "d41bd6a17a9f4a2c",
+    about: "Bearer token that `/metrics` asks for; unset: none.",
+    secret: true,
+    parse: token,
+};
+
+variables! {
+    LISTEN_ADDR: SocketAddr = ("RELAY_LISTEN_ADDR", "0.0.0.0:8080", "127.0.0.1:8080", address,
+        "Where a gateway serves clients. Unset under `relay up`: 127.0.0.1:8080.");
+    TLS_VERIFIED: bool = ("RELAY_TLS_VERIFIED", "false", "true", boolean,
+        "The operator's word that TLS ends in front of the gateway. Without it a gateway listens on loopback only.");
+    TRUSTED_PROXIES: Vec<IpNet> = ("RELAY_TRUSTED_PROXIES", "", "10.0.0.0/8,::1/128", networks,
+        "Networks of the proxies whose `X-Forwarded-For` is believed, as a comma-separated list.");
+    GATEWAYS: u16 = ("RELAY_GATEWAYS", "1", "2", whole::<u16, 1, 64>,
+        "How many gateways `relay up` runs.");
+    MAX_CONNECTIONS: usize = ("RELAY_MAX_CONNECTIONS", "1000", "1000", whole::<usize, 1, 1_000_000>,
+        "Client connections a gateway holds at once.");
+    IDLE_TIMEOUT: u64 = ("RELAY_IDLE_TIMEOUT", "300", "300", whole::<u64, 1, 86_400>,
+        "Seconds after which a gateway closes a connection on which nothing happens.");
+    MAX_MESSAGE_SIZE: usize = ("RELAY_MAX_MESSAGE_SIZE", "1048576", "1048576", whole::<usize, 1024, 16_777_216>,
+        "Bytes that a decoded blob may have.");
+    RATE_LIMIT: u32 = ("RELAY_RATE_LIMIT", "60", "60", whole::<u32, 1, 1_000_000_000>,
+        "Requests a minute for one mailbox, over all gateways.");
+    ADDR_RATE_LIMIT: u32 = ("RELAY_ADDR_RATE_LIMIT", "600", "600", whole::<u32, 1, 1_000_000_000>,
+        "Direct requests a minute for one client address (IPv6: one /64), over all gateways.");
+    REQUIRE_REGISTRATION: bool = ("RELAY_REQUIRE_REGISTRATION", "false", "true", boolean,
+        "Whether only registered mailboxes take mail.");
+    MIN_VERSION: u16 = ("RELAY_MIN_VERSION", "0", "2", whole::<u16, 0, 65_535>,
+        "Oldest client version (`X-App-Compat-Version`) that is served.");
+    WARN_VERSION: u16 = ("RELAY_WARN_VERSION", "0", "3", whole::<u16, 0, 65_535>,
+        "Clients older than this are told so.");
+    VERSION_GRACE_DAYS: u64 = ("RELAY_VERSION_GRACE_DAYS", "14", "14", whole::<u64, 0, 3_650>,
+        "Days for which clients below a raised minimum are still served.");
+    STORAGE_BACKEND: Backend = ("RELAY_STORAGE_BACKEND", "sqlite", "sqlite", parse::backend,
+        "`sqlite` keeps mail on disk; `memory` forgets it when storaged stops.");
+    DATA_DIR: PathBuf = ("RELAY_DATA_DIR", "./data", "/var/lib/relay", directory,
+        "The one directory that holds all state.");
+    SOCKET_DIR: Option<PathBuf> = ("RELAY_SOCKET_DIR", "", "/run/relay", optional_directory,
+        "Directory of the Unix sockets between the processes. Unset: `run` inside the data directory.");
+    SOCKET_UIDS: Vec<u32> = ("RELAY_SOCKET_UIDS", "", "10001,10002", users,
+        "User ids that may connect to storaged's sockets. Unset: root and storaged's own.");
+    MAX_STORAGE_BYTES: u64 = ("RELAY_MAX_STORAGE_BYTES", "1073741824", "1073741824", whole::<u64, 1_048_576, 1_099_511_627_776>,
+        "Bytes that the database may take. Sends are refused at 95 %.");
+    MAX_BLOBS_PER_USER: u64 = ("RELAY_MAX_BLOBS_PER_USER", "1000", "1000", whole::<u64, 1, 1_000_000>,
+        "Blobs that one mailbox may hold.");
+    MAX_STORAGE_PER_USER: u64 = ("RELAY_MAX_STORAGE_PER_USER", "50000000", "50000000", whole::<u64, 1024, 1_099_511_627_776>,
+        "Bytes that one mailbox may hold.");
+    BLOB_TTL_SECS: u64 = ("RELAY_BLOB_TTL_SECS", "10368000", "10368000", whole::<u64, 1, 315_360_000>,
+        "Seconds for which a blob is kept, rounded up to a full hour (120 days).");
+    CLEANUP_INTERVAL: u64 = ("RELAY_CLEANUP_INTERVAL", "3600", "3600", whole::<u64, 1, 86_400>,
+        "Seconds between two sweeps of what has expired.");
+    FEDERATION_ENABLED: bool = ("RELAY_FEDERATION_ENABLED", "false", "false", boolean,
+        "Whether federated peers with other relays. This version cannot, and refuses `true`.");
+    METRICS_ADDR: SocketAddr = ("RELAY_METRICS_ADDR", "127.0.0.1:8081", "127.0.0.1:8081", address,
+        "Where a gateway serves `/health`, `/ready`, `/metrics` and `/build-info` to the operator.");
+    LOG_FORMAT: LogFormat = ("RELAY_LOG_FORMAT", "text", "json", log_format,
+        "`text` for people, `json` for machines.");
+    RUST_LOG: String = ("RUST_LOG", "info", "info,gateway=debug", filter,
+        "Level of the relay's own log lines. Libraries are never heard below `warn`.");
+}
+
+/// The directory of the sockets.
+pub fn socket_directory(data: &std::path::Path, sockets: Option<PathBuf>) -> PathBuf {
+    sockets.unwrap_or_else(|| data.join("run"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_and_every_example_parses() {
+        for variable in KNOWN {
+            assert!(variable.is_sound(), "{}", variable.name());
+        }
+    }
+
+    #[test]
+    fn no_name_is_listed_twice() {
+        let mut names: Vec<_> = KNOWN.iter().map(|variable| variable.name()).collect();
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,168 @@
+//! Parsers of values. Each says what it expected, never what it was given.
+
+use ipnet::IpNet;
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use tracing_subscriber::EnvFilter;
+
+/// Where mail rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// In the data directory.
+    Sqlite,
+    /// In the process.
+    Memory,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+pub(super) fn whole<T, const MIN: u64, const MAX: u64>(text: &str) -> Result<T, String>
+where
+    T: TryFrom<u64>,
+{
+    text.parse::<u64>()
+        .ok()
+        .filter(|number| (MIN..=MAX).contains(number))
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("a whole number from {MIN} to {MAX}"))
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "true or false".to_owned())
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "an IP address and a port".to_owned())
+}
+
+pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') { Err("a directory".to_owned()) } else { Ok(text.into()) }
+}
+
+pub(super) fn optional_directory(text: &str) -> Result<Option<PathBuf>, String> {
+    if text.is_empty() { Ok(None) } else { directory(text).map(Some) }
+}
+
+/// Items between commas; blanks around them and empty lists are fine, empty items are not.
+fn list<T: FromStr>(text: &str, expected: impl Display) -> Result<Vec<T>, String> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(',')
+        .map(|item| item.trim().parse())
+        .collect::<Result<_, _>>()
+        .map_err(|_| format!("a comma-separated list of {expected}"))
+}
+
+pub(super) fn users(text: &str) -> Result<Vec<u32>, String> {
+    list(text, "numeric user ids")
+}
+
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    list::<Network>(text, "networks in CIDR notation")
+        .map(|networks| networks.into_iter().map(|network| network.0).collect())
+}
+
+/// A network, or an address that stands for itself.
+struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        text.parse()
+            .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()))
+            .map(Self)
+            .map_err(|_| ())
+    }
+}
+
+pub(super) fn token(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "" => Ok(None),
+        _ if text.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Some(text.to_owned())),
+        _ => Err("printable ASCII without blanks".to_owned()),
+    }
+}
+
+pub(super) fn backend(text: &str) -> Result<Backend, String> {
+    match text {
+        "sqlite" => Ok(Backend::Sqlite),
+        "memory" => Ok(Backend::Memory),
+        _ => Err("sqlite or memory".to_owned()),
+    }
+}
+
+pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("text or json".to_owned()),
+    }
+}
+
+pub(super) fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "a level (error, warn, info, debug, trace) or target=level pairs".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn numbers_keep_their_bounds() {
+        let parse = whole::<u16, 2, 300>;
+        assert_eq!(parse("2"), Ok(2));
+        assert_eq!(parse("300"), Ok(300));
+        for text in ["1", "301", "-2", "2.0", "2 ", "", "0x2", "99999999999999999999"] {
+            assert_eq!(parse(text), Err("a whole number from 2 to 300".to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_take_blanks_and_single_addresses() {
+        assert_eq!(users(" 1 , 2"), Ok(vec![1, 2]));
+        assert!(users("1,,2").is_err());
+        assert!(users("root").is_err());
+        let parsed = networks("10.0.0.0/8, ::1").unwrap();
+        assert_eq!(parsed, ["10.0.0.0/8".parse::<IpNet>().unwrap(), "::1/128".parse().unwrap()]);
+        assert!(networks("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn choices_take_their_words_only() {
+        assert_eq!(backend("memory"), Ok(Backend::Memory));
+        assert!(backend("Memory").is_err());
+        assert_eq!(log_format("json"), Ok(LogFormat::Json));
+        assert!(log_format("").is_err());
+        assert!(boolean("1").is_err());
+        assert!(address("localhost:80").is_err());
+        assert!(directory("").is_err());
+        assert!(filter("relay=loud").is_err());
+        assert_eq!(token(""), Ok(None));
+        assert!(token("a b").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics_a_parser(text in ".{0,60}") {
+            let outcomes = [
+                users(&text).is_ok(), networks(&text).is_ok(), token(&text).is_ok(), filter(&text).is_ok(),
+                address(&text).is_ok(), whole::<u64, 0, 9>(&text).is_ok(), optional_directory(&text).is_ok(),
+            ];
+            prop_assert_eq!(outcomes.len(), 7);
+        }
+    }
+}

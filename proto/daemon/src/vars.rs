@@ -1,0 +1,166 @@
+//! The only reader of the environment. All mistakes come in one report.
+
+use crate::variables::{KNOWN, Variable};
+use crate::{Exit, Failure};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The process's variables, taken once at start.
+#[derive(Debug, Clone, Default)]
+pub struct Vars(BTreeMap<String, String>);
+
+impl Vars {
+    /// The environment as it is. A value that is not UTF-8 reads as one that cannot be right.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    pub fn from_environment() -> Self {
+        let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
+        Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
+    }
+
+    /// These variables and no others.
+    pub fn from_pairs<K: Into<String>, V: Into<String>>(pairs: impl IntoIterator<Item = (K, V)>) -> Self {
+        Self(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+    }
+
+    /// The same with one variable set.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.0.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Whether a variable has a value. An empty one counts as unset, as in an `.env` template.
+    pub fn is_set(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Starts reading a configuration.
+    pub fn reader(&self) -> Reader<'_> {
+        let mut reader = Reader { vars: self, mistakes: Vec::new() };
+        for name in self.0.keys().filter(|name| name.starts_with("RELAY_")) {
+            if !KNOWN.iter().any(|known| known.name() == name) {
+                reader.mistakes.push(unknown(name));
+            }
+        }
+        reader
+    }
+}
+
+fn unknown(name: &str) -> String {
+    let nearest = KNOWN
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(known.name(), name), known.name()))
+        .min()
+        .filter(|(distance, _)| *distance <= 6);
+    match nearest {
+        Some((_, known)) => format!("{name}: unknown variable; did you mean {known}?"),
+        None => format!("{name}: unknown variable; the README lists all of them"),
+    }
+}
+
+/// Reads typed values and remembers every mistake.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    vars: &'a Vars,
+    mistakes: Vec<String>,
+}
+
+impl Reader<'_> {
+    /// The value, or the default: where the variable is unset, and, so that reading goes on, where it is
+    /// wrong. [`Reader::finish`] then refuses.
+    pub fn read<T>(&mut self, variable: &Variable<T>) -> T {
+        let Some(value) = self.vars.0.get(variable.name).filter(|value| !value.is_empty()) else {
+            return variable.default_value();
+        };
+        match (variable.parse)(value) {
+            Ok(value) => value,
+            Err(expected) => {
+                let shown = if variable.secret { "the value given" } else { value.as_str() };
+                self.mistakes.push(format!(
+                    "{}={shown}: expected {expected}, for example {}={}",
+                    variable.name, variable.name, variable.example
+                ));
+                variable.default_value()
+            }
+        }
+    }
+
+    /// Adds a mistake that lies between variables.
+    pub fn contradiction(&mut self, text: impl Into<String>) {
+        self.mistakes.push(text.into());
+    }
+
+    /// Ends reading.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every mistake found.
+    pub fn finish(self) -> Result<(), ConfigError> {
+        if self.mistakes.is_empty() { Ok(()) } else { Err(ConfigError { mistakes: self.mistakes }) }
+    }
+}
+
+/// Every mistake in the variables, one a line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// The mistakes.
+    pub mistakes: Vec<String>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "cannot start with these variables:")?;
+        for mistake in &self.mistakes {
+            write!(formatter, "\n  {mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Config, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::variables::{METRICS_TOKEN, RATE_LIMIT, TLS_VERIFIED};
+
+    #[test]
+    fn every_mistake_is_in_one_report_with_name_expectation_and_example() {
+        let vars = Vars::from_pairs([
+            ("RELAY_RATE_LIMIT", "many"),
+            ("RELAY_TLS_VERIFIED", "yes"),
+            ("RELAY_RATE_LIMITS", "5"),
+            ("OTHER", "ignored"),
+        ]);
+        let mut reader = vars.reader();
+        assert_eq!(reader.read(&RATE_LIMIT), RATE_LIMIT.default_value());
+        reader.read(&TLS_VERIFIED);
+        let report = reader.finish().unwrap_err().to_string();
+        assert!(report.contains("RELAY_RATE_LIMITS: unknown variable; did you mean RELAY_RATE_LIMIT?"));
+        assert!(report.contains("RELAY_RATE_LIMIT=many: expected a whole number from 1 to 1000000000"));
+        assert!(report.contains("for example RELAY_RATE_LIMIT=60"));
+        assert!(report.contains("RELAY_TLS_VERIFIED=yes: expected true or false"));
+        assert_eq!(report.lines().count(), 4);
+    }
+
+    #[test]
+    fn a_secret_is_not_shown_even_when_it_is_wrong() {
+        let vars = Vars::from_pairs([("RELAY_METRICS_TOKEN", "no spaces allowed")]);
+        let mut reader = vars.reader();
+        reader.read(&METRICS_TOKEN);
+        let report = reader.finish().unwrap_err().to_string();
+        assert!(report.contains("RELAY_METRICS_TOKEN=the value given: expected"));
+        assert!(!report.contains("no spaces"));
+    }
+
+    #[test]
+    fn an_empty_value_is_an_unset_one() {
+        let vars = Vars::from_pairs([("RELAY_RATE_LIMIT", "")]);
+        let mut reader = vars.reader();
+        assert_eq!(reader.read(&RATE_LIMIT), 60);
+        reader.finish().unwrap();
+    }
+}
