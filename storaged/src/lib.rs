@@ -1,1 +1,142 @@
-//! In the making.
+//! The storage daemon: the only owner of the relay's state. It has a database and Unix sockets, and no
+//! network. It sees hashes, ciphertext and keyed hashes of addresses; it verifies signatures, replays,
+//! limits and quotas itself and believes no caller.
+
+pub mod config;
+mod limits;
+mod metrics;
+mod policy;
+mod proof;
+mod reporters;
+mod rpc;
+mod store;
+mod sweep;
+
+#[cfg(test)]
+mod tests;
+
+use config::Config;
+use limits::Limits;
+use metrics::Metrics;
+use relay_daemon::{Clock, Exit, Failure, Shutdown, Vars, lifecycle, ops};
+use relay_proto::server::Services;
+use relay_proto::socket::{self, Door};
+use relay_proto::telemetry::{Family, Role};
+use reporters::Reporters;
+use rpc::{admin::Admin, admission::Admission, mailbox::Mailbox, offload::Offload, telemetry::Telemetry};
+use std::sync::Arc;
+use store::Store;
+use sweep::Sweep;
+use tokio::net::UnixListener;
+
+/// Everything the daemon serves, wired together.
+struct Daemon {
+    store: Arc<Store>,
+    sweep: Arc<Sweep>,
+    gateway: Services,
+    federation: Services,
+    admin: Services,
+}
+
+/// Runs the storage daemon until it is asked to stop.
+///
+/// # Errors
+/// [`Failure`] with the exit code and what mends it: variables, data directory, disk, sockets.
+pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+    let config = Config::from_vars(&vars)?;
+    let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?;
+    // The data directory's lock comes first: whoever holds it may replace the sockets.
+    let (store, ended) = Store::open(&config, metrics.clone())?;
+    let store = Arc::new(store);
+    let daemon = assemble(&config, store, metrics, &clock, &shutdown).await?;
+    let listen = |door: Door| socket::bind(&door.storage_socket(&config.sockets)).map_err(Failure::from);
+    let listeners = [listen(Door::Gateway)?, listen(Door::Federation)?, listen(Door::Admin)?];
+    tracing::info!(
+        durability = if daemon.store.durable { "disk" } else { "memory" },
+        blobs = daemon.store.gauges.blobs(),
+        "storage is open"
+    );
+    let outcome = serve(daemon, &config, listeners, ended, &shutdown).await;
+    shutdown.begin();
+    outcome
+}
+
+async fn assemble(
+    config: &Config,
+    store: Arc<Store>,
+    metrics: Metrics,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> Result<Daemon, Failure> {
+    let now = clock.now();
+    let policy = policy::establish(&store, config, now).await?;
+    let limits =
+        Arc::new(Limits::new(config.mailbox_rate, config.address_rate, clock.clone(), metrics.clone()));
+    let reporters = Arc::new(Reporters::default());
+    let sweep = Arc::new(Sweep::new(Arc::clone(&store), clock.clone(), metrics.clone()));
+    let mailbox = Arc::new(Mailbox {
+        store: Arc::clone(&store),
+        limits,
+        bounds: config.bounds,
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
+    let admission = Arc::new(Admission { policy, shutdown: shutdown.clone() });
+    let offload = Arc::new(Offload { store: Arc::clone(&store) });
+    let admin = Arc::new(Admin {
+        store: Arc::clone(&store),
+        reporters: Arc::clone(&reporters),
+        sweep: Arc::clone(&sweep),
+        process: lifecycle::this_process(Role::Storaged, now),
+        address_key_since: now,
+    });
+    let telemetry =
+        Arc::new(Telemetry { store: Arc::clone(&store), reporters, metrics, shutdown: shutdown.clone() });
+    Ok(Daemon {
+        store,
+        sweep,
+        gateway: Services::default().mailbox(&mailbox).admission(&admission).telemetry(&telemetry),
+        federation: Services::default().offload(&offload).telemetry(&telemetry),
+        admin: Services::default().admin(&admin).telemetry(&telemetry).http(ops::router(&telemetry, None)),
+    })
+}
+
+/// Serves the three sockets until the process is asked to stop or the store fails, then closes the store.
+async fn serve(
+    daemon: Daemon,
+    config: &Config,
+    [gateway, federation, admin]: [UnixListener; 3],
+    mut ended: store::writer::Ended,
+    shutdown: &Shutdown,
+) -> Result<(), Failure> {
+    let Daemon { store, sweep, gateway: mail, federation: peers, admin: operator } = daemon;
+    let interval = config.sweep_interval;
+    let sweeping = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { sweep.run(interval, shutdown).await }
+    });
+    let door = |services: Services, listener| services.serve(listener, config.users.clone(), shutdown.begun());
+    let doors = async { tokio::try_join!(door(mail, gateway), door(peers, federation), door(operator, admin)) };
+    tokio::select! {
+        outcome = doors => {
+            outcome.map_err(|error| Failure::new(Exit::Internal, format_args!("a socket failed: {error}")))?;
+        }
+        end = &mut ended => return end.unwrap_or_else(|_| Err(writer_died())),
+    }
+    // Calls in flight are answered; nothing new comes. What waits is committed and the log emptied.
+    sweeping.abort();
+    store.writer.stop();
+    ended.await.unwrap_or_else(|_| Err(writer_died()))
+}
+
+fn writer_died() -> Failure {
+    Failure::new(Exit::Internal, "the writer thread died; this is a fault of the relay, please report it")
+}
+
+/// Every metric of this process, for the documentation.
+///
+/// # Errors
+/// When two metrics have one name.
+pub fn metrics() -> Result<Vec<Family>, prometheus::Error> {
+    Ok(Metrics::new()?.gather(&store::batch::Gauges::default()))
+}

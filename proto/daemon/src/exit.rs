@@ -10,6 +10,8 @@ pub enum Exit {
     Success = 0,
     /// Stopped before the work in hand was done: a second signal, or the deadline.
     Forced = 1,
+    /// The command line does not make sense.
+    Usage = 64,
     /// The database is damaged. The file is kept as it is.
     Corrupt = 65,
     /// Data is expected and not there.
@@ -32,9 +34,10 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, for the documentation.
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 12] = [
         (Self::Success, "stopped as asked"),
         (Self::Forced, "stopped before the work in hand was done: a second signal, or the deadline"),
+        (Self::Usage, "the command line does not make sense"),
         (Self::Corrupt, "the database is damaged; the file is kept as it is"),
         (Self::DataMissing, "data is expected and not there"),
         (Self::Unavailable, "an address, a port or another process cannot be had"),

@@ -3,6 +3,7 @@
 //! `daemon` owns what all of them do alike: reading variables, logging without secrets, starting and
 //! stopping, health and metrics endpoints, listening. It knows nothing of mail.
 
+pub mod bucket;
 pub mod build;
 mod clock;
 mod exit;
@@ -20,5 +21,6 @@ pub use clock::{Clock, ManualClock};
 pub use exit::{Exit, Failure};
 pub use lifecycle::Shutdown;
 pub use limits::raise_open_files;
+pub use logging::start as start_logging;
 pub use listen::{Sharing, listen_tcp, port_is_free};
 pub use vars::{ConfigError, Reader, Vars};

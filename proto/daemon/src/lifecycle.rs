@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 /// How long a process may take to stop after it was asked to.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(35);
 
+/// Signals this close together are one request: a terminal and a supervisor may both pass it on.
+pub const SAME_REQUEST: Duration = Duration::from_secs(1);
+
 /// Told when the process is to stop. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Shutdown(CancellationToken);
@@ -36,8 +39,8 @@ impl Shutdown {
 
 /// Runs a daemon to its end: variables, logging, signals, `body`, exit code.
 ///
-/// The first SIGTERM or SIGINT begins the shutdown; a second one, or [`STOP_DEADLINE`], ends the process
-/// at once with [`Exit::Forced`].
+/// The first SIGTERM or SIGINT begins the shutdown; another one, [`SAME_REQUEST`] later or more, ends the
+/// process at once with [`Exit::Forced`], and so does [`STOP_DEADLINE`].
 pub fn run<F>(role: Role, vars: Vars, body: impl FnOnce(Vars, Shutdown) -> F) -> ExitCode
 where
     F: Future<Output = Result<(), Failure>>,
@@ -94,6 +97,15 @@ fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
         }
         tracing::info!("asked to stop");
         shutdown.begin();
+        tokio::time::sleep(SAME_REQUEST).await;
+        // What came meanwhile was the same request; a stream holds one signal at most.
+        for stream in [&mut terminate, &mut interrupt] {
+            tokio::select! {
+                biased;
+                _ = stream.recv() => {}
+                () = std::future::ready(()) => {}
+            }
+        }
         tokio::select! {
             _ = terminate.recv() => tracing::warn!("asked again: stopping at once"),
             _ = interrupt.recv() => tracing::warn!("asked again: stopping at once"),

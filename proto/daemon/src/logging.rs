@@ -17,7 +17,10 @@ const OURS: [&str; 6] =
     ["relay", "relay_daemon", "relay_proto", "storaged", "gateway", "federated"];
 
 /// Starts logging for the whole process.
-pub(crate) fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
+///
+/// # Errors
+/// When the filter makes no sense, or logging was started before.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| Failure::new(Exit::Config, error))?;
     let quiet = filter_fn(may_speak);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -111,9 +111,13 @@ pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
 }
 
 pub(super) fn filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text)
-        .map(|_| text.to_owned())
-        .map_err(|_| "a level (error, warn, info, debug, trace) or target=level pairs".to_owned())
+    // Beyond ASCII the filter's own parser can panic.
+    let sound = text.is_ascii() && EnvFilter::try_new(text).is_ok();
+    if sound {
+        Ok(text.to_owned())
+    } else {
+        Err("a level (error, warn, info, debug, trace) or target=level pairs".to_owned())
+    }
 }
 
 #[cfg(test)]

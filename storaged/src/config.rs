@@ -1,0 +1,126 @@
+//! What the storage daemon is told.
+
+use relay_daemon::variables::{self, Backend, socket_directory};
+use relay_daemon::{ConfigError, Vars};
+use relay_proto::Ttl;
+use relay_proto::socket::AllowedUsers;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The storage daemon's configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where mail rests.
+    pub backend: Backend,
+    /// The directory that holds all state.
+    pub data: PathBuf,
+    /// The directory of the sockets.
+    pub sockets: PathBuf,
+    /// Who may connect to them.
+    pub users: AllowedUsers,
+    /// Bounds on what is stored.
+    pub bounds: Bounds,
+    /// Requests a minute for one mailbox.
+    pub mailbox_rate: u32,
+    /// Direct requests a minute for one client address.
+    pub address_rate: u32,
+    /// Time between two sweeps.
+    pub sweep_interval: Duration,
+    /// Client versions that are served.
+    pub versions: Versions,
+}
+
+/// Bounds on what is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long a blob and a registration are kept.
+    pub ttl: Ttl,
+    /// Bytes that the database may take.
+    pub database_bytes: u64,
+    /// Bytes that one blob may have.
+    pub blob_bytes: usize,
+    /// Blobs that one mailbox may hold.
+    pub mailbox_blobs: u64,
+    /// Bytes that one mailbox may hold.
+    pub mailbox_bytes: u64,
+    /// Whether only registered mailboxes take mail.
+    pub require_registration: bool,
+}
+
+/// Client versions that are served.
+#[derive(Debug, Clone, Copy)]
+pub struct Versions {
+    /// The oldest.
+    pub minimum: u16,
+    /// Older ones are warned.
+    pub warn: u16,
+    /// For how long older ones are still served after the minimum was raised.
+    pub grace: Duration,
+}
+
+impl Config {
+    /// Reads the configuration.
+    ///
+    /// # Errors
+    /// With every mistake in the variables.
+    pub fn from_vars(vars: &Vars) -> Result<Self, ConfigError> {
+        let mut reader = vars.reader();
+        let data = reader.read(&variables::DATA_DIR);
+        let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
+        let bounds = Bounds {
+            ttl: Ttl::from_secs(reader.read(&variables::BLOB_TTL_SECS)),
+            database_bytes: reader.read(&variables::MAX_STORAGE_BYTES),
+            blob_bytes: reader.read(&variables::MAX_MESSAGE_SIZE),
+            mailbox_blobs: reader.read(&variables::MAX_BLOBS_PER_USER),
+            mailbox_bytes: reader.read(&variables::MAX_STORAGE_PER_USER),
+            require_registration: reader.read(&variables::REQUIRE_REGISTRATION),
+        };
+        let days = reader.read(&variables::VERSION_GRACE_DAYS);
+        let versions = Versions {
+            minimum: reader.read(&variables::MIN_VERSION),
+            warn: reader.read(&variables::WARN_VERSION),
+            grace: Duration::from_secs(days * 86_400),
+        };
+        if versions.warn != 0 && versions.warn < versions.minimum {
+            reader.contradiction(
+                "RELAY_WARN_VERSION is below RELAY_MIN_VERSION: clients would be refused before they are \
+                 warned, for example RELAY_MIN_VERSION=2 with RELAY_WARN_VERSION=3",
+            );
+        }
+        let config = Self {
+            backend: reader.read(&variables::STORAGE_BACKEND),
+            data,
+            sockets,
+            users: AllowedUsers::new(reader.read(&variables::SOCKET_UIDS)),
+            bounds,
+            mailbox_rate: reader.read(&variables::RATE_LIMIT),
+            address_rate: reader.read(&variables::ADDR_RATE_LIMIT),
+            sweep_interval: Duration::from_secs(reader.read(&variables::CLEANUP_INTERVAL)),
+            versions,
+        };
+        reader.finish()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_variables_give_the_documented_defaults() {
+        let config = Config::from_vars(&Vars::default()).unwrap();
+        assert_eq!(config.bounds.ttl.as_secs(), 120 * 86_400);
+        assert_eq!(config.bounds.database_bytes, 1 << 30);
+        assert_eq!(config.sockets, PathBuf::from("./data/run"));
+        assert_eq!(config.backend, Backend::Sqlite);
+        assert_eq!((config.mailbox_rate, config.address_rate), (60, 600));
+    }
+
+    #[test]
+    fn a_warning_below_the_minimum_is_a_contradiction() {
+        let vars = Vars::from_pairs([("RELAY_MIN_VERSION", "3"), ("RELAY_WARN_VERSION", "2")]);
+        let report = Config::from_vars(&vars).unwrap_err().to_string();
+        assert!(report.contains("RELAY_WARN_VERSION is below RELAY_MIN_VERSION"), "{report}");
+    }
+}

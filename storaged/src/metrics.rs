@@ -1,0 +1,132 @@
+//! What the storage daemon counts. Labels come from enums; none names a mailbox or a blob.
+
+use crate::store::batch::Gauges;
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use relay_daemon::metrics::registry;
+use relay_proto::telemetry::Family;
+use std::time::Duration;
+
+/// The storage daemon's metrics.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) blobs_created: IntCounter,
+    pub(crate) blobs_delivered: IntCounter,
+    pub(crate) blobs_acked: IntCounter,
+    pub(crate) blobs_purged: IntCounter,
+    pub(crate) blobs_expired: IntCounter,
+    pub(crate) blobs_damaged: IntCounter,
+    pub(crate) sweep_suspended: IntGauge,
+    rate_limited: IntCounterVec,
+    blobs_stored: IntGauge,
+    registrations: IntGauge,
+    live_bytes: IntGauge,
+    ceiling_bytes: IntGauge,
+    full: IntGauge,
+    commit_commands: Histogram,
+    commit_seconds: Histogram,
+}
+
+/// What a refused request had too many of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scope {
+    Mailbox,
+    Address,
+}
+
+impl Scope {
+    const ALL: [Self; 2] = [Self::Mailbox, Self::Address];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Mailbox => "mailbox",
+            Self::Address => "address",
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes and registers all of them.
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = registry()?;
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let histogram = |name: &str, help: &str, buckets: &[f64]| -> Result<Histogram, prometheus::Error> {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            let histogram = Histogram::with_opts(options)?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok(histogram)
+        };
+        let rate_limited = IntCounterVec::new(
+            Opts::new("relay_rate_limited_total", "Requests refused by a rate limit, by what was too busy."),
+            &["scope"],
+        )?;
+        registry.register(Box::new(rate_limited.clone()))?;
+        for scope in Scope::ALL {
+            rate_limited.with_label_values(&[scope.label()]);
+        }
+        Ok(Self {
+            blobs_created: counter("relay_blobs_created_total", "Blobs stored for the first time.")?,
+            blobs_delivered: counter("relay_blobs_delivered_total", "Blobs handed out by fetches.")?,
+            blobs_acked: counter("relay_blobs_acked_total", "Blobs removed by acks.")?,
+            blobs_purged: counter("relay_blobs_purged_total", "Blobs removed by purges.")?,
+            blobs_expired: counter("relay_blobs_expired_total", "Blobs removed because their time had passed.")?,
+            blobs_damaged: counter(
+                "relay_blobs_damaged_total",
+                "Blobs not served because their content does not match their name.",
+            )?,
+            sweep_suspended: gauge(
+                "relay_sweep_suspended",
+                "1 while expiry waits because far too much would go at once: check the clock.",
+            )?,
+            blobs_stored: gauge("relay_blobs_stored", "Blobs in the store.")?,
+            registrations: gauge("relay_registrations_stored", "Mailboxes registered.")?,
+            live_bytes: gauge("relay_storage_live_bytes", "Bytes of the database in use.")?,
+            ceiling_bytes: gauge("relay_storage_ceiling_bytes", "Bytes the database may use.")?,
+            full: gauge("relay_storage_full", "1 while new mail is refused for lack of room.")?,
+            commit_commands: histogram(
+                "relay_commit_commands",
+                "Commands in one commit.",
+                &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0],
+            )?,
+            commit_seconds: histogram(
+                "relay_commit_seconds",
+                "Time from the begin of a transaction to the end of its commit.",
+                &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0],
+            )?,
+            rate_limited,
+            registry,
+        })
+    }
+
+    /// Counts a refusal.
+    pub(crate) fn rate_limited(&self, scope: Scope) {
+        self.rate_limited.with_label_values(&[scope.label()]).inc();
+    }
+
+    /// Counts a commit.
+    #[expect(clippy::cast_precision_loss, reason = "at most a few hundred")]
+    pub(crate) fn commit(&self, commands: usize, took: Duration) {
+        self.commit_commands.observe(commands as f64);
+        self.commit_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Everything, with the gauges as they stand now.
+    pub(crate) fn gather(&self, gauges: &Gauges) -> Vec<Family> {
+        let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.blobs_stored, gauges.blobs());
+        set(&self.registrations, gauges.registrations());
+        set(&self.live_bytes, gauges.live_bytes());
+        set(&self.ceiling_bytes, gauges.ceiling_bytes());
+        self.full.set(i64::from(gauges.is_full()));
+        relay_daemon::metrics::gather(&self.registry)
+    }
+}

@@ -1,0 +1,60 @@
+//! Signatures and the time they were made at. Storage checks them itself and trusts no gateway's word.
+
+use ed25519_dalek::VerifyingKey;
+use relay_proto::limits::SIGNATURE_WINDOW_SECS;
+use relay_proto::{PublicKey, Refusal, Signature, UnixSeconds};
+
+/// Checks a signature strictly: no small-order keys, no malleable encodings.
+///
+/// # Errors
+/// [`Refusal::OutsideWindow`] where the timestamp is more than a minute off, [`Refusal::BadSignature`].
+pub(crate) fn check(
+    key: &PublicKey,
+    message: &[u8],
+    signature: &Signature,
+    timestamp: UnixSeconds,
+    now: UnixSeconds,
+) -> Result<(), Refusal> {
+    if now.distance(timestamp) > SIGNATURE_WINDOW_SECS {
+        return Err(Refusal::OutsideWindow);
+    }
+    let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
+    VerifyingKey::from_bytes(key.as_bytes())
+        .and_then(|key| key.verify_strict(message, &signature))
+        .map_err(|_| Refusal::BadSignature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::{Signer as _, SigningKey};
+
+    const NOW: UnixSeconds = UnixSeconds::new(1_000_000);
+
+    #[test]
+    fn a_signature_holds_for_a_minute_both_ways() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let public = PublicKey::from_bytes(key.verifying_key().to_bytes());
+        let signature = Signature::from_bytes(key.sign(b"message").to_bytes());
+        for (timestamp, expected) in [
+            (999_940, Ok(())),
+            (1_000_060, Ok(())),
+            (999_939, Err(Refusal::OutsideWindow)),
+            (1_000_061, Err(Refusal::OutsideWindow)),
+            (u64::MAX, Err(Refusal::OutsideWindow)),
+        ] {
+            let outcome = check(&public, b"message", &signature, UnixSeconds::new(timestamp), NOW);
+            assert_eq!(outcome, expected, "{timestamp}");
+        }
+        assert_eq!(check(&public, b"other", &signature, NOW, NOW), Err(Refusal::BadSignature));
+    }
+
+    #[test]
+    fn weak_keys_and_garbage_prove_nothing() {
+        for key in [[0; 32], [1; 32], [0xff; 32]] {
+            let outcome =
+                check(&PublicKey::from_bytes(key), b"m", &Signature::from_bytes([0; 64]), NOW, NOW);
+            assert_eq!(outcome, Err(Refusal::BadSignature));
+        }
+    }
+}

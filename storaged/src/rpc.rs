@@ -1,0 +1,7 @@
+//! What storage serves: one file a service. Handlers decide; the store does.
+
+pub(crate) mod admin;
+pub(crate) mod admission;
+pub(crate) mod mailbox;
+pub(crate) mod offload;
+pub(crate) mod telemetry;

@@ -1,0 +1,265 @@
+//! Mail: the work behind send, fetch, ack, register and purge.
+
+use crate::config::Bounds;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::proof;
+use crate::store::batch::{Batch, Write};
+use crate::store::blobs::Sent;
+use crate::store::error::StoreError;
+use crate::store::used::Once;
+use crate::store::writer::Load;
+use crate::store::{Store, answers, blobs, registrations, used};
+use relay_daemon::Clock;
+use relay_proto::mail::{
+    Fetch, MailPage, NewBlob, Purge, Register, WriteAction, WriteCommand, WriteOutcomes, Written,
+};
+use relay_proto::server::MailboxHandler;
+use relay_proto::{MailboxHash, Refusal, UnixSeconds};
+use std::sync::Arc;
+
+/// Serves gateways.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    pub(crate) store: Arc<Store>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) bounds: Bounds,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+}
+
+impl MailboxHandler for Mailbox {
+    async fn write(&self, commands: Vec<WriteCommand>) -> WriteOutcomes {
+        let (mut admitted, mut bytes) = (Vec::with_capacity(commands.len()), 0);
+        let verdicts: Vec<Result<(), Refusal>> = commands
+            .into_iter()
+            .map(|command| {
+                self.admit(&command)?;
+                if let WriteAction::Send(blob) = &command.action {
+                    bytes += blob.ciphertext.as_bytes().len();
+                }
+                admitted.push(command.action);
+                Ok(())
+            })
+            .collect();
+        let mut written = self.write_admitted(admitted, bytes).await.into_iter();
+        verdicts
+            .into_iter()
+            .map(|verdict| verdict.and_then(|()| written.next().unwrap_or(Err(Refusal::Internal))))
+            .collect()
+    }
+
+    async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
+        let Fetch { caller, mailboxes } = fetch;
+        self.limits.charge_caller(caller)?;
+        let (limits, now, ttl) = (Arc::clone(&self.limits), self.clock.now(), self.bounds.ttl);
+        let has_registrations = self.store.gauges.registrations() > 0;
+        let (fetched, due) = self
+            .store
+            .readers
+            .run(move |sql| {
+                let fetched = blobs::fetch(sql, &mailboxes, now, |mailbox| limits.try_mailbox(mailbox))?;
+                let due = if has_registrations {
+                    registrations::due_for_renewal(sql, &mailboxes, ttl, now)?
+                } else {
+                    Vec::new()
+                };
+                Ok((fetched, due))
+            })
+            .await?;
+        self.renew(due, now);
+        if fetched.damaged > 0 {
+            self.metrics.blobs_damaged.inc_by(fetched.damaged);
+            tracing::error!(blobs = fetched.damaged, "stored content does not match its name and is not served");
+        }
+        if let Some(retry_after) = fetched.refused {
+            return Err(Refusal::MailboxRateLimited { retry_after });
+        }
+        self.metrics.blobs_delivered.inc_by(fetched.page.blobs.len() as u64);
+        Ok(fetched.page)
+    }
+
+    async fn register(&self, register: Register) -> Result<u32, Refusal> {
+        let Register { caller, request_id, mailboxes, ownership } = register;
+        self.limits.charge_caller(caller)?;
+        let (now, ttl) = (self.clock.now(), self.bounds.ttl);
+        let proven = match &ownership {
+            Some(proof) => {
+                proof::check(&proof.public_key, &proof.message(), &proof.signature, proof.timestamp, now)
+            }
+            None => Ok(()),
+        };
+        let count = u32::try_from(mailboxes.len()).unwrap_or(u32::MAX);
+        let register = move |write: &mut Write<'_>| {
+            if answers::find(write.sql, &request_id)?.is_some() {
+                return Ok(());
+            }
+            proven?;
+            let owner = ownership.as_ref().map(|proof| proof.public_key.owner());
+            if let Some(proof) = &ownership {
+                let once = Once::of("register", proof.signature.as_bytes());
+                used::take(write.sql, once, proof.timestamp)?;
+                answers::remember(write.sql, &request_id, u64::from(count), now)?;
+            }
+            for mailbox in &mailboxes {
+                registrations::register(write, mailbox, owner.as_ref(), ttl, now)?;
+            }
+            Ok(())
+        };
+        let load = Load { commands: count as usize, bytes: 0 };
+        self.store.writer.run(load, |batch| batch.attempt(register)).await?;
+        Ok(count)
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
+        let now = self.clock.now();
+        let proven =
+            proof::check(&purge.public_key, &purge.message(), &purge.signature, purge.timestamp, now);
+        let limits = Arc::clone(&self.limits);
+        let (deleted, is_new) = self
+            .store
+            .writer
+            .run_one(move |write| {
+                write.answer_after_erasure();
+                if let Some(answer) = answers::find(write.sql, &purge.request_id)? {
+                    return Ok((answer, false));
+                }
+                proven?;
+                Ok((purge_owner(write, &purge, &limits, now)?, true))
+            })
+            .await?;
+        if is_new {
+            self.metrics.blobs_purged.inc_by(deleted);
+        }
+        Ok(deleted)
+    }
+}
+
+impl Mailbox {
+    /// What can be refused without asking the database.
+    fn admit(&self, command: &WriteCommand) -> Result<(), Refusal> {
+        self.limits.charge_caller(command.caller)?;
+        match &command.action {
+            WriteAction::Send(blob) if blob.ciphertext.as_bytes().len() > self.bounds.blob_bytes => {
+                Err(Refusal::TooLarge)
+            }
+            WriteAction::Send(blob) => self.limits.charge_mailbox(&blob.mailbox),
+            // Charged only if it removes nothing.
+            WriteAction::Ack { .. } => Ok(()),
+        }
+    }
+
+    async fn write_admitted(&self, actions: Vec<WriteAction>, bytes: usize) -> WriteOutcomes {
+        let commands = actions.len();
+        if commands == 0 {
+            return Vec::new();
+        }
+        let (limits, bounds, now) = (Arc::clone(&self.limits), self.bounds, self.clock.now());
+        let job = move |batch: &mut Batch<'_>| {
+            let mut counts = Counts::default();
+            let outcomes = actions
+                .iter()
+                .map(|action| write_one(batch, action, &bounds, &limits, now, &mut counts))
+                .collect::<WriteOutcomes>();
+            Ok((outcomes, counts))
+        };
+        match self.store.writer.run(Load { commands, bytes }, job).await {
+            Ok((outcomes, counts)) => {
+                self.metrics.blobs_created.inc_by(counts.created);
+                self.metrics.blobs_acked.inc_by(counts.acked);
+                outcomes
+            }
+            Err(error) => {
+                let refusal = Refusal::from(error);
+                vec![Err(refusal); commands]
+            }
+        }
+    }
+
+    /// Writes renewed registrations down without keeping the fetch waiting. One that is lost comes again
+    /// with the next fetch.
+    fn renew(&self, due: Vec<MailboxHash>, now: UnixSeconds) {
+        if due.is_empty() {
+            return;
+        }
+        let (writer, ttl) = (self.store.writer.clone(), self.bounds.ttl);
+        tokio::spawn(async move {
+            let load = Load { commands: due.len(), bytes: 0 };
+            let renewed = writer
+                .run(load, move |batch| batch.attempt(|write| registrations::renew(write, &due, ttl, now)))
+                .await;
+            if let Err(error) = renewed {
+                tracing::debug!(%error, "registrations wait for the next fetch to be renewed");
+            }
+        });
+    }
+}
+
+/// What a batch of writes did, counted once it is durable.
+#[derive(Debug, Default)]
+struct Counts {
+    created: u64,
+    acked: u64,
+}
+
+fn write_one(
+    batch: &mut Batch<'_>,
+    action: &WriteAction,
+    bounds: &Bounds,
+    limits: &Limits,
+    now: UnixSeconds,
+    counts: &mut Counts,
+) -> Result<Written, Refusal> {
+    match action {
+        WriteAction::Send(blob) => {
+            let Sent { id, is_new } = batch.attempt(|write| send(write, blob, bounds, now))?;
+            counts.created += u64::from(is_new);
+            Ok(Written::Stored(id))
+        }
+        WriteAction::Ack { mailbox, blob_id } => {
+            let removed = batch.attempt(|write| blobs::ack(write, mailbox, blob_id, now))?;
+            counts.acked += u64::from(removed);
+            if !removed {
+                limits.charge_mailbox(mailbox)?;
+            }
+            Ok(Written::Acknowledged(removed))
+        }
+    }
+}
+
+fn send(
+    write: &mut Write<'_>,
+    blob: &NewBlob,
+    bounds: &Bounds,
+    now: UnixSeconds,
+) -> Result<Sent, StoreError> {
+    if bounds.require_registration && !registrations::contains(write.sql, &blob.mailbox, now)? {
+        return Err(Refusal::NotRegistered.into());
+    }
+    blobs::send(write, blob, bounds, now)
+}
+
+/// Deletes everything of an owner's: whole or not at all. The signature holds; whether it was used before,
+/// and whether it speaks for this mailbox, is decided here, before any limit is charged.
+fn purge_owner(
+    write: &mut Write<'_>,
+    purge: &Purge,
+    limits: &Limits,
+    now: UnixSeconds,
+) -> Result<u64, StoreError> {
+    let once = Once::of("purge", purge.purge_token.as_bytes());
+    used::take(write.sql, once, purge.timestamp)?;
+    let own = MailboxHash::of_public_key(&purge.public_key);
+    let mut mailboxes = registrations::of_owner(write.sql, &purge.public_key.owner(), now)?;
+    if purge.mailbox != own && !mailboxes.contains(&purge.mailbox) {
+        return Err(Refusal::BadSignature.into());
+    }
+    limits.charge_mailbox(&purge.mailbox)?;
+    mailboxes.push(own);
+    let mut deleted = 0;
+    for mailbox in &mailboxes {
+        deleted += blobs::clear(write, mailbox, now)?;
+    }
+    answers::remember(write.sql, &purge.request_id, deleted, now)?;
+    Ok(deleted)
+}

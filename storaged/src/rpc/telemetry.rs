@@ -1,0 +1,62 @@
+//! Health and counters, over gRPC for the other processes and over HTTP for the operator.
+
+use crate::metrics::Metrics;
+use crate::reporters::Reporters;
+use crate::store::Store;
+use relay_daemon::metrics::{merge, render};
+use relay_daemon::ops::Ops;
+use relay_daemon::{Shutdown, metrics};
+use relay_proto::Refusal;
+use relay_proto::server::TelemetryHandler;
+use relay_proto::telemetry::{Family, Snapshot};
+use std::sync::Arc;
+use tokio_stream::{Stream, StreamExt as _};
+
+/// Serves everybody.
+#[derive(Debug)]
+pub(crate) struct Telemetry {
+    pub(crate) store: Arc<Store>,
+    pub(crate) reporters: Arc<Reporters>,
+    pub(crate) metrics: Metrics,
+    pub(crate) shutdown: Shutdown,
+}
+
+impl TelemetryHandler for Telemetry {
+    async fn check(&self) -> Result<(), Refusal> {
+        Ok(self.store.check().await?)
+    }
+
+    async fn report(
+        &self,
+        mut snapshots: impl Stream<Item = Result<Snapshot, Refusal>> + Send + Unpin,
+    ) -> Result<(), Refusal> {
+        let reporter = self.reporters.enter()?;
+        loop {
+            tokio::select! {
+                next = snapshots.next() => match next {
+                    Some(Ok(snapshot)) => reporter.tell(snapshot),
+                    // However the stream ended, the reporter is gone.
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                () = self.shutdown.begun() => return Ok(()),
+            }
+        }
+    }
+
+    fn collect(&self) -> Vec<Family> {
+        merge(self.metrics.gather(&self.store.gauges).into_iter().chain(self.reporters.families()))
+    }
+}
+
+impl Ops for Telemetry {
+    async fn ready(&self) -> Result<(), &'static str> {
+        if self.shutdown.has_begun() {
+            return Err("stopping");
+        }
+        self.store.check().await.map_err(|_| "the store cannot commit")
+    }
+
+    async fn metrics(&self) -> String {
+        render(&metrics::merge(self.metrics.gather(&self.store.gauges)))
+    }
+}

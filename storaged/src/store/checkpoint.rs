@@ -1,0 +1,92 @@
+//! The write-ahead log: kept short under load, empty at rest, and erased when somebody asked for deletion.
+
+use super::error::StoreError;
+use relay_daemon::Failure;
+use rusqlite::Connection;
+use rusqlite::hooks::Wal;
+use std::ffi::c_int;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Pages (16 MiB) after which the log is copied into the database. Fewer cost throughput, more cost
+/// latency when it happens.
+const PASSIVE: u32 = 4096;
+/// Pages between two attempts while a reader holds the log back.
+const AGAIN: u32 = 2048;
+/// Pages (64 MiB) at which the writer waits for readers, so that the log stays bounded.
+const AT_MOST: u32 = 16_384;
+
+/// Watches the log of the writer's connection.
+#[derive(Debug)]
+pub(super) struct Log {
+    /// Pages in the log after the last commit.
+    pages: Arc<AtomicU32>,
+    next: u32,
+    unerased: bool,
+}
+
+impl Log {
+    /// Starts watching. What a previous process left in the log counts as something to empty.
+    pub(super) fn watch(connection: &mut Connection) -> Result<Self, StoreError> {
+        let pages = Arc::new(AtomicU32::new(1));
+        let counted = Arc::clone(&pages);
+        connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
+            counted.store(u32::try_from(pages).unwrap_or(u32::MAX), Ordering::Relaxed);
+            Ok(())
+        }))?;
+        Ok(Self { pages, next: PASSIVE, unerased: false })
+    }
+
+    /// Copies the log into the database when it has grown long.
+    pub(super) fn keep_short(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let pages = self.pages.load(Ordering::Relaxed);
+        if pages >= AT_MOST {
+            self.empty(connection)?;
+        } else if pages >= self.next {
+            let caught_up = checkpoint(connection, "PASSIVE")?;
+            self.next = if caught_up { PASSIVE } else { pages.saturating_add(AGAIN) };
+        } else if pages < PASSIVE {
+            self.next = PASSIVE;
+        }
+        Ok(())
+    }
+
+    /// Empties the log while nobody waits.
+    pub(super) fn empty_when_idle(&mut self, connection: &Connection) -> Result<(), Failure> {
+        if self.pages.load(Ordering::Relaxed) > 0 || self.unerased { self.empty(connection).map(drop) } else { Ok(()) }
+    }
+
+    /// Empties the log, so that what was deleted is nowhere in it. Answers whether that succeeded; readers
+    /// can hold it back for the time of the busy timeout.
+    pub(super) fn erase(&mut self, connection: &Connection) -> Result<bool, Failure> {
+        self.unerased = true;
+        self.empty(connection)
+    }
+
+    /// Copies the log into the database and cuts it to nothing.
+    pub(super) fn empty(&mut self, connection: &Connection) -> Result<bool, Failure> {
+        let emptied = checkpoint(connection, "TRUNCATE")?;
+        if emptied {
+            self.pages.store(0, Ordering::Relaxed);
+            self.unerased = false;
+            self.next = PASSIVE;
+        }
+        Ok(emptied)
+    }
+}
+
+/// Runs a checkpoint. Answers whether all of the log was copied. A failing disk is fatal.
+fn checkpoint(connection: &Connection, mode: &str) -> Result<bool, Failure> {
+    let outcome = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    match outcome.map_err(StoreError::from) {
+        Ok((busy, log, copied)) => Ok(busy == 0 && log == copied),
+        // The commits in the log are safe; there is just no room or no lock to copy them now.
+        Err(StoreError::Full | StoreError::Locked) => Ok(false),
+        Err(error) => {
+            tracing::error!(%error, "a checkpoint failed");
+            Err(error.into())
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! Opening the data directory: who owns it, what must be in it, and how SQLite is set.
+
+use super::error::StoreError;
+use super::schema;
+use relay_daemon::variables::Backend;
+use relay_daemon::{Exit, Failure};
+use rusqlite::{Connection, OpenFlags};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Older releases can lose acknowledged commits when a checkpoint meets a commit that resets the log.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// Bytes of the log that survive a checkpoint.
+const LOG_LIMIT: i64 = 64 << 20;
+
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub(super) enum Place {
+    File { directory: PathBuf, database: PathBuf },
+    Memory { uri: String },
+}
+
+/// The data directory, owned for as long as this value lives.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) place: Place,
+    _lock: Option<File>,
+}
+
+impl Home {
+    /// Takes the data directory: makes it where it is missing, locks it, and checks that what must be in it
+    /// is. With the memory backend there is nothing to take.
+    pub(super) fn take(backend: Backend, directory: &Path) -> Result<Self, Failure> {
+        if rusqlite::version_number() < OLDEST_SQLITE {
+            return Err(Failure::new(
+                Exit::Internal,
+                format_args!(
+                    "SQLite {} can lose commits; build the relay with the bundled one",
+                    rusqlite::version()
+                ),
+            ));
+        }
+        if backend == Backend::Memory {
+            static STORES: AtomicU64 = AtomicU64::new(0);
+            let number = STORES.fetch_add(1, Ordering::Relaxed);
+            return Ok(Self {
+                place: Place::Memory { uri: format!("file:/relay-{number}?vfs=memdb") },
+                _lock: None,
+            });
+        }
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| trouble("make the data directory", directory, &error))?;
+        let lock = lock(directory)?;
+        let database = directory.join("relay.db");
+        expect_data(directory, &database)?;
+        let place = Place::File { directory: directory.to_owned(), database };
+        Ok(Self { place, _lock: Some(lock) })
+    }
+
+    /// Opens the one connection that writes, and brings the schema up to date.
+    pub(super) fn open_writer(&self) -> Result<Connection, Failure> {
+        let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
+        let mut connection = match &self.place {
+            Place::File { directory, database } => {
+                if !database.exists() {
+                    make_private_file(database)
+                        .and_then(|()| sync_directory(directory))
+                        .map_err(|error| trouble("make the database", database, &error))?;
+                }
+                Connection::open_with_flags(database, flags()).map_err(|error| {
+                    match StoreError::from(error) {
+                        StoreError::Io(_) => {
+                            trouble("open the database", database, &io::ErrorKind::PermissionDenied.into())
+                        }
+                        other => other.into(),
+                    }
+                })?
+            }
+            Place::Memory { uri } => Connection::open_with_flags(uri, flags()).map_err(failed)?,
+        };
+        connection.busy_timeout(Duration::from_secs(2)).map_err(failed)?;
+        schema::check(&connection)?;
+        set_up(&connection, &self.place).map_err(Failure::from)?;
+        schema::migrate(&mut connection).map_err(Failure::from)?;
+        if let Place::File { directory, .. } = &self.place {
+            mark(directory).map_err(|error| trouble("mark the data directory", directory, &error))?;
+        }
+        connection.set_prepared_statement_cache_capacity(64);
+        Ok(connection)
+    }
+
+    /// Opens a connection that only reads.
+    pub(super) fn open_reader(&self) -> Result<Connection, StoreError> {
+        let connection = match &self.place {
+            Place::File { database, .. } => Connection::open_with_flags(database, flags())?,
+            Place::Memory { uri } => Connection::open_with_flags(uri, flags())?,
+        };
+        connection.busy_timeout(Duration::from_secs(2))?;
+        connection.execute_batch(
+            "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;
+             PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA cache_size=-4096;",
+        )?;
+        connection.set_prepared_statement_cache_capacity(32);
+        Ok(connection)
+    }
+}
+
+/// No creation: a file that is missing now was there a moment ago.
+fn flags() -> OpenFlags {
+    OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX
+}
+
+fn lock(directory: &Path) -> Result<File, Failure> {
+    let path = directory.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| trouble("open the lock file", &path, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(
+            Exit::Locked,
+            format_args!(
+                "another storaged owns {}; stop it, or set RELAY_DATA_DIR to another directory",
+                directory.display()
+            ),
+        )),
+        Err(TryLockError::Error(error)) => Err(trouble("lock", &path, &error)),
+    }
+}
+
+/// Data that was here once must be here now: an empty mailbox is worse than an error.
+fn expect_data(directory: &Path, database: &Path) -> Result<(), Failure> {
+    let log = directory.join("relay.db-wal");
+    if !database.exists() && (marker(directory).exists() || log.exists()) {
+        return Err(Failure::new(
+            Exit::DataMissing,
+            format_args!(
+                "{} held a relay's data, and its relay.db is gone; bring the file back or restore a backup. \
+                 To begin anew with an empty relay, empty the directory",
+                directory.display()
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Says that a database was made here.
+fn marker(directory: &Path) -> PathBuf {
+    directory.join("initialized")
+}
+
+fn mark(directory: &Path) -> io::Result<()> {
+    if marker(directory).exists() {
+        return Ok(());
+    }
+    make_private_file(&marker(directory))?;
+    sync_directory(directory)
+}
+
+fn make_private_file(path: &Path) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.flush()?;
+    file.sync_all()
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn trouble(action: &str, path: &Path, error: &io::Error) -> Failure {
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
+        _ => Exit::Io,
+    };
+    let uid = nix::unistd::geteuid();
+    Failure::new(
+        exit,
+        format_args!(
+            "cannot {action} {}: {error}; storaged runs as uid {uid} (mend: chown -R {uid} {})",
+            path.display(),
+            path.display()
+        ),
+    )
+}
+
+/// Sets every pragma that durability and privacy rest on, and reads it back: SQLite ignores what it does not
+/// understand.
+fn set_up(connection: &Connection, place: &Place) -> Result<(), StoreError> {
+    // Before the first table, or it has no effect.
+    set(connection, "auto_vacuum", "INCREMENTAL", "2")?;
+    let (journal, synchronous) = match place {
+        Place::File { .. } => ("wal", "2"),
+        Place::Memory { .. } => ("memory", "0"),
+    };
+    set(connection, "journal_mode", journal, journal)?;
+    set(connection, "synchronous", synchronous, synchronous)?;
+    set(connection, "secure_delete", "ON", "1")?;
+    set(connection, "wal_autocheckpoint", "0", "0")?;
+    set(connection, "journal_size_limit", &LOG_LIMIT.to_string(), &LOG_LIMIT.to_string())?;
+    set(connection, "temp_store", "MEMORY", "2")?;
+    set(connection, "trusted_schema", "OFF", "0")?;
+    set(connection, "cell_size_check", "ON", "1")?;
+    set(connection, "foreign_keys", "ON", "1")?;
+    set(connection, "cache_size", "-8192", "-8192")?;
+    if matches!(place, Place::File { .. }) {
+        set(connection, "mmap_size", "0", "0")?;
+    }
+    Ok(())
+}
+
+fn set(connection: &Connection, pragma: &str, value: &str, expected: &str) -> Result<(), StoreError> {
+    connection.pragma_update_and_check(None, pragma, value, |_| Ok(())).or_else(|error| match error {
+        // Some pragmas answer with a row, some do not.
+        rusqlite::Error::QueryReturnedNoRows => Ok(()),
+        other => Err(other),
+    })?;
+    let read: rusqlite::types::Value = connection.pragma_query_value(None, pragma, |row| row.get(0))?;
+    let read = match read {
+        rusqlite::types::Value::Integer(number) => number.to_string(),
+        rusqlite::types::Value::Text(text) => text,
+        _ => String::new(),
+    };
+    if read == expected {
+        Ok(())
+    } else {
+        tracing::error!(pragma, "SQLite did not take a setting");
+        Err(StoreError::Internal(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(directory: &Path) -> Result<Connection, Failure> {
+        Home::take(Backend::Sqlite, directory)?.open_writer()
+    }
+
+    #[test]
+    fn files_are_private_and_settings_hold() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let connection = opened(&data).unwrap();
+        let vacuum: i64 = connection.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+        assert_eq!(vacuum, 2);
+        for (name, mode) in [("", 0o700), ("relay.db", 0o600), ("relay.db-wal", 0o600), ("lock", 0o600)] {
+            let found = fs::metadata(data.join(name)).unwrap().permissions().mode() & 0o777;
+            assert_eq!(found, mode, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_second_owner_is_refused_with_the_directory_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let _first = Home::take(Backend::Sqlite, directory.path()).unwrap();
+        let refused = Home::take(Backend::Sqlite, directory.path()).unwrap_err();
+        assert_eq!(refused.exit, Exit::Locked);
+        assert!(refused.text.contains(&directory.path().display().to_string()), "{refused}");
+    }
+
+    #[test]
+    fn a_database_that_is_gone_is_never_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        drop(opened(directory.path()).unwrap());
+        fs::remove_file(directory.path().join("relay.db")).unwrap();
+        assert_eq!(opened(directory.path()).unwrap_err().exit, Exit::DataMissing);
+        assert!(!directory.path().join("relay.db").exists());
+    }
+
+    #[test]
+    fn foreign_newer_and_damaged_files_are_refused_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("relay.db");
+        drop(opened(directory.path()).unwrap());
+        Connection::open(&database).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let refused = opened(directory.path()).unwrap_err();
+        assert_eq!(refused.exit, Exit::Schema);
+        assert!(refused.text.contains("99"), "{refused}");
+
+        let foreign = tempfile::tempdir().unwrap();
+        let other = Connection::open(foreign.path().join("relay.db")).unwrap();
+        other.execute_batch("CREATE TABLE mine (x)").unwrap();
+        assert_eq!(opened(foreign.path()).unwrap_err().exit, Exit::Schema);
+
+        let damaged = tempfile::tempdir().unwrap();
+        let path = damaged.path().join("relay.db");
+        fs::write(&path, vec![b'x'; 8192]).unwrap();
+        assert_eq!(opened(damaged.path()).unwrap_err().exit, Exit::Corrupt);
+        assert_eq!(fs::read(&path).unwrap(), vec![b'x'; 8192]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_names_the_mend() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("file");
+        fs::write(&file, "").unwrap();
+        let refused = Home::take(Backend::Sqlite, &file.join("data")).unwrap_err();
+        assert!(refused.text.contains("chown"), "{refused}");
+    }
+}

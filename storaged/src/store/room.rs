@@ -1,0 +1,109 @@
+//! Room: how large the database may grow, and what happens when the volume under it fills up.
+//!
+//! SQLite cannot even delete on a volume without a free byte: deleting writes to the log first. So the
+//! database stops growing early, and a ballast file lies ready to be thrown off: what it frees lets acks,
+//! purges and expiry go on.
+
+use super::batch::Gauges;
+use super::error::StoreError;
+use crate::config::Config;
+use nix::fcntl::posix_fallocate;
+use nix::sys::statvfs::statvfs;
+use relay_daemon::variables::Backend;
+use rusqlite::Connection;
+use std::fs::{self, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Most that is kept free on the volume, in bytes; on small volumes a tenth.
+const RESERVE: u64 = 64 << 20;
+/// Most that the ballast weighs, in bytes; on small volumes a fiftieth.
+const BALLAST: u64 = 8 << 20;
+
+/// Watches ceiling and volume.
+#[derive(Debug)]
+pub(crate) struct Room {
+    directory: Option<PathBuf>,
+    database_bytes: u64,
+    gauges: Arc<Gauges>,
+}
+
+/// What the volume has, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Volume {
+    total: u64,
+    free: u64,
+}
+
+impl Room {
+    pub(super) fn new(config: &Config, gauges: Arc<Gauges>) -> Self {
+        let directory = (config.backend == Backend::Sqlite).then(|| config.data.clone());
+        Self { directory, database_bytes: config.bounds.database_bytes, gauges }
+    }
+
+    /// Tells SQLite how many pages it may use. Deleting stays possible when they are used up.
+    pub(super) fn apply(&self, connection: &Connection) -> Result<(), StoreError> {
+        let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = (self.database_bytes / page_bytes).max(64);
+        // SQLite answers with what holds: a file that is larger already keeps its size.
+        let in_force: u64 =
+            connection.query_row(&format!("PRAGMA max_page_count={pages}"), [], |row| row.get(0))?;
+        if in_force > pages {
+            tracing::warn!("the database is larger than RELAY_MAX_STORAGE_BYTES; it shrinks as mail goes");
+        }
+        self.gauges.set_ceiling(pages, page_bytes);
+        self.look();
+        Ok(())
+    }
+
+    /// Looks at the volume: refuses new mail while it is nearly full, and takes ballast aboard while there is
+    /// plenty of room. Called every few seconds, and blocks for as long as a file system call does.
+    pub(crate) fn look(&self) {
+        let Some(volume) = self.volume() else { return };
+        let low = volume.free < reserve(volume);
+        if self.gauges.set_volume_low(low) != low {
+            if low {
+                tracing::error!("the volume of the data directory is nearly full: new mail is refused");
+            } else {
+                tracing::info!("the volume of the data directory has room again");
+            }
+        }
+        if volume.free > 2 * reserve(volume)
+            && let Err(error) = self.take_ballast(volume)
+        {
+            tracing::warn!(kind = ?error.kind(), "cannot lay the ballast file");
+        }
+    }
+
+    /// Throws the ballast off: a commit found no room. Answers whether there was any.
+    pub(crate) fn drop_ballast(&self) -> bool {
+        self.gauges.set_volume_low(true);
+        self.ballast().is_some_and(|path| fs::remove_file(path).is_ok())
+    }
+
+    fn volume(&self) -> Option<Volume> {
+        let found = statvfs(self.directory.as_ref()?).ok()?;
+        let unit = found.fragment_size();
+        Some(Volume { total: found.blocks() * unit, free: found.blocks_available() * unit })
+    }
+
+    fn ballast(&self) -> Option<PathBuf> {
+        self.directory.as_ref().map(|directory| directory.join("ballast"))
+    }
+
+    fn take_ballast(&self, volume: Volume) -> io::Result<()> {
+        let Some(path) = self.ballast().filter(|path| !path.exists()) else { return Ok(()) };
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let weight = i64::try_from((volume.total / 50).min(BALLAST)).unwrap_or(0);
+        posix_fallocate(&file, 0, weight).map_err(|errno| {
+            drop(fs::remove_file(&path));
+            errno.into()
+        })
+    }
+}
+
+fn reserve(volume: Volume) -> u64 {
+    RESERVE.min(volume.total / 10)
+}

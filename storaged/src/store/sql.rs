@@ -1,0 +1,13 @@
+//! Numbers between Rust, which counts from zero, and SQLite, which has signed integers only.
+
+use relay_proto::UnixSeconds;
+
+/// A moment as SQLite keeps it. The far end of time is the end SQLite knows.
+pub(super) fn moment(time: UnixSeconds) -> i64 {
+    count(time.get())
+}
+
+/// A count as SQLite keeps it.
+pub(super) fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,256 @@
+//! The one connection that writes, on a thread of its own.
+//!
+//! Whatever has queued up goes into one transaction: block for the first job, drain what waits, commit,
+//! then answer. No timer holds anybody back; groups form under load by themselves. Checkpoints run between
+//! transactions, never inside somebody's commit.
+
+use super::batch::{Batch, Gauges};
+use super::checkpoint::Log;
+use super::error::StoreError;
+use super::room::Room;
+use crate::metrics::Metrics;
+use relay_daemon::Failure;
+use relay_proto::Refusal;
+use relay_proto::limits::MAX_WRITE_COMMANDS;
+use rusqlite::Connection;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// Jobs that may wait.
+const QUEUE_JOBS: usize = 1024;
+/// Bytes that may wait.
+const QUEUE_BYTES: usize = 48 << 20;
+/// Bytes after which a transaction takes no further job.
+const BATCH_BYTES: usize = 8 << 20;
+/// Quiet time after which the log is emptied.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// How much of a transaction a job takes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// Commands, at least one.
+    pub(crate) commands: usize,
+    /// Bytes of payload.
+    pub(crate) bytes: usize,
+}
+
+impl Load {
+    /// A job without payload.
+    pub(crate) const LIGHT: Self = Self { commands: 1, bytes: 0 };
+}
+
+type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+type Work = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
+type Chore = Box<dyn FnOnce(&Connection) + Send>;
+
+enum Message {
+    Job { load: Load, work: Work },
+    /// Runs between transactions.
+    Chore(Chore),
+    Stop,
+}
+
+/// Hands work to the writer thread. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Writer {
+    queue: SyncSender<Message>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// How the writer thread ended.
+pub(crate) type Ended = oneshot::Receiver<Result<(), Failure>>;
+
+impl Writer {
+    /// Starts the thread.
+    pub(super) fn start(
+        connection: Connection,
+        gauges: Arc<Gauges>,
+        room: Arc<Room>,
+        metrics: Metrics,
+    ) -> std::io::Result<(Self, Ended)> {
+        let (queue, messages) = sync_channel(QUEUE_JOBS);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let (end, ended) = oneshot::channel();
+        let thread = Thread { messages, waiting_bytes: Arc::clone(&waiting_bytes), gauges, room, metrics };
+        std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
+            // Nobody listens any more when the process is ending anyway.
+            drop(end.send(thread.run(connection)));
+        })?;
+        Ok((Self { queue, waiting_bytes }, ended))
+    }
+
+    /// Runs `work` in the next transaction; answers after its commit.
+    ///
+    /// # Errors
+    /// What `work` answers; [`Refusal::Busy`] when the queue is full, [`Refusal::Unavailable`] when the
+    /// store is closing, [`Refusal::OutcomeUnknown`] when the commit failed.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        load: Load,
+        work: impl FnOnce(&mut Batch<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let work = Box::new(move |batch: &mut Batch<'_>| {
+            let result = work(batch);
+            let answer: Answer = Box::new(move |committed| {
+                // The caller may be gone; its work is done all the same.
+                drop(reply.send(committed.and(result)));
+            });
+            answer
+        });
+        if self.waiting_bytes.load(Ordering::Relaxed).saturating_add(load.bytes) > QUEUE_BYTES {
+            return Err(Refusal::Busy.into());
+        }
+        self.waiting_bytes.fetch_add(load.bytes, Ordering::Relaxed);
+        if let Err(error) = self.queue.try_send(Message::Job { load, work }) {
+            self.waiting_bytes.fetch_sub(load.bytes, Ordering::Relaxed);
+            return Err(match error {
+                TrySendError::Full(_) => Refusal::Busy.into(),
+                TrySendError::Disconnected(_) => Refusal::Unavailable.into(),
+            });
+        }
+        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown.into()))
+    }
+
+    /// Runs one write in a savepoint of its own: all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(crate) async fn run_one<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut super::batch::Write<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(Load::LIGHT, |batch| batch.attempt(work)).await
+    }
+
+    /// Runs something between two transactions. Dropped when the queue is full: chores come again.
+    pub(crate) fn chore(&self, chore: impl FnOnce(&Connection) + Send + 'static) {
+        if self.queue.try_send(Message::Chore(Box::new(chore))).is_err() {
+            tracing::debug!("the writer has no time for a chore");
+        }
+    }
+
+    /// Asks the thread to finish what waits, empty the log and end.
+    pub(crate) fn stop(&self) {
+        let queue = self.queue.clone();
+        // Waits for room in the queue, so not on a thread of the runtime.
+        tokio::task::spawn_blocking(move || drop(queue.send(Message::Stop)));
+    }
+}
+
+struct Thread {
+    messages: Receiver<Message>,
+    waiting_bytes: Arc<AtomicUsize>,
+    gauges: Arc<Gauges>,
+    room: Arc<Room>,
+    metrics: Metrics,
+}
+
+impl Thread {
+    fn run(self, mut connection: Connection) -> Result<(), Failure> {
+        let mut log = Log::watch(&mut connection).map_err(Failure::from)?;
+        loop {
+            match self.messages.recv_timeout(IDLE) {
+                Ok(Message::Job { load, work }) => {
+                    let stop = self.transact(&connection, &mut log, load, work)?;
+                    if stop {
+                        break;
+                    }
+                }
+                Ok(Message::Chore(chore)) => chore(&connection),
+                Err(RecvTimeoutError::Timeout) => log.empty_when_idle(&connection)?,
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        log.empty(&connection)?;
+        connection.close().map_err(|(_, error)| Failure::from(StoreError::from(error)))
+    }
+
+    /// One group commit. Answers whether the thread was asked to stop meanwhile.
+    fn transact(
+        &self,
+        connection: &Connection,
+        log: &mut Log,
+        mut load: Load,
+        mut work: Work,
+    ) -> Result<bool, Failure> {
+        let started = Instant::now();
+        let mut batch = match Batch::begin(connection, &self.gauges) {
+            Ok(batch) => batch,
+            Err(error) => return self.refuse_unbegun(load, work, connection, error),
+        };
+        let (mut answers, mut erasing) = (Vec::new(), Vec::new());
+        let (mut commands, mut bytes) = (0, 0);
+        let mut chores = Vec::new();
+        let mut stop = false;
+        loop {
+            self.waiting_bytes.fetch_sub(load.bytes, Ordering::Relaxed);
+            commands += load.commands;
+            bytes += load.bytes;
+            let answer = work(&mut batch);
+            if batch.take_erasure() { erasing.push(answer) } else { answers.push(answer) }
+            if commands >= MAX_WRITE_COMMANDS || bytes >= BATCH_BYTES {
+                break;
+            }
+            match self.messages.try_recv() {
+                Ok(Message::Job { load: next_load, work: next_work }) => (load, work) = (next_load, next_work),
+                Ok(Message::Chore(chore)) => {
+                    chores.push(chore);
+                    break;
+                }
+                Ok(Message::Stop) => {
+                    stop = true;
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+            }
+        }
+        let committed = batch.commit();
+        self.metrics.commit(commands, started.elapsed());
+        if let Err(error) = committed {
+            tracing::error!(%error, "a commit failed");
+            if matches!(error, StoreError::Full) && self.room.drop_ballast() {
+                tracing::error!("the volume is full: the ballast is thrown off so that deletions go on");
+            }
+            let fatal = error.is_fatal();
+            for answer in answers.into_iter().chain(erasing) {
+                // What a failed commit left behind is known only after recovery: never a plain "no".
+                answer(Err(Refusal::OutcomeUnknown.into()));
+            }
+            return if fatal { Err(error.into()) } else { Ok(stop) };
+        }
+        for answer in answers {
+            answer(Ok(()));
+        }
+        if !erasing.is_empty() {
+            let erased = log.erase(connection)?;
+            for answer in erasing {
+                answer(if erased { Ok(()) } else { Err(Refusal::OutcomeUnknown.into()) });
+            }
+        }
+        for chore in chores {
+            chore(connection);
+        }
+        log.keep_short(connection)?;
+        Ok(stop)
+    }
+
+    fn refuse_unbegun(
+        &self,
+        load: Load,
+        work: Work,
+        connection: &Connection,
+        error: StoreError,
+    ) -> Result<bool, Failure> {
+        tracing::error!(%error, "a transaction could not begin");
+        self.waiting_bytes.fetch_sub(load.bytes, Ordering::Relaxed);
+        let fatal = error.is_fatal();
+        // The work runs against a batch that refuses everything, so that its caller is answered.
+        let answer = work(&mut Batch::broken(connection, &self.gauges));
+        answer(Err(Refusal::OutcomeUnknown.into()));
+        if fatal { Err(error.into()) } else { Ok(false) }
+    }
+}

@@ -1,0 +1,174 @@
+//! The daemon's parts together, against real SQLite in a temporary directory, with a clock that tests move.
+
+mod accounting;
+mod expiry;
+mod mail;
+mod owners;
+mod room;
+
+use crate::config::Config;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::rpc::mailbox::Mailbox;
+use crate::store::Store;
+use crate::store::writer::Ended;
+use crate::sweep::Sweep;
+use bytes::Bytes;
+use ed25519_dalek::{Signer as _, SigningKey};
+use relay_daemon::{ManualClock, Vars};
+use relay_proto::mail::{
+    Fetch, MailPage, NewBlob, Ownership, Purge, Register, WriteAction, WriteCommand, Written,
+};
+use relay_proto::server::MailboxHandler as _;
+use relay_proto::{
+    BlobId, Ciphertext, MailboxHash, MailboxToken, PublicKey, PurgeToken, Refusal, RequestId, Signature,
+    TokensDigest, UnixSeconds,
+};
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_secs(3600);
+/// A quarter past some hour.
+const START: UnixSeconds = UnixSeconds::new(1_800_000_900);
+
+/// A store with its handlers, on a clock of its own.
+struct Relay {
+    mailbox: Mailbox,
+    sweep: Sweep,
+    store: Arc<Store>,
+    metrics: Metrics,
+    clock: ManualClock,
+    ended: Ended,
+    directory: TempDir,
+}
+
+impl Relay {
+    fn start(variables: &[(&str, &str)]) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), ManualClock::at(START), variables)
+    }
+
+    fn open(directory: TempDir, clock: ManualClock, variables: &[(&str, &str)]) -> Self {
+        let vars = Vars::from_pairs([("RELAY_RATE_LIMIT", "1000000")]);
+        let vars = variables.iter().fold(vars, |vars, (name, value)| vars.with(name, *value));
+        let vars = vars.with("RELAY_DATA_DIR", directory.path().to_str().unwrap());
+        let config = Config::from_vars(&vars).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let (store, ended) = Store::open(&config, metrics.clone()).unwrap();
+        let store = Arc::new(store);
+        let limits =
+            Limits::new(config.mailbox_rate, config.address_rate, clock.clock(), metrics.clone());
+        let mailbox = Mailbox {
+            store: Arc::clone(&store),
+            limits: Arc::new(limits),
+            bounds: config.bounds,
+            clock: clock.clock(),
+            metrics: metrics.clone(),
+        };
+        let sweep = Sweep::new(Arc::clone(&store), clock.clock(), metrics.clone());
+        Self { mailbox, sweep, store, metrics, clock, ended, directory }
+    }
+
+    /// Closes the store properly and opens it again.
+    async fn restart(self, variables: &[(&str, &str)]) -> Self {
+        let Self { mailbox, sweep, store, clock, ended, directory, .. } = self;
+        store.writer.stop();
+        ended.await.unwrap().unwrap();
+        drop((mailbox, sweep, store));
+        Self::open(directory, clock, variables)
+    }
+
+    fn database(&self) -> std::path::PathBuf {
+        self.directory.path().join("relay.db")
+    }
+
+    fn sql(&self) -> Connection {
+        Connection::open(self.database()).unwrap()
+    }
+
+    async fn write(&self, action: WriteAction) -> Result<Written, Refusal> {
+        let command = WriteCommand { caller: None, action };
+        self.mailbox.write(vec![command]).await.pop().unwrap()
+    }
+
+    async fn send(&self, mailbox: MailboxHash, content: &[u8]) -> Result<BlobId, Refusal> {
+        match self.write(WriteAction::Send(blob(mailbox, content))).await? {
+            Written::Stored(id) => Ok(id),
+            Written::Acknowledged(_) => panic!("a send was answered as an ack"),
+        }
+    }
+
+    async fn ack(&self, mailbox: MailboxHash, blob_id: BlobId) -> Result<bool, Refusal> {
+        match self.write(WriteAction::Ack { mailbox, blob_id }).await? {
+            Written::Acknowledged(removed) => Ok(removed),
+            Written::Stored(_) => panic!("an ack was answered as a send"),
+        }
+    }
+
+    async fn page(&self, mailboxes: &[MailboxHash]) -> Result<MailPage, Refusal> {
+        self.mailbox.fetch(Fetch { caller: None, mailboxes: mailboxes.to_vec() }).await
+    }
+
+    /// The contents of a mailbox's first page.
+    async fn fetch(&self, mailbox: MailboxHash) -> Vec<Vec<u8>> {
+        let page = self.page(&[mailbox]).await.unwrap();
+        page.blobs.iter().map(|blob| blob.ciphertext.as_bytes().to_vec()).collect()
+    }
+
+    async fn register(&self, tokens: &[u8], owner: Option<&SigningKey>) -> Result<u32, Refusal> {
+        let tokens: Vec<_> = tokens.iter().map(|token| MailboxToken::from_bytes([*token; 32])).collect();
+        let mailboxes = tokens.iter().map(MailboxToken::hash).collect();
+        let ownership = owner.map(|key| {
+            let mut proof = Ownership {
+                public_key: public(key),
+                timestamp: self.clock.clock().now(),
+                signature: Signature::from_bytes([0; 64]),
+                tokens_digest: TokensDigest::of(&tokens),
+            };
+            proof.signature = Signature::from_bytes(key.sign(&proof.message()).to_bytes());
+            proof
+        });
+        let request_id = RequestId::random().unwrap();
+        self.mailbox.register(Register { caller: None, request_id, mailboxes, ownership }).await
+    }
+
+    /// A purge of the key's own mailbox, signed now.
+    fn purge_request(&self, key: &SigningKey, token: u8) -> Purge {
+        let mut purge = Purge {
+            caller: None,
+            request_id: RequestId::random().unwrap(),
+            mailbox: MailboxHash::of_public_key(&public(key)),
+            public_key: public(key),
+            purge_token: PurgeToken::from_bytes([token; 32]),
+            timestamp: self.clock.clock().now(),
+            signature: Signature::from_bytes([0; 64]),
+        };
+        purge.signature = Signature::from_bytes(key.sign(&purge.message()).to_bytes());
+        purge
+    }
+}
+
+fn mailbox(number: u8) -> MailboxHash {
+    MailboxToken::from_bytes([number; 32]).hash()
+}
+
+fn blob(mailbox: MailboxHash, content: &[u8]) -> NewBlob {
+    let ciphertext = Ciphertext::try_from(Bytes::copy_from_slice(content)).unwrap();
+    NewBlob { mailbox, ciphertext, origin_hint: None }
+}
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+fn public(key: &SigningKey) -> PublicKey {
+    PublicKey::from_bytes(key.verifying_key().to_bytes())
+}
+
+/// Whether a file holds these bytes.
+fn holds(file: &Path, content: &[u8]) -> bool {
+    std::fs::read(file).unwrap().windows(content.len()).any(|window| window == content)
+}
