@@ -64,7 +64,7 @@ impl Sweep {
                 _ = looks.tick() => {
                     let room = Arc::clone(&self.store.room);
                     // A panic in there is reported by the hook; the next look comes anyway.
-                    drop(tokio::task::spawn_blocking(move || room.look()).await);
+                    drop(tokio::task::spawn_blocking(move || room.tend()).await);
                     self.store.writer.chore(give_back);
                 }
                 () = shutdown.begun() => return,

@@ -12,6 +12,7 @@ pub(crate) struct Gauges {
     blobs: AtomicI64,
     registrations: AtomicI64,
     live_pages: AtomicU64,
+    file_pages: AtomicU64,
     page_bytes: AtomicU64,
     ceiling_pages: AtomicU64,
     volume_low: AtomicBool,
@@ -38,6 +39,11 @@ impl Gauges {
         self.ceiling_pages.load(Ordering::Relaxed) * self.page_bytes.load(Ordering::Relaxed)
     }
 
+    /// Bytes that the database file has once the log is copied into it.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_pages.load(Ordering::Relaxed) * self.page_bytes.load(Ordering::Relaxed)
+    }
+
     /// Whether new mail is refused: 95 % of the ceiling is in use, or the volume is nearly full. The rest
     /// stays for acks, purges and expiry.
     pub(crate) fn is_full(&self) -> bool {
@@ -52,6 +58,11 @@ impl Gauges {
         self.page_bytes.store(page_bytes, Ordering::Relaxed);
     }
 
+    /// Whether the volume under the database was found nearly full.
+    pub(super) fn is_volume_low(&self) -> bool {
+        self.volume_low.load(Ordering::Relaxed)
+    }
+
     /// Says whether the volume under the database is nearly full. Answers what was said before.
     pub(super) fn set_volume_low(&self, low: bool) -> bool {
         self.volume_low.swap(low, Ordering::Relaxed)
@@ -63,17 +74,30 @@ impl Gauges {
             .query_row("SELECT blobs, registrations FROM totals", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         self.blobs.store(blobs, Ordering::Relaxed);
         self.registrations.store(registrations, Ordering::Relaxed);
-        self.live_pages.store(live_pages(connection)?, Ordering::Relaxed);
+        self.set_size(Size::read(connection)?);
         Ok(())
+    }
+
+    fn set_size(&self, size: Size) {
+        self.live_pages.store(size.pages.saturating_sub(size.free), Ordering::Relaxed);
+        self.file_pages.store(size.pages, Ordering::Relaxed);
     }
 }
 
-/// Pages in use: `page_count` alone does not fall when rows go.
-fn live_pages(connection: &Connection) -> Result<u64, StoreError> {
-    let number = |pragma: &str| -> Result<u64, StoreError> {
-        Ok(connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))?)
-    };
-    Ok(number("PRAGMA page_count")?.saturating_sub(number("PRAGMA freelist_count")?))
+/// Pages of the database: all, and those that wait to be used again. All alone does not fall when rows go.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    pages: u64,
+    free: u64,
+}
+
+impl Size {
+    fn read(connection: &Connection) -> Result<Self, StoreError> {
+        let number = |pragma: &str| -> Result<u64, StoreError> {
+            Ok(connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))?)
+        };
+        Ok(Self { pages: number("PRAGMA page_count")?, free: number("PRAGMA freelist_count")? })
+    }
 }
 
 /// What writes add to or take from the sums.
@@ -186,11 +210,11 @@ impl<'a> Batch<'a> {
                 )?
                 .execute([blobs, bytes, registrations])?;
         }
-        let live = live_pages(self.sql)?;
+        let size = Size::read(self.sql)?;
         self.sql.prepare_cached("COMMIT")?.execute([])?;
         self.gauges.blobs.fetch_add(blobs, Ordering::Relaxed);
         self.gauges.registrations.fetch_add(registrations, Ordering::Relaxed);
-        self.gauges.live_pages.store(live, Ordering::Relaxed);
+        self.gauges.set_size(size);
         Ok(())
     }
 }

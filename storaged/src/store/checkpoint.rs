@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Pages (16 MiB) after which the log is copied into the database. Fewer cost throughput, more cost
 /// latency when it happens.
 const PASSIVE: u32 = 4096;
+/// The same on a volume that is nearly full, where the log's own room counts (1 MiB).
+const PASSIVE_ON_LOW_VOLUME: u32 = 256;
 /// Pages between two attempts while a reader holds the log back.
 const AGAIN: u32 = 2048;
 /// Pages (64 MiB) at which the writer waits for readers, so that the log stays bounded.
@@ -38,9 +40,9 @@ impl Log {
     }
 
     /// Copies the log into the database when it has grown long.
-    pub(super) fn keep_short(&mut self, connection: &Connection) -> Result<(), Failure> {
+    pub(super) fn keep_short(&mut self, connection: &Connection, volume_low: bool) -> Result<(), Failure> {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages >= AT_MOST {
+        if pages >= AT_MOST || (volume_low && pages >= PASSIVE_ON_LOW_VOLUME) {
             self.empty(connection)?;
         } else if pages >= self.next {
             let caught_up = checkpoint(connection, "PASSIVE")?;

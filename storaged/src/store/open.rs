@@ -18,6 +18,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 /// Bytes of the log that survive a checkpoint.
 const LOG_LIMIT: i64 = 64 << 20;
 
+/// Name of the database in the data directory.
+pub(super) const DATABASE: &str = "relay.db";
+
 /// Where the database is.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
@@ -59,7 +62,7 @@ impl Home {
             .create(directory)
             .map_err(|error| trouble("make the data directory", directory, &error))?;
         let lock = lock(directory)?;
-        let database = directory.join("relay.db");
+        let database = directory.join(DATABASE);
         expect_data(directory, &database)?;
         let place = Place::File { directory: directory.to_owned(), database };
         Ok(Self { place, _lock: Some(lock) })

@@ -6,6 +6,7 @@
 
 use super::batch::Gauges;
 use super::error::StoreError;
+use super::open::DATABASE;
 use crate::config::Config;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::statvfs;
@@ -19,8 +20,9 @@ use std::sync::Arc;
 
 /// Most that is kept free on the volume, in bytes; on small volumes a tenth.
 const RESERVE: u64 = 64 << 20;
-/// Most that the ballast weighs, in bytes; on small volumes a fiftieth.
-const BALLAST: u64 = 8 << 20;
+/// Most that the ballast weighs, in bytes: as much as the log may still have to bring into the database. On
+/// small volumes a fiftieth.
+const BALLAST: u64 = 24 << 20;
 
 /// Watches ceiling and volume.
 #[derive(Debug)]
@@ -54,27 +56,45 @@ impl Room {
             tracing::warn!("the database is larger than RELAY_MAX_STORAGE_BYTES; it shrinks as mail goes");
         }
         self.gauges.set_ceiling(pages, page_bytes);
-        self.look();
+        self.tend();
         Ok(())
     }
 
-    /// Looks at the volume: refuses new mail while it is nearly full, and takes ballast aboard while there is
-    /// plenty of room. Called every few seconds, and blocks for as long as a file system call does.
-    pub(crate) fn look(&self) {
-        let Some(volume) = self.volume() else { return };
-        let low = volume.free < reserve(volume);
-        if self.gauges.set_volume_low(low) != low {
-            if low {
-                tracing::error!("the volume of the data directory is nearly full: new mail is refused");
-            } else {
-                tracing::info!("the volume of the data directory has room again");
-            }
+    /// Looks at the volume and refuses new mail while it is nearly full. Takes two system calls, so the
+    /// writer looks before every transaction: a volume can fill within a second. Answers whether it has just
+    /// become low.
+    pub(super) fn look(&self) -> bool {
+        let Some(volume) = self.volume() else { return false };
+        let was_low = self.gauges.is_volume_low();
+        // A quarter more to come back, so that mail is not let in and out by turns.
+        let wanted = if was_low { reserve(volume) / 4 * 5 } else { reserve(volume) };
+        let low = volume.free < wanted.saturating_add(self.growth());
+        if self.gauges.set_volume_low(low) == low {
+            return false;
         }
-        if volume.free > 2 * reserve(volume)
+        if low {
+            tracing::error!("the volume of the data directory is nearly full: new mail is refused");
+        } else {
+            tracing::info!("the volume of the data directory has room again");
+        }
+        low
+    }
+
+    /// Looks, and takes ballast aboard while there is plenty of room. Called every few seconds.
+    pub(crate) fn tend(&self) {
+        self.look();
+        let plenty = |volume: &Volume| volume.free > 2 * reserve(*volume);
+        if let Some(volume) = self.volume().filter(plenty)
             && let Err(error) = self.take_ballast(volume)
         {
             tracing::warn!(kind = ?error.kind(), "cannot lay the ballast file");
         }
+    }
+
+    /// Bytes that the database file has yet to take when the log is copied into it.
+    fn growth(&self) -> u64 {
+        let file = self.directory.as_ref().and_then(|directory| fs::metadata(directory.join(DATABASE)).ok());
+        file.map_or(0, |file| self.gauges.file_bytes().saturating_sub(file.len()))
     }
 
     /// Throws the ballast off: a commit found no room. Answers whether there was any.

@@ -178,6 +178,10 @@ impl Thread {
         mut work: Work,
     ) -> Result<bool, Failure> {
         let started = Instant::now();
+        if self.room.look() {
+            // While there is still room for it: later there may be none.
+            log.empty(connection)?;
+        }
         let mut batch = match Batch::begin(connection, &self.gauges) {
             Ok(batch) => batch,
             Err(error) => return self.refuse_unbegun(load, work, connection, error),
@@ -212,8 +216,8 @@ impl Thread {
         self.metrics.commit(commands, started.elapsed());
         if let Err(error) = committed {
             tracing::error!(%error, "a commit failed");
-            if matches!(error, StoreError::Full) && self.room.drop_ballast() {
-                tracing::error!("the volume is full: the ballast is thrown off so that deletions go on");
+            if matches!(error, StoreError::Full) {
+                self.make_way(connection, log)?;
             }
             let fatal = error.is_fatal();
             for answer in answers.into_iter().chain(erasing) {
@@ -234,8 +238,16 @@ impl Thread {
         for chore in chores {
             chore(connection);
         }
-        log.keep_short(connection)?;
+        log.keep_short(connection, self.gauges.is_volume_low())?;
         Ok(stop)
+    }
+
+    /// The volume is full: frees what can be freed, so that the next deletion finds room in the log.
+    fn make_way(&self, connection: &Connection, log: &mut Log) -> Result<(), Failure> {
+        if self.room.drop_ballast() {
+            tracing::error!("the volume is full: the ballast is thrown off so that deletions go on");
+        }
+        log.empty(connection).map(drop)
     }
 
     fn refuse_unbegun(
