@@ -73,10 +73,7 @@ pub enum SocketError {
 /// # Errors
 /// [`SocketError`], with the path and what mends it.
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
-    let length = path.as_os_str().len();
-    if length > MAX_PATH {
-        return Err(SocketError::TooLong { path: path.to_owned(), length });
-    }
+    check(path)?;
     let failed = |source| SocketError::Io {
         path: path.to_owned(),
         uid: nix::unistd::geteuid().as_raw(),
@@ -97,6 +94,16 @@ pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let listener = UnixListener::bind(path).map_err(failed)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
     Ok(listener)
+}
+
+/// Whether the kernel takes the path at all. Callers ask at their start: to them a path that is too long
+/// would look like a storage that never comes.
+///
+/// # Errors
+/// [`SocketError::TooLong`].
+pub fn check(path: &Path) -> Result<(), SocketError> {
+    let length = path.as_os_str().len();
+    if length > MAX_PATH { Err(SocketError::TooLong { path: path.to_owned(), length }) } else { Ok(()) }
 }
 
 /// Makes a directory, and those above it, for owner and group only. One that exists is left as it is: an

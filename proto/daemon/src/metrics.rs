@@ -37,33 +37,6 @@ pub fn gather(registry: &Registry) -> Vec<Family> {
     registry.gather().iter().filter_map(family).collect()
 }
 
-/// A metric as the documentation shows it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Described {
-    /// Prometheus name.
-    pub name: String,
-    /// `counter`, `gauge` or `histogram`.
-    pub kind: &'static str,
-    /// One sentence.
-    pub help: String,
-}
-
-/// Every metric that has a series in a registry. A family with labels is there once its first series is:
-/// make all of them at start.
-pub fn describe(registry: &Registry) -> Vec<Described> {
-    gather(registry)
-        .into_iter()
-        .map(|Family { name, help, values }| {
-            let kind = match values {
-                Values::Counters(_) => "counter",
-                Values::Gauges(_) => "gauge",
-                Values::Histograms(_) => "histogram",
-            };
-            Described { name, kind, help }
-        })
-        .collect()
-}
-
 fn family(family: &prometheus::proto::MetricFamily) -> Option<Family> {
     let metrics = family.get_metric().iter();
     let values = match family.get_field_type() {

@@ -5,15 +5,22 @@ use prometheus::Registry;
 use relay_proto::client::StorageClient;
 use relay_proto::telemetry::{Process, Snapshot};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::IntervalStream;
 
 /// How old storage's picture of this process may be.
 const INTERVAL: Duration = Duration::from_secs(1);
 
+/// How soon a report that found no storage is tried again: doubled each time, up to [`INTERVAL`]. Storage is
+/// mostly away because it is just starting, and an operator who asks then wants to see everybody.
+const RETRY: Duration = Duration::from_millis(20);
+
 /// Reports until the process stops, through any number of restarts of storage.
 pub async fn report(storage: StorageClient, process: Process, registry: Registry, shutdown: Shutdown) {
+    let mut pause = RETRY;
     while !shutdown.has_begun() {
+        let began = Instant::now();
         let (process, registry, stopping) = (process.clone(), registry.clone(), shutdown.clone());
         let snapshots = IntervalStream::new(tokio::time::interval(INTERVAL))
             .map_while(move |_| (!stopping.has_begun()).then(|| metrics::gather(&registry)))
@@ -26,8 +33,9 @@ pub async fn report(storage: StorageClient, process: Process, registry: Registry
             }
             () = shutdown.begun() => return,
         }
+        pause = if began.elapsed() > INTERVAL { RETRY } else { INTERVAL.min(pause * 2) };
         tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(pause) => {}
             () = shutdown.begun() => return,
         }
     }
