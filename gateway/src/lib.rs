@@ -1,1 +1,163 @@
-//! In the making.
+//! The edge of the relay: HTTP in, gRPC out.
+//!
+//! A gateway owns the main port and what happens on it until storage is asked: connections, parsing, cheap
+//! refusals, retries. It has no disk and keeps no secret; mailbox tokens live in it for the time of one
+//! request and leave it as hashes only.
+//!
+//! The path of a request: `edge` takes the connection, `app` lets the request in, `api` has its endpoint,
+//! `storage` carries it on.
+
+mod address;
+mod api;
+mod app;
+mod config;
+mod edge;
+#[cfg(test)]
+mod fixture;
+mod limit;
+mod metrics;
+mod ops;
+mod origin;
+mod policy;
+mod storage;
+mod versions;
+
+pub use api::{Endpoint, ErrorRow, endpoints, errors};
+
+use api::body::Intake;
+use api::error::Fault;
+use app::{App, Clients};
+use config::Config;
+use edge::{Limits, Server};
+use limit::LocalLimits;
+use metrics::Metrics;
+use ops::{Operators, Ops};
+use relay_daemon::lifecycle::this_process;
+use relay_daemon::{Clock, ConfigError, Exit, Failure, Sharing, Shutdown, Vars, listen_tcp, variables};
+use relay_proto::client::StorageClient;
+use relay_proto::telemetry::{Family, Role};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+use storage::Storage;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// Connections to the operator's port.
+const MAX_OPERATORS: usize = 32;
+
+/// How long an operator's connection may be idle.
+const OPERATOR_IDLE: Duration = Duration::from_secs(60);
+
+/// File descriptors that a gateway needs besides its clients' connections.
+const SPARE_FILES: usize = 128;
+
+/// Runs a gateway until `shutdown` begins and the requests in progress are answered.
+///
+/// # Errors
+/// When the variables do not make sense, or a port cannot be had.
+pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+    let config = Config::read(&vars)?;
+    let clients = listen_tcp(config.listen_addr, Sharing::Replicas, variables::LISTEN_ADDR.name)?;
+    let operators = listen_tcp(config.metrics_addr, Sharing::Replicas, variables::METRICS_ADDR.name)?;
+    tracing::info!(clients = %config.listen_addr, operators = %config.metrics_addr, "listening");
+
+    let metrics = Arc::new(Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?);
+    let storage = StorageClient::new(config.storage_socket.clone());
+    // Ends with this function, and everything in it.
+    let mut tasks = JoinSet::new();
+    let (board, policy) = policy::board();
+    tasks.spawn(policy::follow(storage.clone(), board, Arc::clone(&metrics)));
+    tasks.spawn(relay_daemon::report::report(
+        storage.clone(),
+        this_process(Role::Gateway, clock.now()),
+        metrics.registry.clone(),
+        shutdown.clone(),
+    ));
+    let app = Arc::new(App {
+        max_message_size: config.max_message_size,
+        trusted_proxies: config.trusted_proxies.clone(),
+        policy,
+        limits: LocalLimits::new(clock.clone(), Arc::clone(&metrics)),
+        intake: Intake::new(config.max_message_size),
+        storage: Storage::new(storage.clone(), Arc::clone(&metrics), &mut tasks),
+        metrics: Arc::clone(&metrics),
+        clock,
+    });
+    let accepting = Arc::new(AtomicBool::new(true));
+    let ops = Arc::new(Ops {
+        storage,
+        metrics: Arc::clone(&metrics),
+        accepting: Arc::clone(&accepting),
+        stopping: shutdown.clone(),
+    });
+    tasks.spawn(serve_operators(operators, &ops, config.metrics_token.clone()));
+    let server = Server {
+        handler: Clients(app),
+        limits: Limits::with_idle(config.idle_timeout),
+        max_connections: affordable_connections(config.max_connections),
+        turned_away: Fault::TooManyConnections.body(),
+        accepting,
+        active: metrics.connections_active.clone(),
+        refused: metrics.connections_refused.clone(),
+    };
+    // The operator is served until the last client is.
+    edge::serve(clients, server, shutdown).await;
+    Ok(())
+}
+
+/// Checks a gateway's variables without starting one.
+///
+/// # Errors
+/// With every mistake.
+pub fn check(vars: &Vars) -> Result<(), ConfigError> {
+    Config::read(vars).map(drop)
+}
+
+/// Serves the operator for as long as the process lives.
+fn serve_operators(
+    listener: TcpListener,
+    ops: &Arc<Ops>,
+    metrics_token: Option<String>,
+) -> impl Future<Output = ()> + use<> {
+    let uncounted = "uncounted";
+    let counters =
+        (prometheus::IntGauge::new(uncounted, uncounted), prometheus::IntCounter::new(uncounted, uncounted));
+    let handler = Operators(ops::router(ops, metrics_token));
+    async move {
+        let (Ok(active), Ok(refused)) = counters else { return };
+        let server = Server {
+            handler,
+            limits: Limits::with_idle(OPERATOR_IDLE),
+            max_connections: MAX_OPERATORS,
+            turned_away: Fault::TooManyConnections.body(),
+            accepting: Arc::default(),
+            active,
+            refused,
+        };
+        edge::serve(listener, server, Shutdown::default()).await;
+    }
+}
+
+/// As many connections as were asked for, or as the open files allow.
+fn affordable_connections(wanted: usize) -> usize {
+    let files = usize::try_from(relay_daemon::raise_open_files()).unwrap_or(usize::MAX);
+    let affordable = files.saturating_sub(SPARE_FILES).max(1);
+    if wanted > affordable {
+        tracing::warn!(
+            wanted,
+            affordable,
+            "RELAY_MAX_CONNECTIONS is more than the limit on open files allows; raise the limit (ulimit -n)"
+        );
+    }
+    wanted.min(affordable)
+}
+
+/// Every metric of a gateway, at its start, for the documentation.
+///
+/// # Errors
+/// Never, unless two metrics have one name.
+pub fn metrics() -> Result<Vec<Family>, Failure> {
+    let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?;
+    Ok(relay_daemon::metrics::gather(&metrics.registry))
+}

@@ -1,0 +1,182 @@
+//! The client API: one table of endpoints, whichever door a request came in by. A new endpoint is a file
+//! beside this one and a line in [`ROUTES`].
+
+mod ack;
+pub(crate) mod body;
+pub(crate) mod error;
+mod fetch;
+mod fields;
+mod health;
+mod purge;
+mod register;
+pub(crate) mod reply;
+mod send;
+mod tokens;
+
+use crate::app::App;
+use crate::storage::PATIENCE;
+use axum::body::Body;
+use error::{ApiError, Fault};
+use hyper::Method;
+use relay_proto::mail::Caller;
+use reply::Reply;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A request that was let in, on its way to its endpoint.
+pub(crate) struct Call {
+    pub(crate) app: Arc<App>,
+    /// Who is charged.
+    pub(crate) caller: Caller,
+    pub(crate) patience: Patience,
+    pub(crate) body: Body,
+}
+
+/// How long storage may still keep a request waiting.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience(Duration);
+
+impl Patience {
+    /// What is left of a request's patience that began to wait at `began`.
+    pub(crate) fn since(began: Instant) -> Self {
+        Self(PATIENCE.saturating_sub(began.elapsed()))
+    }
+
+    /// When it ends, if it is needed from now on. The time for sending a body is not counted: that one is the client's.
+    fn deadline(self) -> Instant {
+        Instant::now() + self.0
+    }
+}
+
+/// The answer of an endpoint.
+type Answer = Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
+
+/// An endpoint.
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    about: &'static str,
+    pub(crate) answer: fn(Call) -> Answer,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal => $module:ident::$handler:ident, $about:literal;)*) => {
+        /// Every endpoint of the main port.
+        pub(crate) static ROUTES: &[Route] = &[$(Route {
+            method: Method::$method,
+            path: $path,
+            about: $about,
+            answer: |call| Box::pin($module::$handler(call)),
+        },)*];
+    };
+}
+
+routes! {
+    POST "/v2/send" => send::send, "Leaves a blob in a mailbox.";
+    POST "/v2/fetch" => fetch::fetch, "Shows what waits in up to 1900 mailboxes, oldest first. Removes nothing.";
+    POST "/v2/ack" => ack::ack, "Removes a blob that was received.";
+    POST "/v2/register" => register::register, "Makes mailboxes known to the relay, and binds them to an owner's key if one signs.";
+    POST "/v2/purge" => purge::purge, "Deletes everything that belongs to the signing key.";
+    GET "/health" => health::health, "Whether the gateway lives.";
+    GET "/v2/health" => health::health, "The same, under the path of the API.";
+}
+
+impl Route {
+    /// Whether the endpoint needs storage, and with it the shared policy.
+    pub(crate) fn needs_storage(&self) -> bool {
+        self.method == Method::POST
+    }
+
+    /// The methods that it takes, as `Allow` says it.
+    pub(crate) fn allow(&self) -> &'static str {
+        if self.method == Method::GET { "GET, HEAD" } else { "POST" }
+    }
+
+    /// Whether it takes a method. Whoever may GET may HEAD.
+    fn takes(&self, method: &Method) -> bool {
+        *method == self.method || (*method == Method::HEAD && self.method == Method::GET)
+    }
+}
+
+/// The endpoint of a request.
+///
+/// # Errors
+/// [`Fault::NotFound`]; [`Fault::MethodNotAllowed`] with the endpoint that takes another method.
+pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (Fault, Option<&'static Route>)> {
+    match ROUTES.iter().find(|route| route.path == path) {
+        Some(route) if route.takes(method) => Ok(route),
+        Some(route) => Err((Fault::MethodNotAllowed, Some(route))),
+        None => Err((Fault::NotFound, None)),
+    }
+}
+
+/// An endpoint, for the documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// HTTP method.
+    pub method: &'static str,
+    /// Path on the main port.
+    pub path: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+}
+
+/// Every endpoint of the main port.
+pub fn endpoints() -> Vec<Endpoint> {
+    let method = |route: &Route| if route.method == Method::GET { "GET" } else { "POST" };
+    ROUTES
+        .iter()
+        .map(|route| Endpoint { method: method(route), path: route.path, about: route.about })
+        .collect()
+}
+
+/// An error that clients may get, for the documentation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ErrorRow {
+    /// HTTP status.
+    pub status: u16,
+    /// The text in the body.
+    pub text: &'static str,
+    /// When it happens.
+    pub when: &'static str,
+}
+
+/// Every error that clients may get.
+pub fn errors() -> Vec<ErrorRow> {
+    Fault::ALL
+        .iter()
+        .map(|fault| ErrorRow { status: fault.status().as_u16(), text: fault.text(), when: fault.when() })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_endpoint_and_every_endpoint_is_documented() {
+        let endpoints = endpoints();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            assert!(!endpoint.about.is_empty());
+            assert!(endpoints[..index].iter().all(|other| other.path != endpoint.path), "{}", endpoint.path);
+        }
+        assert_eq!(errors().len(), Fault::ALL.len());
+    }
+
+    #[test]
+    fn an_endpoint_is_found_by_its_very_path_and_method() {
+        assert!(find(&Method::POST, "/v2/send").is_ok());
+        assert!(find(&Method::HEAD, "/health").is_ok());
+        for path in ["/", "/v2", "/v2/", "/v2/send/", "/V2/send", "//v2/send", "/v2/%73end"] {
+            assert_eq!(find(&Method::POST, path).err().unwrap().0, Fault::NotFound, "{path}");
+        }
+        for (method, path) in
+            [(Method::GET, "/v2/send"), (Method::HEAD, "/v2/send"), (Method::POST, "/health")]
+        {
+            assert_eq!(find(&method, path).err().unwrap().0, Fault::MethodNotAllowed, "{method} {path}");
+        }
+    }
+}

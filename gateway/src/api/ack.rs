@@ -1,0 +1,61 @@
+//! `POST /v2/ack`: removes a blob that its recipient has.
+
+use super::error::{ApiError, Fault};
+use super::reply::{self, Reply};
+use super::{Call, fields};
+use relay_proto::mail::{WriteAction, WriteCommand, Written};
+use relay_proto::{BlobId, MailboxToken};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Acked {
+    status: &'static str,
+    acknowledged: bool,
+}
+
+pub(super) async fn ack(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let command = WriteCommand { caller, action: parse(&body)? };
+    drop(body);
+    match app.storage.write(command, patience.deadline()).await? {
+        Written::Acknowledged(acknowledged) => reply::success(&Acked { status: "ok", acknowledged }),
+        Written::Stored(_) => Err(Fault::Internal.into()),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<WriteAction, ApiError> {
+    let [recipient, blob_id] = fields::read(body, ["recipient_id", "blob_id"])?;
+    let mailbox = recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash();
+    let blob_id = blob_id.parse(BlobId::from_hex, Fault::BlobId)?;
+    Ok(WriteAction::Ack { mailbox, blob_id })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::Relay;
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn an_ack_says_whether_it_removed_something() {
+        let relay = Relay::start().await;
+        let mailbox = "ab".repeat(32);
+        let sent = relay.post("/v2/send", &json!({ "recipient_id": mailbox, "ciphertext": "AAAA" })).await;
+        let ack = json!({ "recipient_id": mailbox, "blob_id": sent.json(200)["blob_id"] });
+        for acknowledged in [true, false] {
+            let reply = relay.post("/v2/ack", &ack).await;
+            assert_eq!(reply.json(200), json!({ "status": "ok", "acknowledged": acknowledged }));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_malformed_id_is_an_error() {
+        let relay = Relay::start().await;
+        for blob_id in [json!(null), json!("ab".repeat(15)), json!("zz".repeat(16)), json!(5)] {
+            let ack = json!({ "recipient_id": "ab".repeat(32), "blob_id": blob_id });
+            assert_eq!(relay.post("/v2/ack", &ack).await.error(400), "blob_id must be 32 hex characters");
+        }
+        let ack = json!({ "recipient_id": "", "blob_id": "ab".repeat(16) });
+        assert_eq!(relay.post("/v2/ack", &ack).await.error(400), "recipient_id must be 64 hex characters");
+    }
+}

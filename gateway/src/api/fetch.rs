@@ -1,0 +1,137 @@
+//! `POST /v2/fetch`: a page of what waits in some mailboxes. Nothing is removed.
+
+use super::error::{ApiError, Fault};
+use super::reply::{self, Reply};
+use super::tokens::Tokens;
+use super::{Call, fields};
+use hyper::StatusCode;
+use relay_proto::mail::{Fetch, MailPage};
+use serde::Serialize;
+use std::borrow::Cow;
+
+/// Pages above this size hold a share of the gateway's memory until they are written out.
+const LARGE_PAGE: usize = 16 << 10;
+
+#[derive(Serialize)]
+struct Page<'a> {
+    status: &'static str,
+    blobs: Vec<Blob<'a>>,
+    truncated: bool,
+}
+
+#[derive(Serialize)]
+struct Blob<'a> {
+    blob_id: String,
+    ciphertext: String,
+    created_at: u64,
+    mailbox_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin_hint: Option<String>,
+}
+
+pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body } = call;
+    let (body, share) = app.intake.read(body).await?;
+    let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
+    let Tokens { mailboxes, spellings, .. } = Tokens::read(tokens)?;
+    let page = app.storage.fetch(Fetch { caller, mailboxes }, patience.deadline()).await?;
+    let page = write(page, &spellings)?;
+    drop(share);
+    let page =
+        if page.len() > LARGE_PAGE { app.intake.share(page.len()).await?.hold(page) } else { page.into() };
+    Ok(reply::json(StatusCode::OK, page))
+}
+
+/// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.
+fn write(page: MailPage, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
+    let MailPage { blobs, truncated } = page;
+    let blobs = blobs
+        .into_iter()
+        .map(|blob| {
+            Ok(Blob {
+                blob_id: blob.blob_id.to_hex(),
+                ciphertext: blob.ciphertext.to_base64(),
+                created_at: blob.created_at.get(),
+                mailbox_token: spellings.get(blob.mailbox_index).ok_or(Fault::Internal)?,
+                origin_hint: blob.origin_hint.map(|hint| hint.to_base64()),
+            })
+        })
+        .collect::<Result<_, ApiError>>()?;
+    reply::written(&Page { status: "ok", blobs, truncated })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Relay;
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use relay_proto::mail::StoredBlob;
+    use relay_proto::page::{PageRoom, RUNG};
+    use relay_proto::{BlobId, Ciphertext, OriginHint, UnixSeconds};
+    use serde_json::json;
+
+    fn stored(size: usize, hint: bool) -> StoredBlob {
+        StoredBlob {
+            mailbox_index: 0,
+            blob_id: BlobId::from_bytes([255; 16]),
+            ciphertext: Ciphertext::try_from(Bytes::from(vec![255; size])).unwrap(),
+            created_at: UnixSeconds::new(u64::MAX),
+            origin_hint: hint.then(|| OriginHint::try_from(Bytes::from(vec![255; 74])).unwrap()),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn every_page_that_storage_may_cut_fits_its_rung(
+            sizes in prop_oneof![
+                prop::collection::vec((1_usize..20_000, any::<bool>()), 1..60),
+                prop::collection::vec((1_usize..40, any::<bool>()), 300..900),
+            ]
+        ) {
+            let mut room = PageRoom::default();
+            let blobs: Vec<_> =
+                sizes.into_iter().take_while(|(size, hint)| room.take(*size, *hint)).map(|(size, hint)| stored(size, hint)).collect();
+            let page = write(MailPage { blobs, truncated: false }, &["f".repeat(64).into()]).unwrap();
+            prop_assert!(page.len() <= RUNG - 4, "{} bytes", page.len());
+        }
+    }
+
+    #[test]
+    fn a_token_longer_than_it_may_be_cannot_be_written() {
+        assert!(write(MailPage { blobs: vec![stored(1, false)], truncated: false }, &[]).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_page_shows_blobs_under_the_token_as_the_client_wrote_it() {
+        let relay = Relay::start().await;
+        let hint = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, [7; 74]);
+        let send = json!({ "recipient_id": "ab".repeat(32), "ciphertext": "AAAA", "origin_hint": hint });
+        let first = relay.post("/v2/send", &send).await.json(200)["blob_id"].clone();
+        let send = json!({ "recipient_id": "cd".repeat(32), "ciphertext": "BBBB" });
+        let second = relay.post("/v2/send", &send).await.json(200)["blob_id"].clone();
+        let tokens =
+            json!({ "mailbox_tokens": ["00".repeat(32), "CD".repeat(32), "Ab".repeat(32), "cd".repeat(32)] });
+        let reply = relay.post("/v2/fetch", &tokens).await;
+        let page = json!({
+            "status": "ok",
+            "blobs": [
+                { "blob_id": first, "ciphertext": "AAAA", "created_at": 3600, "mailbox_token": "Ab".repeat(32), "origin_hint": hint },
+                { "blob_id": second, "ciphertext": "BBBB", "created_at": 3600, "mailbox_token": "CD".repeat(32) },
+            ],
+            "truncated": false,
+        });
+        assert_eq!(reply.json(200), page);
+    }
+
+    #[tokio::test]
+    async fn a_large_page_arrives_whole() {
+        let relay = Relay::start().await;
+        let ciphertext = "A".repeat(120_000);
+        let send = json!({ "recipient_id": "ab".repeat(32), "ciphertext": ciphertext });
+        relay.post("/v2/send", &send).await.json(200);
+        let page = relay.post("/v2/fetch", &json!({ "mailbox_tokens": ["ab".repeat(32)] })).await.json(200);
+        assert_eq!(page["blobs"][0]["ciphertext"], ciphertext);
+    }
+}

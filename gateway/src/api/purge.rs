@@ -1,0 +1,92 @@
+//! `POST /v2/purge`: deletes everything of an owner's. Storage checks the proof; the gateway only reads it.
+
+use super::error::{self, ApiError, Fault};
+use super::reply::{self, Reply};
+use super::{Call, fields};
+use relay_proto::mail::{Caller, Purge};
+use relay_proto::{MailboxToken, PublicKey, PurgeToken, RequestId, Signature, UnixSeconds};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Purged {
+    status: &'static str,
+    blobs_deleted: u64,
+}
+
+pub(super) async fn purge(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let purge = parse(&body, caller, request_id)?;
+    drop(body);
+    let blobs_deleted = app.storage.purge(purge, patience.deadline()).await.map_err(error::of_purge)?;
+    reply::success(&Purged { status: "ok", blobs_deleted })
+}
+
+fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Purge, ApiError> {
+    let names = ["recipient_id", "public_key", "purge_token", "signature", "timestamp"];
+    let [recipient, public_key, purge_token, signature, timestamp] = fields::read(body, names)?;
+    Ok(Purge {
+        caller,
+        request_id,
+        mailbox: recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash(),
+        public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?,
+        purge_token: purge_token.parse(PurgeToken::from_hex, Fault::PurgeToken)?,
+        signature: signature.parse(Signature::from_hex, Fault::Signature)?,
+        timestamp: UnixSeconds::new(timestamp.number(Fault::Timestamp)?),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::Relay;
+    use relay_proto::Refusal;
+    use serde_json::{Value, json};
+
+    fn purge() -> Value {
+        json!({
+            "recipient_id": "01".repeat(32), "public_key": "01".repeat(32), "purge_token": "02".repeat(32),
+            "signature": "03".repeat(64), "timestamp": 1_700_000_000_u64,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_purge_answers_how_much_it_deleted_and_a_retry_names_the_same_request() {
+        let relay = Relay::start().await;
+        relay.storage.refuse_calls(&[Refusal::OutcomeUnknown]);
+        let reply = relay.post("/v2/purge", &purge()).await;
+        assert_eq!(reply.json(200), json!({ "status": "ok", "blobs_deleted": 0 }));
+        assert_eq!(relay.storage.request_ids().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn every_field_has_its_own_text() {
+        let relay = Relay::start().await;
+        for (field, text) in [
+            ("recipient_id", "recipient_id must be 64 hex characters"),
+            ("public_key", "public_key must be 64 hex characters"),
+            ("purge_token", "purge_token must be 64 hex characters"),
+            ("signature", "signature must be 128 hex characters"),
+            ("timestamp", "timestamp must be a whole number of seconds"),
+        ] {
+            for wrong in [json!(null), json!("12"), json!([]), json!(-1)] {
+                let mut body = purge();
+                body[field] = wrong;
+                assert_eq!(relay.post("/v2/purge", &body).await.error(400), text);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_does_not_hold_is_told_apart() {
+        let relay = Relay::start().await;
+        for (refusal, text) in [
+            (Refusal::OutsideWindow, "purge timestamp outside acceptable window"),
+            (Refusal::BadSignature, "invalid purge signature"),
+            (Refusal::Replayed, "purge token replay detected"),
+        ] {
+            relay.storage.refuse_calls(&[refusal]);
+            assert_eq!(relay.post("/v2/purge", &purge()).await.error(401), text);
+        }
+    }
+}

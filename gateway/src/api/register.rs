@@ -1,0 +1,107 @@
+//! `POST /v2/register`: makes mailboxes known to the relay, and binds them to an owner's key if one signs.
+
+use super::error::{self, ApiError, Fault};
+use super::reply::{self, Reply};
+use super::tokens::Tokens;
+use super::{Call, fields};
+use relay_proto::mail::{Ownership, Register};
+use relay_proto::{MailboxHash, PublicKey, RequestId, Signature, UnixSeconds};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Registered {
+    status: &'static str,
+    registered: u32,
+}
+
+pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let (mailboxes, ownership) = parse(&body)?;
+    drop(body);
+    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let register = Register { caller, request_id, mailboxes, ownership };
+    let registered =
+        app.storage.register(register, patience.deadline()).await.map_err(error::of_registration)?;
+    reply::success(&Registered { status: "ok", registered })
+}
+
+fn parse(body: &[u8]) -> Result<(Vec<MailboxHash>, Option<Ownership>), ApiError> {
+    let [tokens, public_key, timestamp, signature] =
+        fields::read(body, ["mailbox_tokens", "public_key", "timestamp", "signature"])?;
+    let tokens = Tokens::read(tokens)?;
+    let ownership = match [&public_key, &timestamp, &signature].map(fields::Field::is_given) {
+        [false, false, false] => None,
+        [true, true, true] => Some(Ownership {
+            public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?,
+            timestamp: UnixSeconds::new(timestamp.number(Fault::Timestamp)?),
+            signature: signature.parse(Signature::from_hex, Fault::Signature)?,
+            tokens_digest: tokens.digest(),
+        }),
+        _ => return Err(Fault::HalfAnOwner.into()),
+    };
+    Ok((tokens.mailboxes, ownership))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Relay;
+    use relay_proto::{MailboxToken, Refusal, TokensDigest};
+    use serde_json::json;
+
+    #[test]
+    fn an_owner_is_named_whole_or_not_at_all() {
+        let whole = json!({
+            "mailbox_tokens": ["ab".repeat(32), "AB".repeat(32)],
+            "public_key": "01".repeat(32), "timestamp": 5, "signature": "02".repeat(64),
+        });
+        let (mailboxes, ownership) = parse(whole.to_string().as_bytes()).unwrap();
+        assert_eq!(mailboxes.len(), 1);
+        let token = MailboxToken::from_bytes([0xab; 32]);
+        assert_eq!(
+            ownership.unwrap().tokens_digest,
+            TokensDigest::of(&[token, token]),
+            "as the client sent them"
+        );
+        for (field, fault) in [
+            ("public_key", Fault::PublicKey),
+            ("timestamp", Fault::Timestamp),
+            ("signature", Fault::Signature),
+        ] {
+            let mut wrong = whole.clone();
+            wrong[field] = json!("5");
+            assert_eq!(parse(wrong.to_string().as_bytes()).unwrap_err().fault, fault);
+            wrong[field] = json!(null);
+            assert_eq!(parse(wrong.to_string().as_bytes()).unwrap_err().fault, Fault::HalfAnOwner);
+        }
+        let nobody = json!({ "mailbox_tokens": ["ab".repeat(32)] });
+        assert!(parse(nobody.to_string().as_bytes()).unwrap().1.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_retry_names_the_same_request_and_distinct_tokens_count() {
+        let relay = Relay::start().await;
+        relay.storage.refuse_calls(&[Refusal::Unavailable]);
+        let body = json!({ "mailbox_tokens": ["ab".repeat(32), "AB".repeat(32), "cd".repeat(32)] });
+        let reply = relay.post("/v2/register", &body).await;
+        assert_eq!(reply.json(200), json!({ "status": "ok", "registered": 2 }));
+        assert_eq!(relay.storage.request_ids().len(), 1);
+        relay.post("/v2/register", &body).await.json(200);
+        assert_eq!(relay.storage.request_ids().len(), 2, "another request has another name");
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_does_not_hold_is_told_apart() {
+        let relay = Relay::start().await;
+        let body = json!({ "mailbox_tokens": ["ab".repeat(32)] });
+        for (refusal, text) in [
+            (Refusal::OutsideWindow, "registration timestamp outside acceptable window"),
+            (Refusal::BadSignature, "invalid registration signature"),
+            (Refusal::Replayed, "registration replay detected"),
+        ] {
+            relay.storage.refuse_calls(&[refusal]);
+            assert_eq!(relay.post("/v2/register", &body).await.error(401), text);
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `POST /v2/send`: leaves a blob in a mailbox. The answer says that it is durable.
+
+use super::error::{ApiError, Fault};
+use super::reply::{self, Reply};
+use super::{Call, fields};
+use relay_proto::mail::{NewBlob, WriteAction, WriteCommand, Written};
+use relay_proto::{Ciphertext, MailboxToken, OriginHint, Refusal};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Sent<'a> {
+    status: &'static str,
+    blob_id: &'a str,
+}
+
+pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let blob = parse(&body, app.max_message_size)?;
+    drop(body);
+    let mailbox = blob.mailbox;
+    if let Some(wait) = app.limits.refused_mailbox(&mailbox) {
+        return Err(ApiError::rate_limited(wait));
+    }
+    let command = WriteCommand { caller, action: WriteAction::Send(blob) };
+    match app.storage.write(command, patience.deadline()).await {
+        Ok(Written::Stored(id)) => reply::success(&Sent { status: "ok", blob_id: &id.to_hex() }),
+        Ok(Written::Acknowledged(_)) => Err(Fault::Internal.into()),
+        Err(refusal) => {
+            if let Refusal::MailboxRateLimited { retry_after } = refusal {
+                app.limits.remember_refusal(&mailbox, retry_after);
+            }
+            Err(refusal.into())
+        }
+    }
+}
+
+fn parse(body: &[u8], max_message_size: usize) -> Result<NewBlob, ApiError> {
+    let [recipient, ciphertext, origin_hint] =
+        fields::read(body, ["recipient_id", "ciphertext", "origin_hint"])?;
+    let mailbox = recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash();
+    let ciphertext = ciphertext.parse(Ciphertext::from_base64, Fault::Ciphertext)?;
+    if ciphertext.as_bytes().len() > max_message_size {
+        return Err(Fault::BlobTooLarge.into());
+    }
+    let origin_hint = if origin_hint.is_given() {
+        Some(origin_hint.parse(OriginHint::from_base64, Fault::OriginHint)?)
+    } else {
+        None
+    };
+    Ok(NewBlob { mailbox, ciphertext, origin_hint })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Relay;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn token() -> String {
+        "ab".repeat(32)
+    }
+
+    #[test]
+    fn every_field_has_its_own_text_whatever_is_wrong_with_it() {
+        let good = json!({ "recipient_id": token(), "ciphertext": "AAAA", "unknown": { "is": ["ignored"] } });
+        assert!(parse(good.to_string().as_bytes(), 3).is_ok());
+        let hint = |bytes| json!(base64::Engine::encode(&base64::prelude::BASE64_STANDARD, vec![0; bytes]));
+        for (field, value, fault) in [
+            ("recipient_id", json!(null), Fault::RecipientId),
+            ("recipient_id", json!(7), Fault::RecipientId),
+            ("recipient_id", json!([token()]), Fault::RecipientId),
+            ("recipient_id", json!("ab".repeat(31)), Fault::RecipientId),
+            ("recipient_id", json!("zz".repeat(32)), Fault::RecipientId),
+            ("ciphertext", json!(null), Fault::Ciphertext),
+            ("ciphertext", json!(""), Fault::Ciphertext),
+            ("ciphertext", json!("AAA"), Fault::Ciphertext),
+            ("ciphertext", json!(true), Fault::Ciphertext),
+            ("ciphertext", json!("AAAAAAAA"), Fault::BlobTooLarge),
+            ("origin_hint", json!(""), Fault::OriginHint),
+            ("origin_hint", hint(73), Fault::OriginHint),
+            ("origin_hint", json!({}), Fault::OriginHint),
+        ] {
+            let mut body = good.clone();
+            body[field] = value;
+            assert_eq!(parse(body.to_string().as_bytes(), 3).unwrap_err().fault, fault, "{body}");
+        }
+        for hint in [json!(null), hint(74)] {
+            let mut body = good.clone();
+            body["origin_hint"] = hint;
+            assert!(parse(body.to_string().as_bytes(), 3).is_ok(), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sent_blob_is_answered_with_its_id() {
+        let relay = Relay::start().await;
+        let reply = relay.post("/v2/send", &json!({ "recipient_id": token(), "ciphertext": "AAAA" })).await;
+        let mailbox = MailboxToken::from_hex(&token()).unwrap().hash();
+        let id = relay_proto::BlobId::derive(&mailbox, &[0, 0, 0]).to_hex();
+        assert_eq!(reply.json(200), json!({ "status": "ok", "blob_id": id }));
+    }
+
+    #[tokio::test]
+    async fn a_refused_mailbox_is_refused_here_until_its_time_and_others_are_not() {
+        let relay = Relay::start().await;
+        relay.storage.refuse_writes(&[Refusal::MailboxRateLimited { retry_after: Duration::from_secs(9) }]);
+        let body = json!({ "recipient_id": token(), "ciphertext": "AAAA" });
+        for _ in 0..2 {
+            let reply = relay.post("/v2/send", &body).await;
+            assert_eq!(reply.error(429), "rate limit exceeded");
+            assert_eq!(reply.headers["retry-after"], "9");
+        }
+        assert_eq!(relay.storage.writes(), 1, "the second refusal came from the gateway itself");
+        let other = json!({ "recipient_id": "cd".repeat(32), "ciphertext": "AAAA" });
+        relay.post("/v2/send", &other).await.json(200);
+        relay.clock.advance(Duration::from_secs(9));
+        relay.post("/v2/send", &body).await.json(200);
+    }
+
+    #[tokio::test]
+    async fn refusals_keep_their_status_and_text() {
+        let relay = Relay::start().await;
+        let body = json!({ "recipient_id": token(), "ciphertext": "AAAA" });
+        for (refusal, status, text) in [
+            (Refusal::QuotaExceeded, 429, "quota exceeded for recipient"),
+            (Refusal::StorageFull, 507, "quota exceeded: relay storage is full"),
+            (Refusal::NotRegistered, 403, "recipient is not registered with this relay"),
+            (Refusal::TooLarge, 413, "blob too large"),
+            (Refusal::Internal, 500, "internal error"),
+        ] {
+            relay.storage.refuse_writes(&[refusal]);
+            assert_eq!(relay.post("/v2/send", &body).await.error(status), text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_storage_that_hesitates_is_asked_again() {
+        let relay = Relay::start().await;
+        relay.storage.refuse_writes(&[Refusal::Busy, Refusal::OutcomeUnknown, Refusal::Unavailable]);
+        let body = json!({ "recipient_id": token(), "ciphertext": "AAAA" });
+        relay.post("/v2/send", &body).await.json(200);
+        assert_eq!(relay.storage.writes(), 4);
+    }
+}

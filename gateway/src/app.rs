@@ -1,0 +1,339 @@
+//! What happens to every request, whichever door it came in by, from the outside in:
+//!
+//! 1. `/v2` answers, of whatever status, carry the version policy; requests are counted and timed;
+//! 2. a panic costs its own request a 500 and nothing else;
+//! 3. clients below the minimum version are turned away, once the policy is known;
+//! 4. a direct request is charged to its address, here cheaply and in storage for all gateways;
+//! 5. the endpoint reads the body and answers.
+//!
+//! The doors are [`Clients`] for plain HTTP, and whatever else calls [`answer`] with an [`Origin`].
+
+use crate::address;
+use crate::api::body::Intake;
+use crate::api::error::{ApiError, Fault};
+use crate::api::reply::Reply;
+use crate::api::{self, Call, Patience, Route, reply};
+use crate::edge::{Answering, Asked, Handler};
+use crate::limit::LocalLimits;
+use crate::metrics::Metrics;
+use crate::origin::Origin;
+use crate::policy::{Standing, StandingPolicy};
+use crate::storage::{PATIENCE, Storage};
+use crate::versions::{self, Verdict, Versions};
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::Body as _;
+use hyper::header::{ALLOW, EXPECT, HeaderValue};
+use hyper::{HeaderMap, Method, Request};
+use ipnet::IpNet;
+use relay_daemon::Clock;
+use relay_proto::mail::Caller;
+use std::future::{Future, poll_fn};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::time::Instant;
+
+/// What requests share.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) max_message_size: usize,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) policy: StandingPolicy,
+    pub(crate) limits: LocalLimits,
+    pub(crate) intake: Intake,
+    pub(crate) storage: Storage,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+}
+
+/// The door of direct requests: plain HTTP on the main port.
+#[derive(Debug, Clone)]
+pub(crate) struct Clients(pub(crate) Arc<App>);
+
+impl Handler for Clients {
+    fn handle(&self, peer: IpAddr, request: Request<Asked>) -> Answering {
+        let app = Arc::clone(&self.0);
+        let client = address::client_address(peer, request.headers(), &app.trusted_proxies);
+        Box::pin(answer(app, Origin::Direct(client), request.map(Body::new)))
+    }
+}
+
+/// Bytes of an unwanted body that are taken rather than ending the connection.
+const PASSED_OVER: usize = 64 << 10;
+
+/// What [`api::find`] found.
+type Found = Result<&'static Route, (Fault, Option<&'static Route>)>;
+
+/// Answers a request.
+pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>) -> Reply {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path();
+    let found = api::find(&head.method, path);
+    if path.starts_with("/v2/") || path == "/v2" {
+        answer_versioned(&app, origin, found, &head.method, &head.headers, body).await
+    } else {
+        let outcome = caught(async {
+            match found {
+                Ok(route) => {
+                    let patience = Patience::since(Instant::now());
+                    (route.answer)(Call { app, caller: None, patience, body }).await
+                }
+                Err((fault, _)) => Err(fault.into()),
+            }
+        });
+        outcome.await.unwrap_or_else(|error| refuse(error, found, &Versions::default()))
+    }
+}
+
+async fn answer_versioned(
+    app: &Arc<App>,
+    origin: Origin,
+    found: Found,
+    method: &Method,
+    headers: &HeaderMap,
+    body: Body,
+) -> Reply {
+    let began = Instant::now();
+    let claimed = versions::claimed(headers);
+    let outcome = caught(async {
+        let admitted = async {
+            let standing = policy_for(app, found).await?;
+            let caller = standing.map_or(Ok(None), |standing| admit(app, origin, claimed, &standing))?;
+            found.map(|route| (route, caller)).map_err(|(fault, _)| ApiError::from(fault))
+        };
+        match admitted.await {
+            Ok((route, caller)) => {
+                let (app, patience) = (Arc::clone(app), Patience::since(began));
+                (route.answer)(Call { app, caller, patience, body }).await
+            }
+            Err(error) => {
+                if !headers.contains_key(EXPECT) {
+                    pass_over(body).await;
+                }
+                Err(error)
+            }
+        }
+    })
+    .await;
+    let standing = app.policy.current();
+    let unknown = standing.is_none().then(Versions::default);
+    let versions = standing.as_ref().map(|standing| &standing.versions).or(unknown.as_ref());
+    let Some(versions) = versions else { return ApiError::from(Fault::Internal).reply() };
+    let refused = outcome.as_ref().err().map(|error| error.fault.reason());
+    let mut reply = outcome.unwrap_or_else(|error| refuse(error, found, versions));
+    versions.stamp(reply.headers_mut(), versions.judge(claimed, app.clock.now()));
+    if *method == Method::POST {
+        app.metrics.messages_received.inc();
+        app.metrics.message_duration.observe(began.elapsed().as_secs_f64());
+        if let Some(reason) = refused {
+            app.metrics.rejected(reason);
+        }
+    }
+    reply
+}
+
+/// The policy that holds. Only requests that need storage wait until there is one.
+async fn policy_for(app: &App, found: Found) -> Result<Option<Arc<Standing>>, ApiError> {
+    match found {
+        Ok(route) if route.needs_storage() => {
+            app.policy.within(PATIENCE).await.map(Some).ok_or(Fault::Unreachable.into())
+        }
+        _ => Ok(app.policy.current()),
+    }
+}
+
+/// Turns away old clients and busy addresses; says who is charged.
+fn admit(app: &App, origin: Origin, claimed: u16, standing: &Standing) -> Result<Caller, ApiError> {
+    if standing.versions.judge(claimed, app.clock.now()) == Verdict::Expired {
+        return Err(Fault::UpgradeRequired.into());
+    }
+    match origin {
+        Origin::Direct(client) => {
+            let caller = address::hash(&standing.address_key, client);
+            app.limits.charge_address(&caller, standing.address_rate).map_err(ApiError::rate_limited)?;
+            Ok(Some(caller))
+        }
+    }
+}
+
+/// Takes what has already come of a body that nobody wants, so that the connection can serve the next
+/// request. Waits for nothing: a body that is still on its way ends the connection instead.
+async fn pass_over(mut body: Body) {
+    let mut passed = 0;
+    while passed < PASSED_OVER {
+        let frame = poll_fn(|context| Poll::Ready(Pin::new(&mut body).poll_frame(context))).await;
+        let Poll::Ready(Some(Ok(frame))) = frame else { return };
+        passed += frame.data_ref().map_or(0, Bytes::len);
+    }
+}
+
+/// Writes an error, with what only some of them say.
+fn refuse(error: ApiError, found: Found, versions: &Versions) -> Reply {
+    let mut reply = error.reply();
+    match (error.fault, found) {
+        (Fault::UpgradeRequired, _) => {
+            let body = serde_json::json!({
+                "status": "error", "error": error.fault.text(), "min_version": versions.minimum(),
+            });
+            reply = reply::json(error.fault.status(), body.to_string().into());
+        }
+        (Fault::MethodNotAllowed, Err((_, Some(route)))) => {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+        }
+        _ => {}
+    }
+    reply
+}
+
+/// Runs a request so that its panic is its own. The panic itself was reported where it happened.
+async fn caught(request: impl Future<Output = Result<Reply, ApiError>>) -> Result<Reply, ApiError> {
+    let mut request = pin!(request);
+    poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| request.as_mut().poll(context)))
+            .unwrap_or(Poll::Ready(Err(Fault::Internal.into())))
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::error::Reason;
+    use crate::fixture::{Relay, policy};
+    use relay_proto::UnixSeconds;
+    use relay_proto::policy::{Policy, VersionPolicy};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_of_its_own_request() {
+        let outcome = caught(async { panic!("the request's own") }).await;
+        assert_eq!(outcome.unwrap_err().fault, Fault::Internal);
+    }
+
+    #[tokio::test]
+    async fn paths_and_methods_that_are_not_there_are_json_errors() {
+        let relay = Relay::start().await;
+        for path in ["/", "/v2", "/v2/nothing", "/metrics"] {
+            assert_eq!(relay.request(Method::GET, path, &[], "").await.error(404), "no such endpoint");
+        }
+        for (method, path, allow) in [
+            (Method::GET, "/v2/send", "POST"),
+            (Method::DELETE, "/v2/ack", "POST"),
+            (Method::OPTIONS, "/v2/fetch", "POST"),
+            (Method::POST, "/health", "GET, HEAD"),
+        ] {
+            let reply = relay.request(method, path, &[], "").await;
+            assert_eq!(reply.error(405), "method not allowed");
+            assert_eq!(reply.headers["allow"], allow);
+        }
+    }
+
+    #[tokio::test]
+    async fn health_tells_nothing_but_that_it_is() {
+        let relay = Relay::start().await;
+        for path in ["/health", "/v2/health"] {
+            let reply = relay.request(Method::GET, path, &[], "").await;
+            assert_eq!(reply.json(200), json!({ "status": "ok" }));
+        }
+    }
+
+    fn raised(deadline: u64) -> Policy {
+        let versions = VersionPolicy { minimum: 5, warn: 7, deadline: UnixSeconds::new(deadline) };
+        Policy { versions, ..policy() }
+    }
+
+    #[tokio::test]
+    async fn every_v2_answer_tells_the_version_policy() {
+        let relay = Relay::start().await;
+        relay.post_policy(raised(u64::MAX)).await;
+        for (method, path) in [
+            (Method::GET, "/v2/health"),
+            (Method::GET, "/v2/nothing"),
+            (Method::GET, "/v2/send"),
+            (Method::POST, "/v2/send"),
+        ] {
+            let reply = relay.request(method, path, &[("x-app-compat-version", "6")], "").await;
+            assert_eq!(reply.headers["x-min-version"], "5", "{path}");
+            assert_eq!(reply.headers["x-warn-version"], "7", "{path}");
+            assert!(!reply.headers.contains_key("x-upgrade-deadline"));
+        }
+        let reply = relay.request(Method::GET, "/health", &[], "").await;
+        assert!(!reply.headers.contains_key("x-min-version"));
+    }
+
+    #[tokio::test]
+    async fn an_old_client_is_served_until_the_deadline_and_then_told_to_upgrade() {
+        let relay = Relay::start().await;
+        relay.post_policy(raised(5000)).await;
+        let body = json!({ "mailbox_tokens": ["ab".repeat(32)] }).to_string();
+        let fetch = async |version| {
+            relay.request(Method::POST, "/v2/fetch", &[("x-app-compat-version", version)], &body).await
+        };
+        let reply = fetch("4").await;
+        reply.json(200);
+        assert_eq!(reply.headers["x-upgrade-deadline"], "5000");
+        relay.clock.jump_to(UnixSeconds::new(5000));
+        let reply = fetch("4").await;
+        assert_eq!(
+            reply.json(426),
+            json!({ "status": "error", "error": "upgrade_required", "min_version": 5 })
+        );
+        assert_eq!(reply.headers["x-min-version"], "5");
+        fetch("5").await.json(200);
+        assert_eq!(fetch("nonsense").await.status, 426, "an unreadable version is 0");
+        assert_eq!(relay.app.metrics.rejections(Reason::Upgrade), 2);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_asks_too_much_is_refused_here_and_others_are_not() {
+        let relay = Relay::start().await;
+        relay.post_policy(Policy { address_rate: 2, ..policy() }).await;
+        let health = |client| relay.request_from(client, Method::GET, "/v2/health", &[], "");
+        for _ in 0..2 {
+            health("192.0.2.1").await.json(200);
+        }
+        let reply = health("192.0.2.1").await;
+        assert_eq!(reply.error(429), "rate limit exceeded");
+        assert_eq!(reply.headers["retry-after"], "30");
+        assert!(reply.headers.contains_key("x-min-version"));
+        health("192.0.2.2").await.json(200);
+        assert_eq!(relay.app.metrics.limited_addresses.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn storage_is_told_whom_to_charge() {
+        let relay = Relay::start().await;
+        let body = json!({ "mailbox_tokens": ["ab".repeat(32)] }).to_string();
+        relay.request_from("192.0.2.1", Method::POST, "/v2/fetch", &[], &body).await.json(200);
+        let expected = address::hash(&policy().address_key, "192.0.2.1".parse().unwrap());
+        assert_eq!(relay.storage.last_caller(), Some(expected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_waits_for_the_first_policy_and_health_does_not() {
+        let relay = Relay::without_policy();
+        let reply = relay.request(Method::GET, "/v2/health", &[], "").await;
+        reply.json(200);
+        assert_eq!(reply.headers["x-min-version"], "0");
+        let began = Instant::now();
+        let reply = relay.post("/v2/fetch", &json!({ "mailbox_tokens": ["ab".repeat(32)] })).await;
+        assert_eq!(reply.error(503), "storage is not reachable");
+        assert_eq!(reply.headers["retry-after"], "2");
+        assert_eq!(began.elapsed(), PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn requests_are_counted_and_timed_and_refusals_by_reason() {
+        let relay = Relay::start().await;
+        relay.post("/v2/fetch", &json!({ "mailbox_tokens": ["ab".repeat(32)] })).await.json(200);
+        relay.post("/v2/fetch", &json!({})).await.error(400);
+        relay.request(Method::GET, "/v2/health", &[], "").await.json(200);
+        let metrics = &relay.app.metrics;
+        assert_eq!(metrics.messages_received.get(), 2);
+        assert_eq!(metrics.message_duration.get_sample_count(), 2);
+        assert_eq!(metrics.rejections(Reason::Invalid), 1);
+    }
+}

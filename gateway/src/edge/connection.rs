@@ -1,0 +1,110 @@
+//! One connection, from its acceptance to its end.
+
+use super::bodies::{Answer, Asked, Progress};
+use super::stream::Stream;
+use super::vitals::{Due, Limits, Vitals};
+use super::{Handler, Server};
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use relay_daemon::Shutdown;
+use std::convert::Infallible;
+use std::future::{Future as _, poll_fn};
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use tokio::net::TcpStream;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+/// What the connections of one listener share.
+pub(super) struct Shared<H> {
+    pub(super) server: Server<H>,
+    pub(super) protocol: Builder<TokioExecutor>,
+    /// Stopping has begun: whoever asks now is told to close afterwards.
+    pub(super) stopping: Shutdown,
+    /// Whoever has nothing in progress is to end.
+    pub(super) closing: CancellationToken,
+}
+
+/// Serves a connection until it ends: by its peer, by its limits, or because the gateway stops.
+pub(super) async fn drive<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<Shared<H>>) {
+    let vitals = Arc::new(Vitals::new());
+    let service = service_fn(|request: Request<Incoming>| {
+        let version = request.version();
+        let (progress, shared) = (Progress::begin(&vitals), Arc::clone(&shared));
+        let (head, body) = request.into_parts();
+        let (body, taken) = Asked::new(body);
+        let answer = shared.server.handler.handle(peer, Request::from_parts(head, body));
+        async move {
+            let mut response = answer.await;
+            // An answer that leaves a body unread is the last one, and so is any once stopping has begun. HTTP/2
+            // ends streams and connections by itself.
+            let last = !taken.load(Relaxed) || shared.stopping.has_begun();
+            if last && version <= Version::HTTP_11 {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response.map(|body| Answer { body, progress }))
+        }
+    });
+    let io = TokioIo::new(Stream::new(tcp, Arc::clone(&vitals)));
+    let mut connection = pin!(shared.protocol.serve_connection(io, service));
+    let mut closing = pin!(shared.closing.cancelled());
+    let mut watchdog = pin!(Watchdog::new(&vitals, shared.server.limits));
+    let mut retired = false;
+    poll_fn(|context| {
+        loop {
+            // What went wrong with a connection is its peer's affair, and may quote it.
+            if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let asked = !retired && closing.as_mut().poll(context).is_ready();
+            match watchdog.as_mut().poll(context) {
+                Poll::Ready(Due::Close) => return Poll::Ready(()),
+                Poll::Ready(Due::Retire) if !retired => {}
+                _ if asked => {}
+                _ => return Poll::Pending,
+            }
+            retired = true;
+            vitals.retire();
+            connection.as_mut().graceful_shutdown();
+        }
+    })
+    .await;
+}
+
+/// Wakes its connection's task when something is due. Costs one timer, which is moved only when something
+/// is due earlier than it is set for: a request that is answered at once moves nothing.
+struct Watchdog<'a> {
+    vitals: &'a Vitals,
+    limits: Limits,
+    timer: Pin<Box<tokio::time::Sleep>>,
+}
+
+impl<'a> Watchdog<'a> {
+    fn new(vitals: &'a Vitals, limits: Limits) -> Self {
+        let (when, _) = vitals.next(&limits);
+        Self { vitals, limits, timer: Box::pin(sleep_until(when)) }
+    }
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Due> {
+        loop {
+            let (when, due) = self.vitals.next(&self.limits);
+            if when < self.timer.deadline() {
+                self.timer.as_mut().reset(when);
+            }
+            if self.timer.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            if when <= tokio::time::Instant::now() {
+                return Poll::Ready(due);
+            }
+            self.timer.as_mut().reset(when);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! A gateway without sockets towards clients, in front of a storage of our own on a real socket.
+
+use crate::api::body::Intake;
+use crate::api::reply::Reply;
+use crate::app::{App, answer};
+use crate::limit::LocalLimits;
+use crate::metrics::Metrics;
+use crate::origin::Origin;
+use crate::policy::{self, Standing};
+use crate::storage::Storage;
+use axum::body::Body;
+use http_body_util::BodyExt as _;
+use hyper::{HeaderMap, Method, Request};
+use relay_daemon::ManualClock;
+use relay_proto::client::StorageClient;
+use relay_proto::mail::{
+    Caller, Fetch, MailPage, Purge, Register, StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
+};
+use relay_proto::policy::{Policy, VersionPolicy};
+use relay_proto::server::{AdmissionHandler, MailboxHandler, Services, TelemetryHandler};
+use relay_proto::socket::AllowedUsers;
+use relay_proto::telemetry::{Family, Sample, Snapshot, Values};
+use relay_proto::{AddressKey, BlobId, MailboxHash, Refusal, RequestId, UnixSeconds};
+use serde_json::Value;
+use std::collections::{HashSet, VecDeque};
+use std::future::pending;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::{Stream, StreamExt as _};
+
+/// The policy that holds unless a test posts another one.
+pub(crate) fn policy() -> Policy {
+    Policy {
+        address_key: AddressKey::from_bytes([7; 32]),
+        address_rate: 1_000_000,
+        versions: VersionPolicy::default(),
+    }
+}
+
+/// A storage that keeps mail in a list and refuses when told to.
+pub(crate) struct FakeStorage {
+    policy: watch::Sender<Policy>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    mail: Vec<(MailboxHash, StoredBlob)>,
+    writes: usize,
+    write_refusals: VecDeque<Refusal>,
+    call_refusals: VecDeque<Refusal>,
+    request_ids: HashSet<RequestId>,
+    last_caller: Caller,
+}
+
+impl FakeStorage {
+    /// Refuses the next writes, one refusal each.
+    pub(crate) fn refuse_writes(&self, refusals: &[Refusal]) {
+        self.state.lock().unwrap().write_refusals.extend(refusals.iter().cloned());
+    }
+
+    /// Refuses the next other calls, one refusal each.
+    pub(crate) fn refuse_calls(&self, refusals: &[Refusal]) {
+        self.state.lock().unwrap().call_refusals.extend(refusals.iter().cloned());
+    }
+
+    /// Writes that came, refused ones too.
+    pub(crate) fn writes(&self) -> usize {
+        self.state.lock().unwrap().writes
+    }
+
+    /// Names of the requests that came.
+    pub(crate) fn request_ids(&self) -> HashSet<RequestId> {
+        self.state.lock().unwrap().request_ids.clone()
+    }
+
+    pub(crate) fn last_caller(&self) -> Caller {
+        self.state.lock().unwrap().last_caller
+    }
+
+    fn call(&self, caller: Caller, request_id: Option<RequestId>) -> Result<(), Refusal> {
+        let mut state = self.state.lock().unwrap();
+        state.last_caller = caller;
+        state.request_ids.extend(request_id);
+        state.call_refusals.pop_front().map_or(Ok(()), Err)
+    }
+}
+
+impl MailboxHandler for FakeStorage {
+    async fn write(&self, commands: Vec<WriteCommand>) -> WriteOutcomes {
+        let mut state = self.state.lock().unwrap();
+        let outcome = |command: WriteCommand| {
+            state.writes += 1;
+            state.last_caller = command.caller;
+            if let Some(refusal) = state.write_refusals.pop_front() {
+                return Err(refusal);
+            }
+            match command.action {
+                WriteAction::Send(blob) => {
+                    let blob_id = BlobId::derive(&blob.mailbox, blob.ciphertext.as_bytes());
+                    let created_at = UnixSeconds::new(3600);
+                    let (ciphertext, origin_hint) = (blob.ciphertext, blob.origin_hint);
+                    let stored =
+                        StoredBlob { mailbox_index: 0, blob_id, ciphertext, created_at, origin_hint };
+                    state.mail.push((blob.mailbox, stored));
+                    Ok(Written::Stored(blob_id))
+                }
+                WriteAction::Ack { mailbox, blob_id } => {
+                    let before = state.mail.len();
+                    state.mail.retain(|(lies_in, blob)| *lies_in != mailbox || blob.blob_id != blob_id);
+                    Ok(Written::Acknowledged(state.mail.len() < before))
+                }
+            }
+        };
+        commands.into_iter().map(outcome).collect()
+    }
+
+    async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
+        self.call(fetch.caller, None)?;
+        let state = self.state.lock().unwrap();
+        let found = |(lies_in, blob): &(MailboxHash, StoredBlob)| {
+            let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
+            Some(StoredBlob { mailbox_index, ..blob.clone() })
+        };
+        Ok(MailPage { blobs: state.mail.iter().filter_map(found).collect(), truncated: false })
+    }
+
+    async fn register(&self, register: Register) -> Result<u32, Refusal> {
+        self.call(register.caller, Some(register.request_id))?;
+        Ok(u32::try_from(register.mailboxes.len()).unwrap())
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
+        self.call(purge.caller, Some(purge.request_id))?;
+        Ok(0)
+    }
+}
+
+impl AdmissionHandler for FakeStorage {
+    fn watch(&self) -> impl Stream<Item = Policy> + Send + 'static {
+        tokio_stream::wrappers::WatchStream::new(self.policy.subscribe())
+    }
+}
+
+impl TelemetryHandler for FakeStorage {
+    async fn check(&self) -> Result<(), Refusal> {
+        Ok(())
+    }
+
+    async fn report(
+        &self,
+        mut snapshots: impl Stream<Item = Result<Snapshot, Refusal>> + Send + Unpin,
+    ) -> Result<(), Refusal> {
+        while snapshots.next().await.is_some() {}
+        Ok(())
+    }
+
+    fn collect(&self) -> Vec<Family> {
+        vec![Family {
+            name: "relay_blobs_stored".to_owned(),
+            help: "Blobs stored.".to_owned(),
+            values: Values::Gauges(vec![Sample { labels: Vec::new(), value: 12.0 }]),
+        }]
+    }
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    body: Value,
+}
+
+impl Answered {
+    pub(crate) async fn read(reply: Reply) -> Self {
+        assert_eq!(reply.headers()["content-type"], "application/json");
+        let (head, body) = reply.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Self {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: serde_json::from_slice(&body).unwrap(),
+        }
+    }
+
+    /// The body, after checking the status.
+    #[track_caller]
+    pub(crate) fn json(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.body);
+        self.body.clone()
+    }
+
+    /// The text of an error, after checking its status and form.
+    #[track_caller]
+    pub(crate) fn error(&self, status: u16) -> String {
+        let body = self.json(status);
+        assert_eq!(body["status"], "error");
+        body["error"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A gateway and its storage.
+pub(crate) struct Relay {
+    pub(crate) app: Arc<App>,
+    pub(crate) clock: ManualClock,
+    pub(crate) client: StorageClient,
+    pub(crate) storage: Arc<FakeStorage>,
+    told: watch::Receiver<Option<Arc<Standing>>>,
+    _tasks: JoinSet<()>,
+    _directory: TempDir,
+}
+
+impl Relay {
+    /// A gateway that knows its storage's policy.
+    pub(crate) async fn start() -> Self {
+        let mut relay = Self::without_policy();
+        let path = relay._directory.path().join("storage.sock");
+        let listener = relay_proto::socket::bind(&path).unwrap();
+        let services =
+            Services::default().mailbox(&relay.storage).admission(&relay.storage).telemetry(&relay.storage);
+        relay._tasks.spawn(async move {
+            services.serve(listener, AllowedUsers::new(Vec::new()), pending()).await.unwrap();
+        });
+        relay.app.policy.within(Duration::from_secs(5)).await.unwrap();
+        relay
+    }
+
+    /// Makes storage tell a new policy, and waits until the gateway knows it.
+    pub(crate) async fn post_policy(&self, policy: Policy) {
+        let mut told = self.told.clone();
+        told.mark_unchanged();
+        self.storage.policy.send_replace(policy);
+        told.changed().await.unwrap();
+    }
+
+    /// A gateway whose storage is not there.
+    pub(crate) fn without_policy() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let clock = ManualClock::at(UnixSeconds::new(1000));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let client = StorageClient::new(directory.path().join("storage.sock"));
+        let mut tasks = JoinSet::new();
+        let (board, standing) = policy::board();
+        let told = board.subscribe();
+        tasks.spawn(policy::follow(client.clone(), board, Arc::clone(&metrics)));
+        let max_message_size = 1 << 20;
+        let app = Arc::new(App {
+            max_message_size,
+            trusted_proxies: Vec::new(),
+            policy: standing,
+            limits: LocalLimits::new(clock.clock(), Arc::clone(&metrics)),
+            intake: Intake::new(max_message_size),
+            storage: Storage::new(client.clone(), Arc::clone(&metrics), &mut tasks),
+            metrics,
+            clock: clock.clock(),
+        });
+        let storage = Arc::new(FakeStorage { policy: watch::Sender::new(policy()), state: Mutex::default() });
+        Self { app, clock, client, storage, told, _tasks: tasks, _directory: directory }
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answered {
+        self.request(Method::POST, path, &[], &body.to_string()).await
+    }
+
+    pub(crate) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answered {
+        self.request_from("127.0.0.1", method, path, headers, body).await
+    }
+
+    pub(crate) async fn request_from(
+        &self,
+        client: &str,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answered {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body.to_owned())).unwrap();
+        let origin = Origin::Direct(client.parse().unwrap());
+        Answered::read(answer(Arc::clone(&self.app), origin, request).await).await
+    }
+}

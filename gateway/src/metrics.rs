@@ -1,0 +1,116 @@
+//! What a gateway counts. No label names a client, a mailbox or a blob.
+
+use crate::api::error::Reason;
+use prometheus::core::Collector;
+use prometheus::{Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// Bounds of the duration histogram, in seconds.
+const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// Counters of one gateway.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(crate) registry: Registry,
+    pub(crate) connections_active: IntGauge,
+    pub(crate) connections_refused: IntCounter,
+    pub(crate) messages_received: IntCounter,
+    messages_rejected: IntCounterVec,
+    pub(crate) message_duration: Histogram,
+    pub(crate) limited_addresses: IntCounter,
+    pub(crate) limited_mailboxes: IntCounter,
+    pub(crate) storage_retries: IntCounter,
+    pub(crate) storage_reachable: IntGauge,
+}
+
+impl Metrics {
+    /// Counters at zero, every series present from the start.
+    pub(crate) fn new() -> Result<Self, Error> {
+        let registry = relay_daemon::metrics::registry()?;
+        let limited = IntCounterVec::new(
+            Opts::new("relay_rate_limited_total", "Requests refused by a rate limit, by what was limited."),
+            &["scope"],
+        )?;
+        let rejected = IntCounterVec::new(
+            Opts::new("relay_messages_rejected_total", "Client requests that were refused, by reason."),
+            &["reason"],
+        )?;
+        for reason in Reason::ALL {
+            rejected.with_label_values(&[reason.label()]);
+        }
+        let metrics = Self {
+            connections_active: IntGauge::new(
+                "relay_connections_active",
+                "Client connections that are open.",
+            )?,
+            connections_refused: IntCounter::new(
+                "relay_connections_refused_total",
+                "Client connections turned away because too many were open.",
+            )?,
+            messages_received: IntCounter::new(
+                "relay_messages_received_total",
+                "Client requests received (POST to a /v2 path).",
+            )?,
+            message_duration: Histogram::with_opts(
+                HistogramOpts::new(
+                    "relay_message_duration_seconds",
+                    "Time from a client request's headers to its answer.",
+                )
+                .buckets(SECONDS.to_vec()),
+            )?,
+            limited_addresses: limited.with_label_values(&["address"]),
+            limited_mailboxes: limited.with_label_values(&["mailbox"]),
+            storage_retries: IntCounter::new(
+                "relay_storage_retries_total",
+                "Calls to storage that were made again because it was away or busy.",
+            )?,
+            storage_reachable: IntGauge::new(
+                "relay_storage_reachable",
+                "Gateways that have storage's policy stream.",
+            )?,
+            messages_rejected: rejected,
+            registry,
+        };
+        metrics.enlist(limited)?;
+        metrics.enlist(metrics.connections_active.clone())?;
+        metrics.enlist(metrics.connections_refused.clone())?;
+        metrics.enlist(metrics.messages_received.clone())?;
+        metrics.enlist(metrics.messages_rejected.clone())?;
+        metrics.enlist(metrics.message_duration.clone())?;
+        metrics.enlist(metrics.storage_retries.clone())?;
+        metrics.enlist(metrics.storage_reachable.clone())?;
+        Ok(metrics)
+    }
+
+    fn enlist(&self, collector: impl Collector + 'static) -> Result<(), Error> {
+        self.registry.register(Box::new(collector))
+    }
+
+    /// Counts a refused request.
+    pub(crate) fn rejected(&self, reason: Reason) {
+        self.messages_rejected.with_label_values(&[reason.label()]).inc();
+    }
+
+    /// How many requests were refused for a reason.
+    #[cfg(test)]
+    pub(crate) fn rejections(&self, reason: Reason) -> u64 {
+        self.messages_rejected.with_label_values(&[reason.label()]).get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_there_from_the_start_and_labels_stay_few() {
+        let families = relay_daemon::metrics::gather(&Metrics::new().unwrap().registry);
+        let text = relay_daemon::metrics::render(&families);
+        for name in [
+            "relay_messages_rejected_total{reason=\"invalid\"} 0",
+            "relay_rate_limited_total{scope=\"mailbox\"} 0",
+        ] {
+            assert!(text.contains(name), "{name} is not in {text}");
+        }
+        assert!(text.lines().count() < 100, "a gateway may not fill a dashboard by itself");
+    }
+}

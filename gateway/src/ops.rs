@@ -1,0 +1,161 @@
+//! The operator's port: whether the gateway lives, whether it can work, and what it and the relay count.
+
+use crate::edge::{Answering, Asked, Handler};
+use crate::metrics::Metrics;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::routing::get;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response};
+use relay_daemon::Shutdown;
+use relay_daemon::metrics::{gather, render};
+use relay_daemon::ops::{self, guarded, prometheus_text};
+use relay_proto::client::StorageClient;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
+
+/// How long storage may take to answer the operator.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What the operator is told.
+#[derive(Debug)]
+pub(crate) struct Ops {
+    pub(crate) storage: StorageClient,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) accepting: Arc<AtomicBool>,
+    pub(crate) stopping: Shutdown,
+}
+
+impl ops::Ops for Ops {
+    async fn ready(&self) -> Result<(), &'static str> {
+        if self.stopping.has_begun() {
+            return Err("stopping");
+        }
+        if !self.accepting.load(Relaxed) {
+            return Err("connections cannot be accepted");
+        }
+        if self.metrics.storage_reachable.get() == 0 {
+            return Err("storage has not told its policy");
+        }
+        match timeout(PATIENCE, self.storage.check()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err("storage does not answer"),
+        }
+    }
+
+    /// The whole relay's, or, while storage is away, the gateway's own.
+    async fn metrics(&self) -> String {
+        match timeout(PATIENCE, self.storage.collect()).await {
+            Ok(Ok(families)) => render(&families),
+            Ok(Err(_)) | Err(_) => self.own_metrics(),
+        }
+    }
+}
+
+impl Ops {
+    fn own_metrics(&self) -> String {
+        render(&gather(&self.metrics.registry))
+    }
+}
+
+/// The operator's endpoints.
+pub(crate) fn router(ops: &Arc<Ops>, metrics_token: Option<String>) -> Router {
+    let own = Router::new()
+        .route(
+            "/metrics/gateway",
+            get(|State(ops): State<Arc<Ops>>| async move { prometheus_text(ops.own_metrics()) }),
+        )
+        .with_state(Arc::clone(ops));
+    ops::router(ops, metrics_token.clone()).merge(guarded(own, metrics_token))
+}
+
+/// The operator's door.
+#[derive(Debug, Clone)]
+pub(crate) struct Operators(pub(crate) Router);
+
+impl Handler for Operators {
+    fn handle(&self, _: IpAddr, request: Request<Asked>) -> Answering {
+        let router = self.0.clone();
+        Box::pin(async move {
+            let response = match router.oneshot(request.map(Body::new)).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            let (head, body) = response.into_parts();
+            // The router's bodies are whole already.
+            let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+            Response::from_parts(head, Full::new(body))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Relay;
+    use hyper::StatusCode;
+
+    async fn get(ops: &Arc<Ops>, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = router(ops, None).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    fn ops(relay: &Relay) -> Arc<Ops> {
+        Arc::new(Ops {
+            storage: relay.client.clone(),
+            metrics: Arc::clone(&relay.app.metrics),
+            accepting: Arc::new(AtomicBool::new(true)),
+            stopping: Shutdown::default(),
+        })
+    }
+
+    #[tokio::test]
+    async fn ready_means_that_a_client_would_be_served() {
+        let relay = Relay::start().await;
+        let ops = ops(&relay);
+        assert_eq!(get(&ops, "/ready").await.0, StatusCode::OK);
+        ops.accepting.store(false, Relaxed);
+        assert_eq!(get(&ops, "/ready").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        ops.accepting.store(true, Relaxed);
+        ops.stopping.begin();
+        let (status, body) = get(&ops, "/ready").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains("stopping"), "{body}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_storage_the_gateway_is_not_ready_and_shows_its_own_counters() {
+        let relay = Relay::without_policy();
+        let ops = ops(&relay);
+        assert!(get(&ops, "/ready").await.1.contains("storage has not told its policy"));
+        assert!(get(&ops, "/metrics").await.1.contains("relay_storage_reachable 0"));
+    }
+
+    #[tokio::test]
+    async fn the_whole_relay_and_the_gateway_alone_are_shown_apart() {
+        let relay = Relay::start().await;
+        let ops = ops(&relay);
+        assert!(get(&ops, "/metrics").await.1.contains("relay_blobs_stored 12"));
+        let own = get(&ops, "/metrics/gateway").await.1;
+        assert!(own.contains("relay_storage_reachable 1") && !own.contains("relay_blobs_stored"), "{own}");
+    }
+
+    #[tokio::test]
+    async fn both_kinds_of_metrics_want_the_token() {
+        let relay = Relay::start().await;
+        let router = router(&ops(&relay), Some("secret".to_owned()));
+        for path in ["/metrics", "/metrics/gateway"] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
+        }
+    }
+}

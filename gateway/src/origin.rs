@@ -1,0 +1,11 @@
+//! Where a request came from, as far as the inside may know.
+
+use std::net::IpAddr;
+
+/// By which door a request came in, and what that door knows of its sender. Every door says it explicitly;
+/// nothing behind the doors looks at connections or headers to find out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Straight from a client, or from a trusted proxy that named one.
+    Direct(IpAddr),
+}

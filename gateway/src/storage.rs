@@ -1,0 +1,60 @@
+//! Calls to storage, kept and retried while it is away for a moment.
+//!
+//! Every call may be made twice: blob ids come from content, a second ack finds nothing, and what is not
+//! idempotent by nature carries a [`RequestId`](relay_proto::RequestId) under which storage remembers its answer. So a restart of
+//! storage is a pause to clients, not an error.
+
+mod batcher;
+mod retry;
+
+use crate::metrics::Metrics;
+use batcher::Batcher;
+use relay_proto::Refusal;
+use relay_proto::client::StorageClient;
+use relay_proto::mail::{Fetch, MailPage, Purge, Register, WriteCommand, Written};
+use retry::persist;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long a request is kept while storage does not take it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The way to storage.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    client: StorageClient,
+    batcher: Batcher,
+    metrics: Arc<Metrics>,
+}
+
+impl Storage {
+    /// Speaks through `client`; the batcher's workers join `tasks`.
+    pub(crate) fn new(client: StorageClient, metrics: Arc<Metrics>, tasks: &mut JoinSet<()>) -> Self {
+        Self { batcher: Batcher::start(&client, tasks), client, metrics }
+    }
+
+    /// Does one write together with whatever else waits to be written.
+    pub(crate) async fn write(&self, command: WriteCommand, deadline: Instant) -> Result<Written, Refusal> {
+        if self.batcher.is_full() {
+            return Err(Refusal::Busy);
+        }
+        persist(deadline, &self.metrics, || self.batcher.write(command.clone())).await
+    }
+
+    /// Reads a page.
+    pub(crate) async fn fetch(&self, fetch: Fetch, deadline: Instant) -> Result<MailPage, Refusal> {
+        persist(deadline, &self.metrics, || self.client.fetch(fetch.clone())).await
+    }
+
+    /// Registers mailboxes.
+    pub(crate) async fn register(&self, register: Register, deadline: Instant) -> Result<u32, Refusal> {
+        persist(deadline, &self.metrics, || self.client.register(register.clone())).await
+    }
+
+    /// Deletes what an owner has.
+    pub(crate) async fn purge(&self, purge: Purge, deadline: Instant) -> Result<u64, Refusal> {
+        persist(deadline, &self.metrics, || self.client.purge(purge.clone())).await
+    }
+}

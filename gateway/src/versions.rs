@@ -1,0 +1,121 @@
+//! Which client versions are served, and how clients learn of it.
+
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use relay_proto::UnixSeconds;
+use relay_proto::policy::VersionPolicy;
+
+const CLAIMED: HeaderName = HeaderName::from_static("x-app-compat-version");
+const MINIMUM: HeaderName = HeaderName::from_static("x-min-version");
+const WARN: HeaderName = HeaderName::from_static("x-warn-version");
+const DEADLINE: HeaderName = HeaderName::from_static("x-upgrade-deadline");
+
+/// The version policy, with its headers written once and not for every answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Versions {
+    policy: VersionPolicy,
+    minimum: HeaderValue,
+    warn: HeaderValue,
+    deadline: HeaderValue,
+}
+
+impl From<VersionPolicy> for Versions {
+    fn from(policy: VersionPolicy) -> Self {
+        let VersionPolicy { minimum, warn, deadline } = policy;
+        Self { policy, minimum: minimum.into(), warn: warn.into(), deadline: deadline.get().into() }
+    }
+}
+
+/// How a client's version stands to the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Served.
+    Current,
+    /// Served until the deadline.
+    Expiring,
+    /// Not served any more.
+    Expired,
+}
+
+impl Versions {
+    /// The oldest version that is served.
+    pub(crate) const fn minimum(&self) -> u16 {
+        self.policy.minimum
+    }
+
+    /// Judges a version.
+    pub(crate) fn judge(&self, claimed: u16, now: UnixSeconds) -> Verdict {
+        match self.policy {
+            VersionPolicy { minimum, .. } if claimed >= minimum => Verdict::Current,
+            VersionPolicy { deadline, .. } if now < deadline => Verdict::Expiring,
+            VersionPolicy { .. } => Verdict::Expired,
+        }
+    }
+
+    /// Writes the policy onto an answer.
+    pub(crate) fn stamp(&self, headers: &mut HeaderMap, verdict: Verdict) {
+        headers.insert(MINIMUM, self.minimum.clone());
+        headers.insert(WARN, self.warn.clone());
+        if verdict == Verdict::Expiring {
+            headers.insert(DEADLINE, self.deadline.clone());
+        }
+    }
+}
+
+impl Default for Versions {
+    /// What is told while storage has not yet told anything: nobody is refused or warned.
+    fn default() -> Self {
+        VersionPolicy::default().into()
+    }
+}
+
+/// The version that a client says it has; one that says nothing readable has version 0.
+pub(crate) fn claimed(headers: &HeaderMap) -> u16 {
+    headers.get(CLAIMED).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn versions() -> Versions {
+        VersionPolicy { minimum: 3, warn: 5, deadline: UnixSeconds::new(100) }.into()
+    }
+
+    #[test]
+    fn a_version_below_the_minimum_is_served_until_the_deadline() {
+        let judge = |claimed, now| versions().judge(claimed, UnixSeconds::new(now));
+        assert_eq!(judge(3, 1000), Verdict::Current);
+        assert_eq!(judge(2, 99), Verdict::Expiring);
+        assert_eq!(judge(2, 100), Verdict::Expired);
+        assert_eq!(Versions::default().judge(0, UnixSeconds::new(5)), Verdict::Current);
+    }
+
+    #[test]
+    fn a_missing_or_unreadable_version_is_zero() {
+        assert_eq!(claimed(&HeaderMap::new()), 0);
+        for (value, expected) in
+            [("7", 7), ("65535", 65_535), ("65536", 0), ("-1", 0), ("seven", 0), ("", 0), ("1.2", 0)]
+        {
+            let mut headers = HeaderMap::new();
+            headers.insert(CLAIMED, HeaderValue::from_static(value));
+            assert_eq!(claimed(&headers), expected, "{value:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CLAIMED, HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(claimed(&headers), 0);
+    }
+
+    #[test]
+    fn the_deadline_is_told_to_whom_it_concerns() {
+        for (verdict, told) in
+            [(Verdict::Current, false), (Verdict::Expiring, true), (Verdict::Expired, false)]
+        {
+            let mut headers = HeaderMap::new();
+            versions().stamp(&mut headers, verdict);
+            assert_eq!(headers["x-min-version"], "3");
+            assert_eq!(headers["x-warn-version"], "5");
+            assert_eq!(headers.get("x-upgrade-deadline").is_some(), told, "{verdict:?}");
+        }
+    }
+}
