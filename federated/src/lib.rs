@@ -1,1 +1,146 @@
-//! In the making.
+//! The link to other relays, in its place and without peers.
+//!
+//! **Peering is not built yet.** What is here is the process around it: it reads its configuration, refuses
+//! `RELAY_FEDERATION_ENABLED=true`, speaks to storage through the door that only federation has, answers its
+//! operator on a Unix socket, measures how full the store is (what offloading will be decided by), and idles
+//! until it is told to stop. It opens no network connection and listens on no port.
+
+mod config;
+mod metrics;
+mod ops;
+
+pub use config::Config;
+pub use metrics::metrics;
+
+use metrics::Metrics;
+use ops::FederatedOps;
+use relay_daemon::{Clock, Failure, Shutdown, Vars, lifecycle, ops as endpoints, report};
+use relay_proto::client::StorageClient;
+use relay_proto::socket::{self, Door};
+use relay_proto::telemetry::Role;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two looks at how full the store is.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// How soon after the first look failed, because storage was still starting, the next one follows.
+const FIRST_LOOK: Duration = Duration::from_millis(250);
+
+/// How long an operator's request in flight may take once the process is asked to stop.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// Variables that make no sense, or a socket that cannot be had.
+pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+    let config = Config::from_vars(&vars)?;
+    let process = lifecycle::this_process(Role::Federated, clock.now());
+    let metrics = Metrics::new()?;
+    ops::refuse_a_second(&config.ops_socket)?;
+    let listener = socket::bind(&config.ops_socket)?;
+    let storage = StorageClient::new(Door::Federation.storage_socket(&config.sockets));
+    let operator = Arc::new(FederatedOps::new(storage.clone(), metrics.registry.clone()));
+    let router = endpoints::router(&operator, config.metrics_token);
+    tracing::info!("federated is in place; peering with other relays is not part of this version");
+    // One task: if a part of it panics, the process ends and is started again, and nothing dies unseen.
+    tokio::join!(
+        serve(listener, router, &shutdown),
+        report::report(storage.clone(), process, metrics.registry.clone(), shutdown.clone()),
+        watch_fill(&storage, &metrics, &shutdown),
+    );
+    Ok(())
+}
+
+/// Answers the operator until the process stops.
+async fn serve(listener: tokio::net::UnixListener, router: axum::Router, shutdown: &Shutdown) {
+    let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.begun());
+    let out_of_time = async {
+        shutdown.begun().await;
+        tokio::time::sleep(LAST_REQUESTS).await;
+    };
+    tokio::select! {
+        outcome = serving => {
+            if let Err(error) = outcome {
+                tracing::error!(kind = ?error.kind(), "the ops endpoints are gone");
+            }
+        }
+        () = out_of_time => tracing::warn!("an operator's request outlived the process"),
+    }
+}
+
+/// Keeps the gauge of the store's fill true, to within [`LOOK`].
+async fn watch_fill(storage: &StorageClient, metrics: &Metrics, shutdown: &Shutdown) {
+    let mut pause = FIRST_LOOK;
+    loop {
+        tokio::select! {
+            capacity = storage.capacity() => match capacity {
+                Ok(capacity) => {
+                    metrics.saw(capacity);
+                    pause = LOOK;
+                }
+                Err(refusal) => tracing::debug!(%refusal, "storage does not say how full it is"),
+            },
+            () = shutdown.begun() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.begun() => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_daemon::Exit;
+    use std::path::Path;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixStream;
+
+    fn vars(directory: &Path) -> Vars {
+        Vars::from_pairs([("RELAY_SOCKET_DIR", directory.display().to_string())])
+    }
+
+    async fn get(socket: &Path, path: &str) -> String {
+        let mut stream = loop {
+            match UnixStream::connect(socket).await {
+                Ok(stream) => break stream,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn it_lives_without_storage_says_that_it_is_not_ready_and_stops_when_asked() {
+        let directory = tempfile::tempdir().unwrap();
+        let shutdown = Shutdown::default();
+        let running = tokio::spawn(run(vars(directory.path()), Clock::system(), shutdown.clone()));
+        let socket = directory.path().join("federated/ops.sock");
+        assert!(get(&socket, "/health").await.starts_with("HTTP/1.1 200"));
+        let ready = get(&socket, "/ready").await;
+        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("storage"), "{ready}");
+        assert!(get(&socket, "/metrics").await.contains("relay_federation_store_fill_ratio"));
+
+        let second = run(vars(directory.path()), Clock::system(), Shutdown::default()).await.unwrap_err();
+        assert_eq!(second.exit, Exit::Unavailable);
+
+        shutdown.begin();
+        running.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn it_does_not_pretend_to_peer() {
+        let directory = tempfile::tempdir().unwrap();
+        let vars = vars(directory.path()).with("RELAY_FEDERATION_ENABLED", "true");
+        let refused = run(vars, Clock::system(), Shutdown::default()).await.unwrap_err();
+        assert_eq!(refused.exit, Exit::Config);
+        assert!(refused.text.contains("RELAY_FEDERATION_ENABLED"), "{refused}");
+    }
+}
