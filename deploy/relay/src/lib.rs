@@ -1,1 +1,99 @@
-//! In the making.
+//! The operator's command: runs a relay, shows what it is doing, and tries one out.
+//!
+//! `relay up` starts storaged, the gateways and federated as processes of their own and watches them; this
+//! one program contains all three and starts itself in their roles. `relay status` asks storage through the
+//! operator's socket. `relay selftest` is a client like any other. The command itself listens nowhere and
+//! never sees mail.
+
+pub mod arguments;
+pub mod reference;
+mod role;
+mod selftest;
+mod status;
+mod up;
+
+use arguments::{Arguments, Command};
+use clap::Parser as _;
+use relay_daemon::{Clock, Exit, Failure, Vars};
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// Does what the arguments say. Answers go to `out`, everything else to `errors`.
+pub fn run<W: Write, E: Write>(
+    arguments: impl IntoIterator<Item = OsString>,
+    out: &mut W,
+    errors: &mut E,
+) -> ExitCode {
+    let command = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments.command,
+        Err(refused) => return explain(&refused, out, errors),
+    };
+    let vars = Vars::from_environment();
+    let outcome = match command {
+        Command::Up => up::up(&vars, out),
+        Command::Status { json } => status::status(&vars, &Clock::system(), json, out),
+        Command::Selftest { url } => selftest::selftest(&url, &Clock::system(), out),
+        Command::Reference { write } => reference::run(write.as_deref(), out),
+        Command::Role { role, supervisor } => return role::play(role, supervisor, vars),
+    };
+    match outcome {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(failure) => {
+            // A closed stderr must not turn one failure into another.
+            drop(writeln!(errors, "relay: {failure}"));
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+/// Help goes where help is asked for; a mistake goes to `errors`, with the code for one.
+fn explain<W: Write, E: Write>(refused: &clap::Error, out: &mut W, errors: &mut E) -> ExitCode {
+    if refused.use_stderr() {
+        drop(write!(errors, "{refused}"));
+        ExitCode::from(Exit::Usage.code())
+    } else {
+        drop(write!(out, "{refused}"));
+        ExitCode::from(Exit::Success.code())
+    }
+}
+
+/// What a broken pipe or a full disk under the output means.
+fn unwritable(error: std::io::Error) -> Failure {
+    Failure::new(Exit::Io, format_args!("cannot write the answer: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relay(arguments: &[&str]) -> (ExitCode, String, String) {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let arguments = std::iter::once("relay").chain(arguments.iter().copied()).map(OsString::from);
+        let exit = run(arguments, &mut out, &mut errors);
+        (exit, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_a_usage_error() {
+        for wrong in [&["down"][..], &[], &["status", "--jason"], &["selftest"], &["selftest", "ftp://host"]]
+        {
+            let (exit, out, errors) = relay(wrong);
+            assert_eq!(exit, ExitCode::from(64), "{wrong:?}");
+            assert!(out.is_empty() && !errors.is_empty(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn help_is_an_answer_and_shows_no_inner_commands() {
+        let (exit, out, errors) = relay(&["--help"]);
+        assert_eq!(exit, ExitCode::SUCCESS);
+        assert!(errors.is_empty());
+        for shown in ["up", "status", "selftest"] {
+            assert!(out.contains(shown), "{out}");
+        }
+        for hidden in ["role", "reference"] {
+            assert!(!out.contains(&format!("  {hidden}")), "{out}");
+        }
+    }
+}

@@ -1,3 +1,8 @@
-//! In the making.
+//! The `relay` command; see the library.
 
-fn main() {}
+use std::io;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    relay::run(std::env::args_os(), &mut io::stdout(), &mut io::stderr())
+}

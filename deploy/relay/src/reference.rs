@@ -1,0 +1,182 @@
+//! The tables of the README, made from the code, so that they cannot say anything else than the code does.
+//!
+//! A table belongs between two markers, `<!-- generated: NAME -->` and `<!-- end -->`. A test compares;
+//! `relay reference --write README.md` mends.
+
+use crate::unwritable;
+use relay_daemon::variables::KNOWN;
+use relay_daemon::{Exit, Failure};
+use relay_proto::telemetry::{Family, Values};
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+const START: &str = "<!-- generated: ";
+const START_END: &str = " -->\n";
+const END: &str = "<!-- end -->";
+
+/// Prints the tables, or writes them into a file.
+///
+/// # Errors
+/// When the file cannot be read or written, or its markers do not fit.
+pub(crate) fn run(write: Option<&Path>, out: &mut impl Write) -> Result<Exit, Failure> {
+    match write {
+        None => {
+            for (name, table) in tables().map_err(|problem| Failure::new(Exit::Internal, problem))? {
+                write!(out, "{START}{name}{START_END}{table}{END}\n\n").map_err(unwritable)?;
+            }
+        }
+        Some(path) => {
+            let failed = |error: std::io::Error| {
+                Failure::new(Exit::Io, format_args!("cannot use {}: {error}", path.display()))
+            };
+            let text = fs::read_to_string(path).map_err(failed)?;
+            let renewed = renew(&text).map_err(|problem| {
+                Failure::new(Exit::Usage, format_args!("{} cannot be renewed: {problem}", path.display()))
+            })?;
+            fs::write(path, renewed).map_err(failed)?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// The text with every marked part replaced by what the code says now.
+///
+/// # Errors
+/// When a marker has no end, names no table, or a table has no marker.
+pub fn renew(text: &str) -> Result<String, String> {
+    let mut tables = tables()?;
+    let mut renewed = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(START) {
+        let (name, after) = after.split_once(START_END).ok_or("a marker does not end")?;
+        let (_, after) = after.split_once(END).ok_or_else(|| format!("{name} has no end marker"))?;
+        let table = tables.remove(name).ok_or_else(|| format!("there is no table {name}, or not twice"))?;
+        for part in [before, START, name, START_END, &table, END] {
+            renewed.push_str(part);
+        }
+        rest = after;
+    }
+    renewed.push_str(rest);
+    match tables.keys().next() {
+        Some(missing) => Err(format!("the table {missing} is not in it")),
+        None => Ok(renewed),
+    }
+}
+
+/// Every table by its name.
+fn tables() -> Result<BTreeMap<&'static str, String>, String> {
+    Ok(BTreeMap::from([
+        ("variables", variables()),
+        ("exit codes", exit_codes()),
+        ("endpoints", endpoints()),
+        ("errors", errors()),
+        ("metrics", metrics()?),
+    ]))
+}
+
+fn variables() -> String {
+    let rows = KNOWN.iter().map(|variable| {
+        let default = match variable.default() {
+            "" => "unset".to_owned(),
+            default => format!("`{default}`"),
+        };
+        vec![format!("`{}`", variable.name()), default, variable.about().to_owned()]
+    });
+    table(&["variable", "default", "meaning"], rows)
+}
+
+fn exit_codes() -> String {
+    let rows = Exit::ALL.iter().map(|(exit, meaning)| vec![exit.code().to_string(), (*meaning).to_owned()]);
+    table(&["code", "meaning"], rows)
+}
+
+fn endpoints() -> String {
+    let rows = gateway::endpoints()
+        .into_iter()
+        .map(|endpoint| vec![format!("`{} {}`", endpoint.method, endpoint.path), endpoint.about.to_owned()]);
+    table(&["endpoint", "meaning"], rows)
+}
+
+fn errors() -> String {
+    let rows = gateway::errors()
+        .into_iter()
+        .map(|row| vec![row.status.to_string(), format!("`{}`", row.text), row.when.to_owned()]);
+    table(&["status", "text", "when"], rows)
+}
+
+fn told(error: impl Display) -> String {
+    format!("the metrics are not sound: {error}")
+}
+
+/// Metrics of all processes, each once, with those who count it.
+fn metrics() -> Result<String, String> {
+    let processes = [
+        ("storaged", storaged::metrics().map_err(told)?),
+        ("gateway", gateway::metrics().map_err(told)?),
+        ("federated", federated::metrics().map_err(told)?),
+    ];
+    let mut all: BTreeMap<String, (Family, Vec<&'static str>)> = BTreeMap::new();
+    for (process, families) in processes {
+        for family in families {
+            all.entry(family.name.clone()).or_insert_with(|| (family, Vec::new())).1.push(process);
+        }
+    }
+    let rows = all.into_values().map(|(family, processes)| {
+        let kind = match family.values {
+            Values::Counters(_) => "counter",
+            Values::Gauges(_) => "gauge",
+            Values::Histograms(_) => "histogram",
+        };
+        vec![format!("`{}`", family.name), kind.to_owned(), processes.join(", "), family.help]
+    });
+    Ok(table(&["metric", "kind", "counted by", "meaning"], rows))
+}
+
+fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
+    for row in rows {
+        let cells: Vec<String> = row.iter().map(|cell| cell.replace('|', "\\|")).collect();
+        text.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty() -> String {
+        tables()
+            .unwrap()
+            .keys()
+            .map(|name| format!("Text.\n{START}{name}{START_END}stale row\n{END}\n"))
+            .collect()
+    }
+
+    #[test]
+    fn marked_parts_are_replaced_and_the_rest_is_kept() {
+        let renewed = renew(&empty()).unwrap();
+        assert!(!renewed.contains("stale row"));
+        assert_eq!(renewed.matches("Text.\n").count(), tables().unwrap().len());
+        assert!(renewed.contains("| `RELAY_LISTEN_ADDR` | `0.0.0.0:8080` |"));
+        assert_eq!(renew(&renewed).unwrap(), renewed);
+    }
+
+    #[test]
+    fn markers_that_do_not_fit_are_told() {
+        assert!(renew("").unwrap_err().contains("not in it"));
+        assert!(renew("<!-- generated: variables -->\nno end").unwrap_err().contains("no end"));
+        assert!(
+            renew("<!-- generated: nonsense -->\n<!-- end -->").unwrap_err().contains("no table nonsense")
+        );
+    }
+
+    #[test]
+    fn a_bar_in_a_cell_does_not_end_it() {
+        let text = table(&["a"], [vec!["x|y".to_owned()]].into_iter());
+        assert_eq!(text, "| a |\n|---|\n| x\\|y |\n");
+    }
+}

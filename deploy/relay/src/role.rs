@@ -1,0 +1,59 @@
+//! Being one of the relay's processes, as a child of `relay up`.
+
+use crate::arguments::RoleName;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+use relay_daemon::{Clock, Exit, Vars, lifecycle};
+use relay_proto::telemetry::Role;
+use std::process::ExitCode;
+
+impl RoleName {
+    /// What the rest of the relay calls it.
+    pub const fn role(self) -> Role {
+        match self {
+            Self::Storaged => Role::Storaged,
+            Self::Gateway => Role::Gateway,
+            Self::Federated => Role::Federated,
+        }
+    }
+}
+
+/// Lives that process's life.
+pub(crate) fn play(name: RoleName, supervisor: Option<i32>, vars: Vars) -> ExitCode {
+    if let Some(supervisor) = supervisor
+        && !tie_to(supervisor)
+    {
+        return ExitCode::from(Exit::Forced.code());
+    }
+    show_as(name);
+    let clock = Clock::system();
+    match name {
+        RoleName::Storaged => {
+            lifecycle::run(Role::Storaged, vars, |vars, shutdown| storaged::run(vars, clock, shutdown))
+        }
+        RoleName::Gateway => {
+            lifecycle::run(Role::Gateway, vars, |vars, shutdown| gateway::run(vars, clock, shutdown))
+        }
+        RoleName::Federated => {
+            lifecycle::run(Role::Federated, vars, |vars, shutdown| federated::run(vars, clock, shutdown))
+        }
+    }
+}
+
+/// Asks the kernel to stop this process when its supervisor is gone. Answers whether the supervisor still
+/// lives: it may have died before the kernel was asked.
+fn tie_to(supervisor: i32) -> bool {
+    prctl::set_pdeathsig(Signal::SIGTERM).is_ok() && getppid().as_raw() == supervisor
+}
+
+/// Shows the role where tools list processes by name; otherwise all of them would be called alike.
+fn show_as(name: RoleName) {
+    let name = match name {
+        RoleName::Storaged => c"storaged",
+        RoleName::Gateway => c"gateway",
+        RoleName::Federated => c"federated",
+    };
+    // Only a name: a kernel that refuses it costs nothing.
+    prctl::set_name(name).unwrap_or_default();
+}

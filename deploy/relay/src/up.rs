@@ -1,0 +1,34 @@
+//! `relay up`: a whole relay from one command.
+
+mod child;
+mod plan;
+mod policy;
+mod probe;
+mod supervisor;
+
+use plan::Plan;
+use relay_daemon::{Exit, Failure, Vars, port_is_free, start_logging, variables};
+use std::io::Write;
+use supervisor::Supervisor;
+
+/// Runs a relay until it is told to stop.
+///
+/// # Errors
+/// Variables that make no sense, or an address that cannot be had. Nothing was started then.
+pub(crate) fn up(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
+    let plan = Plan::from_vars(vars)?;
+    start_logging(&plan.log_filter, plan.log_format)?;
+    // One thread, this one, starts all children: the kernel ends them when the thread that started them
+    // ends, and this thread ends with the process.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot start the runtime: {error}")))?;
+    runtime.block_on(async {
+        // Gateways share their ports with one another, so the kernel would let them share with a stranger
+        // of the same user too: another relay, say.
+        port_is_free(plan.listen, variables::LISTEN_ADDR.name)?;
+        port_is_free(plan.ops, variables::METRICS_ADDR.name)?;
+        Supervisor::new(&plan)?.run(out).await
+    })
+}

@@ -1,0 +1,57 @@
+//! One child process: how it is started, told and waited for.
+
+use super::policy::End;
+use crate::arguments::RoleName;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use relay_daemon::variables;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// This very program, even after a newer one has taken its place on disk: the processes of one relay are of
+/// one version.
+const MYSELF: &str = "/proc/self/exe";
+
+/// Starts a process of the relay.
+///
+/// # Errors
+/// When the system has no room for one.
+pub(super) fn start(role: RoleName, listen: SocketAddr) -> io::Result<Child> {
+    Command::new(MYSELF)
+        .arg0("relay")
+        .args(["role", role.role().name(), "--supervisor", &std::process::id().to_string()])
+        .env(variables::LISTEN_ADDR.name, listen.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        // A group of its own: Ctrl-C in a terminal reaches the supervisor, and it tells the others in order.
+        .process_group(0)
+        .spawn()
+}
+
+/// Passes signals on until the child ends. The child is signalled by whoever reaps it, so that its process
+/// id cannot mean another process by then.
+pub(super) async fn attend(mut child: Child, mut signals: UnboundedReceiver<Signal>) -> End {
+    loop {
+        tokio::select! {
+            ended = child.wait() => return ended.map_or(End::NeverBegan, how),
+            Some(signal) = signals.recv() => {
+                let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+                if let Some(Err(errno)) = pid.map(|pid| kill(pid, signal)) {
+                    tracing::warn!(%errno, "cannot signal a child process");
+                }
+            }
+        }
+    }
+}
+
+fn how(status: ExitStatus) -> End {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => End::Code(code),
+        (None, Some(signal)) if signal == Signal::SIGKILL as i32 => End::Killed,
+        (None, signal) => End::Crash(signal.unwrap_or_default()),
+    }
+}

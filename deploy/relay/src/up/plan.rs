@@ -1,0 +1,186 @@
+//! What `relay up` is to run, checked as a whole before anything starts.
+
+use crate::arguments::RoleName;
+use relay_daemon::variables::{self, Backend, LogFormat, Variable, socket_directory};
+use relay_daemon::{ConfigError, Vars};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Where a relay serves when nobody says: this machine alone, whatever a gateway by itself would do.
+const LOOPBACK: &str = "127.0.0.1:8080";
+
+/// What to run.
+#[derive(Debug)]
+pub(super) struct Plan {
+    /// Where clients are served.
+    pub(super) listen: SocketAddr,
+    /// Where the operator is served.
+    pub(super) ops: SocketAddr,
+    /// How many gateways share these addresses.
+    gateways: u16,
+    data: PathBuf,
+    /// Directory of the sockets between the processes.
+    pub(super) sockets: PathBuf,
+    backend: Backend,
+    pub(super) log_filter: String,
+    pub(super) log_format: LogFormat,
+}
+
+impl Plan {
+    /// Reads what concerns this command, and has every process read what concerns it.
+    ///
+    /// # Errors
+    /// With every mistake that any of them found.
+    pub(super) fn from_vars(vars: &Vars) -> Result<Self, ConfigError> {
+        let vars = if vars.is_set(variables::LISTEN_ADDR.name) {
+            vars.clone()
+        } else {
+            vars.clone().with(variables::LISTEN_ADDR.name, LOOPBACK)
+        };
+        let own = Self::read(&vars);
+        let storaged = storaged::config::Config::from_vars(&vars).map(drop);
+        let gateway = gateway::check(&vars);
+        let federated = federated::Config::from_vars(&vars).map(drop);
+        let mut mistakes: Vec<String> = Vec::new();
+        for part in [own.as_ref().map(drop).map_err(Clone::clone), storaged, gateway, federated] {
+            for mistake in part.err().into_iter().flat_map(|error| error.mistakes) {
+                if !mistakes.contains(&mistake) {
+                    mistakes.push(mistake);
+                }
+            }
+        }
+        if mistakes.is_empty() { own } else { Err(ConfigError { mistakes }) }
+    }
+
+    fn read(vars: &Vars) -> Result<Self, ConfigError> {
+        let mut reader = vars.reader();
+        let data = reader.read(&variables::DATA_DIR);
+        let plan = Self {
+            listen: reader.read(&variables::LISTEN_ADDR),
+            ops: reader.read(&variables::METRICS_ADDR),
+            gateways: reader.read(&variables::GATEWAYS),
+            sockets: socket_directory(&data, reader.read(&variables::SOCKET_DIR)),
+            data,
+            backend: reader.read(&variables::STORAGE_BACKEND),
+            log_filter: reader.read(&variables::RUST_LOG),
+            log_format: reader.read(&variables::LOG_FORMAT),
+        };
+        for (variable, address) in
+            [(&variables::LISTEN_ADDR, plan.listen), (&variables::METRICS_ADDR, plan.ops)]
+        {
+            if address.port() == 0 {
+                reader.contradiction(no_port(variable, address));
+            }
+        }
+        if overlap(plan.listen, plan.ops) {
+            reader.contradiction(format!(
+                "{} and {} name the same port: clients and operator need one each, for example {}={}",
+                variables::LISTEN_ADDR.name,
+                variables::METRICS_ADDR.name,
+                variables::METRICS_ADDR.name,
+                variables::METRICS_ADDR.example
+            ));
+        }
+        reader.finish().map(|()| plan)
+    }
+
+    /// Every process, in the order in which they start.
+    pub(super) fn processes(&self) -> Vec<RoleName> {
+        let mut processes = vec![RoleName::Storaged];
+        processes.extend(std::iter::repeat_n(RoleName::Gateway, self.gateways.into()));
+        processes.push(RoleName::Federated);
+        processes
+    }
+}
+
+/// Tells the operator where everything is.
+impl fmt::Display for Plan {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "relay ready on http://{} (data in ", self.listen)?;
+        match self.backend {
+            Backend::Sqlite => write!(formatter, "{}", self.data.display())?,
+            Backend::Memory => formatter.write_str("memory, lost at the end")?,
+        }
+        write!(formatter, ", metrics on http://{}/metrics)", self.ops)
+    }
+}
+
+fn no_port(variable: &Variable<SocketAddr>, address: SocketAddr) -> String {
+    format!(
+        "{}={address}: `relay up` needs a port of your choice, because several processes share it, for example {}={}",
+        variable.name, variable.name, variable.example
+    )
+}
+
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    // One and the same address is the gateway's own check.
+    one != other
+        && one.port() == other.port()
+        && one.port() != 0
+        && (one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(pairs: &[(&str, &str)]) -> Vec<String> {
+        Plan::from_vars(&Vars::from_pairs(pairs.iter().copied())).unwrap_err().mistakes
+    }
+
+    #[test]
+    fn without_variables_it_serves_this_machine_alone() {
+        let plan = Plan::from_vars(&Vars::default()).unwrap();
+        assert_eq!(
+            plan.to_string(),
+            "relay ready on http://127.0.0.1:8080 (data in ./data, metrics on http://127.0.0.1:8081/metrics)"
+        );
+        assert_eq!(plan.processes(), [RoleName::Storaged, RoleName::Gateway, RoleName::Federated]);
+    }
+
+    #[test]
+    fn a_store_in_memory_says_so() {
+        let plan = Plan::from_vars(&Vars::from_pairs([("RELAY_STORAGE_BACKEND", "memory")])).unwrap();
+        assert!(plan.to_string().contains("data in memory"), "{plan}");
+    }
+
+    #[test]
+    fn mistakes_of_all_processes_come_together_and_once() {
+        let found = mistakes(&[
+            ("RELAY_GATEWAYS", "0"),
+            ("RELAY_BLOB_TTL_SECS", "soon"),
+            ("RELAY_FEDERATION_ENABLED", "true"),
+            ("RELAY_DATA_DIRECTORY", "x"),
+        ]);
+        for name in [
+            "RELAY_GATEWAYS=0",
+            "RELAY_BLOB_TTL_SECS=soon",
+            "RELAY_FEDERATION_ENABLED=true",
+            "RELAY_DATA_DIRECTORY",
+        ] {
+            assert_eq!(
+                found.iter().filter(|mistake| mistake.starts_with(name)).count(),
+                1,
+                "{name}: {found:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_public_address_wants_the_word_that_there_is_tls() {
+        let found = mistakes(&[("RELAY_LISTEN_ADDR", "0.0.0.0:8080")]);
+        assert!(found[0].contains("RELAY_TLS_VERIFIED"), "{found:?}");
+    }
+
+    #[test]
+    fn ports_are_chosen_and_different() {
+        assert!(
+            mistakes(&[("RELAY_LISTEN_ADDR", "127.0.0.1:0")])[0].starts_with("RELAY_LISTEN_ADDR=127.0.0.1:0")
+        );
+        for taken in ["127.0.0.1:8080", "0.0.0.0:8080"] {
+            let found = mistakes(&[("RELAY_METRICS_ADDR", taken)]);
+            assert!(found.len() == 1 && found[0].contains("RELAY_LISTEN_ADDR"), "{found:?}");
+        }
+    }
+}

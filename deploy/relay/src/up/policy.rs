@@ -1,0 +1,162 @@
+//! What happens when a process ends: decisions only, no processes.
+
+use crate::arguments::RoleName;
+use nix::sys::signal::Signal;
+use relay_daemon::Exit;
+use std::time::Duration;
+
+/// A process that lived at least this long was well, and is started again at once.
+const WELL: Duration = Duration::from_secs(2);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself, with a code.
+    Code(i32),
+    /// By a fault of its own, which the kernel answered with this signal.
+    Crash(i32),
+    /// Killed: somebody's decision, or the kernel's for want of memory.
+    Killed,
+    /// It could not even be started.
+    NeverBegan,
+}
+
+/// How long to wait before a process is started again.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    early_ends: u32,
+}
+
+impl Backoff {
+    /// The pause after a life that ended like this. Pauses double for a process that keeps ending early by
+    /// its own doing, since it would spin. One that is killed from outside does not spin, however often that
+    /// happens, and clients wait for it: its pause stays short.
+    pub(super) fn pause_after(&mut self, lived: Duration, end: End) -> Duration {
+        if lived >= WELL {
+            self.early_ends = 0;
+            return Duration::ZERO;
+        }
+        if end == End::Killed {
+            return FIRST_PAUSE;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.early_ends)).min(LONGEST_PAUSE);
+        self.early_ends = self.early_ends.saturating_add(1);
+        pause
+    }
+}
+
+/// The exit of the whole relay, when a process ended in a way that starting it again cannot mend.
+pub(super) fn beyond_mending(role: RoleName, end: End, was_ready: bool) -> Option<Exit> {
+    const NEVER: [Exit; 6] =
+        [Exit::Config, Exit::Locked, Exit::Schema, Exit::Permission, Exit::DataMissing, Exit::Corrupt];
+    let End::Code(code) = end else { return None };
+    // What cannot be had when a relay first starts is most likely the operator's mistake. Later, it is most
+    // likely gone for a moment; and mail goes its way without federated meanwhile.
+    let at_first = (!was_ready && role != RoleName::Federated).then_some(Exit::Unavailable);
+    NEVER.into_iter().chain(at_first).find(|exit| i32::from(exit.code()) == code)
+}
+
+/// Whether this is how a process ends that was asked to. One that SIGTERM itself ended had only just begun: it
+/// did not watch for signals yet, and had nothing in hand.
+pub(super) fn is_a_good_end(end: End) -> bool {
+    matches!(end, End::Code(0)) || end == End::Crash(Signal::SIGTERM as i32)
+}
+
+/// How far the relay is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// All processes are wanted.
+    Running,
+    /// Gateways finish what they have; storage is still wanted for that.
+    Draining,
+    /// Nobody is wanted any more.
+    Closing,
+    /// There is no more time.
+    Killing,
+}
+
+impl Stage {
+    /// Whether a process of this role is to live.
+    pub(super) fn wants(self, role: RoleName) -> bool {
+        match self {
+            Self::Running => true,
+            Self::Draining => role != RoleName::Gateway,
+            Self::Closing | Self::Killing => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EARLY: Duration = Duration::from_millis(900);
+
+    fn millis(pauses: impl IntoIterator<Item = Duration>) -> Vec<u128> {
+        pauses.into_iter().map(|pause| pause.as_millis()).collect()
+    }
+
+    #[test]
+    fn a_process_that_was_well_is_started_again_at_once() {
+        let mut backoff = Backoff::default();
+        for end in [End::Code(0), End::Code(70), End::Crash(11), End::Killed] {
+            assert_eq!(backoff.pause_after(WELL, end), Duration::ZERO, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn pauses_double_for_one_that_keeps_failing_and_are_forgotten_when_it_is_well() {
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..9).map(|_| backoff.pause_after(EARLY, End::Code(70))).collect();
+        assert_eq!(millis(pauses), [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(backoff.pause_after(WELL, End::Crash(6)), Duration::ZERO);
+        assert_eq!(backoff.pause_after(EARLY, End::Crash(6)), FIRST_PAUSE);
+        for _ in 0..100 {
+            assert!(backoff.pause_after(EARLY, End::NeverBegan) <= LONGEST_PAUSE);
+        }
+    }
+
+    #[test]
+    fn one_that_is_killed_every_second_is_back_every_time() {
+        let mut backoff = Backoff::default();
+        for _ in 0..20 {
+            assert_eq!(backoff.pause_after(EARLY, End::Killed), FIRST_PAUSE);
+        }
+    }
+
+    #[test]
+    fn only_what_starting_again_cannot_mend_ends_the_relay() {
+        for code in [78, 75, 76, 77, 66, 65] {
+            let exit = beyond_mending(RoleName::Storaged, End::Code(code), true).unwrap();
+            assert_eq!(i32::from(exit.code()), code);
+        }
+        for end in [End::Code(0), End::Code(1), End::Code(70), End::Code(74), End::Crash(11), End::Killed] {
+            assert_eq!(beyond_mending(RoleName::Storaged, end, false), None, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_had_ends_the_relay_at_its_first_start_only() {
+        let taken = End::Code(69);
+        assert_eq!(beyond_mending(RoleName::Gateway, taken, false), Some(Exit::Unavailable));
+        assert_eq!(beyond_mending(RoleName::Gateway, taken, true), None);
+        assert_eq!(beyond_mending(RoleName::Federated, taken, false), None);
+    }
+
+    #[test]
+    fn a_process_that_had_only_just_begun_ends_well_by_the_signal_itself() {
+        assert!(is_a_good_end(End::Code(0)) && is_a_good_end(End::Crash(15)));
+        for end in [End::Code(1), End::Crash(11), End::Killed, End::NeverBegan] {
+            assert!(!is_a_good_end(end), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn storage_outlives_the_gateways() {
+        assert!(!Stage::Draining.wants(RoleName::Gateway));
+        assert!(Stage::Draining.wants(RoleName::Storaged) && Stage::Draining.wants(RoleName::Federated));
+        assert!(!Stage::Closing.wants(RoleName::Storaged));
+    }
+}

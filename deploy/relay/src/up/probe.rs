@@ -1,0 +1,95 @@
+//! Whether the relay serves: the least that tells.
+
+use relay_proto::client::StorageClient;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+const INTERVAL: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Returns when clients get an answer and the store knows every one of the processes that there are to be.
+///
+/// Gateways share their ports, so none of them can be asked by itself; but each reports to the store. And the
+/// store must be this relay's own: gateways would be as content with that of another relay in the same place.
+pub(super) async fn serving(
+    listen: SocketAddr,
+    ops: SocketAddr,
+    storage: StorageClient,
+    processes: watch::Receiver<Option<Vec<u32>>>,
+) {
+    while !(answers(ops, "/ready").await
+        && answers(listen, "/health").await
+        && knows(&storage, &processes).await)
+    {
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn knows(storage: &StorageClient, processes: &watch::Receiver<Option<Vec<u32>>>) -> bool {
+    let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, storage.status()).await else { return false };
+    let expected = processes.borrow();
+    expected.as_ref().is_some_and(|expected| {
+        expected.iter().all(|pid| status.processes.iter().any(|process| process.pid == *pid))
+    })
+}
+
+async fn answers(address: SocketAddr, path: &str) -> bool {
+    matches!(tokio::time::timeout(PATIENCE, get(near(address), path)).await, Ok(Ok(true)))
+}
+
+async fn get(address: SocketAddr, path: &str) -> io::Result<bool> {
+    const GOOD: &[u8] = b"HTTP/1.1 200";
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut start = [0; GOOD.len()];
+    stream.read_exact(&mut start).await?;
+    Ok(start == GOOD)
+}
+
+/// The same listener by an address that can be connected to.
+fn near(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    async fn once(answer: &'static str) -> bool {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 18];
+            stream.read_exact(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            assert_eq!(&request, b"GET /ready HTTP/1.");
+        };
+        tokio::join!(answers(address, "/ready"), serve).0
+    }
+
+    #[tokio::test]
+    async fn only_a_200_counts() {
+        assert!(once("HTTP/1.1 200 OK\r\n\r\n").await);
+        assert!(!once("HTTP/1.1 503 Service Unavailable\r\n\r\n").await);
+        assert!(!once("HTTP/1").await);
+    }
+
+    #[test]
+    fn a_wildcard_is_reached_at_home() {
+        assert_eq!(near("0.0.0.0:80".parse().unwrap()), "127.0.0.1:80".parse().unwrap());
+        assert_eq!(near("[::]:80".parse().unwrap()), "[::1]:80".parse().unwrap());
+        assert_eq!(near("10.1.2.3:80".parse().unwrap()), "10.1.2.3:80".parse().unwrap());
+    }
+}

@@ -1,0 +1,278 @@
+//! Keeps the relay's processes running, and stops them in order.
+
+use super::child::{attend, start};
+use super::plan::Plan;
+use super::policy::{Backoff, End, Stage, beyond_mending, is_a_good_end};
+use super::probe;
+use crate::arguments::RoleName;
+use nix::sys::signal::Signal;
+use relay_daemon::lifecycle::SAME_REQUEST;
+use relay_daemon::{Exit, Failure};
+use relay_proto::client::StorageClient;
+use relay_proto::socket::Door;
+use std::io::Write;
+use std::time::Duration;
+use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// How long the whole relay may take to stop. Each process has a deadline of its own that is shorter.
+const STOP_DEADLINE: Duration = Duration::from_secs(40);
+
+/// How long the kernel may take to end a process that was killed.
+const KILL_DEADLINE: Duration = Duration::from_secs(5);
+
+enum Event {
+    Ended { slot: usize, end: End },
+    Due { slot: usize },
+}
+
+enum Life {
+    /// Running; signals go this way.
+    Alive(UnboundedSender<Signal>),
+    /// To be started when its pause is over.
+    Pausing,
+    /// Not to be started any more.
+    Over,
+}
+
+struct Slot {
+    role: RoleName,
+    life: Life,
+    pid: Option<u32>,
+    since: Instant,
+    backoff: Backoff,
+}
+
+/// The relay's processes.
+pub(super) struct Supervisor<'a> {
+    plan: &'a Plan,
+    slots: Vec<Slot>,
+    events: JoinSet<Event>,
+    /// The process ids of store and gateways, when all of them run.
+    processes: watch::Sender<Option<Vec<u32>>>,
+    stage: Stage,
+    asked: Option<Instant>,
+    deadline: Option<Instant>,
+    ready: bool,
+    exit: Exit,
+    signals: (SignalStream, SignalStream),
+}
+
+impl<'a> Supervisor<'a> {
+    /// Nothing runs yet.
+    ///
+    /// # Errors
+    /// When signals cannot be watched.
+    pub(super) fn new(plan: &'a Plan) -> Result<Self, Failure> {
+        let failed = |error| Failure::new(Exit::Internal, format_args!("cannot watch signals: {error}"));
+        let signals = (
+            signal(SignalKind::terminate()).map_err(failed)?,
+            signal(SignalKind::interrupt()).map_err(failed)?,
+        );
+        let slot = |role| Slot {
+            role,
+            life: Life::Over,
+            pid: None,
+            since: Instant::now(),
+            backoff: Backoff::default(),
+        };
+        let slots = plan.processes().into_iter().map(slot).collect();
+        Ok(Self {
+            plan,
+            slots,
+            events: JoinSet::new(),
+            processes: watch::Sender::default(),
+            stage: Stage::Running,
+            asked: None,
+            deadline: None,
+            ready: false,
+            exit: Exit::Success,
+            signals,
+        })
+    }
+
+    /// Runs the relay to its end, and says on `out` when it is ready.
+    ///
+    /// # Errors
+    /// None of its own; what ends the relay is in the answer.
+    pub(super) async fn run(mut self, out: &mut impl Write) -> Result<Exit, Failure> {
+        for slot in 0..self.slots.len() {
+            self.start(slot);
+        }
+        let storage = StorageClient::new(Door::Admin.storage_socket(&self.plan.sockets));
+        let mut serving = std::pin::pin!(probe::serving(
+            self.plan.listen,
+            self.plan.ops,
+            storage,
+            self.processes.subscribe()
+        ));
+        while !self.is_over() {
+            let deadline = self.deadline.unwrap_or_else(Instant::now);
+            let (terminate, interrupt) = &mut self.signals;
+            tokio::select! {
+                Some(event) = self.events.join_next() => match event {
+                    Ok(Event::Ended { slot, end }) => self.ended(slot, end),
+                    Ok(Event::Due { slot }) => self.due(slot),
+                    // These tasks only wait; should one fail all the same, its process has no keeper any more.
+                    Err(error) => return Err(Failure::new(Exit::Internal, error)),
+                },
+                _ = terminate.recv() => self.asked_to_stop(),
+                _ = interrupt.recv() => self.asked_to_stop(),
+                () = sleep_until(deadline), if self.deadline.is_some() => self.out_of_time(),
+                () = &mut serving, if !self.ready && self.stage == Stage::Running => {
+                    self.ready = true;
+                    // Whoever closed this command's output does not want to be told.
+                    drop(writeln!(out, "{}", self.plan).and_then(|()| out.flush()));
+                }
+            }
+        }
+        Ok(self.exit)
+    }
+
+    fn start(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.since = Instant::now();
+        match start(slot.role, self.plan.listen) {
+            Ok(child) => {
+                slot.pid = child.id();
+                tracing::debug!(pid = child.id(), "started {}", slot.role.role().name());
+                let (sender, signals) = unbounded_channel();
+                slot.life = Life::Alive(sender);
+                self.events
+                    .spawn(async move { Event::Ended { slot: index, end: attend(child, signals).await } });
+                self.tell_processes();
+            }
+            Err(error) => {
+                tracing::error!(kind = ?error.kind(), "cannot start {}", slot.role.role().name());
+                self.ended(index, End::NeverBegan);
+            }
+        }
+    }
+
+    /// Mail goes its way without federated; nobody waits for that one.
+    fn tell_processes(&self) {
+        let needed = self.slots.iter().filter(|slot| slot.role != RoleName::Federated);
+        self.processes.send_replace(needed.map(|slot| slot.pid).collect());
+    }
+
+    fn due(&mut self, index: usize) {
+        if matches!(self.slots[index].life, Life::Pausing) {
+            self.start(index);
+        }
+    }
+
+    fn ended(&mut self, index: usize, end: End) {
+        let slot = &mut self.slots[index];
+        let name = slot.role.role().name();
+        slot.life = Life::Over;
+        slot.pid = None;
+        let role = slot.role;
+        self.tell_processes();
+        if !self.stage.wants(role) {
+            if !is_a_good_end(end) && self.exit == Exit::Success {
+                tracing::warn!(?end, "{name} did not stop as it should");
+                self.exit = Exit::Forced;
+            }
+            self.advance();
+            return;
+        }
+        if let Some(exit) = beyond_mending(role, end, self.ready) {
+            tracing::error!(code = exit.code(), "{name} ended, and starting it again would not mend that");
+            self.exit = exit;
+            self.stop();
+            return;
+        }
+        let slot = &mut self.slots[index];
+        let pause = slot.backoff.pause_after(slot.since.elapsed(), end);
+        tracing::warn!(?end, pause_ms = pause.as_millis(), "{name} ended; starting it again");
+        slot.life = Life::Pausing;
+        self.events.spawn(async move {
+            sleep(pause).await;
+            Event::Due { slot: index }
+        });
+    }
+
+    fn asked_to_stop(&mut self) {
+        let first = *self.asked.get_or_insert_with(Instant::now);
+        match self.stage {
+            Stage::Running => {
+                tracing::info!("asked to stop");
+                self.stop();
+            }
+            // A service manager and a terminal may both pass on what is one request.
+            Stage::Draining | Stage::Closing if first.elapsed() < SAME_REQUEST => {}
+            Stage::Draining | Stage::Closing => {
+                tracing::warn!("asked again: stopping at once");
+                self.kill();
+            }
+            Stage::Killing => {}
+        }
+    }
+
+    fn out_of_time(&mut self) {
+        if self.stage == Stage::Killing {
+            tracing::error!("processes do not end although they were killed; leaving them to the kernel");
+            for slot in &mut self.slots {
+                slot.life = Life::Over;
+            }
+        } else {
+            tracing::warn!("the deadline has passed: stopping at once");
+            self.kill();
+        }
+    }
+
+    /// Begins to stop: gateways first.
+    fn stop(&mut self) {
+        if self.stage == Stage::Running {
+            self.deadline = Some(Instant::now() + STOP_DEADLINE);
+            self.enter(Stage::Draining);
+        } else {
+            self.enter(Stage::Closing);
+        }
+        self.advance();
+    }
+
+    fn kill(&mut self) {
+        self.exit = Exit::Forced;
+        self.deadline = Some(Instant::now() + KILL_DEADLINE);
+        self.enter(Stage::Killing);
+    }
+
+    /// Goes on to the next stage when this one has nobody to wait for.
+    fn advance(&mut self) {
+        let gateways_remain =
+            self.slots.iter().any(|slot| slot.role == RoleName::Gateway && !matches!(slot.life, Life::Over));
+        if self.stage == Stage::Draining && !gateways_remain {
+            self.enter(Stage::Closing);
+        }
+    }
+
+    /// Enters a stage and tells those whom it does not want any more.
+    fn enter(&mut self, stage: Stage) {
+        let before = self.stage;
+        self.stage = stage;
+        let signal = if stage == Stage::Killing { Signal::SIGKILL } else { Signal::SIGTERM };
+        for slot in &mut self.slots {
+            if stage.wants(slot.role) {
+                continue;
+            }
+            match &slot.life {
+                // A second SIGTERM would mean "at once".
+                Life::Alive(_) if !before.wants(slot.role) && stage != Stage::Killing => {}
+                Life::Alive(signals) => {
+                    // Whoever does not listen any more has ended.
+                    signals.send(signal).unwrap_or_default();
+                }
+                Life::Pausing => slot.life = Life::Over,
+                Life::Over => {}
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.stage != Stage::Running && self.slots.iter().all(|slot| matches!(slot.life, Life::Over))
+    }
+}
