@@ -1,1 +1,33 @@
-//! In the making.
+//! The harness of the relay's black-box tests: it builds the real programs, starts them on free ports and in
+//! temporary directories, speaks the wire contract to them, and breaks them on purpose.
+//!
+//! Nothing here links a daemon. What a test knows, a client, an operator or a broken machine could know.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness that cannot go on fails the test that called it, with a message"
+)]
+
+pub mod binaries;
+pub mod client;
+pub mod cluster;
+pub mod deadline;
+pub mod metrics;
+pub mod ops;
+pub mod owner;
+pub mod ports;
+pub mod process;
+pub mod procfs;
+pub mod reply;
+pub mod strace;
+pub mod supervised;
+pub mod wire;
+
+pub use client::{Action, Client, Via};
+pub use cluster::Cluster;
+pub use owner::Owner;
+pub use process::{Launch, Process};
+pub use reply::Reply;
+pub use supervised::Supervised;
+pub use wire::Wire;

@@ -1,0 +1,68 @@
+//! The programs under test, built once a test process with the profile and target directory of the test
+//! itself, so that no test ever meets a stale program.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A program of the relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Program {
+    /// The operator's command.
+    Relay,
+    /// The store.
+    Storaged,
+    /// The edge.
+    Gateway,
+    /// The peer link.
+    Federated,
+}
+
+impl Program {
+    /// Every program.
+    pub const ALL: [Self; 4] = [Self::Relay, Self::Storaged, Self::Gateway, Self::Federated];
+
+    /// The file's name, which is also its package's.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Relay => "relay",
+            Self::Storaged => "storaged",
+            Self::Gateway => "gateway",
+            Self::Federated => "federated",
+        }
+    }
+
+    /// Where the program lies; builds all of them on first use.
+    pub fn path(self) -> PathBuf {
+        static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+        DIRECTORY.get_or_init(build).join(self.name())
+    }
+}
+
+/// Builds the programs and returns their directory.
+fn build() -> PathBuf {
+    let this = std::env::current_exe().expect("a running program has a path");
+    let mut directory = this.parent().expect("a program lies in a directory");
+    if directory.ends_with("deps") {
+        directory = directory.parent().expect("deps lies in a profile's directory");
+    }
+    let target = directory.parent().expect("a profile's directory lies in the target directory");
+    let profile = match directory.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(workspace).args(["build", "--quiet", "--bins", "--profile", profile]);
+    cargo.arg("--target-dir").arg(target);
+    for program in Program::ALL {
+        cargo.args(["-p", program.name()]);
+    }
+    let output = cargo.output().unwrap_or_else(|error| panic!("cannot run {}: {error}", env!("CARGO")));
+    assert!(
+        output.status.success(),
+        "the programs under test do not build:\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    directory.to_owned()
+}

@@ -1,0 +1,107 @@
+//! What the kernel tells about a process: memory, processor time, family, what its threads wait in.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+/// Bytes of memory that a process holds; `None` when it is gone.
+pub fn resident_bytes(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+/// Processor time that a process took so far, user and system; `None` when it is gone.
+pub fn cpu_time(pid: u32) -> Option<Duration> {
+    // Fields after the name, which is in parentheses and may hold anything: state is the first of them.
+    let fields = stat_fields(pid)?;
+    let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    // USER_HZ is 100 on every Linux that Rust runs on.
+    Some(Duration::from_millis(ticks * 10))
+}
+
+/// Every process below this one.
+pub fn descendants(pid: u32) -> BTreeSet<u32> {
+    let everybody: Vec<(u32, u32)> = all_processes().filter_map(|one| Some((one, parent(one)?))).collect();
+    let mut family = BTreeSet::from([pid]);
+    loop {
+        let before = family.len();
+        for (child, parent) in &everybody {
+            if family.contains(parent) {
+                family.insert(*child);
+            }
+        }
+        if family.len() == before {
+            break;
+        }
+    }
+    family.remove(&pid);
+    family
+}
+
+/// Whether a process exists and is not a zombie.
+pub fn is_alive(pid: u32) -> bool {
+    stat_fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state != "Z" && state != "X"))
+}
+
+/// Whether every thread of a process is being traced.
+pub fn is_traced(pid: u32) -> bool {
+    let threads = threads(pid);
+    !threads.is_empty()
+        && threads.iter().all(|thread| {
+            fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).is_ok_and(|status| {
+                status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|by| by.trim() != "0"))
+            })
+        })
+}
+
+/// Whether some thread of a process is inside one of these system calls.
+pub fn is_in_call(pid: u32, numbers: &[i64]) -> bool {
+    threads(pid).iter().any(|thread| {
+        fs::read_to_string(format!("/proc/{pid}/task/{thread}/syscall"))
+            .ok()
+            .and_then(|text| text.split_whitespace().next()?.parse::<i64>().ok())
+            .is_some_and(|number| numbers.contains(&number))
+    })
+}
+
+/// The arguments and the environment of a process, as any user with its rights can read them.
+pub fn command_and_environment(pid: u32) -> Vec<u8> {
+    let mut bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    bytes.extend(fs::read(format!("/proc/{pid}/environ")).unwrap_or_default());
+    bytes
+}
+
+/// The first argument vector of a process, joined by spaces.
+pub fn command(pid: u32) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).replace('\0', " ")
+}
+
+fn all_processes() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn threads(pid: u32) -> Vec<u32> {
+    fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    stat_fields(pid)?.get(1)?.parse().ok()
+}
+
+fn stat_fields(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(str::to_owned).collect())
+}

@@ -1,0 +1,90 @@
+//! Faults at system calls, by attaching `strace` to a running process: a store that is told that its disk
+//! failed cannot know that it was a lie.
+
+use crate::deadline::{self, PATIENCE};
+use crate::procfs;
+use nix::sys::signal::Signal;
+use std::process::{Child, Command, Stdio};
+
+/// `fsync` and `fdatasync`, by their numbers.
+#[cfg(target_arch = "x86_64")]
+pub const SYNC_CALLS: [i64; 2] = [74, 75];
+/// `fsync` and `fdatasync`, by their numbers.
+#[cfg(target_arch = "aarch64")]
+pub const SYNC_CALLS: [i64; 2] = [82, 83];
+
+/// A tracer that bends some system calls of a process for as long as it lives.
+#[derive(Debug)]
+pub struct Strace {
+    child: Child,
+}
+
+impl Strace {
+    /// Whether this machine can do it. Where it cannot, a test says so and proves nothing; under continuous
+    /// integration that is a failure.
+    ///
+    /// # Panics
+    /// When `CI` is set and there is no `strace`.
+    pub fn is_here() -> bool {
+        let here = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
+        if !here {
+            assert!(std::env::var_os("CI").is_none(), "install strace: fault tests need it");
+            eprintln!("SKIPPED: fault tests need strace, and it is not installed");
+        }
+        here
+    }
+
+    /// Bends every sync of a process, for example `error=EIO` or `delay_enter=500000` (microseconds). Returns
+    /// when every thread is caught.
+    ///
+    /// # Panics
+    /// When `strace` may not attach.
+    pub async fn bend_syncs(pid: u32, how: &str) -> Self {
+        Self::bend(pid, "fsync,fdatasync", how).await
+    }
+
+    /// Bends some system calls of a process.
+    ///
+    /// # Panics
+    /// When `strace` may not attach.
+    pub async fn bend(pid: u32, calls: &str, how: &str) -> Self {
+        let mut child = Command::new("strace")
+            .args(["-f", "-o", "/dev/null", "-p", &pid.to_string()])
+            .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{how}")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("strace starts");
+        let attached = deadline::within(PATIENCE, async || {
+            if child.try_wait().expect("strace can be waited for").is_some() {
+                return Some(false);
+            }
+            procfs::is_traced(pid).then_some(true)
+        })
+        .await;
+        assert!(attached == Some(true), "strace cannot attach; does kernel.yama.ptrace_scope forbid it?");
+        Self { child }
+    }
+
+    /// Lets the process go on as it is.
+    pub async fn detach(mut self) {
+        crate::process::signal_pid(self.child.id(), Signal::SIGTERM);
+        deadline::until("strace to detach", PATIENCE, async || self.child.try_wait().ok().flatten()).await;
+    }
+}
+
+impl Drop for Strace {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            // Without a tracer, a bent process runs on unbent; killing the tracer cannot fail otherwise.
+            self.child.kill().unwrap_or_default();
+            self.child.wait().map(drop).unwrap_or_default();
+        }
+    }
+}
+
+/// Waits until some thread of a process is inside a sync.
+pub async fn in_sync(pid: u32) {
+    deadline::until("a sync", PATIENCE, async || procfs::is_in_call(pid, &SYNC_CALLS).then_some(())).await;
+}

@@ -1,0 +1,291 @@
+//! Crash points: the store dies, or its disk fails, at the worst moment. A client's request is repeated by its
+//! gateway or by itself; in the end there is one copy of everything that was answered, and no trace of a tear.
+//!
+//! `kill -9` leaves what was written, synced or not, to the next start; what a power cut would take away is
+//! bounded by the first test here: no answer leaves before the sync.
+
+use crate::ledger::Ledger;
+use nix::sys::signal::Signal;
+use relay_tests::client::{ack_fields, random_bytes, random_mailbox, send_fields};
+use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::strace::{Strace, in_sync};
+use relay_tests::{Action, Client, Cluster, Owner, Reply};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
+
+/// Longer than any of these tests takes: the store is dead before it passes.
+const BEFORE_SYNC: &str = "delay_enter=60000000";
+const AFTER_SYNC: &str = "delay_exit=60000000";
+
+fn in_background(client: &Client, action: Action, fields: Value) -> JoinHandle<Reply> {
+    let client = client.another();
+    tokio::spawn(async move { client.call(action, &fields).await })
+}
+
+/// Lets a request reach a sync of the store, kills the store there, starts it again, and returns the answer that
+/// the client gets over the same connection.
+async fn crossing(relay: &mut Cluster, how: &str, action: Action, fields: Value) -> Reply {
+    let fault = Strace::bend_syncs(relay.storaged.pid(), how).await;
+    let request = in_background(&relay.client(), action, fields);
+    in_sync(relay.storaged.pid()).await;
+    assert!(!request.is_finished(), "an answer left before the sync was over");
+    kill_store(relay, fault);
+    relay.storaged.spawn();
+    request.await.unwrap()
+}
+
+/// Kills a store in the hands of a tracer, which would otherwise keep the dead one until the delay has passed.
+fn kill_store(relay: &mut Cluster, fault: Strace) {
+    relay.storaged.signal(Signal::SIGKILL);
+    drop(fault);
+    relay.storaged.kill();
+}
+
+#[tokio::test]
+async fn no_answer_leaves_before_the_sync() {
+    if !Strace::is_here() {
+        return;
+    }
+    let relay = Cluster::simple().await;
+    let (client, owner) = (relay.client(), Owner::random());
+    let id = client.send(&owner.mailbox(), b"first").await.blob_id();
+    let fault = Strace::bend_syncs(relay.storaged.pid(), "delay_enter=400000").await;
+    for (action, fields) in [
+        (Action::Send, send_fields(&owner.mailbox(), b"second")),
+        (Action::Ack, ack_fields(&owner.mailbox(), &id)),
+        (Action::Purge, owner.purge(&owner.mailbox())),
+    ] {
+        let start = Instant::now();
+        client.call(action, &fields).await.success();
+        assert!(start.elapsed() >= Duration::from_millis(400), "{action:?} after {:?}", start.elapsed());
+    }
+    fault.detach().await;
+}
+
+#[tokio::test]
+async fn a_store_killed_around_the_sync_of_a_send_has_one_copy() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    for how in [BEFORE_SYNC, AFTER_SYNC] {
+        let mailbox = random_mailbox();
+        let id = crossing(&mut relay, how, Action::Send, send_fields(&mailbox, b"once")).await.blob_id();
+        let page = relay.client().fetch(&[&mailbox]).await.page();
+        assert_eq!(
+            (page.ids(), page.blobs[0].ciphertext.as_slice()),
+            (vec![id.as_str()], b"once".as_slice())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_store_killed_around_the_sync_of_an_ack_never_delivers_again() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    for how in [BEFORE_SYNC, AFTER_SYNC] {
+        let mailbox = random_mailbox();
+        let id = relay.client().send(&mailbox, b"read").await.blob_id();
+        crossing(&mut relay, how, Action::Ack, ack_fields(&mailbox, &id)).await.success();
+        assert!(relay.client().fetch(&[&mailbox]).await.page().blobs.is_empty());
+        assert!(!relay.client().ack(&mailbox, &id).await.acknowledged());
+    }
+}
+
+#[tokio::test]
+async fn a_store_killed_around_the_sync_of_a_purge_gives_one_answer_and_one_effect() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    for how in [BEFORE_SYNC, AFTER_SYNC] {
+        let owner = Owner::random();
+        for round in 0..3_u8 {
+            relay.client().send(&owner.mailbox(), &[round]).await.blob_id();
+        }
+        let fields = owner.purge(&owner.mailbox());
+        let reply = crossing(&mut relay, how, Action::Purge, fields.clone()).await;
+        assert_eq!(reply.success()["blobs_deleted"], 3);
+        assert!(relay.client().fetch(&[owner.mailbox()]).await.page().blobs.is_empty());
+        relay.client().call(Action::Purge, &fields).await.refuses(401, "purge token replay detected");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_gave_up_may_send_again() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    for how in [BEFORE_SYNC, AFTER_SYNC] {
+        let mailbox = random_mailbox();
+        let blob = random_bytes(50_000);
+        let fault = Strace::bend_syncs(relay.storaged.pid(), how).await;
+        let request = in_background(&relay.client(), Action::Send, send_fields(&mailbox, &blob));
+        in_sync(relay.storaged.pid()).await;
+        request.abort();
+        kill_store(&mut relay, fault);
+        relay.kill();
+        relay.start().await;
+        let before = relay.client().fetch(&[&mailbox]).await.page().blobs;
+        assert!(before.iter().all(|found| found.ciphertext == blob), "torn");
+        let id = relay.client().send(&mailbox, &blob).await.blob_id();
+        assert_eq!(relay.client().fetch(&[&mailbox]).await.page().ids(), [id]);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_killed_between_commit_and_reply_costs_a_retry_and_no_copy() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::builder().gateways(2).separate_ports().start().await;
+    let mailbox = random_mailbox();
+    let fields = send_fields(&mailbox, b"committed");
+    let fault = Strace::bend_syncs(relay.storaged.pid(), "delay_exit=500000").await;
+    let client = relay.client_of(0);
+    let request = tokio::spawn({
+        let fields = fields.clone();
+        async move { client.try_call(Action::Send, &fields).await }
+    });
+    in_sync(relay.storaged.pid()).await;
+    relay.gateways[0].kill();
+    assert!(request.await.unwrap().is_err(), "a killed gateway answers nobody");
+    fault.detach().await;
+    let id = relay.client_of(1).call(Action::Send, &fields).await.blob_id();
+    assert_eq!(relay.client_of(1).fetch(&[&mailbox]).await.page().ids(), [id]);
+}
+
+#[tokio::test]
+async fn a_store_whose_disk_fails_stops_and_recovers_from_disk() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    let mailbox = random_mailbox();
+    let before = relay.client().send(&mailbox, b"before the fault").await.blob_id();
+    let fault = Strace::bend_syncs(relay.storaged.pid(), "error=EIO").await;
+    let request = in_background(&relay.client(), Action::Send, send_fields(&mailbox, b"into the fault"));
+    assert_eq!(relay.storaged.exit_code().await, 74);
+    assert!(!request.is_finished(), "a failed commit was answered");
+    drop(fault);
+    relay.storaged.spawn();
+    let after = request.await.unwrap().blob_id();
+    assert_eq!(relay.client().fetch(&[&mailbox]).await.page().ids(), [before, after]);
+}
+
+#[tokio::test]
+async fn a_store_whose_writes_fail_stops_and_recovers_from_disk() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    let mailbox = random_mailbox();
+    let before = relay.client().send(&mailbox, b"before the fault").await.blob_id();
+    let fault = Strace::bend(relay.storaged.pid(), "pwrite64", "error=EIO").await;
+    let request = in_background(&relay.client(), Action::Send, send_fields(&mailbox, b"into the fault"));
+    assert_eq!(relay.storaged.exit_code().await, 74);
+    assert!(!request.is_finished(), "a failed write was answered");
+    drop(fault);
+    relay.storaged.spawn();
+    let after = request.await.unwrap().blob_id();
+    assert_eq!(relay.client().fetch(&[&mailbox]).await.page().ids(), [before, after]);
+}
+
+/// Does a little of everything and checks each answer and the end.
+async fn script(client: &Client) {
+    let owner = Owner::random();
+    let mailbox = random_mailbox();
+    client.call(Action::Register, &owner.register(&[&mailbox])).await.success();
+    let first = client.send(&mailbox, b"first").await.blob_id();
+    let second = client.send(&mailbox, b"second").await.blob_id();
+    client.ack(&mailbox, &first).await.success();
+    assert_eq!(client.fetch(&[&mailbox]).await.page().ids(), [&second]);
+    client.send(&owner.mailbox(), b"third").await.blob_id();
+    assert_eq!(client.call(Action::Purge, &owner.purge(&mailbox)).await.success()["blobs_deleted"], 2);
+    assert!(client.fetch(&[mailbox, owner.mailbox()]).await.page().blobs.is_empty());
+}
+
+#[tokio::test]
+async fn a_store_killed_at_any_of_its_syncs_changes_no_story() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    script(&relay.client()).await;
+    for nth in 1..=6 {
+        let how = format!("signal=SIGKILL:when={nth}");
+        let fault = Strace::bend_syncs(relay.storaged.pid(), &how).await;
+        let client = relay.client();
+        let story = tokio::spawn(async move { script(&client).await });
+        assert_eq!(relay.storaged.exit_code().await, -(Signal::SIGKILL as i32), "sync {nth}");
+        drop(fault);
+        relay.storaged.spawn();
+        story.await.unwrap();
+        relay.storaged.ready().await;
+    }
+}
+
+/// A small generator with a seed, so that a failure can be played again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % sides
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_is_killed_whenever_nothing_answered_is_lost() {
+    for seed in [1, 0x5eed, 0xfeed_f00d] {
+        eprintln!("seed {seed}");
+        let mut dice = Dice(seed);
+        let mut relay = Cluster::builder().gateways(2).separate_ports().start().await;
+        let mut ledgers: Vec<Ledger> = (0..4).map(|_| Ledger::new()).collect();
+        for _ in 0..6 {
+            let clients: Vec<Client> = (0..4).map(|index| relay.client_of(index % 2)).collect();
+            let plans: Vec<Vec<bool>> =
+                (0..4).map(|_| (0..200).map(|_| dice.roll(3) == 0).collect()).collect();
+            let tasks: Vec<_> = ledgers
+                .drain(..)
+                .zip(clients)
+                .zip(plans)
+                .map(|((mut ledger, client), plan)| {
+                    tokio::spawn(async move {
+                        for acks in plan {
+                            let answered =
+                                if acks { ledger.ack(&client).await } else { ledger.send(&client).await };
+                            if !answered {
+                                break;
+                            }
+                        }
+                        ledger
+                    })
+                })
+                .collect();
+            deadline::pace(Duration::from_millis(dice.roll(300))).await;
+            match dice.roll(4) {
+                0 => relay.gateways[0].restart().await,
+                1 => relay.kill(),
+                _ => relay.storaged.restart().await,
+            }
+            for task in tasks {
+                ledgers.push(deadline::soon("a client", task).await.unwrap());
+            }
+            relay.start().await;
+            for ledger in &mut ledgers {
+                ledger.settle(&relay.client_of(1)).await;
+            }
+        }
+        for ledger in &ledgers {
+            tokio::time::timeout(PATIENCE, ledger.verify(&relay.client_of(0))).await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A full relay: it refuses new mail clearly, keeps what it has, and everything that makes room goes on.
+
+use relay_tests::client::{random_bytes, random_mailbox};
+use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::{Action, Client, Cluster, Owner, Reply, Via};
+
+/// A relay that holds four MiB at most.
+async fn small() -> Cluster {
+    Cluster::builder().variable("RELAY_MAX_STORAGE_BYTES", 4_194_304).start().await
+}
+
+#[track_caller]
+fn full(reply: &Reply) {
+    reply.refuses(507, "quota exceeded: relay storage is full");
+}
+
+/// Sends until the relay is full; returns what it took.
+async fn fill(client: &Client) -> Vec<(String, String)> {
+    let mut taken = Vec::new();
+    while taken.len() < 1000 {
+        let mailbox = random_mailbox();
+        let reply = client.send(&mailbox, &random_bytes(20_000)).await;
+        if reply.status != 200 {
+            full(&reply);
+            return taken;
+        }
+        taken.push((mailbox, reply.blob_id()));
+    }
+    panic!("a relay of four MiB took 20 MB");
+}
+
+async fn takes_mail_again(client: &Client) {
+    deadline::until("room", PATIENCE, async || {
+        (client.send(&random_mailbox(), &random_bytes(20_000)).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_full_relay_refuses_mail_and_keeps_what_it_has() {
+    for via in Via::ALL {
+        let mut relay = small().await;
+        let client = relay.client_via(via);
+        let taken = fill(&client).await;
+        assert!(taken.len() > 50, "only {} blobs of 20 kB", taken.len());
+        full(&client.send(&random_mailbox(), &random_bytes(20_000)).await);
+        for _ in 0..2 {
+            for (mailbox, id) in &taken {
+                assert_eq!(client.fetch(&[mailbox]).await.page().ids(), [id]);
+            }
+            relay.storaged.restart().await;
+        }
+        let files = std::fs::read_dir(relay.data()).unwrap().flatten();
+        let database: u64 = files
+            .filter(|file| file.file_name() == "relay.db")
+            .map(|file| file.metadata().unwrap().len())
+            .sum();
+        assert!(database <= 4_194_304, "{database} bytes");
+    }
+}
+
+#[tokio::test]
+async fn acks_make_room_in_a_full_relay() {
+    for via in Via::ALL {
+        let relay = small().await;
+        let client = relay.client_via(via);
+        let taken = fill(&client).await;
+        for (mailbox, id) in &taken {
+            assert!(client.ack(mailbox, id).await.acknowledged());
+        }
+        takes_mail_again(&client).await;
+        let again = fill(&client).await.len() + 1;
+        assert!(again * 10 >= taken.len() * 9, "{again} blobs fit where {} did", taken.len());
+    }
+}
+
+#[tokio::test]
+async fn a_purge_makes_room_in_a_full_relay() {
+    for via in Via::ALL {
+        let relay = small().await;
+        let (client, owner) = (relay.client_via(via), Owner::random());
+        for _ in 0..20 {
+            client.send(&owner.mailbox(), &random_bytes(20_000)).await.blob_id();
+        }
+        fill(&client).await;
+        let reply = client.call(Action::Purge, &owner.purge(&owner.mailbox())).await;
+        assert_eq!(reply.success()["blobs_deleted"], 20);
+        takes_mail_again(&client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_full_relay_starts_and_makes_room() {
+    let mut relay = small().await;
+    let client = relay.client();
+    let taken = fill(&client).await;
+    relay.kill();
+    relay.start().await;
+    let client = relay.client();
+    full(&client.send(&random_mailbox(), &random_bytes(20_000)).await);
+    for (mailbox, id) in &taken {
+        assert!(client.ack(mailbox, id).await.acknowledged());
+    }
+    takes_mail_again(&client).await;
+}

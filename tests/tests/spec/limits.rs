@@ -1,0 +1,206 @@
+//! Rate limits: true over all gateways, computed, and never a tale about what exists.
+
+use relay_tests::client::random_mailbox;
+use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::{Client, Cluster, Reply, Via};
+use std::collections::HashSet;
+
+#[track_caller]
+fn limited(reply: &Reply, longest: u64) {
+    reply.refuses(429, "rate limit exceeded");
+    let wait = reply.retry_after();
+    assert!((1..=longest).contains(&wait), "Retry-After {wait}, at most {longest} expected");
+}
+
+#[tokio::test]
+async fn a_busy_mailbox_is_limited_and_told_for_how_long() {
+    for via in Via::ALL {
+        let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 4).start().await;
+        let client = relay.client_via(via);
+        let mailbox = random_mailbox();
+        for round in 0..4_u8 {
+            client.send(&mailbox, &[round]).await.blob_id();
+        }
+        // Four a minute: the next one in a quarter of a minute.
+        limited(&client.send(&mailbox, b"too many").await, 15);
+        limited(&client.fetch(&[&mailbox]).await, 15);
+        client.send(&random_mailbox(), b"elsewhere").await.blob_id();
+    }
+}
+
+#[tokio::test]
+async fn a_limited_mailbox_opens_again_after_a_while() {
+    for via in Via::ALL {
+        let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 30).start().await;
+        let client = relay.client_via(via);
+        let mailbox = random_mailbox();
+        let reply = deadline::until("a limit", PATIENCE, async || {
+            let reply = client.send(&mailbox, b"the same").await;
+            (reply.status != 200).then_some(reply)
+        })
+        .await;
+        limited(&reply, 2);
+        deadline::until("room again", PATIENCE, async || {
+            (client.send(&mailbox, b"the same").await.status == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn an_empty_mailbox_makes_no_bucket() {
+    for via in Via::ALL {
+        let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 3).start().await;
+        let client = relay.client_via(via);
+        let mailbox = random_mailbox();
+        for _ in 0..20 {
+            client.fetch(&[&mailbox, &random_mailbox()]).await.page();
+        }
+        for round in 0..3_u8 {
+            client.send(&mailbox, &[round]).await.blob_id();
+        }
+        limited(&client.send(&mailbox, b"one more").await, 20);
+    }
+}
+
+#[tokio::test]
+async fn a_fetch_charges_each_mailbox_that_holds_something() {
+    for via in Via::ALL {
+        let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 3).start().await;
+        let client = relay.client_via(via);
+        let [first, second] = [random_mailbox(), random_mailbox()];
+        client.send(&first, b"mail").await.blob_id();
+        client.send(&second, b"mail").await.blob_id();
+        for _ in 0..2 {
+            assert_eq!(client.fetch(&[&first, &second]).await.page().blobs.len(), 2);
+        }
+        for mailbox in [&first, &second] {
+            limited(&client.send(mailbox, b"spent").await, 20);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_ack_costs_nothing_if_it_removes_something() {
+    for via in Via::ALL {
+        let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 5).start().await;
+        let client = relay.client_via(via);
+        let mailbox = random_mailbox();
+        let mut ids = Vec::new();
+        for round in 0..4_u8 {
+            ids.push(client.send(&mailbox, &[round]).await.blob_id());
+        }
+        for id in &ids {
+            assert!(client.ack(&mailbox, id).await.acknowledged());
+        }
+        assert!(!client.ack(&mailbox, &ids[0]).await.acknowledged());
+        limited(&client.ack(&mailbox, &ids[0]).await, 12);
+    }
+}
+
+/// Sends from many clients at once and counts what was accepted; everything else must be a clear refusal.
+async fn accepted(clients: Vec<Client>, sends: usize, mailbox: &str) -> usize {
+    let tasks: Vec<_> = clients
+        .into_iter()
+        .enumerate()
+        .map(|(index, client)| {
+            let mailbox = mailbox.to_owned();
+            tokio::spawn(async move {
+                let mut accepted = 0;
+                for round in 0..sends {
+                    let reply = client.send(&mailbox, format!("{index} {round}").as_bytes()).await;
+                    match reply.status {
+                        200 => accepted += 1,
+                        _ => limited(&reply, 60),
+                    }
+                }
+                accepted
+            })
+        })
+        .collect();
+    let mut total = 0;
+    for task in tasks {
+        total += task.await.unwrap();
+    }
+    total
+}
+
+#[tokio::test]
+async fn three_gateways_share_one_limit() {
+    let relay =
+        Cluster::builder().gateways(3).separate_ports().variable("RELAY_RATE_LIMIT", 30).start().await;
+    let evenly = (0..12).map(|index| relay.client_of(index % 3)).collect();
+    let total = accepted(evenly, 10, &random_mailbox()).await;
+    assert!((30..=33).contains(&total), "{total} of 120 were accepted");
+    let unevenly = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2].map(|index| relay.client_of(index)).into();
+    let total = accepted(unevenly, 10, &random_mailbox()).await;
+    assert!((30..=33).contains(&total), "{total} of 120 were accepted");
+}
+
+#[tokio::test]
+async fn three_gateways_behind_one_port_share_one_limit() {
+    let relay = Cluster::builder().gateways(3).variable("RELAY_RATE_LIMIT", 30).start().await;
+    let total = accepted((0..12).map(|_| relay.client()).collect(), 10, &random_mailbox()).await;
+    assert!((30..=33).contains(&total), "{total} of 120 were accepted");
+}
+
+/// How many requests of one address get through before a limit.
+async fn burst(clients: &[Client], forwarded: &str) -> usize {
+    for count in 0..200 {
+        let client = &clients[count % clients.len()];
+        let headers = [("content-type", "application/json"), ("x-forwarded-for", forwarded)];
+        let fields = relay_tests::client::send_fields(&random_mailbox(), b"from somewhere").to_string();
+        let reply = client.raw("POST", "/v2/send", &headers, fields).await;
+        if reply.status != 200 {
+            limited(&reply, 6);
+            return count;
+        }
+    }
+    200
+}
+
+#[tokio::test]
+async fn an_address_has_one_limit_over_all_mailboxes_and_gateways() {
+    let relay =
+        Cluster::builder().gateways(3).separate_ports().variable("RELAY_ADDR_RATE_LIMIT", 10).start().await;
+    let clients: Vec<_> = (0..3).map(|index| relay.client_of(index)).collect();
+    assert_eq!(burst(&clients, "203.0.113.1").await, 10);
+}
+
+#[tokio::test]
+async fn a_forwarded_address_counts_only_behind_a_trusted_proxy() {
+    let relay = Cluster::builder()
+        .variable("RELAY_ADDR_RATE_LIMIT", 10)
+        .variable("RELAY_TRUSTED_PROXIES", "192.0.2.0/24")
+        .start()
+        .await;
+    assert_eq!(burst(&[relay.client()], "203.0.113.1").await, 10);
+    // Another forwarded address, the same connection behind it.
+    assert_eq!(burst(&[relay.client()], "203.0.113.2").await, 0);
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
+    let relay = Cluster::builder()
+        .variable("RELAY_ADDR_RATE_LIMIT", 10)
+        .variable("RELAY_TRUSTED_PROXIES", "127.0.0.0/8,198.51.100.7")
+        .start()
+        .await;
+    let clients = [relay.client()];
+    let mut seen = HashSet::new();
+    for (forwarded, expected, why) in [
+        ("203.0.113.1", 10, "a first client"),
+        ("203.0.113.1", 0, "the same client"),
+        ("203.0.113.2", 10, "another client"),
+        ("9.9.9.9, 203.0.113.1", 0, "what the client wrote itself is not believed"),
+        ("203.0.113.3, 198.51.100.7", 10, "a chain of trusted proxies"),
+        ("203.0.113.3", 0, "the client behind that chain"),
+        ("::ffff:203.0.113.2", 0, "an IPv4 address in other clothes"),
+        ("2001:db8:1:2::1", 10, "an IPv6 client"),
+        ("2001:db8:1:2:ffff::9", 0, "the same /64"),
+        ("2001:db8:1:3::1", 10, "another /64"),
+    ] {
+        assert!(seen.insert(why));
+        assert_eq!(burst(&clients, forwarded).await, expected, "{why}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Client versions: everybody is told the policy, old clients are told a deadline, and after it they are asked
+//! to upgrade.
+
+use relay_tests::client::{random_bytes, random_mailbox};
+use relay_tests::deadline::{self, PATIENCE, unix_now};
+use relay_tests::{Client, Cluster, Reply, Via};
+use serde_json::json;
+
+const DAY: u64 = 86_400;
+const VERSION: &str = "x-app-compat-version";
+
+#[track_caller]
+fn policy(reply: &Reply) -> (u16, u16) {
+    let number = |name| {
+        let value = reply.header(name).unwrap_or_else(|| panic!("no {name} in {}", reply.describe()));
+        value.parse().unwrap()
+    };
+    (number("x-min-version"), number("x-warn-version"))
+}
+
+fn upgrade_deadline(reply: &Reply) -> Option<u64> {
+    reply.header("x-upgrade-deadline").map(|value| value.parse().unwrap())
+}
+
+async fn with_version(client: Client, version: u16) -> Option<u64> {
+    let reply = client.with_header(VERSION, version).fetch(&[random_mailbox()]).await;
+    reply.success();
+    upgrade_deadline(&reply)
+}
+
+#[tokio::test]
+async fn every_v2_answer_carries_the_policy() {
+    let relay = Cluster::builder()
+        .variable("RELAY_MIN_VERSION", 5)
+        .variable("RELAY_WARN_VERSION", 7)
+        .variable("RELAY_RATE_LIMIT", 1)
+        .start()
+        .await;
+    let client = relay.client().with_header(VERSION, 9);
+    let mailbox = random_mailbox();
+    for (reply, status) in [
+        (client.raw("GET", "/v2/health", &[], "").await, 200),
+        (client.send(&mailbox, b"one").await, 200),
+        (client.send(&mailbox, b"two").await, 429),
+        (client.send("short", b"").await, 400),
+        (client.send(&random_mailbox(), &random_bytes((1 << 20) + 1)).await, 413),
+        (client.raw("GET", "/v2/send", &[], "").await, 405),
+        (client.raw("GET", "/v2/nothing", &[], "").await, 404),
+    ] {
+        assert_eq!(reply.status, status, "{}", reply.describe());
+        assert_eq!(policy(&reply), (5, 7));
+        assert_eq!(upgrade_deadline(&reply), None);
+    }
+}
+
+#[tokio::test]
+async fn without_a_policy_every_version_is_welcome() {
+    let relay = Cluster::simple().await;
+    for via in Via::ALL {
+        let reply = relay.client_via(via).fetch(&[random_mailbox()]).await;
+        reply.success();
+        assert_eq!(policy(&reply), (0, 0));
+        assert_eq!(upgrade_deadline(&reply), None);
+    }
+}
+
+#[tokio::test]
+async fn an_old_client_learns_when_it_must_have_been_upgraded() {
+    let before = unix_now();
+    let relay = Cluster::builder().variable("RELAY_MIN_VERSION", 5).start().await;
+    let after = unix_now();
+    let deadline = with_version(relay.client(), 4).await.unwrap();
+    assert!((before + 14 * DAY..=after + 14 * DAY).contains(&deadline), "{deadline}");
+    assert_eq!(with_version(relay.client(), 0).await, Some(deadline));
+    let unversioned = relay.client().fetch(&[random_mailbox()]).await;
+    assert_eq!(upgrade_deadline(&unversioned), Some(deadline), "no version counts as 0");
+    assert_eq!(with_version(relay.client(), 5).await, None);
+    assert_eq!(with_version(relay.client(), u16::MAX).await, None);
+}
+
+#[tokio::test]
+async fn after_the_deadline_an_old_client_is_asked_to_upgrade() {
+    let relay = Cluster::builder()
+        .variable("RELAY_MIN_VERSION", 5)
+        .variable("RELAY_WARN_VERSION", 6)
+        .variable("RELAY_VERSION_GRACE_DAYS", 0)
+        .start()
+        .await;
+    for client in [relay.client(), relay.client().with_header(VERSION, 4)] {
+        let reply = client.send(&random_mailbox(), b"old").await;
+        assert_eq!(reply.status, 426, "{}", reply.describe());
+        assert_eq!(policy(&reply), (5, 6));
+        let json = reply.json();
+        assert_eq!((&json["error"], &json["min_version"]), (&json!("upgrade_required"), &json!(5)));
+    }
+    assert_eq!(with_version(relay.client(), 5).await, None);
+    assert_eq!(relay.client().raw("GET", "/health", &[], "").await.status, 200);
+}
+
+#[tokio::test]
+async fn the_grace_time_starts_when_the_minimum_was_raised() {
+    let mut relay = Cluster::builder().variable("RELAY_MIN_VERSION", 5).start().await;
+    let first = with_version(relay.client(), 4).await.unwrap();
+    let a_moment_passes = async || {
+        let now = unix_now();
+        deadline::until("the clock to go on", PATIENCE, async || (unix_now() > now + 1).then_some(())).await;
+    };
+
+    a_moment_passes().await;
+    relay.kill();
+    relay.start().await;
+    assert_eq!(with_version(relay.client(), 4).await, Some(first), "a restart starts nothing anew");
+
+    a_moment_passes().await;
+    for service in relay.services() {
+        service.launch.set("RELAY_MIN_VERSION", 6);
+    }
+    relay.kill();
+    relay.start().await;
+    let second = with_version(relay.client(), 4).await.unwrap();
+    assert!(second > first, "a higher minimum has a grace time of its own");
+}
