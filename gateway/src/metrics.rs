@@ -27,7 +27,7 @@ impl Metrics {
     pub(crate) fn new() -> Result<Self, Error> {
         let registry = relay_daemon::metrics::registry()?;
         let limited = IntCounterVec::new(
-            Opts::new("relay_rate_limited_total", "Requests refused by a rate limit, by what was limited."),
+            Opts::new("relay_rate_limited_total", "Requests refused by a rate limit, by what was too busy."),
             &["scope"],
         )?;
         let rejected = IntCounterVec::new(

@@ -58,3 +58,36 @@ impl Storage {
         persist(deadline, &self.metrics, || self.client.purge(purge.clone())).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_proto::mail::WriteAction;
+    use relay_proto::{BlobId, MailboxHash};
+    use tokio::net::UnixListener;
+
+    #[tokio::test]
+    async fn a_full_queue_is_told_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("storage.sock");
+        // Connections are made and nothing is ever said on them: storage is frozen.
+        let _frozen = UnixListener::bind(&path).unwrap();
+        let mut tasks = JoinSet::new();
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let storage = Arc::new(Storage::new(StorageClient::new(path), metrics, &mut tasks));
+        let action = WriteAction::Ack {
+            mailbox: MailboxHash::from_bytes([1; 32]),
+            blob_id: BlobId::from_bytes([1; 16]),
+        };
+        let command = WriteCommand { caller: None, action };
+        let deadline = Instant::now() + PATIENCE;
+        while !storage.batcher.is_full() {
+            let (storage, command) = (Arc::clone(&storage), command.clone());
+            tasks.spawn(async move { drop(storage.write(command, deadline).await) });
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        assert_eq!(storage.write(command, deadline).await, Err(Refusal::Busy));
+        assert!(began.elapsed() < PATIENCE / 2);
+    }
+}

@@ -51,7 +51,7 @@ fn unknown(name: &str) -> String {
         .iter()
         .map(|known| (strsim::damerau_levenshtein(known.name(), name), known.name()))
         .min()
-        .filter(|(distance, _)| *distance <= 6);
+        .filter(|(distance, _)| *distance * 4 <= name.len());
     match nearest {
         Some((_, known)) => format!("{name}: unknown variable; did you mean {known}?"),
         None => format!("{name}: unknown variable; the README lists all of them"),
@@ -144,6 +144,15 @@ mod tests {
         assert!(report.contains("for example RELAY_RATE_LIMIT=60"));
         assert!(report.contains("RELAY_TLS_VERIFIED=yes: expected true or false"));
         assert_eq!(report.lines().count(), 4);
+    }
+
+    #[test]
+    fn a_name_that_is_like_no_other_gets_no_hint() {
+        let hint = |name: &str| unknown(name).contains("did you mean");
+        assert!(hint("RELAY_LISTEN_ADR"));
+        assert!(hint("RELAY_MAX_BLOB_PER_USERS"));
+        assert!(!hint("RELAY_FOO"));
+        assert!(!hint("RELAY_ENTIRELY_DIFFERENT"));
     }
 
     #[test]
