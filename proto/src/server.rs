@@ -8,6 +8,8 @@ use crate::policy::Policy;
 use crate::socket::AllowedUsers;
 use crate::telemetry::{Family, Snapshot};
 use crate::{Refusal, convert, wire};
+use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::response::IntoResponse as _;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -17,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::service::Routes;
 use tonic::{Request, Response, Status as GrpcStatus, Streaming};
+use tower::ServiceExt as _;
 
 /// Carries out what gateways ask on behalf of clients.
 pub trait MailboxHandler: Send + Sync + 'static {
@@ -188,11 +191,26 @@ impl Services {
         Self { routes: self.routes.add_service(service) }
     }
 
-    /// Answers plain HTTP/1.1 requests beside the gRPC ones: `curl --unix-socket` reaches them.
+    /// Answers plain HTTP requests beside the gRPC ones: `curl --unix-socket` reaches them.
     #[must_use]
     pub fn http(self, router: axum::Router) -> Self {
         let grpc = self.routes.prepare().into_axum_router();
-        Self { routes: Routes::from(router.fallback_service(grpc)) }
+        let by_content = move |request: axum::extract::Request| {
+            let grpc = grpc.clone();
+            async move {
+                let is_grpc = request
+                    .headers()
+                    .get(CONTENT_TYPE)
+                    .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+                // The gRPC router answers what it does not know with a 200 of its own kind.
+                if is_grpc {
+                    grpc.oneshot(request).await.into_response()
+                } else {
+                    StatusCode::NOT_FOUND.into_response()
+                }
+            }
+        };
+        Self { routes: Routes::from(router.fallback(by_content)) }
     }
 
     /// Serves until `shutdown`, then lets calls in flight finish.
@@ -219,24 +237,25 @@ impl Services {
 /// Accepts connections of allowed users. Running out of file descriptors costs a pause, not the listener.
 fn accept(listener: UnixListener, users: AllowedUsers) -> impl Stream<Item = io::Result<UnixStream>> {
     let pause = Duration::from_millis(50);
-    tokio_stream::wrappers::UnixListenerStream::new(listener).then(move |accepted| {
-        let admitted = match accepted {
-            Ok(connection) if users.admits(&connection) => Some(Ok(connection)),
-            Ok(_) => {
-                tracing::warn!("refused a connection: its user is not in RELAY_SOCKET_UIDS");
-                None
+    tokio_stream::wrappers::UnixListenerStream::new(listener)
+        .then(move |accepted| {
+            let admitted = match accepted {
+                Ok(connection) if users.admits(&connection) => Some(Ok(connection)),
+                Ok(_) => {
+                    tracing::warn!("refused a connection: its user is not in RELAY_SOCKET_UIDS");
+                    None
+                }
+                Err(error) => {
+                    tracing::warn!(kind = ?error.kind(), "cannot accept a connection");
+                    None
+                }
+            };
+            async move {
+                if admitted.is_none() {
+                    tokio::time::sleep(pause).await;
+                }
+                admitted
             }
-            Err(error) => {
-                tracing::warn!(kind = ?error.kind(), "cannot accept a connection");
-                None
-            }
-        };
-        async move {
-            if admitted.is_none() {
-                tokio::time::sleep(pause).await;
-            }
-            admitted
-        }
-    })
-    .filter_map(|admitted| admitted)
+        })
+        .filter_map(|admitted| admitted)
 }

@@ -42,7 +42,9 @@ impl Door {
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// The kernel takes no path that long.
-    #[error("the socket path {path} has {length} bytes, and a socket takes {MAX_PATH}; set RELAY_SOCKET_DIR to a shorter directory, for example /run/relay")]
+    #[error(
+        "the socket path {path} has {length} bytes, and a socket takes {MAX_PATH}; set RELAY_SOCKET_DIR to a shorter directory, for example /run/relay"
+    )]
     TooLong {
         /// The path.
         path: PathBuf,
@@ -74,11 +76,8 @@ pub enum SocketError {
 /// [`SocketError`], with the path and what mends it.
 pub fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     check(path)?;
-    let failed = |source| SocketError::Io {
-        path: path.to_owned(),
-        uid: nix::unistd::geteuid().as_raw(),
-        source,
-    };
+    let failed =
+        |source| SocketError::Io { path: path.to_owned(), uid: nix::unistd::geteuid().as_raw(), source };
     if let Some(directory) = path.parent() {
         make_directory(directory).map_err(failed)?;
     }

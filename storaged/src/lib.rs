@@ -115,8 +115,10 @@ async fn serve(
         let shutdown = shutdown.clone();
         async move { sweep.run(interval, shutdown).await }
     });
-    let door = |services: Services, listener| services.serve(listener, config.users.clone(), shutdown.begun());
-    let doors = async { tokio::try_join!(door(mail, gateway), door(peers, federation), door(operator, admin)) };
+    let door =
+        |services: Services, listener| services.serve(listener, config.users.clone(), shutdown.begun());
+    let doors =
+        async { tokio::try_join!(door(mail, gateway), door(peers, federation), door(operator, admin)) };
     tokio::select! {
         outcome = doors => {
             outcome.map_err(|error| Failure::new(Exit::Internal, format_args!("a socket failed: {error}")))?;

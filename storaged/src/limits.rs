@@ -38,12 +38,12 @@ impl Limits {
     /// Charges a client's address, if there is one to charge.
     pub(crate) fn charge_caller(&self, caller: Caller) -> Result<(), Refusal> {
         let Some(address) = caller else { return Ok(()) };
-        lock(&self.addresses)
-            .take(address.as_bytes(), self.address_rate, self.clock.monotonic())
-            .map_err(|retry_after| {
+        lock(&self.addresses).take(address.as_bytes(), self.address_rate, self.clock.monotonic()).map_err(
+            |retry_after| {
                 self.metrics.rate_limited(Scope::Address);
                 Refusal::AddressRateLimited { retry_after }
-            })
+            },
+        )
     }
 
     /// Charges a mailbox.

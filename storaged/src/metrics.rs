@@ -78,7 +78,10 @@ impl Metrics {
             blobs_delivered: counter("relay_blobs_delivered_total", "Blobs handed out by fetches.")?,
             blobs_acked: counter("relay_blobs_acked_total", "Blobs removed by acks.")?,
             blobs_purged: counter("relay_blobs_purged_total", "Blobs removed by purges.")?,
-            blobs_expired: counter("relay_blobs_expired_total", "Blobs removed because their time had passed.")?,
+            blobs_expired: counter(
+                "relay_blobs_expired_total",
+                "Blobs removed because their time had passed.",
+            )?,
             blobs_damaged: counter(
                 "relay_blobs_damaged_total",
                 "Blobs not served because their content does not match their name.",

@@ -17,8 +17,7 @@ pub(crate) async fn establish(store: &Store, config: &Config, now: UnixSeconds) 
     let address_key = AddressKey::random()
         .map_err(|error| Failure::new(Exit::Internal, format_args!("no randomness to be had: {error}")))?;
     let versions = config.versions;
-    let raised_at =
-        store.writer.run_one(move |write| raised_at(write.sql, versions.minimum, now)).await?;
+    let raised_at = store.writer.run_one(move |write| raised_at(write.sql, versions.minimum, now)).await?;
     Ok(Policy {
         address_key,
         address_rate: config.address_rate,
@@ -50,7 +49,8 @@ mod tests {
     fn the_grace_time_starts_when_the_minimum_rises_and_survives_restarts() {
         let sql = Connection::open_in_memory().unwrap();
         sql.execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER)").unwrap();
-        let steps = [(0, 100, 100), (2, 200, 200), (2, 300, 200), (1, 400, 200), (2, 500, 500), (3, 600, 600)];
+        let steps =
+            [(0, 100, 100), (2, 200, 200), (2, 300, 200), (1, 400, 200), (2, 500, 500), (3, 600, 600)];
         for (minimum, now, expected) in steps {
             let found = raised_at(&sql, minimum, UnixSeconds::new(now)).unwrap();
             assert_eq!(found.get(), expected, "minimum {minimum} at {now}");

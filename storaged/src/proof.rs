@@ -52,8 +52,7 @@ mod tests {
     #[test]
     fn weak_keys_and_garbage_prove_nothing() {
         for key in [[0; 32], [1; 32], [0xff; 32]] {
-            let outcome =
-                check(&PublicKey::from_bytes(key), b"m", &Signature::from_bytes([0; 64]), NOW, NOW);
+            let outcome = check(&PublicKey::from_bytes(key), b"m", &Signature::from_bytes([0; 64]), NOW, NOW);
             assert_eq!(outcome, Err(Refusal::BadSignature));
         }
     }

@@ -11,6 +11,7 @@ mod checkpoint;
 pub(crate) mod error;
 pub(crate) mod meta;
 mod open;
+mod position;
 pub(crate) mod readers;
 pub(crate) mod registrations;
 pub(crate) mod room;
@@ -63,9 +64,10 @@ impl Store {
         room.apply(&connection).map_err(Failure::from)?;
         gauges.load(&connection).map_err(Failure::from)?;
         let readers = Readers::start(&home).map_err(Failure::from)?;
-        let (writer, ended) = Writer::start(connection, Arc::clone(&gauges), Arc::clone(&room), metrics).map_err(|error| {
-            Failure::new(Exit::Internal, format_args!("cannot start the writer thread: {error}"))
-        })?;
+        let (writer, ended) = Writer::start(connection, Arc::clone(&gauges), Arc::clone(&room), metrics)
+            .map_err(|error| {
+                Failure::new(Exit::Internal, format_args!("cannot start the writer thread: {error}"))
+            })?;
         let durable = config.backend == Backend::Sqlite;
         Ok((Self { writer, readers, gauges, room, durable, _home: home }, ended))
     }

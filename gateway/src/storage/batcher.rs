@@ -13,8 +13,9 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// Messages that are out at once: one being committed, one on its way.
-const MESSAGES_OUT: usize = 2;
+/// Messages that are out at once: one being committed, one waiting for that, one on its way. Fewer leave the
+/// store idle between commits; more make the groups smaller.
+const MESSAGES_OUT: usize = 3;
 
 /// Writes that may wait.
 const QUEUE: usize = 1024;

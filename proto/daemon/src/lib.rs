@@ -21,6 +21,6 @@ pub use clock::{Clock, ManualClock};
 pub use exit::{Exit, Failure};
 pub use lifecycle::Shutdown;
 pub use limits::raise_open_files;
-pub use logging::start as start_logging;
 pub use listen::{Sharing, listen_tcp, port_is_free};
+pub use logging::start as start_logging;
 pub use vars::{ConfigError, Reader, Vars};

@@ -49,7 +49,12 @@ where
         let outcome = runtime.block_on(async {
             let shutdown = Shutdown::default();
             watch_signals(&shutdown)?;
-            tracing::info!(version = crate::build::VERSION, pid = std::process::id(), "{} starts", role.name());
+            tracing::info!(
+                version = crate::build::VERSION,
+                pid = std::process::id(),
+                "{} starts",
+                role.name()
+            );
             body(vars, shutdown).await
         });
         // Whatever still runs has had its time.
@@ -78,9 +83,10 @@ fn prepare(vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> {
     logging::start(&filter, format)?;
     logging::count_panics();
     raise_open_files();
-    tokio::runtime::Builder::new_multi_thread()
+    // One thread: handing a request from thread to thread costs more than the request. The store's
+    // connections have threads of their own, and the edge grows by replicas.
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8)))
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot start the runtime: {error}")))
 }

@@ -13,8 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// First segments of the targets that may say more than a warning.
-const OURS: [&str; 6] =
-    ["relay", "relay_daemon", "relay_proto", "storaged", "gateway", "federated"];
+const OURS: [&str; 6] = ["relay", "relay_daemon", "relay_proto", "storaged", "gateway", "federated"];
 
 /// Starts logging for the whole process.
 ///

@@ -32,7 +32,9 @@ pub fn router<O: Ops>(ops: &Arc<O>, metrics_token: Option<String>) -> Router {
 /// Puts routes behind a bearer token, where there is one.
 pub fn guarded<S: Clone + Send + Sync + 'static>(routes: Router<S>, token: Option<String>) -> Router<S> {
     match token {
-        Some(token) => routes.route_layer(middleware::from_fn_with_state(Arc::<str>::from(token), check_bearer)),
+        Some(token) => {
+            routes.route_layer(middleware::from_fn_with_state(Arc::<str>::from(token), check_bearer))
+        }
         None => routes,
     }
 }
@@ -111,7 +113,9 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_want_the_whole_token() {
-        for wrong in [None, Some("Bearer secre"), Some("Bearer secrets"), Some("secret"), Some("Basic secret")] {
+        for wrong in
+            [None, Some("Bearer secre"), Some("Bearer secrets"), Some("secret"), Some("Basic secret")]
+        {
             assert_eq!(get(Ok(()), "/metrics", wrong).await.0, StatusCode::UNAUTHORIZED, "{wrong:?}");
         }
         let (status, body) = get(Ok(()), "/metrics", Some("Bearer secret")).await;

@@ -1,6 +1,6 @@
 //! The only reader of the environment. All mistakes come in one report.
 
-use crate::variables::{KNOWN, Variable};
+use crate::variables::{KNOWN, LOG_FORMAT, RUST_LOG, Variable};
 use crate::{Exit, Failure};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +42,9 @@ impl Vars {
                 reader.mistakes.push(unknown(name));
             }
         }
+        // Logging starts before any configuration is read; its mistakes belong into the same report.
+        reader.read(&LOG_FORMAT);
+        reader.read(&RUST_LOG);
         reader
     }
 }
@@ -133,6 +136,7 @@ mod tests {
             ("RELAY_RATE_LIMIT", "many"),
             ("RELAY_TLS_VERIFIED", "yes"),
             ("RELAY_RATE_LIMITS", "5"),
+            ("RELAY_LOG_FORMAT", "xml"),
             ("OTHER", "ignored"),
         ]);
         let mut reader = vars.reader();
@@ -143,7 +147,8 @@ mod tests {
         assert!(report.contains("RELAY_RATE_LIMIT=many: expected a whole number from 1 to 1000000000"));
         assert!(report.contains("for example RELAY_RATE_LIMIT=60"));
         assert!(report.contains("RELAY_TLS_VERIFIED=yes: expected true or false"));
-        assert_eq!(report.lines().count(), 4);
+        assert!(report.contains("RELAY_LOG_FORMAT=xml: expected text or json"));
+        assert_eq!(report.lines().count(), 5);
     }
 
     #[test]

@@ -72,7 +72,10 @@ impl From<Status> for wire::StatusReply {
             schema_version,
             sqlite_version,
             sweep_suspended,
-            keys: keys.into_iter().map(|Key { name, since }| wire::Key { name, since: since.get() }).collect(),
+            keys: keys
+                .into_iter()
+                .map(|Key { name, since }| wire::Key { name, since: since.get() })
+                .collect(),
         }
     }
 }

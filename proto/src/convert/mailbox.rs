@@ -304,7 +304,10 @@ mod tests {
     #[test]
     fn a_message_over_the_limit_is_refused_whole() {
         let commands = vec![wire::WriteCommand::from(send()); MAX_WRITE_COMMANDS + 1];
-        assert_eq!(write_commands(wire::WriteRequest { commands }).unwrap_err(), Refusal::invalid("commands"));
+        assert_eq!(
+            write_commands(wire::WriteRequest { commands }).unwrap_err(),
+            Refusal::invalid("commands")
+        );
     }
 
     #[test]
@@ -335,10 +338,8 @@ mod tests {
     #[test]
     fn the_number_of_mailboxes_is_bounded() {
         for (count, accepted) in [(0, false), (1, true), (MAX_MAILBOXES, true), (MAX_MAILBOXES + 1, false)] {
-            let message = wire::FetchRequest {
-                caller: Bytes::new(),
-                mailboxes: vec![Bytes::from(vec![5; 32]); count],
-            };
+            let message =
+                wire::FetchRequest { caller: Bytes::new(), mailboxes: vec![Bytes::from(vec![5; 32]); count] };
             assert_eq!(Fetch::try_from(message).is_ok(), accepted, "{count}");
         }
     }

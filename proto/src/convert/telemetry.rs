@@ -112,18 +112,12 @@ fn read_number(sample: wire::Sample) -> Sample<f64> {
 }
 
 fn write_number(sample: Sample<f64>) -> wire::Sample {
-    wire::Sample {
-        labels: write_labels(sample.labels),
-        value: sample.value,
-        count: 0,
-        buckets: Vec::new(),
-    }
+    wire::Sample { labels: write_labels(sample.labels), value: sample.value, count: 0, buckets: Vec::new() }
 }
 
 fn read_histogram(sample: wire::Sample) -> Sample<Histogram> {
     let wire::Sample { labels, value: sum, count, buckets } = sample;
-    let buckets =
-        buckets.into_iter().map(|bucket| (bucket.upper_bound, bucket.cumulative_count)).collect();
+    let buckets = buckets.into_iter().map(|bucket| (bucket.upper_bound, bucket.cumulative_count)).collect();
     Sample { labels: read_labels(labels), value: Histogram { sum, count, buckets } }
 }
 

@@ -70,7 +70,10 @@ impl MailboxHandler for Mailbox {
         self.renew(due, now);
         if fetched.damaged > 0 {
             self.metrics.blobs_damaged.inc_by(fetched.damaged);
-            tracing::error!(blobs = fetched.damaged, "stored content does not match its name and is not served");
+            tracing::error!(
+                blobs = fetched.damaged,
+                "stored content does not match its name and is not served"
+            );
         }
         if let Some(retry_after) = fetched.refused {
             return Err(Refusal::MailboxRateLimited { retry_after });

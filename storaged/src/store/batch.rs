@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 pub(crate) struct Gauges {
     blobs: AtomicI64,
     registrations: AtomicI64,
+    arrivals: AtomicI64,
     live_pages: AtomicU64,
     file_pages: AtomicU64,
     page_bytes: AtomicU64,
@@ -27,6 +28,11 @@ impl Gauges {
     /// Mailboxes registered.
     pub(crate) fn registrations(&self) -> u64 {
         self.registrations.load(Ordering::Relaxed).max(0).unsigned_abs()
+    }
+
+    /// Blobs that ever arrived.
+    fn arrivals(&self) -> u64 {
+        self.arrivals.load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
     /// Bytes of the pages in use.
@@ -70,8 +76,11 @@ impl Gauges {
 
     /// Reads the sums and the size from the database.
     pub(super) fn load(&self, connection: &Connection) -> Result<(), StoreError> {
-        let (blobs, registrations) = connection
-            .query_row("SELECT blobs, registrations FROM totals", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (blobs, registrations, arrivals) =
+            connection.query_row("SELECT blobs, registrations, arrivals FROM totals", [], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        self.arrivals.store(arrivals, Ordering::Relaxed);
         self.blobs.store(blobs, Ordering::Relaxed);
         self.registrations.store(registrations, Ordering::Relaxed);
         self.set_size(Size::read(connection)?);
@@ -106,6 +115,7 @@ pub(crate) struct Change {
     pub(crate) blobs: i64,
     pub(crate) bytes: i64,
     pub(crate) registrations: i64,
+    arrivals: i64,
 }
 
 /// One write in progress.
@@ -121,6 +131,12 @@ pub(crate) struct Write<'a> {
 }
 
 impl Write<'_> {
+    /// The number of a blob that arrives now. No two have the same.
+    pub(crate) fn arrive(&mut self) -> u64 {
+        self.change.arrivals += 1;
+        self.gauges.arrivals().saturating_add_signed(self.change.arrivals)
+    }
+
     /// Asks that the answer waits until deleted content is gone from the log as well.
     pub(crate) fn answer_after_erasure(&mut self) {
         *self.erasure = true;
@@ -158,8 +174,12 @@ impl<'a> Batch<'a> {
         }
         let before = self.change;
         self.sql.prepare_cached("SAVEPOINT one")?.execute([])?;
-        let mut step =
-            Write { sql: self.sql, change: &mut self.change, gauges: self.gauges, erasure: &mut self.erasure };
+        let mut step = Write {
+            sql: self.sql,
+            change: &mut self.change,
+            gauges: self.gauges,
+            erasure: &mut self.erasure,
+        };
         let outcome = write(&mut step);
         let closed = match outcome {
             Ok(_) => self.close(&["RELEASE one"]),
@@ -202,18 +222,20 @@ impl<'a> Batch<'a> {
         if self.broken {
             return Err(StoreError::Refused(Refusal::OutcomeUnknown));
         }
-        let Change { blobs, bytes, registrations } = self.change;
+        let Change { blobs, bytes, registrations, arrivals } = self.change;
         if self.change != Change::default() {
             self.sql
                 .prepare_cached(
-                    "UPDATE totals SET blobs = blobs + ?1, bytes = bytes + ?2, registrations = registrations + ?3",
+                    "UPDATE totals SET blobs = blobs + ?1, bytes = bytes + ?2, registrations = registrations + ?3,
+                                       arrivals = arrivals + ?4",
                 )?
-                .execute([blobs, bytes, registrations])?;
+                .execute([blobs, bytes, registrations, arrivals])?;
         }
         let size = Size::read(self.sql)?;
         self.sql.prepare_cached("COMMIT")?.execute([])?;
         self.gauges.blobs.fetch_add(blobs, Ordering::Relaxed);
         self.gauges.registrations.fetch_add(registrations, Ordering::Relaxed);
+        self.gauges.arrivals.fetch_add(arrivals, Ordering::Relaxed);
         self.gauges.set_size(size);
         Ok(())
     }
@@ -227,7 +249,8 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
-                "CREATE TABLE totals (blobs, bytes, registrations); INSERT INTO totals VALUES (0, 0, 0);
+                "CREATE TABLE totals (blobs, bytes, registrations, arrivals);
+                 INSERT INTO totals VALUES (0, 0, 0, 0);
                  CREATE TABLE things (name TEXT UNIQUE)",
             )
             .unwrap();

@@ -3,7 +3,8 @@
 use super::acked;
 use super::batch::Write;
 use super::error::StoreError;
-use super::sql::{moment, count};
+use super::position::Position;
+use super::sql::{count, moment};
 use crate::config::Bounds;
 use bytes::Bytes;
 use relay_proto::mail::{MailPage, NewBlob, StoredBlob};
@@ -53,18 +54,19 @@ pub(crate) fn send(
     if holding.blobs >= bounds.mailbox_blobs || holding.bytes.saturating_add(size) > bounds.mailbox_bytes {
         return Err(Refusal::QuotaExceeded.into());
     }
+    let position = Position::new(bounds.ttl.expiry(now), write.arrive());
     write
         .sql
         .prepare_cached(
-            "INSERT INTO blobs (mailbox, id, size, created, expires, origin_hint, ciphertext)
+            "INSERT INTO blobs (seq, mailbox, id, size, created, origin_hint, ciphertext)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
+            position.sql(),
             mailbox.as_bytes(),
             id.as_bytes(),
             count(size),
             moment(now.hour_floor()),
-            moment(bounds.ttl.expiry(now)),
             origin_hint.as_ref().map(|hint| hint.as_bytes().as_ref()),
             ciphertext.as_bytes().as_ref(),
         ])?;
@@ -91,17 +93,17 @@ impl Holding {
             Ok(Self {
                 blobs: row.get::<_, i64>(0)?.max(0).unsigned_abs(),
                 bytes: row.get::<_, i64>(1)?.max(0).unsigned_abs(),
-                same_id_expires: row.get::<_, Option<i64>>(2)?.map(time),
+                same_id_expires: row.get::<_, Option<i64>>(2)?.map(|seq| Position::from_sql(seq).expires()),
             })
         };
         Ok(sql
             .prepare_cached(
-                "SELECT count(*) FILTER (WHERE expires > ?3),
-                        coalesce(sum(size) FILTER (WHERE expires > ?3), 0),
-                        max(CASE WHEN id = ?2 THEN expires END)
+                "SELECT count(*) FILTER (WHERE seq >= ?3),
+                        coalesce(sum(size) FILTER (WHERE seq >= ?3), 0),
+                        max(CASE WHEN id = ?2 THEN seq END)
                  FROM blobs WHERE mailbox = ?1",
             )?
-            .query_row(params![mailbox.as_bytes(), id.as_bytes(), moment(now)], read)?)
+            .query_row(params![mailbox.as_bytes(), id.as_bytes(), Position::first_alive(now).sql()], read)?)
     }
 }
 
@@ -126,18 +128,18 @@ fn remove(
     mailbox: &MailboxHash,
     id: &BlobId,
 ) -> Result<Option<UnixSeconds>, StoreError> {
-    let removed = write
+    let found = write
         .sql
-        .prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 AND id = ?2 RETURNING size, expires")?
+        .prepare_cached("SELECT seq, size FROM blobs WHERE mailbox = ?1 AND id = ?2")?
         .query_row(params![mailbox.as_bytes(), id.as_bytes()], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         })
         .optional()?;
-    Ok(removed.map(|(size, expires)| {
-        write.change.blobs -= 1;
-        write.change.bytes -= size;
-        time(expires)
-    }))
+    let Some((seq, size)) = found else { return Ok(None) };
+    write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
+    write.change.blobs -= 1;
+    write.change.bytes -= size;
+    Ok(Some(Position::from_sql(seq).expires()))
 }
 
 /// Deletes all mail of a mailbox. Answers how many blobs a client could still have fetched.
@@ -147,13 +149,13 @@ pub(crate) fn clear(
     now: UnixSeconds,
 ) -> Result<u64, StoreError> {
     let mut statement =
-        write.sql.prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 RETURNING size, expires")?;
+        write.sql.prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 RETURNING size, seq")?;
     let mut rows = statement.query(params![mailbox.as_bytes()])?;
     let mut live = 0;
     while let Some(row) = rows.next()? {
         write.change.blobs -= 1;
         write.change.bytes -= row.get::<_, i64>(0)?;
-        live += u64::from(time(row.get(1)?) > now);
+        live += u64::from(Position::from_sql(row.get(1)?).expires() > now);
     }
     Ok(live)
 }
@@ -161,11 +163,10 @@ pub(crate) fn clear(
 /// Deletes up to `limit` blobs whose time has passed. Answers how many.
 pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let mut statement = write.sql.prepare_cached(
-        "DELETE FROM blobs WHERE seq IN
-             (SELECT seq FROM blobs WHERE expires <= ?1 ORDER BY expires LIMIT ?2)
+        "DELETE FROM blobs WHERE seq IN (SELECT seq FROM blobs WHERE seq < ?1 ORDER BY seq LIMIT ?2)
          RETURNING size",
     )?;
-    let mut rows = statement.query(params![moment(now), limit])?;
+    let mut rows = statement.query(params![Position::first_alive(now).sql(), limit])?;
     let mut expired = 0;
     while let Some(row) = rows.next()? {
         write.change.blobs -= 1;
@@ -178,8 +179,8 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
 /// Counts blobs whose time has passed, up to `limit`.
 pub(crate) fn count_expired(sql: &Connection, now: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
     let expired: i64 = sql.query_row(
-        "SELECT count(*) FROM (SELECT 1 FROM blobs WHERE expires <= ?1 LIMIT ?2)",
-        params![moment(now), count(limit)],
+        "SELECT count(*) FROM (SELECT 1 FROM blobs WHERE seq < ?1 LIMIT ?2)",
+        params![Position::first_alive(now).sql(), count(limit)],
         |row| row.get(0),
     )?;
     Ok(expired.max(0).unsigned_abs())
@@ -207,13 +208,14 @@ pub(crate) fn fetch(
     let mut fetched = Fetched::default();
     let mut candidates = Vec::new();
     let mut admitted = false;
+    let first_alive = Position::first_alive(now).sql();
     let mut statement =
-        sql.prepare_cached("SELECT seq FROM blobs WHERE mailbox = ?1 AND expires > ?2")?;
+        sql.prepare_cached("SELECT created, seq FROM blobs WHERE mailbox = ?1 AND seq >= ?2")?;
     for (index, mailbox) in mailboxes.iter().enumerate() {
         let before = candidates.len();
-        let mut rows = statement.query(params![mailbox.as_bytes(), moment(now)])?;
+        let mut rows = statement.query(params![mailbox.as_bytes(), first_alive])?;
         while let Some(row) = rows.next()? {
-            candidates.push((row.get::<_, i64>(0)?, index));
+            candidates.push(Candidate { created: row.get(0)?, seq: row.get(1)?, mailbox_index: index });
         }
         if candidates.len() == before {
             continue;
@@ -239,8 +241,16 @@ pub(crate) fn fetch(
     Ok(fetched)
 }
 
+/// A blob that may go into a page. Ordered by arrival: by the hour, and within it by the place in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Candidate {
+    created: i64,
+    seq: i64,
+    mailbox_index: usize,
+}
+
 /// Drops all but the oldest candidates. Answers whether any was dropped.
-fn keep_oldest(candidates: &mut Vec<(i64, usize)>) -> bool {
+fn keep_oldest(candidates: &mut Vec<Candidate>) -> bool {
     if candidates.len() <= CANDIDATES {
         return false;
     }
@@ -251,17 +261,17 @@ fn keep_oldest(candidates: &mut Vec<(i64, usize)>) -> bool {
 
 fn read_page(
     sql: &Connection,
-    candidates: &[(i64, usize)],
+    candidates: &[Candidate],
     mailboxes: &[MailboxHash],
     fetched: &mut Fetched,
 ) -> Result<(), StoreError> {
     let mut room = PageRoom::default();
     let mut statement =
         sql.prepare_cached("SELECT id, ciphertext, created, origin_hint FROM blobs WHERE seq = ?1")?;
-    for (seq, mailbox_index) in candidates {
+    for Candidate { seq, mailbox_index, .. } in candidates.iter().copied() {
         let mut rows = statement.query([seq])?;
         let Some(row) = rows.next()? else { continue };
-        let blob = mailboxes.get(*mailbox_index).and_then(|mailbox| read_blob(row, mailbox, *mailbox_index));
+        let blob = mailboxes.get(mailbox_index).and_then(|mailbox| read_blob(row, mailbox, mailbox_index));
         let Some(blob) = blob else {
             fetched.damaged += 1;
             continue;

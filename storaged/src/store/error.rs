@@ -72,9 +72,10 @@ impl From<StoreError> for Failure {
             StoreError::Io(_) | StoreError::Full => {
                 (Exit::Io, "check the disk, its room and the owner of the data directory, then start again")
             }
-            StoreError::Corrupt(_) => {
-                (Exit::Corrupt, "the file is kept as it is: stop the relay, copy the data directory, restore a backup")
-            }
+            StoreError::Corrupt(_) => (
+                Exit::Corrupt,
+                "relay.db is kept as it is: stop the relay, copy the data directory, restore a backup",
+            ),
             StoreError::Locked => {
                 (Exit::Locked, "end the program that has the database open; the relay must be its only user")
             }

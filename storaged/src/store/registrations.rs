@@ -102,8 +102,9 @@ pub(crate) fn renew(
     ttl: Ttl,
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
-    let mut statement =
-        write.sql.prepare_cached("UPDATE registrations SET expires = ?2 WHERE mailbox = ?1 AND expires > ?3")?;
+    let mut statement = write
+        .sql
+        .prepare_cached("UPDATE registrations SET expires = ?2 WHERE mailbox = ?1 AND expires > ?3")?;
     for mailbox in mailboxes {
         statement.execute(params![mailbox.as_bytes(), moment(ttl.expiry(now)), moment(now)])?;
     }

@@ -47,7 +47,10 @@ type Work = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
 type Chore = Box<dyn FnOnce(&Connection) + Send>;
 
 enum Message {
-    Job { load: Load, work: Work },
+    Job {
+        load: Load,
+        work: Work,
+    },
     /// Runs between transactions.
     Chore(Chore),
     Stop,
@@ -195,12 +198,18 @@ impl Thread {
             commands += load.commands;
             bytes += load.bytes;
             let answer = work(&mut batch);
-            if batch.take_erasure() { erasing.push(answer) } else { answers.push(answer) }
+            if batch.take_erasure() {
+                erasing.push(answer)
+            } else {
+                answers.push(answer)
+            }
             if commands >= MAX_WRITE_COMMANDS || bytes >= BATCH_BYTES {
                 break;
             }
             match self.messages.try_recv() {
-                Ok(Message::Job { load: next_load, work: next_work }) => (load, work) = (next_load, next_work),
+                Ok(Message::Job { load: next_load, work: next_work }) => {
+                    (load, work) = (next_load, next_work)
+                }
                 Ok(Message::Chore(chore)) => {
                     chores.push(chore);
                     break;

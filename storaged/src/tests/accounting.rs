@@ -32,7 +32,10 @@ async fn run(steps: Vec<Step>) {
     let mut relay = Relay::start(VARIABLES);
     for (number, step) in steps.into_iter().enumerate() {
         match step {
-            Step::Send(to, content) => drop(relay.send(mailbox(to), &[content]).await),
+            Step::Send(to, content) => {
+                let sent = relay.send(mailbox(to), &[content]).await;
+                assert!(matches!(sent, Ok(_) | Err(Refusal::QuotaExceeded)), "{sent:?}");
+            }
             Step::Ack(of, content) => {
                 let id = BlobId::derive(&mailbox(of), &[content]);
                 drop(relay.ack(mailbox(of), id).await);

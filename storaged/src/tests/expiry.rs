@@ -109,8 +109,7 @@ async fn a_clock_set_back_makes_no_purge_usable_again() {
     assert_eq!(relay.mailbox.purge(replay.clone()).await, Err(Refusal::Replayed));
     relay.clock.jump_to(START.plus(200 * 86_400));
     relay.sweep.sweep().await.unwrap();
-    let remembered: i64 =
-        relay.sql().query_row("SELECT count(*) FROM used", [], |row| row.get(0)).unwrap();
+    let remembered: i64 = relay.sql().query_row("SELECT count(*) FROM used", [], |row| row.get(0)).unwrap();
     assert_eq!(remembered, 0, "the sweep has forgotten the token itself");
     relay.clock.jump_to(START);
     assert_eq!(relay.mailbox.purge(replay).await, Err(Refusal::OutsideWindow));
@@ -125,9 +124,8 @@ async fn times_on_disk_are_whole_hours() {
     let id = relay.send(mailbox(1), b"two").await.unwrap();
     relay.ack(mailbox(1), id).await.unwrap();
     relay.register(&[1], Some(&key(1))).await.unwrap();
-    for column in ["created FROM blobs", "expires FROM blobs", "hour FROM acked", "hour FROM used", "expires FROM registrations"] {
-        let time: i64 =
-            relay.sql().query_row(&format!("SELECT {column}"), [], |row| row.get(0)).unwrap();
+    for column in ["created FROM blobs", "hour FROM acked", "hour FROM used", "expires FROM registrations"] {
+        let time: i64 = relay.sql().query_row(&format!("SELECT {column}"), [], |row| row.get(0)).unwrap();
         assert_eq!(time % 3600, 0, "{column}");
     }
 }

@@ -50,7 +50,11 @@ async fn mail_survives_a_restart_in_the_order_of_arrival() {
     let page = relay.page(&[mailbox(1), mailbox(0)]).await.unwrap();
     let order: Vec<u8> = page.blobs.iter().map(|blob| blob.ciphertext.as_bytes()[0]).collect();
     assert_eq!(order, (0..20).collect::<Vec<_>>());
-    assert!(page.blobs.iter().all(|blob| blob.mailbox_index == usize::from(blob.ciphertext.as_bytes()[0] % 2 == 0)));
+    assert!(
+        page.blobs
+            .iter()
+            .all(|blob| blob.mailbox_index == usize::from(blob.ciphertext.as_bytes()[0] % 2 == 0))
+    );
     assert_eq!(relay.store.gauges.blobs(), 20);
 }
 
@@ -120,7 +124,9 @@ async fn limits_spare_acks_that_remove_and_fetches_of_empty_mailboxes() {
         assert_eq!(relay.ack(mailbox(2), id).await, Ok(false));
     }
     let refused = relay.ack(mailbox(2), id).await.unwrap_err();
-    assert!(matches!(refused, Refusal::MailboxRateLimited { retry_after } if retry_after <= Duration::from_secs(15)));
+    assert!(
+        matches!(refused, Refusal::MailboxRateLimited { retry_after } if retry_after <= Duration::from_secs(15))
+    );
     assert!(matches!(relay.send(mailbox(1), b"x").await, Err(Refusal::MailboxRateLimited { .. })));
     relay.clock.advance(Duration::from_secs(15));
     relay.send(mailbox(1), b"x").await.unwrap();
@@ -148,10 +154,8 @@ async fn a_blob_over_the_limit_is_refused_by_storage_too() {
 #[tokio::test]
 async fn one_refused_write_leaves_its_batch_alone() {
     let relay = Relay::start(&[("RELAY_MAX_BLOBS_PER_USER", "1")]);
-    let commands = [b"one", b"two"].map(|content| WriteCommand {
-        caller: None,
-        action: WriteAction::Send(blob(mailbox(1), content)),
-    });
+    let commands = [b"one", b"two"]
+        .map(|content| WriteCommand { caller: None, action: WriteAction::Send(blob(mailbox(1), content)) });
     let outcomes = relay.mailbox.write(commands.to_vec()).await;
     assert!(outcomes[0].is_ok());
     assert_eq!(outcomes[1], Err(Refusal::QuotaExceeded));

@@ -39,7 +39,9 @@ fn expiry(relay: &Relay, number: u8) -> i64 {
     let hash = mailbox(number);
     relay
         .sql()
-        .query_row("SELECT expires FROM registrations WHERE mailbox = ?1", [hash.as_bytes()], |row| row.get(0))
+        .query_row("SELECT expires FROM registrations WHERE mailbox = ?1", [hash.as_bytes()], |row| {
+            row.get(0)
+        })
         .unwrap()
 }
 

@@ -61,7 +61,8 @@ async fn a_full_store_refuses_mail_keeps_what_it_has_and_lets_go_of_it() {
 
 #[tokio::test]
 async fn at_the_very_ceiling_acks_and_purges_still_go_through() {
-    let relay = Relay::start(&[("RELAY_MAX_STORAGE_BYTES", "1048576"), ("RELAY_MAX_BLOBS_PER_USER", "100000")]);
+    let relay =
+        Relay::start(&[("RELAY_MAX_STORAGE_BYTES", "1048576"), ("RELAY_MAX_BLOBS_PER_USER", "100000")]);
     let own = MailboxHash::of_public_key(&public(&key(1)));
     // Tombstones and used tokens fill the part that mail may not.
     let mut ids = Vec::new();

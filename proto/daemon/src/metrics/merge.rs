@@ -69,7 +69,8 @@ mod tests {
     }
 
     fn histogram(bounds: [f64; 2], counts: [u64; 2]) -> Family {
-        let value = Histogram { sum: 1.0, count: counts[1], buckets: bounds.into_iter().zip(counts).collect() };
+        let value =
+            Histogram { sum: 1.0, count: counts[1], buckets: bounds.into_iter().zip(counts).collect() };
         Family {
             name: "relay_seconds".to_owned(),
             help: String::new(),

@@ -60,7 +60,11 @@ fn write_line(
 ) -> fmt::Result {
     text.push_str(name);
     let mut separator = '{';
-    for (label, value) in labels.iter().map(|(label, value)| (label.as_str(), value.as_str())).chain(bound.map(|bound| ("le", bound))) {
+    for (label, value) in labels
+        .iter()
+        .map(|(label, value)| (label.as_str(), value.as_str()))
+        .chain(bound.map(|bound| ("le", bound)))
+    {
         let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         write!(text, "{separator}{label}=\"{escaped}\"")?;
         separator = ',';

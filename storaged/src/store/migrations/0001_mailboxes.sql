@@ -11,25 +11,27 @@ CREATE TABLE totals (
     only          INTEGER PRIMARY KEY CHECK (only = 1),
     blobs         INTEGER NOT NULL,
     bytes         INTEGER NOT NULL,
-    registrations INTEGER NOT NULL
+    registrations INTEGER NOT NULL,
+    -- Blobs that ever arrived.
+    arrivals      INTEGER NOT NULL
 ) STRICT;
-INSERT INTO totals VALUES (1, 0, 0, 0);
+INSERT INTO totals VALUES (1, 0, 0, 0, 0);
 
--- Mail. seq is the order of arrival. A rowid table: two to four times as fast as WITHOUT ROWID at 1 KiB.
+-- Mail. seq is the hour of expiry in the upper bits and the number of the arrival in the lower ones, so that
+-- what expires first lies first and no index is needed to find it. A rowid table: two to four times as fast
+-- as WITHOUT ROWID at 1 KiB.
 CREATE TABLE blobs (
     seq         INTEGER PRIMARY KEY,
     mailbox     BLOB NOT NULL,
     id          BLOB NOT NULL,
     size        INTEGER NOT NULL,
     created     INTEGER NOT NULL,
-    expires     INTEGER NOT NULL,
     origin_hint BLOB,
     ciphertext  BLOB NOT NULL
 ) STRICT;
--- One index answers three questions without touching the table: is this blob here, what does this mailbox
--- hold, how much is that.
-CREATE UNIQUE INDEX blobs_by_mailbox ON blobs (mailbox, id, size, expires);
-CREATE INDEX blobs_by_expiry ON blobs (expires);
+-- One index answers all questions without touching the table: is this blob here, what does this mailbox hold,
+-- how much is that, since when.
+CREATE UNIQUE INDEX blobs_by_mailbox ON blobs (mailbox, id, size, created);
 
 -- Ids of acked blobs, so that a late retry of their send brings nothing back. seq is the order of acking,
 -- which makes the oldest the first to find.
