@@ -19,9 +19,6 @@ pub enum Program {
 }
 
 impl Program {
-    /// Every program.
-    pub const ALL: [Self; 4] = [Self::Relay, Self::Storaged, Self::Gateway, Self::Federated];
-
     /// The file's name, which is also its package's.
     pub const fn name(self) -> &'static str {
         match self {
@@ -53,11 +50,10 @@ fn build() -> PathBuf {
     };
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(workspace).args(["build", "--quiet", "--bins", "--profile", profile]);
+    // The whole workspace, as `cargo run` at its top would: a choice of packages is a choice of features, and
+    // dependencies would be built once more for each.
+    cargo.current_dir(workspace).args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
     cargo.arg("--target-dir").arg(target);
-    for program in Program::ALL {
-        cargo.args(["-p", program.name()]);
-    }
     let output = cargo.output().unwrap_or_else(|error| panic!("cannot run {}: {error}", env!("CARGO")));
     assert!(
         output.status.success(),

@@ -195,6 +195,26 @@ async fn a_store_whose_writes_fail_stops_and_recovers_from_disk() {
     assert_eq!(relay.client().fetch(&[&mailbox]).await.page().ids(), [before, after]);
 }
 
+#[tokio::test]
+async fn a_volume_without_room_refuses_mail_and_takes_it_again_later() {
+    if !Strace::is_here() {
+        return;
+    }
+    let relay = Cluster::simple().await;
+    let client = relay.client();
+    let mailbox = random_mailbox();
+    let before = client.send(&mailbox, b"before").await.blob_id();
+    let fault = Strace::bend(relay.storaged.pid(), "pwrite64", "error=ENOSPC").await;
+    // A commit that failed may have happened; only asking again settles it, and clients are told when.
+    let reply = client.send(&mailbox, b"no room").await;
+    reply.failure(503);
+    assert!(reply.retry_after() >= 1);
+    assert_eq!(client.fetch(&[&mailbox]).await.page().ids(), [&before]);
+    fault.detach().await;
+    let after = client.send(&mailbox, b"no room").await.blob_id();
+    assert_eq!(client.fetch(&[&mailbox]).await.page().ids(), [before, after]);
+}
+
 /// Does a little of everything and checks each answer and the end.
 async fn script(client: &Client) {
     let owner = Owner::random();

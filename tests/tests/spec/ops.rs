@@ -51,9 +51,11 @@ async fn known_metrics_count_what_they_say() {
     let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 5).start().await;
     let client = relay.client();
     let mailbox = random_mailbox();
-    let metrics = relay.gateways[0].ops.metrics().await;
-    let missing: Vec<_> = NAMES.into_iter().filter(|name| !metrics.has(name)).collect();
-    assert!(missing.is_empty(), "{missing:?}");
+    deadline::until("every name", PATIENCE, async || {
+        let metrics = relay.gateways[0].ops.metrics().await;
+        NAMES.into_iter().all(|name| metrics.has(name)).then_some(())
+    })
+    .await;
 
     let first = client.send(&mailbox, b"first").await.blob_id();
     client.send(&mailbox, b"second").await.blob_id();

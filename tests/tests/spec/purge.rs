@@ -1,5 +1,6 @@
 //! Purge: an owner's word deletes everything of the owner's, once, and nobody else's word deletes anything.
 
+use crate::scanner::{Scanner, Secret};
 use relay_tests::client::{random_bytes, random_mailbox};
 use relay_tests::deadline::unix_now;
 use relay_tests::{Action, Client, Cluster, Owner, Via};
@@ -173,17 +174,25 @@ async fn bad_signatures_and_replays_are_not_charged() {
 
 #[tokio::test]
 async fn what_was_purged_is_on_disk_no_more() {
-    let relay = Cluster::simple().await;
-    let (client, owner) = (relay.client(), Owner::random());
-    let secret = random_bytes(5000);
-    client.send(&owner.mailbox(), &secret).await.blob_id();
-    let on_disk = || {
-        std::fs::read_dir(relay.data()).unwrap().flatten().any(|entry| {
-            std::fs::read(entry.path())
-                .is_ok_and(|bytes| bytes.windows(64).any(|window| window == &secret[1000..1064]))
-        })
+    let mut relay = Cluster::simple().await;
+    let owner = Owner::random();
+    let blob = random_bytes(5000);
+    let parts: Vec<Secret> = blob
+        .chunks_exact(16)
+        .enumerate()
+        .map(|(at, part)| Secret::new(&format!("part {at}"), part))
+        .collect();
+    let scanner = Scanner::new(&parts);
+    // Killed at once, so that nothing moves between the files while they are read.
+    let on_disk = |relay: &mut Cluster| {
+        relay.kill();
+        let files = std::fs::read_dir(relay.data()).unwrap().flatten();
+        let files = files.filter_map(|file| std::fs::read(file.path()).ok());
+        files.map(|bytes| scanner.leaks("disk", &bytes).len()).sum::<usize>()
     };
-    assert!(on_disk(), "what was answered is on disk");
-    assert_eq!(purge(&client, &owner, &owner.mailbox()).await, 1);
-    assert!(!on_disk(), "a purge answers when the bytes are gone");
+    relay.client().send(&owner.mailbox(), &blob).await.blob_id();
+    assert!(on_disk(&mut relay) > 300, "what was answered is on disk");
+    relay.start().await;
+    assert_eq!(purge(&relay.client(), &owner, &owner.mailbox()).await, 1);
+    assert_eq!(on_disk(&mut relay), 0, "a purge answers when the bytes are gone");
 }

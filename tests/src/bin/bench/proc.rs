@@ -1,7 +1,7 @@
 //! CPU time and memory of the processes that a measurement watches.
 
 use crate::Fallible;
-use relay_tests::procfs;
+use relay_tests::{deadline, procfs};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +24,25 @@ impl Watched {
 /// CPU time that each process has taken so far.
 pub(crate) fn cpu_times(watched: &[Watched]) -> BTreeMap<&'static str, Duration> {
     watched.iter().filter_map(|process| Some((process.name, procfs::cpu_time(process.pid)?))).collect()
+}
+
+/// How much of the machine others take while the bench only waits, in percent.
+pub(crate) async fn others() -> Fallible<f64> {
+    let (busy, all) = ticks()?;
+    deadline::pace(Duration::from_millis(500)).await;
+    let (busy_then, all_then) = ticks()?;
+    Ok(100.0 * (busy_then - busy) / (all_then - all).max(1.0))
+}
+
+/// Ticks that all processors were busy, and all their ticks.
+fn ticks() -> Fallible<(f64, f64)> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().unwrap_or_default();
+    let fields: Vec<f64> = line.split_whitespace().skip(1).filter_map(|field| field.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guests are counted in user already.
+    let all: f64 = fields.iter().take(8).sum();
+    let idle: f64 = fields.iter().skip(3).take(2).sum();
+    Ok((all - idle, all))
 }
 
 /// Memory of a process, in MiB.

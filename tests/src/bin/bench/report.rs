@@ -8,6 +8,7 @@ use crate::memory::MemoryUse;
 use crate::options::Plan;
 use crate::proc::Memory;
 use crate::results::LoadResults;
+use crate::rounds::QUIET;
 use crate::spread::Spread;
 use crate::startup::Startup;
 use crate::stats::{Rounds, Series};
@@ -25,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     pub(crate) rounds: u32,
     pub(crate) seconds: f64,
+    /// What others took of the machine before each round, in percent. Above a few, the numbers mean little.
+    pub(crate) others_percent: Rounds,
     pub(crate) limits: Option<Limits>,
     /// Echo and relay, by load and connections.
     pub(crate) load: LoadResults,
@@ -107,6 +110,12 @@ impl Report {
             self.rounds,
             self.seconds
         )?;
+        if let Some(others) = self.others_percent.worst().filter(|others| *others > QUIET) {
+            writeln!(
+                out,
+                "NOT QUIET: others took up to {others:.0} % of the machine; measure again without them"
+            )?;
+        }
         if let Some(limits) = &self.limits {
             write!(out, "{}", limits_table(limits))?;
         }

@@ -5,9 +5,13 @@ use crate::Fallible;
 use crate::echo::Echo;
 use crate::limits::{self, DELETE_GROUP, Limits, Table};
 use crate::options::{Pairing, Part, Plan};
+use crate::proc;
 use crate::report::Report;
 use crate::throughput::Throughput;
 use std::path::Path;
+
+/// What others may take of a machine that is to be measured, in percent.
+pub(crate) const QUIET: f64 = 5.0;
 
 /// What is measured in turns, as far as it was asked for.
 struct Rounds<'a> {
@@ -29,6 +33,14 @@ pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) 
     report.limits = plan.has(Part::Machine).then(Limits::default);
     let mut rounds = Rounds { plan, directory, echo, relay };
     for round in 1..=plan.rounds {
+        let others = proc::others().await?;
+        report.others_percent.push(others);
+        if others > QUIET {
+            eprintln!(
+                "round {round} of {}: others take {others:.0} % of this machine, which spoils the numbers",
+                plan.rounds
+            );
+        }
         if let Some(limits) = &mut report.limits {
             eprintln!("round {round} of {}: fdatasync", plan.rounds);
             limits.fdatasyncs.push(limits::fdatasyncs(directory, plan.window)?);
