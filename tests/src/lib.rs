@@ -22,6 +22,7 @@ pub mod procfs;
 pub mod reply;
 pub mod strace;
 pub mod supervised;
+pub mod volume;
 pub mod wire;
 
 pub use client::{Action, Client, Via};

@@ -8,7 +8,7 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -69,6 +69,17 @@ impl Launch {
         self
     }
 
+    /// Lets another program start this one, as its last arguments.
+    #[must_use]
+    pub fn wrapped(mut self, program: &str, arguments: &[&str]) -> Self {
+        let wrapped = std::mem::replace(&mut self.program, PathBuf::from(program)).display().to_string();
+        let own = std::mem::take(&mut self.arguments);
+        self.arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.arguments.push(wrapped);
+        self.arguments.extend(own);
+        self
+    }
+
     /// Sets a variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
@@ -100,6 +111,7 @@ impl Launch {
     pub fn start(&self) -> Process {
         let (stdout, stderr) = self.output_files();
         let open = |path: &Path| File::create(path).expect("an output file");
+        // In the process group of the test: whoever interrupts the test interrupts its children with it.
         let child = Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
@@ -109,7 +121,6 @@ impl Launch {
             .stdin(Stdio::null())
             .stdout(open(&stdout))
             .stderr(open(&stderr))
-            .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()));
         Process { name: self.name.clone(), child, exit: None, stdout, stderr }

@@ -2,7 +2,7 @@
 
 use relay_tests::client::{random_bytes, random_mailbox};
 use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::{Action, Client, Cluster, Owner, Reply, Via};
+use relay_tests::{Action, Client, Cluster, Owner, Reply, Via, volume};
 
 /// A relay that holds four MiB at most.
 async fn small() -> Cluster {
@@ -17,7 +17,7 @@ fn full(reply: &Reply) {
 /// Sends until the relay is full; returns what it took.
 async fn fill(client: &Client) -> Vec<(String, String)> {
     let mut taken = Vec::new();
-    while taken.len() < 1000 {
+    while taken.len() < 2000 {
         let mailbox = random_mailbox();
         let reply = client.send(&mailbox, &random_bytes(20_000)).await;
         if reply.status != 200 {
@@ -26,7 +26,7 @@ async fn fill(client: &Client) -> Vec<(String, String)> {
         }
         taken.push((mailbox, reply.blob_id()));
     }
-    panic!("a relay of four MiB took 20 MB");
+    panic!("a small relay took 40 MB");
 }
 
 async fn takes_mail_again(client: &Client) {
@@ -101,5 +101,27 @@ async fn a_full_relay_starts_and_makes_room() {
     for (mailbox, id) in &taken {
         assert!(client.ack(mailbox, id).await.acknowledged());
     }
+    takes_mail_again(&client).await;
+}
+
+#[tokio::test]
+async fn a_volume_without_a_free_byte_refuses_mail_and_lets_go_of_it() {
+    if !volume::is_here() {
+        return;
+    }
+    let mut relay = Cluster::builder().variable("RELAY_MAX_BLOBS_PER_USER", 100_000).build();
+    let data = relay.data().to_owned();
+    std::fs::create_dir(&data).unwrap();
+    relay.storaged.launch = volume::mounted(relay.storaged.launch.clone(), &data, 48);
+    relay.start().await;
+    let client = relay.client();
+    let taken = fill(&client).await;
+    let hog = volume::seen_by(relay.storaged.pid(), &data).join("hog");
+    volume::fill(&hog);
+    for (mailbox, id) in &taken {
+        assert!(client.ack(mailbox, id).await.acknowledged());
+    }
+    full(&client.send(&random_mailbox(), &random_bytes(20_000)).await);
+    std::fs::remove_file(&hog).unwrap();
     takes_mail_again(&client).await;
 }
