@@ -174,13 +174,7 @@ impl<'a> Batch<'a> {
         }
         let before = self.change;
         self.sql.prepare_cached("SAVEPOINT one")?.execute([])?;
-        let mut step = Write {
-            sql: self.sql,
-            change: &mut self.change,
-            gauges: self.gauges,
-            erasure: &mut self.erasure,
-        };
-        let outcome = write(&mut step);
+        let outcome = self.attempt_loose(write);
         let closed = match outcome {
             Ok(_) => self.close(&["RELEASE one"]),
             Err(_) => {

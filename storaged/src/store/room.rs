@@ -56,6 +56,7 @@ impl Room {
             tracing::warn!("the database is larger than RELAY_MAX_STORAGE_BYTES; it shrinks as mail goes");
         }
         self.gauges.set_ceiling(pages, page_bytes);
+        self.look();
         self.tend();
         Ok(())
     }
@@ -80,9 +81,9 @@ impl Room {
         low
     }
 
-    /// Looks, and takes ballast aboard while there is plenty of room. Called every few seconds.
+    /// Takes ballast aboard while there is plenty of room. Called every few seconds. Does not look: the writer
+    /// must be the one to see the volume become low, for it empties the log then.
     pub(crate) fn tend(&self) {
-        self.look();
         let plenty = |volume: &Volume| volume.free > 2 * reserve(*volume);
         if let Some(volume) = self.volume().filter(plenty)
             && let Err(error) = self.take_ballast(volume)
