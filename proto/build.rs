@@ -1,7 +1,20 @@
 //! Compiles the `.proto` files with `protox`, so that nobody needs a `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let services = ["refusal", "mailbox", "admission", "offload", "telemetry", "admin"];
+    let services = [
+        "refusal",
+        "caller",
+        "mailbox",
+        "recovery",
+        "exchange",
+        "guardian",
+        "escrow",
+        "keys",
+        "admission",
+        "offload",
+        "telemetry",
+        "admin",
+    ];
     let files = services.map(|service| format!("relay/storage/v1/{service}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");

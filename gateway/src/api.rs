@@ -63,13 +63,13 @@ pub(crate) struct Route {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal => $module:ident::$handler:ident, $about:literal;)*) => {
+    ($($method:ident $path:literal => $($module:ident)::+, $about:literal;)*) => {
         /// Every endpoint of the main port.
         pub(crate) static ROUTES: &[Route] = &[$(Route {
             method: Method::$method,
             path: $path,
             about: $about,
-            answer: |call| Box::pin($module::$handler(call)),
+            answer: |call| Box::pin($($module)::+(call)),
         },)*];
     };
 }
@@ -95,22 +95,33 @@ impl Route {
         if self.method == Method::GET { "GET, HEAD" } else { "POST" }
     }
 
+    /// Whether a path names it: its own, or for a path of two parts the form with an underscore, which is also
+    /// the name of its action in an envelope.
+    fn is_at(&self, path: &str) -> bool {
+        self.path == path
+            || (self.path.len() == path.len()
+                && self.path.starts_with(PREFIX)
+                && path.starts_with(PREFIX)
+                && self.path[PREFIX.len()..].replace('/', "_") == path[PREFIX.len()..])
+    }
+
     /// Whether it takes a method. Whoever may GET may HEAD.
     fn takes(&self, method: &Method) -> bool {
         *method == self.method || (*method == Method::HEAD && self.method == Method::GET)
     }
 }
 
+/// What the paths of the API begin with.
+const PREFIX: &str = "/v2/";
+
 /// The endpoint of a request.
 ///
 /// # Errors
 /// [`Fault::NotFound`]; [`Fault::MethodNotAllowed`] with the endpoint that takes another method.
 pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (Fault, Option<&'static Route>)> {
-    match ROUTES.iter().find(|route| route.path == path) {
-        Some(route) if route.takes(method) => Ok(route),
-        Some(route) => Err((Fault::MethodNotAllowed, Some(route))),
-        None => Err((Fault::NotFound, None)),
-    }
+    let mut here = ROUTES.iter().filter(|route| route.is_at(path)).peekable();
+    let Some(first) = here.peek().copied() else { return Err((Fault::NotFound, None)) };
+    here.find(|route| route.takes(method)).ok_or((Fault::MethodNotAllowed, Some(first)))
 }
 
 /// An endpoint, for the documentation.
@@ -157,11 +168,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_has_one_endpoint_and_every_endpoint_is_documented() {
+    fn an_endpoint_is_listed_once_and_documented() {
         let endpoints = endpoints();
         for (index, endpoint) in endpoints.iter().enumerate() {
             assert!(!endpoint.about.is_empty());
-            assert!(endpoints[..index].iter().all(|other| other.path != endpoint.path), "{}", endpoint.path);
+            let same = |other: &Endpoint| (other.method, other.path) == (endpoint.method, endpoint.path);
+            assert!(!endpoints[..index].iter().any(same), "{}", endpoint.path);
         }
         assert_eq!(errors().len(), Fault::ALL.len());
     }

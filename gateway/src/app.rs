@@ -27,7 +27,7 @@ use hyper::header::{ALLOW, EXPECT, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use ipnet::IpNet;
 use relay_daemon::Clock;
-use relay_proto::mail::Caller;
+use relay_proto::caller::{Budget, Caller, Payer};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -154,7 +154,7 @@ fn admit(app: &App, origin: Origin, claimed: u16, standing: &Standing) -> Result
         Origin::Direct(client) => {
             let caller = address::hash(&standing.address_key, client);
             app.limits.charge_address(&caller, standing.address_rate).map_err(ApiError::rate_limited)?;
-            Ok(Some(caller))
+            Ok(Some(Payer { budget: Budget::Client, address: caller }))
         }
     }
 }
@@ -309,7 +309,8 @@ mod tests {
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] }).to_string();
         relay.request_from("192.0.2.1", Method::POST, "/v2/fetch", &[], &body).await.json(200);
         let expected = address::hash(&policy().address_key, "192.0.2.1".parse().unwrap());
-        assert_eq!(relay.storage.last_caller(), Some(expected));
+        let payer = Payer { budget: Budget::Client, address: expected };
+        assert_eq!(relay.storage.last_caller(), Some(payer));
     }
 
     #[tokio::test(start_paused = true)]

@@ -36,6 +36,7 @@ pub(crate) fn policy() -> Policy {
     Policy {
         address_key: AddressKey::from_bytes([7; 32]),
         address_rate: 1_000_000,
+        oblivious_rate: 1_000_000,
         versions: VersionPolicy::default(),
     }
 }

@@ -4,6 +4,7 @@ use crate::metrics::Metrics;
 use crate::versions::Versions;
 use relay_daemon::bucket::Rate;
 use relay_proto::AddressKey;
+use relay_proto::caller::RELAY_SHARE;
 use relay_proto::client::StorageClient;
 use relay_proto::policy::Policy;
 use std::sync::Arc;
@@ -20,13 +21,21 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Standing {
     pub(crate) address_key: AddressKey,
     pub(crate) address_rate: Rate,
+    pub(crate) oblivious_rate: Rate,
+    pub(crate) known_oblivious_rate: Rate,
     pub(crate) versions: Versions,
 }
 
 impl From<Policy> for Standing {
     fn from(policy: Policy) -> Self {
-        let Policy { address_key, address_rate, versions } = policy;
-        Self { address_key, address_rate: Rate::per_minute(address_rate), versions: versions.into() }
+        let Policy { address_key, address_rate, oblivious_rate, versions } = policy;
+        Self {
+            address_key,
+            address_rate: Rate::per_minute(address_rate),
+            oblivious_rate: Rate::per_minute(oblivious_rate),
+            known_oblivious_rate: Rate::per_minute(oblivious_rate.saturating_mul(RELAY_SHARE)),
+            versions: versions.into(),
+        }
     }
 }
 

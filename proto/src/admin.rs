@@ -1,7 +1,7 @@
 //! What operators and peers may know of the store: how full it is, who runs, how old its keys are.
 
-use crate::UnixSeconds;
 use crate::telemetry::Process;
+use crate::{Commitment, PublicKey, UnixSeconds};
 
 /// How full the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,4 +42,41 @@ pub struct Key {
     pub name: String,
     /// When it was made.
     pub since: UnixSeconds,
+}
+
+/// What an operator may know of the keys for Oblivious HTTP: nothing secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyStatus {
+    /// Length of a window, in seconds.
+    pub window_secs: u64,
+    /// The windows whose keys are accepted, oldest first.
+    pub windows: Vec<WindowStatus>,
+    /// Whether the relay is its own anchor.
+    pub self_anchored: bool,
+    /// The anchor behind what is served.
+    pub anchor: Option<PublicKey>,
+    /// To the anchor's backup, where there is one.
+    pub commitment: Option<Commitment>,
+    /// The certificates that the relay has, in the order of their beginning.
+    pub certificates: Vec<CertificateTimes>,
+    /// Why no signed record is served, when none is.
+    pub problem: Option<String>,
+}
+
+/// A window whose key is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WindowStatus {
+    /// Which window.
+    pub number: u64,
+    /// SHA-256 of its key configuration.
+    pub fingerprint: [u8; 32],
+}
+
+/// From when to when a certificate holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertificateTimes {
+    /// Inclusive.
+    pub not_before: UnixSeconds,
+    /// Exclusive.
+    pub not_after: UnixSeconds,
 }

@@ -1,6 +1,9 @@
 //! The calling half: domain types in, domain types or a [`Refusal`] out.
 
-use crate::admin::{Capacity, Status};
+mod vault;
+
+use crate::admin::{Capacity, KeyStatus, Status};
+use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
 use crate::policy::Policy;
@@ -142,6 +145,24 @@ impl StorageClient {
     pub async fn status(&self) -> Result<Status, Refusal> {
         let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
         client.status(wire::StatusRequest {}).await.map_err(told)?.into_inner().try_into()
+    }
+
+    /// What `relay keys` shows.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn key_status(&self) -> Result<KeyStatus, Refusal> {
+        let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
+        client.keys(wire::KeyStatusRequest {}).await.map_err(told)?.into_inner().try_into()
+    }
+
+    /// The keys for Oblivious HTTP as they stand.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn keys(&self) -> Result<KeySet, Refusal> {
+        let mut client = wire::keys_client::KeysClient::new(self.channel.clone());
+        client.current(wire::KeysRequest {}).await.map_err(told)?.into_inner().try_into()
     }
 }
 

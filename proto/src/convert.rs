@@ -3,11 +3,17 @@
 
 mod admin;
 mod admission;
+mod escrow;
+mod exchange;
+mod guardian;
+mod keys;
 pub(crate) mod mailbox;
+pub(crate) mod recovery;
 pub(crate) mod telemetry;
 
+use crate::caller::{Budget, Caller, Payer};
 use crate::door::Malformed;
-use crate::{AddressHash, Refusal};
+use crate::{Refusal, wire};
 use bytes::Bytes;
 
 /// Reads a fixed-size identifier.
@@ -23,12 +29,25 @@ fn bytes_of(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 
-fn caller(bytes: &Bytes) -> Result<Option<AddressHash>, Refusal> {
-    if bytes.is_empty() { Ok(None) } else { identifier("caller", bytes).map(Some) }
+fn caller(message: Option<wire::Caller>) -> Result<Caller, Refusal> {
+    let Some(wire::Caller { budget, address }) = message else { return Ok(None) };
+    let budget = match wire::Budget::try_from(budget) {
+        Ok(wire::Budget::Client) => Budget::Client,
+        Ok(wire::Budget::ObliviousRelay) => Budget::ObliviousRelay,
+        Ok(wire::Budget::KnownObliviousRelay) => Budget::KnownObliviousRelay,
+        Ok(wire::Budget::Unspecified) | Err(_) => return Err(Refusal::invalid("caller")),
+    };
+    Ok(Some(Payer { budget, address: identifier("caller", &address)? }))
 }
 
-fn caller_bytes(caller: Option<AddressHash>) -> Bytes {
-    caller.map_or_else(Bytes::new, |hash| bytes_of(hash.as_bytes()))
+fn caller_message(caller: Caller) -> Option<wire::Caller> {
+    let Payer { budget, address } = caller?;
+    let budget = match budget {
+        Budget::Client => wire::Budget::Client,
+        Budget::ObliviousRelay => wire::Budget::ObliviousRelay,
+        Budget::KnownObliviousRelay => wire::Budget::KnownObliviousRelay,
+    };
+    Some(wire::Caller { budget: budget.into(), address: bytes_of(address.as_bytes()) })
 }
 
 fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Refusal> {

@@ -1,7 +1,7 @@
 //! Where text from clients becomes bytes: strict hex and strict base64, and nothing in between.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
 /// The text was not what it had to be. Says nothing about the text itself, which may be a secret.
@@ -24,6 +24,16 @@ pub(crate) fn from_base64(text: &str) -> Result<Bytes, Malformed> {
 /// Writes standard base64 with padding.
 pub(crate) fn to_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
+}
+
+/// Reads base64url without padding (RFC 4648 §5).
+pub(crate) fn from_base64url(text: &str) -> Result<Bytes, Malformed> {
+    URL_SAFE_NO_PAD.decode(text).map(Bytes::from).map_err(|_| Malformed)
+}
+
+/// Writes base64url without padding.
+pub(crate) fn to_base64url(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! for another. `Debug` shows a type and a length; there is no `Display`.
 
 use crate::door::{self, Malformed};
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -118,6 +117,74 @@ identifier!(
     AddressHash,
     16
 );
+identifier!(
+    /// The hash that clients name a recovery proof by. Lives only inside a gateway.
+    RecoveryKeyHash,
+    32
+);
+identifier!(
+    /// Domain-separated SHA-256 of a [`RecoveryKeyHash`]: the name under which a proof rests.
+    RecoveryName,
+    32
+);
+identifier!(
+    /// The hash that clients name a guardian set by: SHA-256 of its designator's key and `guardians`.
+    GuardianHash,
+    32
+);
+identifier!(
+    /// Domain-separated SHA-256 of a [`GuardianHash`]: the name under which a guardian set rests.
+    GuardianName,
+    32
+);
+identifier!(
+    /// The hash that clients name an escrow gate by. Lives only inside a gateway.
+    GateHash,
+    32
+);
+identifier!(
+    /// Domain-separated SHA-256 of a [`GateHash`]: the name under which a gate rests.
+    GateName,
+    32
+);
+identifier!(
+    /// The hash that clients name a slot behind a gate by. Lives only inside a gateway.
+    SlotHash,
+    32
+);
+identifier!(
+    /// Domain-separated SHA-256 of a [`SlotHash`]: the name under which a slot rests.
+    SlotName,
+    32
+);
+identifier!(
+    /// Domain-separated SHA-256 of a six-digit code. A million codes are quickly tried, so it hides nothing from
+    /// who holds the disk; it keeps codes from standing there, in logs and in messages as they are typed.
+    OfferName,
+    32
+);
+identifier!(
+    /// What an Oblivious HTTP key pair is derived from. Whoever has it reads that window's requests.
+    WindowSeed,
+    32
+);
+identifier!(
+    /// What clients pin beside an anchor: the hash of the key that may take over from it.
+    Commitment,
+    32
+);
+
+/// Six digits that one person reads to another. Known to the gateway and to the two.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ExchangeCode(u32);
+
+impl ExchangeCode {
+    /// Digits of a code.
+    pub const DIGITS: usize = 6;
+
+    /// How many codes there are.
+    pub const COUNT: u32 = 1_000_000;
+}
 
 fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new_with_prefix(domain);
@@ -141,6 +208,46 @@ impl MailboxHash {
     }
 }
 
+impl RecoveryKeyHash {
+    /// The name under which its proof is known behind the gateway.
+    pub fn name(&self) -> RecoveryName {
+        RecoveryName(digest("vauchi-relay/recovery/v1\0", &[&self.0]))
+    }
+}
+
+impl GuardianHash {
+    /// The set of a designator.
+    pub fn of_public_key(key: &PublicKey) -> Self {
+        Self(digest("", &[&key.0, b"guardians"]))
+    }
+
+    /// The name under which the set is known behind the gateway.
+    pub fn name(&self) -> GuardianName {
+        GuardianName(digest("vauchi-relay/guardian/v1\0", &[&self.0]))
+    }
+}
+
+impl GateHash {
+    /// The name under which the gate is known behind the gateway.
+    pub fn name(&self) -> GateName {
+        GateName(digest("vauchi-relay/gate/v1\0", &[&self.0]))
+    }
+}
+
+impl SlotHash {
+    /// The name under which the slot is known behind the gateway.
+    pub fn name(&self) -> SlotName {
+        SlotName(digest("vauchi-relay/slot/v1\0", &[&self.0]))
+    }
+}
+
+impl Commitment {
+    /// Commits to the key that may take over from an anchor.
+    pub fn to(backup: &PublicKey) -> Self {
+        Self(digest("vauchi-ohttp-backup-anchor-v1", &[&backup.0]))
+    }
+}
+
 impl PublicKey {
     /// The name under which this owner is remembered at rest.
     pub fn owner(&self) -> OwnerHash {
@@ -160,6 +267,48 @@ impl BlobId {
     /// The 32 hexadecimal digits that clients know the blob by.
     pub fn to_hex(&self) -> String {
         hex::encode(self.0)
+    }
+}
+
+impl ExchangeCode {
+    /// Reads what a person typed.
+    ///
+    /// # Errors
+    /// [`Malformed`] unless it is exactly six ASCII digits.
+    pub fn from_digits(text: &str) -> Result<Self, Malformed> {
+        if text.len() != Self::DIGITS || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Malformed);
+        }
+        text.parse().map(Self).map_err(|_| Malformed)
+    }
+
+    /// What a person is shown.
+    pub fn to_digits(self) -> String {
+        format!("{:06}", self.0)
+    }
+
+    /// The number, below [`ExchangeCode::COUNT`].
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The name under which its offer rests.
+    pub fn offer(self) -> OfferName {
+        OfferName(digest("vauchi-relay/offer/v1\0", &[&self.0.to_be_bytes()]))
+    }
+}
+
+impl TryFrom<u32> for ExchangeCode {
+    type Error = Malformed;
+
+    fn try_from(number: u32) -> Result<Self, Malformed> {
+        if number < Self::COUNT { Ok(Self(number)) } else { Err(Malformed) }
+    }
+}
+
+impl fmt::Debug for ExchangeCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("ExchangeCode(6 digits)")
     }
 }
 
@@ -186,85 +335,6 @@ impl AddressHash {
     }
 }
 
-/// What a client sealed: opaque, never empty.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Ciphertext(Bytes);
-
-impl Ciphertext {
-    /// Reads the base64 form of the client API.
-    ///
-    /// # Errors
-    /// [`Malformed`] when the text is not standard padded base64 or holds nothing.
-    pub fn from_base64(text: &str) -> Result<Self, Malformed> {
-        Self::try_from(door::from_base64(text)?)
-    }
-
-    /// Writes the base64 form of the client API.
-    pub fn to_base64(&self) -> String {
-        door::to_base64(&self.0)
-    }
-
-    /// The sealed bytes.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.0
-    }
-}
-
-impl TryFrom<Bytes> for Ciphertext {
-    type Error = Malformed;
-
-    fn try_from(bytes: Bytes) -> Result<Self, Malformed> {
-        if bytes.is_empty() { Err(Malformed) } else { Ok(Self(bytes)) }
-    }
-}
-
-impl fmt::Debug for Ciphertext {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Ciphertext({} bytes)", self.0.len())
-    }
-}
-
-/// A sealed note of the sender's about where answers may go: exactly 74 opaque bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct OriginHint(Bytes);
-
-impl OriginHint {
-    /// Length in bytes.
-    pub const LENGTH: usize = 74;
-
-    /// Reads the base64 form of the client API.
-    ///
-    /// # Errors
-    /// [`Malformed`] when the text is not standard padded base64 of exactly 74 bytes.
-    pub fn from_base64(text: &str) -> Result<Self, Malformed> {
-        Self::try_from(door::from_base64(text)?)
-    }
-
-    /// Writes the base64 form of the client API.
-    pub fn to_base64(&self) -> String {
-        door::to_base64(&self.0)
-    }
-
-    /// The sealed bytes.
-    pub fn as_bytes(&self) -> &Bytes {
-        &self.0
-    }
-}
-
-impl TryFrom<Bytes> for OriginHint {
-    type Error = Malformed;
-
-    fn try_from(bytes: Bytes) -> Result<Self, Malformed> {
-        if bytes.len() == Self::LENGTH { Ok(Self(bytes)) } else { Err(Malformed) }
-    }
-}
-
-impl fmt::Debug for OriginHint {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("OriginHint(74 bytes)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,8 +355,6 @@ mod tests {
     fn debug_shows_a_type_and_a_length_and_no_byte() {
         let token = MailboxToken::from_bytes([0xab; 32]);
         assert_eq!(format!("{token:?}"), "MailboxToken(32 bytes)");
-        let ciphertext = Ciphertext::try_from(Bytes::from_static(b"secret")).unwrap();
-        assert_eq!(format!("{ciphertext:?}"), "Ciphertext(6 bytes)");
     }
 
     #[test]
@@ -297,16 +365,36 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_hint_is_exactly_74_bytes() {
-        for (length, accepted) in [(0, false), (73, false), (74, true), (75, false)] {
-            let text = door::to_base64(&vec![9; length]);
-            assert_eq!(OriginHint::from_base64(&text).is_ok(), accepted, "{length}");
+    fn a_code_is_six_digits_and_keeps_its_zeros() {
+        assert_eq!(ExchangeCode::from_digits("000042").map(ExchangeCode::get), Ok(42));
+        assert_eq!(ExchangeCode::try_from(42).unwrap().to_digits(), "000042");
+        for text in ["", "12345", "1234567", "12345a", " 12345", "+12345", "１２３", "-12345"] {
+            assert_eq!(ExchangeCode::from_digits(text), Err(Malformed), "{text:?}");
         }
+        assert_eq!(ExchangeCode::try_from(ExchangeCode::COUNT), Err(Malformed));
+        assert_eq!(format!("{:?}", ExchangeCode::try_from(123_456).unwrap()), "ExchangeCode(6 digits)");
     }
 
     #[test]
-    fn an_empty_ciphertext_is_refused() {
-        assert_eq!(Ciphertext::from_base64(""), Err(Malformed));
+    fn a_guardian_hash_is_what_clients_compute() {
+        let key = PublicKey::from_bytes([5; 32]);
+        let expected: [u8; 32] = Sha256::digest([&[5; 32][..], b"guardians"].concat()).into();
+        assert_eq!(GuardianHash::of_public_key(&key).as_bytes(), &expected);
+    }
+
+    #[test]
+    fn one_hash_has_another_name_in_every_room() {
+        let bytes = [9; 32];
+        let names = [
+            *RecoveryKeyHash::from_bytes(bytes).name().as_bytes(),
+            *GuardianHash::from_bytes(bytes).name().as_bytes(),
+            *GateHash::from_bytes(bytes).name().as_bytes(),
+            *SlotHash::from_bytes(bytes).name().as_bytes(),
+            *MailboxToken::from_bytes(bytes).hash().as_bytes(),
+        ];
+        for (index, name) in names.iter().enumerate() {
+            assert!(!names[..index].contains(name));
+        }
     }
 
     proptest! {

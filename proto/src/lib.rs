@@ -8,14 +8,23 @@
 //! handler traits of [`server`], and both speak the domain types below.
 
 pub mod admin;
+pub mod anchor;
+pub mod caller;
 pub mod client;
 mod convert;
 mod door;
+pub mod escrow;
+pub mod exchange;
+pub mod guardian;
 pub mod identifier;
+pub mod key_record;
+pub mod keys;
 pub mod limits;
 pub mod mail;
+pub mod opaque;
 pub mod page;
 pub mod policy;
+pub mod recovery;
 mod refusal;
 pub mod server;
 pub mod socket;
@@ -25,9 +34,11 @@ pub mod time;
 
 pub use door::Malformed;
 pub use identifier::{
-    AddressHash, AddressKey, BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, OwnerHash, PublicKey,
-    PurgeToken, RequestId, Signature, TokensDigest,
+    AddressHash, AddressKey, BlobId, Commitment, ExchangeCode, GateHash, GateName, GuardianHash,
+    GuardianName, MailboxHash, MailboxToken, OfferName, OwnerHash, PublicKey, PurgeToken, RecoveryKeyHash,
+    RecoveryName, RequestId, Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
 };
+pub use opaque::{Ciphertext, EscrowBlob, ExchangeText, GuardianEntry, OriginHint, RecoveryProof};
 pub use refusal::Refusal;
 pub use time::{Ttl, UnixSeconds};
 

@@ -17,3 +17,15 @@ pub const MAX_GRPC_MESSAGE: usize = MAX_WRITE_BYTES + MAX_BLOB_BYTES + (1 << 20)
 
 /// How far a signed timestamp may be from the relay's clock, in seconds, both ways.
 pub const SIGNATURE_WINDOW_SECS: u64 = 60;
+
+/// Most recovery keys in one query.
+pub const MAX_RECOVERY_KEYS: usize = 50;
+
+/// Most entries of a guardian set.
+pub const MAX_GUARDIANS: usize = 10;
+
+/// Shortest and longest life of an exchange offer, in seconds.
+pub const EXCHANGE_TTL_SECS: std::ops::RangeInclusive<u64> = 30..=3600;
+
+/// Longest life of an escrow gate, in seconds (a week).
+pub const MAX_ESCROW_TTL_SECS: u32 = 604_800;

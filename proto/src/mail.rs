@@ -1,12 +1,11 @@
 //! Mail as gateway and storage speak of it.
 
 use crate::{
-    AddressHash, BlobId, Ciphertext, MailboxHash, OriginHint, PublicKey, PurgeToken, Refusal, RequestId,
-    Signature, TokensDigest, UnixSeconds,
+    BlobId, Ciphertext, MailboxHash, OriginHint, PublicKey, PurgeToken, Refusal, RequestId, Signature,
+    TokensDigest, UnixSeconds,
 };
 
-/// Whose address to charge for a request; `None` when it came without one.
-pub type Caller = Option<AddressHash>;
+pub use crate::caller::Caller;
 
 /// One small write, as it travels with others in a write message.
 #[derive(Debug, Clone)]

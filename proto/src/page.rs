@@ -11,8 +11,9 @@ pub const RUNG: usize = 96 << 10;
 /// Bytes of the length prefix in front of a padded plaintext.
 const LENGTH_PREFIX: usize = 4;
 
-/// `{"status":"ok","blobs":[],"truncated":false}` and room for a few fields more.
-const ENVELOPE: usize = 128;
+/// `{"status":"ok","blobs":[],"truncated":false}`, room for a few fields more, and the status and headers that
+/// stand before it in a Binary HTTP response.
+const ENVELOPE: usize = 512;
 
 /// What a blob adds besides its base64: names, quotes, id, token, a `created_at` of at most 20 digits, a comma.
 const BLOB_FRAME: usize = 180;

@@ -9,6 +9,8 @@ pub struct Policy {
     pub address_key: AddressKey,
     /// Direct requests a minute for one client address.
     pub address_rate: u32,
+    /// Oblivious requests a minute for one relay's address; ten times that for a known one.
+    pub oblivious_rate: u32,
     /// Which client versions are served.
     pub versions: VersionPolicy,
 }

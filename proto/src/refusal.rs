@@ -24,6 +24,12 @@ pub enum Refusal {
         /// When the next request is allowed.
         retry_after: Duration,
     },
+    /// The relay has heard too many wrong exchange codes.
+    #[error("too many wrong guesses")]
+    GuessesSpent {
+        /// When the next guess is allowed.
+        retry_after: Duration,
+    },
     /// The mailbox holds as much as one may.
     #[error("mailbox quota exceeded")]
     QuotaExceeded,
@@ -45,6 +51,18 @@ pub enum Refusal {
     /// A single-use value was used before.
     #[error("replay detected")]
     Replayed,
+    /// No live offer has this code.
+    #[error("unknown or expired code")]
+    UnknownCode,
+    /// Somebody else claimed the offer.
+    #[error("offer already claimed")]
+    AlreadyClaimed,
+    /// Nobody claimed the offer yet.
+    #[error("offer not yet claimed")]
+    NotYetClaimed,
+    /// As many offers are live as may be.
+    #[error("too many offers")]
+    TooManyOffers,
     /// A queue is full.
     #[error("storage is busy")]
     Busy,

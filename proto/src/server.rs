@@ -1,25 +1,25 @@
 //! The serving half: handler traits that speak domain types, and the one implementation of each generated
 //! service over them.
 
-use crate::admin::{Capacity, Status};
-use crate::limits::MAX_GRPC_MESSAGE;
+mod services;
+
+pub use services::Services;
+
+use crate::admin::{Capacity, KeyStatus, Status};
+use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
+use crate::exchange::{Claim, Complete, Offer};
+use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
+use crate::keys::KeySet;
 use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
 use crate::policy::Policy;
-use crate::socket::AllowedUsers;
+use crate::recovery::{QueryProofs, StoreProof, StoredProof};
 use crate::telemetry::{Family, Snapshot};
-use crate::{Refusal, convert, wire};
-use axum::http::{StatusCode, header::CONTENT_TYPE};
-use axum::response::IntoResponse as _;
+use crate::{ExchangeCode, ExchangeText, GuardianEntry, Refusal, convert, wire};
 use std::future::Future;
-use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::{Stream, StreamExt as _};
-use tonic::service::Routes;
 use tonic::{Request, Response, Status as GrpcStatus, Streaming};
-use tower::ServiceExt as _;
 
 /// Carries out what gateways ask on behalf of clients.
 pub trait MailboxHandler: Send + Sync + 'static {
@@ -31,6 +31,53 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn register(&self, register: Register) -> impl Future<Output = Result<u32, Refusal>> + Send;
     /// Deletes what an owner has; answers how many blobs.
     fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
+}
+
+/// Keeps recovery proofs.
+pub trait RecoveryHandler: Send + Sync + 'static {
+    /// Stores a proof; answers after the commit.
+    fn store(&self, store: StoreProof) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Reads the proofs that are there.
+    fn query(&self, query: QueryProofs) -> impl Future<Output = Result<Vec<StoredProof>, Refusal>> + Send;
+}
+
+/// Keeps six-digit exchanges.
+pub trait ExchangeHandler: Send + Sync + 'static {
+    /// Offers something; answers the code.
+    fn offer(&self, offer: Offer) -> impl Future<Output = Result<ExchangeCode, Refusal>> + Send;
+    /// Claims an offer; answers its payload.
+    fn claim(&self, claim: Claim) -> impl Future<Output = Result<ExchangeText, Refusal>> + Send;
+    /// Completes an exchange; answers the claimer's response.
+    fn complete(&self, complete: Complete) -> impl Future<Output = Result<ExchangeText, Refusal>> + Send;
+}
+
+/// Keeps guardian sets.
+pub trait GuardianHandler: Send + Sync + 'static {
+    /// Replaces a set.
+    fn store(&self, store: StoreGuardians) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Reads a set; an unknown one is empty.
+    fn query(
+        &self,
+        query: QueryGuardians,
+    ) -> impl Future<Output = Result<Vec<GuardianEntry>, Refusal>> + Send;
+    /// Deletes a set.
+    fn delete(&self, delete: DeleteGuardians) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
+/// Keeps escrow gates.
+pub trait EscrowHandler: Send + Sync + 'static {
+    /// Fills a slot.
+    fn put(&self, put: PutEscrow) -> impl Future<Output = Result<Deposit, Refusal>> + Send;
+    /// Reads the other slot.
+    fn get(&self, get: GetEscrow) -> impl Future<Output = Result<Withdrawal, Refusal>> + Send;
+    /// Counts filled slots; an unknown gate has none.
+    fn count(&self, count: CountEscrow) -> impl Future<Output = Result<u32, Refusal>> + Send;
+}
+
+/// Hands keys for Oblivious HTTP to gateways.
+pub trait KeysHandler: Send + Sync + 'static {
+    /// The keys as they stand, durable before anybody sees them.
+    fn current(&self) -> impl Future<Output = Result<KeySet, Refusal>> + Send;
 }
 
 /// Hands the shared policy to gateways.
@@ -62,6 +109,8 @@ pub trait OffloadHandler: Send + Sync + 'static {
 pub trait AdminHandler: Send + Sync + 'static {
     /// What `relay status` shows.
     fn status(&self) -> impl Future<Output = Result<Status, Refusal>> + Send;
+    /// What `relay keys` shows.
+    fn keys(&self) -> impl Future<Output = Result<KeyStatus, Refusal>> + Send;
 }
 
 struct Adapter<H>(Arc<H>);
@@ -99,6 +148,80 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
     async fn purge(&self, request: Request<wire::PurgeRequest>) -> Reply<wire::PurgeReply> {
         let blobs_deleted = self.0.purge(Purge::try_from(request.into_inner())?).await?;
         Ok(Response::new(wire::PurgeReply { blobs_deleted }))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: RecoveryHandler> wire::recovery_server::Recovery for Adapter<H> {
+    async fn store(&self, request: Request<wire::RecoveryStoreRequest>) -> Reply<wire::RecoveryStoreReply> {
+        self.0.store(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::RecoveryStoreReply {}))
+    }
+
+    async fn query(&self, request: Request<wire::RecoveryQueryRequest>) -> Reply<wire::RecoveryQueryReply> {
+        let proofs = self.0.query(request.into_inner().try_into()?).await?;
+        Ok(Response::new(convert::recovery::query_reply(proofs)))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: ExchangeHandler> wire::exchange_server::Exchange for Adapter<H> {
+    async fn offer(&self, request: Request<wire::OfferRequest>) -> Reply<wire::OfferReply> {
+        let code = self.0.offer(request.into_inner().try_into()?).await?.get();
+        Ok(Response::new(wire::OfferReply { code }))
+    }
+
+    async fn claim(&self, request: Request<wire::ClaimRequest>) -> Reply<wire::ClaimReply> {
+        let payload = self.0.claim(request.into_inner().try_into()?).await?.into();
+        Ok(Response::new(wire::ClaimReply { payload }))
+    }
+
+    async fn complete(&self, request: Request<wire::CompleteRequest>) -> Reply<wire::CompleteReply> {
+        let response = self.0.complete(request.into_inner().try_into()?).await?.into();
+        Ok(Response::new(wire::CompleteReply { response }))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: GuardianHandler> wire::guardian_server::Guardian for Adapter<H> {
+    async fn store(&self, request: Request<wire::GuardianStoreRequest>) -> Reply<wire::GuardianStoreReply> {
+        self.0.store(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::GuardianStoreReply {}))
+    }
+
+    async fn query(&self, request: Request<wire::GuardianQueryRequest>) -> Reply<wire::GuardianQueryReply> {
+        Ok(Response::new(self.0.query(request.into_inner().try_into()?).await?.into()))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<wire::GuardianDeleteRequest>,
+    ) -> Reply<wire::GuardianDeleteReply> {
+        self.0.delete(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::GuardianDeleteReply {}))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: EscrowHandler> wire::escrow_server::Escrow for Adapter<H> {
+    async fn put(&self, request: Request<wire::EscrowPutRequest>) -> Reply<wire::EscrowPutReply> {
+        Ok(Response::new(self.0.put(request.into_inner().try_into()?).await?.into()))
+    }
+
+    async fn get(&self, request: Request<wire::EscrowGetRequest>) -> Reply<wire::EscrowGetReply> {
+        Ok(Response::new(self.0.get(request.into_inner().try_into()?).await?.into()))
+    }
+
+    async fn count(&self, request: Request<wire::EscrowCountRequest>) -> Reply<wire::EscrowCountReply> {
+        let count = self.0.count(request.into_inner().try_into()?).await?;
+        Ok(Response::new(wire::EscrowCountReply { count }))
+    }
+}
+
+#[tonic::async_trait]
+impl<H: KeysHandler> wire::keys_server::Keys for Adapter<H> {
+    async fn current(&self, _: Request<wire::KeysRequest>) -> Reply<wire::KeySet> {
+        Ok(Response::new(self.0.current().await?.into()))
     }
 }
 
@@ -145,117 +268,8 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
     async fn status(&self, _: Request<wire::StatusRequest>) -> Reply<wire::StatusReply> {
         Ok(Response::new(self.0.status().await?.into()))
     }
-}
 
-/// The services behind one socket.
-#[derive(Debug, Clone, Default)]
-pub struct Services {
-    routes: Routes,
-}
-
-impl Services {
-    /// Serves mail.
-    #[must_use]
-    pub fn mailbox(self, handler: &Arc<impl MailboxHandler>) -> Self {
-        let service = wire::mailbox_server::MailboxServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(MAX_GRPC_MESSAGE)
-            .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        Self { routes: self.routes.add_service(service) }
+    async fn keys(&self, _: Request<wire::KeyStatusRequest>) -> Reply<wire::KeyStatus> {
+        Ok(Response::new(self.0.keys().await?.into()))
     }
-
-    /// Serves the shared policy.
-    #[must_use]
-    pub fn admission(self, handler: &Arc<impl AdmissionHandler>) -> Self {
-        let service = wire::admission_server::AdmissionServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
-    }
-
-    /// Serves health and counters.
-    #[must_use]
-    pub fn telemetry(self, handler: &Arc<impl TelemetryHandler>) -> Self {
-        let service = wire::telemetry_server::TelemetryServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
-    }
-
-    /// Serves federation.
-    #[must_use]
-    pub fn offload(self, handler: &Arc<impl OffloadHandler>) -> Self {
-        let service = wire::offload_server::OffloadServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
-    }
-
-    /// Serves the operator.
-    #[must_use]
-    pub fn admin(self, handler: &Arc<impl AdminHandler>) -> Self {
-        let service = wire::admin_server::AdminServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
-    }
-
-    /// Answers plain HTTP requests beside the gRPC ones: `curl --unix-socket` reaches them.
-    #[must_use]
-    pub fn http(self, router: axum::Router) -> Self {
-        let grpc = self.routes.prepare().into_axum_router();
-        let by_content = move |request: axum::extract::Request| {
-            let grpc = grpc.clone();
-            async move {
-                let is_grpc = request
-                    .headers()
-                    .get(CONTENT_TYPE)
-                    .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-                // The gRPC router answers what it does not know with a 200 of its own kind.
-                if is_grpc {
-                    grpc.oneshot(request).await.into_response()
-                } else {
-                    StatusCode::NOT_FOUND.into_response()
-                }
-            }
-        };
-        Self { routes: Routes::from(router.fallback(by_content)) }
-    }
-
-    /// Serves until `shutdown`, then lets calls in flight finish.
-    ///
-    /// # Errors
-    /// When the transport fails as a whole; single connections fail by themselves.
-    pub async fn serve(
-        self,
-        listener: UnixListener,
-        users: AllowedUsers,
-        shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<(), tonic::transport::Error> {
-        tonic::transport::Server::builder()
-            .accept_http1(true)
-            .initial_connection_window_size(8 << 20)
-            .initial_stream_window_size(4 << 20)
-            .max_concurrent_streams(1024)
-            .add_routes(self.routes)
-            .serve_with_incoming_shutdown(accept(listener, users), shutdown)
-            .await
-    }
-}
-
-/// Accepts connections of allowed users. Running out of file descriptors costs a pause, not the listener.
-fn accept(listener: UnixListener, users: AllowedUsers) -> impl Stream<Item = io::Result<UnixStream>> {
-    let pause = Duration::from_millis(50);
-    tokio_stream::wrappers::UnixListenerStream::new(listener)
-        .then(move |accepted| {
-            let admitted = match accepted {
-                Ok(connection) if users.admits(&connection) => Some(Ok(connection)),
-                Ok(_) => {
-                    tracing::warn!("refused a connection: its user is not in RELAY_SOCKET_UIDS");
-                    None
-                }
-                Err(error) => {
-                    tracing::warn!(kind = ?error.kind(), "cannot accept a connection");
-                    None
-                }
-            };
-            async move {
-                if admitted.is_none() {
-                    tokio::time::sleep(pause).await;
-                }
-                admitted
-            }
-        })
-        .filter_map(|admitted| admitted)
 }

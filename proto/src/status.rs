@@ -19,6 +19,13 @@ impl From<Refusal> for wire::Refusal {
             Refusal::AddressRateLimited { retry_after } => {
                 (RefusalCode::AddressRateLimited, Some(retry_after), Cow::default())
             }
+            Refusal::GuessesSpent { retry_after } => {
+                (RefusalCode::GuessesSpent, Some(retry_after), Cow::default())
+            }
+            Refusal::UnknownCode => (RefusalCode::UnknownCode, None, Cow::default()),
+            Refusal::AlreadyClaimed => (RefusalCode::AlreadyClaimed, None, Cow::default()),
+            Refusal::NotYetClaimed => (RefusalCode::NotYetClaimed, None, Cow::default()),
+            Refusal::TooManyOffers => (RefusalCode::TooManyOffers, None, Cow::default()),
             Refusal::QuotaExceeded => (RefusalCode::QuotaExceeded, None, Cow::default()),
             Refusal::StorageFull => (RefusalCode::StorageFull, None, Cow::default()),
             Refusal::NotRegistered => (RefusalCode::NotRegistered, None, Cow::default()),
@@ -45,6 +52,11 @@ impl From<wire::Refusal> for Refusal {
             Ok(RefusalCode::Invalid) => Self::Invalid { field: Cow::Owned(field) },
             Ok(RefusalCode::MailboxRateLimited) => Self::MailboxRateLimited { retry_after },
             Ok(RefusalCode::AddressRateLimited) => Self::AddressRateLimited { retry_after },
+            Ok(RefusalCode::GuessesSpent) => Self::GuessesSpent { retry_after },
+            Ok(RefusalCode::UnknownCode) => Self::UnknownCode,
+            Ok(RefusalCode::AlreadyClaimed) => Self::AlreadyClaimed,
+            Ok(RefusalCode::NotYetClaimed) => Self::NotYetClaimed,
+            Ok(RefusalCode::TooManyOffers) => Self::TooManyOffers,
             Ok(RefusalCode::QuotaExceeded) => Self::QuotaExceeded,
             Ok(RefusalCode::StorageFull) => Self::StorageFull,
             Ok(RefusalCode::NotRegistered) => Self::NotRegistered,
@@ -67,9 +79,14 @@ impl From<Refusal> for Status {
             Refusal::Invalid { .. } | Refusal::TooLarge => Code::InvalidArgument,
             Refusal::MailboxRateLimited { .. }
             | Refusal::AddressRateLimited { .. }
+            | Refusal::GuessesSpent { .. }
             | Refusal::QuotaExceeded
+            | Refusal::TooManyOffers
             | Refusal::StorageFull => Code::ResourceExhausted,
-            Refusal::NotRegistered => Code::FailedPrecondition,
+            Refusal::NotRegistered | Refusal::AlreadyClaimed | Refusal::NotYetClaimed => {
+                Code::FailedPrecondition
+            }
+            Refusal::UnknownCode => Code::NotFound,
             Refusal::OutsideWindow | Refusal::BadSignature | Refusal::Replayed => Code::Unauthenticated,
             Refusal::Busy | Refusal::Unavailable => Code::Unavailable,
             Refusal::OutcomeUnknown => Code::Unknown,
@@ -106,6 +123,11 @@ mod tests {
             Refusal::invalid("mailbox"),
             Refusal::MailboxRateLimited { retry_after },
             Refusal::AddressRateLimited { retry_after },
+            Refusal::GuessesSpent { retry_after },
+            Refusal::UnknownCode,
+            Refusal::AlreadyClaimed,
+            Refusal::NotYetClaimed,
+            Refusal::TooManyOffers,
             Refusal::QuotaExceeded,
             Refusal::StorageFull,
             Refusal::NotRegistered,

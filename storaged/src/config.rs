@@ -1,5 +1,6 @@
 //! What the storage daemon is told.
 
+use crate::limits::Rates;
 use relay_daemon::variables::{self, Backend, socket_directory};
 use relay_daemon::{ConfigError, Vars};
 use relay_proto::Ttl;
@@ -24,6 +25,14 @@ pub struct Config {
     pub mailbox_rate: u32,
     /// Direct requests a minute for one client address.
     pub address_rate: u32,
+    /// Recovery queries a minute for one client address.
+    pub recovery_rate: u32,
+    /// Oblivious requests a minute for one relay's address.
+    pub oblivious_rate: u32,
+    /// Bounds on exchanges.
+    pub exchange: Exchange,
+    /// Keys for Oblivious HTTP.
+    pub keys: Keys,
     /// Time between two sweeps.
     pub sweep_interval: Duration,
     /// Client versions that are served.
@@ -45,6 +54,26 @@ pub struct Bounds {
     pub mailbox_bytes: u64,
     /// Whether only registered mailboxes take mail.
     pub require_registration: bool,
+}
+
+/// Bounds on exchanges.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange {
+    /// Offers that may be live at once.
+    pub max_offers: u64,
+    /// How long an offer lives that names no time, in seconds.
+    pub default_ttl_secs: u64,
+    /// Wrong codes a minute that the relay listens to.
+    pub guess_rate: u32,
+}
+
+/// Keys for Oblivious HTTP.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Length of a key's window, in seconds.
+    pub window_secs: u64,
+    /// Where an offline anchor's files are; `None` for a relay that is its own anchor.
+    pub anchor: Option<PathBuf>,
 }
 
 /// Client versions that are served.
@@ -95,11 +124,32 @@ impl Config {
             bounds,
             mailbox_rate: reader.read(&variables::RATE_LIMIT),
             address_rate: reader.read(&variables::ADDR_RATE_LIMIT),
+            recovery_rate: reader.read(&variables::RECOVERY_RATE_LIMIT),
+            oblivious_rate: reader.read(&variables::OHTTP_RATE_LIMIT),
+            exchange: Exchange {
+                max_offers: reader.read(&variables::EXCHANGE_MAX_OFFERS),
+                default_ttl_secs: reader.read(&variables::EXCHANGE_DEFAULT_TTL_SECS),
+                guess_rate: reader.read(&variables::EXCHANGE_GUESS_LIMIT),
+            },
+            keys: Keys {
+                window_secs: reader.read(&variables::OHTTP_KEY_ROTATION),
+                anchor: reader.read(&variables::ANCHOR_DIR),
+            },
             sweep_interval: Duration::from_secs(reader.read(&variables::CLEANUP_INTERVAL)),
             versions,
         };
         reader.finish()?;
         Ok(config)
+    }
+
+    /// What may be done a minute.
+    pub(crate) const fn rates(&self) -> Rates {
+        Rates {
+            mailbox: self.mailbox_rate,
+            address: self.address_rate,
+            oblivious: self.oblivious_rate,
+            recovery: self.recovery_rate,
+        }
     }
 }
 

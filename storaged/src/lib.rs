@@ -3,12 +3,14 @@
 //! limits and quotas itself and believes no caller.
 
 pub mod config;
+mod keyring;
 mod limits;
 mod metrics;
 mod policy;
 mod proof;
 mod reporters;
 mod rpc;
+mod signer;
 mod store;
 mod sweep;
 
@@ -16,6 +18,7 @@ mod sweep;
 mod tests;
 
 use config::Config;
+use keyring::Keyring;
 use limits::Limits;
 use metrics::Metrics;
 use relay_daemon::{Clock, Exit, Failure, Shutdown, Vars, lifecycle, ops};
@@ -33,6 +36,7 @@ use tokio::net::UnixListener;
 struct Daemon {
     store: Arc<Store>,
     sweep: Arc<Sweep>,
+    keyring: Arc<Keyring>,
     gateway: Services,
     federation: Services,
     admin: Services,
@@ -70,8 +74,7 @@ async fn assemble(
 ) -> Result<Daemon, Failure> {
     let now = clock.now();
     let policy = policy::establish(&store, config, now).await?;
-    let limits =
-        Arc::new(Limits::new(config.mailbox_rate, config.address_rate, clock.clone(), metrics.clone()));
+    let limits = Arc::new(Limits::new(config.rates(), clock.clone(), metrics.clone()));
     let reporters = Arc::new(Reporters::default());
     let sweep = Arc::new(Sweep::new(Arc::clone(&store), clock.clone(), metrics.clone()));
     let mailbox = Arc::new(Mailbox {
@@ -82,11 +85,16 @@ async fn assemble(
         metrics: metrics.clone(),
     });
     let admission = Arc::new(Admission { policy, shutdown: shutdown.clone() });
+    let keyring =
+        Keyring::open(Arc::clone(&store), config.keys.clone(), clock.clone(), metrics.clone()).await?;
+    let keyring = Arc::new(keyring);
+    let keys = Arc::new(rpc::keys::Keys { keyring: Arc::clone(&keyring) });
     let offload = Arc::new(Offload { store: Arc::clone(&store) });
     let admin = Arc::new(Admin {
         store: Arc::clone(&store),
         reporters: Arc::clone(&reporters),
         sweep: Arc::clone(&sweep),
+        keyring: Arc::clone(&keyring),
         process: lifecycle::this_process(Role::Storaged, now),
         address_key_since: now,
     });
@@ -95,7 +103,12 @@ async fn assemble(
     Ok(Daemon {
         store,
         sweep,
-        gateway: Services::default().mailbox(&mailbox).admission(&admission).telemetry(&telemetry),
+        keyring,
+        gateway: Services::default()
+            .mailbox(&mailbox)
+            .keys(&keys)
+            .admission(&admission)
+            .telemetry(&telemetry),
         federation: Services::default().offload(&offload).telemetry(&telemetry),
         admin: Services::default().admin(&admin).telemetry(&telemetry).http(ops::router(&telemetry, None)),
     })
@@ -109,11 +122,15 @@ async fn serve(
     mut ended: store::writer::Ended,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
-    let Daemon { store, sweep, gateway: mail, federation: peers, admin: operator } = daemon;
+    let Daemon { store, sweep, keyring, gateway: mail, federation: peers, admin: operator } = daemon;
     let interval = config.sweep_interval;
     let sweeping = tokio::spawn({
         let shutdown = shutdown.clone();
         async move { sweep.run(interval, shutdown).await }
+    });
+    let turning = tokio::spawn({
+        let shutdown = shutdown.clone();
+        async move { keyring.run(shutdown).await }
     });
     let door =
         |services: Services, listener| services.serve(listener, config.users.clone(), shutdown.begun());
@@ -127,6 +144,7 @@ async fn serve(
     }
     // Calls in flight are answered; nothing new comes. What waits is committed and the log emptied.
     sweeping.abort();
+    turning.abort();
     store.writer.stop();
     ended.await.unwrap_or_else(|_| Err(writer_died()))
 }

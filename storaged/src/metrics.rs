@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     pub(crate) blobs_expired: IntCounter,
     pub(crate) blobs_damaged: IntCounter,
     pub(crate) sweep_suspended: IntGauge,
+    certificate_ends: IntGauge,
     rate_limited: IntCounterVec,
     blobs_stored: IntGauge,
     registrations: IntGauge,
@@ -32,15 +33,21 @@ pub(crate) struct Metrics {
 pub(crate) enum Scope {
     Mailbox,
     Address,
+    Relay,
+    Recovery,
+    Guess,
 }
 
 impl Scope {
-    const ALL: [Self; 2] = [Self::Mailbox, Self::Address];
+    const ALL: [Self; 5] = [Self::Mailbox, Self::Address, Self::Relay, Self::Recovery, Self::Guess];
 
     const fn label(self) -> &'static str {
         match self {
             Self::Mailbox => "mailbox",
             Self::Address => "address",
+            Self::Relay => "relay",
+            Self::Recovery => "recovery",
+            Self::Guess => "guess",
         }
     }
 }
@@ -90,6 +97,10 @@ impl Metrics {
                 "relay_sweep_suspended",
                 "1 while expiry waits because far too much would go at once: check the clock.",
             )?,
+            certificate_ends: gauge(
+                "relay_ohttp_certificate_expiry_timestamp_seconds",
+                "Unix time at which the certificate behind the signed key record ends; 0 while there is none.",
+            )?,
             blobs_stored: gauge("relay_blobs_stored", "Blobs in the store.")?,
             registrations: gauge("relay_registrations_stored", "Mailboxes registered.")?,
             live_bytes: gauge("relay_storage_live_bytes", "Bytes of the database in use.")?,
@@ -113,6 +124,11 @@ impl Metrics {
     /// Counts a refusal.
     pub(crate) fn rate_limited(&self, scope: Scope) {
         self.rate_limited.with_label_values(&[scope.label()]).inc();
+    }
+
+    /// Tells when the certificate behind the signed key record ends; 0 while there is none.
+    pub(crate) fn certificate_ends(&self, at: u64) {
+        self.certificate_ends.set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
     /// Counts a commit.

@@ -21,6 +21,7 @@ pub(crate) async fn establish(store: &Store, config: &Config, now: UnixSeconds) 
     Ok(Policy {
         address_key,
         address_rate: config.address_rate,
+        oblivious_rate: config.oblivious_rate,
         versions: VersionPolicy {
             minimum: versions.minimum,
             warn: versions.warn,

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod admission;
+pub(crate) mod keys;
 pub(crate) mod mailbox;
 pub(crate) mod offload;
 pub(crate) mod telemetry;

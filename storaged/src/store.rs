@@ -9,6 +9,7 @@ pub(crate) mod batch;
 pub(crate) mod blobs;
 mod checkpoint;
 pub(crate) mod error;
+pub(crate) mod keys;
 pub(crate) mod meta;
 mod open;
 mod position;

@@ -59,7 +59,7 @@ impl Relay {
         let metrics = Metrics::new().unwrap();
         let (store, ended) = Store::open(&config, metrics.clone()).unwrap();
         let store = Arc::new(store);
-        let limits = Limits::new(config.mailbox_rate, config.address_rate, clock.clock(), metrics.clone());
+        let limits = Limits::new(config.rates(), clock.clock(), metrics.clone());
         let mailbox = Mailbox {
             store: Arc::clone(&store),
             limits: Arc::new(limits),

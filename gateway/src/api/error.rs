@@ -221,9 +221,9 @@ impl ApiError {
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         let fault = match refusal {
-            Refusal::MailboxRateLimited { retry_after } | Refusal::AddressRateLimited { retry_after } => {
-                return Self::rate_limited(retry_after);
-            }
+            Refusal::MailboxRateLimited { retry_after }
+            | Refusal::AddressRateLimited { retry_after }
+            | Refusal::GuessesSpent { retry_after } => return Self::rate_limited(retry_after),
             Refusal::QuotaExceeded => Fault::QuotaExceeded,
             Refusal::StorageFull => Fault::StorageFull,
             Refusal::NotRegistered => Fault::NotRegistered,
@@ -232,7 +232,14 @@ impl From<Refusal> for ApiError {
             Refusal::OutcomeUnknown | Refusal::Unavailable => Fault::Unreachable,
             Refusal::Internal => Fault::Internal,
             // The gateway checks what it asks for, and only signed requests can fail to prove themselves.
-            Refusal::Invalid { .. } | Refusal::OutsideWindow | Refusal::BadSignature | Refusal::Replayed => {
+            Refusal::Invalid { .. }
+            | Refusal::OutsideWindow
+            | Refusal::BadSignature
+            | Refusal::Replayed
+            | Refusal::UnknownCode
+            | Refusal::AlreadyClaimed
+            | Refusal::NotYetClaimed
+            | Refusal::TooManyOffers => {
                 tracing::error!(%refusal, "storage and gateway disagree about a request");
                 Fault::Internal
             }

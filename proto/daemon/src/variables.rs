@@ -118,6 +118,22 @@ variables! {
         "Requests a minute for one mailbox, over all gateways.");
     ADDR_RATE_LIMIT: u32 = ("RELAY_ADDR_RATE_LIMIT", "600", "600", whole::<u32, 1, 1_000_000_000>,
         "Direct requests a minute for one client address (IPv6: one /64), over all gateways.");
+    RECOVERY_RATE_LIMIT: u32 = ("RELAY_RECOVERY_RATE_LIMIT", "10", "10", whole::<u32, 1, 1_000_000_000>,
+        "Recovery queries a minute for one client address; ten times that for all clients behind one oblivious relay.");
+    OHTTP_RATE_LIMIT: u32 = ("RELAY_OHTTP_RATE_LIMIT", "6000", "6000", whole::<u32, 1, 100_000_000>,
+        "Oblivious requests a minute from one relay's address; ten times that for those in `RELAY_OHTTP_RELAYS`.");
+    OHTTP_RELAYS: Vec<IpNet> = ("RELAY_OHTTP_RELAYS", "", "192.0.2.7,2001:db8::/48", networks,
+        "Networks of the oblivious relays that the operator knows, as a comma-separated list.");
+    OHTTP_KEY_ROTATION: u64 = ("RELAY_OHTTP_KEY_ROTATION_HOURS", "24", "24", parse::hours_or_seconds,
+        "Hours for which a key for Oblivious HTTP is shown (1 to 168), or seconds, for tests, as in `10s`. It is accepted for one such time longer.");
+    ANCHOR_DIR: Option<PathBuf> = ("RELAY_ANCHOR_DIR", "", "/etc/relay/anchor", optional_directory,
+        "Directory with `anchor.json` and `intermediate.key` of an offline anchor (`relay anchor`). Unset: the relay is its own anchor.");
+    EXCHANGE_MAX_OFFERS: u64 = ("RELAY_EXCHANGE_MAX_OFFERS", "10000", "10000", whole::<u64, 1, 100_000>,
+        "Exchange offers that may be live at once.");
+    EXCHANGE_DEFAULT_TTL_SECS: u64 = ("RELAY_EXCHANGE_DEFAULT_TTL_SECS", "300", "300", whole::<u64, 30, 3600>,
+        "Seconds for which an exchange offer lives that names no time itself.");
+    EXCHANGE_GUESS_LIMIT: u32 = ("RELAY_EXCHANGE_GUESS_LIMIT", "10", "10", whole::<u32, 1, 1_000_000>,
+        "Wrong exchange codes a minute that the whole relay listens to.");
     REQUIRE_REGISTRATION: bool = ("RELAY_REQUIRE_REGISTRATION", "false", "true", boolean,
         "Whether only registered mailboxes take mail.");
     MIN_VERSION: u16 = ("RELAY_MIN_VERSION", "0", "2", whole::<u16, 0, 65_535>,

@@ -8,11 +8,19 @@ impl TryFrom<wire::Policy> for Policy {
     type Error = Refusal;
 
     fn try_from(message: wire::Policy) -> Result<Self, Refusal> {
-        let wire::Policy { address_key, address_rate, min_version, warn_version, upgrade_deadline } = message;
+        let wire::Policy {
+            address_key,
+            address_rate,
+            min_version,
+            warn_version,
+            upgrade_deadline,
+            oblivious_rate,
+        } = message;
         let version = |field, number: u32| u16::try_from(number).map_err(|_| Refusal::invalid(field));
         Ok(Self {
             address_key: identifier("address_key", &address_key)?,
             address_rate,
+            oblivious_rate,
             versions: VersionPolicy {
                 minimum: version("min_version", min_version)?,
                 warn: version("warn_version", warn_version)?,
@@ -24,7 +32,7 @@ impl TryFrom<wire::Policy> for Policy {
 
 impl From<Policy> for wire::Policy {
     fn from(policy: Policy) -> Self {
-        let Policy { address_key, address_rate, versions } = policy;
+        let Policy { address_key, address_rate, oblivious_rate, versions } = policy;
         let VersionPolicy { minimum, warn, deadline } = versions;
         Self {
             address_key: bytes_of(address_key.as_bytes()),
@@ -32,6 +40,7 @@ impl From<Policy> for wire::Policy {
             min_version: minimum.into(),
             warn_version: warn.into(),
             upgrade_deadline: deadline.get(),
+            oblivious_rate,
         }
     }
 }
@@ -46,6 +55,7 @@ mod tests {
         let policy = Policy {
             address_key: AddressKey::from_bytes([1; 32]),
             address_rate: 600,
+            oblivious_rate: 6000,
             versions: VersionPolicy { minimum: 3, warn: 4, deadline: UnixSeconds::new(5) },
         };
         let message = wire::Policy::from(policy.clone());

@@ -1,6 +1,6 @@
 //! Messages of the mailbox service.
 
-use super::{bytes_of, caller, caller_bytes, identifier, required};
+use super::{bytes_of, caller, caller_message, identifier, required};
 use crate::limits::{MAX_MAILBOXES, MAX_WRITE_COMMANDS};
 use crate::mail::{
     Fetch, MailPage, NewBlob, Ownership, Purge, Register, StoredBlob, WriteAction, WriteCommand,
@@ -30,7 +30,7 @@ impl TryFrom<wire::WriteCommand> for WriteCommand {
 
     fn try_from(message: wire::WriteCommand) -> Result<Self, Refusal> {
         use wire::write_command::Command;
-        let wire::WriteCommand { caller: caller_hash, command } = message;
+        let wire::WriteCommand { caller: payer, command } = message;
         let action = match required("command", command)? {
             Command::Send(wire::Send { mailbox, ciphertext, origin_hint }) => WriteAction::Send(NewBlob {
                 mailbox: identifier("mailbox", &mailbox)?,
@@ -42,7 +42,7 @@ impl TryFrom<wire::WriteCommand> for WriteCommand {
                 blob_id: identifier("blob_id", &blob_id)?,
             },
         };
-        Ok(Self { caller: caller(&caller_hash)?, action })
+        Ok(Self { caller: caller(payer)?, action })
     }
 }
 
@@ -61,7 +61,7 @@ impl From<WriteCommand> for wire::WriteCommand {
                 blob_id: bytes_of(blob_id.as_bytes()),
             }),
         };
-        Self { caller: caller_bytes(caller), command: Some(command) }
+        Self { caller: caller_message(caller), command: Some(command) }
     }
 }
 
@@ -119,15 +119,15 @@ impl TryFrom<wire::FetchRequest> for Fetch {
     type Error = Refusal;
 
     fn try_from(message: wire::FetchRequest) -> Result<Self, Refusal> {
-        let wire::FetchRequest { caller: caller_hash, mailboxes: list } = message;
-        Ok(Self { caller: caller(&caller_hash)?, mailboxes: mailboxes(&list)? })
+        let wire::FetchRequest { caller: payer, mailboxes: list } = message;
+        Ok(Self { caller: caller(payer)?, mailboxes: mailboxes(&list)? })
     }
 }
 
 impl From<Fetch> for wire::FetchRequest {
     fn from(fetch: Fetch) -> Self {
         let Fetch { caller, mailboxes } = fetch;
-        Self { caller: caller_bytes(caller), mailboxes: mailbox_bytes(&mailboxes) }
+        Self { caller: caller_message(caller), mailboxes: mailbox_bytes(&mailboxes) }
     }
 }
 
@@ -172,9 +172,9 @@ impl TryFrom<wire::RegisterRequest> for Register {
     type Error = Refusal;
 
     fn try_from(message: wire::RegisterRequest) -> Result<Self, Refusal> {
-        let wire::RegisterRequest { caller: caller_hash, request_id, mailboxes: list, ownership } = message;
+        let wire::RegisterRequest { caller: payer, request_id, mailboxes: list, ownership } = message;
         Ok(Self {
-            caller: caller(&caller_hash)?,
+            caller: caller(payer)?,
             request_id: identifier("request_id", &request_id)?,
             mailboxes: mailboxes(&list)?,
             ownership: ownership.map(Ownership::try_from).transpose()?,
@@ -186,7 +186,7 @@ impl From<Register> for wire::RegisterRequest {
     fn from(register: Register) -> Self {
         let Register { caller, request_id, mailboxes, ownership } = register;
         Self {
-            caller: caller_bytes(caller),
+            caller: caller_message(caller),
             request_id: bytes_of(request_id.as_bytes()),
             mailboxes: mailbox_bytes(&mailboxes),
             ownership: ownership.map(wire::Ownership::from),
@@ -225,7 +225,7 @@ impl TryFrom<wire::PurgeRequest> for Purge {
 
     fn try_from(message: wire::PurgeRequest) -> Result<Self, Refusal> {
         let wire::PurgeRequest {
-            caller: caller_hash,
+            caller: payer,
             request_id,
             mailbox,
             public_key,
@@ -234,7 +234,7 @@ impl TryFrom<wire::PurgeRequest> for Purge {
             signature,
         } = message;
         Ok(Self {
-            caller: caller(&caller_hash)?,
+            caller: caller(payer)?,
             request_id: identifier("request_id", &request_id)?,
             mailbox: identifier("mailbox", &mailbox)?,
             public_key: identifier("public_key", &public_key)?,
@@ -249,7 +249,7 @@ impl From<Purge> for wire::PurgeRequest {
     fn from(purge: Purge) -> Self {
         let Purge { caller, request_id, mailbox, public_key, purge_token, timestamp, signature } = purge;
         Self {
-            caller: caller_bytes(caller),
+            caller: caller_message(caller),
             request_id: bytes_of(request_id.as_bytes()),
             mailbox: bytes_of(mailbox.as_bytes()),
             public_key: bytes_of(public_key.as_bytes()),
@@ -264,12 +264,13 @@ impl From<Purge> for wire::PurgeRequest {
 mod tests {
     use super::*;
     use crate::AddressHash;
+    use crate::caller::{Budget, Payer};
 
     const REQUEST_ID: crate::RequestId = crate::RequestId::from_bytes([1; 16]);
 
     fn send() -> WriteCommand {
         WriteCommand {
-            caller: Some(AddressHash::from_bytes([1; 16])),
+            caller: Some(Payer { budget: Budget::Client, address: AddressHash::from_bytes([1; 16]) }),
             action: WriteAction::Send(NewBlob {
                 mailbox: MailboxHash::from_bytes([2; 32]),
                 ciphertext: Ciphertext::try_from(Bytes::from_static(b"sealed")).unwrap(),
@@ -293,7 +294,8 @@ mod tests {
     #[test]
     fn a_wrong_field_is_named_and_spoils_its_own_command_only() {
         let good = wire::WriteCommand::from(send());
-        let bad = wire::WriteCommand { caller: Bytes::from_static(b"short"), ..good.clone() };
+        let short = wire::Caller { budget: 1, address: Bytes::from_static(b"short") };
+        let bad = wire::WriteCommand { caller: Some(short), ..good.clone() };
         let empty = wire::WriteCommand { command: None, ..good.clone() };
         let read = write_commands(wire::WriteRequest { commands: vec![good, bad, empty] }).unwrap();
         assert!(read[0].is_ok());
@@ -339,7 +341,7 @@ mod tests {
     fn the_number_of_mailboxes_is_bounded() {
         for (count, accepted) in [(0, false), (1, true), (MAX_MAILBOXES, true), (MAX_MAILBOXES + 1, false)] {
             let message =
-                wire::FetchRequest { caller: Bytes::new(), mailboxes: vec![Bytes::from(vec![5; 32]); count] };
+                wire::FetchRequest { caller: None, mailboxes: vec![Bytes::from(vec![5; 32]); count] };
             assert_eq!(Fetch::try_from(message).is_ok(), accepted, "{count}");
         }
     }

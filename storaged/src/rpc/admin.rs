@@ -1,9 +1,10 @@
 //! What the operator asks.
 
+use crate::keyring::Keyring;
 use crate::reporters::Reporters;
 use crate::store::{Store, schema};
 use crate::sweep::Sweep;
-use relay_proto::admin::{Key, Status};
+use relay_proto::admin::{Key, KeyStatus, Status};
 use relay_proto::server::AdminHandler;
 use relay_proto::telemetry::Process;
 use relay_proto::{Refusal, UnixSeconds};
@@ -15,6 +16,7 @@ pub(crate) struct Admin {
     pub(crate) store: Arc<Store>,
     pub(crate) reporters: Arc<Reporters>,
     pub(crate) sweep: Arc<Sweep>,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) process: Process,
     /// When the key for client addresses was drawn.
     pub(crate) address_key_since: UnixSeconds,
@@ -34,5 +36,9 @@ impl AdminHandler for Admin {
             sweep_suspended: self.sweep.is_suspended(),
             keys: vec![Key { name: "address hashing".to_owned(), since: self.address_key_since }],
         })
+    }
+
+    async fn keys(&self) -> Result<KeyStatus, Refusal> {
+        self.keyring.status()
     }
 }

@@ -1,0 +1,248 @@
+//! The signed key record: a key configuration for one day, vouched for by an intermediate key, which an anchor
+//! vouches for in turn. Clients pin the anchor, and so cannot be given a key of somebody else's.
+//!
+//! ```text
+//! version 1 | window u64 | length u16 | key configuration (at most 512) | signature 64
+//!   | intermediate key 32 | not_before u64 | not_after u64 | anchor signature 64
+//! ```
+//!
+//! Numbers are big-endian. `window` is the day, unix time divided by 86,400, whatever the length of a key's own
+//! window is. The first signature is Ed25519 by the intermediate key over `vauchi-ohttp-keyconfig-v1`, window
+//! and key configuration; the second is the [`Certificate`]'s.
+
+use crate::anchor::Certificate;
+use crate::door::Malformed;
+use crate::{PublicKey, Signature, UnixSeconds};
+use bytes::Bytes;
+use ed25519_dalek::{Signer as _, SigningKey};
+
+/// Content type of a record.
+pub const CONTENT_TYPE: &str = "application/vnd.vauchi.ohttp-key-signed";
+
+/// Most bytes of a record.
+pub const LONGEST: usize = 187 + LONGEST_CONFIG;
+
+/// Most bytes of the key configuration in it.
+pub const LONGEST_CONFIG: usize = 512;
+
+const VERSION: u8 = 1;
+const LABEL: &[u8] = b"vauchi-ohttp-keyconfig-v1";
+
+/// A signed key record, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRecord {
+    /// Unix time in days.
+    pub day: u64,
+    /// What is signed: one key configuration (RFC 9458 §3.1).
+    pub config: Bytes,
+    /// By the intermediate key.
+    pub signature: Signature,
+    /// By the anchor, for the intermediate key.
+    pub certificate: Certificate,
+}
+
+/// Why a record is not to be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// The anchor did not sign the certificate.
+    #[error("the certificate is not the anchor's")]
+    Certificate,
+    /// The certificate has ended or not begun.
+    #[error("the certificate does not hold at this time")]
+    Time,
+    /// The record is of another day.
+    #[error("the record is of another day")]
+    Day,
+    /// The intermediate key did not sign the record.
+    #[error("the record is not signed by the certified key")]
+    Signature,
+}
+
+impl KeyRecord {
+    /// Signs a key configuration for a day. `None` when it is longer than a record can hold.
+    pub fn sign(
+        day: u64,
+        config: Bytes,
+        intermediate: &SigningKey,
+        certificate: Certificate,
+    ) -> Option<Self> {
+        if config.len() > LONGEST_CONFIG {
+            return None;
+        }
+        let signature = intermediate.sign(&message(day, &config));
+        Some(Self { day, config, signature: Signature::from_bytes(signature.to_bytes()), certificate })
+    }
+
+    /// Writes a record.
+    pub fn encode(&self) -> Bytes {
+        let length = u16::try_from(self.config.len()).unwrap_or(u16::MAX);
+        let mut bytes = Vec::with_capacity(187 + self.config.len());
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&self.day.to_be_bytes());
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(&self.config);
+        bytes.extend_from_slice(self.signature.as_bytes());
+        bytes.extend_from_slice(self.certificate.intermediate.as_bytes());
+        bytes.extend_from_slice(&self.certificate.not_before.get().to_be_bytes());
+        bytes.extend_from_slice(&self.certificate.not_after.get().to_be_bytes());
+        bytes.extend_from_slice(self.certificate.signature.as_bytes());
+        bytes.into()
+    }
+
+    /// Reads a record. Nothing may follow it.
+    ///
+    /// # Errors
+    /// [`Malformed`]. A record that can be read is not yet one to be believed: [`KeyRecord::verify`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let (&[version], rest) = bytes.split_first_chunk::<1>().ok_or(Malformed)?;
+        let (day, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+        let (length, rest) = rest.split_first_chunk::<2>().ok_or(Malformed)?;
+        let length = usize::from(u16::from_be_bytes(*length));
+        if version != VERSION || length > LONGEST_CONFIG {
+            return Err(Malformed);
+        }
+        let (config, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
+        let (signature, rest) = rest.split_first_chunk::<64>().ok_or(Malformed)?;
+        let (intermediate, rest) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
+        let (not_before, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+        let (not_after, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
+        let anchor_signature: &[u8; 64] = rest.try_into().map_err(|_| Malformed)?;
+        Ok(Self {
+            day: u64::from_be_bytes(*day),
+            config: Bytes::copy_from_slice(config),
+            signature: Signature::from_bytes(*signature),
+            certificate: Certificate {
+                intermediate: PublicKey::from_bytes(*intermediate),
+                not_before: UnixSeconds::new(u64::from_be_bytes(*not_before)),
+                not_after: UnixSeconds::new(u64::from_be_bytes(*not_after)),
+                signature: Signature::from_bytes(*anchor_signature),
+            },
+        })
+    }
+
+    /// Checks everything that a client checks.
+    ///
+    /// # Errors
+    /// [`Distrust`], the first reason found.
+    pub fn verify(&self, anchor: &PublicKey, now: UnixSeconds) -> Result<(), Distrust> {
+        if !self.certificate.is_by(anchor) {
+            return Err(Distrust::Certificate);
+        }
+        if !self.certificate.holds_at(now) {
+            return Err(Distrust::Time);
+        }
+        if self.day != now.get() / crate::keys::DAY_SECS {
+            return Err(Distrust::Day);
+        }
+        let message = message(self.day, &self.config);
+        if crate::anchor::is_signed(&self.certificate.intermediate, &message, &self.signature) {
+            Ok(())
+        } else {
+            Err(Distrust::Signature)
+        }
+    }
+}
+
+fn message(day: u64, config: &[u8]) -> Vec<u8> {
+    [LABEL, &day.to_be_bytes(), config].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keys() -> [SigningKey; 2] {
+        [[1; 32], [2; 32]].map(|seed| SigningKey::from_bytes(&seed))
+    }
+
+    fn record() -> KeyRecord {
+        let [anchor, intermediate] = keys();
+        let certificate = Certificate::issue(
+            &anchor,
+            &crate::anchor::public(&intermediate),
+            UnixSeconds::new(86_400),
+            UnixSeconds::new(10 * 86_400),
+        );
+        KeyRecord::sign(3, Bytes::from_static(b"config"), &intermediate, certificate).unwrap()
+    }
+
+    #[test]
+    fn a_record_has_these_very_bytes() {
+        let bytes = record().encode();
+        let (head, rest) = bytes.split_at(17);
+        assert_eq!(
+            head,
+            [
+                [1].as_slice(),            // version
+                &[0, 0, 0, 0, 0, 0, 0, 3], // window: day 3
+                &[0, 6],                   // length of the key configuration
+                b"config",                 // the key configuration
+            ]
+            .concat()
+        );
+        let (signature, rest) = rest.split_at(64);
+        let [anchor, intermediate] = keys();
+        let signed = [b"vauchi-ohttp-keyconfig-v1".as_slice(), &3_u64.to_be_bytes(), b"config"].concat();
+        assert_eq!(signature, intermediate.sign(&signed).to_bytes());
+        let (key, rest) = rest.split_at(32);
+        assert_eq!(key, intermediate.verifying_key().as_bytes());
+        let (times, certified) = rest.split_at(16);
+        assert_eq!(times, [86_400_u64.to_be_bytes(), 864_000_u64.to_be_bytes()].concat());
+        let signed = [b"vauchi-ohttp-intermediate-v1".as_slice(), key, times].concat();
+        assert_eq!(certified, anchor.sign(&signed).to_bytes());
+    }
+
+    #[test]
+    fn a_record_is_believed_in_its_time_and_by_its_anchor_only() {
+        let [anchor, intermediate] = keys().map(|key| crate::anchor::public(&key));
+        let now = UnixSeconds::new(3 * 86_400 + 5);
+        assert_eq!(record().verify(&anchor, now), Ok(()));
+        assert_eq!(record().verify(&intermediate, now), Err(Distrust::Certificate));
+        assert_eq!(record().verify(&anchor, UnixSeconds::new(86_399)), Err(Distrust::Time));
+        assert_eq!(record().verify(&anchor, UnixSeconds::new(864_000)), Err(Distrust::Time));
+        assert_eq!(record().verify(&anchor, UnixSeconds::new(4 * 86_400)), Err(Distrust::Day));
+        let other = KeyRecord { config: Bytes::from_static(b"confij"), ..record() };
+        assert_eq!(other.verify(&anchor, now), Err(Distrust::Signature));
+    }
+
+    #[test]
+    fn the_longest_record_has_699_bytes_and_a_longer_configuration_none() {
+        let certificate = record().certificate;
+        let [_, intermediate] = keys();
+        let sign = |length| KeyRecord::sign(3, Bytes::from(vec![0; length]), &intermediate, certificate);
+        assert_eq!(sign(LONGEST_CONFIG).unwrap().encode().len(), 699);
+        assert_eq!(LONGEST, 699);
+        assert!(sign(LONGEST_CONFIG + 1).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn records_survive_the_wire_and_cuts_do_not(config in prop::collection::vec(any::<u8>(), 0..=LONGEST_CONFIG), day: u64) {
+            let record = KeyRecord { day, config: config.into(), ..record() };
+            let bytes = record.encode();
+            prop_assert_eq!(KeyRecord::parse(&bytes), Ok(record));
+            for cut in 0..bytes.len() {
+                prop_assert_eq!(KeyRecord::parse(&bytes[..cut]), Err(Malformed));
+            }
+            prop_assert_eq!(KeyRecord::parse(&[&bytes[..], &[0]].concat()), Err(Malformed));
+        }
+
+        #[test]
+        fn a_changed_bit_is_noticed(position in 0_usize..193, bit in 0_u8..8) {
+            let mut bytes = record().encode().to_vec();
+            bytes[position] ^= 1 << bit;
+            let anchor = crate::anchor::public(&keys()[0]);
+            let believed = KeyRecord::parse(&bytes)
+                .is_ok_and(|record| record.verify(&anchor, UnixSeconds::new(3 * 86_400)).is_ok());
+            prop_assert!(!believed);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..800)) {
+            if let Ok(record) = KeyRecord::parse(&bytes) {
+                prop_assert_eq!(record.encode(), bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Keys for Oblivious HTTP as storage hands them to gateways.
+//!
+//! Time is cut into windows of equal length, each with a seed of its own. Window `n` lasts from `n × length` to
+//! `(n + 1) × length` in unix time and its key has the id `n mod 256`. Storage makes the seed of a window long
+//! before it begins and deletes it when nobody should hold its key any more, so all replicas show the same key
+//! at the same moment, and what was sealed to an old one stays sealed.
+
+use crate::{UnixSeconds, WindowSeed};
+use bytes::Bytes;
+use ohttp::hpke::{Aead, Kdf, Kem};
+use ohttp::{KeyConfig, SymmetricSuite};
+use sha2::{Digest as _, Sha256};
+
+/// The suites on offer, the preferred one first.
+const SUITES: [SymmetricSuite; 2] = [
+    SymmetricSuite::new(Kdf::HkdfSha256, Aead::ChaCha20Poly1305),
+    SymmetricSuite::new(Kdf::HkdfSha256, Aead::Aes128Gcm),
+];
+
+/// Seconds of the day that a signed key record names.
+pub const DAY_SECS: u64 = 86_400;
+
+/// Everything a gateway needs to serve Oblivious HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySet {
+    /// Length of a window, in seconds.
+    pub window_secs: u64,
+    /// How often a gateway should ask again, in seconds.
+    pub refresh_secs: u64,
+    /// The previous window, the current one and the next.
+    pub windows: Vec<KeyWindow>,
+    /// Signed records for what may be shown until the next refresh and well after.
+    pub records: Vec<SignedRecord>,
+    /// The body of the rollover endpoint; empty when there was no rollover.
+    pub rollovers: Bytes,
+}
+
+impl KeySet {
+    /// The window that a moment lies in.
+    pub const fn window_at(&self, now: UnixSeconds) -> u64 {
+        now.get() / self.window_secs
+    }
+
+    /// The record to be shown at a moment, if there is one whose certificate holds.
+    pub fn record_at(&self, now: UnixSeconds) -> Option<&SignedRecord> {
+        let (day, window) = (now.get() / DAY_SECS, self.window_at(now));
+        self.records
+            .iter()
+            .find(|record| record.day == day && record.window == window && record.certified_until > now)
+    }
+}
+
+/// One window's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyWindow {
+    /// Which window.
+    pub number: u64,
+    /// What its key pair is derived from.
+    pub seed: WindowSeed,
+}
+
+impl KeyWindow {
+    /// The key's id in Oblivious HTTP messages.
+    #[expect(clippy::cast_possible_truncation, reason = "ids are the window's number modulo 256")]
+    pub const fn key_id(&self) -> u8 {
+        self.number as u8
+    }
+
+    /// Derives the key pair (RFC 9180 §7.1.3, `DeriveKeyPair`).
+    ///
+    /// # Errors
+    /// Never with the suites on offer; the library says so, not we.
+    pub fn config(&self) -> Result<KeyConfig, ohttp::Error> {
+        KeyConfig::derive(self.key_id(), Kem::X25519Sha256, SUITES.to_vec(), self.seed.as_bytes())
+    }
+
+    /// The public half, as clients read it (RFC 9458 §3.1).
+    ///
+    /// # Errors
+    /// As [`KeyWindow::config`].
+    pub fn encoded_config(&self) -> Result<Vec<u8>, ohttp::Error> {
+        self.config()?.encode()
+    }
+}
+
+/// SHA-256 of a key configuration, by which two people can compare what they were given.
+pub fn fingerprint(encoded_config: &[u8]) -> [u8; 32] {
+    Sha256::digest(encoded_config).into()
+}
+
+/// A signed key record, ready to be served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedRecord {
+    /// The day it is for: unix time in days.
+    pub day: u64,
+    /// The window whose key it has.
+    pub window: u64,
+    /// The bytes, see [`crate::key_record`].
+    pub record: Bytes,
+    /// When the certificate in it ends.
+    pub certified_until: UnixSeconds,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_configuration_has_one_key_and_chacha20_poly1305_first() {
+        let window = KeyWindow { number: 0x1_23, seed: WindowSeed::from_bytes([7; 32]) };
+        let config = window.encoded_config().unwrap();
+        assert_eq!(config.len(), 45);
+        assert_eq!(config[0], 0x23, "key id");
+        assert_eq!(config[1..3], [0x00, 0x20], "DHKEM(X25519, HKDF-SHA256)");
+        assert_eq!(config[35..37], [0x00, 0x08], "length of the suites");
+        assert_eq!(config[37..41], [0x00, 0x01, 0x00, 0x03], "HKDF-SHA256, ChaCha20-Poly1305");
+        assert_eq!(config[41..45], [0x00, 0x01, 0x00, 0x01], "HKDF-SHA256, AES-128-GCM");
+        assert_eq!(window.encoded_config().unwrap(), config, "the same seed, the same key");
+        let other = KeyWindow { seed: WindowSeed::from_bytes([8; 32]), ..window };
+        assert_ne!(other.encoded_config().unwrap(), config);
+    }
+
+    #[test]
+    fn the_record_of_a_moment_is_of_its_day_and_window_and_certified() {
+        let record = |day, window, until| SignedRecord {
+            day,
+            window,
+            record: Bytes::new(),
+            certified_until: UnixSeconds::new(until),
+        };
+        let set = KeySet {
+            window_secs: DAY_SECS / 2,
+            refresh_secs: 60,
+            windows: Vec::new(),
+            records: vec![record(10, 20, u64::MAX), record(10, 21, 10 * DAY_SECS + DAY_SECS / 2 + 5)],
+            rollovers: Bytes::new(),
+        };
+        let at = |seconds| set.record_at(UnixSeconds::new(10 * DAY_SECS + seconds)).map(|found| found.window);
+        assert_eq!(at(0), Some(20));
+        assert_eq!(at(DAY_SECS / 2), Some(21));
+        assert_eq!(at(DAY_SECS / 2 + 5), None, "its certificate has ended");
+        assert_eq!(at(DAY_SECS), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! The relay's keys for Oblivious HTTP: turned in time, durable before anybody sees them, signed, and handed to
+//! gateways.
+
+use crate::config::Keys;
+use crate::metrics::Metrics;
+use crate::signer::Signer;
+use crate::store::batch::Write;
+use crate::store::error::StoreError;
+use crate::store::{Store, keys};
+use relay_daemon::{Clock, Exit, Failure, Shutdown};
+use relay_proto::admin::{CertificateTimes, KeyStatus, WindowStatus};
+use relay_proto::key_record::KeyRecord;
+use relay_proto::keys::{DAY_SECS, KeySet, KeyWindow, SignedRecord, fingerprint};
+use relay_proto::{Refusal, UnixSeconds};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often gateways ask again, at most and at least, in seconds.
+const LONGEST_REFRESH: u64 = 60;
+const SHORTEST_REFRESH: u64 = 1;
+/// Refreshes in a window.
+const REFRESHES: u64 = 6;
+
+/// Turns and signs keys.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    store: Arc<Store>,
+    clock: Clock,
+    metrics: Metrics,
+    config: Keys,
+    /// What the offline anchor said when it could last be read.
+    offline: Mutex<Option<Signer>>,
+    shown: Mutex<Option<Shown>>,
+}
+
+/// What is shown to gateways and to the operator.
+#[derive(Debug, Clone)]
+struct Shown {
+    set: KeySet,
+    status: KeyStatus,
+}
+
+impl Keyring {
+    /// Makes the keys of this moment.
+    ///
+    /// # Errors
+    /// When the anchor's files cannot be used, or nothing can be stored.
+    pub(crate) async fn open(
+        store: Arc<Store>,
+        config: Keys,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> Result<Self, Failure> {
+        let offline = match &config.anchor {
+            Some(directory) => {
+                let signer = Signer::offline(directory).map_err(|problem| {
+                    Failure::new(Exit::Config, format_args!("RELAY_ANCHOR_DIR: {problem}"))
+                })?;
+                Some(signer)
+            }
+            None => None,
+        };
+        let keyring =
+            Self { store, clock, metrics, config, offline: Mutex::new(offline), shown: Mutex::new(None) };
+        keyring.refresh().await?;
+        Ok(keyring)
+    }
+
+    /// Turns keys until the process stops.
+    pub(crate) async fn run(&self, shutdown: Shutdown) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(self.refresh_secs()));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.reload();
+                    if let Err(error) = self.refresh().await {
+                        tracing::warn!(%error, "keys could not be turned; the next attempt follows");
+                    }
+                }
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+
+    /// The keys of this moment.
+    pub(crate) async fn current(&self) -> Result<KeySet, Refusal> {
+        let now = self.clock.now();
+        if let Some(shown) = self.shown()
+            && shown.set.windows.iter().any(|window| window.number == shown.set.window_at(now) + 1)
+        {
+            return Ok(shown.set);
+        }
+        // The clock ran ahead of the ticks.
+        Ok(self.refresh().await?.set)
+    }
+
+    /// What the operator may know.
+    pub(crate) fn status(&self) -> Result<KeyStatus, Refusal> {
+        self.shown().map(|shown| shown.status).ok_or(Refusal::Unavailable)
+    }
+
+    fn shown(&self) -> Option<Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    const fn refresh_secs(&self) -> u64 {
+        let wanted = self.config.window_secs / REFRESHES;
+        if wanted < SHORTEST_REFRESH {
+            SHORTEST_REFRESH
+        } else if wanted > LONGEST_REFRESH {
+            LONGEST_REFRESH
+        } else {
+            wanted
+        }
+    }
+
+    /// Reads the anchor's files again: certificates are renewed by copying new files.
+    fn reload(&self) {
+        let Some(directory) = &self.config.anchor else { return };
+        match Signer::offline(Path::new(directory)) {
+            Ok(signer) => {
+                *self.offline.lock().unwrap_or_else(PoisonError::into_inner) = Some(signer);
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "the anchor's files cannot be used; what was read before stands");
+            }
+        }
+    }
+
+    async fn refresh(&self) -> Result<Shown, StoreError> {
+        let now = self.clock.now();
+        let offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (window_secs, refresh_secs) = (self.config.window_secs, self.refresh_secs());
+        let shown = self
+            .store
+            .writer
+            .run_one(move |write| turn(write, now, window_secs, refresh_secs, offline))
+            .await?;
+        let ends = shown.set.record_at(now).map_or(0, |record| record.certified_until.get());
+        self.metrics.certificate_ends(ends);
+        let mut standing = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = |shown: &Shown| shown.status.problem.clone();
+        if let Some(text) = problem(&shown)
+            && standing.as_ref().and_then(problem).is_none()
+        {
+            tracing::error!(problem = %text, "no signed key record is served");
+        }
+        *standing = Some(shown.clone());
+        Ok(shown)
+    }
+}
+
+/// Brings keys and records to a moment, in one transaction.
+fn turn(
+    write: &mut Write<'_>,
+    now: UnixSeconds,
+    window_secs: u64,
+    refresh_secs: u64,
+    offline: Option<Signer>,
+) -> Result<Shown, StoreError> {
+    let current = now.get() / window_secs;
+    let windows = keys::turn(write, current, window_secs)?;
+    let signer = match offline {
+        Some(signer) => signer,
+        None => Signer::own(write.sql, now)?,
+    };
+    let today = now.get() / DAY_SECS;
+    keys::forget_records(write.sql, today.saturating_sub(1))?;
+    let mut records = Vec::new();
+    let mut fingerprints = Vec::new();
+    for window in &windows {
+        let config = window.encoded_config().map_err(|_| StoreError::Internal(0))?;
+        fingerprints.push(WindowStatus { number: window.number, fingerprint: fingerprint(&config) });
+        if window.number < current {
+            continue;
+        }
+        for day in days_of(window, window_secs, today) {
+            if let Some(record) = record(write, &signer, day, window, &config, window_secs, now)? {
+                records.push(record);
+            }
+        }
+    }
+    let set = KeySet { window_secs, refresh_secs, windows, records, rollovers: signer.rollovers.clone() };
+    let problem = set.record_at(now).is_none().then(|| {
+        "no certificate holds at this time; run `relay anchor certify` and copy its files to RELAY_ANCHOR_DIR"
+            .to_owned()
+    });
+    let mut certificates: Vec<_> = signer
+        .certificates
+        .iter()
+        .map(|known| CertificateTimes { not_before: known.not_before, not_after: known.not_after })
+        .collect();
+    certificates.sort_by_key(|times| times.not_before);
+    let status = KeyStatus {
+        window_secs,
+        windows: fingerprints,
+        self_anchored: signer.self_anchored,
+        anchor: Some(signer.anchor),
+        commitment: signer.commitment,
+        certificates,
+        problem,
+    };
+    Ok(Shown { set, status })
+}
+
+/// The days, of today and tomorrow, on which a window's key is shown.
+fn days_of(window: &KeyWindow, window_secs: u64, today: u64) -> std::ops::RangeInclusive<u64> {
+    let begins = window.number.saturating_mul(window_secs);
+    let last = begins.saturating_add(window_secs - 1);
+    (begins / DAY_SECS).max(today)..=(last / DAY_SECS).min(today + 1)
+}
+
+/// The record for a day and window: the one that was shown before, or one signed now.
+fn record(
+    write: &Write<'_>,
+    signer: &Signer,
+    day: u64,
+    window: &KeyWindow,
+    config: &[u8],
+    window_secs: u64,
+    now: UnixSeconds,
+) -> Result<Option<SignedRecord>, StoreError> {
+    // When it is shown first.
+    let begins = now.get().max(day * DAY_SECS).max(window.number.saturating_mul(window_secs));
+    let begins = UnixSeconds::new(begins);
+    if let Some(known) = keys::record(write.sql, day, window.number, &signer.anchor, begins)? {
+        return Ok(Some(known));
+    }
+    let Some(certificate) = signer.certificate_at(begins) else { return Ok(None) };
+    let config = bytes::Bytes::copy_from_slice(config);
+    let Some(signed) = KeyRecord::sign(day, config, &signer.intermediate, *certificate) else {
+        return Err(StoreError::Internal(0));
+    };
+    let record = SignedRecord {
+        day,
+        window: window.number,
+        record: signed.encode(),
+        certified_until: certificate.not_after,
+    };
+    keys::keep_record(write.sql, &record, &signer.anchor)?;
+    Ok(Some(record))
+}

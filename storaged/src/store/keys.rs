@@ -1,0 +1,176 @@
+//! The tables of keys for Oblivious HTTP: `key_windows`, `key_records`, `signing_keys`, `certificates`.
+
+use super::batch::Write;
+use super::error::StoreError;
+use super::meta;
+use super::sql::{count, moment};
+use bytes::Bytes;
+use ed25519_dalek::SigningKey;
+use relay_proto::anchor::Certificate;
+use relay_proto::keys::{KeyWindow, SignedRecord};
+use relay_proto::{PublicKey, Signature, UnixSeconds, WindowSeed};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Name of the length of windows among the single numbers.
+const WINDOW_SECS: &str = "key_window_secs";
+
+/// Makes sure that the current window and the next one have seeds, and that none older than the previous one is
+/// left, in any file. Answers the windows, oldest first.
+pub(crate) fn turn(
+    write: &mut Write<'_>,
+    current: u64,
+    window_secs: u64,
+) -> Result<Vec<KeyWindow>, StoreError> {
+    if meta::get(write.sql, WINDOW_SECS)? != Some(count(window_secs)) {
+        // Numbers count windows of one length: those of another length mean other times.
+        write.sql.execute_batch("DELETE FROM key_windows; DELETE FROM key_records")?;
+        meta::set(write.sql, WINDOW_SECS, count(window_secs))?;
+        write.answer_after_erasure();
+    }
+    let previous = current.saturating_sub(1);
+    let outdated =
+        write.sql.prepare_cached("DELETE FROM key_windows WHERE number < ?1")?.execute([count(previous)])?;
+    if outdated > 0 {
+        write.sql.prepare_cached("DELETE FROM key_records WHERE number < ?1")?.execute([count(previous)])?;
+        write.answer_after_erasure();
+    }
+    for number in [current, current.saturating_add(1)] {
+        let seed = WindowSeed::random().map_err(|_| StoreError::Internal(0))?;
+        let fresh = write
+            .sql
+            .prepare_cached("INSERT OR IGNORE INTO key_windows (number, seed) VALUES (?1, ?2)")?
+            .execute(params![count(number), seed.as_bytes()])?;
+        if fresh > 0 {
+            // Of a key that was deleted before the clock came back.
+            write
+                .sql
+                .prepare_cached("DELETE FROM key_records WHERE number = ?1")?
+                .execute([count(number)])?;
+        }
+    }
+    windows(write.sql, previous, current.saturating_add(1))
+}
+
+fn windows(sql: &Connection, first: u64, last: u64) -> Result<Vec<KeyWindow>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT number, seed FROM key_windows WHERE number BETWEEN ?1 AND ?2 ORDER BY number",
+    )?;
+    let mut rows = statement.query([count(first), count(last)])?;
+    let mut windows = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number: i64 = row.get(0)?;
+        let seed = WindowSeed::try_from(row.get_ref(1)?.as_blob().unwrap_or_default());
+        windows.push(KeyWindow {
+            number: number.max(0).unsigned_abs(),
+            seed: seed.map_err(|_| StoreError::Corrupt(0))?,
+        });
+    }
+    Ok(windows)
+}
+
+/// The record that was first shown for a day and window under this anchor, if its certificate still holds at
+/// `until`.
+pub(crate) fn record(
+    sql: &Connection,
+    day: u64,
+    window: u64,
+    anchor: &PublicKey,
+    until: UnixSeconds,
+) -> Result<Option<SignedRecord>, StoreError> {
+    Ok(sql
+        .prepare_cached(
+            "SELECT record, certified_until FROM key_records
+             WHERE day = ?1 AND number = ?2 AND anchor = ?3 AND certified_until > ?4",
+        )?
+        .query_row(params![count(day), count(window), anchor.as_bytes(), moment(until)], |row| {
+            Ok(SignedRecord {
+                day,
+                window,
+                record: Bytes::from(row.get::<_, Vec<u8>>(0)?),
+                certified_until: time(row.get(1)?),
+            })
+        })
+        .optional()?)
+}
+
+/// Keeps a record, in place of another anchor's.
+pub(crate) fn keep_record(
+    sql: &Connection,
+    record: &SignedRecord,
+    anchor: &PublicKey,
+) -> Result<(), StoreError> {
+    sql.prepare_cached(
+        "INSERT OR REPLACE INTO key_records (day, number, anchor, record, certified_until)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        count(record.day),
+        count(record.window),
+        anchor.as_bytes(),
+        record.record.as_ref(),
+        moment(record.certified_until),
+    ])?;
+    Ok(())
+}
+
+/// Deletes records of days that are over.
+pub(crate) fn forget_records(sql: &Connection, before_day: u64) -> Result<(), StoreError> {
+    sql.prepare_cached("DELETE FROM key_records WHERE day < ?1")?.execute([count(before_day)])?;
+    Ok(())
+}
+
+/// The relay's own signing key of a name, made when it is asked for the first time.
+pub(crate) fn signing_key(sql: &Connection, name: &str) -> Result<SigningKey, StoreError> {
+    let mut fresh = [0; 32];
+    getrandom::fill(&mut fresh).map_err(|_| StoreError::Internal(0))?;
+    sql.prepare_cached("INSERT OR IGNORE INTO signing_keys (name, seed) VALUES (?1, ?2)")?
+        .execute(params![name, fresh])?;
+    let seed = sql
+        .prepare_cached("SELECT seed FROM signing_keys WHERE name = ?1")?
+        .query_row([name], |row| row.get::<_, Vec<u8>>(0))?;
+    let seed = seed.try_into().map_err(|_| StoreError::Corrupt(0))?;
+    Ok(SigningKey::from_bytes(&seed))
+}
+
+/// The relay's own certificates, in the order of their end.
+pub(crate) fn certificates(sql: &Connection) -> Result<Vec<Certificate>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT intermediate, not_before, not_after, signature FROM certificates ORDER BY not_after",
+    )?;
+    let mut rows = statement.query([])?;
+    let mut certificates = Vec::new();
+    while let Some(row) = rows.next()? {
+        let blob = |index| row.get_ref(index).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
+        certificates.push(Certificate {
+            intermediate: PublicKey::try_from(blob(0)).map_err(|_| StoreError::Corrupt(0))?,
+            not_before: time(row.get(1)?),
+            not_after: time(row.get(2)?),
+            signature: Signature::try_from(blob(3)).map_err(|_| StoreError::Corrupt(0))?,
+        });
+    }
+    Ok(certificates)
+}
+
+/// Keeps a certificate and deletes those that have ended.
+pub(crate) fn certify(
+    sql: &Connection,
+    certificate: &Certificate,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    sql.prepare_cached(
+        "INSERT OR REPLACE INTO certificates (not_after, not_before, intermediate, signature)
+         VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![
+        moment(certificate.not_after),
+        moment(certificate.not_before),
+        certificate.intermediate.as_bytes(),
+        certificate.signature.as_bytes(),
+    ])?;
+    sql.prepare_cached("DELETE FROM certificates WHERE not_after <= ?1")?.execute([moment(now)])?;
+    Ok(())
+}
+
+fn time(seconds: i64) -> UnixSeconds {
+    UnixSeconds::new(seconds.max(0).unsigned_abs())
+}
