@@ -14,7 +14,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// The client behind a request.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
-    if !is_trusted(client, trusted) {
+    if !is_among(client, trusted) {
         return client;
     }
     let hops = headers.get_all(FORWARDED_FOR).into_iter().rev();
@@ -22,15 +22,16 @@ pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
         // A hop that cannot be read ends what is known: the proxy that wrote it is charged.
         let Some(address) = read(entry) else { return client };
         client = address;
-        if !is_trusted(client, trusted) {
+        if !is_among(client, trusted) {
             return client;
         }
     }
     client
 }
 
-fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    trusted.iter().any(|network| network.contains(&address))
+/// Whether an address lies in one of some networks.
+pub(crate) fn is_among(address: IpAddr, networks: &[IpNet]) -> bool {
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Reads one hop: an address, with or without a port, IPv6 with or without brackets.

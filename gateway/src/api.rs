@@ -4,20 +4,26 @@
 mod ack;
 pub(crate) mod body;
 pub(crate) mod error;
+mod escrow;
+mod exchange;
 mod fetch;
-mod fields;
+pub(crate) mod fields;
+mod guardian;
 mod health;
+mod keys;
 mod purge;
+mod recovery;
 mod register;
 pub(crate) mod reply;
 mod send;
 mod tokens;
 
 use crate::app::App;
+use crate::ohttp;
 use crate::storage::PATIENCE;
 use axum::body::Body;
 use error::{ApiError, Fault};
-use hyper::Method;
+use hyper::{HeaderMap, Method, Uri};
 use relay_proto::mail::Caller;
 use reply::Reply;
 use std::future::Future;
@@ -32,6 +38,7 @@ pub(crate) struct Call {
     /// Who is charged.
     pub(crate) caller: Caller,
     pub(crate) patience: Patience,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
 }
 
@@ -43,6 +50,11 @@ impl Patience {
     /// What is left of a request's patience that began to wait at `began`.
     pub(crate) fn since(began: Instant) -> Self {
         Self(PATIENCE.saturating_sub(began.elapsed()))
+    }
+
+    /// What is left of it.
+    fn remaining(self) -> Duration {
+        self.0
     }
 
     /// When it ends, if it is needed from now on. The time for sending a body is not counted: that one is the client's.
@@ -58,7 +70,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
 pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
-    about: &'static str,
+    pub(crate) about: &'static str,
     pub(crate) answer: fn(Call) -> Answer,
 }
 
@@ -80,6 +92,21 @@ routes! {
     POST "/v2/ack" => ack::ack, "Removes a blob that was received.";
     POST "/v2/register" => register::register, "Makes mailboxes known to the relay, and binds them to an owner's key if one signs.";
     POST "/v2/purge" => purge::purge, "Deletes everything that belongs to the signing key.";
+    POST "/v2/recovery/store" => recovery::store, "Stores a recovery proof for 90 days, in place of the one before.";
+    POST "/v2/recovery/query" => recovery::query, "Shows the recovery proofs under up to 50 keys.";
+    POST "/v2/exchange/offer" => exchange::offer, "Offers something to whoever is told the six-digit code.";
+    POST "/v2/exchange/claim" => exchange::claim, "Takes what is offered under a code, once, and leaves a response.";
+    POST "/v2/exchange/complete" => exchange::complete, "Takes the response, which ends the exchange.";
+    POST "/v2/guardian/store" => guardian::store, "Replaces the guardian set of the signing key, for a year.";
+    POST "/v2/guardian/query" => guardian::query, "Shows a guardian set; an unknown one is empty.";
+    POST "/v2/guardian/delete" => guardian::delete, "Deletes the guardian set of the signing key.";
+    POST "/v2/escrow" => escrow::escrow, "Fills a slot behind a gate of two, reads the other once both are filled, or counts them.";
+    GET "/v2/ohttp-key" => keys::bare, "The key for Oblivious HTTP: one key configuration, without a length in front.";
+    GET "/v2/ohttp-key-signed" => keys::signed, "The same key for today, signed by the relay's anchor.";
+    GET "/v2/ohttp-anchor-rollover" => keys::rollovers, "How the anchor changed, as signed records.";
+    POST "/v2/ohttp" => ohttp::serve, "An oblivious request (RFC 9458): any of the others, sealed.";
+    GET "/.well-known/ohttp-gateway" => keys::listed, "The key for Oblivious HTTP as a list (RFC 9540).";
+    POST "/.well-known/ohttp-gateway" => ohttp::serve, "An oblivious request, at the address of RFC 9540.";
     GET "/health" => health::health, "Whether the gateway lives.";
     GET "/v2/health" => health::health, "The same, under the path of the API.";
 }
@@ -90,9 +117,10 @@ impl Route {
         self.method == Method::POST
     }
 
-    /// The methods that it takes, as `Allow` says it.
-    pub(crate) fn allow(&self) -> &'static str {
-        if self.method == Method::GET { "GET, HEAD" } else { "POST" }
+    /// Whether it takes sealed requests. Such a request is paid for by the relay that brings it, and is not to be
+    /// found inside another.
+    pub(crate) fn is_oblivious_door(&self) -> bool {
+        self.method == Method::POST && (self.path == "/v2/ohttp" || self.path == GATEWAY)
     }
 
     /// Whether a path names it: its own, or for a path of two parts the form with an underscore, which is also
@@ -114,14 +142,35 @@ impl Route {
 /// What the paths of the API begin with.
 const PREFIX: &str = "/v2/";
 
+/// Where RFC 9540 looks for an oblivious gateway.
+pub(crate) const GATEWAY: &str = "/.well-known/ohttp-gateway";
+
 /// The endpoint of a request.
 ///
 /// # Errors
-/// [`Fault::NotFound`]; [`Fault::MethodNotAllowed`] with the endpoint that takes another method.
-pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (Fault, Option<&'static Route>)> {
-    let mut here = ROUTES.iter().filter(|route| route.is_at(path)).peekable();
-    let Some(first) = here.peek().copied() else { return Err((Fault::NotFound, None)) };
-    here.find(|route| route.takes(method)).ok_or((Fault::MethodNotAllowed, Some(first)))
+/// [`Fault::NotFound`]; [`Fault::MethodNotAllowed`] with the methods that the path takes.
+pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (Fault, &'static str)> {
+    let mut allowed = "";
+    for route in ROUTES.iter().filter(|route| route.is_at(path)) {
+        if route.takes(method) {
+            return Ok(route);
+        }
+        allowed = match (allowed, route.method == Method::GET) {
+            ("", true) => "GET, HEAD",
+            ("", false) => "POST",
+            _ => "GET, HEAD, POST",
+        };
+    }
+    Err((if allowed.is_empty() { Fault::NotFound } else { Fault::MethodNotAllowed }, allowed))
+}
+
+/// The path that an action of an envelope stands for.
+pub(crate) fn path_of_action(action: &str) -> Option<Uri> {
+    let asked = [PREFIX, action].concat();
+    let names_it =
+        |route: &&Route| route.method == Method::POST && !route.is_oblivious_door() && route.is_at(&asked);
+    let route = ROUTES.iter().find(names_it).filter(|_| !action.contains('/'))?;
+    Some(Uri::from_static(route.path))
 }
 
 /// An endpoint, for the documentation.

@@ -3,10 +3,11 @@
 //! 1. `/v2` answers, of whatever status, carry the version policy; requests are counted and timed;
 //! 2. a panic costs its own request a 500 and nothing else;
 //! 3. clients below the minimum version are turned away, once the policy is known;
-//! 4. a direct request is charged to its address, here cheaply and in storage for all gateways;
+//! 4. a direct request is charged to its address, a sealed one to the relay that brought it, here cheaply and in
+//!    storage for all gateways;
 //! 5. the endpoint reads the body and answers.
 //!
-//! The doors are [`Clients`] for plain HTTP, and whatever else calls [`answer`] with an [`Origin`].
+//! The doors are [`Clients`] for plain HTTP, and [`crate::ohttp`] for what comes sealed.
 
 use crate::address;
 use crate::api::body::Intake;
@@ -16,6 +17,7 @@ use crate::api::{self, Call, Patience, Route, reply};
 use crate::edge::{Answering, Asked, Handler};
 use crate::limit::LocalLimits;
 use crate::metrics::Metrics;
+use crate::ohttp::Oblivious;
 use crate::origin::Origin;
 use crate::policy::{Standing, StandingPolicy};
 use crate::storage::{PATIENCE, Storage};
@@ -41,6 +43,11 @@ use tokio::time::Instant;
 pub(crate) struct App {
     pub(crate) max_message_size: usize,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    /// Relays for Oblivious HTTP that the operator knows.
+    pub(crate) known_relays: Vec<IpNet>,
+    /// Host and port by which clients know this relay.
+    pub(crate) authority: Option<String>,
+    pub(crate) oblivious: Oblivious,
     pub(crate) policy: StandingPolicy,
     pub(crate) limits: LocalLimits,
     pub(crate) intake: Intake,
@@ -65,21 +72,26 @@ impl Handler for Clients {
 const PASSED_OVER: usize = 64 << 10;
 
 /// What [`api::find`] found.
-type Found = Result<&'static Route, (Fault, Option<&'static Route>)>;
+type Found = Result<&'static Route, (Fault, &'static str)>;
 
 /// Answers a request.
 pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>) -> Reply {
     let (head, body) = request.into_parts();
     let path = head.uri.path();
-    let found = api::find(&head.method, path);
-    if path.starts_with("/v2/") || path == "/v2" {
-        answer_versioned(&app, origin, found, &head.method, &head.headers, body).await
+    let found = match api::find(&head.method, path) {
+        Ok(route) if matches!(origin, Origin::Oblivious(_)) && route.is_oblivious_door() => {
+            Err((Fault::NotFound, ""))
+        }
+        found => found,
+    };
+    if path.starts_with("/v2/") || path == "/v2" || path == api::GATEWAY {
+        answer_versioned(&app, origin, found, head.method, head.headers, body).await
     } else {
         let outcome = caught(async {
             match found {
                 Ok(route) => {
                     let patience = Patience::since(Instant::now());
-                    (route.answer)(Call { app, caller: None, patience, body }).await
+                    (route.answer)(Call { app, caller: None, patience, headers: head.headers, body }).await
                 }
                 Err((fault, _)) => Err(fault.into()),
             }
@@ -92,25 +104,30 @@ async fn answer_versioned(
     app: &Arc<App>,
     origin: Origin,
     found: Found,
-    method: &Method,
-    headers: &HeaderMap,
+    method: Method,
+    headers: HeaderMap,
     body: Body,
 ) -> Reply {
     let began = Instant::now();
-    let claimed = versions::claimed(headers);
+    let is_door = found.is_ok_and(Route::is_oblivious_door);
+    // Relays strip headers: what comes by one without a version has not said that it is old.
+    let is_told = matches!(origin, Origin::Direct(_)) && !is_door;
+    let claimed = versions::claimed(&headers, if is_told { 0 } else { u16::MAX });
+    let expects = headers.contains_key(EXPECT);
     let outcome = caught(async {
         let admitted = async {
             let standing = policy_for(app, found).await?;
-            let caller = standing.map_or(Ok(None), |standing| admit(app, origin, claimed, &standing))?;
+            let caller =
+                standing.map_or(Ok(None), |standing| admit(app, origin, is_door, claimed, &standing))?;
             found.map(|route| (route, caller)).map_err(|(fault, _)| ApiError::from(fault))
         };
         match admitted.await {
             Ok((route, caller)) => {
                 let (app, patience) = (Arc::clone(app), Patience::since(began));
-                (route.answer)(Call { app, caller, patience, body }).await
+                (route.answer)(Call { app, caller, patience, headers, body }).await
             }
             Err(error) => {
-                if !headers.contains_key(EXPECT) {
+                if !expects {
                     pass_over(body).await;
                 }
                 Err(error)
@@ -125,7 +142,8 @@ async fn answer_versioned(
     let refused = outcome.as_ref().err().map(|error| error.fault.reason());
     let mut reply = outcome.unwrap_or_else(|error| refuse(error, found, versions));
     versions.stamp(reply.headers_mut(), versions.judge(claimed, app.clock.now()));
-    if *method == Method::POST {
+    // What a sealed request asks for is counted inside.
+    if method == Method::POST && !is_door {
         app.metrics.messages_received.inc();
         app.metrics.message_duration.observe(began.elapsed().as_secs_f64());
         if let Some(reason) = refused {
@@ -146,17 +164,31 @@ async fn policy_for(app: &App, found: Found) -> Result<Option<Arc<Standing>>, Ap
 }
 
 /// Turns away old clients and busy addresses; says who is charged.
-fn admit(app: &App, origin: Origin, claimed: u16, standing: &Standing) -> Result<Caller, ApiError> {
+fn admit(
+    app: &App,
+    origin: Origin,
+    is_door: bool,
+    claimed: u16,
+    standing: &Standing,
+) -> Result<Caller, ApiError> {
     if standing.versions.judge(claimed, app.clock.now()) == Verdict::Expired {
         return Err(Fault::UpgradeRequired.into());
     }
-    match origin {
-        Origin::Direct(client) => {
-            let caller = address::hash(&standing.address_key, client);
-            app.limits.charge_address(&caller, standing.address_rate).map_err(ApiError::rate_limited)?;
-            Ok(Some(Payer { budget: Budget::Client, address: caller }))
-        }
-    }
+    let client = match origin {
+        // Charged when it came in.
+        Origin::Oblivious(caller) => return Ok(caller),
+        Origin::Direct(client) => client,
+    };
+    let address = address::hash(&standing.address_key, client);
+    let (budget, charged) = if !is_door {
+        (Budget::Client, app.limits.charge_address(&address, standing.address_rate))
+    } else if address::is_among(client, &app.known_relays) {
+        (Budget::KnownObliviousRelay, app.limits.charge_relay(&address, standing.known_oblivious_rate))
+    } else {
+        (Budget::ObliviousRelay, app.limits.charge_relay(&address, standing.oblivious_rate))
+    };
+    charged.map_err(ApiError::rate_limited)?;
+    Ok(Some(Payer { budget, address }))
 }
 
 /// Takes what has already come of a body that nobody wants, so that the connection can serve the next
@@ -180,8 +212,8 @@ fn refuse(error: ApiError, found: Found, versions: &Versions) -> Reply {
             });
             reply = reply::json(error.fault.status(), body.to_string().into());
         }
-        (Fault::MethodNotAllowed, Err((_, Some(route)))) => {
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(route.allow()));
+        (Fault::MethodNotAllowed, Err((_, allowed))) => {
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
         _ => {}
     }

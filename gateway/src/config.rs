@@ -18,6 +18,9 @@ pub(crate) struct Config {
     pub(crate) idle_timeout: Duration,
     pub(crate) max_message_size: usize,
     pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) known_relays: Vec<IpNet>,
+    /// Host and port of the public URL.
+    pub(crate) authority: Option<String>,
     pub(crate) storage_socket: PathBuf,
 }
 
@@ -38,6 +41,10 @@ impl Config {
             idle_timeout: Duration::from_secs(reader.read(&variables::IDLE_TIMEOUT)),
             max_message_size: reader.read(&variables::MAX_MESSAGE_SIZE),
             trusted_proxies: reader.read(&variables::TRUSTED_PROXIES),
+            known_relays: reader.read(&variables::OHTTP_RELAYS),
+            authority: reader
+                .read(&variables::PUBLIC_URL)
+                .and_then(|url| url.authority().map(|authority| authority.as_str().to_owned())),
             storage_socket: Door::Gateway.storage_socket(&sockets),
         };
         if let Err(error) = relay_proto::socket::check(&config.storage_socket) {

@@ -1,10 +1,20 @@
 //! A gateway without sockets towards clients, in front of a storage of our own on a real socket.
 
+pub(crate) mod keys;
+mod vault;
+
+use keys::FakeKeys;
+pub(crate) use vault::{PROOF_EXPIRES_AT, PROOF_STORED_AT};
+
+use crate::api;
 use crate::api::body::Intake;
 use crate::api::reply::Reply;
 use crate::app::{App, answer};
 use crate::limit::LocalLimits;
 use crate::metrics::Metrics;
+use crate::ohttp::Oblivious;
+use crate::ohttp::keyring::Keyring;
+use crate::openapi;
 use crate::origin::Origin;
 use crate::policy::{self, Standing};
 use crate::storage::Storage;
@@ -55,6 +65,7 @@ struct State {
     call_refusals: VecDeque<Refusal>,
     request_ids: HashSet<RequestId>,
     last_caller: Caller,
+    vault: vault::Vault,
 }
 
 impl FakeStorage {
@@ -168,6 +179,11 @@ impl TelemetryHandler for FakeStorage {
     }
 }
 
+/// The base64 form of so many bytes.
+pub(crate) fn base64_of(length: usize) -> String {
+    base64::Engine::encode(&base64::prelude::BASE64_STANDARD, vec![0xa5; length])
+}
+
 /// An answer, taken apart.
 #[derive(Debug)]
 pub(crate) struct Answered {
@@ -210,6 +226,7 @@ pub(crate) struct Relay {
     pub(crate) clock: ManualClock,
     pub(crate) client: StorageClient,
     pub(crate) storage: Arc<FakeStorage>,
+    pub(crate) keys: Arc<FakeKeys>,
     told: watch::Receiver<Option<Arc<Standing>>>,
     _tasks: JoinSet<()>,
     _directory: TempDir,
@@ -221,8 +238,15 @@ impl Relay {
         let mut relay = Self::without_policy();
         let path = relay._directory.path().join("storage.sock");
         let listener = relay_proto::socket::bind(&path).unwrap();
-        let services =
-            Services::default().mailbox(&relay.storage).admission(&relay.storage).telemetry(&relay.storage);
+        let services = Services::default()
+            .mailbox(&relay.storage)
+            .keys(&relay.keys)
+            .recovery(&relay.storage)
+            .exchange(&relay.storage)
+            .guardian(&relay.storage)
+            .escrow(&relay.storage)
+            .admission(&relay.storage)
+            .telemetry(&relay.storage);
         relay._tasks.spawn(async move {
             services.serve(listener, AllowedUsers::new(Vec::new()), pending()).await.unwrap();
         });
@@ -249,9 +273,14 @@ impl Relay {
         let told = board.subscribe();
         tasks.spawn(policy::follow(client.clone(), board, Arc::clone(&metrics)));
         let max_message_size = 1 << 20;
+        let keyring = Arc::new(Keyring::new(client.clone(), clock.clock(), Arc::clone(&metrics)));
+        tasks.spawn(Arc::clone(&keyring).follow());
         let app = Arc::new(App {
             max_message_size,
             trusted_proxies: Vec::new(),
+            known_relays: vec!["192.0.2.0/24".parse().unwrap()],
+            authority: Some("relay.example".to_owned()),
+            oblivious: Oblivious::new(keyring),
             policy: standing,
             limits: LocalLimits::new(clock.clock(), Arc::clone(&metrics)),
             intake: Intake::new(max_message_size),
@@ -260,7 +289,8 @@ impl Relay {
             clock: clock.clock(),
         });
         let storage = Arc::new(FakeStorage { policy: watch::Sender::new(policy()), state: Mutex::default() });
-        Self { app, clock, client, storage, told, _tasks: tasks, _directory: directory }
+        let keys = Arc::new(FakeKeys::new());
+        Self { app, clock, client, storage, keys, told, _tasks: tasks, _directory: directory }
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answered {
@@ -285,12 +315,18 @@ impl Relay {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answered {
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = Request::builder().method(method.clone()).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let origin = Origin::Direct(client.parse().unwrap());
-        Answered::read(answer(Arc::clone(&self.app), origin, request).await).await
+        let described = api::find(&method, path);
+        let answered = Answered::read(answer(Arc::clone(&self.app), origin, request).await).await;
+        // What a gateway answers is what its description says.
+        if let Ok(route) = described {
+            openapi::check(route, answered.status, "application/json", &answered.body).unwrap();
+        }
+        answered
     }
 }

@@ -16,6 +16,8 @@ mod edge;
 mod fixture;
 mod limit;
 mod metrics;
+mod ohttp;
+mod openapi;
 mod ops;
 mod origin;
 mod policy;
@@ -31,6 +33,8 @@ use config::Config;
 use edge::{Limits, Server};
 use limit::LocalLimits;
 use metrics::Metrics;
+use ohttp::Oblivious;
+use ohttp::keyring::Keyring;
 use ops::{Operators, Ops};
 use relay_daemon::lifecycle::this_process;
 use relay_daemon::{Clock, ConfigError, Exit, Failure, Sharing, Shutdown, Vars, listen_tcp, variables};
@@ -74,9 +78,14 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
         metrics.registry.clone(),
         shutdown.clone(),
     ));
+    let keyring = Arc::new(Keyring::new(storage.clone(), clock.clone(), Arc::clone(&metrics)));
+    tasks.spawn(Arc::clone(&keyring).follow());
     let app = Arc::new(App {
         max_message_size: config.max_message_size,
         trusted_proxies: config.trusted_proxies.clone(),
+        known_relays: config.known_relays.clone(),
+        authority: config.authority.clone(),
+        oblivious: Oblivious::new(Arc::clone(&keyring)),
         policy,
         limits: LocalLimits::new(clock.clone(), Arc::clone(&metrics)),
         intake: Intake::new(config.max_message_size),
@@ -87,6 +96,7 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     let accepting = Arc::new(AtomicBool::new(true));
     let ops = Arc::new(Ops {
         storage,
+        keyring,
         metrics: Arc::clone(&metrics),
         accepting: Arc::clone(&accepting),
         stopping: shutdown.clone(),

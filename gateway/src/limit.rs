@@ -12,10 +12,14 @@ use std::time::Duration;
 /// Addresses, and refused mailboxes, that are remembered at once (1 MiB each).
 const PLACES: usize = 1 << 16;
 
+/// Oblivious relays that are remembered at once. The world has few.
+const RELAY_PLACES: usize = 1 << 12;
+
 /// What one gateway knows of limits.
 #[derive(Debug)]
 pub(crate) struct LocalLimits {
     addresses: Mutex<BucketTable>,
+    relays: Mutex<BucketTable>,
     mailboxes: Mutex<BucketTable>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -23,8 +27,14 @@ pub(crate) struct LocalLimits {
 
 impl LocalLimits {
     pub(crate) fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let table = || Mutex::new(BucketTable::new(PLACES));
-        Self { addresses: table(), mailboxes: table(), clock, metrics }
+        let table = |places| Mutex::new(BucketTable::new(places));
+        Self {
+            addresses: table(PLACES),
+            relays: table(RELAY_PLACES),
+            mailboxes: table(PLACES),
+            clock,
+            metrics,
+        }
     }
 
     /// Charges an address for one request.
@@ -34,6 +44,15 @@ impl LocalLimits {
     pub(crate) fn charge_address(&self, address: &AddressHash, rate: Rate) -> Result<(), Duration> {
         let taken = lock(&self.addresses).take(address.as_bytes(), rate, self.clock.monotonic());
         taken.inspect_err(|_| self.metrics.limited_addresses.inc())
+    }
+
+    /// Charges an oblivious relay for one request.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub(crate) fn charge_relay(&self, relay: &AddressHash, rate: Rate) -> Result<(), Duration> {
+        let taken = lock(&self.relays).take(relay.as_bytes(), rate, self.clock.monotonic());
+        taken.inspect_err(|_| self.metrics.limited_relays.inc())
     }
 
     /// How long storage will go on refusing sends to a mailbox, as far as it told this gateway.

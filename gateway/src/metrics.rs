@@ -3,9 +3,33 @@
 use crate::api::error::Reason;
 use prometheus::core::Collector;
 use prometheus::{Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use relay_proto::UnixSeconds;
 
 /// Bounds of the duration histogram, in seconds.
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// What became of a sealed request before anything in it was looked at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Opening {
+    /// It was opened.
+    Opened,
+    /// Its key or suite is not accepted.
+    Key,
+    /// It is no sealed message.
+    Malformed,
+}
+
+impl Opening {
+    const ALL: [Self; 3] = [Self::Opened, Self::Key, Self::Malformed];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Opened => "opened",
+            Self::Key => "key",
+            Self::Malformed => "malformed",
+        }
+    }
+}
 
 /// Counters of one gateway.
 #[derive(Debug)]
@@ -18,6 +42,10 @@ pub(crate) struct Metrics {
     pub(crate) message_duration: Histogram,
     pub(crate) limited_addresses: IntCounter,
     pub(crate) limited_mailboxes: IntCounter,
+    pub(crate) limited_relays: IntCounter,
+    openings: IntCounterVec,
+    keys_told_at: IntGauge,
+    certificate_ends: IntGauge,
     pub(crate) storage_retries: IntCounter,
     pub(crate) storage_reachable: IntGauge,
 }
@@ -36,6 +64,16 @@ impl Metrics {
         )?;
         for reason in Reason::ALL {
             rejected.with_label_values(&[reason.label()]);
+        }
+        let openings = IntCounterVec::new(
+            Opts::new(
+                "relay_ohttp_requests_total",
+                "Sealed requests received, by whether they could be opened.",
+            ),
+            &["outcome"],
+        )?;
+        for outcome in Opening::ALL {
+            openings.with_label_values(&[outcome.label()]);
         }
         let metrics = Self {
             connections_active: IntGauge::new(
@@ -59,6 +97,16 @@ impl Metrics {
             )?,
             limited_addresses: limited.with_label_values(&["address"]),
             limited_mailboxes: limited.with_label_values(&["mailbox"]),
+            limited_relays: limited.with_label_values(&["relay"]),
+            openings,
+            keys_told_at: IntGauge::new(
+                "relay_ohttp_keys_told_timestamp_seconds",
+                "Unix time at which storage last told a gateway its keys.",
+            )?,
+            certificate_ends: IntGauge::new(
+                "relay_ohttp_certificate_shown_expiry_timestamp_seconds",
+                "Unix time at which the certificate ends that a gateway shows; 0 while there is none.",
+            )?,
             storage_retries: IntCounter::new(
                 "relay_storage_retries_total",
                 "Calls to storage that were made again because it was away or busy.",
@@ -71,6 +119,7 @@ impl Metrics {
             registry,
         };
         metrics.enlist(limited)?;
+        metrics.enlist(metrics.openings.clone())?;
         metrics.enlist(metrics.connections_active.clone())?;
         metrics.enlist(metrics.connections_refused.clone())?;
         metrics.enlist(metrics.messages_received.clone())?;
@@ -83,6 +132,29 @@ impl Metrics {
 
     fn enlist(&self, collector: impl Collector + 'static) -> Result<(), Error> {
         self.registry.register(Box::new(collector))
+    }
+
+    /// Counts a sealed request.
+    pub(crate) fn opening(&self, outcome: Opening) {
+        self.openings.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// How many sealed requests had this outcome.
+    #[cfg(test)]
+    pub(crate) fn openings(&self, outcome: Opening) -> u64 {
+        self.openings.with_label_values(&[outcome.label()]).get()
+    }
+
+    /// Notes that storage told keys, and when the certificate among them ends.
+    pub(crate) fn keys_told(&self, now: UnixSeconds, certificate_ends: u64) {
+        let number = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
+        self.keys_told_at.set(number(now.get()));
+        self.certificate_ends.set(number(certificate_ends));
+    }
+
+    /// When the certificate ends that is shown, in unix seconds; 0 while there is none.
+    pub(crate) fn certificate_ends(&self) -> i64 {
+        self.certificate_ends.get()
     }
 
     /// Counts a refused request.

@@ -2,10 +2,12 @@
 
 use crate::edge::{Answering, Asked, Handler};
 use crate::metrics::Metrics;
-use axum::Router;
+use crate::ohttp::keyring::Keyring;
+use crate::openapi;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
+use axum::{Json, Router};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response};
 use relay_daemon::Shutdown;
@@ -26,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Ops {
     pub(crate) storage: StorageClient,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) accepting: Arc<AtomicBool>,
     pub(crate) stopping: Shutdown,
@@ -42,10 +45,17 @@ impl ops::Ops for Ops {
         if self.metrics.storage_reachable.get() == 0 {
             return Err("storage has not told its policy");
         }
+        if !self.keyring.is_fresh() {
+            return Err("storage has not told keys lately");
+        }
         match timeout(PATIENCE, self.storage.check()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err("storage does not answer"),
         }
+    }
+
+    fn facts(&self) -> Vec<(&'static str, i64)> {
+        vec![("ohttp_certificate_ends", self.metrics.certificate_ends())]
     }
 
     /// The whole relay's, or, while storage is away, the gateway's own.
@@ -71,7 +81,9 @@ pub(crate) fn router(ops: &Arc<Ops>, metrics_token: Option<String>) -> Router {
             get(|State(ops): State<Arc<Ops>>| async move { prometheus_text(ops.own_metrics()) }),
         )
         .with_state(Arc::clone(ops));
-    ops::router(ops, metrics_token.clone()).merge(guarded(own, metrics_token))
+    ops::router(ops, metrics_token.clone())
+        .merge(guarded(own, metrics_token))
+        .route("/v2/openapi.json", get(|| async { Json(openapi::document()) }))
 }
 
 /// The operator's door.
@@ -111,6 +123,7 @@ mod tests {
     fn ops(relay: &Relay) -> Arc<Ops> {
         Arc::new(Ops {
             storage: relay.client.clone(),
+            keyring: Arc::clone(&relay.app.oblivious.keyring),
             metrics: Arc::clone(&relay.app.metrics),
             accepting: Arc::new(AtomicBool::new(true)),
             stopping: Shutdown::default(),
@@ -146,6 +159,14 @@ mod tests {
         assert!(get(&ops, "/metrics").await.1.contains("relay_blobs_stored 12"));
         let own = get(&ops, "/metrics/gateway").await.1;
         assert!(own.contains("relay_storage_reachable 1") && !own.contains("relay_blobs_stored"), "{own}");
+    }
+
+    #[tokio::test]
+    async fn the_description_of_the_api_is_served() {
+        let relay = Relay::start().await;
+        let (status, body) = get(&ops(&relay), "/v2/openapi.json").await;
+        let document: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &document["openapi"]), (StatusCode::OK, &serde_json::json!("3.1.0")));
     }
 
     #[tokio::test]

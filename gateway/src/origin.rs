@@ -1,5 +1,6 @@
 //! Where a request came from, as far as the inside may know.
 
+use relay_proto::caller::Caller;
 use std::net::IpAddr;
 
 /// By which door a request came in, and what that door knows of its sender. Every door says it explicitly;
@@ -8,4 +9,6 @@ use std::net::IpAddr;
 pub(crate) enum Origin {
     /// Straight from a client, or from a trusted proxy that named one.
     Direct(IpAddr),
+    /// Out of a sealed request. Who pays is the relay that brought it; who sent it, nobody knows.
+    Oblivious(Caller),
 }

@@ -6,6 +6,7 @@
 
 mod batcher;
 mod retry;
+mod vault;
 
 use crate::metrics::Metrics;
 use batcher::Batcher;

@@ -69,9 +69,11 @@ impl Default for Versions {
     }
 }
 
-/// The version that a client says it has; one that says nothing readable has version 0.
-pub(crate) fn claimed(headers: &HeaderMap) -> u16 {
-    headers.get(CLAIMED).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
+/// The version that a client says it has; one that says something unreadable has version 0, and one that says
+/// nothing has `silent`.
+pub(crate) fn claimed(headers: &HeaderMap, silent: u16) -> u16 {
+    let read = |value: &HeaderValue| value.to_str().ok()?.trim().parse().ok();
+    headers.get(CLAIMED).map_or(silent, |value| read(value).unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -93,17 +95,18 @@ mod tests {
 
     #[test]
     fn a_missing_or_unreadable_version_is_zero() {
-        assert_eq!(claimed(&HeaderMap::new()), 0);
+        assert_eq!(claimed(&HeaderMap::new(), 0), 0);
+        assert_eq!(claimed(&HeaderMap::new(), u16::MAX), u16::MAX);
         for (value, expected) in
             [("7", 7), ("65535", 65_535), ("65536", 0), ("-1", 0), ("seven", 0), ("", 0), ("1.2", 0)]
         {
             let mut headers = HeaderMap::new();
             headers.insert(CLAIMED, HeaderValue::from_static(value));
-            assert_eq!(claimed(&headers), expected, "{value:?}");
+            assert_eq!(claimed(&headers, u16::MAX), expected, "{value:?}");
         }
         let mut headers = HeaderMap::new();
         headers.insert(CLAIMED, HeaderValue::from_bytes(b"\xff").unwrap());
-        assert_eq!(claimed(&headers), 0);
+        assert_eq!(claimed(&headers, u16::MAX), 0);
     }
 
     #[test]

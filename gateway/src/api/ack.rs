@@ -14,7 +14,7 @@ struct Acked {
 }
 
 pub(super) async fn ack(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body } = call;
+    let Call { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let command = WriteCommand { caller, action: parse(&body)? };
     drop(body);

@@ -31,6 +31,9 @@ const CROWD_PATIENCE: Duration = Duration::from_millis(500);
 /// Room in a body for everything but base64.
 const JSON_ROOM: usize = 4096;
 
+/// Bytes around a sealed request: padding up to a multiple of 4 KiB, control data and headers, key and tag.
+const SEALING_ROOM: usize = 8192;
+
 /// Body bytes that 1900 tokens of 64 digits need, quoted and listed, in any sane formatting.
 const TOKENS_ROOM: usize = 160 << 10;
 
@@ -44,7 +47,7 @@ pub(crate) struct Intake {
 
 /// A share of the memory, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     permit: OwnedSemaphorePermit,
     bytes: usize,
 }
@@ -58,8 +61,17 @@ impl Intake {
     }
 
     /// Reads a whole body. The share belongs to it for as long as anything made from it lives.
-    pub(super) async fn read(&self, mut body: Body) -> Result<(Bytes, Share), ApiError> {
-        let too_long = |length: u64| length > self.limit as u64;
+    pub(super) async fn read(&self, body: Body) -> Result<(Bytes, Share), ApiError> {
+        self.read_up_to(self.limit, body).await
+    }
+
+    /// Reads the whole body of a sealed request: any other, with padding, framing and sealing around it.
+    pub(crate) async fn read_sealed(&self, body: Body) -> Result<(Bytes, Share), ApiError> {
+        self.read_up_to(self.limit + SEALING_ROOM, body).await
+    }
+
+    async fn read_up_to(&self, limit: usize, mut body: Body) -> Result<(Bytes, Share), ApiError> {
+        let too_long = |length: u64| length > limit as u64;
         let announced = body.size_hint().lower();
         if too_long(announced) {
             return Err(Fault::BodyTooLarge.into());
@@ -85,7 +97,7 @@ impl Intake {
     }
 
     /// Takes a share of the memory.
-    pub(super) async fn share(&self, bytes: usize) -> Result<Share, ApiError> {
+    pub(crate) async fn share(&self, bytes: usize) -> Result<Share, ApiError> {
         Ok(Share { permit: self.permit(bytes.div_ceil(UNIT)).await?, bytes: bytes.next_multiple_of(UNIT) })
     }
 
@@ -111,7 +123,7 @@ impl Intake {
 
 impl Share {
     /// Bytes that hold this share until the last of them is written out.
-    pub(super) fn hold(self, bytes: Vec<u8>) -> Bytes {
+    pub(crate) fn hold(self, bytes: Vec<u8>) -> Bytes {
         struct Held(Vec<u8>, #[expect(dead_code, reason = "dropped with the bytes")] Share);
         impl AsRef<[u8]> for Held {
             fn as_ref(&self) -> &[u8] {

@@ -4,13 +4,9 @@ use super::error::{ApiError, Fault};
 use super::reply::{self, Reply};
 use super::tokens::Tokens;
 use super::{Call, fields};
-use hyper::StatusCode;
 use relay_proto::mail::{Fetch, MailPage};
 use serde::Serialize;
 use std::borrow::Cow;
-
-/// Pages above this size hold a share of the gateway's memory until they are written out.
-const LARGE_PAGE: usize = 16 << 10;
 
 #[derive(Serialize)]
 struct Page<'a> {
@@ -30,16 +26,14 @@ struct Blob<'a> {
 }
 
 pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body } = call;
+    let Call { app, caller, patience, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
     let Tokens { mailboxes, spellings, .. } = Tokens::read(tokens)?;
     let page = app.storage.fetch(Fetch { caller, mailboxes }, patience.deadline()).await?;
     let page = write(page, &spellings)?;
     drop(share);
-    let page =
-        if page.len() > LARGE_PAGE { app.intake.share(page.len()).await?.hold(page) } else { page.into() };
-    Ok(reply::json(StatusCode::OK, page))
+    reply::large(&app.intake, page).await
 }
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.

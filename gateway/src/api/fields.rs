@@ -16,7 +16,7 @@ const LIST_BOUND: usize = MAX_MAILBOXES + 1;
 
 /// What a request says in one field.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) enum Field<'a> {
+pub(crate) enum Field<'a> {
     /// Nothing: absent, or `null`.
     #[default]
     Missing,
@@ -32,7 +32,7 @@ pub(super) enum Field<'a> {
 
 impl<'a> Field<'a> {
     /// The text, if it is one.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
             _ => None,
@@ -40,7 +40,7 @@ impl<'a> Field<'a> {
     }
 
     /// Parses the text; anything but text that parses is the given fault.
-    pub(super) fn parse<T, E>(
+    pub(crate) fn parse<T, E>(
         &self,
         parse: impl Fn(&str) -> Result<T, E>,
         fault: Fault,
@@ -49,7 +49,7 @@ impl<'a> Field<'a> {
     }
 
     /// The number; anything else is the given fault.
-    pub(super) fn number(&self, fault: Fault) -> Result<u64, ApiError> {
+    pub(crate) fn number(&self, fault: Fault) -> Result<u64, ApiError> {
         match self {
             Self::Number(number) => Ok(*number),
             _ => Err(fault.into()),
@@ -57,7 +57,7 @@ impl<'a> Field<'a> {
     }
 
     /// The list; anything else is the given fault.
-    pub(super) fn list(self, fault: Fault) -> Result<Vec<Option<Cow<'a, str>>>, ApiError> {
+    pub(crate) fn list(self, fault: Fault) -> Result<Vec<Option<Cow<'a, str>>>, ApiError> {
         match self {
             Self::List(entries) => Ok(entries),
             _ => Err(fault.into()),
@@ -65,7 +65,7 @@ impl<'a> Field<'a> {
     }
 
     /// Whether the request says anything here.
-    pub(super) const fn is_given(&self) -> bool {
+    pub(crate) const fn is_given(&self) -> bool {
         !matches!(self, Self::Missing)
     }
 }
@@ -74,17 +74,37 @@ impl<'a> Field<'a> {
 ///
 /// # Errors
 /// [`Fault::NotJson`].
-pub(super) fn read<'a, const N: usize>(
+pub(crate) fn read<'a, const N: usize>(
     body: &'a [u8],
     names: [&'static str; N],
 ) -> Result<[Field<'a>; N], ApiError> {
+    read_as(body, Object { names, wish: Wish::Any })
+}
+
+/// As [`read`], where lists are lists of objects: an entry is the text that its object has under `member`,
+/// and `None` if it is no object or has no such text.
+///
+/// # Errors
+/// [`Fault::NotJson`].
+pub(crate) fn read_lists_of<'a, const N: usize>(
+    member: &'static str,
+    body: &'a [u8],
+    names: [&'static str; N],
+) -> Result<[Field<'a>; N], ApiError> {
+    read_as(body, Object { names, wish: Wish::ListOf(member) })
+}
+
+fn read_as<'a, const N: usize>(body: &'a [u8], object: Object<N>) -> Result<[Field<'a>; N], ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
-    let fields = Object(names).deserialize(&mut json);
+    let fields = object.deserialize(&mut json);
     fields.and_then(|fields| json.end().map(|()| fields)).map_err(|_| Fault::NotJson.into())
 }
 
-/// An object of which some fields are wanted.
-struct Object<const N: usize>([&'static str; N]);
+/// An object of which some fields are wanted, and how they are to be read.
+struct Object<const N: usize> {
+    names: [&'static str; N],
+    wish: Wish,
+}
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Object<N> {
     type Value = [Field<'de>; N];
@@ -103,12 +123,12 @@ impl<'de, const N: usize> Visitor<'de> for Object<N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = [const { None }; N];
-        while let Some(Value(name)) = map.next_key_seed(AnyValue)? {
+        while let Some(Value(name)) = map.next_key_seed(Wish::Any)? {
             let Field::Text(name) = name else { return Err(A::Error::custom("a name is text")) };
-            match self.0.iter().position(|wanted| *wanted == name) {
+            match self.names.iter().position(|wanted| *wanted == name) {
                 Some(index) if fields[index].is_some() => return Err(A::Error::custom("a field twice")),
-                Some(index) => fields[index] = Some(map.next_value_seed(AnyValue)?.0),
-                None => drop(map.next_value_seed(AnyValue)?),
+                Some(index) => fields[index] = Some(map.next_value_seed(self.wish)?.0),
+                None => drop(map.next_value_seed(Wish::Any)?),
             }
         }
         Ok(fields.map(Option::unwrap_or_default))
@@ -117,10 +137,26 @@ impl<'de, const N: usize> Visitor<'de> for Object<N> {
 
 struct Value<'de>(Field<'de>);
 
-/// Any value. Unknown fields are read with it as well: [`IgnoredAny`] would accept any depth and any bytes.
-struct AnyValue;
+/// How a value is read.
+#[derive(Clone, Copy)]
+enum Wish {
+    /// As it comes. Unknown fields are read like this as well: [`IgnoredAny`] would accept any depth and any
+    /// bytes.
+    Any,
+    /// As it comes, and if it is a list, its entries are objects that each stand for this member.
+    ListOf(&'static str),
+    /// An object that stands for this member.
+    Member(&'static str),
+}
 
-impl<'de> DeserializeSeed<'de> for AnyValue {
+impl Wish {
+    /// What text is: text, except where an object should be.
+    fn text(self, text: Cow<'_, str>) -> Field<'_> {
+        if let Self::Member(_) = self { Field::Wrong } else { Field::Text(text) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Wish {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -128,7 +164,7 @@ impl<'de> DeserializeSeed<'de> for AnyValue {
     }
 }
 
-impl<'de> Visitor<'de> for AnyValue {
+impl<'de> Visitor<'de> for Wish {
     type Value = Field<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,11 +172,11 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Borrowed(text)))
+        Ok(self.text(Cow::Borrowed(text)))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Field<'de>, E> {
-        Ok(Field::Text(Cow::Owned(text.to_owned())))
+        Ok(self.text(Cow::Owned(text.to_owned())))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Field<'de>, E> {
@@ -164,8 +200,9 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field<'de>, A::Error> {
+        let wish = if let Self::ListOf(member) = self { Self::Member(member) } else { Self::Any };
         let mut entries = Vec::new();
-        while let Some(Value(entry)) = list.next_element_seed(AnyValue)? {
+        while let Some(Value(entry)) = list.next_element_seed(wish)? {
             if entries.len() < LIST_BOUND {
                 entries.push(match entry {
                     Field::Text(text) => Some(text),
@@ -177,8 +214,12 @@ impl<'de> Visitor<'de> for AnyValue {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field<'de>, A::Error> {
+        if let Self::Member(member) = self {
+            let [field] = Object { names: [member], wish: Self::Any }.visit_map(map)?;
+            return Ok(field);
+        }
         while map.next_key::<IgnoredAny>()?.is_some() {
-            map.next_value_seed(AnyValue)?;
+            map.next_value_seed(Self::Any)?;
         }
         Ok(Field::Wrong)
     }
@@ -212,6 +253,52 @@ mod tests {
         for wrong in [json!(-1), json!(1.5), json!(true), json!({}), json!({ "deep": ["er"] })] {
             assert_eq!(one(&wrong), Field::Wrong, "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_object_in_a_list_stands_for_its_member() {
+        let entries = |list: serde_json::Value| {
+            let body = json!({ "field": list, "other": ["ignored"] }).to_string();
+            let [Field::List(entries)] = read_lists_of("data", body.as_bytes(), ["field"]).unwrap() else {
+                panic!("not a list")
+            };
+            entries.into_iter().map(|entry| entry.map(Cow::into_owned)).collect::<Vec<_>>()
+        };
+        let text = |text: &str| Some(text.to_owned());
+        let good = json!([{ "data": "a\"b" }, { "more": { "data": 1 }, "data": "c" }]);
+        assert_eq!(entries(good), [text("a\"b"), text("c")]);
+        let wrong = json!([
+            {}, { "data": 5 }, { "data": null }, { "data": ["a"] }, { "data": { "data": "a" } }, { "Data": "a" },
+            "a", 1, null, ["a"], [{ "data": "a" }],
+        ]);
+        assert_eq!(entries(wrong), vec![None; 11]);
+        assert!(entries(json!([])).is_empty());
+    }
+
+    #[test]
+    fn members_of_objects_in_a_list_are_read_as_strictly_as_fields() {
+        for entry in
+            ["{\"data\":\"a\",\"data\":\"a\"}", "{\"data\":}", "{\"data\":\"\\ud800\"}", "{\"data\"}"]
+        {
+            let body = format!("{{\"field\":[{entry}]}}");
+            let refused = read_lists_of("data", body.as_bytes(), ["field"]).unwrap_err();
+            assert_eq!(refused.fault, Fault::NotJson, "{entry}");
+        }
+        let deep = "[{\"data\":".repeat(100_000);
+        let body = format!("{{\"field\":{deep}");
+        assert!(read_lists_of("data", body.as_bytes(), ["field"]).is_err());
+        let long = format!("{{\"field\":[{}{{}}]}}", "{\"data\":\"\"},".repeat(100_000));
+        let [Field::List(entries)] = read_lists_of("data", long.as_bytes(), ["field"]).unwrap() else {
+            panic!("not a list")
+        };
+        assert_eq!(entries.len(), LIST_BOUND);
+    }
+
+    #[test]
+    fn other_fields_are_the_same_beside_lists_of_objects() {
+        let body = br#"{"text":"a","number":5,"object":{"data":"a"},"null":null}"#;
+        let fields = read_lists_of("data", body, ["text", "number", "object", "null"]).unwrap();
+        assert_eq!(fields, [Field::Text("a".into()), Field::Number(5), Field::Wrong, Field::Missing]);
     }
 
     #[test]
@@ -262,16 +349,17 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let parsed = read(&body, ["field"]);
-            prop_assert!(parsed.is_err() || body.contains(&0x7b), "only an object has fields");
+            for parsed in [read(&body, ["field"]), read_lists_of("data", &body, ["field"])] {
+                prop_assert!(parsed.is_err() || body.contains(&0x7b), "only an object has fields");
+            }
         }
 
         #[test]
         fn a_changed_byte_never_panics(position in 0_usize..64, byte: u8) {
             let mut body = br#"{"field":["0011",2,{"a":null}],"other":"\u00e9","number":-1.5e3}"#.to_vec();
             body[position] = byte;
-            if let Ok([field]) = read(&body, ["field"]) {
-                prop_assert!(!matches!(field, Field::List(entries) if entries.len() > 64));
+            for parsed in [read(&body, ["field"]), read_lists_of("a", &body, ["field"])] {
+                prop_assert!(!matches!(parsed, Ok([Field::List(entries)]) if entries.len() > 64));
             }
         }
     }

@@ -14,7 +14,7 @@ struct Purged {
 }
 
 pub(super) async fn purge(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body } = call;
+    let Call { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
     let purge = parse(&body, caller, request_id)?;

@@ -15,7 +15,7 @@ struct Registered {
 }
 
 pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body } = call;
+    let Call { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailboxes, ownership) = parse(&body)?;
     drop(body);

@@ -14,7 +14,7 @@ struct Sent<'a> {
 }
 
 pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body } = call;
+    let Call { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let blob = parse(&body, app.max_message_size)?;
     drop(body);

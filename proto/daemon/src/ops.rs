@@ -14,6 +14,10 @@ use subtle::ConstantTimeEq as _;
 pub trait Ops: Send + Sync + 'static {
     /// Whether it can do its work now; the reason, in a few words, where it cannot.
     fn ready(&self) -> impl Future<Output = Result<(), &'static str>> + Send;
+    /// Numbers that a ready process shows besides, such as when something it depends on ends, in unix seconds.
+    fn facts(&self) -> Vec<(&'static str, i64)> {
+        Vec::new()
+    }
     /// Prometheus text.
     fn metrics(&self) -> impl Future<Output = String> + Send;
 }
@@ -46,7 +50,12 @@ pub fn prometheus_text(text: String) -> Response {
 
 async fn ready<O: Ops>(State(ops): State<Arc<O>>) -> Response {
     match ops.ready().await {
-        Ok(()) => Json(serde_json::json!({ "status": "ready" })).into_response(),
+        Ok(()) => {
+            let mut body = serde_json::Map::new();
+            body.insert("status".to_owned(), "ready".into());
+            body.extend(ops.facts().into_iter().map(|(name, number)| (name.to_owned(), number.into())));
+            Json(body).into_response()
+        }
         Err(reason) => {
             let body = serde_json::json!({ "status": "not ready", "reason": reason });
             (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response()

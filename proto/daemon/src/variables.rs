@@ -5,6 +5,7 @@ mod parse;
 
 pub use parse::{Backend, LogFormat};
 
+use axum::http::Uri;
 use ipnet::IpNet;
 use parse::{
     address, boolean, directory, filter, log_format, networks, optional_directory, token, users, whole,
@@ -106,6 +107,8 @@ variables! {
         "The operator's word that TLS ends in front of the gateway. Without it a gateway listens on loopback only.");
     TRUSTED_PROXIES: Vec<IpNet> = ("RELAY_TRUSTED_PROXIES", "", "10.0.0.0/8,::1/128", networks,
         "Networks of the proxies whose `X-Forwarded-For` is believed, as a comma-separated list.");
+    PUBLIC_URL: Option<Uri> = ("RELAY_PUBLIC_URL", "", "https://relay.example", parse::url,
+        "Where clients reach the relay. Sealed requests may name its host.");
     GATEWAYS: u16 = ("RELAY_GATEWAYS", "1", "2", whole::<u16, 1, 64>,
         "How many gateways `relay up` runs.");
     MAX_CONNECTIONS: usize = ("RELAY_MAX_CONNECTIONS", "1000", "1000", whole::<usize, 1, 1_000_000>,

@@ -1,5 +1,6 @@
 //! Parsers of values. Each says what it expected, never what it was given.
 
+use axum::http::Uri;
 use ipnet::IpNet;
 use std::fmt::Display;
 use std::net::SocketAddr;
@@ -55,6 +56,21 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn directory(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() || text.contains('\0') { Err("a directory".to_owned()) } else { Ok(text.into()) }
+}
+
+/// The address of a web server: scheme, host and perhaps a port and path.
+pub(super) fn url(text: &str) -> Result<Option<Uri>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let is_web = |uri: &Uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.query().is_none()
+            && !uri.authority().is_some_and(|authority| authority.as_str().contains('@'))
+    };
+    let url = text.parse().ok().filter(is_web);
+    url.map(Some).ok_or_else(|| "a URL that begins with http:// or https://, without a query".to_owned())
 }
 
 pub(super) fn optional_directory(text: &str) -> Result<Option<PathBuf>, String> {

@@ -1,0 +1,279 @@
+//! The one table of what clients are told when something is wrong.
+//!
+//! A fault carries nothing that a client sent: it has a status, a fixed text, a metric label and the time
+//! after which asking again makes sense. Texts hold none of the words by which clients recognise a stale
+//! OHTTP key, because the same texts travel inside OHTTP answers.
+
+use hyper::StatusCode;
+
+macro_rules! faults {
+    ($($name:ident = $status:ident, $text:literal, $reason:ident, $retry:expr, $when:literal;)*) => {
+        /// Everything that can be wrong with a request, or with the relay that should answer it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Fault {
+            $(#[doc = $when] $name,)*
+        }
+
+        impl Fault {
+            /// All of them, in the order in which the documentation shows them.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            pub(super) const fn row(self) -> Row {
+                match self {
+                    $(Self::$name => Row {
+                        status: StatusCode::$status,
+                        text: $text,
+                        body: concat!("{\"status\":\"error\",\"error\":\"", $text, "\"}"),
+                        reason: Reason::$reason,
+                        retry_after: $retry,
+                        when: $when,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+/// What the table says of a fault.
+pub(super) struct Row {
+    status: StatusCode,
+    text: &'static str,
+    body: &'static str,
+    reason: Reason,
+    pub(super) retry_after: Option<u64>,
+    when: &'static str,
+}
+
+faults! {
+    NotJson = BAD_REQUEST, "request body must be a JSON object", Invalid, None,
+        "The body is not JSON, not an object, nested too deeply, or says a field twice.";
+    RecipientId = BAD_REQUEST, "recipient_id must be 64 hex characters", Invalid, None,
+        "`recipient_id` is absent or malformed.";
+    Ciphertext = BAD_REQUEST, "ciphertext must be valid base64", Invalid, None,
+        "`ciphertext` is absent, empty, or not standard base64 with padding.";
+    OriginHint = BAD_REQUEST, "origin_hint must be base64 of exactly 74 bytes", Invalid, None,
+        "`origin_hint` is malformed.";
+    TokenCount = BAD_REQUEST, "mailbox_tokens must contain 1-1900 entries", Invalid, None,
+        "`mailbox_tokens` is absent, no list, empty or too long.";
+    Token = BAD_REQUEST, "mailbox_tokens must be 64 hex characters each", Invalid, None,
+        "An entry of `mailbox_tokens` is malformed.";
+    BlobId = BAD_REQUEST, "blob_id must be 32 hex characters", Invalid, None,
+        "`blob_id` is absent or malformed.";
+    PublicKey = BAD_REQUEST, "public_key must be 64 hex characters", Invalid, None,
+        "`public_key` is absent or malformed.";
+    PurgeToken = BAD_REQUEST, "purge_token must be 64 hex characters", Invalid, None,
+        "`purge_token` is absent or malformed.";
+    Signature = BAD_REQUEST, "signature must be 128 hex characters", Invalid, None,
+        "`signature` is absent or malformed.";
+    Timestamp = BAD_REQUEST, "timestamp must be a whole number of seconds", Invalid, None,
+        "`timestamp` is absent or malformed.";
+    HalfAnOwner = BAD_REQUEST, "public_key, timestamp and signature must come together", Invalid, None,
+        "A registration names an owner incompletely.";
+    KeyHash = BAD_REQUEST, "key_hash must be 64 hex characters", Invalid, None,
+        "`key_hash` is absent or malformed.";
+    ProofData = BAD_REQUEST, "proof_data must be base64 of 1-4096 bytes", Invalid, None,
+        "`proof_data` is absent, empty, too long, or not standard base64 with padding.";
+    KeyHashCount = BAD_REQUEST, "key_hashes must contain 1-50 entries", Invalid, None,
+        "`key_hashes` is absent, no list, empty or too long.";
+    KeyHashes = BAD_REQUEST, "key_hashes must be 64 hex characters each", Invalid, None,
+        "An entry of `key_hashes` is malformed.";
+    Payload = BAD_REQUEST, "payload must be text", Invalid, None,
+        "`payload` is absent or no text.";
+    PayloadTooLarge = BAD_REQUEST, "payload too large", Invalid, None,
+        "`payload` is longer than 65536 bytes.";
+    OfferTtl = BAD_REQUEST, "TTL must be between 30 and 3600 seconds", Invalid, None,
+        "`expires_secs` is malformed or out of range.";
+    Code = BAD_REQUEST, "code must be exactly 6 digits", Invalid, None,
+        "`code` is absent or malformed.";
+    Response = BAD_REQUEST, "response must be text", Invalid, None,
+        "`response` is absent or no text.";
+    ResponseTooLarge = BAD_REQUEST, "response too large", Invalid, None,
+        "`response` is longer than 65536 bytes.";
+    UnknownCode = BAD_REQUEST, "invalid or expired code", Invalid, None,
+        "No live offer has the code.";
+    AlreadyClaimed = BAD_REQUEST, "already claimed", Invalid, None,
+        "Somebody else claimed the offer.";
+    NotYetClaimed = BAD_REQUEST, "not yet claimed", Invalid, None,
+        "Nobody claimed the offer yet, so there is nothing to complete.";
+    GuardianHash = BAD_REQUEST, "guardian_hash must be 64 hex characters", Invalid, None,
+        "`guardian_hash` is absent or malformed.";
+    DesignatorKey = BAD_REQUEST, "designator_pk must be 64 hex characters", Invalid, None,
+        "`designator_pk` is absent or malformed.";
+    GuardianMismatch = BAD_REQUEST, "guardian_hash does not match designator_pk", Invalid, None,
+        "The named guardian set is not the one of the key.";
+    GuardianEntries = BAD_REQUEST, "entries must be a list of objects with base64 data", Invalid, None,
+        "`entries` is absent or no list.";
+    GuardianEntryCount = BAD_REQUEST, "too many entries (max 10)", Invalid, None,
+        "`entries` is too long.";
+    GuardianEntry = BAD_REQUEST, "entries must hold base64 of at most 256 bytes each", Invalid, None,
+        "An entry of `entries` is no object, or its `data` is absent, too long, or malformed.";
+    EscrowAction = BAD_REQUEST, "escrow_action must be Put, Get or Count", Invalid, None,
+        "`escrow_action` is absent or none of the three.";
+    GateHash = BAD_REQUEST, "gate_hash must be 64 hex characters", Invalid, None,
+        "`gate_hash` is absent or malformed.";
+    SlotHash = BAD_REQUEST, "slot_hash must be 64 hex characters", Invalid, None,
+        "`slot_hash` is absent or malformed.";
+    EscrowBlob = BAD_REQUEST, "blob must be base64url without padding", Invalid, None,
+        "`blob` is absent or malformed. One that is merely too long is answered `BlobTooLarge`.";
+    EscrowTtl = BAD_REQUEST, "ttl_seconds must be between 1 and 604800", Invalid, None,
+        "`ttl_seconds` is absent, malformed or out of range.";
+    BodyBroken = BAD_REQUEST, "request body ended early", Invalid, None,
+        "The connection or stream broke before the whole body was there.";
+    Framing = BAD_REQUEST, "request framing is broken", Invalid, None,
+        "Inside an oblivious request: the length in front of the JSON does not fit.";
+    EnvelopeVersion = BAD_REQUEST, "unsupported version", Invalid, None,
+        "Inside an oblivious request: `version` is not 2.";
+    UnknownAction = BAD_REQUEST, "unknown action", Invalid, None,
+        "Inside an oblivious request: `action` names no endpoint.";
+    Binary = BAD_REQUEST, "malformed binary request", Invalid, None,
+        "Inside an oblivious request: neither an envelope nor a Binary HTTP request, or padding that is not zeros.";
+    PurgeWindow = UNAUTHORIZED, "purge timestamp outside acceptable window", Unauthorized, None,
+        "A purge was signed more than 60 seconds from the relay's time.";
+    PurgeSignature = UNAUTHORIZED, "invalid purge signature", Unauthorized, None,
+        "The signature does not hold, or its key does not own the mailbox.";
+    PurgeReplay = UNAUTHORIZED, "purge token replay detected", Unauthorized, None,
+        "The purge token was used before.";
+    RegistrationWindow = UNAUTHORIZED, "registration timestamp outside acceptable window", Unauthorized, None,
+        "A registration was signed more than 60 seconds from the relay's time.";
+    RegistrationSignature = UNAUTHORIZED, "invalid registration signature", Unauthorized, None,
+        "The signature does not hold.";
+    RegistrationReplay = UNAUTHORIZED, "registration replay detected", Unauthorized, None,
+        "The signature was used before.";
+    GuardianWindow = UNAUTHORIZED, "guardian request timestamp outside acceptable window", Unauthorized, None,
+        "A guardian set was signed for more than 60 seconds from the relay's time.";
+    GuardianSignature = UNAUTHORIZED, "invalid guardian signature", Unauthorized, None,
+        "The signature does not hold.";
+    GuardianReplay = UNAUTHORIZED, "guardian signature replay detected", Unauthorized, None,
+        "The signature was used before.";
+    NotRegistered = FORBIDDEN, "recipient is not registered with this relay", NotRegistered, None,
+        "The operator asks for registration (`RELAY_REQUIRE_REGISTRATION`), and nobody registered the mailbox.";
+    NotFound = NOT_FOUND, "no such endpoint", NotFound, None,
+        "The path is none of the relay's.";
+    NoRollover = NOT_FOUND, "there was no rollover", NotFound, None,
+        "The relay's anchor is its first one.";
+    MethodNotAllowed = METHOD_NOT_ALLOWED, "method not allowed", NotFound, None,
+        "The path takes another method; `Allow` names it.";
+    BodyTooSlow = REQUEST_TIMEOUT, "request body came too slowly", Timeout, None,
+        "The body took more than 30 seconds, or came at less than 1 KiB a second.";
+    BodyTooLarge = PAYLOAD_TOO_LARGE, "request body too large", TooLarge, None,
+        "The body is longer than the largest blob (`RELAY_MAX_MESSAGE_SIZE`) can make it.";
+    BlobTooLarge = PAYLOAD_TOO_LARGE, "blob too large", TooLarge, None,
+        "The decoded blob is larger than `RELAY_MAX_MESSAGE_SIZE`.";
+    ContentType = UNSUPPORTED_MEDIA_TYPE, "unsupported content type", Invalid, None,
+        "An oblivious request must be `message/ohttp-req`.";
+    Expectation = EXPECTATION_FAILED, "expectations are not supported", Invalid, None,
+        "Inside an oblivious request: `Expect`.";
+    ForeignAuthority = MISDIRECTED_REQUEST, "request is for another host", Invalid, None,
+        "Inside an oblivious request: an authority that is neither empty nor this relay's (`RELAY_PUBLIC_URL`).";
+    UpgradeRequired = UPGRADE_REQUIRED, "upgrade_required", Upgrade, None,
+        "The client's version is below the minimum and the grace time is over; the body also has `min_version`.";
+    RateLimited = TOO_MANY_REQUESTS, "rate limit exceeded", RateLimited, Some(1),
+        "The mailbox or the address had more than its share, or too many wrong exchange codes came.";
+    QuotaExceeded = TOO_MANY_REQUESTS, "quota exceeded for recipient", Quota, Some(3600),
+        "The mailbox is full.";
+    Internal = INTERNAL_SERVER_ERROR, "internal error", Internal, None,
+        "A fault of the relay's own.";
+    Busy = SERVICE_UNAVAILABLE, "relay is busy", Unavailable, Some(1),
+        "More waits to be stored than may wait.";
+    Crowded = SERVICE_UNAVAILABLE, "too many requests in progress", Unavailable, Some(1),
+        "Requests in progress take all the memory they may.";
+    TooManyConnections = SERVICE_UNAVAILABLE, "too many connections", Unavailable, Some(1),
+        "The gateway holds `RELAY_MAX_CONNECTIONS` already.";
+    TooManyOffers = SERVICE_UNAVAILABLE, "too many offers", Quota, Some(30),
+        "As many offers are live as may be (`RELAY_EXCHANGE_MAX_OFFERS`).";
+    NoSignedKey = SERVICE_UNAVAILABLE, "no signed key at this time", Unavailable, Some(60),
+        "No certificate of the relay's anchor holds now.";
+    Unreachable = SERVICE_UNAVAILABLE, "storage is not reachable", Unavailable, Some(2),
+        "Storage did not answer within 5 seconds, or within 10 for a claim or completion of an exchange.";
+    StorageFull = INSUFFICIENT_STORAGE, "quota exceeded: relay storage is full", StorageFull, Some(600),
+        "The relay holds as much as it may (`RELAY_MAX_STORAGE_BYTES`). Nothing was stored.";
+}
+
+macro_rules! reasons {
+    ($($name:ident = $label:literal;)*) => {
+        /// Why a request was refused, as metrics tell it.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Reason {
+            $(#[doc = $label] $name,)*
+        }
+
+        impl Reason {
+            /// All of them.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The metric label.
+            pub(crate) const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Invalid = "invalid";
+    Unauthorized = "unauthorized";
+    NotRegistered = "not_registered";
+    NotFound = "not_found";
+    Timeout = "timeout";
+    TooLarge = "too_large";
+    Upgrade = "upgrade_required";
+    RateLimited = "rate_limited";
+    Quota = "quota";
+    Internal = "internal";
+    Unavailable = "unavailable";
+    StorageFull = "storage_full";
+}
+
+impl Fault {
+    /// The status code.
+    pub(crate) const fn status(self) -> StatusCode {
+        self.row().status
+    }
+
+    /// What the client reads.
+    pub(crate) const fn text(self) -> &'static str {
+        self.row().text
+    }
+
+    /// The whole JSON body.
+    pub(crate) const fn body(self) -> &'static str {
+        self.row().body
+    }
+
+    /// When it happens, for the documentation.
+    pub(crate) const fn when(self) -> &'static str {
+        self.row().when
+    }
+
+    /// How it is counted.
+    pub(crate) const fn reason(self) -> Reason {
+        self.row().reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_fault_is_a_json_error_with_its_own_text() {
+        let mut texts = HashSet::new();
+        for fault in Fault::ALL {
+            let json: serde_json::Value = serde_json::from_str(fault.body()).unwrap();
+            assert_eq!(json, serde_json::json!({ "status": "error", "error": fault.text() }));
+            assert!(fault.status().is_client_error() || fault.status().is_server_error());
+            assert!(texts.insert(fault.text()), "{} is said twice", fault.text());
+            assert!(!fault.when().is_empty());
+        }
+    }
+
+    #[test]
+    fn no_text_sounds_like_a_stale_key() {
+        for fault in Fault::ALL {
+            for word in ["400", "502", "ohttp", "OHTTP"] {
+                assert!(!fault.text().contains(word), "{}", fault.text());
+            }
+        }
+    }
+}

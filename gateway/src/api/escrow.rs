@@ -1,0 +1,224 @@
+//! `POST /v2/escrow`: two people each leave a blob behind a gate, and each reads the other's once both are
+//! there. What became of a request is its `status`, also where that is not what the client hoped for.
+
+use super::error::{ApiError, Fault};
+use super::fields::Field;
+use super::reply::{self, Reply};
+use super::{Call, fields};
+use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
+use relay_proto::limits::MAX_ESCROW_TTL_SECS;
+use relay_proto::{EscrowBlob, GateHash, GateName, RequestId, SlotHash, SlotName};
+use serde::Serialize;
+
+/// What became of a request.
+#[derive(Serialize)]
+#[serde(tag = "status")]
+enum Outcome {
+    Stored,
+    AlreadyExists,
+    GateFull,
+    BlobTooLarge,
+    Blob { blob: String },
+    NotReady { count: u32 },
+    Count { count: u32 },
+    NotFound,
+}
+
+/// What a client asks for.
+enum Action {
+    Put {
+        gate: GateName,
+        slot: SlotName,
+        /// `None` is one that is too long.
+        blob: Option<EscrowBlob>,
+        ttl_secs: u32,
+    },
+    Get {
+        gate: GateName,
+        slot: SlotName,
+    },
+    Count {
+        gate: GateName,
+    },
+}
+
+pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, share) = app.intake.read(body).await?;
+    let action = parse(&body)?;
+    drop(body);
+    let deadline = patience.deadline();
+    let outcome = match action {
+        Action::Put { blob: None, .. } => Outcome::BlobTooLarge,
+        Action::Put { gate, slot, blob: Some(blob), ttl_secs } => {
+            let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+            let put = PutEscrow { caller, request_id, gate, slot, blob, ttl_secs };
+            app.storage.put_escrow(put, deadline).await?.into()
+        }
+        Action::Get { gate, slot } => {
+            app.storage.get_escrow(GetEscrow { caller, gate, slot }, deadline).await?.into()
+        }
+        Action::Count { gate } => {
+            match app.storage.count_escrow(CountEscrow { caller, gate }, deadline).await? {
+                0 => Outcome::NotFound,
+                count => Outcome::Count { count },
+            }
+        }
+    };
+    let outcome = reply::written(&outcome)?;
+    drop(share);
+    reply::large(&app.intake, outcome).await
+}
+
+impl From<Deposit> for Outcome {
+    fn from(deposit: Deposit) -> Self {
+        match deposit {
+            Deposit::Stored => Self::Stored,
+            Deposit::AlreadyExists => Self::AlreadyExists,
+            Deposit::GateFull => Self::GateFull,
+        }
+    }
+}
+
+impl From<Withdrawal> for Outcome {
+    fn from(withdrawal: Withdrawal) -> Self {
+        match withdrawal {
+            Withdrawal::Blob(blob) => Self::Blob { blob: blob.to_base64url() },
+            Withdrawal::NotReady(count) => Self::NotReady { count },
+            Withdrawal::NotFound => Self::NotFound,
+        }
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Action, ApiError> {
+    let names = ["escrow_action", "gate_hash", "slot_hash", "blob", "ttl_seconds"];
+    let [action, gate, slot, blob, ttl] = fields::read(body, names)?;
+    let gate = || gate.parse(GateHash::from_hex, Fault::GateHash).map(|gate| gate.name());
+    let slot = || slot.parse(SlotHash::from_hex, Fault::SlotHash).map(|slot| slot.name());
+    match action.text() {
+        Some("Put") => Ok(Action::Put {
+            gate: gate()?,
+            slot: slot()?,
+            blob: blob.parse(EscrowBlob::from_base64url, Fault::EscrowBlob)?,
+            ttl_secs: seconds(&ttl)?,
+        }),
+        Some("Get") => Ok(Action::Get { gate: gate()?, slot: slot()? }),
+        Some("Count") => Ok(Action::Count { gate: gate()? }),
+        _ => Err(Fault::EscrowAction.into()),
+    }
+}
+
+fn seconds(field: &Field<'_>) -> Result<u32, ApiError> {
+    u32::try_from(field.number(Fault::EscrowTtl)?)
+        .ok()
+        .filter(|seconds| (1..=MAX_ESCROW_TTL_SECS).contains(seconds))
+        .ok_or(Fault::EscrowTtl.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::Relay;
+    use relay_proto::Refusal;
+    use serde_json::{Value, json};
+
+    fn put(slot: &str, blob: &str) -> Value {
+        json!({
+            "escrow_action": "Put", "gate_hash": "aa".repeat(32), "slot_hash": slot.repeat(32), "blob": blob,
+            "ttl_seconds": 604_800,
+        })
+    }
+
+    fn get(slot: &str) -> Value {
+        json!({ "escrow_action": "Get", "gate_hash": "aa".repeat(32), "slot_hash": slot.repeat(32) })
+    }
+
+    fn count() -> Value {
+        json!({ "escrow_action": "Count", "gate_hash": "AA".repeat(32) })
+    }
+
+    async fn ask(relay: &Relay, body: &Value) -> Value {
+        relay.post("/v2/escrow", body).await.json(200)
+    }
+
+    #[tokio::test]
+    async fn each_reads_the_others_blob_once_both_are_there() {
+        let relay = Relay::start().await;
+        assert_eq!(ask(&relay, &count()).await, json!({ "status": "NotFound" }));
+        assert_eq!(ask(&relay, &get("01")).await, json!({ "status": "NotFound" }));
+        assert_eq!(ask(&relay, &put("01", "-_8")).await, json!({ "status": "Stored" }));
+        assert_eq!(ask(&relay, &put("01", "AAAA")).await, json!({ "status": "AlreadyExists" }));
+        assert_eq!(ask(&relay, &get("01")).await, json!({ "status": "NotReady", "count": 1 }));
+        assert_eq!(ask(&relay, &count()).await, json!({ "status": "Count", "count": 1 }));
+        assert_eq!(ask(&relay, &put("02", "")).await, json!({ "status": "Stored" }));
+        assert_eq!(ask(&relay, &put("03", "AAAA")).await, json!({ "status": "GateFull" }));
+        assert_eq!(ask(&relay, &count()).await, json!({ "status": "Count", "count": 2 }));
+        for _ in 0..2 {
+            assert_eq!(ask(&relay, &get("01")).await, json!({ "status": "Blob", "blob": "" }));
+            assert_eq!(ask(&relay, &get("02")).await, json!({ "status": "Blob", "blob": "-_8" }));
+        }
+        assert_eq!(ask(&relay, &get("03")).await, json!({ "status": "NotFound" }));
+    }
+
+    #[tokio::test]
+    async fn a_blob_of_64_kib_arrives_whole_and_a_longer_one_is_told_so() {
+        let relay = Relay::start().await;
+        let longest = format!("{}AA", "A".repeat(65_535 / 3 * 4));
+        assert_eq!(ask(&relay, &put("01", &longest)).await, json!({ "status": "Stored" }));
+        assert_eq!(ask(&relay, &put("02", "AAAA")).await, json!({ "status": "Stored" }));
+        assert_eq!(ask(&relay, &get("02")).await, json!({ "status": "Blob", "blob": longest }));
+        let asked = relay.storage.request_ids().len();
+        let too_long = format!("{longest}A");
+        assert_eq!(ask(&relay, &put("01", &too_long)).await, json!({ "status": "BlobTooLarge" }));
+        assert_eq!(relay.storage.request_ids().len(), asked, "storage is not asked");
+    }
+
+    #[tokio::test]
+    async fn every_field_has_its_own_text_where_the_action_needs_it() {
+        let relay = Relay::start().await;
+        let blob = "blob must be base64url without padding";
+        let ttl = "ttl_seconds must be between 1 and 604800";
+        let cases = [
+            ("escrow_action", json!(null), "escrow_action must be Put, Get or Count", 0),
+            ("escrow_action", json!("put"), "escrow_action must be Put, Get or Count", 0),
+            ("escrow_action", json!(["Put"]), "escrow_action must be Put, Get or Count", 0),
+            ("gate_hash", json!(null), "gate_hash must be 64 hex characters", 3),
+            ("gate_hash", json!("aa"), "gate_hash must be 64 hex characters", 3),
+            ("slot_hash", json!(null), "slot_hash must be 64 hex characters", 2),
+            ("slot_hash", json!("zz".repeat(32)), "slot_hash must be 64 hex characters", 2),
+            ("blob", json!(null), blob, 1),
+            ("blob", json!("+/8"), blob, 1),
+            ("blob", json!("-_8="), blob, 1),
+            ("blob", json!(5), blob, 1),
+            ("ttl_seconds", json!(null), ttl, 1),
+            ("ttl_seconds", json!(0), ttl, 1),
+            ("ttl_seconds", json!(604_801), ttl, 1),
+            ("ttl_seconds", json!(u64::from(u32::MAX) + 2), ttl, 1),
+            ("ttl_seconds", json!("60"), ttl, 1),
+            ("ttl_seconds", json!(1.5), ttl, 1),
+        ];
+        for (field, wrong, text, needed) in cases {
+            for action in ["Put", "Get", "Count"].into_iter().take(needed.max(1)) {
+                let mut body = put("01", "AAAA");
+                body["escrow_action"] = json!(action);
+                body[field] = wrong.clone();
+                assert_eq!(relay.post("/v2/escrow", &body).await.error(400), text, "{body}");
+            }
+        }
+        let mut body = put("01", "AAAA");
+        body["ttl_seconds"] = json!(1);
+        assert_eq!(ask(&relay, &body).await, json!({ "status": "Stored" }));
+    }
+
+    #[tokio::test]
+    async fn a_retry_names_the_same_request_and_refusals_are_errors() {
+        let relay = Relay::start().await;
+        for body in [put("01", "AAAA"), get("01"), count()] {
+            relay.storage.refuse_calls(&[Refusal::Unavailable, Refusal::OutcomeUnknown]);
+            ask(&relay, &body).await;
+            relay.storage.refuse_calls(&[Refusal::StorageFull]);
+            let reply = relay.post("/v2/escrow", &body).await;
+            assert_eq!(reply.error(507), "quota exceeded: relay storage is full");
+        }
+        assert_eq!(relay.storage.request_ids().len(), 2, "one of each put");
+    }
+}

@@ -1,0 +1,246 @@
+//! `POST /v2/exchange/offer`, `/v2/exchange/claim` and `/v2/exchange/complete`: two people who meet exchange
+//! something by a six-digit code. Storage makes the code and tells it once; from then on the gateway names
+//! the offer by the code's hash.
+
+use super::error::{self, ApiError, Fault};
+use super::fields::Field;
+use super::reply::{self, Reply};
+use super::{Call, Patience, fields};
+use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::limits::EXCHANGE_TTL_SECS;
+use relay_proto::mail::Caller;
+use relay_proto::{ExchangeCode, ExchangeText, RequestId};
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long storage may keep a guess waiting after too many wrong ones. It works meanwhile, so that this time
+/// comes on top of the patience for a storage that does not.
+const GUESS_PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(Serialize)]
+struct Offered<'a> {
+    status: &'static str,
+    code: &'a str,
+}
+
+#[derive(Serialize)]
+struct Claimed<'a> {
+    status: &'static str,
+    payload: &'a str,
+}
+
+#[derive(Serialize)]
+struct Completed<'a> {
+    status: &'static str,
+    response: &'a str,
+}
+
+pub(super) async fn offer(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let offer = parse_offer(&body, caller, request_id)?;
+    drop(body);
+    let code = app.storage.offer(offer, patience.deadline()).await.map_err(error::of_exchange)?;
+    reply::success(&Offered { status: "ok", code: &code.to_digits() })
+}
+
+pub(super) async fn claim(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let claim = parse_claim(&body, caller, request_id)?;
+    drop(body);
+    let payload = app.storage.claim(claim, guess_deadline(patience)).await.map_err(error::of_exchange)?;
+    let claimed = reply::written(&Claimed { status: "ok", payload: payload.as_str() })?;
+    Ok(reply::large_once(&app.intake, claimed).await)
+}
+
+pub(super) async fn complete(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let [code] = fields::read(&body, ["code"])?;
+    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer();
+    let complete = Complete { caller, request_id, offer };
+    let response =
+        app.storage.complete(complete, guess_deadline(patience)).await.map_err(error::of_exchange)?;
+    let completed = reply::written(&Completed { status: "ok", response: response.as_str() })?;
+    Ok(reply::large_once(&app.intake, completed).await)
+}
+
+/// When a call ends that storage may hold back on purpose.
+fn guess_deadline(patience: Patience) -> Instant {
+    patience.deadline() + GUESS_PAUSE
+}
+
+fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Offer, ApiError> {
+    let [payload, expires_secs] = fields::read(body, ["payload", "expires_secs"])?;
+    let payload = text(&payload, Fault::Payload, Fault::PayloadTooLarge)?;
+    let ttl_secs = match expires_secs {
+        Field::Missing => None,
+        Field::Number(seconds) if EXCHANGE_TTL_SECS.contains(&seconds) => Some(seconds),
+        _ => return Err(Fault::OfferTtl.into()),
+    };
+    Ok(Offer { caller, request_id, payload, ttl_secs })
+}
+
+fn parse_claim(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Claim, ApiError> {
+    let [code, response] = fields::read(body, ["code", "response"])?;
+    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer();
+    let response = text(&response, Fault::Response, Fault::ResponseTooLarge)?;
+    Ok(Claim { caller, request_id, offer, response })
+}
+
+fn text(field: &Field<'_>, no_text: Fault, too_large: Fault) -> Result<ExchangeText, ApiError> {
+    let text = field.text().ok_or(no_text)?;
+    ExchangeText::try_from(text.to_owned()).map_err(|_| too_large.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::Relay;
+    use relay_proto::Refusal;
+    use serde_json::{Value, json};
+
+    async fn offered(relay: &Relay, payload: &str) -> Value {
+        relay.post("/v2/exchange/offer", &json!({ "payload": payload })).await.json(200)["code"].clone()
+    }
+
+    #[tokio::test]
+    async fn an_offer_is_claimed_once_and_completed_once() {
+        let relay = Relay::start().await;
+        for separator in ["/", "_"] {
+            let path = |step: &str| format!("/v2/exchange{separator}{step}");
+            let payload = "any \u{1f511} \"text\"\n";
+            let reply = relay.post(&path("offer"), &json!({ "payload": payload, "expires_secs": 30 })).await;
+            let code = reply.json(200)["code"].clone();
+            assert!(code.as_str().is_some_and(|code| ExchangeCode::from_digits(code).is_ok()));
+            assert_eq!(reply.json(200), json!({ "status": "ok", "code": code }));
+
+            let complete = json!({ "code": code });
+            assert_eq!(relay.post(&path("complete"), &complete).await.error(400), "not yet claimed");
+            let claim = json!({ "code": code, "response": "back" });
+            let reply = relay.post(&path("claim"), &claim).await;
+            assert_eq!(reply.json(200), json!({ "status": "ok", "payload": payload }));
+            assert_eq!(relay.post(&path("claim"), &claim).await.error(400), "already claimed");
+            let reply = relay.post(&path("complete"), &complete).await;
+            assert_eq!(reply.json(200), json!({ "status": "ok", "response": "back" }));
+            assert_eq!(relay.post(&path("complete"), &complete).await.error(400), "invalid or expired code");
+            assert_eq!(relay.post(&path("claim"), &claim).await.error(400), "invalid or expired code");
+        }
+    }
+
+    #[tokio::test]
+    async fn texts_may_be_empty_and_64_kib_and_no_longer() {
+        let relay = Relay::start().await;
+        for text in [String::new(), "\u{7f}\u{1}".repeat(32 << 10)] {
+            let claim = json!({ "code": offered(&relay, &text).await, "response": text });
+            assert_eq!(relay.post("/v2/exchange/claim", &claim).await.json(200)["payload"], text);
+            let reply = relay.post("/v2/exchange/complete", &claim).await;
+            assert_eq!(reply.json(200)["response"], text);
+        }
+        // Bytes count, not letters.
+        for text in ["x".repeat(65_537), "\u{e9}".repeat(32_769)] {
+            let reply = relay.post("/v2/exchange/offer", &json!({ "payload": text })).await;
+            assert_eq!(reply.error(400), "payload too large");
+            let reply =
+                relay.post("/v2/exchange/claim", &json!({ "code": "000000", "response": text })).await;
+            assert_eq!(reply.error(400), "response too large");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_field_has_its_own_text() {
+        let relay = Relay::start().await;
+        let ttl = "TTL must be between 30 and 3600 seconds";
+        for (field, wrong, text) in [
+            ("payload", json!(null), "payload must be text"),
+            ("payload", json!({ "a": "b" }), "payload must be text"),
+            ("expires_secs", json!(29), ttl),
+            ("expires_secs", json!(3601), ttl),
+            ("expires_secs", json!("30"), ttl),
+            ("expires_secs", json!(30.5), ttl),
+            ("expires_secs", json!(-30), ttl),
+        ] {
+            let mut body = json!({ "payload": "p", "expires_secs": 30 });
+            body[field] = wrong;
+            assert_eq!(relay.post("/v2/exchange/offer", &body).await.error(400), text, "{body}");
+        }
+        for code in
+            [json!(null), json!(123_456), json!("12345"), json!("1234567"), json!("12345a"), json!([])]
+        {
+            let body = json!({ "code": code, "response": "r" });
+            for path in ["/v2/exchange/claim", "/v2/exchange/complete"] {
+                assert_eq!(
+                    relay.post(path, &body).await.error(400),
+                    "code must be exactly 6 digits",
+                    "{body}"
+                );
+            }
+        }
+        for response in [json!(null), json!(5), json!(["r"])] {
+            let body = json!({ "code": "000000", "response": response });
+            assert_eq!(relay.post("/v2/exchange/claim", &body).await.error(400), "response must be text");
+        }
+    }
+
+    #[test]
+    fn the_default_life_is_the_operators() {
+        let ttl = |expires: Value| {
+            let body = json!({ "payload": "p", "expires_secs": expires }).to_string();
+            parse_offer(body.as_bytes(), None, RequestId::from_bytes([1; 16])).unwrap().ttl_secs
+        };
+        assert_eq!([json!(null), json!(30), json!(3600)].map(ttl), [None, Some(30), Some(3600)]);
+    }
+
+    #[tokio::test]
+    async fn a_retry_names_the_same_request_and_another_request_has_another_name() {
+        let relay = Relay::start().await;
+        let passing = [Refusal::Unavailable, Refusal::OutcomeUnknown, Refusal::Busy];
+        relay.storage.refuse_calls(&passing);
+        let code = offered(&relay, "p").await;
+        assert_eq!(relay.storage.request_ids().len(), 1);
+        relay.storage.refuse_calls(&passing);
+        relay.post("/v2/exchange/claim", &json!({ "code": code, "response": "r" })).await.json(200);
+        assert_eq!(relay.storage.request_ids().len(), 2);
+        relay.storage.refuse_calls(&passing);
+        relay.post("/v2/exchange/complete", &json!({ "code": code })).await.json(200);
+        assert_eq!(relay.storage.request_ids().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_relay_full_of_offers_and_spent_guesses_say_when_to_come_back() {
+        let relay = Relay::start().await;
+        relay.storage.refuse_calls(&[Refusal::TooManyOffers]);
+        let reply = relay.post("/v2/exchange/offer", &json!({ "payload": "p" })).await;
+        assert_eq!(reply.error(503), "too many offers");
+        assert_eq!(reply.headers["retry-after"], "30");
+        let guess = json!({ "code": "000000", "response": "r" });
+        for path in ["/v2/exchange/claim", "/v2/exchange/complete"] {
+            relay.storage.refuse_calls(&[Refusal::GuessesSpent { retry_after: Duration::from_secs(8) }]);
+            let reply = relay.post(path, &guess).await;
+            assert_eq!(reply.error(429), "rate limit exceeded");
+            assert_eq!(reply.headers["retry-after"], "8");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_guess_may_be_held_back_longer_than_storage_may_be_away() {
+        let relay = Relay::start().await;
+        let codes = [offered(&relay, "p").await, offered(&relay, "q").await];
+        tokio::time::pause();
+        relay.storage.delay_exchanges(Duration::from_millis(9500));
+        for code in &codes {
+            relay.post("/v2/exchange/claim", &json!({ "code": code, "response": "r" })).await.json(200);
+            relay.post("/v2/exchange/complete", &json!({ "code": code })).await.json(200);
+        }
+        let reply = relay.post("/v2/exchange/offer", &json!({ "payload": "p" })).await;
+        assert_eq!(reply.error(503), "storage is not reachable");
+        relay.storage.delay_exchanges(Duration::from_millis(10_500));
+        let reply = relay.post("/v2/exchange/complete", &json!({ "code": "000000" })).await;
+        assert_eq!(reply.error(503), "storage is not reachable");
+    }
+}

@@ -1,0 +1,226 @@
+//! `POST /v2/guardian/store`, `/v2/guardian/query` and `/v2/guardian/delete`: whom somebody trusts to help
+//! after a loss. Storage checks the designator's proof; the gateway, that it is about the set that is named.
+
+use super::error::{self, ApiError, Fault};
+use super::fields::Field;
+use super::reply::{self, Reply};
+use super::{Call, fields};
+use relay_proto::guardian::{DeleteGuardians, Designation, QueryGuardians, StoreGuardians};
+use relay_proto::limits::MAX_GUARDIANS;
+use relay_proto::mail::Caller;
+use relay_proto::{GuardianEntry, GuardianHash, PublicKey, RequestId, Signature, UnixSeconds};
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct Guardians {
+    status: &'static str,
+    guardians: Vec<Guardian>,
+}
+
+#[derive(Serialize)]
+struct Guardian {
+    data: String,
+}
+
+pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let store = parse_store(&body, caller, request_id)?;
+    drop(body);
+    app.storage.store_guardians(store, patience.deadline()).await.map_err(error::of_guardians)?;
+    Ok(reply::done())
+}
+
+pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let [guardian_hash] = fields::read(&body, ["guardian_hash"])?;
+    let set = guardian_hash.parse(GuardianHash::from_hex, Fault::GuardianHash)?.name();
+    let query = QueryGuardians { caller, set };
+    let entries = app.storage.query_guardians(query, patience.deadline()).await?;
+    let guardians = entries.iter().map(|entry| Guardian { data: entry.to_base64() }).collect();
+    reply::success(&Guardians { status: "ok", guardians })
+}
+
+pub(super) async fn delete(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let designation = designation(fields::read(&body, DESIGNATION)?)?;
+    let delete = DeleteGuardians { caller, request_id, designation };
+    app.storage.delete_guardians(delete, patience.deadline()).await.map_err(error::of_guardians)?;
+    Ok(reply::done())
+}
+
+/// The fields by which a designator names and proves a set.
+const DESIGNATION: [&str; 4] = ["guardian_hash", "designator_pk", "timestamp", "signature"];
+
+fn designation(fields: [Field<'_>; 4]) -> Result<Designation, ApiError> {
+    let [guardian_hash, designator_pk, timestamp, signature] = fields;
+    let named = guardian_hash.parse(GuardianHash::from_hex, Fault::GuardianHash)?;
+    let designation = Designation {
+        public_key: designator_pk.parse(PublicKey::from_hex, Fault::DesignatorKey)?,
+        timestamp: UnixSeconds::new(timestamp.number(Fault::Timestamp)?),
+        signature: signature.parse(Signature::from_hex, Fault::Signature)?,
+    };
+    if named != GuardianHash::of_public_key(&designation.public_key) {
+        return Err(Fault::GuardianMismatch.into());
+    }
+    Ok(designation)
+}
+
+fn parse_store(body: &[u8], caller: Caller, request_id: RequestId) -> Result<StoreGuardians, ApiError> {
+    let [hash, key, timestamp, signature] = DESIGNATION;
+    let [hash, key, timestamp, signature, list] =
+        fields::read_lists_of("data", body, [hash, key, timestamp, signature, "entries"])?;
+    let designation = designation([hash, key, timestamp, signature])?;
+    Ok(StoreGuardians { caller, request_id, designation, entries: entries(list)? })
+}
+
+/// Reads the whole set, which may be empty.
+fn entries(field: Field<'_>) -> Result<Vec<GuardianEntry>, ApiError> {
+    let list = field.list(Fault::GuardianEntries)?;
+    if list.len() > MAX_GUARDIANS {
+        return Err(Fault::GuardianEntryCount.into());
+    }
+    let entry = |data: Option<_>| -> Result<GuardianEntry, Fault> {
+        GuardianEntry::from_base64(data.as_deref().ok_or(Fault::GuardianEntry)?)
+            .map_err(|_| Fault::GuardianEntry)
+    };
+    list.into_iter().map(|data| entry(data).map_err(ApiError::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Relay, base64_of};
+    use relay_proto::Refusal;
+    use serde_json::{Value, json};
+
+    const KEY: PublicKey = PublicKey::from_bytes([1; 32]);
+
+    fn hash() -> String {
+        hex::encode(GuardianHash::of_public_key(&KEY).as_bytes())
+    }
+
+    fn designation_with(entries: Value) -> Value {
+        json!({
+            "guardian_hash": hash(), "designator_pk": "01".repeat(32), "timestamp": 1_700_000_000_u64,
+            "signature": "03".repeat(64), "entries": entries,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_set_is_stored_whole_replaced_and_deleted() {
+        let relay = Relay::start().await;
+        let longest = base64_of(256);
+        for separator in ["/", "_"] {
+            let path = |step: &str| format!("/v2/guardian{separator}{step}");
+            for entries in [
+                json!([{ "data": "AAAA" }, { "data": longest, "unknown": 5 }, { "data": "" }]),
+                json!(vec![json!({ "data": "BBBB" }); 10]),
+                json!([]),
+                json!([{ "data": "CCCC" }]),
+            ] {
+                let reply = relay.post(&path("store"), &designation_with(entries.clone())).await;
+                assert_eq!(reply.json(200), json!({ "status": "ok" }));
+                let reply =
+                    relay.post(&path("query"), &json!({ "guardian_hash": hash().to_uppercase() })).await;
+                let data = |entry: &Value| json!({ "data": entry["data"] });
+                let expected: Vec<_> = entries.as_array().unwrap().iter().map(data).collect();
+                assert_eq!(reply.json(200), json!({ "status": "ok", "guardians": expected }));
+            }
+            let reply = relay.post(&path("delete"), &designation_with(json!(null))).await;
+            assert_eq!(reply.json(200), json!({ "status": "ok" }));
+            let reply = relay.post(&path("query"), &json!({ "guardian_hash": hash() })).await;
+            assert_eq!(reply.json(200), json!({ "status": "ok", "guardians": [] }), "as of an unknown set");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_field_has_its_own_text() {
+        let relay = Relay::start().await;
+        for (field, text) in [
+            ("guardian_hash", "guardian_hash must be 64 hex characters"),
+            ("designator_pk", "designator_pk must be 64 hex characters"),
+            ("timestamp", "timestamp must be a whole number of seconds"),
+            ("signature", "signature must be 128 hex characters"),
+        ] {
+            for wrong in [json!(null), json!("12"), json!([]), json!(-1), json!({})] {
+                let mut body = designation_with(json!([]));
+                body[field] = wrong;
+                for path in ["/v2/guardian/store", "/v2/guardian/delete"] {
+                    assert_eq!(relay.post(path, &body).await.error(400), text, "{body}");
+                }
+            }
+        }
+        for wrong in [json!(null), json!("12"), json!([hash()])] {
+            let reply = relay.post("/v2/guardian/query", &json!({ "guardian_hash": wrong })).await;
+            assert_eq!(reply.error(400), "guardian_hash must be 64 hex characters");
+        }
+    }
+
+    #[tokio::test]
+    async fn entries_are_a_list_of_at_most_ten_objects_with_bounded_data() {
+        let relay = Relay::start().await;
+        let list = "entries must be a list of objects with base64 data";
+        let entry = "entries must hold base64 of at most 256 bytes each";
+        for (entries, text) in [
+            (json!(null), list),
+            (json!("AAAA"), list),
+            (json!({ "data": "AAAA" }), list),
+            (json!(vec![json!({ "data": "AAAA" }); 11]), "too many entries (max 10)"),
+            (json!(vec![5; 11]), "too many entries (max 10)"),
+            (json!(["AAAA"]), entry),
+            (json!([{ "data": "AAAA" }, {}]), entry),
+            (json!([null]), entry),
+            (json!([{ "data": null }]), entry),
+            (json!([{ "data": "AAA" }]), entry),
+            (json!([{ "data": base64_of(257) }]), entry),
+            (json!([[{ "data": "AAAA" }]]), entry),
+        ] {
+            let reply = relay.post("/v2/guardian/store", &designation_with(entries.clone())).await;
+            assert_eq!(reply.error(400), text, "{entries}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_set_must_be_the_one_of_the_key() {
+        let relay = Relay::start().await;
+        let mut body = designation_with(json!([]));
+        body["designator_pk"] = json!("02".repeat(32));
+        for path in ["/v2/guardian/store", "/v2/guardian/delete"] {
+            let reply = relay.post(path, &body).await;
+            assert_eq!(reply.error(400), "guardian_hash does not match designator_pk");
+        }
+        assert!(relay.storage.request_ids().is_empty(), "storage is not asked");
+    }
+
+    #[tokio::test]
+    async fn a_proof_that_does_not_hold_is_told_apart() {
+        let relay = Relay::start().await;
+        for path in ["/v2/guardian/store", "/v2/guardian/delete"] {
+            for (refusal, text) in [
+                (Refusal::OutsideWindow, "guardian request timestamp outside acceptable window"),
+                (Refusal::BadSignature, "invalid guardian signature"),
+                (Refusal::Replayed, "guardian signature replay detected"),
+            ] {
+                relay.storage.refuse_calls(&[refusal]);
+                assert_eq!(relay.post(path, &designation_with(json!([]))).await.error(401), text);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_retry_names_the_same_request_and_another_request_has_another_name() {
+        let relay = Relay::start().await;
+        for (count, path) in [(1, "/v2/guardian/store"), (2, "/v2/guardian/delete")] {
+            relay.storage.refuse_calls(&[Refusal::Unavailable, Refusal::OutcomeUnknown]);
+            relay.post(path, &designation_with(json!([]))).await.json(200);
+            assert_eq!(relay.storage.request_ids().len(), count);
+        }
+        relay.storage.refuse_calls(&[Refusal::Busy]);
+        relay.post("/v2/guardian/query", &json!({ "guardian_hash": hash() })).await.json(200);
+    }
+}

@@ -1,0 +1,223 @@
+//! `POST /v2/recovery/store` and `/v2/recovery/query`: proofs by which people come back after a loss.
+
+use super::error::{ApiError, Fault};
+use super::fields::Field;
+use super::reply::{self, Reply};
+use super::{Call, fields};
+use relay_proto::limits::MAX_RECOVERY_KEYS;
+use relay_proto::mail::Caller;
+use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
+use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof};
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+#[derive(Serialize)]
+struct Proofs<'a> {
+    status: &'static str,
+    proofs: Vec<Proof<'a>>,
+}
+
+#[derive(Serialize)]
+struct Proof<'a> {
+    key_hash: &'a str,
+    proof_data: String,
+    created_at: u64,
+    expires_at: u64,
+}
+
+pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, _share) = app.intake.read(body).await?;
+    let store = parse(&body, caller)?;
+    drop(body);
+    app.storage.store_proof(store, patience.deadline()).await?;
+    Ok(reply::done())
+}
+
+fn parse(body: &[u8], caller: Caller) -> Result<StoreProof, ApiError> {
+    let [key_hash, proof_data] = fields::read(body, ["key_hash", "proof_data"])?;
+    Ok(StoreProof {
+        caller,
+        key: key_hash.parse(RecoveryKeyHash::from_hex, Fault::KeyHash)?.name(),
+        proof: proof_data.parse(RecoveryProof::from_base64, Fault::ProofData)?,
+    })
+}
+
+pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, patience, body, .. } = call;
+    let (body, share) = app.intake.read(body).await?;
+    let [key_hashes] = fields::read(&body, ["key_hashes"])?;
+    let Keys { names: keys, spellings } = Keys::read(key_hashes)?;
+    let proofs = app.storage.query_proofs(QueryProofs { caller, keys }, patience.deadline()).await?;
+    let proofs = write(proofs, &spellings)?;
+    drop(share);
+    reply::large(&app.intake, proofs).await
+}
+
+/// Keys that a client asks for, each once.
+struct Keys<'a> {
+    /// What storage knows them by.
+    names: Vec<RecoveryName>,
+    /// The keys as the client wrote them, in the same order.
+    spellings: Vec<Cow<'a, str>>,
+}
+
+impl<'a> Keys<'a> {
+    /// Reads a list of 1 to 50 keys. The first spelling of a key stands.
+    fn read(field: Field<'a>) -> Result<Self, ApiError> {
+        let entries = field.list(Fault::KeyHashCount)?;
+        if entries.is_empty() || entries.len() > MAX_RECOVERY_KEYS {
+            return Err(Fault::KeyHashCount.into());
+        }
+        let mut keys = Self { names: Vec::new(), spellings: Vec::new() };
+        let mut seen = HashSet::new();
+        for entry in entries {
+            let spelling = entry.ok_or(Fault::KeyHashes)?;
+            let key = RecoveryKeyHash::from_hex(&spelling).map_err(|_| Fault::KeyHashes)?;
+            if seen.insert(key) {
+                keys.names.push(key.name());
+                keys.spellings.push(spelling);
+            }
+        }
+        Ok(keys)
+    }
+}
+
+/// Writes the proofs in the order of their keys; `spellings` are the keys that were asked for.
+fn write(mut proofs: Vec<StoredProof>, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
+    proofs.sort_by_key(|stored| stored.key_index);
+    let proofs = proofs
+        .into_iter()
+        .map(|stored| {
+            Ok(Proof {
+                key_hash: spellings.get(stored.key_index).ok_or(Fault::Internal)?,
+                proof_data: stored.proof.to_base64(),
+                created_at: stored.created_at.get(),
+                expires_at: stored.expires_at.get(),
+            })
+        })
+        .collect::<Result<_, ApiError>>()?;
+    reply::written(&Proofs { status: "ok", proofs })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{PROOF_EXPIRES_AT, PROOF_STORED_AT, Relay, base64_of};
+    use relay_proto::{Refusal, UnixSeconds};
+    use serde_json::json;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_stored_proof_is_found_and_storing_again_replaces_it() {
+        let relay = Relay::start().await;
+        for (path, proof) in [("/v2/recovery/store", "AAAA"), ("/v2/recovery_store", "BBBB")] {
+            let store = json!({ "key_hash": "ab".repeat(32), "proof_data": proof });
+            assert_eq!(relay.post(path, &store).await.json(200), json!({ "status": "ok" }));
+            let query = json!({ "key_hashes": ["AB".repeat(32)] });
+            let expected = json!({ "status": "ok", "proofs": [{
+                "key_hash": "AB".repeat(32), "proof_data": proof,
+                "created_at": PROOF_STORED_AT, "expires_at": PROOF_EXPIRES_AT,
+            }] });
+            assert_eq!(relay.post("/v2/recovery/query", &query).await.json(200), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn proofs_come_in_the_order_asked_each_key_once_as_the_client_wrote_it() {
+        let relay = Relay::start().await;
+        for (key, proof) in [("ab", "AAAA"), ("cd", "BBBB")] {
+            let store = json!({ "key_hash": key.repeat(32), "proof_data": proof });
+            relay.post("/v2/recovery/store", &store).await.json(200);
+        }
+        let keys = ["00", "CD", "aB", "cd", "ab"].map(|key| key.repeat(32));
+        let found = relay.post("/v2/recovery_query", &json!({ "key_hashes": keys })).await.json(200);
+        let found: Vec<_> =
+            found["proofs"].as_array().unwrap().iter().map(|proof| proof["key_hash"].clone()).collect();
+        assert_eq!(found, ["CD".repeat(32), "aB".repeat(32)]);
+    }
+
+    #[test]
+    fn proofs_are_put_in_order_and_belong_to_a_key_that_was_asked_for() {
+        let stored = |key_index| StoredProof {
+            key_index,
+            proof: RecoveryProof::from_base64("AAAA").unwrap(),
+            created_at: UnixSeconds::new(0),
+            expires_at: UnixSeconds::new(0),
+        };
+        let written = write(vec![stored(1), stored(0)], &["a".into(), "b".into()]).unwrap();
+        let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+        assert_eq!([&written["proofs"][0]["key_hash"], &written["proofs"][1]["key_hash"]], ["a", "b"]);
+        assert_eq!(write(vec![stored(1)], &["a".into()]).unwrap_err().fault, Fault::Internal);
+    }
+
+    #[tokio::test]
+    async fn fifty_of_the_longest_proofs_arrive_whole() {
+        let relay = Relay::start().await;
+        let keys: Vec<_> = (0..50).map(|number| format!("{number:064x}")).collect();
+        let proof = base64_of(4096);
+        for key in &keys {
+            let store = json!({ "key_hash": key, "proof_data": proof });
+            relay.post("/v2/recovery/store", &store).await.json(200);
+        }
+        let found = relay.post("/v2/recovery/query", &json!({ "key_hashes": keys })).await.json(200);
+        let found = found["proofs"].as_array().unwrap();
+        assert_eq!(found.len(), 50);
+        assert!(found.iter().all(|stored| stored["proof_data"] == proof));
+    }
+
+    #[tokio::test]
+    async fn every_field_has_its_own_text() {
+        let relay = Relay::start().await;
+        let good = json!({ "key_hash": "ab".repeat(32), "proof_data": "AAAA" });
+        for (field, wrong, text) in [
+            ("key_hash", json!(null), "key_hash must be 64 hex characters"),
+            ("key_hash", json!("ab".repeat(31)), "key_hash must be 64 hex characters"),
+            ("key_hash", json!(5), "key_hash must be 64 hex characters"),
+            ("proof_data", json!(null), "proof_data must be base64 of 1-4096 bytes"),
+            ("proof_data", json!(""), "proof_data must be base64 of 1-4096 bytes"),
+            ("proof_data", json!("AAA"), "proof_data must be base64 of 1-4096 bytes"),
+            ("proof_data", json!(base64_of(4097)), "proof_data must be base64 of 1-4096 bytes"),
+            ("proof_data", json!(["AAAA"]), "proof_data must be base64 of 1-4096 bytes"),
+        ] {
+            let mut body = good.clone();
+            body[field] = wrong;
+            assert_eq!(relay.post("/v2/recovery/store", &body).await.error(400), text, "{body}");
+        }
+        let key = json!("ab".repeat(32));
+        for (keys, text) in [
+            (json!(null), "key_hashes must contain 1-50 entries"),
+            (key.clone(), "key_hashes must contain 1-50 entries"),
+            (json!([]), "key_hashes must contain 1-50 entries"),
+            (json!(vec![key.clone(); 51]), "key_hashes must contain 1-50 entries"),
+            (json!([key, 5]), "key_hashes must be 64 hex characters each"),
+            (json!([key, "ab"]), "key_hashes must be 64 hex characters each"),
+        ] {
+            let body = json!({ "key_hashes": keys });
+            assert_eq!(relay.post("/v2/recovery/query", &body).await.error(400), text, "{body}");
+        }
+        let body = json!({ "key_hashes": vec![key; 50] });
+        relay.post("/v2/recovery/query", &body).await.json(200);
+    }
+
+    #[tokio::test]
+    async fn a_limit_is_told_with_its_time_and_a_pause_is_waited_out() {
+        let relay = Relay::start().await;
+        let store = json!({ "key_hash": "ab".repeat(32), "proof_data": "AAAA" });
+        let query = json!({ "key_hashes": ["ab".repeat(32)] });
+        for (path, body) in [("/v2/recovery/store", &store), ("/v2/recovery/query", &query)] {
+            let retry_after = Duration::from_secs(6);
+            relay.storage.refuse_calls(&[Refusal::AddressRateLimited { retry_after }]);
+            let reply = relay.post(path, body).await;
+            assert_eq!(reply.error(429), "rate limit exceeded");
+            assert_eq!(reply.headers["retry-after"], "6");
+            relay.storage.refuse_calls(&[Refusal::Unavailable, Refusal::OutcomeUnknown]);
+            relay.post(path, body).await.json(200);
+            assert!(relay.storage.last_caller().is_some());
+        }
+        relay.storage.refuse_calls(&[Refusal::StorageFull]);
+        let reply = relay.post("/v2/recovery/store", &store).await;
+        assert_eq!(reply.error(507), "quota exceeded: relay storage is full");
+    }
+}

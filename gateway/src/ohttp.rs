@@ -1,0 +1,162 @@
+//! Oblivious HTTP (RFC 9458): requests that come sealed, by way of a relay that knows the client and not the
+//! request, to this gateway, which learns the request and not the client.
+//!
+//! This room knows bytes and doors, not mailboxes. A sealed message is opened on a thread of its own kind
+//! ([`crypto`]), read as one of two inner forms ([`envelope`], [`binary`]), and becomes a *fresh* request to the
+//! same router that direct requests go to: nothing of the outer request goes along but who pays. Whatever is
+//! answered, errors too, is padded to a rung of the [`ladder`] and sealed to the sender. What goes wrong before a
+//! message is open is told outside ([`problem`]); what goes wrong afterwards is told inside only.
+
+mod binary;
+mod crypto;
+mod envelope;
+pub(crate) mod keyring;
+mod ladder;
+mod problem;
+
+#[cfg(test)]
+mod tests;
+
+use crate::api::Call;
+use crate::api::error::{ApiError, Fault};
+use crate::api::reply::Reply;
+use crate::app;
+use crate::metrics::Opening;
+use crate::origin::Origin;
+use axum::body::Body;
+use bytes::Bytes;
+use crypto::{Crypto, Opened, Unopened};
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{HeaderMap, Request, Response};
+use keyring::Keyring;
+use problem::Problem;
+use std::sync::Arc;
+
+/// Content type of sealed requests.
+const REQUEST: &str = "message/ohttp-req";
+/// Content type of sealed answers.
+const RESPONSE: &str = "message/ohttp-res";
+/// Answers above this size hold a share of the gateway's memory until they are written out.
+const LARGE: usize = 16 << 10;
+
+/// What the oblivious door needs.
+#[derive(Debug)]
+pub(crate) struct Oblivious {
+    pub(crate) keyring: Arc<Keyring>,
+    crypto: Crypto,
+}
+
+/// Which form a request had inside, and so its answer has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// JSON with an action.
+    Envelope,
+    /// Binary HTTP (RFC 9292).
+    Binary,
+}
+
+impl Form {
+    /// Byte 4 tells them apart: in an envelope it opens the JSON, in Binary HTTP it is a letter of the method.
+    fn of(plaintext: &[u8]) -> Self {
+        if plaintext.get(4) == Some(&b'{') { Self::Envelope } else { Self::Binary }
+    }
+}
+
+/// Answers a sealed request.
+pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, caller, headers, body, .. } = call;
+    if !is_sealed_request(&headers) {
+        return Err(Fault::ContentType.into());
+    }
+    let (sealed, share) = app.intake.read_sealed(body).await?;
+    let oblivious = &app.oblivious;
+    let opened = match oblivious.open(sealed).await {
+        Ok(opened) => opened,
+        Err(Unopened::Busy) => return Err(Fault::Crowded.into()),
+        Err(Unopened::Problem(problem)) => {
+            app.metrics.opening(if problem == Problem::Key { Opening::Key } else { Opening::Malformed });
+            return Ok(problem.reply());
+        }
+    };
+    drop(share);
+    app.metrics.opening(Opening::Opened);
+    let Opened { plaintext, sealer } = opened;
+    let form = Form::of(&plaintext);
+    let reply = match read(form, plaintext, headers.get(HOST), app.authority.as_deref()) {
+        Ok(request) => Box::pin(app::answer(Arc::clone(&app), Origin::Oblivious(caller), request)).await,
+        Err(error) => error.reply(),
+    };
+    let plain = write(form, reply).await;
+    let (plain, share) = if plain.len() <= LARGE {
+        (plain, None)
+    } else {
+        match app.intake.share(2 * plain.len()).await {
+            Ok(share) => (plain, Some(share)),
+            // Even that is told inside.
+            Err(error) => (write(form, error.reply()).await, None),
+        }
+    };
+    let sealed = oblivious.crypto.seal(sealer, plain).await.ok_or(Fault::Internal)?;
+    Ok(outer(match share {
+        Some(share) => share.hold(sealed),
+        None => sealed.into(),
+    }))
+}
+
+impl Oblivious {
+    pub(crate) fn new(keyring: Arc<Keyring>) -> Self {
+        Self { keyring, crypto: Crypto::new() }
+    }
+
+    /// Opens a sealed request, with keys fetched anew if its key is not known.
+    async fn open(&self, sealed: Bytes) -> Result<Opened, Unopened> {
+        let id = crypto::key_id(&sealed)?;
+        let key = self.keyring.accepted(id).await.ok_or(Problem::Key)?;
+        self.crypto.open(key, sealed).await
+    }
+}
+
+fn is_sealed_request(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case(REQUEST)
+    })
+}
+
+/// Makes a request of what was sealed.
+fn read(
+    form: Form,
+    plaintext: Bytes,
+    host: Option<&HeaderValue>,
+    authority: Option<&str>,
+) -> Result<Request<Body>, ApiError> {
+    match form {
+        Form::Envelope => envelope::read(&plaintext),
+        Form::Binary => {
+            let ours = |given: &str| {
+                host.and_then(|host| host.to_str().ok()).is_some_and(|host| host.eq_ignore_ascii_case(given))
+                    || authority.is_some_and(|known| known.eq_ignore_ascii_case(given))
+            };
+            binary::read(&plaintext, ours)
+        }
+    }
+}
+
+/// Makes a padded plaintext of an answer.
+async fn write(form: Form, reply: Reply) -> Vec<u8> {
+    let (head, body) = reply.into_parts();
+    // The router's bodies are whole already.
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    match form {
+        Form::Envelope => envelope::write(&body),
+        Form::Binary => binary::write(&head, &body),
+    }
+}
+
+fn outer(body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(RESPONSE));
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    reply
+}

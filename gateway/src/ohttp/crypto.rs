@@ -1,0 +1,126 @@
+//! HPKE work, off the threads that serve connections: opening a message costs as much as everything else about a
+//! request together. As many run at once as there are processors; a bounded number waits.
+
+use super::problem::Problem;
+use bytes::Bytes;
+use ohttp::hpke::{Aead, Kdf, Kem};
+use ohttp::{Server, ServerResponse};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use tokio::sync::Semaphore;
+
+/// Messages that may wait to be opened.
+const WAITING: usize = 1024;
+
+/// Plaintexts up to this size are sealed where they are: that costs less than handing them over.
+const SMALL: usize = 32 << 10;
+
+/// Bytes before the encapsulated key: key id, KEM, KDF and AEAD (RFC 9458 §4.1).
+const HEADER: usize = 7;
+
+/// Bytes of an encapsulated X25519 key.
+const ENCAPSULATED_KEY: usize = 32;
+
+/// Bytes of an authentication tag.
+const TAG: usize = 16;
+
+/// Why a message was not opened.
+#[derive(Debug)]
+pub(super) enum Unopened {
+    /// More wait than may wait.
+    Busy,
+    /// It cannot be.
+    Problem(Problem),
+}
+
+impl From<Problem> for Unopened {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// An opened message and what seals its answer.
+pub(super) struct Opened {
+    pub(super) plaintext: Bytes,
+    pub(super) sealer: ServerResponse,
+}
+
+/// Where HPKE work is done.
+#[derive(Debug)]
+pub(crate) struct Crypto {
+    running: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+impl Crypto {
+    /// For this machine's processors.
+    pub(crate) fn new() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { running: Arc::new(Semaphore::new(processors)), waiting: AtomicUsize::new(0) }
+    }
+
+    /// Opens a message with the key that it names.
+    pub(super) async fn open(&self, key: Arc<Server>, sealed: Bytes) -> Result<Opened, Unopened> {
+        check_suite(&sealed)?;
+        let _place = Place::take(&self.waiting).ok_or(Unopened::Busy)?;
+        let opened = self.run(move || key.decapsulate(&sealed)).await.ok_or(Unopened::Busy)?;
+        // The header names a key and a suite that are offered. So what does not fit is the sealing, and another key
+        // under the same id is the likeliest reason.
+        let (plaintext, sealer) = opened.map_err(|_| Problem::Key)?;
+        Ok(Opened { plaintext: plaintext.into(), sealer })
+    }
+
+    /// Seals an answer. `None` only when the process is ending.
+    pub(super) async fn seal(&self, sealer: ServerResponse, plain: Vec<u8>) -> Option<Vec<u8>> {
+        let small = plain.len() <= SMALL;
+        let seal = move || sealer.encapsulate(&plain);
+        let sealed = if small { Some(seal()) } else { self.run(seal).await };
+        sealed?.ok()
+    }
+
+    /// Runs work on a thread of its own. `None` only when the process is ending.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        let permit = Arc::clone(&self.running).acquire_owned().await.ok()?;
+        let work = move || {
+            let done = work();
+            drop(permit);
+            done
+        };
+        tokio::task::spawn_blocking(work).await.ok()
+    }
+}
+
+/// A place among those who wait, left when dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(waiting);
+        (waiting.fetch_add(1, Relaxed) < WAITING).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The key that a message says it is sealed to.
+pub(super) fn key_id(sealed: &[u8]) -> Result<u8, Problem> {
+    if sealed.len() < HEADER + ENCAPSULATED_KEY + TAG {
+        return Err(Problem::Malformed);
+    }
+    sealed.first().copied().ok_or(Problem::Malformed)
+}
+
+/// Whether the message says that it is sealed in a way that is offered.
+fn check_suite(sealed: &[u8]) -> Result<(), Problem> {
+    let Some((header, _)) = sealed.split_first_chunk::<HEADER>() else { return Err(Problem::Malformed) };
+    let [_, kem @ .., kdf_high, kdf_low, aead_high, aead_low] = *header;
+    let offered = [Aead::ChaCha20Poly1305, Aead::Aes128Gcm].map(u16::from);
+    let fits = u16::from_be_bytes(kem) == u16::from(Kem::X25519Sha256)
+        && u16::from_be_bytes([kdf_high, kdf_low]) == u16::from(Kdf::HkdfSha256)
+        && offered.contains(&u16::from_be_bytes([aead_high, aead_low]));
+    if fits { Ok(()) } else { Err(Problem::Key) }
+}

@@ -1,0 +1,160 @@
+//! The keys that this gateway opens messages with and shows to clients, as storage tells them. In memory only.
+
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use ohttp::Server;
+use relay_daemon::Clock;
+use relay_proto::client::StorageClient;
+use relay_proto::keys::{KeySet, fingerprint};
+use relay_proto::{Refusal, UnixSeconds};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{sleep, timeout};
+
+/// How soon storage is asked again when it did not answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often an unknown key makes a gateway ask storage, at most.
+const REFETCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long storage may take to tell keys.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Refreshes after which keys are too old for a gateway to be ready.
+const STALE_AFTER: u32 = 3;
+
+/// Keys as they were told, ready for use.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pub(crate) set: KeySet,
+    /// By key id; three at most.
+    servers: Vec<(u8, Arc<Server>)>,
+    /// The encoded configuration of each window.
+    configs: Vec<(u64, ShownKey)>,
+    /// When they were told, on the monotonic clock.
+    told_at: Duration,
+}
+
+/// A key configuration as clients are shown it.
+#[derive(Debug, Clone)]
+pub(crate) struct ShownKey {
+    pub(crate) config: Bytes,
+    /// Lower-case hex of its SHA-256.
+    pub(crate) fingerprint: String,
+}
+
+impl Keys {
+    fn new(set: KeySet, told_at: Duration) -> Result<Self, ohttp::Error> {
+        let (mut servers, mut configs) = (Vec::new(), Vec::new());
+        for window in &set.windows {
+            let config = window.config()?;
+            let encoded = config.encode()?;
+            let fingerprint = hex::encode(fingerprint(&encoded));
+            configs.push((window.number, ShownKey { config: encoded.into(), fingerprint }));
+            servers.push((window.key_id(), Arc::new(Server::new(config)?)));
+        }
+        Ok(Self { set, servers, configs, told_at })
+    }
+
+    /// The key that clients are to use at a moment, and for how many seconds they may keep it.
+    pub(crate) fn shown_at(&self, now: UnixSeconds) -> Option<(&ShownKey, u64)> {
+        let window = self.set.window_at(now);
+        let ends = window.saturating_add(1).saturating_mul(self.set.window_secs);
+        let (_, key) = self.configs.iter().find(|(number, _)| *number == window)?;
+        Some((key, ends.saturating_sub(now.get())))
+    }
+
+    fn accepted(&self, id: u8) -> Option<Arc<Server>> {
+        self.servers.iter().find(|(known, _)| *known == id).map(|(_, server)| Arc::clone(server))
+    }
+}
+
+/// Where [`Keyring::follow`] posts what it hears, and everybody reads.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    storage: StorageClient,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    told: watch::Sender<Option<Arc<Keys>>>,
+    /// When storage was last asked because of an unknown key.
+    refetched: Mutex<Option<Duration>>,
+}
+
+impl Keyring {
+    pub(crate) fn new(storage: StorageClient, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        Self { storage, clock, metrics, told: watch::Sender::new(None), refetched: Mutex::new(None) }
+    }
+
+    /// The keys, if there are any yet.
+    pub(crate) fn current(&self) -> Option<Arc<Keys>> {
+        self.told.borrow().clone()
+    }
+
+    /// The keys, if they come in time.
+    pub(crate) async fn within(&self, patience: Duration) -> Option<Arc<Keys>> {
+        if let Some(keys) = self.current() {
+            return Some(keys);
+        }
+        let mut told = self.told.subscribe();
+        let found = timeout(patience, told.wait_for(Option::is_some)).await.ok()?.ok()?;
+        found.clone()
+    }
+
+    /// Whether the keys are as fresh as they should be.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.current().is_some_and(|keys| {
+            let age = self.clock.monotonic().saturating_sub(keys.told_at);
+            age <= STALE_AFTER * Duration::from_secs(keys.set.refresh_secs)
+        })
+    }
+
+    /// What opens messages that name this key. An unknown one makes the gateway ask storage, though not often:
+    /// strangers can name any key.
+    pub(super) async fn accepted(&self, id: u8) -> Option<Arc<Server>> {
+        let keys = self.within(PATIENCE).await?;
+        if let Some(server) = keys.accepted(id) {
+            return Some(server);
+        }
+        let mut refetched = self.refetched.lock().await;
+        let now = self.clock.monotonic();
+        if refetched.is_none_or(|last| now.saturating_sub(last) >= REFETCH_PAUSE) {
+            *refetched = Some(now);
+            // If storage is away, what is known stands.
+            drop(self.fetch().await);
+        }
+        drop(refetched);
+        self.current()?.accepted(id)
+    }
+
+    /// Follows storage's keys for as long as the process lives.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.fetch().await {
+                Ok(refresh) => {
+                    pause = FIRST_PAUSE;
+                    sleep(refresh).await;
+                }
+                Err(refusal) => {
+                    tracing::debug!(%refusal, "storage tells no keys");
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Asks storage once; answers when to ask again.
+    async fn fetch(&self) -> Result<Duration, Refusal> {
+        let told = timeout(PATIENCE, self.storage.keys()).await;
+        let set = told.unwrap_or(Err(Refusal::Unavailable))?;
+        let refresh = Duration::from_secs(set.refresh_secs);
+        let keys = Keys::new(set, self.clock.monotonic()).map_err(|_| Refusal::invalid("windows"))?;
+        let ends = keys.set.record_at(self.clock.now()).map_or(0, |record| record.certified_until.get());
+        self.metrics.keys_told(self.clock.now(), ends);
+        self.told.send_replace(Some(Arc::new(keys)));
+        Ok(refresh)
+    }
+}

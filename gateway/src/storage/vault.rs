@@ -1,0 +1,87 @@
+//! Calls for what people entrust to the relay besides mail.
+
+use super::Storage;
+use super::retry::persist;
+use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
+use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
+use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
+use relay_proto::{ExchangeCode, ExchangeText, GuardianEntry, Refusal};
+use tokio::time::Instant;
+
+impl Storage {
+    /// Stores a recovery proof.
+    pub(crate) async fn store_proof(&self, store: StoreProof, deadline: Instant) -> Result<(), Refusal> {
+        persist(deadline, &self.metrics, || self.client.store_proof(store.clone())).await
+    }
+
+    /// Reads recovery proofs.
+    pub(crate) async fn query_proofs(
+        &self,
+        query: QueryProofs,
+        deadline: Instant,
+    ) -> Result<Vec<StoredProof>, Refusal> {
+        persist(deadline, &self.metrics, || self.client.query_proofs(query.clone())).await
+    }
+
+    /// Offers something.
+    pub(crate) async fn offer(&self, offer: Offer, deadline: Instant) -> Result<ExchangeCode, Refusal> {
+        persist(deadline, &self.metrics, || self.client.offer(offer.clone())).await
+    }
+
+    /// Claims an offer.
+    pub(crate) async fn claim(&self, claim: Claim, deadline: Instant) -> Result<ExchangeText, Refusal> {
+        persist(deadline, &self.metrics, || self.client.claim(claim.clone())).await
+    }
+
+    /// Completes an exchange.
+    pub(crate) async fn complete(
+        &self,
+        complete: Complete,
+        deadline: Instant,
+    ) -> Result<ExchangeText, Refusal> {
+        persist(deadline, &self.metrics, || self.client.complete(complete.clone())).await
+    }
+
+    /// Replaces a guardian set.
+    pub(crate) async fn store_guardians(
+        &self,
+        store: StoreGuardians,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        persist(deadline, &self.metrics, || self.client.store_guardians(store.clone())).await
+    }
+
+    /// Reads a guardian set.
+    pub(crate) async fn query_guardians(
+        &self,
+        query: QueryGuardians,
+        deadline: Instant,
+    ) -> Result<Vec<GuardianEntry>, Refusal> {
+        persist(deadline, &self.metrics, || self.client.query_guardians(query.clone())).await
+    }
+
+    /// Deletes a guardian set.
+    pub(crate) async fn delete_guardians(
+        &self,
+        delete: DeleteGuardians,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        persist(deadline, &self.metrics, || self.client.delete_guardians(delete.clone())).await
+    }
+
+    /// Fills an escrow slot.
+    pub(crate) async fn put_escrow(&self, put: PutEscrow, deadline: Instant) -> Result<Deposit, Refusal> {
+        persist(deadline, &self.metrics, || self.client.put_escrow(put.clone())).await
+    }
+
+    /// Reads the other slot of an escrow gate.
+    pub(crate) async fn get_escrow(&self, get: GetEscrow, deadline: Instant) -> Result<Withdrawal, Refusal> {
+        persist(deadline, &self.metrics, || self.client.get_escrow(get.clone())).await
+    }
+
+    /// Counts the filled slots of an escrow gate.
+    pub(crate) async fn count_escrow(&self, count: CountEscrow, deadline: Instant) -> Result<u32, Refusal> {
+        persist(deadline, &self.metrics, || self.client.count_escrow(count.clone())).await
+    }
+}
