@@ -14,6 +14,8 @@ mod config;
 mod edge;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzz;
 mod limit;
 mod metrics;
 mod ohttp;

@@ -88,15 +88,9 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
         Err(error) => error.reply(),
     };
     let plain = write(form, reply).await;
-    let (plain, share) = if plain.len() <= LARGE {
-        (plain, None)
-    } else {
-        match app.intake.share(2 * plain.len()).await {
-            Ok(share) => (plain, Some(share)),
-            // Even that is told inside.
-            Err(error) => (write(form, error.reply()).await, None),
-        }
-    };
+    // An answer that storage will not give again must not be turned away: where no memory is to be had, it goes
+    // without a share.
+    let share = if plain.len() > LARGE { app.intake.share(2 * plain.len()).await.ok() } else { None };
     let sealed = oblivious.crypto.seal(sealer, plain).await.ok_or(Fault::Internal)?;
     Ok(outer(match share {
         Some(share) => share.hold(sealed),
@@ -151,6 +145,21 @@ async fn write(form: Form, reply: Reply) -> Vec<u8> {
     match form {
         Form::Envelope => envelope::write(&body),
         Form::Binary => binary::write(&head, &body),
+    }
+}
+
+/// A fuzz body: see [`crate::fuzz`].
+pub(crate) fn fuzz_envelope(data: &[u8]) {
+    if let Ok(request) = envelope::read(&Bytes::copy_from_slice(data)) {
+        assert!(request.uri().path().starts_with("/v2/") && request.headers().is_empty());
+        assert_eq!(Form::of(data), Form::Envelope, "an object begins with its brace");
+    }
+}
+
+/// A fuzz body: see [`crate::fuzz`].
+pub(crate) fn fuzz_binary(data: &[u8]) {
+    if let Ok(request) = binary::read(data, |authority| authority == "relay.example") {
+        assert!(request.uri().path().starts_with("/v2/") && request.headers().len() <= 2);
     }
 }
 

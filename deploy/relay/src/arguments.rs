@@ -1,6 +1,7 @@
 //! The command line.
 
-use clap::{Parser, Subcommand, ValueEnum};
+use crate::anchor::USUAL_DAYS;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// Runs, inspects and tests a relay. Everything is set by variables; the README lists them.
@@ -23,11 +24,17 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Try a relay out as a client would: send, fetch, ack, purge and register, each with its time
-    Selftest {
-        /// Where it serves clients, for example <http://127.0.0.1:8080>
-        url: String,
+    /// Show a running relay's keys for Oblivious HTTP: windows, certificates, the anchor to publish
+    Keys {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
+    /// Try a relay out as a client would, step by step, each with its time
+    Selftest(Selftest),
+    /// Make and use an anchor that vouches for relays' keys, on a machine that may be offline
+    #[command(subcommand, disable_help_subcommand = true)]
+    Anchor(AnchorCommand),
     /// Print the tables of the README
     #[command(hide = true)]
     Reference {
@@ -46,6 +53,66 @@ pub enum Command {
     },
 }
 
+/// Which relay to try, and which way.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct Selftest {
+    /// Where it serves clients, for example <http://127.0.0.1:8080>
+    pub url: String,
+    /// How clients' requests travel
+    #[arg(long, value_enum, default_value_t = Via::Plain)]
+    pub via: Via,
+    /// An oblivious relay in front, to whose URL the sealed requests go; the key still comes from the relay itself
+    #[arg(long, value_name = "OUTER_URL")]
+    pub relay: Option<String>,
+}
+
+/// How clients' requests travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Via {
+    /// As they are
+    Plain,
+    /// Sealed to the relay's key, as envelopes and as Binary HTTP
+    Ohttp,
+}
+
+/// What to do with an anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum AnchorCommand {
+    /// Make an anchor and its backup
+    New {
+        /// Where; made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Certify the key that a relay signs with, making that key first if there is none
+    Certify {
+        /// Where the anchor is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// For how many days
+        #[arg(long, default_value_t = USUAL_DAYS, value_parser = clap::value_parser!(u64).range(1..=825))]
+        days: u64,
+        /// Make another key in the place of the one there is
+        #[arg(long)]
+        new_intermediate: bool,
+    },
+    /// Make the backup the anchor, and a new key its backup
+    Rollover {
+        /// Where the anchor is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Show an anchor, its certificates and rollovers
+    Show {
+        /// Where the anchor is, or a copy of its anchor.json
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// A process of the relay, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum RoleName {
@@ -55,4 +122,62 @@ pub enum RoleName {
     Gateway,
     /// The link to other relays.
     Federated,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(arguments: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("relay").chain(arguments.split_whitespace());
+        Arguments::try_parse_from(words).map(|arguments| arguments.command)
+    }
+
+    fn anchor(arguments: &str) -> AnchorCommand {
+        match parsed(arguments) {
+            Ok(Command::Anchor(command)) => command,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn anchor_commands_are_understood() {
+        let directory = PathBuf::from("/media/anchor");
+        assert_eq!(
+            anchor("anchor certify /media/anchor"),
+            AnchorCommand::Certify { directory: directory.clone(), days: 90, new_intermediate: false }
+        );
+        assert_eq!(
+            anchor("anchor certify --days 825 --new-intermediate /media/anchor"),
+            AnchorCommand::Certify { directory: directory.clone(), days: 825, new_intermediate: true }
+        );
+        assert_eq!(anchor("anchor show --json /media/anchor"), AnchorCommand::Show { directory, json: true });
+    }
+
+    #[test]
+    fn a_selftest_goes_as_it_is_unless_told() {
+        let Ok(Command::Selftest(plain)) = parsed("selftest http://host") else { panic!() };
+        assert_eq!((plain.via, plain.relay), (Via::Plain, None));
+        let sealed = "selftest http://host --via ohttp --relay https://outer/path";
+        let Ok(Command::Selftest(sealed)) = parsed(sealed) else { panic!() };
+        assert_eq!((sealed.via, sealed.relay.as_deref()), (Via::Ohttp, Some("https://outer/path")));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for wrong in [
+            "anchor",
+            "anchor new",
+            "anchor make d",
+            "anchor certify",
+            "anchor certify d --days 0",
+            "anchor certify d --days 826",
+            "anchor certify d --days many",
+            "anchor rollover d --days 5",
+            "selftest http://host --via carrier",
+            "keys --jason",
+        ] {
+            assert!(parsed(wrong).is_err(), "{wrong}");
+        }
+    }
 }

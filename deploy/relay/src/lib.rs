@@ -2,10 +2,14 @@
 //!
 //! `relay up` starts storaged, the gateways and federated as processes of their own and watches them; this
 //! one program contains all three and starts itself in their roles. `relay status` asks storage through the
-//! operator's socket. `relay selftest` is a client like any other. The command itself listens nowhere and
-//! never sees mail.
+//! operator's socket, and so does `relay keys`. `relay selftest` is a client like any other. `relay anchor` needs no
+//! relay at all. The command itself listens nowhere and never sees mail.
 
+mod anchor;
 pub mod arguments;
+mod ask;
+mod keys;
+mod moment;
 pub mod reference;
 mod role;
 mod selftest;
@@ -29,13 +33,17 @@ pub fn run<W: Write, E: Write>(
         Ok(arguments) => arguments.command,
         Err(refused) => return explain(&refused, out, errors),
     };
-    let vars = Vars::from_environment();
+    // Asked for only where it is needed: an anchor's machine owes nothing to its environment.
+    let vars = Vars::from_environment;
+    let clock = Clock::system();
     let outcome = match command {
-        Command::Up => up::up(&vars, out),
-        Command::Status { json } => status::status(&vars, &Clock::system(), json, out),
-        Command::Selftest { url } => selftest::selftest(&url, &Clock::system(), out),
+        Command::Up => up::up(&vars(), out),
+        Command::Status { json } => status::status(&vars(), &clock, json, out),
+        Command::Keys { json } => keys::keys(&vars(), &clock, json, out),
+        Command::Selftest(how) => selftest::selftest(&how, &clock, out),
+        Command::Anchor(command) => anchor::run(&command, &clock, out),
         Command::Reference { write } => reference::run(write.as_deref(), out),
-        Command::Role { role, supervisor } => return role::play(role, supervisor, vars),
+        Command::Role { role, supervisor } => return role::play(role, supervisor, vars()),
     };
     match outcome {
         Ok(exit) => ExitCode::from(exit.code()),
@@ -76,8 +84,16 @@ mod tests {
 
     #[test]
     fn a_wrong_command_line_is_a_usage_error() {
-        for wrong in [&["down"][..], &[], &["status", "--jason"], &["selftest"], &["selftest", "ftp://host"]]
-        {
+        let outer_without_ohttp = &["selftest", "http://host", "--relay", "http://outer"][..];
+        for wrong in [
+            &["down"][..],
+            &[],
+            &["status", "--jason"],
+            &["selftest"],
+            &["selftest", "ftp://host"],
+            outer_without_ohttp,
+            &["anchor", "certify", "d", "--days", "0"],
+        ] {
             let (exit, out, errors) = relay(wrong);
             assert_eq!(exit, ExitCode::from(64), "{wrong:?}");
             assert!(out.is_empty() && !errors.is_empty(), "{wrong:?}");
@@ -89,7 +105,7 @@ mod tests {
         let (exit, out, errors) = relay(&["--help"]);
         assert_eq!(exit, ExitCode::SUCCESS);
         assert!(errors.is_empty());
-        for shown in ["up", "status", "selftest"] {
+        for shown in ["up", "status", "keys", "selftest", "anchor"] {
             assert!(out.contains(shown), "{out}");
         }
         for hidden in ["role", "reference"] {

@@ -1,29 +1,47 @@
 //! `relay selftest`: one client's walk through the contract, against any relay.
 
 mod client;
+mod oblivious;
 mod steps;
+mod way;
 
+use crate::arguments::{Selftest, Via};
 use crate::unwritable;
-use client::{Base, Client, Trouble};
+use client::{Base, Client, Outer, Trouble};
 use relay_daemon::{Clock, Exit, Failure};
 use std::io::Write;
 use std::time::Duration;
-use steps::{STEPS, Trial};
+use steps::Trial;
+use way::Way;
 
-/// Tries the relay at `url`. What it sends is random, and it takes back what it sent.
+/// Tries a relay. What it sends is random. It takes back what it can; a recovery proof and an escrow of a few
+/// bytes stay until they expire.
 ///
 /// # Errors
-/// When the URL names no relay. A relay that fails is no error: the answer says so.
-pub(crate) fn selftest(url: &str, clock: &Clock, out: &mut impl Write) -> Result<Exit, Failure> {
-    let base: Base = url.parse().map_err(|problem| {
+/// When a URL is none. A relay that fails is no error: the answer says so.
+pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> Result<Exit, Failure> {
+    let usage = |problem: &str| {
         Failure::new(Exit::Usage, format_args!("{problem}; give for example http://127.0.0.1:8080"))
-    })?;
+    };
+    let base: Base = how.url.parse().map_err(usage)?;
+    let outer: Option<Outer> = how.relay.as_deref().map(str::parse).transpose().map_err(usage)?;
+    let way = match (how.via, outer) {
+        (Via::Plain, None) => Way::plain(),
+        (Via::Plain, Some(_)) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "an oblivious relay in front takes sealed requests only; add --via ohttp to --relay",
+            ));
+        }
+        (Via::Ohttp, outer) => Way::oblivious(outer),
+    };
     let randomness =
         |error| Failure::new(Exit::Internal, format_args!("the system has no randomness: {error}"));
-    let mut trial = Trial::new(Client::new(base), clock.clone()).map_err(randomness)?;
+    let steps = steps::of(how.via);
+    let mut trial = Trial::new(Client::new(base), way, clock.clone()).map_err(randomness)?;
     let began = clock.monotonic();
     let mut failed = 0_usize;
-    for (name, step) in STEPS {
+    for (name, step) in &steps {
         let before = clock.monotonic();
         let outcome = step(&mut trial);
         let line = line(name, clock.monotonic().saturating_sub(before), &outcome);
@@ -42,7 +60,7 @@ pub(crate) fn selftest(url: &str, clock: &Clock, out: &mut impl Write) -> Result
         }
     }
     let elapsed = milliseconds(clock.monotonic().saturating_sub(began));
-    let (count, exit) = (STEPS.len(), if failed == 0 { Exit::Success } else { Exit::Forced });
+    let (count, exit) = (steps.len(), if failed == 0 { Exit::Success } else { Exit::Forced });
     let verdict = match failed {
         0 => format!("all {count} steps ok in {elapsed:.0} ms"),
         _ => format!("{failed} of {count} steps FAILED"),
@@ -56,7 +74,7 @@ fn line(name: &str, took: Duration, outcome: &Result<(), Trouble>) -> String {
         Ok(()) => "ok".to_owned(),
         Err(trouble) => format!("FAILED: {trouble}"),
     };
-    format!("{name:<42}{:>9.1} ms  {verdict}\n", milliseconds(took))
+    format!("{name:<46}{:>9.1} ms  {verdict}\n", milliseconds(took))
 }
 
 fn milliseconds(time: Duration) -> f64 {
@@ -67,12 +85,16 @@ fn milliseconds(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
+    fn how(url: &str, via: Via, relay: Option<&str>) -> Selftest {
+        Selftest { url: url.to_owned(), via, relay: relay.map(str::to_owned) }
+    }
+
     #[test]
     fn a_step_shows_its_time_and_its_reason() {
         let took = Duration::from_micros(1250);
         assert_eq!(
             line("health", took, &Ok(())),
-            "health                                          1.2 ms  ok\n"
+            "health                                              1.2 ms  ok\n"
         );
         let failed = line("health", took, &Err(Trouble::Wrong("status 503".to_owned())));
         assert!(failed.ends_with("FAILED: status 503\n"), "{failed}");
@@ -83,17 +105,31 @@ mod tests {
         let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", held.local_addr().unwrap());
         drop(held);
-        let mut out = Vec::new();
-        assert_eq!(selftest(&url, &Clock::system(), &mut out).unwrap(), Exit::Forced);
-        let text = String::from_utf8(out).unwrap();
-        assert!(text.lines().count() == 2 && text.contains("is it up"), "{text}");
+        for via in [Via::Plain, Via::Ohttp] {
+            let mut out = Vec::new();
+            let exit = selftest(&how(&url, via, None), &Clock::system(), &mut out).unwrap();
+            assert_eq!(exit, Exit::Forced);
+            let text = String::from_utf8(out).unwrap();
+            assert!(text.lines().count() == 2 && text.contains("is it up"), "{text}");
+        }
     }
 
     #[test]
     fn a_bad_url_is_a_usage_error() {
+        let refused = |how| selftest(&how, &Clock::system(), &mut Vec::new()).unwrap_err();
         for url in ["", "127.0.0.1:8080", "ftp://host", "http://", "http://host?q=1"] {
-            let refused = selftest(url, &Clock::system(), &mut Vec::new()).unwrap_err();
-            assert_eq!(refused.exit, Exit::Usage, "{url}");
+            assert_eq!(refused(how(url, Via::Plain, None)).exit, Exit::Usage, "{url}");
         }
+        for outer in ["", "outer", "ftp://outer"] {
+            assert_eq!(refused(how("http://host", Via::Ohttp, Some(outer))).exit, Exit::Usage, "{outer}");
+        }
+    }
+
+    #[test]
+    fn only_sealed_requests_go_by_another_relay() {
+        let how = how("http://host", Via::Plain, Some("http://outer"));
+        let refused = selftest(&how, &Clock::system(), &mut Vec::new()).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.text.contains("--via ohttp"), "{refused}");
     }
 }

@@ -1,19 +1,18 @@
 //! `relay status`: what storage tells its operator, for people and for programs.
 
+use crate::ask::ask;
+use crate::keys::anchor_line;
+use crate::moment::span;
 use crate::unwritable;
-use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
-use relay_proto::admin::Status;
-use relay_proto::client::StorageClient;
-use relay_proto::socket::Door;
+use relay_proto::admin::{KeyStatus, Status};
 use serde_json::{Value, json};
-use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use std::io::Write;
 use std::time::Duration;
 
-/// How long storage may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the rest waits for what storage has to say of its keys.
+const KEY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Asks the relay that the variables point to.
 ///
@@ -25,64 +24,17 @@ pub(crate) fn status(
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    let mut reader = vars.reader();
-    let data = reader.read(&variables::DATA_DIR);
-    let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
-    reader.finish()?;
-    let status = ask(&Door::Admin.storage_socket(&sockets))?;
+    let (status, keys) = ask(vars, async |storage| {
+        let status = storage.status().await?;
+        // A store that cannot tell of its keys has its troubles, and the rest is worth the more then.
+        let keys = tokio::time::timeout(KEY_PATIENCE, storage.key_status()).await;
+        Ok((status, keys.ok().and_then(Result::ok)))
+    })?;
+    let (now, keys) = (clock.now(), keys.as_ref());
     let text =
-        if as_json { format!("{:#}\n", as_value(&status, clock.now())) } else { text(&status, clock.now()) };
+        if as_json { format!("{:#}\n", as_value(&status, keys, now)) } else { text(&status, keys, now) };
     out.write_all(text.as_bytes()).map_err(unwritable)?;
     Ok(Exit::Success)
-}
-
-fn ask(socket: &Path) -> Result<Status, Failure> {
-    // The client below would only say that there is no way; the operator wants to know why.
-    std::os::unix::net::UnixStream::connect(socket).map_err(|error| unreachable_because(socket, &error))?;
-    let failed = |error: io::Error| Failure::new(Exit::Internal, error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        let storage = StorageClient::new(socket.to_owned());
-        match tokio::time::timeout(PATIENCE, storage.status()).await {
-            Ok(Ok(status)) => Ok(status),
-            Ok(Err(refusal)) => Err(Failure::new(
-                Exit::Unavailable,
-                format_args!(
-                    "storaged listens at {} and does not answer: {refusal}; it may be stopping, or \
-                     RELAY_SOCKET_UIDS may leave this user out; its log says which",
-                    socket.display()
-                ),
-            )),
-            Err(_) => Err(Failure::new(
-                Exit::Unavailable,
-                format_args!(
-                    "storaged listens at {} and does not answer within {} seconds; see its log",
-                    socket.display(),
-                    PATIENCE.as_secs()
-                ),
-            )),
-        }
-    })
-}
-
-fn unreachable_because(socket: &Path, error: &io::Error) -> Failure {
-    let socket = socket.display();
-    match error.kind() {
-        ErrorKind::PermissionDenied => Failure::new(
-            Exit::Permission,
-            format_args!(
-                "uid {} may not use {socket}; run this as the relay's user or as a member of the group of that directory",
-                nix::unistd::geteuid()
-            ),
-        ),
-        _ => Failure::new(
-            Exit::Unavailable,
-            format_args!(
-                "no relay answers at {socket} ({error}); start one with `relay up`, or set RELAY_DATA_DIR \
-                 (or RELAY_SOCKET_DIR) as the running relay has it"
-            ),
-        ),
-    }
 }
 
 /// Where what is stored lives.
@@ -95,7 +47,7 @@ fn fill(status: &Status) -> f64 {
     status.capacity.live_bytes as f64 / status.capacity.ceiling_bytes.max(1) as f64
 }
 
-fn as_value(status: &Status, now: UnixSeconds) -> Value {
+fn as_value(status: &Status, oblivious: Option<&KeyStatus>, now: UnixSeconds) -> Value {
     let processes: Vec<Value> = status
         .processes
         .iter()
@@ -123,13 +75,23 @@ fn as_value(status: &Status, now: UnixSeconds) -> Value {
         "sqlite_version": status.sqlite_version,
         "sweep_suspended": status.sweep_suspended,
         "keys": keys,
+        "anchor": oblivious.and_then(|keys| keys.anchor).map(|anchor| hex::encode(anchor.as_bytes())),
     })
 }
 
-fn text(status: &Status, now: UnixSeconds) -> String {
-    let mut text = lines(status, now).join("\n");
-    text.push('\n');
-    text
+fn text(status: &Status, keys: Option<&KeyStatus>, now: UnixSeconds) -> String {
+    let mut lines = lines(status, now);
+    match keys {
+        None => lines.push(format!("{:<14}not known: storage does not tell of its keys", "anchor")),
+        Some(keys) => {
+            lines.push(anchor_line(keys));
+            if let Some(problem) = &keys.problem {
+                lines.push(format!("{:<14}NOT SERVED: {problem}", "signed record"));
+            }
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
@@ -177,17 +139,6 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
     lines
 }
 
-/// A length of time in its two largest units.
-fn span(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match () {
-        () if days > 0 => format!("{days} d {} h", hours % 24),
-        () if hours > 0 => format!("{hours} h {} min", minutes % 60),
-        () if minutes > 0 => format!("{minutes} min {} s", seconds % 60),
-        () => format!("{seconds} s"),
-    }
-}
-
 /// A number with its thousands apart.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
@@ -204,6 +155,7 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_proto::PublicKey;
     use relay_proto::admin::{Capacity, Key};
     use relay_proto::telemetry::{Process, Role};
 
@@ -226,9 +178,21 @@ mod tests {
         }
     }
 
+    fn anchored(problem: Option<&str>) -> KeyStatus {
+        KeyStatus {
+            window_secs: 86_400,
+            windows: Vec::new(),
+            self_anchored: true,
+            anchor: Some(PublicKey::from_bytes([0xaa; 32])),
+            commitment: None,
+            certificates: Vec::new(),
+            problem: problem.map(str::to_owned),
+        }
+    }
+
     #[test]
     fn people_read_lines() {
-        let text = text(&sample(true), UnixSeconds::new(1_003_700));
+        let text = text(&sample(true), Some(&anchored(None)), UnixSeconds::new(1_003_700));
         assert_eq!(
             text,
             "storaged      pid 41       version 0.1.0    up 1 h 1 min\n\
@@ -238,46 +202,46 @@ mod tests {
              registrations 7\n\
              store         durability=disk, schema 1, SQLite 3.51.3\n\
              expiry        running\n\
-             key           federation (made 1 d 1 h ago)\n"
+             key           federation (made 1 d 1 h ago)\n\
+             anchor        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa (the relay's own)\n"
         );
     }
 
     #[test]
     fn what_will_be_lost_and_what_is_suspended_is_said() {
-        let text = text(&sample(false), UnixSeconds::new(1_000_000));
+        let keys = anchored(Some("no certificate holds"));
+        let text = text(&sample(false), Some(&keys), UnixSeconds::new(1_000_000));
         assert!(text.contains("durability=memory"), "{text}");
         assert!(text.contains("SUSPENDED"), "{text}");
+        assert!(text.contains("NOT SERVED: no certificate holds"), "{text}");
+    }
+
+    #[test]
+    fn what_storage_does_not_tell_is_not_known() {
+        let status = sample(true);
+        assert!(text(&status, None, UnixSeconds::new(1_000_000)).contains("anchor        not known"));
+        assert_eq!(as_value(&status, None, UnixSeconds::new(1_000_000))["anchor"], Value::Null);
     }
 
     #[test]
     fn programs_read_json() {
-        let value = as_value(&sample(false), UnixSeconds::new(1_000_060));
+        let value = as_value(&sample(false), Some(&anchored(None)), UnixSeconds::new(1_000_060));
         assert_eq!(value["processes"][1]["role"], "gateway");
         assert_eq!(value["processes"][1]["uptime_seconds"], 60);
         assert_eq!(value["durability"], "memory");
         assert_eq!(value["keys"][0]["name"], "federation");
         assert_eq!(value["live_bytes"], 1_234_567);
         assert_eq!(value["sweep_suspended"], true);
+        assert_eq!(value["anchor"], "aa".repeat(32));
     }
 
     #[test]
     fn a_clock_that_went_back_shows_no_negative_time() {
-        assert!(text(&sample(true), UnixSeconds::new(5)).contains("up 0 s"));
+        assert!(text(&sample(true), None, UnixSeconds::new(5)).contains("up 0 s"));
     }
 
     #[test]
-    fn where_no_relay_is_the_operator_learns_what_to_do() {
-        let directory = tempfile::tempdir().unwrap();
-        let vars = Vars::from_pairs([("RELAY_DATA_DIR", directory.path().display().to_string())]);
-        let refused = status(&vars, &Clock::system(), false, &mut Vec::new()).unwrap_err();
-        assert_eq!(refused.exit, Exit::Unavailable);
-        assert!(refused.text.contains("relay up") && refused.text.contains("RELAY_DATA_DIR"), "{refused}");
-    }
-
-    #[test]
-    fn spans_and_numbers_are_short() {
-        let spans = [0, 59, 61, 3_599, 90_061].map(span);
-        assert_eq!(spans, ["0 s", "59 s", "1 min 1 s", "59 min 59 s", "1 d 1 h"]);
+    fn numbers_have_their_thousands_apart() {
         assert_eq!([0, 999, 1000, 1_000_000].map(grouped), ["0", "999", "1,000", "1,000,000"]);
     }
 }

@@ -1,0 +1,179 @@
+//! `relay anchor`: an operator's anchor, made and used on a machine that needs no relay, no network and no
+//! variables. Its files:
+//!
+//! - `anchor.key`: signs certificates. Stays offline.
+//! - `backup.key`: takes over when the anchor is lost or stolen. Stays offline, elsewhere if possible.
+//! - `intermediate.key`: signs key records. Is copied to the relay.
+//! - `anchor.json`: everything public. Is copied to the relay.
+//! - `retired-N.key`: what was an anchor before a rollover.
+//!
+//! A secret is written and never printed. Whatever a command changes it changes by renaming finished files, and
+//! `anchor.json` says what holds: a command that was cut off is finished by running it again.
+
+mod certify;
+mod files;
+mod new;
+mod rollover;
+mod show;
+mod state;
+
+use crate::arguments::AnchorCommand;
+use crate::unwritable;
+use relay_daemon::{Clock, Exit, Failure};
+use relay_proto::UnixSeconds;
+use std::io::Write;
+
+/// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
+pub(crate) const USUAL_DAYS: u64 = 90;
+
+const DAY: u64 = 86_400;
+
+/// 2025-01-01. No anchor is older than this program.
+const EARLIEST: UnixSeconds = UnixSeconds::new(1_735_689_600);
+
+/// Does what the command says; the answer goes to `out`.
+///
+/// # Errors
+/// With the path, what is wrong there and what mends it.
+pub(crate) fn run(command: &AnchorCommand, clock: &Clock, out: &mut impl Write) -> Result<Exit, Failure> {
+    let answer = match command {
+        AnchorCommand::New { directory } => new::new(directory)?,
+        AnchorCommand::Certify { directory, days, new_intermediate } => {
+            certify::certify(directory, *days, *new_intermediate, clock)?
+        }
+        AnchorCommand::Rollover { directory } => rollover::rollover(directory, clock)?,
+        AnchorCommand::Show { directory, json } => show::show(directory, *json, clock)?,
+    };
+    out.write_all(answer.as_bytes()).map_err(unwritable)?;
+    Ok(Exit::Success)
+}
+
+/// The time, if it can be that. Machines that are never online have clocks that nobody sets.
+fn plausible_now(clock: &Clock) -> Result<UnixSeconds, Failure> {
+    let now = clock.now();
+    if now < EARLIEST {
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!(
+                "this machine's clock says {}, and a certificate of that time would hold nowhere; set it \
+                 (mend: date -u -s 'YYYY-MM-DD hh:mm')",
+                crate::moment::utc(now)
+            ),
+        ));
+    }
+    Ok(now)
+}
+
+/// What all of the tests of the commands need.
+#[cfg(test)]
+mod fixture {
+    use super::*;
+    use relay_daemon::ManualClock;
+    use relay_proto::anchor::file::{AnchorFile, PUBLIC_FILE};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::{Path, PathBuf};
+
+    /// 2025-06-01 12:34:56.
+    pub(super) const NOW: UnixSeconds = UnixSeconds::new(1_748_781_296);
+
+    /// A directory with an anchor in it, and time.
+    pub(super) struct Desk {
+        _around: tempfile::TempDir,
+        pub(super) directory: PathBuf,
+        pub(super) time: ManualClock,
+    }
+
+    impl Desk {
+        /// Where nothing is yet.
+        pub(super) fn empty() -> Self {
+            let around = tempfile::tempdir().unwrap();
+            let directory = around.path().join("anchor");
+            Self { _around: around, directory, time: ManualClock::at(NOW) }
+        }
+
+        /// With a new anchor.
+        pub(super) fn anchored() -> Self {
+            let desk = Self::empty();
+            desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap();
+            desk
+        }
+
+        pub(super) fn run(&self, command: AnchorCommand) -> Result<String, Failure> {
+            let mut out = Vec::new();
+            run(&command, &self.time.clock(), &mut out)?;
+            let answer = String::from_utf8(out).unwrap();
+            for secret in self.secrets() {
+                assert!(!answer.contains(&secret), "{answer}");
+            }
+            Ok(answer)
+        }
+
+        pub(super) fn certify(&self) -> Result<String, Failure> {
+            let directory = self.directory.clone();
+            self.run(AnchorCommand::Certify { directory, days: 90, new_intermediate: false })
+        }
+
+        pub(super) fn rollover(&self) -> Result<String, Failure> {
+            self.run(AnchorCommand::Rollover { directory: self.directory.clone() })
+        }
+
+        pub(super) fn path(&self, name: &str) -> PathBuf {
+            self.directory.join(name)
+        }
+
+        pub(super) fn public(&self) -> AnchorFile {
+            AnchorFile::read(&fs::read_to_string(self.path(PUBLIC_FILE)).unwrap()).unwrap()
+        }
+
+        /// Everything that lies there, by name.
+        pub(super) fn names(&self) -> Vec<String> {
+            let mut names: Vec<_> = fs::read_dir(&self.directory)
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+
+        fn secrets(&self) -> Vec<String> {
+            let names = if self.directory.exists() { self.names() } else { Vec::new() };
+            let keys = names.into_iter().filter(|name| name.ends_with(".key"));
+            keys.map(|name| fs::read_to_string(self.path(&name)).unwrap().trim().to_owned())
+                .filter(|seed| !seed.is_empty())
+                .collect()
+        }
+    }
+
+    pub(super) fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fixture::Desk;
+
+    #[test]
+    fn a_clock_that_nobody_set_certifies_nothing() {
+        let desk = Desk::anchored();
+        desk.time.jump_to(UnixSeconds::new(100));
+        for refused in [desk.certify().unwrap_err(), desk.rollover().unwrap_err()] {
+            assert_eq!(refused.exit, Exit::Usage);
+            assert!(refused.text.contains("1970-01-01") && refused.text.contains("date -u"), "{refused}");
+        }
+        assert_eq!(desk.names(), ["anchor.json", "anchor.key", "backup.key"]);
+    }
+
+    #[test]
+    fn where_there_is_no_anchor_every_command_says_how_to_make_one() {
+        let desk = Desk::empty();
+        let show = AnchorCommand::Show { directory: desk.directory.clone(), json: false };
+        for refused in [desk.certify(), desk.rollover(), desk.run(show)].map(Result::unwrap_err) {
+            assert_eq!(refused.exit, Exit::DataMissing);
+            assert!(refused.text.contains("relay anchor new"), "{refused}");
+        }
+        assert!(!desk.directory.exists(), "asking makes nothing");
+    }
+}

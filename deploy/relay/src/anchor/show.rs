@@ -1,0 +1,138 @@
+//! `relay anchor show`: what an anchor has said so far. Reads `anchor.json` and no secret, so it works on a
+//! relay's copy as well.
+
+use super::certify::intermediate_name;
+use super::files::Directory;
+use super::new::names;
+use super::state::{looks_unfinished, public_file};
+use crate::moment::validity;
+use relay_daemon::{Clock, Failure};
+use relay_proto::UnixSeconds;
+use relay_proto::anchor::file::AnchorFile;
+use serde_json::{Value, json};
+use std::path::Path;
+
+const DAY: u64 = super::DAY;
+
+/// Shows an anchor, to people or to programs.
+pub(super) fn show(path: &Path, as_json: bool, clock: &Clock) -> Result<String, Failure> {
+    let directory = Directory::open(path)?;
+    let file = public_file(&directory)?;
+    let unfinished = looks_unfinished(&directory)?;
+    let now = clock.now();
+    if as_json {
+        return Ok(format!("{:#}\n", as_value(&file, unfinished, now)));
+    }
+    let mut text = text(&file, now);
+    if unfinished {
+        let path = path.display();
+        text.push_str(&format!("A rollover was cut off here; finish it: relay anchor rollover {path}\n"));
+    }
+    Ok(text)
+}
+
+fn text(file: &AnchorFile, now: UnixSeconds) -> String {
+    let mut text = names(file);
+    for certificate in &file.certificates {
+        let validity = validity(now, certificate.not_before, certificate.not_after);
+        let key = intermediate_name(&certificate.intermediate);
+        text.push_str(&format!("{:<14}{validity}, intermediate {key}\n", "certificate"));
+    }
+    if file.certificates.is_empty() {
+        text.push_str(&format!("{:<14}none\n", "certificate"));
+    }
+    for record in &file.rollovers {
+        text.push_str(&format!("{:<14}to {}\n", "rollover", hex::encode(record.new_anchor.as_bytes())));
+    }
+    text
+}
+
+fn as_value(file: &AnchorFile, unfinished: bool, now: UnixSeconds) -> Value {
+    let certificates: Vec<Value> = file
+        .certificates
+        .iter()
+        .map(|certificate| {
+            json!({
+                "intermediate": intermediate_name(&certificate.intermediate),
+                "not_before": certificate.not_before.get(),
+                "not_after": certificate.not_after.get(),
+                "days_left": certificate.not_after.get().saturating_sub(now.get()) / DAY,
+            })
+        })
+        .collect();
+    let rollovers: Vec<Value> = file
+        .rollovers
+        .iter()
+        .map(|record| {
+            json!({
+                "anchor": hex::encode(record.new_anchor.as_bytes()),
+                "commitment": hex::encode(record.next_commitment.as_bytes()),
+            })
+        })
+        .collect();
+    json!({
+        "anchor": hex::encode(file.anchor.as_bytes()),
+        "commitment": hex::encode(file.commitment.as_bytes()),
+        "certificates": certificates,
+        "rollovers": rollovers,
+        "unfinished_rollover": unfinished,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anchor::fixture::Desk;
+    use crate::anchor::state::NEXT_BACKUP_KEY;
+    use crate::arguments::AnchorCommand;
+    use std::fs;
+    use std::time::Duration;
+
+    fn shown(desk: &Desk, json: bool) -> String {
+        desk.run(AnchorCommand::Show { directory: desk.directory.clone(), json }).unwrap()
+    }
+
+    #[test]
+    fn people_read_lines() {
+        let desk = Desk::anchored();
+        assert!(shown(&desk, false).contains("certificate   none"));
+        desk.certify().unwrap();
+        desk.rollover().unwrap();
+        let (text, file) = (shown(&desk, false), desk.public());
+        for expected in [
+            format!("anchor        {}", hex::encode(file.anchor.as_bytes())),
+            format!("commitment    {}", hex::encode(file.commitment.as_bytes())),
+            "2025-06-01 11:00 UTC to 2025-08-30 11:00 UTC (89 d 22 h left)".to_owned(),
+            format!("rollover      to {}", hex::encode(file.anchor.as_bytes())),
+        ] {
+            assert!(text.contains(&expected), "{expected:?} in {text}");
+        }
+        desk.time.advance(Duration::from_secs(100 * DAY));
+        assert!(shown(&desk, false).contains("(ENDED)"));
+    }
+
+    #[test]
+    fn programs_read_json() {
+        let desk = Desk::anchored();
+        desk.certify().unwrap();
+        desk.rollover().unwrap();
+        let value: Value = serde_json::from_str(&shown(&desk, true)).unwrap();
+        let file = desk.public();
+        assert_eq!(value["anchor"], hex::encode(file.anchor.as_bytes()));
+        assert_eq!(value["certificates"][0]["not_after"], file.certificates[0].not_after.get());
+        assert_eq!(value["certificates"][0]["days_left"], 89);
+        assert_eq!(value["rollovers"][0]["commitment"], hex::encode(file.commitment.as_bytes()));
+        assert_eq!(value["unfinished_rollover"], false);
+    }
+
+    #[test]
+    fn a_copy_without_any_key_is_enough_and_an_unfinished_rollover_is_told() {
+        let desk = Desk::anchored();
+        for name in ["anchor.key", "backup.key"] {
+            fs::remove_file(desk.path(name)).unwrap();
+        }
+        assert!(!shown(&desk, false).contains("cut off"));
+        fs::write(desk.path(NEXT_BACKUP_KEY), "").unwrap();
+        assert!(shown(&desk, false).contains("relay anchor rollover"));
+    }
+}

@@ -1,0 +1,88 @@
+//! Asking a running relay's storage through the operator's socket.
+
+use relay_daemon::variables::{self, socket_directory};
+use relay_daemon::{Exit, Failure, Vars};
+use relay_proto::Refusal;
+use relay_proto::client::StorageClient;
+use relay_proto::socket::Door;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+
+/// How long storage may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks the relay that the variables point to.
+///
+/// # Errors
+/// When no relay answers there; the text says why and what to do.
+pub(crate) fn ask<T>(
+    vars: &Vars,
+    question: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
+) -> Result<T, Failure> {
+    let mut reader = vars.reader();
+    let data = reader.read(&variables::DATA_DIR);
+    let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
+    reader.finish()?;
+    let socket = Door::Admin.storage_socket(&sockets);
+    // The client below would only say that there is no way; the operator wants to know why.
+    std::os::unix::net::UnixStream::connect(&socket).map_err(|error| unreachable_because(&socket, &error))?;
+    let failed = |error: io::Error| Failure::new(Exit::Internal, error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        let storage = StorageClient::new(socket.clone());
+        match tokio::time::timeout(PATIENCE, question(storage)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(refusal)) => Err(Failure::new(
+                Exit::Unavailable,
+                format_args!(
+                    "storaged listens at {} and does not answer: {refusal}; it may be stopping, or \
+                     RELAY_SOCKET_UIDS may leave this user out; its log says which",
+                    socket.display()
+                ),
+            )),
+            Err(_) => Err(Failure::new(
+                Exit::Unavailable,
+                format_args!(
+                    "storaged listens at {} and does not answer within {} seconds; see its log",
+                    socket.display(),
+                    PATIENCE.as_secs()
+                ),
+            )),
+        }
+    })
+}
+
+fn unreachable_because(socket: &Path, error: &io::Error) -> Failure {
+    let socket = socket.display();
+    match error.kind() {
+        ErrorKind::PermissionDenied => Failure::new(
+            Exit::Permission,
+            format_args!(
+                "uid {} may not use {socket}; run this as the relay's user or as a member of the group of that directory",
+                nix::unistd::geteuid()
+            ),
+        ),
+        _ => Failure::new(
+            Exit::Unavailable,
+            format_args!(
+                "no relay answers at {socket} ({error}); start one with `relay up`, or set RELAY_DATA_DIR \
+                 (or RELAY_SOCKET_DIR) as the running relay has it"
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_relay_is_the_operator_learns_what_to_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let vars = Vars::from_pairs([("RELAY_DATA_DIR", directory.path().display().to_string())]);
+        let refused = ask(&vars, async |storage| storage.status().await).unwrap_err();
+        assert_eq!(refused.exit, Exit::Unavailable);
+        assert!(refused.text.contains("relay up") && refused.text.contains("RELAY_DATA_DIR"), "{refused}");
+    }
+}

@@ -1,0 +1,190 @@
+//! `relay keys`: the keys for Oblivious HTTP, who vouches for them and for how long; nothing secret.
+
+use crate::ask::ask;
+use crate::moment::{span, utc, validity};
+use crate::unwritable;
+use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_proto::UnixSeconds;
+use relay_proto::admin::{KeyStatus, WindowStatus};
+use serde_json::{Value, json};
+use std::cmp::Ordering;
+use std::io::Write;
+
+/// Asks the relay that the variables point to.
+///
+/// # Errors
+/// When no relay answers there.
+pub(crate) fn keys(vars: &Vars, clock: &Clock, as_json: bool, out: &mut impl Write) -> Result<Exit, Failure> {
+    let status = ask(vars, async |storage| storage.key_status().await)?;
+    let text = if as_json { format!("{:#}\n", as_value(&status)) } else { text(&status, clock.now()) };
+    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    Ok(Exit::Success)
+}
+
+/// From when to when a window's key is the one that is shown.
+const fn bounds(status: &KeyStatus, window: &WindowStatus) -> (UnixSeconds, UnixSeconds) {
+    let starts = UnixSeconds::new(window.number.saturating_mul(status.window_secs));
+    (starts, starts.plus(status.window_secs))
+}
+
+fn as_value(status: &KeyStatus) -> Value {
+    let windows: Vec<Value> = status
+        .windows
+        .iter()
+        .map(|window| {
+            let (starts, ends) = bounds(status, window);
+            json!({
+                "number": window.number,
+                "starts": starts.get(),
+                "ends": ends.get(),
+                "fingerprint": hex::encode(window.fingerprint),
+            })
+        })
+        .collect();
+    let certificates: Vec<Value> = status
+        .certificates
+        .iter()
+        .map(|times| json!({ "not_before": times.not_before.get(), "not_after": times.not_after.get() }))
+        .collect();
+    json!({
+        "window_secs": status.window_secs,
+        "windows": windows,
+        "self_anchored": status.self_anchored,
+        "anchor": status.anchor.map(|anchor| hex::encode(anchor.as_bytes())),
+        "commitment": status.commitment.map(|commitment| hex::encode(commitment.as_bytes())),
+        "certificates": certificates,
+        "problem": status.problem,
+    })
+}
+
+/// The line that operators publish from: here and in `relay status`.
+pub(crate) fn anchor_line(status: &KeyStatus) -> String {
+    let kind = if status.self_anchored { "the relay's own" } else { "kept offline" };
+    match &status.anchor {
+        Some(anchor) => format!("{:<14}{} ({kind})", "anchor", hex::encode(anchor.as_bytes())),
+        None => format!("{:<14}none", "anchor"),
+    }
+}
+
+fn text(status: &KeyStatus, now: UnixSeconds) -> String {
+    let mut lines = vec![anchor_line(status)];
+    lines.push(match &status.commitment {
+        Some(commitment) => format!("{:<14}{}", "commitment", hex::encode(commitment.as_bytes())),
+        None => format!("{:<14}none: this anchor has no backup", "commitment"),
+    });
+    for times in &status.certificates {
+        lines.push(format!("{:<14}{}", "certificate", validity(now, times.not_before, times.not_after)));
+    }
+    if status.certificates.is_empty() {
+        lines.push(format!("{:<14}none", "certificate"));
+    }
+    lines.push(match &status.problem {
+        None => format!("{:<14}served", "signed record"),
+        Some(problem) => format!("{:<14}NOT SERVED: {problem}", "signed record"),
+    });
+    lines.push(format!("{:<14}{} each", "windows", span(status.window_secs)));
+    for window in &status.windows {
+        let (starts, ends) = bounds(status, window);
+        let which = match (starts.cmp(&now), ends > now) {
+            (Ordering::Greater, _) => "next",
+            (_, true) => "current",
+            (_, false) => "previous",
+        };
+        let fingerprint = hex::encode(window.fingerprint);
+        lines.push(format!(
+            "{which:<14}number {}, {} to {}, fingerprint {fingerprint}",
+            window.number,
+            utc(starts),
+            utc(ends)
+        ));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_proto::admin::CertificateTimes;
+    use relay_proto::{Commitment, PublicKey};
+
+    const DAY: u64 = 86_400;
+
+    fn sample() -> KeyStatus {
+        let window = |number, byte| WindowStatus { number, fingerprint: [byte; 32] };
+        KeyStatus {
+            window_secs: DAY,
+            windows: vec![window(19_999, 1), window(20_000, 2), window(20_001, 3)],
+            self_anchored: true,
+            anchor: Some(PublicKey::from_bytes([0xaa; 32])),
+            commitment: None,
+            certificates: vec![CertificateTimes {
+                not_before: UnixSeconds::new(20_000 * DAY),
+                not_after: UnixSeconds::new(20_090 * DAY),
+            }],
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn people_read_lines() {
+        let text = text(&sample(), UnixSeconds::new(20_000 * DAY));
+        let expected = [
+            format!("anchor        {} (the relay's own)", "aa".repeat(32)),
+            "commitment    none: this anchor has no backup".to_owned(),
+            "certificate   2024-10-04 00:00 UTC to 2025-01-02 00:00 UTC (90 d 0 h left)".to_owned(),
+            "signed record served".to_owned(),
+            "windows       1 d 0 h each".to_owned(),
+            format!(
+                "previous      number 19999, 2024-10-03 00:00 UTC to 2024-10-04 00:00 UTC, fingerprint {}",
+                "01".repeat(32)
+            ),
+            format!(
+                "current       number 20000, 2024-10-04 00:00 UTC to 2024-10-05 00:00 UTC, fingerprint {}",
+                "02".repeat(32)
+            ),
+            format!(
+                "next          number 20001, 2024-10-05 00:00 UTC to 2024-10-06 00:00 UTC, fingerprint {}",
+                "03".repeat(32)
+            ),
+            String::new(),
+        ];
+        assert_eq!(text, expected.join("\n"));
+    }
+
+    #[test]
+    fn an_offline_anchor_and_a_problem_are_said() {
+        let status = KeyStatus {
+            self_anchored: false,
+            commitment: Some(Commitment::from_bytes([0xbb; 32])),
+            certificates: Vec::new(),
+            problem: Some("no certificate holds".to_owned()),
+            ..sample()
+        };
+        let text = text(&status, UnixSeconds::new(20_000 * DAY));
+        assert!(text.contains("(kept offline)"), "{text}");
+        assert!(text.contains(&format!("commitment    {}", "bb".repeat(32))), "{text}");
+        assert!(text.contains("certificate   none"), "{text}");
+        assert!(text.contains("NOT SERVED: no certificate holds"), "{text}");
+    }
+
+    #[test]
+    fn programs_read_json() {
+        let value = as_value(&sample());
+        assert_eq!(value["window_secs"], DAY);
+        assert_eq!(
+            value["windows"][1],
+            json!({
+                "number": 20_000,
+                "starts": 20_000 * DAY,
+                "ends": 20_001 * DAY,
+                "fingerprint": "02".repeat(32),
+            })
+        );
+        assert_eq!(value["self_anchored"], true);
+        assert_eq!(value["anchor"], "aa".repeat(32));
+        assert_eq!(value["commitment"], Value::Null);
+        assert_eq!(value["certificates"], json!([{ "not_before": 20_000 * DAY, "not_after": 20_090 * DAY }]));
+        assert_eq!(value["problem"], Value::Null);
+    }
+}

@@ -1,0 +1,84 @@
+//! Moments and lengths of time, as people read them.
+
+use relay_proto::UnixSeconds;
+
+const DAY: u64 = 86_400;
+
+/// A moment, to the minute: `2026-03-01 14:05 UTC`.
+pub(crate) fn utc(moment: UnixSeconds) -> String {
+    let (day, second) = (moment.get() / DAY, moment.get() % DAY);
+    let (year, month, day) = civil(day);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
+}
+
+/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. Years are counted from a first of
+/// March, so that the day that some of them have more is their last.
+const fn civil(day: u64) -> (u64, u64, u64) {
+    let day = day + 719_468;
+    let (era, day) = (day / 146_097, day % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year;
+    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
+}
+
+/// A length of time in its two largest units.
+pub(crate) fn span(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / DAY);
+    match () {
+        () if days > 0 => format!("{days} d {} h", hours % 24),
+        () if hours > 0 => format!("{hours} h {} min", minutes % 60),
+        () if minutes > 0 => format!("{minutes} min {} s", seconds % 60),
+        () => format!("{seconds} s"),
+    }
+}
+
+/// From when to when something holds, and how that stands now.
+pub(crate) fn validity(now: UnixSeconds, from: UnixSeconds, to: UnixSeconds) -> String {
+    let standing = match () {
+        () if now >= to => "ENDED".to_owned(),
+        () if now < from => format!("begins in {}", span(now.distance(from))),
+        () => format!("{} left", span(now.distance(to))),
+    };
+    format!("{} to {} ({standing})", utc(from), utc(to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_those_of_the_calendar() {
+        let cases = [
+            (0, "1970-01-01 00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00 UTC"),
+            (951_868_799, "2000-02-29 23:59 UTC"),
+            (951_868_800, "2000-03-01 00:00 UTC"),
+            (1_735_689_599, "2024-12-31 23:59 UTC"),
+            (1_735_689_600, "2025-01-01 00:00 UTC"),
+            (4_107_542_399, "2100-02-28 23:59 UTC"),
+            (4_107_542_400, "2100-03-01 00:00 UTC"),
+        ];
+        for (seconds, expected) in cases {
+            assert_eq!(utc(UnixSeconds::new(seconds)), expected);
+        }
+        assert!(utc(UnixSeconds::new(u64::MAX)).ends_with("UTC"), "the end of time has a name too");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let spans = [0, 59, 61, 3_599, 90_061].map(span);
+        assert_eq!(spans, ["0 s", "59 s", "1 min 1 s", "59 min 59 s", "1 d 1 h"]);
+    }
+
+    #[test]
+    fn what_holds_is_told_with_what_is_left_of_it() {
+        let at = |now| validity(UnixSeconds::new(now), UnixSeconds::new(3600), UnixSeconds::new(2 * DAY));
+        assert_eq!(at(0), "1970-01-01 01:00 UTC to 1970-01-03 00:00 UTC (begins in 1 h 0 min)");
+        assert!(at(3600).ends_with("(1 d 23 h left)"));
+        assert!(at(2 * DAY - 1).ends_with("(1 s left)"));
+        assert!(at(2 * DAY).ends_with("(ENDED)"));
+    }
+}
