@@ -29,3 +29,7 @@ pub const EXCHANGE_TTL_SECS: std::ops::RangeInclusive<u64> = 30..=3600;
 
 /// Longest life of an escrow gate, in seconds (a week).
 pub const MAX_ESCROW_TTL_SECS: u32 = 604_800;
+
+/// How long storage lets a guess at an exchange code wait while wrong ones have spent their budget. Gateways wait
+/// that much longer for it.
+pub const GUESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);

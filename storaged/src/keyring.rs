@@ -37,8 +37,18 @@ pub(crate) struct Keyring {
 /// What is shown to gateways and to the operator.
 #[derive(Debug, Clone)]
 struct Shown {
+    /// When it was made.
+    made: UnixSeconds,
     set: KeySet,
     status: KeyStatus,
+}
+
+impl Shown {
+    /// Whether it was made in the same window and on the same day.
+    fn is_of(&self, now: UnixSeconds) -> bool {
+        self.set.window_at(self.made) == self.set.window_at(now)
+            && self.made.get() / DAY_SECS == now.get() / DAY_SECS
+    }
 }
 
 impl Keyring {
@@ -87,13 +97,11 @@ impl Keyring {
     /// The keys of this moment.
     pub(crate) async fn current(&self) -> Result<KeySet, Refusal> {
         let now = self.clock.now();
-        if let Some(shown) = self.shown()
-            && shown.set.windows.iter().any(|window| window.number == shown.set.window_at(now) + 1)
-        {
-            return Ok(shown.set);
+        match self.shown() {
+            Some(shown) if shown.is_of(now) => Ok(shown.set),
+            // A window or a day has begun since the last tick.
+            _ => Ok(self.refresh().await?.set),
         }
-        // The clock ran ahead of the ticks.
-        Ok(self.refresh().await?.set)
     }
 
     /// What the operator may know.
@@ -202,7 +210,7 @@ fn turn(
         certificates,
         problem,
     };
-    Ok(Shown { set, status })
+    Ok(Shown { made: now, set, status })
 }
 
 /// The days, of today and tomorrow, on which a window's key is shown.

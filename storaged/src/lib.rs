@@ -3,6 +3,7 @@
 //! limits and quotas itself and believes no caller.
 
 pub mod config;
+mod guesses;
 mod keyring;
 mod limits;
 mod metrics;
@@ -18,6 +19,7 @@ mod sweep;
 mod tests;
 
 use config::Config;
+use guesses::Guesses;
 use keyring::Keyring;
 use limits::Limits;
 use metrics::Metrics;
@@ -27,6 +29,7 @@ use relay_proto::socket::{self, Door};
 use relay_proto::telemetry::{Family, Role};
 use reporters::Reporters;
 use rpc::{admin::Admin, admission::Admission, mailbox::Mailbox, offload::Offload, telemetry::Telemetry};
+use rpc::{escrow::Escrow, exchange::Exchange, guardian::Guardian, recovery::Recovery};
 use std::sync::Arc;
 use store::Store;
 use sweep::Sweep;
@@ -79,11 +82,12 @@ async fn assemble(
     let sweep = Arc::new(Sweep::new(Arc::clone(&store), clock.clone(), metrics.clone()));
     let mailbox = Arc::new(Mailbox {
         store: Arc::clone(&store),
-        limits,
+        limits: Arc::clone(&limits),
         bounds: config.bounds,
         clock: clock.clone(),
         metrics: metrics.clone(),
     });
+    let vault = vault(config, &store, &limits, clock, &metrics);
     let admission = Arc::new(Admission { policy, shutdown: shutdown.clone() });
     let keyring =
         Keyring::open(Arc::clone(&store), config.keys.clone(), clock.clone(), metrics.clone()).await?;
@@ -104,14 +108,35 @@ async fn assemble(
         store,
         sweep,
         keyring,
-        gateway: Services::default()
-            .mailbox(&mailbox)
-            .keys(&keys)
-            .admission(&admission)
-            .telemetry(&telemetry),
+        gateway: vault.mailbox(&mailbox).keys(&keys).admission(&admission).telemetry(&telemetry),
         federation: Services::default().offload(&offload).telemetry(&telemetry),
         admin: Services::default().admin(&admin).telemetry(&telemetry).http(ops::router(&telemetry, None)),
     })
+}
+
+/// What people entrust to the relay besides mail.
+fn vault(
+    config: &Config,
+    store: &Arc<Store>,
+    limits: &Arc<Limits>,
+    clock: &Clock,
+    metrics: &Metrics,
+) -> Services {
+    let common = || (Arc::clone(store), Arc::clone(limits), clock.clone());
+    let (store, limits, clock) = common();
+    let guesses = Guesses::new(config.exchange.guess_rate, clock.clone(), metrics.clone());
+    let exchange = Exchange { store, limits, clock, guesses: Arc::new(guesses), bounds: config.exchange };
+    let (store, limits, clock) = common();
+    let recovery = Recovery { store, limits, clock };
+    let (store, limits, clock) = common();
+    let guardian = Guardian { store, limits, clock };
+    let (store, limits, clock) = common();
+    let escrow = Escrow { store, limits, clock };
+    Services::default()
+        .recovery(&Arc::new(recovery))
+        .exchange(&Arc::new(exchange))
+        .guardian(&Arc::new(guardian))
+        .escrow(&Arc::new(escrow))
 }
 
 /// Serves the three sockets until the process is asked to stop or the store fails, then closes the store.
@@ -158,5 +183,5 @@ fn writer_died() -> Failure {
 /// # Errors
 /// When two metrics have one name.
 pub fn metrics() -> Result<Vec<Family>, prometheus::Error> {
-    Ok(Metrics::new()?.gather(&store::batch::Gauges::default()))
+    Ok(Metrics::new()?.gather(&store::gauges::Gauges::default()))
 }

@@ -1,6 +1,6 @@
 //! What the storage daemon counts. Labels come from enums; none names a mailbox or a blob.
 
-use crate::store::batch::Gauges;
+use crate::store::gauges::Gauges;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use relay_daemon::metrics::registry;
 use relay_proto::telemetry::Family;
@@ -16,11 +16,16 @@ pub(crate) struct Metrics {
     pub(crate) blobs_purged: IntCounter,
     pub(crate) blobs_expired: IntCounter,
     pub(crate) blobs_damaged: IntCounter,
+    pub(crate) exchange_wrong_guesses: IntCounter,
     pub(crate) sweep_suspended: IntGauge,
     certificate_ends: IntGauge,
     rate_limited: IntCounterVec,
     blobs_stored: IntGauge,
     registrations: IntGauge,
+    recovery_proofs: IntGauge,
+    exchange_offers: IntGauge,
+    guardian_sets: IntGauge,
+    escrow_gates: IntGauge,
     live_bytes: IntGauge,
     ceiling_bytes: IntGauge,
     full: IntGauge,
@@ -93,6 +98,10 @@ impl Metrics {
                 "relay_blobs_damaged_total",
                 "Blobs not served because their content does not match their name.",
             )?,
+            exchange_wrong_guesses: counter(
+                "relay_exchange_wrong_guesses_total",
+                "Exchange codes that named no live offer.",
+            )?,
             sweep_suspended: gauge(
                 "relay_sweep_suspended",
                 "1 while expiry waits because far too much would go at once: check the clock.",
@@ -103,6 +112,10 @@ impl Metrics {
             )?,
             blobs_stored: gauge("relay_blobs_stored", "Blobs in the store.")?,
             registrations: gauge("relay_registrations_stored", "Mailboxes registered.")?,
+            recovery_proofs: gauge("relay_recovery_proofs_active", "Recovery proofs in the store.")?,
+            exchange_offers: gauge("relay_exchange_offers_active", "Exchange offers not yet completed.")?,
+            guardian_sets: gauge("relay_guardian_sets_active", "Guardian sets in the store.")?,
+            escrow_gates: gauge("relay_escrow_gates_active", "Escrow gates in the store.")?,
             live_bytes: gauge("relay_storage_live_bytes", "Bytes of the database in use.")?,
             ceiling_bytes: gauge("relay_storage_ceiling_bytes", "Bytes the database may use.")?,
             full: gauge("relay_storage_full", "1 while new mail is refused for lack of room.")?,
@@ -143,6 +156,10 @@ impl Metrics {
         let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.blobs_stored, gauges.blobs());
         set(&self.registrations, gauges.registrations());
+        set(&self.recovery_proofs, gauges.recovery_proofs());
+        set(&self.exchange_offers, gauges.exchange_offers());
+        set(&self.guardian_sets, gauges.guardian_sets());
+        set(&self.escrow_gates, gauges.escrow_gates());
         set(&self.live_bytes, gauges.live_bytes());
         set(&self.ceiling_bytes, gauges.ceiling_bytes());
         self.full.set(i64::from(gauges.is_full()));

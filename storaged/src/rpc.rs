@@ -2,7 +2,11 @@
 
 pub(crate) mod admin;
 pub(crate) mod admission;
+pub(crate) mod escrow;
+pub(crate) mod exchange;
+pub(crate) mod guardian;
 pub(crate) mod keys;
 pub(crate) mod mailbox;
 pub(crate) mod offload;
+pub(crate) mod recovery;
 pub(crate) mod telemetry;

@@ -7,19 +7,25 @@
 use crate::metrics::Metrics;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
-use crate::store::{Store, acked, answers, blobs, registrations, used};
+use crate::store::{
+    Store, acked, answers, blobs, escrow, exchanges, guardians, recovery, registrations, used,
+};
 use relay_daemon::{Clock, Shutdown};
-use relay_proto::UnixSeconds;
+use relay_proto::{Refusal, UnixSeconds};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Rows in one transaction: more, and every touched page lands in the log at once.
 const BATCH: u32 = 500;
+/// The same for rows that may weigh 128 KiB.
+const HEAVY_BATCH: u32 = 32;
 /// Stores smaller than this are swept without question.
 const SMALL: u64 = 1000;
 /// How long an enormous sweep waits.
 const PATIENCE: Duration = Duration::from_secs(86_400);
+/// Time between two sweeps of exchanges, which live for minutes.
+const EXCHANGES: Duration = Duration::from_secs(60);
 /// Time between two looks at the volume.
 const LOOK: Duration = Duration::from_secs(2);
 /// Free pages that stay for reuse.
@@ -51,16 +57,20 @@ impl Sweep {
     /// Sweeps at once and then every `interval`, and keeps an eye on the volume, until the process stops.
     pub(crate) async fn run(&self, interval: Duration, shutdown: Shutdown) {
         let mut sweeps = tokio::time::interval(interval);
+        let mut exchanges = tokio::time::interval(EXCHANGES);
         let mut looks = tokio::time::interval(LOOK);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        exchanges.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let report = |swept: Result<(), StoreError>| {
+            if let Err(error) = swept {
+                tracing::warn!(%error, "the sweep ended early and goes on next time");
+            }
+        };
         loop {
             tokio::select! {
-                _ = sweeps.tick() => {
-                    if let Err(error) = self.sweep().await {
-                        tracing::warn!(%error, "the sweep ended early and goes on next time");
-                    }
-                }
+                _ = sweeps.tick() => report(self.sweep().await),
+                _ = exchanges.tick() => report(self.sweep_exchanges().await),
                 _ = looks.tick() => {
                     let room = Arc::clone(&self.store.room);
                     // A panic in there is reported by the hook; the next look comes anyway.
@@ -88,11 +98,42 @@ impl Sweep {
             if total > 0 {
                 tracing::info!(blobs = total, "expired mail swept");
             }
-            self.all(move |write| registrations::expire(write, now, BATCH)).await?;
+            self.all(BATCH, move |write| registrations::expire(write, now, BATCH)).await?;
+            self.all(BATCH, move |write| recovery::expire(write, now, BATCH)).await?;
+            self.all(BATCH, move |write| guardians::expire(write, now, BATCH)).await?;
+            self.all(HEAVY_BATCH, move |write| escrow::expire(write, now, HEAVY_BATCH)).await?;
         }
-        self.all(move |write| acked::forget(write.sql, now, BATCH)).await?;
-        self.all(move |write| used::forget(write.sql, now, BATCH)).await?;
-        self.all(move |write| answers::forget(write.sql, now, BATCH)).await
+        self.sweep_exchanges().await?;
+        self.all(BATCH, move |write| acked::forget(write.sql, now, BATCH)).await?;
+        self.all(BATCH, move |write| used::forget(write.sql, now, BATCH)).await?;
+        self.all(BATCH, move |write| answers::forget(write.sql, now, BATCH)).await
+    }
+
+    /// Sweeps out exchanges, from the log as well: they are over after minutes, for the disk too.
+    pub(crate) async fn sweep_exchanges(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let erased = |write: &mut Write<'_>, swept: u64| {
+            if swept > 0 {
+                write.answer_after_erasure();
+            }
+            swept
+        };
+        let expire = move |write: &mut Write<'_>| {
+            let swept = exchanges::expire(write, now, HEAVY_BATCH)?;
+            Ok(erased(write, swept))
+        };
+        let forget = move |write: &mut Write<'_>| {
+            let swept = exchanges::forget(write.sql, now, HEAVY_BATCH)?;
+            Ok(erased(write, swept))
+        };
+        for swept in [self.all(HEAVY_BATCH, expire).await, self.all(HEAVY_BATCH, forget).await] {
+            match swept {
+                // A reader held the log back. It is emptied as soon as nobody writes.
+                Err(StoreError::Refused(Refusal::OutcomeUnknown)) | Ok(()) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn batch(
@@ -104,16 +145,24 @@ impl Sweep {
 
     async fn all(
         &self,
+        batch: u32,
         write: impl Fn(&mut Write<'_>) -> Result<u64, StoreError> + Copy + Send + 'static,
     ) -> Result<(), StoreError> {
-        while self.batch(write).await? >= u64::from(BATCH) {}
+        while self.batch(write).await? >= u64::from(batch) {}
         Ok(())
     }
 
     /// Whether what has expired is a plausible part of the store.
     async fn is_sane(&self, now: UnixSeconds) -> Result<bool, StoreError> {
-        let half = self.store.gauges.blobs() / 2;
-        let expired = self.store.readers.run(move |sql| blobs::count_expired(sql, now, half + 1)).await?;
+        let gauges = &self.store.gauges;
+        let half = (gauges.blobs() + gauges.recovery_proofs() + gauges.guardian_sets()) / 2;
+        // What lives for days or minutes is no witness: it may well all be over.
+        let count = move |sql: &rusqlite::Connection| {
+            let blobs = blobs::count_expired(sql, now, half + 1)?;
+            let proofs = recovery::count_expired(sql, now, half + 1)?;
+            Ok(blobs + proofs + guardians::count_expired(sql, now, half + 1)?)
+        };
+        let expired = self.store.readers.run(count).await?;
         let enormous = expired > half && expired >= SMALL / 2;
         let mut alarmed_at = self.alarmed_at.lock().unwrap_or_else(PoisonError::into_inner);
         let sane = if enormous {
@@ -126,7 +175,7 @@ impl Sweep {
         };
         if !sane && !self.suspended.load(Ordering::Relaxed) {
             tracing::error!(
-                "more than half of all mail looks expired: expiry waits for a day. Is the clock right?"
+                "more than half of what is stored looks expired: expiry waits for a day. Is the clock right?"
             );
         }
         self.suspended.store(!sane, Ordering::Relaxed);

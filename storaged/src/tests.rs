@@ -1,28 +1,38 @@
 //! The daemon's parts together, against real SQLite in a temporary directory, with a clock that tests move.
 
 mod accounting;
+mod escrow;
+mod exchange;
 mod expiry;
+mod guardians;
+mod keys;
 mod mail;
 mod owners;
+mod recovery;
 mod room;
+mod timing;
 
 use crate::config::Config;
+use crate::guesses::Guesses;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::rpc::mailbox::Mailbox;
+use crate::rpc::{
+    escrow::Escrow, exchange::Exchange, guardian::Guardian, mailbox::Mailbox, recovery::Recovery,
+};
 use crate::store::Store;
 use crate::store::writer::Ended;
 use crate::sweep::Sweep;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use relay_daemon::{ManualClock, Vars};
+use relay_proto::caller::{Budget, Caller, Payer};
 use relay_proto::mail::{
     Fetch, MailPage, NewBlob, Ownership, Purge, Register, WriteAction, WriteCommand, Written,
 };
 use relay_proto::server::MailboxHandler as _;
 use relay_proto::{
-    BlobId, Ciphertext, MailboxHash, MailboxToken, PublicKey, PurgeToken, Refusal, RequestId, Signature,
-    TokensDigest, UnixSeconds,
+    AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, PublicKey, PurgeToken, Refusal, RequestId,
+    Signature, TokensDigest, UnixSeconds,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -38,12 +48,37 @@ const START: UnixSeconds = UnixSeconds::new(1_800_000_900);
 /// A store with its handlers, on a clock of its own.
 struct Relay {
     mailbox: Mailbox,
+    vault: Vault,
     sweep: Sweep,
     store: Arc<Store>,
     metrics: Metrics,
     clock: ManualClock,
     ended: Ended,
     directory: TempDir,
+}
+
+/// Handlers of what is kept besides mail.
+struct Vault {
+    recovery: Recovery,
+    exchange: Exchange,
+    guardian: Guardian,
+    escrow: Escrow,
+}
+
+impl Vault {
+    fn open(config: &Config, store: &Arc<Store>, clock: &ManualClock, metrics: &Metrics) -> Self {
+        let limits = Arc::new(Limits::new(config.rates(), clock.clock(), metrics.clone()));
+        let parts = || (Arc::clone(store), Arc::clone(&limits), clock.clock());
+        let (store, limits, clock) = parts();
+        let guesses = Guesses::new(config.exchange.guess_rate, clock.clone(), metrics.clone());
+        let exchange = Exchange { store, limits, clock, guesses: Arc::new(guesses), bounds: config.exchange };
+        let (store, limits, clock) = parts();
+        let recovery = Recovery { store, limits, clock };
+        let (store, limits, clock) = parts();
+        let guardian = Guardian { store, limits, clock };
+        let (store, limits, clock) = parts();
+        Self { recovery, exchange, guardian, escrow: Escrow { store, limits, clock } }
+    }
 }
 
 impl Relay {
@@ -67,16 +102,17 @@ impl Relay {
             clock: clock.clock(),
             metrics: metrics.clone(),
         };
+        let vault = Vault::open(&config, &store, &clock, &metrics);
         let sweep = Sweep::new(Arc::clone(&store), clock.clock(), metrics.clone());
-        Self { mailbox, sweep, store, metrics, clock, ended, directory }
+        Self { mailbox, vault, sweep, store, metrics, clock, ended, directory }
     }
 
     /// Closes the store properly and opens it again.
     async fn restart(self, variables: &[(&str, &str)]) -> Self {
-        let Self { mailbox, sweep, store, clock, ended, directory, .. } = self;
+        let Self { mailbox, vault, sweep, store, clock, ended, directory, .. } = self;
         store.writer.stop();
         ended.await.unwrap().unwrap();
-        drop((mailbox, sweep, store));
+        drop((mailbox, vault, sweep, store));
         Self::open(directory, clock, variables)
     }
 
@@ -86,6 +122,24 @@ impl Relay {
 
     fn sql(&self) -> Connection {
         Connection::open(self.database()).unwrap()
+    }
+
+    /// Rows of a table.
+    fn rows(&self, table: &str) -> u64 {
+        self.sql().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    }
+
+    /// Sends mail until there is no room for more.
+    async fn fill_up(&self) {
+        for number in 0_u8.. {
+            match self.send(mailbox(number), &vec![number; 8000]).await {
+                Ok(_) => {}
+                Err(refusal) => {
+                    assert_eq!(refusal, Refusal::StorageFull);
+                    return;
+                }
+            }
+        }
     }
 
     async fn write(&self, action: WriteAction) -> Result<Written, Refusal> {
@@ -148,6 +202,10 @@ impl Relay {
         purge.signature = Signature::from_bytes(key.sign(&purge.message()).to_bytes());
         purge
     }
+}
+
+fn client(number: u8) -> Caller {
+    Some(Payer { budget: Budget::Client, address: AddressHash::from_bytes([number; 16]) })
 }
 
 fn mailbox(number: u8) -> MailboxHash {

@@ -8,15 +8,11 @@ use super::reply::{self, Reply};
 use super::{Call, Patience, fields};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::limits::EXCHANGE_TTL_SECS;
+use relay_proto::limits::GUESS_PATIENCE;
 use relay_proto::mail::Caller;
 use relay_proto::{ExchangeCode, ExchangeText, RequestId};
 use serde::Serialize;
-use std::time::Duration;
 use tokio::time::Instant;
-
-/// How long storage may keep a guess waiting after too many wrong ones. It works meanwhile, so that this time
-/// comes on top of the patience for a storage that does not.
-const GUESS_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Offered<'a> {
@@ -70,9 +66,10 @@ pub(super) async fn complete(call: Call) -> Result<Reply, ApiError> {
     Ok(reply::large_once(&app.intake, completed).await)
 }
 
-/// When a call ends that storage may hold back on purpose.
+/// When a call ends that storage may hold back after too many wrong guesses. It works meanwhile, so that this time
+/// comes on top of the patience for a storage that does not.
 fn guess_deadline(patience: Patience) -> Instant {
-    patience.deadline() + GUESS_PAUSE
+    patience.deadline() + GUESS_PATIENCE
 }
 
 fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Offer, ApiError> {
@@ -104,6 +101,7 @@ mod tests {
     use crate::fixture::Relay;
     use relay_proto::Refusal;
     use serde_json::{Value, json};
+    use std::time::Duration;
 
     async fn offered(relay: &Relay, payload: &str) -> Value {
         relay.post("/v2/exchange/offer", &json!({ "payload": payload })).await.json(200)["code"].clone()

@@ -9,13 +9,13 @@ use crate::store::blobs::Sent;
 use crate::store::error::StoreError;
 use crate::store::used::Once;
 use crate::store::writer::Load;
-use crate::store::{Store, answers, blobs, registrations, used};
+use crate::store::{Store, answers, blobs, guardians, registrations, used};
 use relay_daemon::Clock;
 use relay_proto::mail::{
     Fetch, MailPage, NewBlob, Purge, Register, WriteAction, WriteCommand, WriteOutcomes, Written,
 };
 use relay_proto::server::MailboxHandler;
-use relay_proto::{MailboxHash, Refusal, UnixSeconds};
+use relay_proto::{GuardianHash, MailboxHash, Refusal, UnixSeconds};
 use std::sync::Arc;
 
 /// Serves gateways.
@@ -264,6 +264,7 @@ fn purge_owner(
     for mailbox in &mailboxes {
         deleted += blobs::clear(write, mailbox, now)?;
     }
+    guardians::delete(write, &GuardianHash::of_public_key(&purge.public_key).name())?;
     answers::remember(write.sql, &purge.request_id, deleted, now)?;
     Ok(deleted)
 }

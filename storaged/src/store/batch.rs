@@ -2,121 +2,9 @@
 //! failure leaves its neighbours alone.
 
 use super::error::StoreError;
+use super::gauges::{Change, Gauges, Size};
 use relay_proto::Refusal;
 use rusqlite::Connection;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-
-/// What the store holds, as of the last commit. Read by everybody, written by the writer thread.
-#[derive(Debug, Default)]
-pub(crate) struct Gauges {
-    blobs: AtomicI64,
-    registrations: AtomicI64,
-    arrivals: AtomicI64,
-    live_pages: AtomicU64,
-    file_pages: AtomicU64,
-    page_bytes: AtomicU64,
-    ceiling_pages: AtomicU64,
-    volume_low: AtomicBool,
-}
-
-impl Gauges {
-    /// Blobs stored.
-    pub(crate) fn blobs(&self) -> u64 {
-        self.blobs.load(Ordering::Relaxed).max(0).unsigned_abs()
-    }
-
-    /// Mailboxes registered.
-    pub(crate) fn registrations(&self) -> u64 {
-        self.registrations.load(Ordering::Relaxed).max(0).unsigned_abs()
-    }
-
-    /// Blobs that ever arrived.
-    fn arrivals(&self) -> u64 {
-        self.arrivals.load(Ordering::Relaxed).max(0).unsigned_abs()
-    }
-
-    /// Bytes of the pages in use.
-    pub(crate) fn live_bytes(&self) -> u64 {
-        self.live_pages.load(Ordering::Relaxed) * self.page_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that may be in use.
-    pub(crate) fn ceiling_bytes(&self) -> u64 {
-        self.ceiling_pages.load(Ordering::Relaxed) * self.page_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes that the database file has once the log is copied into it.
-    pub(super) fn file_bytes(&self) -> u64 {
-        self.file_pages.load(Ordering::Relaxed) * self.page_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether new mail is refused: 95 % of the ceiling is in use, or the volume is nearly full. The rest
-    /// stays for acks, purges and expiry.
-    pub(crate) fn is_full(&self) -> bool {
-        let (live, ceiling) =
-            (self.live_pages.load(Ordering::Relaxed), self.ceiling_pages.load(Ordering::Relaxed));
-        self.volume_low.load(Ordering::Relaxed) || live >= ceiling - ceiling / 20
-    }
-
-    /// Sets the ceiling.
-    pub(super) fn set_ceiling(&self, pages: u64, page_bytes: u64) {
-        self.ceiling_pages.store(pages, Ordering::Relaxed);
-        self.page_bytes.store(page_bytes, Ordering::Relaxed);
-    }
-
-    /// Whether the volume under the database was found nearly full.
-    pub(super) fn is_volume_low(&self) -> bool {
-        self.volume_low.load(Ordering::Relaxed)
-    }
-
-    /// Says whether the volume under the database is nearly full. Answers what was said before.
-    pub(super) fn set_volume_low(&self, low: bool) -> bool {
-        self.volume_low.swap(low, Ordering::Relaxed)
-    }
-
-    /// Reads the sums and the size from the database.
-    pub(super) fn load(&self, connection: &Connection) -> Result<(), StoreError> {
-        let (blobs, registrations, arrivals) =
-            connection.query_row("SELECT blobs, registrations, arrivals FROM totals", [], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-        self.arrivals.store(arrivals, Ordering::Relaxed);
-        self.blobs.store(blobs, Ordering::Relaxed);
-        self.registrations.store(registrations, Ordering::Relaxed);
-        self.set_size(Size::read(connection)?);
-        Ok(())
-    }
-
-    fn set_size(&self, size: Size) {
-        self.live_pages.store(size.pages.saturating_sub(size.free), Ordering::Relaxed);
-        self.file_pages.store(size.pages, Ordering::Relaxed);
-    }
-}
-
-/// Pages of the database: all, and those that wait to be used again. All alone does not fall when rows go.
-#[derive(Debug, Clone, Copy)]
-struct Size {
-    pages: u64,
-    free: u64,
-}
-
-impl Size {
-    fn read(connection: &Connection) -> Result<Self, StoreError> {
-        let number = |pragma: &str| -> Result<u64, StoreError> {
-            Ok(connection.prepare_cached(pragma)?.query_row([], |row| row.get(0))?)
-        };
-        Ok(Self { pages: number("PRAGMA page_count")?, free: number("PRAGMA freelist_count")? })
-    }
-}
-
-/// What writes add to or take from the sums.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) blobs: i64,
-    pub(crate) bytes: i64,
-    pub(crate) registrations: i64,
-    arrivals: i64,
-}
 
 /// One write in progress.
 #[derive(Debug)]
@@ -135,6 +23,20 @@ impl Write<'_> {
     pub(crate) fn arrive(&mut self) -> u64 {
         self.change.arrivals += 1;
         self.gauges.arrivals().saturating_add_signed(self.change.arrivals)
+    }
+
+    /// Refuses to store while the store is full.
+    pub(crate) fn expect_room(&self) -> Result<(), StoreError> {
+        if self.gauges.is_full() { Err(Refusal::StorageFull.into()) } else { Ok(()) }
+    }
+
+    /// Refuses one more of a kind where as many are `held` as fit beside the mail, at one for each so many
+    /// bytes of the database's ceiling. `change` is what this batch did to them so far.
+    pub(crate) fn expect_place(&self, held: u64, change: i64, bytes_each: u64) -> Result<(), StoreError> {
+        if held.saturating_add_signed(change) >= self.gauges.ceiling_bytes() / bytes_each {
+            return Err(Refusal::StorageFull.into());
+        }
+        self.expect_room()
     }
 
     /// Asks that the answer waits until deleted content is gone from the log as well.
@@ -237,21 +139,10 @@ impl<'a> Batch<'a> {
         if self.broken {
             return Err(StoreError::Refused(Refusal::OutcomeUnknown));
         }
-        let Change { blobs, bytes, registrations, arrivals } = self.change;
-        if self.change != Change::default() {
-            self.sql
-                .prepare_cached(
-                    "UPDATE totals SET blobs = blobs + ?1, bytes = bytes + ?2, registrations = registrations + ?3,
-                                       arrivals = arrivals + ?4",
-                )?
-                .execute([blobs, bytes, registrations, arrivals])?;
-        }
+        self.change.write(self.sql)?;
         let size = Size::read(self.sql)?;
         self.sql.prepare_cached("COMMIT")?.execute([])?;
-        self.gauges.blobs.fetch_add(blobs, Ordering::Relaxed);
-        self.gauges.registrations.fetch_add(registrations, Ordering::Relaxed);
-        self.gauges.arrivals.fetch_add(arrivals, Ordering::Relaxed);
-        self.gauges.set_size(size);
+        self.gauges.committed(&self.change, size);
         Ok(())
     }
 }
@@ -264,8 +155,9 @@ mod tests {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
-                "CREATE TABLE totals (blobs, bytes, registrations, arrivals);
-                 INSERT INTO totals VALUES (0, 0, 0, 0);
+                "CREATE TABLE totals (blobs, bytes, registrations, arrivals, recovery_proofs, exchange_offers,
+                                      guardian_sets, escrow_gates);
+                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0);
                  CREATE TABLE things (name TEXT UNIQUE)",
             )
             .unwrap();
@@ -330,18 +222,5 @@ mod tests {
         assert!(batch.commit().is_err());
         let count: i64 = connection.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!((count, gauges.blobs()), (0, 0));
-    }
-
-    #[test]
-    fn the_last_twentieth_is_kept_for_deletions() {
-        let gauges = Gauges::default();
-        gauges.set_ceiling(1000, 4096);
-        for (live, full) in [(0, false), (949, false), (950, true), (1000, true)] {
-            gauges.live_pages.store(live, Ordering::Relaxed);
-            assert_eq!(gauges.is_full(), full, "{live}");
-        }
-        gauges.live_pages.store(0, Ordering::Relaxed);
-        gauges.set_volume_low(true);
-        assert!(gauges.is_full());
     }
 }

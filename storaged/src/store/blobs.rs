@@ -4,7 +4,7 @@ use super::acked;
 use super::batch::Write;
 use super::error::StoreError;
 use super::position::Position;
-use super::sql::{count, moment};
+use super::sql::{count, moment, time};
 use crate::config::Bounds;
 use bytes::Bytes;
 use relay_proto::mail::{MailPage, NewBlob, StoredBlob};
@@ -300,8 +300,4 @@ fn read_blob(row: &Row<'_>, mailbox: &MailboxHash, mailbox_index: usize) -> Opti
         created_at: time(row.get(2).ok()?),
         origin_hint: hint.and_then(|bytes| OriginHint::try_from(Bytes::copy_from_slice(bytes)).ok()),
     })
-}
-
-fn time(seconds: i64) -> UnixSeconds {
-    UnixSeconds::new(seconds.max(0).unsigned_abs())
 }

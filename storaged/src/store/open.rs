@@ -96,7 +96,7 @@ impl Home {
         if let Place::File { directory, .. } = &self.place {
             mark(directory).map_err(|error| trouble("mark the data directory", directory, &error))?;
         }
-        connection.set_prepared_statement_cache_capacity(64);
+        connection.set_prepared_statement_cache_capacity(128);
         Ok(connection)
     }
 

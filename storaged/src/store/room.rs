@@ -4,8 +4,8 @@
 //! database stops growing early, and a ballast file lies ready to be thrown off: what it frees lets acks,
 //! purges and expiry go on.
 
-use super::batch::Gauges;
 use super::error::StoreError;
+use super::gauges::Gauges;
 use super::open::DATABASE;
 use crate::config::Config;
 use nix::fcntl::posix_fallocate;

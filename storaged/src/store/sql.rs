@@ -7,6 +7,11 @@ pub(super) fn moment(time: UnixSeconds) -> i64 {
     count(time.get())
 }
 
+/// A moment from SQLite.
+pub(super) fn time(seconds: i64) -> UnixSeconds {
+    UnixSeconds::new(seconds.max(0).unsigned_abs())
+}
+
 /// A count as SQLite keeps it.
 pub(super) fn count(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)

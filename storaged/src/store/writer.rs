@@ -4,9 +4,10 @@
 //! then answer. No timer holds anybody back; groups form under load by themselves. Checkpoints run between
 //! transactions, never inside somebody's commit.
 
-use super::batch::{Batch, Gauges};
+use super::batch::Batch;
 use super::checkpoint::Log;
 use super::error::StoreError;
+use super::gauges::Gauges;
 use super::room::Room;
 use crate::metrics::Metrics;
 use relay_daemon::Failure;

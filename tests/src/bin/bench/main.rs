@@ -15,6 +15,7 @@ mod kills;
 mod limits;
 mod load;
 mod memory;
+mod oblivious;
 mod options;
 mod proc;
 mod random;
@@ -24,6 +25,7 @@ mod requests;
 mod results;
 mod rounds;
 mod scripts;
+mod sealed;
 mod spread;
 mod startup;
 mod stats;
@@ -93,6 +95,11 @@ async fn measure(plan: &Plan, directory: &Path, report: &mut Report) {
     if plan.has(Part::Machine) || plan.has(Part::Echo) || plan.has(Part::Load) {
         let outcome = rounds::measure(plan, directory, report).await;
         report.note("machine, echo or load", outcome);
+    }
+    if plan.has(Part::Oblivious) {
+        eprintln!("oblivious sends");
+        let outcome = oblivious::measure(directory, plan).await;
+        report.oblivious = report.note("oblivious", outcome);
     }
     if plan.has(Part::Growth) {
         eprintln!("fetch latency as the store grows");

@@ -47,6 +47,8 @@ pub(crate) enum Part {
     Echo,
     /// Send, fetch, ack and mixed load on storaged and a gateway
     Load,
+    /// Sends through Oblivious HTTP, against HPKE alone
+    Oblivious,
     /// Fetch latency with ten thousand blobs against many
     Growth,
     /// Memory: at rest, and with a thousand idle and two hundred busy connections

@@ -5,6 +5,7 @@ use crate::growth::{Growth, SMALL};
 use crate::kills::Kills;
 use crate::limits::Limits;
 use crate::memory::MemoryUse;
+use crate::oblivious::Obliviousness;
 use crate::options::Plan;
 use crate::proc::Memory;
 use crate::results::LoadResults;
@@ -33,6 +34,7 @@ pub(crate) struct Report {
     pub(crate) load: LoadResults,
     /// Gateway and storaged after all load.
     pub(crate) load_memory: BTreeMap<&'static str, Memory>,
+    pub(crate) oblivious: Option<Obliviousness>,
     pub(crate) growth: Option<Growth>,
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) startup: Option<Startup>,
@@ -121,6 +123,15 @@ impl Report {
         }
         if self.load.entries().next().is_some() {
             write!(out, "{}", load_table(&self.load))?;
+        }
+        if let Some(oblivious) = &self.oblivious {
+            writeln!(
+                out,
+                "\nHPKE alone, all processors: {} opened and sealed a second; rounds {}",
+                number(oblivious.hpke.median()),
+                oblivious.hpke.listed()
+            )?;
+            write!(out, "{}", load_table(&oblivious.load))?;
         }
         let mut memory = Table::new("Memory, MiB", &["when", "process", "resident", "own", "peak"]);
         memory_rows(&mut memory, "after all load", &self.load_memory);

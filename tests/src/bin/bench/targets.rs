@@ -1,5 +1,6 @@
 //! What the relay is to reach, and whether it did.
 
+use crate::oblivious::CONNECTIONS;
 use crate::report::Report;
 use crate::spread::{LIMIT, Spread};
 use crate::stats::{Rounds, Series};
@@ -47,6 +48,7 @@ impl Target {
 /// All targets, with what this run says about each.
 pub(crate) fn judge(report: &Report) -> Vec<Target> {
     let mut targets = throughput(report);
+    targets.extend(oblivious(report));
     targets.extend(growth(report));
     targets.extend(survival(report));
     targets.extend(footprint(report));
@@ -116,6 +118,48 @@ fn throughput(report: &Report) -> Vec<Target> {
             Bound::AtMost(0.0),
             (requests > 0).then_some(errors as f64),
             format!("of {} requests", number(requests as f64)),
+        ),
+    ]
+}
+
+fn oblivious(report: &Report) -> Vec<Target> {
+    let part = report.oblivious.as_ref();
+    let series = |name| part.and_then(|part| part.load.get(name, CONNECTIONS));
+    let (envelope, binary) = (series("ohttp send, envelope"), series("ohttp send, binary"));
+    let ratio = |mine: Option<&Series>, theirs: Option<&Rounds>| {
+        let (Some(mine), Some(theirs)) = (mine, theirs) else { return (None, String::new()) };
+        let ratios = mine.per_second.ratios(theirs);
+        let (mine, theirs) = (number(mine.per_second.median()), number(theirs.median()));
+        (ratios.median(), format!("{mine}/s of {theirs}/s; rounds {}", ratios.listed()))
+    };
+    let (sends, sends_detail) = ratio(envelope, part.map(|part| &part.hpke));
+    let (forms, forms_detail) = ratio(binary, envelope.map(|series| &series.per_second));
+    let errors = [envelope, binary].into_iter().flatten().map(|series| series.errors).sum::<u64>();
+    vec![
+        Target::new(
+            "oblivious sends / HPKE alone on all processors",
+            Bound::AtLeast(0.24),
+            sends,
+            sends_detail,
+        ),
+        Target::new("oblivious sends, Binary HTTP / envelope", Bound::Within(0.9, 1.1), forms, forms_detail),
+        Target::new(
+            "CPU an oblivious send, gateway, µs",
+            Bound::AtMost(200.0),
+            envelope.and_then(|series| series.cpu_us.get("gateway")?.median()),
+            String::new(),
+        ),
+        Target::new(
+            "p99 of oblivious sends, ms",
+            Bound::Below(40.0),
+            envelope.and_then(|series| series.p99_ms.median()),
+            String::new(),
+        ),
+        Target::new(
+            "errors among oblivious sends",
+            Bound::AtMost(0.0),
+            part.map(|_| errors as f64),
+            String::new(),
         ),
     ]
 }

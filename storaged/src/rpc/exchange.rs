@@ -1,0 +1,130 @@
+//! Six-digit exchanges: an offer, one claim, one completion.
+
+use crate::config;
+use crate::guesses::Guesses;
+use crate::limits::Limits;
+use crate::store::batch::Write;
+use crate::store::error::StoreError;
+use crate::store::writer::Load;
+use crate::store::{Store, exchanges};
+use relay_daemon::Clock;
+use relay_proto::caller::Caller;
+use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::limits::{EXCHANGE_TTL_SECS, GUESS_PATIENCE};
+use relay_proto::server::ExchangeHandler;
+use relay_proto::{ExchangeCode, ExchangeText, Refusal, UnixSeconds};
+use rusqlite::Connection;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Serves gateways.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) store: Arc<Store>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) guesses: Arc<Guesses>,
+    pub(crate) bounds: config::Exchange,
+    pub(crate) clock: Clock,
+}
+
+impl ExchangeHandler for Exchange {
+    async fn offer(&self, offer: Offer) -> Result<ExchangeCode, Refusal> {
+        self.limits.charge_caller(offer.caller)?;
+        let config::Exchange { max_offers, default_ttl_secs, .. } = self.bounds;
+        let ttl_secs = offer.ttl_secs.unwrap_or(default_ttl_secs);
+        if !EXCHANGE_TTL_SECS.contains(&ttl_secs) {
+            return Err(Refusal::invalid("ttl_secs"));
+        }
+        let now = self.clock.now();
+        let load = Load { commands: 1, bytes: offer.payload.as_str().len() };
+        let work = move |write: &mut Write<'_>| exchanges::offer(write, &offer, ttl_secs, max_offers, now);
+        Ok(self.store.writer.run(load, |batch| batch.attempt(work)).await?)
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ExchangeText, Refusal> {
+        self.guess(Guess::Claim(claim)).await
+    }
+
+    async fn complete(&self, complete: Complete) -> Result<ExchangeText, Refusal> {
+        self.guess(Guess::Complete(complete)).await
+    }
+}
+
+impl Exchange {
+    /// Takes a step for which one must know a code. The step is tried first and waits only if it is not
+    /// heard, so that a retry of what was done is answered even while nobody is listened to.
+    async fn guess(&self, guess: Guess) -> Result<ExchangeText, Refusal> {
+        let (caller, load) = (guess.caller(), guess.load());
+        self.limits.charge_caller(caller)?;
+        let deadline = Instant::now() + GUESS_PATIENCE;
+        let guess = Arc::new(guess);
+        let mut turn = None;
+        loop {
+            let (guess, guesses) = (Arc::clone(&guess), Arc::clone(&self.guesses));
+            let (now, has_turn) = (self.clock.now(), turn.is_some());
+            let work = move |write: &mut Write<'_>| guess.judge(write, &guesses, has_turn, now);
+            let outcome = self.store.writer.run(load, |batch| batch.attempt(work)).await;
+            match outcome.map_err(Refusal::from) {
+                Err(Refusal::GuessesSpent { .. }) => {
+                    // The old turn ends before a new one begins.
+                    drop(turn.take());
+                    turn = Some(self.guesses.wait(caller, deadline).await?);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// A step for which one must know a code.
+#[derive(Debug)]
+enum Guess {
+    Claim(Claim),
+    Complete(Complete),
+}
+
+impl Guess {
+    const fn caller(&self) -> Caller {
+        match self {
+            Self::Claim(claim) => claim.caller,
+            Self::Complete(complete) => complete.caller,
+        }
+    }
+
+    fn load(&self) -> Load {
+        match self {
+            Self::Claim(claim) => Load { commands: 1, bytes: claim.response.as_str().len() },
+            Self::Complete(_) => Load::LIGHT,
+        }
+    }
+
+    /// Takes the step, if it was not taken before and is heard. Runs on the writer thread.
+    fn judge(
+        &self,
+        write: &mut Write<'_>,
+        guesses: &Guesses,
+        has_turn: bool,
+        now: UnixSeconds,
+    ) -> Result<ExchangeText, StoreError> {
+        if let Some(text) = self.answered(write.sql, now)? {
+            return Ok(text);
+        }
+        guesses.hear(has_turn)?;
+        let outcome = match self {
+            Self::Claim(claim) => exchanges::claim(write, claim, now),
+            Self::Complete(complete) => exchanges::complete(write, complete, now),
+        };
+        if matches!(outcome, Err(StoreError::Refused(Refusal::UnknownCode))) {
+            guesses.wrong(self.caller());
+        }
+        outcome
+    }
+
+    /// What this very call was answered before.
+    fn answered(&self, sql: &Connection, now: UnixSeconds) -> Result<Option<ExchangeText>, StoreError> {
+        match self {
+            Self::Claim(claim) => exchanges::claimed(sql, claim, now),
+            Self::Complete(complete) => exchanges::completed(sql, complete, now),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The `recovery_proofs` table: what people leave behind for the day they lose their device.
+
+use super::batch::Write;
+use super::error::StoreError;
+use super::sql::{count, moment, time};
+use bytes::Bytes;
+use relay_proto::recovery::StoredProof;
+use relay_proto::{RecoveryName, RecoveryProof, Ttl, UnixSeconds};
+use rusqlite::{Connection, Row, params};
+
+/// How long a proof is kept.
+const LIFE: Ttl = Ttl::from_secs(90 * 86_400);
+
+/// Proofs that fit beside the mail: one for each 16 KiB of the database's ceiling. Four times what the
+/// largest takes.
+const BYTES_EACH: u64 = 16 << 10;
+
+/// Stores a proof in place of the one before.
+pub(crate) fn store(
+    write: &mut Write<'_>,
+    name: &RecoveryName,
+    proof: &RecoveryProof,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    write.expect_room()?;
+    let (created, expires) = (moment(now.hour_floor()), moment(LIFE.expiry(now)));
+    let replaced = write
+        .sql
+        .prepare_cached("UPDATE recovery_proofs SET proof = ?2, created = ?3, expires = ?4 WHERE name = ?1")?
+        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires])?;
+    if replaced > 0 {
+        return Ok(());
+    }
+    write.expect_place(write.gauges.recovery_proofs(), write.change.recovery_proofs, BYTES_EACH)?;
+    write
+        .sql
+        .prepare_cached(
+            "INSERT INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires])?;
+    write.change.recovery_proofs += 1;
+    Ok(())
+}
+
+/// Reads the proofs that are there, in the order of the names.
+pub(crate) fn query(
+    sql: &Connection,
+    names: &[RecoveryName],
+    now: UnixSeconds,
+) -> Result<Vec<StoredProof>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT proof, created, expires FROM recovery_proofs WHERE name = ?1 AND expires > ?2",
+    )?;
+    let mut found = Vec::new();
+    for (key_index, name) in names.iter().enumerate() {
+        let mut rows = statement.query(params![name.as_bytes(), moment(now)])?;
+        if let Some(row) = rows.next()? {
+            found.push(read(row, key_index)?);
+        }
+    }
+    Ok(found)
+}
+
+fn read(row: &Row<'_>, key_index: usize) -> Result<StoredProof, StoreError> {
+    let content = Bytes::copy_from_slice(row.get_ref(0)?.as_blob().unwrap_or_default());
+    Ok(StoredProof {
+        key_index,
+        proof: RecoveryProof::try_from(content).map_err(|_| StoreError::Corrupt(0))?,
+        created_at: time(row.get(1)?),
+        expires_at: time(row.get(2)?),
+    })
+}
+
+/// Deletes up to `limit` proofs whose time has passed. Answers how many.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let expired = write
+        .sql
+        .prepare_cached(
+            "DELETE FROM recovery_proofs WHERE name IN
+                 (SELECT name FROM recovery_proofs WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![moment(now), limit])? as u64;
+    write.change.recovery_proofs -= count(expired);
+    Ok(expired)
+}
+
+/// Counts proofs whose time has passed, up to `limit`.
+pub(crate) fn count_expired(sql: &Connection, now: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
+    let expired: i64 = sql.query_row(
+        "SELECT count(*) FROM (SELECT 1 FROM recovery_proofs WHERE expires <= ?1 LIMIT ?2)",
+        params![moment(now), count(limit)],
+        |row| row.get(0),
+    )?;
+    Ok(expired.max(0).unsigned_abs())
+}
