@@ -1,5 +1,10 @@
-//! HPKE work, off the threads that serve connections: opening a message costs as much as everything else about a
-//! request together. As many run at once as there are processors; a bounded number waits.
+//! HPKE work, and where it is done.
+//!
+//! Opening a small message takes less than a tenth of a millisecond, whatever its size, and is done where it came
+//! in: a gateway serves all its connections on one thread, so one is opened at a time and nothing piles up.
+//! Handing it to another thread cost half as much again in processor time, and on two cores throughput as well;
+//! with more cores, more gateways use them. What is large goes to threads of its own, as many at once as there are
+//! processors, so that nobody waits behind a megabyte.
 
 use super::problem::Problem;
 use bytes::Bytes;
@@ -12,7 +17,7 @@ use tokio::sync::Semaphore;
 /// Messages that may wait to be opened.
 const WAITING: usize = 1024;
 
-/// Plaintexts up to this size are sealed where they are: that costs less than handing them over.
+/// Messages up to this size are opened and sealed where they are: that costs less than handing them over.
 const SMALL: usize = 32 << 10;
 
 /// Bytes before the encapsulated key: key id, KEM, KDF and AEAD (RFC 9458 §4.1).
@@ -62,8 +67,12 @@ impl Crypto {
     /// Opens a message with the key that it names.
     pub(super) async fn open(&self, key: Arc<Server>, sealed: Bytes) -> Result<Opened, Unopened> {
         check_suite(&sealed)?;
-        let _place = Place::take(&self.waiting).ok_or(Unopened::Busy)?;
-        let opened = self.run(move || key.decapsulate(&sealed)).await.ok_or(Unopened::Busy)?;
+        let opened = if sealed.len() <= SMALL {
+            key.decapsulate(&sealed)
+        } else {
+            let _place = Place::take(&self.waiting).ok_or(Unopened::Busy)?;
+            self.run(move || key.decapsulate(&sealed)).await.ok_or(Unopened::Busy)?
+        };
         // The header names a key and a suite that are offered. So what does not fit is the sealing, and another key
         // under the same id is the likeliest reason.
         let (plaintext, sealer) = opened.map_err(|_| Problem::Key)?;
