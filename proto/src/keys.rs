@@ -121,6 +121,17 @@ mod tests {
     }
 
     #[test]
+    fn the_key_of_the_rfcs_example_is_read_and_written_as_it_stands_there() {
+        // RFC 9458, Appendix A.
+        let example = "01002031e1f05a740102115220e9af918f738674aec95f54db6e04eb705aae8e798155\
+                       00080001000100010003";
+        let config = KeyConfig::decode(&hex::decode(example).unwrap()).unwrap();
+        assert_eq!(hex::encode(config.encode().unwrap()), example);
+        let ours = KeyWindow { number: 1, seed: WindowSeed::from_bytes([7; 32]) }.encoded_config().unwrap();
+        assert_eq!(ours.len() * 2, example.len(), "the same form, with the suites the other way round");
+    }
+
+    #[test]
     fn the_record_of_a_moment_is_of_its_day_and_window_and_certified() {
         let record = |day, window, until| SignedRecord {
             day,

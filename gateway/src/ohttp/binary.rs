@@ -157,6 +157,22 @@ mod tests {
         assert_eq!(message.content(), b"{}");
     }
 
+    #[test]
+    fn the_request_of_the_rfcs_example_is_read() {
+        // RFC 9458, Appendix A: GET https://example.com/, cut short behind its headers, as RFC 9292 §3.8 allows.
+        let example = hex::decode("00034745540568747470730b6578616d706c652e636f6d012f").unwrap();
+        let is_ours = |authority: &str| authority == "example.com";
+        assert_eq!(read(&example, is_ours).unwrap_err().fault, Fault::NotFound, "it is not for the API");
+        assert_eq!(read(&example, ours).unwrap_err().fault, Fault::ForeignAuthority);
+        let longer = String::from_utf8(example).unwrap().replace("\u{1}/", "\u{a}/v2/health");
+        let request = read(longer.as_bytes(), is_ours).unwrap();
+        assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/v2/health"));
+        // And the answer that the example gives: a status, and nothing else.
+        let bytes = write(&hyper::Response::new(()).into_parts().0, b"");
+        assert_eq!(bytes[..3], hex::decode("0140c8").unwrap());
+        assert!(bytes[3..].iter().all(|byte| *byte == 0));
+    }
+
     proptest! {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {

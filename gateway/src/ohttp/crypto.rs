@@ -133,3 +133,34 @@ fn check_suite(sealed: &[u8]) -> Result<(), Problem> {
         && offered.contains(&u16::from_be_bytes([aead_high, aead_low]));
     if fits { Ok(()) } else { Err(Problem::Key) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_wait_and_no_more_and_whoever_is_done_makes_room() {
+        let waiting = AtomicUsize::new(0);
+        let mut places: Vec<_> = (0..WAITING).map(|_| Place::take(&waiting).unwrap()).collect();
+        assert!(Place::take(&waiting).is_none());
+        assert!(Place::take(&waiting).is_none(), "asking in vain takes no place");
+        places.pop();
+        assert!(Place::take(&waiting).is_some());
+    }
+
+    #[test]
+    fn a_message_says_its_key_and_an_offered_suite() {
+        let message = |kem: u8, kdf: u8, aead: u8| [&[9, 0, kem, 0, kdf, 0, aead][..], &[0; 48]].concat();
+        assert_eq!(key_id(&message(0x20, 1, 3)), Ok(9));
+        assert_eq!(key_id(&message(0x20, 1, 3)[..54]), Err(Problem::Malformed));
+        for (kem, kdf, aead, verdict) in [
+            (0x20, 1, 3, Ok(())),
+            (0x20, 1, 1, Ok(())),
+            (0x10, 1, 3, Err(Problem::Key)),
+            (0x20, 2, 3, Err(Problem::Key)),
+            (0x20, 1, 2, Err(Problem::Key)),
+        ] {
+            assert_eq!(check_suite(&message(kem, kdf, aead)), verdict);
+        }
+    }
+}

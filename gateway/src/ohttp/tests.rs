@@ -199,6 +199,23 @@ async fn answers_outside_have_the_size_of_a_rung_whatever_they_say() {
 }
 
 #[tokio::test]
+async fn a_large_blob_goes_both_ways() {
+    let relay = Relay::start().await;
+    for (text, action) in [("A".repeat(400_000), "envelope"), ("B".repeat(400_000), "binary")] {
+        let sent = match action {
+            "envelope" => relay.envelope("send", send(&text)).await.0,
+            _ => relay.binary(post("/v2/send", &send(&text))).await.1,
+        };
+        assert_eq!(sent["status"], "ok");
+    }
+    let blobs = relay.envelope("fetch", fetch()).await.0["blobs"].clone();
+    assert_eq!(blobs.as_array().unwrap().len(), 2);
+    assert_eq!(blobs[1]["ciphertext"], "B".repeat(400_000));
+    let too_large = vec![0; (1 << 20) / 3 * 4 + 20_000];
+    assert_eq!(relay.sealed(too_large).await.status, 413);
+}
+
+#[tokio::test]
 async fn what_cannot_be_opened_is_refused_outside_by_a_problem_document() {
     let relay = Relay::start().await;
     let (good, _) = relay.seal(&framed(r#"{"version":2,"action":"fetch"}"#, 256)).await;
