@@ -117,6 +117,12 @@ impl Route {
         self.method == Method::POST
     }
 
+    /// Whether those who come by an oblivious relay, which strips headers, ask for it in the open: for keys, and to
+    /// have sealed requests answered. Who has not said a version there has not said an old one.
+    pub(crate) fn is_for_oblivious_clients(&self) -> bool {
+        self.path == GATEWAY || self.path.starts_with("/v2/ohttp")
+    }
+
     /// Whether it takes sealed requests. Such a request is paid for by the relay that brings it, and is not to be
     /// found inside another.
     pub(crate) fn is_oblivious_door(&self) -> bool {

@@ -110,8 +110,7 @@ async fn answer_versioned(
 ) -> Reply {
     let began = Instant::now();
     let is_door = found.is_ok_and(Route::is_oblivious_door);
-    // Relays strip headers: what comes by one without a version has not said that it is old.
-    let is_told = matches!(origin, Origin::Direct(_)) && !is_door;
+    let is_told = matches!(origin, Origin::Direct(_)) && !found.is_ok_and(Route::is_for_oblivious_clients);
     let claimed = versions::claimed(&headers, if is_told { 0 } else { u16::MAX });
     let expects = headers.contains_key(EXPECT);
     let outcome = caught(async {

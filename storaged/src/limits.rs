@@ -65,13 +65,14 @@ impl Limits {
     /// Charges who asks for recovery proofs. An oblivious relay stands for many clients.
     pub(crate) fn charge_recovery(&self, caller: Caller) -> Result<(), Refusal> {
         let Some(Payer { budget, address }) = caller else { return Ok(()) };
-        let rate = match budget {
-            Budget::Client => self.rates.recovery,
+        // An address that is both has a budget for each: they are of different sizes.
+        let (kind, rate) = match budget {
+            Budget::Client => (0, self.rates.recovery),
             Budget::ObliviousRelay | Budget::KnownObliviousRelay => {
-                self.rates.recovery.saturating_mul(RELAY_SHARE)
+                (1, self.rates.recovery.saturating_mul(RELAY_SHARE))
             }
         };
-        self.charge(&self.recovery, address.as_bytes(), rate, Scope::Recovery)
+        self.charge(&self.recovery, &[&[kind], &address.as_bytes()[..]].concat(), rate, Scope::Recovery)
     }
 
     fn charge(&self, table: &Mutex<BucketTable>, key: &[u8], rate: u32, scope: Scope) -> Result<(), Refusal> {

@@ -1,17 +1,19 @@
 //! A client of the wire contract.
 
+use crate::action::Action;
 use crate::deadline;
+use crate::fields::{ack_fields, mailbox_fields, send_fields};
+use crate::oblivious::{self, Key, binary, envelope};
 use crate::reply::Reply;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::OnceLock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -22,77 +24,87 @@ use tokio::sync::Mutex;
 pub enum Via {
     /// A JSON request of its own over HTTP/1.1.
     Plain,
+    /// Sealed (RFC 9458): padded JSON that names its action.
+    Envelope,
+    /// Sealed (RFC 9458): a request of its own in Binary HTTP (RFC 9292).
+    Bhttp,
 }
 
 impl Via {
     /// Every way.
-    pub const ALL: [Self; 1] = [Self::Plain];
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Envelope, Self::Bhttp];
+
+    /// The ways in which the relay does not learn who asks.
+    pub const OBLIVIOUS: [Self; 2] = [Self::Envelope, Self::Bhttp];
 
     /// Its name, for messages and for values of its own.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
-        }
-    }
-}
-
-/// What a client may ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Leave a blob.
-    Send,
-    /// Read what waits.
-    Fetch,
-    /// Remove a received blob.
-    Ack,
-    /// Make mailboxes known.
-    Register,
-    /// Delete everything of an owner's.
-    Purge,
-}
-
-impl Action {
-    /// Every action.
-    pub const ALL: [Self; 5] = [Self::Send, Self::Fetch, Self::Ack, Self::Register, Self::Purge];
-
-    /// Its path on the main port.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Send => "/v2/send",
-            Self::Fetch => "/v2/fetch",
-            Self::Ack => "/v2/ack",
-            Self::Register => "/v2/register",
-            Self::Purge => "/v2/purge",
+            Self::Envelope => "envelope",
+            Self::Bhttp => "bhttp",
         }
     }
 }
 
 /// One client with one connection, which it opens when it needs one and keeps for the next request. It never
-/// repeats a request by itself.
+/// repeats a request by itself. If it seals requests, it fetches a key before the first one, and keeps to it.
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
     via: Via,
     headers: Vec<(&'static str, String)>,
+    outer_headers: Vec<(&'static str, String)>,
+    key: OnceLock<Key>,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
 impl Client {
     /// A client of the relay at an address.
     pub fn new(address: SocketAddr, via: Via) -> Self {
-        Self { address, via, headers: Vec::new(), connection: Mutex::new(None) }
+        Self {
+            address,
+            via,
+            headers: Vec::new(),
+            outer_headers: Vec::new(),
+            key: OnceLock::new(),
+            connection: Mutex::new(None),
+        }
     }
 
     /// Another client like this one, with a connection of its own.
     #[must_use]
     pub fn another(&self) -> Self {
-        Self { headers: self.headers.clone(), ..Self::new(self.address, self.via) }
+        Self {
+            headers: self.headers.clone(),
+            outer_headers: self.outer_headers.clone(),
+            key: self.key.clone(),
+            ..Self::new(self.address, self.via)
+        }
     }
 
-    /// Adds a header to every request.
+    /// Adds a header to every request: inside of the seal, if there is one.
+    ///
+    /// # Panics
+    /// When requests are envelopes, which have no headers.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
+        assert!(self.via != Via::Envelope, "an envelope has no headers");
         self.headers.push((name, value.to_string()));
+        self
+    }
+
+    /// Adds a header to every HTTP request: outside of the seal, if there is one.
+    #[must_use]
+    pub fn with_outer_header(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.outer_headers.push((name, value.to_string()));
+        self
+    }
+
+    /// Makes it keep to a key.
+    #[must_use]
+    pub fn with_key(mut self, key: Key) -> Self {
+        self.key = OnceLock::from(key);
         self
     }
 
@@ -101,7 +113,12 @@ impl Client {
         self.address
     }
 
-    /// One request, or why there is no answer.
+    /// How it speaks.
+    pub const fn via(&self) -> Via {
+        self.via
+    }
+
+    /// One HTTP request in the open, or why there is no answer.
     ///
     /// # Errors
     /// When the connection cannot be made or breaks before the whole answer is there.
@@ -114,7 +131,8 @@ impl Client {
     ) -> io::Result<Reply> {
         let mut request =
             Request::builder().method(method).uri(path).header(header::HOST, self.address.to_string());
-        for (name, value) in &self.headers {
+        let own = if self.via == Via::Plain { &self.headers[..] } else { &[] };
+        for (name, value) in own.iter().chain(&self.outer_headers) {
             request = request.header(*name, value);
         }
         for (name, value) in headers {
@@ -137,7 +155,7 @@ impl Client {
         Ok(reply)
     }
 
-    /// One request with any method, headers and body.
+    /// One HTTP request in the open, with any method, headers and body.
     ///
     /// # Panics
     /// When there is no answer.
@@ -154,15 +172,84 @@ impl Client {
         }
     }
 
+    /// The key that requests are sealed to, fetched when it is needed for the first time.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn key(&self) -> Key {
+        self.try_key().await.expect("a relay shows its key")
+    }
+
+    async fn try_key(&self) -> io::Result<Key> {
+        if let Some(key) = self.key.get() {
+            return Ok(key.clone());
+        }
+        let reply = self.attempt("GET", oblivious::KEY_PATH, &[], "").await?;
+        assert_eq!(reply.status, 200, "no key: {}", reply.describe());
+        Ok(self.key.get_or_init(|| Key::bare(reply.body)).clone())
+    }
+
+    /// Sends something as a sealed request and returns the answer as it comes.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn carry(&self, sealed: impl Into<Bytes>) -> Reply {
+        self.raw("POST", oblivious::PATH, &[("content-type", oblivious::REQUEST_TYPE)], sealed).await
+    }
+
+    /// Seals a plaintext, sends it, opens the answer, and returns what carried it and what was inside.
+    async fn try_sealed(&self, plaintext: &[u8]) -> io::Result<(Reply, Vec<u8>)> {
+        let (sealed, opener) = self.try_key().await?.seal(plaintext);
+        let kind = [("content-type", oblivious::REQUEST_TYPE)];
+        let outer = self.attempt("POST", oblivious::PATH, &kind, sealed).await?;
+        let inner = opener.open(&outer);
+        Ok((outer, inner))
+    }
+
+    /// Any plaintext, sealed, and the padded plaintext of the answer.
+    ///
+    /// # Panics
+    /// When there is no answer, or it is not sealed.
+    pub async fn sealed(&self, plaintext: &[u8]) -> Vec<u8> {
+        match deadline::soon("a sealed answer", self.try_sealed(plaintext)).await {
+            Ok((_, inner)) => inner,
+            Err(error) => panic!("no answer to a sealed request: {error}"),
+        }
+    }
+
+    /// Any request in Binary HTTP, sealed as it is.
+    ///
+    /// # Panics
+    /// When there is no answer, or it is not sealed.
+    pub async fn binary(&self, request: &binary::Request) -> Reply {
+        binary::reply(&self.sealed(&request.encode()).await)
+    }
+
     /// One action with any JSON, or why there is no answer.
     ///
     /// # Errors
     /// When the connection cannot be made or breaks before the whole answer is there.
     pub async fn try_call(&self, action: Action, fields: &Value) -> io::Result<Reply> {
+        self.try_call_at(action, action.path(), fields).await
+    }
+
+    async fn try_call_at(&self, action: Action, path: &str, fields: &Value) -> io::Result<Reply> {
         match self.via {
             Via::Plain => {
                 let json = [("content-type", "application/json")];
-                self.attempt("POST", action.path(), &json, fields.to_string()).await
+                self.attempt("POST", path, &json, fields.to_string()).await
+            }
+            Via::Envelope => {
+                let (outer, inner) = self.try_sealed(&envelope::request(action, fields)).await?;
+                Ok(envelope::reply(outer, &inner))
+            }
+            Via::Bhttp => {
+                let mut request = binary::Request::post(path, fields).at(self.address);
+                for (name, value) in &self.headers {
+                    request = request.with_header(name, value);
+                }
+                let (_, inner) = self.try_sealed(&request.encode()).await?;
+                Ok(binary::reply(&inner))
             }
         }
     }
@@ -172,7 +259,15 @@ impl Client {
     /// # Panics
     /// When there is no answer.
     pub async fn call(&self, action: Action, fields: &Value) -> Reply {
-        match deadline::soon(action.path(), self.try_call(action, fields)).await {
+        self.call_at(action, action.path(), fields).await
+    }
+
+    /// One action with any JSON, at another path, where there are paths.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub async fn call_at(&self, action: Action, path: &str, fields: &Value) -> Reply {
+        match deadline::soon(path, self.try_call_at(action, path, fields)).await {
             Ok(reply) => reply,
             Err(error) => panic!("no answer to {action:?}: {error}"),
         }
@@ -199,34 +294,6 @@ impl Client {
     }
 }
 
-/// A mailbox that nobody used before.
-pub fn random_mailbox() -> String {
-    hex::encode(random_bytes(32))
-}
-
-/// Bytes as good as a ciphertext.
-pub fn random_bytes(length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
-    bytes
-}
-
-/// The fields of a send.
-pub fn send_fields(mailbox: &str, ciphertext: &[u8]) -> Value {
-    json!({ "recipient_id": mailbox, "ciphertext": STANDARD.encode(ciphertext) })
-}
-
-/// The fields of a fetch, or of a register without an owner.
-pub fn mailbox_fields<M: AsRef<str>>(mailboxes: &[M]) -> Value {
-    let mailboxes: Vec<&str> = mailboxes.iter().map(AsRef::as_ref).collect();
-    json!({ "mailbox_tokens": mailboxes })
-}
-
-/// The fields of an ack.
-pub fn ack_fields(mailbox: &str, blob_id: &str) -> Value {
-    json!({ "recipient_id": mailbox, "blob_id": blob_id })
-}
-
 /// Opens an HTTP/1.1 connection on a stream.
 pub(crate) async fn connect<S>(stream: S) -> io::Result<SendRequest<Full<Bytes>>>
 where
@@ -245,5 +312,5 @@ pub(crate) async fn exchange(
 ) -> io::Result<Reply> {
     let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
+    Ok(Reply::plain(parts.status.as_u16(), parts.headers, body))
 }

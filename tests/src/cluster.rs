@@ -116,12 +116,18 @@ pub struct Cluster {
 impl Cluster {
     /// A relay whose limits are out of the way of tests that are not about limits.
     pub fn builder() -> Builder {
-        let variables = [("RELAY_RATE_LIMIT", "1000000"), ("RELAY_ADDR_RATE_LIMIT", "1000000")];
+        let limits = [
+            "RELAY_RATE_LIMIT",
+            "RELAY_ADDR_RATE_LIMIT",
+            "RELAY_OHTTP_RATE_LIMIT",
+            "RELAY_RECOVERY_RATE_LIMIT",
+            "RELAY_EXCHANGE_GUESS_LIMIT",
+        ];
         Builder {
             gateways: 1,
             separate_ports: false,
             federated: false,
-            variables: variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            variables: limits.map(|name| (name.to_owned(), "1000000".to_owned())).into(),
         }
     }
 
@@ -171,7 +177,12 @@ impl Cluster {
 
     /// A client of one gateway, where they have separate ports.
     pub fn client_of(&self, gateway: usize) -> Client {
-        Client::new(self.addresses[gateway], Via::Plain)
+        self.client_of_via(gateway, Via::Plain)
+    }
+
+    /// The same, speaking in some way.
+    pub fn client_of_via(&self, gateway: usize, via: Via) -> Client {
+        Client::new(self.addresses[gateway], via)
     }
 
     /// Everything the relay holds on disk.
@@ -192,6 +203,11 @@ impl Cluster {
     /// The relay's own directory, which ends with it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// The `relay` command with some arguments, beside this relay.
+    pub fn command(&self, arguments: &[&str]) -> Launch {
+        self.launch(Program::Relay, "relay-command").only_arguments(arguments)
     }
 
     /// A further program beside the relay's own, with the variables of its storage daemon.

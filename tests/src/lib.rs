@@ -9,23 +9,28 @@
     reason = "a harness that cannot go on fails the test that called it, with a message"
 )]
 
+pub mod action;
 pub mod binaries;
 pub mod client;
 pub mod cluster;
 pub mod deadline;
+pub mod fields;
 pub mod metrics;
+pub mod oblivious;
 pub mod ops;
 pub mod owner;
 pub mod ports;
 pub mod process;
 pub mod procfs;
 pub mod reply;
+pub mod signed_key;
 pub mod strace;
 pub mod supervised;
 pub mod volume;
 pub mod wire;
 
-pub use client::{Action, Client, Via};
+pub use action::Action;
+pub use client::{Client, Via};
 pub use cluster::Cluster;
 pub use owner::Owner;
 pub use process::{Launch, Process};

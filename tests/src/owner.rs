@@ -1,7 +1,9 @@
-//! Owners of mailboxes: the keys with which clients sign purges and registrations.
+//! Owners of mailboxes and guardian sets: the keys with which clients sign what only they may ask for.
 
-use crate::client::random_bytes;
 use crate::deadline::unix_now;
+use crate::fields::random_bytes;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -71,6 +73,50 @@ impl Owner {
         json!({
             "mailbox_tokens": mailboxes,
             "public_key": self.public_key(),
+            "timestamp": timestamp,
+            "signature": self.sign(&message),
+        })
+    }
+
+    /// The name of this owner's guardian set.
+    pub fn guardian_hash(&self) -> String {
+        let key = self.0.verifying_key();
+        hex::encode(Sha256::new_with_prefix(key.as_bytes()).chain_update("guardians").finalize())
+    }
+
+    /// The fields that replace the guardian set, signed now.
+    pub fn guardian_store<E: AsRef<[u8]>>(&self, entries: &[E]) -> Value {
+        self.guardian_store_at(entries, unix_now())
+    }
+
+    /// The fields that replace the guardian set, signed at some moment. The signature covers no entry: two of one
+    /// second are the same.
+    pub fn guardian_store_at<E: AsRef<[u8]>>(&self, entries: &[E], timestamp: u64) -> Value {
+        let mut fields = self.guardian_order("guardian-store", timestamp);
+        let data = |entry: &E| json!({ "data": STANDARD.encode(entry) });
+        fields["entries"] = entries.iter().map(data).collect();
+        fields
+    }
+
+    /// The fields that delete the guardian set, signed now.
+    pub fn guardian_delete(&self) -> Value {
+        self.guardian_delete_at(unix_now())
+    }
+
+    /// The fields that delete the guardian set, signed at some moment.
+    pub fn guardian_delete_at(&self, timestamp: u64) -> Value {
+        self.guardian_order("guardian-delete", timestamp)
+    }
+
+    fn guardian_order(&self, label: &str, timestamp: u64) -> Value {
+        let hash = self.guardian_hash();
+        let mut message = label.as_bytes().to_vec();
+        message.extend(self.0.verifying_key().as_bytes());
+        message.extend(hex::decode(&hash).expect("a hash is hex"));
+        message.extend(timestamp.to_be_bytes());
+        json!({
+            "guardian_hash": hash,
+            "designator_pk": self.public_key(),
             "timestamp": timestamp,
             "signature": self.sign(&message),
         })

@@ -1,23 +1,41 @@
 //! An answer, and what tests ask of one.
 
+use crate::client::Via;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use serde_json::Value;
 
+/// The status of an error that came in an envelope, which tells none.
+pub const UNTOLD: u16 = 0;
+
 /// An answer of the relay.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// Status code.
+    /// Status code. An envelope tells none: 200 stands for its successes, [`UNTOLD`] for its errors.
     pub status: u16,
-    /// Headers.
+    /// Headers. An envelope has none: these are of the answer that carried it.
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// How it came.
+    pub via: Via,
+    /// Bytes of the padded plaintext that it came in, if it came sealed.
+    pub plaintext: Option<usize>,
 }
 
 impl Reply {
+    /// An answer that came in the open.
+    pub const fn plain(status: u16, headers: HeaderMap, body: Bytes) -> Self {
+        Self { status, headers, body, via: Via::Plain, plaintext: None }
+    }
+
+    /// Whether it has status and headers of its own.
+    pub fn has_head(&self) -> bool {
+        self.via != Via::Envelope
+    }
+
     /// A header's value as text; `None` when it is absent.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -43,10 +61,18 @@ impl Reply {
         json
     }
 
-    /// The text of an error, after checking its status and its form.
+    /// The JSON of an answer whose `status` says more than that it is a success.
+    #[track_caller]
+    pub fn outcome(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.describe());
+        self.json()
+    }
+
+    /// The text of an error, after checking its form and, if it tells one, its status.
     #[track_caller]
     pub fn failure(&self, status: u16) -> String {
-        assert_eq!(self.status, status, "{}", self.describe());
+        let expected = if self.has_head() { status } else { UNTOLD };
+        assert_eq!(self.status, expected, "{}", self.describe());
         let json = self.json();
         assert_eq!(json["status"], "error", "{}", self.describe());
         json["error"].as_str().unwrap_or_else(|| panic!("{} has no error text", self.describe())).to_owned()
@@ -58,11 +84,17 @@ impl Reply {
         assert_eq!(self.failure(status), text);
     }
 
+    /// A text in a success.
+    #[track_caller]
+    pub fn said(&self, name: &str) -> String {
+        let json = self.success();
+        json[name].as_str().unwrap_or_else(|| panic!("{} has no {name}", self.describe())).to_owned()
+    }
+
     /// The id in a success of send.
     #[track_caller]
     pub fn blob_id(&self) -> String {
-        let json = self.success();
-        json["blob_id"].as_str().unwrap_or_else(|| panic!("{} has no id", self.describe())).to_owned()
+        self.said("blob_id")
     }
 
     /// Whether an ack removed something.
@@ -81,9 +113,10 @@ impl Reply {
         Page { truncated, blobs: blobs.iter().map(Blob::read).collect() }
     }
 
-    /// Whole seconds of `Retry-After`.
+    /// Whole seconds of `Retry-After`. Not for an envelope, which has no place for it.
     #[track_caller]
     pub fn retry_after(&self) -> u64 {
+        assert!(self.has_head(), "an envelope cannot tell when to come back");
         self.header("retry-after")
             .and_then(|value| value.parse().ok())
             .unwrap_or_else(|| panic!("{} has no Retry-After in whole seconds", self.describe()))

@@ -125,7 +125,7 @@ impl Wire {
         let rest = self.read.split_off(end + length);
         let body = Bytes::copy_from_slice(&self.read[end..]);
         self.read = rest;
-        Some(Reply { status, headers, body })
+        Some(Reply::plain(status, headers, body))
     }
 }
 

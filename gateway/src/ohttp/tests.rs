@@ -45,7 +45,7 @@ impl Outer {
 
 impl Relay {
     async fn get(&self, path: &str) -> Outer {
-        self.outer(Method::GET, path, &[("x-app-compat-version", "9")], Bytes::new()).await
+        self.outer(Method::GET, path, &[], Bytes::new()).await
     }
 
     async fn outer(&self, method: Method, path: &str, headers: &[(&str, &str)], body: Bytes) -> Outer {
@@ -259,6 +259,10 @@ async fn nothing_of_the_outer_request_goes_along_but_who_pays() {
     assert_eq!(relay.storage.last_caller(), Some(Payer { budget: Budget::ObliviousRelay, address }));
     let versions = VersionPolicy { minimum: 5, warn: 7, deadline: UnixSeconds::new(1) };
     relay.post_policy(Policy { versions, ..policy() }).await;
+    for path in ["/v2/ohttp-key", "/v2/ohttp-key-signed", api::GATEWAY] {
+        assert_eq!(relay.get(path).await.status, 200, "a key for whoever comes without headers");
+    }
+    assert_eq!(relay.get("/v2/health").await.status, 426);
     let (json, _) = relay.envelope("fetch", fetch()).await;
     assert_eq!(json["status"], "ok", "a relay strips headers: no version is not an old version");
     let mut old = post("/v2/fetch", &fetch());

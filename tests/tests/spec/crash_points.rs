@@ -6,8 +6,11 @@
 
 use crate::ledger::Ledger;
 use nix::sys::signal::Signal;
-use relay_tests::client::{ack_fields, random_bytes, random_mailbox, send_fields};
 use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::fields::{
+    ack_fields, claim_fields, complete_fields, key_fields, offer_fields, proof_fields, put_fields,
+    random_bytes, random_mailbox, random_name, send_fields,
+};
 use relay_tests::strace::{Strace, in_sync};
 use relay_tests::{Action, Client, Cluster, Owner, Reply};
 use serde_json::Value;
@@ -51,13 +54,30 @@ async fn no_answer_leaves_before_the_sync() {
     let (client, owner) = (relay.client(), Owner::random());
     let id = client.send(&owner.mailbox(), b"first").await.blob_id();
     let fault = Strace::bend_syncs(relay.storaged.pid(), "delay_enter=400000").await;
+    let [gate, slot] = [random_name(), random_name()];
+    let mut code = String::new();
     for (action, fields) in [
         (Action::Send, send_fields(&owner.mailbox(), b"second")),
         (Action::Ack, ack_fields(&owner.mailbox(), &id)),
+        (Action::RecoveryStore, proof_fields(&random_name(), b"proof")),
+        (Action::GuardianStore, owner.guardian_store(&[b"guardian"])),
+        (Action::GuardianDelete, owner.guardian_delete()),
+        (Action::Escrow, put_fields(&gate, &slot, b"blob", 600)),
+        (Action::ExchangeOffer, offer_fields("payload")),
+        (Action::ExchangeClaim, claim_fields("", "response")),
+        (Action::ExchangeComplete, complete_fields("")),
         (Action::Purge, owner.purge(&owner.mailbox())),
     ] {
+        let mut fields = fields;
+        if fields["code"].is_string() {
+            fields["code"] = code.clone().into();
+        }
         let start = Instant::now();
-        client.call(action, &fields).await.success();
+        let outcome = client.call(action, &fields).await.outcome();
+        assert_ne!(outcome["status"], "error", "{action:?}: {outcome}");
+        if let Some(offered) = outcome["code"].as_str() {
+            offered.clone_into(&mut code);
+        }
         assert!(start.elapsed() >= Duration::from_millis(400), "{action:?} after {:?}", start.elapsed());
     }
     fault.detach().await;
@@ -111,6 +131,45 @@ async fn a_store_killed_around_the_sync_of_a_purge_gives_one_answer_and_one_effe
         assert_eq!(reply.success()["blobs_deleted"], 3);
         assert!(relay.client().fetch(&[owner.mailbox()]).await.page().blobs.is_empty());
         relay.client().call(Action::Purge, &fields).await.refuses(401, "purge token replay detected");
+    }
+}
+
+#[tokio::test]
+async fn a_store_killed_around_the_sync_of_any_other_step_takes_it_once() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::simple().await;
+    for how in [BEFORE_SYNC, AFTER_SYNC] {
+        let key = random_name();
+        crossing(&mut relay, how, Action::RecoveryStore, proof_fields(&key, b"proof")).await.success();
+        let found = relay.client().call(Action::RecoveryQuery, &key_fields(&[key])).await.success();
+        assert_eq!(found["proofs"].as_array().unwrap().len(), 1);
+
+        let offer = crossing(&mut relay, how, Action::ExchangeOffer, offer_fields("payload")).await;
+        let code = offer.said("code");
+        let claim = claim_fields(&code, "response");
+        let claimed = crossing(&mut relay, how, Action::ExchangeClaim, claim.clone()).await;
+        assert_eq!(claimed.said("payload"), "payload", "a step repeated by its gateway is the same step");
+        relay.client().call(Action::ExchangeClaim, &claim).await.refuses(400, "already claimed");
+        let complete = complete_fields(&code);
+        let completed = crossing(&mut relay, how, Action::ExchangeComplete, complete.clone()).await;
+        assert_eq!(completed.said("response"), "response");
+        let again = relay.client().call(Action::ExchangeComplete, &complete).await;
+        again.refuses(400, "invalid or expired code");
+
+        let owner = Owner::random();
+        let fields = owner.guardian_store(&[b"guardian"]);
+        crossing(&mut relay, how, Action::GuardianStore, fields.clone()).await.success();
+        let again = relay.client().call(Action::GuardianStore, &fields).await;
+        again.refuses(401, "guardian signature replay detected");
+        let fields = owner.guardian_delete();
+        crossing(&mut relay, how, Action::GuardianDelete, fields).await.success();
+
+        let put = put_fields(&random_name(), &random_name(), b"blob", 600);
+        let stored = crossing(&mut relay, how, Action::Escrow, put.clone()).await;
+        assert_eq!(stored.outcome()["status"], "Stored");
+        assert_eq!(relay.client().call(Action::Escrow, &put).await.outcome()["status"], "AlreadyExists");
     }
 }
 

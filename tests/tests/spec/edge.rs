@@ -1,8 +1,8 @@
 //! The edge: slow, broken, greedy and strange connections get a clear answer or an end, and nobody else notices.
 
 use relay_tests::Cluster;
-use relay_tests::client::{random_mailbox, send_fields};
 use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::wire::{Wire, post_head};
 use std::time::Duration;
 

@@ -1,6 +1,12 @@
 //! Refusals: every malformed request gets its status and a text that gives nothing back.
 
-use relay_tests::client::{ack_fields, mailbox_fields, random_bytes, random_mailbox, send_fields};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use relay_tests::fields::{
+    ack_fields, claim_fields, complete_fields, guardian_fields, key_fields, mailbox_fields, offer_fields,
+    proof_fields, put_fields, random_bytes, random_mailbox, random_name, send_fields,
+};
+use relay_tests::oblivious::binary::Request;
 use relay_tests::{Action, Client, Cluster, Owner, Reply, Via};
 use serde_json::{Value, json};
 
@@ -39,6 +45,15 @@ fn sound(action: Action) -> Value {
             let owner = Owner::random();
             owner.purge(&owner.mailbox())
         }
+        Action::RecoveryStore => proof_fields(&random_name(), b"proof"),
+        Action::RecoveryQuery => key_fields(&[random_name()]),
+        Action::ExchangeOffer => offer_fields("payload"),
+        Action::ExchangeClaim => claim_fields("000000", "response"),
+        Action::ExchangeComplete => complete_fields("000000"),
+        Action::GuardianStore => Owner::random().guardian_store(&[b"entry"]),
+        Action::GuardianQuery => guardian_fields(&Owner::random().guardian_hash()),
+        Action::GuardianDelete => Owner::random().guardian_delete(),
+        Action::Escrow => put_fields(&random_name(), &random_name(), b"blob", 60),
     }
 }
 
@@ -51,6 +66,10 @@ async fn known_mistakes_have_the_texts_that_clients_know() {
         let recipient = "recipient_id must be 64 hex characters";
         let base64 = "ciphertext must be valid base64";
         let count = "mailbox_tokens must contain 1-1900 entries";
+        let keys = "key_hashes must contain 1-50 entries";
+        let proof = "proof_data must be base64 of 1-4096 bytes";
+        let code = "code must be exactly 6 digits";
+        let ttl = "TTL must be between 30 and 3600 seconds";
         for (action, name, value, text) in [
             (Action::Send, "recipient_id", json!(long), recipient),
             (Action::Send, "recipient_id", json!(""), recipient),
@@ -62,6 +81,39 @@ async fn known_mistakes_have_the_texts_that_clients_know() {
             (Action::Purge, "recipient_id", json!(long), recipient),
             (Action::Fetch, "mailbox_tokens", json!([]), count),
             (Action::Register, "mailbox_tokens", json!([]), count),
+            (Action::RecoveryQuery, "key_hashes", json!([]), keys),
+            (Action::RecoveryQuery, "key_hashes", json!(vec![random_name(); 51]), keys),
+            (Action::RecoveryStore, "proof_data", json!(""), proof),
+            (Action::RecoveryStore, "proof_data", json!("QQ"), proof),
+            (Action::RecoveryStore, "proof_data", json!(format!("{CANARY}!")), proof),
+            (Action::RecoveryStore, "proof_data", json!(STANDARD.encode([7; 4097])), proof),
+            (Action::ExchangeOffer, "expires_secs", json!(29), ttl),
+            (Action::ExchangeOffer, "expires_secs", json!(3601), ttl),
+            (Action::ExchangeOffer, "payload", json!("x".repeat(65_537)), "payload too large"),
+            (Action::ExchangeClaim, "code", json!("12345"), code),
+            (Action::ExchangeClaim, "code", json!(CANARY), code),
+            (Action::ExchangeClaim, "code", json!("1234567"), code),
+            (Action::ExchangeComplete, "code", json!("12345x"), code),
+            (Action::ExchangeComplete, "code", json!("\u{0661}23456"), code),
+            (Action::ExchangeComplete, "code", json!(123_456), code),
+            (
+                Action::GuardianStore,
+                "entries",
+                json!(vec![json!({ "data": "QQ==" }); 11]),
+                "too many entries (max 10)",
+            ),
+            (
+                Action::GuardianStore,
+                "guardian_hash",
+                json!(random_name()),
+                "guardian_hash does not match designator_pk",
+            ),
+            (
+                Action::GuardianDelete,
+                "designator_pk",
+                json!(Owner::random().public_key()),
+                "guardian_hash does not match designator_pk",
+            ),
         ] {
             let reply = client.call(action, &with(sound(action), name, value)).await;
             assert_eq!(refused(&reply, 400), text, "{action:?} {name}");
@@ -87,6 +139,30 @@ async fn values_of_the_wrong_shape_are_refused() {
             (Action::Purge, "timestamp", json!(-1)),
             (Action::Purge, "timestamp", json!(1.5)),
             (Action::Purge, "timestamp", json!("1700000000")),
+            (Action::RecoveryStore, "key_hash", json!(CANARY)),
+            (Action::RecoveryQuery, "key_hashes", json!([random_name(), CANARY])),
+            (Action::ExchangeOffer, "expires_secs", json!(-30)),
+            (Action::ExchangeOffer, "expires_secs", json!(30.5)),
+            (Action::ExchangeOffer, "expires_secs", json!("300")),
+            (Action::ExchangeClaim, "response", json!("x".repeat(65_537))),
+            (Action::GuardianStore, "designator_pk", json!(CANARY)),
+            (Action::GuardianStore, "timestamp", json!("1700000000")),
+            (Action::GuardianStore, "signature", json!(CANARY)),
+            (Action::GuardianStore, "entries", json!([{ "data": STANDARD.encode([7; 257]) }])),
+            (Action::GuardianStore, "entries", json!([{ "data": format!("{CANARY}!") }])),
+            (Action::GuardianStore, "entries", json!([CANARY])),
+            (Action::GuardianStore, "entries", json!([{ CANARY: CANARY }])),
+            (Action::GuardianQuery, "guardian_hash", json!(CANARY)),
+            (Action::GuardianDelete, "signature", json!(CANARY)),
+            (Action::Escrow, "escrow_action", json!(CANARY)),
+            (Action::Escrow, "escrow_action", json!("put")),
+            (Action::Escrow, "gate_hash", json!(CANARY)),
+            (Action::Escrow, "slot_hash", json!(CANARY)),
+            (Action::Escrow, "blob", json!(format!("{CANARY}!"))),
+            (Action::Escrow, "blob", json!("QQ==")),
+            (Action::Escrow, "ttl_seconds", json!(0)),
+            (Action::Escrow, "ttl_seconds", json!(604_801)),
+            (Action::Escrow, "ttl_seconds", json!(-1)),
         ] {
             let reply = client.call(action, &with(sound(action), name, value)).await;
             refused(&reply, 400);
@@ -109,6 +185,10 @@ async fn every_required_field_is_required_and_typed() {
                 {
                     refused(&client.call(action, &with(fields.clone(), &name, wrong)).await, 400);
                 }
+            }
+            // An envelope is an object; what else may be sealed is no action.
+            if via == Via::Envelope {
+                continue;
             }
             for body in [json!([]), json!("text"), json!(7), json!(null), json!([CANARY])] {
                 refused(&client.call(action, &body).await, 400);
@@ -211,10 +291,40 @@ async fn unknown_paths_and_methods_are_errors_like_others() {
 }
 
 #[tokio::test]
+async fn paths_of_two_parts_also_answer_under_an_underscore() {
+    let relay = Cluster::simple().await;
+    for via in [Via::Plain, Via::Bhttp] {
+        let client = relay.client_via(via);
+        for action in Action::ALL {
+            let Some((group, step)) = action.path().strip_prefix("/v2/").unwrap().split_once('/') else {
+                continue;
+            };
+            let other = format!("/v2/{group}_{step}");
+            let broken = json!({});
+            let text = refused(&client.call(action, &broken).await, 400);
+            assert_eq!(refused(&client.call_at(action, &other, &broken).await, 400), text, "{other}");
+        }
+        let code = client.call_at(Action::ExchangeOffer, "/v2/exchange_offer", &offer_fields("p")).await;
+        let code = code.said("code");
+        let claim = claim_fields(&code, "r");
+        let claimed = client.call_at(Action::ExchangeClaim, "/v2/exchange_claim", &claim).await;
+        assert_eq!(claimed.said("payload"), "p");
+        for path in ["/v2/exchange-offer", "/v2/exchangeoffer", "/v2/exchange_offer/", "/v2/exchange//offer"]
+        {
+            refused(&client.call_at(Action::ExchangeOffer, path, &offer_fields("p")).await, 404);
+        }
+    }
+}
+
+#[tokio::test]
 async fn health_says_ok_and_nothing_else() {
     let relay = Cluster::simple().await;
-    for path in ["/health", "/v2/health"] {
-        let reply = relay.client().raw("GET", path, &[], "").await;
+    let inside = relay.client_via(Via::Bhttp).binary(&Request::new("GET", "/v2/health", "")).await;
+    for reply in [
+        relay.client().raw("GET", "/health", &[], "").await,
+        relay.client().raw("GET", "/v2/health", &[], "").await,
+        inside,
+    ] {
         assert_eq!((reply.status, reply.json()), (200, json!({ "status": "ok" })));
     }
 }

@@ -1,7 +1,7 @@
 //! A full relay: it refuses new mail clearly, keeps what it has, and everything that makes room goes on.
 
-use relay_tests::client::{random_bytes, random_mailbox};
 use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::fields::{random_bytes, random_mailbox};
 use relay_tests::{Action, Client, Cluster, Owner, Reply, Via, volume};
 
 /// A relay that holds four MiB at most.

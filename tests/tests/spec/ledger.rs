@@ -1,7 +1,7 @@
 //! Load that remembers what it was told, so that a test can ask afterwards whether it is true.
 
-use relay_tests::client::{ack_fields, random_bytes, random_mailbox, send_fields};
 use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::fields::{ack_fields, random_bytes, random_mailbox, send_fields};
 use relay_tests::{Action, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

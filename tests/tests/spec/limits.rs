@@ -1,15 +1,18 @@
 //! Rate limits: true over all gateways, computed, and never a tale about what exists.
 
-use relay_tests::client::random_mailbox;
 use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::{Client, Cluster, Reply, Via};
+use relay_tests::fields::{random_mailbox, send_fields};
+use relay_tests::oblivious::envelope;
+use relay_tests::{Action, Client, Cluster, Reply, Via};
 use std::collections::HashSet;
 
 #[track_caller]
 fn limited(reply: &Reply, longest: u64) {
     reply.refuses(429, "rate limit exceeded");
-    let wait = reply.retry_after();
-    assert!((1..=longest).contains(&wait), "Retry-After {wait}, at most {longest} expected");
+    if reply.has_head() {
+        let wait = reply.retry_after();
+        assert!((1..=longest).contains(&wait), "Retry-After {wait}, at most {longest} expected");
+    }
 }
 
 #[tokio::test]
@@ -149,7 +152,7 @@ async fn burst(clients: &[Client], forwarded: &str) -> usize {
     for count in 0..200 {
         let client = &clients[count % clients.len()];
         let headers = [("content-type", "application/json"), ("x-forwarded-for", forwarded)];
-        let fields = relay_tests::client::send_fields(&random_mailbox(), b"from somewhere").to_string();
+        let fields = send_fields(&random_mailbox(), b"from somewhere").to_string();
         let reply = client.raw("POST", "/v2/send", &headers, fields).await;
         if reply.status != 200 {
             limited(&reply, 6);
@@ -203,4 +206,79 @@ async fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
         assert!(seen.insert(why));
         assert_eq!(burst(&clients, forwarded).await, expected, "{why}");
     }
+}
+
+#[tokio::test]
+async fn who_asks_obliviously_has_no_address_to_be_limited_by() {
+    let relay = Cluster::builder()
+        .variable("RELAY_ADDR_RATE_LIMIT", 2)
+        .variable("RELAY_TRUSTED_PROXIES", "127.0.0.0/8")
+        .start()
+        .await;
+    for via in Via::OBLIVIOUS {
+        let elsewhere = relay.client().with_outer_header("x-forwarded-for", "203.0.113.9").key().await;
+        let client = relay.client_via(via).with_key(elsewhere);
+        for _ in 0..20 {
+            client.send(&random_mailbox(), b"from somewhere").await.blob_id();
+        }
+    }
+}
+
+/// How many sealed requests of one outer address get through before a limit. They are told outside: nothing was
+/// opened.
+async fn sealed_burst(relay: &Cluster, from: &str) -> usize {
+    let client = relay.client_via(Via::Envelope).with_outer_header("x-forwarded-for", from);
+    let key = client.key().await;
+    for count in 0..200 {
+        let plaintext = envelope::request(Action::Send, &send_fields(&random_mailbox(), b"mail"));
+        let reply = client.carry(key.seal(&plaintext).0).await;
+        if reply.status != 200 {
+            limited(&reply, 12);
+            return count;
+        }
+    }
+    200
+}
+
+#[tokio::test]
+async fn an_outer_relay_has_a_budget_and_a_known_one_ten_times_that() {
+    let relay = Cluster::builder()
+        .variable("RELAY_OHTTP_RATE_LIMIT", 5)
+        .variable("RELAY_OHTTP_RELAYS", "198.51.100.0/24")
+        .variable("RELAY_TRUSTED_PROXIES", "127.0.0.0/8")
+        .start()
+        .await;
+    assert_eq!(sealed_burst(&relay, "203.0.113.1").await, 5);
+    assert_eq!(sealed_burst(&relay, "203.0.113.1").await, 0);
+    assert_eq!(sealed_burst(&relay, "203.0.113.2").await, 5);
+    let known = sealed_burst(&relay, "198.51.100.7").await;
+    // A bucket of fifty a minute fills while it is being emptied.
+    assert!((50..=55).contains(&known), "{known}");
+}
+
+#[tokio::test]
+async fn an_outer_relay_has_one_budget_over_all_gateways() {
+    let relay =
+        Cluster::builder().gateways(2).separate_ports().variable("RELAY_OHTTP_RATE_LIMIT", 10).start().await;
+    let clients = [0, 1].map(|index| relay.client_of_via(index, Via::Envelope));
+    let key = clients[0].key().await;
+    let mut accepted = 0;
+    for round in 0..20 {
+        let plaintext = envelope::request(Action::Send, &send_fields(&random_mailbox(), b"mail"));
+        let (sealed, opener) = key.seal(&plaintext);
+        let outer = clients[round % 2].carry(sealed).await;
+        // What one gateway knows by itself it tells outside; what all of them know together, inside.
+        if outer.status == 200 {
+            let plaintext = opener.open(&outer);
+            let inner = envelope::reply(outer, &plaintext);
+            if inner.status == 200 {
+                accepted += 1;
+            } else {
+                limited(&inner, 6);
+            }
+        } else {
+            limited(&outer, 6);
+        }
+    }
+    assert_eq!(accepted, 10);
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use relay_tests::client::{random_bytes, random_mailbox, send_fields};
+use relay_tests::fields::{random_bytes, random_mailbox, send_fields};
 use relay_tests::{Action, Cluster, Via};
 use serde_json::json;
 
@@ -190,6 +190,7 @@ async fn unknown_fields_are_ignored() {
 async fn a_page_stays_small_and_says_that_there_is_a_rest() {
     // What an oblivious relay lets through, less its framing.
     const PAGE: usize = 98_300;
+    const PADDED: usize = 98_304;
     let relay = Cluster::simple().await;
     for via in Via::ALL {
         let client = relay.client_via(via);
@@ -203,6 +204,7 @@ async fn a_page_stays_small_and_says_that_there_is_a_rest() {
             let reply = client.fetch(&[&mailbox]).await;
             let page = reply.page();
             assert!(reply.body.len() <= PAGE, "a page of {} bytes", reply.body.len());
+            assert!(reply.plaintext.is_none_or(|size| size <= PADDED), "padded to {:?}", reply.plaintext);
             assert_eq!(page.ids(), waiting[..page.blobs.len()], "pages go by arrival");
             assert!(page.blobs.len() >= 5 || !page.truncated, "a page that could hold more");
             for blob in &page.blobs {

@@ -3,23 +3,32 @@
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod anchors;
 mod config;
 mod crash_points;
 mod edge;
 mod errors;
+mod escrow;
+mod exchange;
 mod full_disk;
+mod guardians;
+mod interop;
 mod ledger;
 mod limits;
 mod mailbox;
+mod oblivious;
 mod ops;
 mod perturbed;
 mod privacy;
 mod purge;
 mod quotas;
+mod recovery;
 mod register;
 mod relay_up;
 mod restart;
+mod rotation;
 mod scanner;
 mod shutdown;
+mod signed_keys;
 mod startup;
 mod versions;

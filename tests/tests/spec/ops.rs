@@ -1,14 +1,17 @@
 //! What operators see: health, readiness, numbers and origin of every process, and log lines for machines.
 
 use nix::sys::signal::Signal;
-use relay_tests::client::{random_bytes, random_mailbox};
 use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::{Action, Cluster, Owner};
+use relay_tests::fields::{
+    claim_fields, complete_fields, key_fields, offer_fields, proof_fields, put_fields, random_bytes,
+    random_mailbox, random_name,
+};
+use relay_tests::{Action, Cluster, Owner, Via};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Names that dashboards in the field know and that have meaning by now.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "relay_connections_active",
     "relay_messages_received_total",
     "relay_messages_rejected_total",
@@ -17,6 +20,7 @@ const NAMES: [&str; 10] = [
     "relay_blobs_created_total",
     "relay_blobs_delivered_total",
     "relay_blobs_expired_total",
+    "relay_recovery_proofs_active",
     "relay_rate_limited_total",
     "relay_panics_total",
 ];
@@ -98,6 +102,54 @@ async fn a_purge_and_a_restart_are_seen_in_the_number_of_blobs() {
 }
 
 #[tokio::test]
+async fn what_is_entrusted_to_the_relay_is_counted_also_after_a_restart() {
+    let mut relay = Cluster::simple().await;
+    let (client, owner) = (relay.client(), Owner::random());
+    let (key, gate) = (random_name(), random_name());
+    for fields in [proof_fields(&key, b"first"), proof_fields(&key, b"second"), proof_fields(&gate, b"third")]
+    {
+        client.call(Action::RecoveryStore, &fields).await.success();
+    }
+    let mut code = String::new();
+    for _ in 0..3 {
+        code = client.call(Action::ExchangeOffer, &offer_fields("payload")).await.said("code");
+    }
+    client.call(Action::ExchangeClaim, &claim_fields(&code, "response")).await.success();
+    client.call(Action::ExchangeComplete, &complete_fields(&code)).await.success();
+    client.call(Action::ExchangeComplete, &complete_fields(&code)).await.failure(400);
+    client.call(Action::GuardianStore, &owner.guardian_store(&[b"guardian"])).await.success();
+    for _ in 0..2 {
+        let put = put_fields(&gate, &random_name(), b"blob", 600);
+        client.call(Action::Escrow, &put).await.outcome();
+    }
+    metrics_show(&relay, "relay_exchange_wrong_guesses_total", 1.0).await;
+    for _ in 0..2 {
+        metrics_show(&relay, "relay_recovery_proofs_active", 2.0).await;
+        metrics_show(&relay, "relay_exchange_offers_active", 2.0).await;
+        metrics_show(&relay, "relay_guardian_sets_active", 1.0).await;
+        metrics_show(&relay, "relay_escrow_gates_active", 1.0).await;
+        relay.storaged.restart().await;
+    }
+    client.call(Action::GuardianDelete, &owner.guardian_delete()).await.success();
+    metrics_show(&relay, "relay_guardian_sets_active", 0.0).await;
+}
+
+#[tokio::test]
+async fn a_sealed_request_counts_once() {
+    let relay = Cluster::simple().await;
+    let client = relay.client_via(Via::Envelope);
+    for round in 0..3_u8 {
+        client.send(&random_mailbox(), &[round]).await.blob_id();
+    }
+    client.send("short", b"").await.failure(400);
+    client.carry(random_bytes(100)).await;
+    metrics_show(&relay, "relay_messages_received_total", 4.0).await;
+    metrics_show(&relay, "relay_messages_rejected_total", 1.0).await;
+    metrics_show(&relay, "relay_blobs_created_total", 3.0).await;
+    metrics_show(&relay, "relay_ohttp_requests_total", 5.0).await;
+}
+
+#[tokio::test]
 async fn one_gateway_shows_the_whole_relay_and_itself() {
     let relay = Cluster::builder().gateways(2).separate_ports().start().await;
     let mailbox = random_mailbox();
@@ -122,6 +174,10 @@ async fn metrics_stay_few_and_name_nobody() {
         client.raw("GET", &format!("/v2/nothing-{index}"), &[], "").await.failure(404);
         client.raw(&format!("METHOD{index}"), "/v2/send", &[], "").await.failure(405);
         client.send("short", b"").await.failure(400);
+        let sealed = relay.client_via(Via::ALL[index % 3]);
+        sealed.call(Action::ExchangeClaim, &claim_fields(&format!("{index:06}"), "x")).await.failure(400);
+        sealed.call(Action::RecoveryQuery, &key_fields(&[random_name()])).await.success();
+        client.carry(random_bytes(index)).await;
     }
     metrics_show(&relay, "relay_blobs_created_total", 100.0).await;
     let metrics = relay.gateways[0].ops.metrics().await;

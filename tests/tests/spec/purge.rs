@@ -1,8 +1,8 @@
 //! Purge: an owner's word deletes everything of the owner's, once, and nobody else's word deletes anything.
 
 use crate::scanner::{Scanner, Secret};
-use relay_tests::client::{random_bytes, random_mailbox};
 use relay_tests::deadline::unix_now;
+use relay_tests::fields::{random_bytes, random_mailbox};
 use relay_tests::{Action, Client, Cluster, Owner, Via};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Quotas: exact under concurrency, and a refusal costs nothing that is already there.
 
-use relay_tests::client::{random_bytes, random_mailbox};
+use relay_tests::fields::{random_bytes, random_mailbox};
 use relay_tests::{Client, Cluster, Via};
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ async fn send_at_once(client: &Client, mailbox: &str, count: usize, size: usize)
                     return Some(reply.blob_id());
                 }
                 reply.refuses(429, "quota exceeded for recipient");
-                assert!(reply.retry_after() >= 1);
+                assert!(!reply.has_head() || reply.retry_after() >= 1);
                 None
             })
         })

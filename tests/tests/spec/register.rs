@@ -1,7 +1,7 @@
 //! Registration: makes mailboxes known, and binds them to the first owner who proves a key.
 
-use relay_tests::client::random_mailbox;
 use relay_tests::deadline::unix_now;
+use relay_tests::fields::random_mailbox;
 use relay_tests::{Action, Cluster, Owner, Via};
 use serde_json::json;
 

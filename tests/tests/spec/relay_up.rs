@@ -2,10 +2,10 @@
 
 use nix::sys::signal::Signal;
 use relay_tests::binaries::Program;
-use relay_tests::client::{Via, random_mailbox};
 use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::fields::random_mailbox;
 use relay_tests::process::{Launch, signal_pid};
-use relay_tests::{Client, Supervised, procfs};
+use relay_tests::{Client, Supervised, Via, procfs};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::TcpListener;

@@ -3,8 +3,8 @@
 use crate::ledger::{self, Load};
 use nix::sys::signal::Signal;
 use relay_tests::Cluster;
-use relay_tests::client::{random_mailbox, send_fields};
 use relay_tests::deadline::{self, PATIENCE};
+use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::wire::{self, Wire, post_head};
 
 /// Begins a send and stops before its body. The relay has read the head when this returns.

@@ -2,7 +2,7 @@
 
 use relay_tests::Cluster;
 use relay_tests::binaries::Program;
-use relay_tests::client::random_mailbox;
+use relay_tests::fields::random_mailbox;
 use std::fs;
 use std::net::TcpListener;
 

@@ -1,8 +1,9 @@
 //! Client versions: everybody is told the policy, old clients are told a deadline, and after it they are asked
 //! to upgrade.
 
-use relay_tests::client::{random_bytes, random_mailbox};
 use relay_tests::deadline::{self, PATIENCE, unix_now};
+use relay_tests::fields::{random_bytes, random_mailbox};
+use relay_tests::oblivious::{self, Key};
 use relay_tests::{Client, Cluster, Reply, Via};
 use serde_json::json;
 
@@ -119,4 +120,46 @@ async fn the_grace_time_starts_when_the_minimum_was_raised() {
     relay.start().await;
     let second = with_version(relay.client(), 4).await.unwrap();
     assert!(second > first, "a higher minimum has a grace time of its own");
+}
+
+/// The key of a relay that would turn an old client away, fetched by one that is not old.
+async fn key(relay: &Cluster) -> Key {
+    relay.client().with_header(VERSION, u16::MAX).key().await
+}
+
+#[tokio::test]
+async fn a_sealed_request_that_says_no_version_is_not_an_old_one() {
+    let relay = Cluster::builder()
+        .variable("RELAY_MIN_VERSION", 5)
+        .variable("RELAY_WARN_VERSION", 6)
+        .variable("RELAY_VERSION_GRACE_DAYS", 0)
+        .start()
+        .await;
+    for via in Via::OBLIVIOUS {
+        // Relays on the way strip headers.
+        let reply = relay.client_via(via).with_key(key(&relay).await).fetch(&[random_mailbox()]).await;
+        reply.page();
+        assert_eq!(policy(&reply), (5, 6));
+        assert_eq!(upgrade_deadline(&reply), None);
+    }
+    let broken = relay.client().raw("POST", oblivious::PATH, &[], "").await;
+    assert_eq!((broken.status, policy(&broken)), (415, (5, 6)));
+}
+
+#[tokio::test]
+async fn a_version_in_a_sealed_request_counts() {
+    let relay = Cluster::builder()
+        .variable("RELAY_MIN_VERSION", 5)
+        .variable("RELAY_WARN_VERSION", 6)
+        .variable("RELAY_VERSION_GRACE_DAYS", 0)
+        .start()
+        .await;
+    let key = key(&relay).await;
+    let client =
+        |version: u16| relay.client_via(Via::Bhttp).with_key(key.clone()).with_header(VERSION, version);
+    client(5).fetch(&[random_mailbox()]).await.page();
+    let reply = client(4).send(&random_mailbox(), b"old").await;
+    assert_eq!((reply.status, policy(&reply)), (426, (5, 6)));
+    let json = reply.json();
+    assert_eq!((&json["error"], &json["min_version"]), (&json!("upgrade_required"), &json!(5)));
 }

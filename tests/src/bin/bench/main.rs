@@ -16,6 +16,7 @@ mod limits;
 mod load;
 mod memory;
 mod oblivious;
+mod observer;
 mod options;
 mod proc;
 mod random;
@@ -23,6 +24,7 @@ mod relay;
 mod report;
 mod requests;
 mod results;
+mod rotation;
 mod rounds;
 mod scripts;
 mod sealed;
@@ -100,6 +102,16 @@ async fn measure(plan: &Plan, directory: &Path, report: &mut Report) {
         eprintln!("oblivious sends");
         let outcome = oblivious::measure(directory, plan).await;
         report.oblivious = report.note("oblivious", outcome);
+    }
+    if plan.has(Part::Observer) {
+        eprintln!("sizes of sealed answers");
+        let outcome = observer::measure(directory, plan).await;
+        report.observed = report.note("observer", outcome);
+    }
+    if plan.has(Part::Rotation) {
+        eprintln!("keys that turn under load, for {} s", plan.rotation.as_secs());
+        let outcome = rotation::measure(plan).await;
+        report.rotated = report.note("rotation", outcome);
     }
     if plan.has(Part::Growth) {
         eprintln!("fetch latency as the store grows");

@@ -49,6 +49,10 @@ pub(crate) enum Part {
     Load,
     /// Sends through Oblivious HTTP, against HPKE alone
     Oblivious,
+    /// Sizes of sealed answers to all kinds of requests
+    Observer,
+    /// Keys that turn every ten seconds, and three gateways that restart in turns, under load
+    Rotation,
     /// Fetch latency with ten thousand blobs against many
     Growth,
     /// Memory: at rest, and with a thousand idle and two hundred busy connections
@@ -73,6 +77,10 @@ pub(crate) struct Plan {
     pub(crate) standing: u64,
     /// Blobs in the large store of the growth part.
     pub(crate) stored: u64,
+    /// Sealed answers whose size is looked at.
+    pub(crate) observed: u64,
+    /// How long keys turn under load.
+    pub(crate) rotation: Duration,
     /// Blobs stored when everything is killed.
     pub(crate) killed_with: u64,
     /// Starts of which the median counts.
@@ -122,6 +130,8 @@ impl Options {
             pairings: Pairing::ALL.into_iter().filter(|pairing| !quick || pairing.in_quick).collect(),
             standing: if quick { 20_000 } else { 100_000 },
             stored: self.stored.unwrap_or(if quick { 100_000 } else { 1_000_000 }),
+            observed: if quick { 5_000 } else { 100_000 },
+            rotation: Duration::from_secs(if quick { 25 } else { 120 }),
             killed_with: if quick { 20_000 } else { 100_000 },
             starts: if quick { 3 } else { 9 },
             kills: if quick { 5 } else { 20 },

@@ -6,9 +6,11 @@ use crate::kills::Kills;
 use crate::limits::Limits;
 use crate::memory::MemoryUse;
 use crate::oblivious::Obliviousness;
+use crate::observer::{self, Observed};
 use crate::options::Plan;
 use crate::proc::Memory;
 use crate::results::LoadResults;
+use crate::rotation::Rotated;
 use crate::rounds::QUIET;
 use crate::spread::Spread;
 use crate::startup::Startup;
@@ -35,6 +37,8 @@ pub(crate) struct Report {
     /// Gateway and storaged after all load.
     pub(crate) load_memory: BTreeMap<&'static str, Memory>,
     pub(crate) oblivious: Option<Obliviousness>,
+    pub(crate) observed: Option<Observed>,
+    pub(crate) rotated: Option<Rotated>,
     pub(crate) growth: Option<Growth>,
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) startup: Option<Startup>,
@@ -132,6 +136,9 @@ impl Report {
                 oblivious.hpke.listed()
             )?;
             write!(out, "{}", load_table(&oblivious.load))?;
+        }
+        if let Some(observed) = &self.observed {
+            write!(out, "{}", observer::table(observed))?;
         }
         let mut memory = Table::new("Memory, MiB", &["when", "process", "resident", "own", "peak"]);
         memory_rows(&mut memory, "after all load", &self.load_memory);

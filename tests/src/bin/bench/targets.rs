@@ -2,6 +2,7 @@
 
 use crate::oblivious::CONNECTIONS;
 use crate::report::Report;
+use crate::rotation::Rotated;
 use crate::spread::{LIMIT, Spread};
 use crate::stats::{Rounds, Series};
 use crate::table::{Table, number};
@@ -49,6 +50,7 @@ impl Target {
 pub(crate) fn judge(report: &Report) -> Vec<Target> {
     let mut targets = throughput(report);
     targets.extend(oblivious(report));
+    targets.extend(keys_and_sizes(report));
     targets.extend(growth(report));
     targets.extend(survival(report));
     targets.extend(footprint(report));
@@ -159,6 +161,53 @@ fn oblivious(report: &Report) -> Vec<Target> {
             "errors among oblivious sends",
             Bound::AtMost(0.0),
             part.map(|_| errors as f64),
+            String::new(),
+        ),
+    ]
+}
+
+fn keys_and_sizes(report: &Report) -> Vec<Target> {
+    let observed = report.observed.as_ref();
+    let rotated = report.rotated.as_ref();
+    let turned = |count: fn(&Rotated) -> u64| rotated.map(|rotated| count(rotated) as f64);
+    let told = rotated.map(|rotated| {
+        format!(
+            "{} answered in {} s, {} restarts, {} keys shown, {} fetched, {} looks",
+            number(rotated.answered as f64),
+            rotated.seconds,
+            rotated.restarts,
+            rotated.keys,
+            rotated.fetched,
+            rotated.looks
+        )
+    });
+    vec![
+        Target::new(
+            "sealed answers of a telling size",
+            Bound::AtMost(0.0),
+            observed.map(|observed| observed.telling as f64),
+            observed
+                .map(|observed| {
+                    format!("of {}, {} errors", number(observed.requests as f64), observed.errors)
+                })
+                .unwrap_or_default(),
+        ),
+        Target::new(
+            "keys that turn under load: requests refused for their key",
+            Bound::AtMost(0.0),
+            turned(|rotated| rotated.key_problems),
+            told.unwrap_or_default(),
+        ),
+        Target::new(
+            "keys that turn under load: other failures",
+            Bound::AtMost(0.0),
+            turned(|rotated| rotated.failures),
+            String::new(),
+        ),
+        Target::new(
+            "keys that turn under load: bytes that differ between gateways",
+            Bound::AtMost(0.0),
+            turned(|rotated| rotated.differences),
             String::new(),
         ),
     ]
