@@ -166,7 +166,7 @@ async fn look(addresses: Vec<SocketAddr>, until: Instant, counts: Counts) -> Fal
         let mut differs = |(path, body): &(&'static str, bytes::Bytes)| {
             shown.entry((before, *path)).or_insert_with(|| body.clone()) != body
         };
-        let different = seen.iter().filter(|one| differs(*one)).count() as u64;
+        let different = seen.iter().filter(|one| differs(one)).count() as u64;
         count(&counts, |counts| {
             counts.looks += 1;
             counts.differences += different;
