@@ -16,14 +16,17 @@ mod recovery;
 mod register;
 pub(crate) mod reply;
 mod send;
+mod success;
 mod tokens;
 
 use crate::app::App;
 use crate::ohttp;
+use crate::origin::Origin;
 use crate::storage::PATIENCE;
 use axum::body::Body;
 use error::{ApiError, Fault};
 use hyper::{HeaderMap, Method, Uri};
+use relay_proto::RequestId;
 use relay_proto::mail::Caller;
 use reply::Reply;
 use std::future::Future;
@@ -38,8 +41,31 @@ pub(crate) struct Call {
     /// Who is charged.
     pub(crate) caller: Caller,
     pub(crate) patience: Patience,
+    pub(crate) name: Name,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
+}
+
+/// What a request is known by, where storage must not carry it out twice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Name(Option<RequestId>);
+
+impl Name {
+    /// A sealed request is known by its message, any other one by a name that is drawn when it is needed.
+    pub(crate) const fn of(origin: Origin) -> Self {
+        match origin {
+            Origin::Oblivious { request_id, .. } => Self(Some(request_id)),
+            Origin::Direct(_) => Self(None),
+        }
+    }
+
+    /// The name. To be asked once a request.
+    fn request_id(self) -> Result<RequestId, ApiError> {
+        match self.0 {
+            Some(request_id) => Ok(request_id),
+            None => RequestId::random().map_err(|_| Fault::Internal.into()),
+        }
+    }
 }
 
 /// How long storage may still keep a request waiting.

@@ -13,7 +13,7 @@ use crate::address;
 use crate::api::body::Intake;
 use crate::api::error::{ApiError, Fault};
 use crate::api::reply::Reply;
-use crate::api::{self, Call, Patience, Route, reply};
+use crate::api::{self, Call, Name, Patience, Route, reply};
 use crate::edge::{Answering, Asked, Handler};
 use crate::limit::LocalLimits;
 use crate::metrics::Metrics;
@@ -79,7 +79,7 @@ pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>
     let (head, body) = request.into_parts();
     let path = head.uri.path();
     let found = match api::find(&head.method, path) {
-        Ok(route) if matches!(origin, Origin::Oblivious(_)) && route.is_oblivious_door() => {
+        Ok(route) if matches!(origin, Origin::Oblivious { .. }) && route.is_oblivious_door() => {
             Err((Fault::NotFound, ""))
         }
         found => found,
@@ -91,7 +91,15 @@ pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>
             match found {
                 Ok(route) => {
                     let patience = Patience::since(Instant::now());
-                    (route.answer)(Call { app, caller: None, patience, headers: head.headers, body }).await
+                    (route.answer)(Call {
+                        app,
+                        caller: None,
+                        patience,
+                        name: Name::of(origin),
+                        headers: head.headers,
+                        body,
+                    })
+                    .await
                 }
                 Err((fault, _)) => Err(fault.into()),
             }
@@ -123,7 +131,7 @@ async fn answer_versioned(
         match admitted.await {
             Ok((route, caller)) => {
                 let (app, patience) = (Arc::clone(app), Patience::since(began));
-                (route.answer)(Call { app, caller, patience, headers, body }).await
+                (route.answer)(Call { app, caller, patience, name: Name::of(origin), headers, body }).await
             }
             Err(error) => {
                 if !expects {
@@ -175,7 +183,7 @@ fn admit(
     }
     let client = match origin {
         // Charged when it came in.
-        Origin::Oblivious(caller) => return Ok(caller),
+        Origin::Oblivious { caller, .. } => return Ok(caller),
         Origin::Direct(client) => client,
     };
     let address = address::hash(&standing.address_key, client);

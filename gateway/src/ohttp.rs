@@ -31,6 +31,7 @@ use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{HeaderMap, Request, Response};
 use keyring::Keyring;
 use problem::Problem;
+use relay_proto::RequestId;
 use std::sync::Arc;
 
 /// Content type of sealed requests.
@@ -71,7 +72,7 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
     }
     let (sealed, share) = app.intake.read_sealed(body).await?;
     let oblivious = &app.oblivious;
-    let opened = match oblivious.open(sealed).await {
+    let (request_id, opened) = match oblivious.open(sealed).await {
         Ok(opened) => opened,
         Err(Unopened::Busy) => return Err(Fault::Crowded.into()),
         Err(Unopened::Problem(problem)) => {
@@ -84,7 +85,9 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
     let Opened { plaintext, sealer } = opened;
     let form = Form::of(&plaintext);
     let reply = match read(form, plaintext, headers.get(HOST), app.authority.as_deref()) {
-        Ok(request) => Box::pin(app::answer(Arc::clone(&app), Origin::Oblivious(caller), request)).await,
+        Ok(request) => {
+            Box::pin(app::answer(Arc::clone(&app), Origin::Oblivious { caller, request_id }, request)).await
+        }
         Err(error) => error.reply(),
     };
     let plain = write(form, reply).await;
@@ -103,11 +106,13 @@ impl Oblivious {
         Self { keyring, crypto: Crypto::new() }
     }
 
-    /// Opens a sealed request, with keys fetched anew if its key is not known.
-    async fn open(&self, sealed: Bytes) -> Result<Opened, Unopened> {
+    /// Opens a sealed request, with keys fetched anew if its key is not known. Answers also what the request is
+    /// known by.
+    async fn open(&self, sealed: Bytes) -> Result<(RequestId, Opened), Unopened> {
         let id = crypto::key_id(&sealed)?;
         let key = self.keyring.accepted(id).await.ok_or(Problem::Key)?;
-        self.crypto.open(key, sealed).await
+        let request_id = RequestId::of_sealed(&key.seed, &sealed);
+        Ok((request_id, self.crypto.open(key.server, sealed).await?))
     }
 }
 

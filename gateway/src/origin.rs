@@ -1,5 +1,6 @@
 //! Where a request came from, as far as the inside may know.
 
+use relay_proto::RequestId;
 use relay_proto::caller::Caller;
 use std::net::IpAddr;
 
@@ -9,6 +10,11 @@ use std::net::IpAddr;
 pub(crate) enum Origin {
     /// Straight from a client, or from a trusted proxy that named one.
     Direct(IpAddr),
-    /// Out of a sealed request. Who pays is the relay that brought it; who sent it, nobody knows.
-    Oblivious(Caller),
+    /// Out of a sealed request. Who sent it, nobody knows.
+    Oblivious {
+        /// The relay that brought it, which pays.
+        caller: Caller,
+        /// Of the sealed message itself, so that bringing it again asks for nothing more.
+        request_id: RequestId,
+    },
 }

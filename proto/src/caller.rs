@@ -14,6 +14,13 @@ pub struct Payer {
     pub address: AddressHash,
 }
 
+impl Payer {
+    /// Whether what is asked came sealed, by way of somebody who can bring the same message again.
+    pub const fn is_oblivious(&self) -> bool {
+        !matches!(self.budget, Budget::Client)
+    }
+}
+
 /// The kinds of budgets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Budget {

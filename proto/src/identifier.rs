@@ -174,19 +174,8 @@ identifier!(
     32
 );
 
-/// Six digits that one person reads to another. Known to the gateway and to the two.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ExchangeCode(u32);
-
-impl ExchangeCode {
-    /// Digits of a code.
-    pub const DIGITS: usize = 6;
-
-    /// How many codes there are.
-    pub const COUNT: u32 = 1_000_000;
-}
-
-fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
+/// SHA-256 of some parts behind a label that tells one use of it from another.
+pub(crate) fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new_with_prefix(domain);
     for part in parts {
         hasher.update(part);
@@ -205,6 +194,17 @@ impl MailboxHash {
     /// The mailbox whose token is the public key itself: what clients name when they purge.
     pub fn of_public_key(key: &PublicKey) -> Self {
         MailboxToken(key.0).hash()
+    }
+}
+
+impl RequestId {
+    /// The name of what came sealed: whoever brings the same message again asks for the same thing, once. The seed of
+    /// the key that it is sealed to keeps the name from those who see the message.
+    pub fn of_sealed(seed: &WindowSeed, message: &[u8]) -> Self {
+        let full = digest("vauchi-relay/sealed-request/v1\0", &[&seed.0, message]);
+        let mut id = [0; Self::LENGTH];
+        id.copy_from_slice(&full[..Self::LENGTH]);
+        Self(id)
     }
 }
 
@@ -270,48 +270,6 @@ impl BlobId {
     }
 }
 
-impl ExchangeCode {
-    /// Reads what a person typed.
-    ///
-    /// # Errors
-    /// [`Malformed`] unless it is exactly six ASCII digits.
-    pub fn from_digits(text: &str) -> Result<Self, Malformed> {
-        if text.len() != Self::DIGITS || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Malformed);
-        }
-        text.parse().map(Self).map_err(|_| Malformed)
-    }
-
-    /// What a person is shown.
-    pub fn to_digits(self) -> String {
-        format!("{:06}", self.0)
-    }
-
-    /// The number, below [`ExchangeCode::COUNT`].
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-
-    /// The name under which its offer rests.
-    pub fn offer(self) -> OfferName {
-        OfferName(digest("vauchi-relay/offer/v1\0", &[&self.0.to_be_bytes()]))
-    }
-}
-
-impl TryFrom<u32> for ExchangeCode {
-    type Error = Malformed;
-
-    fn try_from(number: u32) -> Result<Self, Malformed> {
-        if number < Self::COUNT { Ok(Self(number)) } else { Err(Malformed) }
-    }
-}
-
-impl fmt::Debug for ExchangeCode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ExchangeCode(6 digits)")
-    }
-}
-
 impl TokensDigest {
     /// Digests the tokens of one registration: 32 raw bytes each, sorted, concatenated.
     pub fn of(tokens: &[MailboxToken]) -> Self {
@@ -362,17 +320,6 @@ mod tests {
         let [first, second] = [[1; 32], [2; 32]].map(MailboxToken::from_bytes);
         assert_eq!(TokensDigest::of(&[first, second]), TokensDigest::of(&[second, first]));
         assert_ne!(TokensDigest::of(&[first]), TokensDigest::of(&[first, first]));
-    }
-
-    #[test]
-    fn a_code_is_six_digits_and_keeps_its_zeros() {
-        assert_eq!(ExchangeCode::from_digits("000042").map(ExchangeCode::get), Ok(42));
-        assert_eq!(ExchangeCode::try_from(42).unwrap().to_digits(), "000042");
-        for text in ["", "12345", "1234567", "12345a", " 12345", "+12345", "１２３", "-12345"] {
-            assert_eq!(ExchangeCode::from_digits(text), Err(Malformed), "{text:?}");
-        }
-        assert_eq!(ExchangeCode::try_from(ExchangeCode::COUNT), Err(Malformed));
-        assert_eq!(format!("{:?}", ExchangeCode::try_from(123_456).unwrap()), "ExchangeCode(6 digits)");
     }
 
     #[test]

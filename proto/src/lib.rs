@@ -15,6 +15,7 @@ mod convert;
 mod door;
 pub mod escrow;
 pub mod exchange;
+mod exchange_code;
 pub mod guardian;
 pub mod identifier;
 pub mod key_record;
@@ -33,10 +34,11 @@ pub mod telemetry;
 pub mod time;
 
 pub use door::Malformed;
+pub use exchange_code::ExchangeCode;
 pub use identifier::{
-    AddressHash, AddressKey, BlobId, Commitment, ExchangeCode, GateHash, GateName, GuardianHash,
-    GuardianName, MailboxHash, MailboxToken, OfferName, OwnerHash, PublicKey, PurgeToken, RecoveryKeyHash,
-    RecoveryName, RequestId, Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
+    AddressHash, AddressKey, BlobId, Commitment, GateHash, GateName, GuardianHash, GuardianName, MailboxHash,
+    MailboxToken, OfferName, OwnerHash, PublicKey, PurgeToken, RecoveryKeyHash, RecoveryName, RequestId,
+    Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
 };
 pub use opaque::{Ciphertext, EscrowBlob, ExchangeText, GuardianEntry, OriginHint, RecoveryProof};
 pub use refusal::Refusal;

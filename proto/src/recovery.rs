@@ -1,13 +1,15 @@
 //! Recovery proofs as gateway and storage speak of them.
 
 use crate::caller::Caller;
-use crate::{RecoveryName, RecoveryProof, UnixSeconds};
+use crate::{RecoveryName, RecoveryProof, RequestId, UnixSeconds};
 
 /// Stores a proof, in place of the one before.
 #[derive(Debug, Clone)]
 pub struct StoreProof {
     /// Who is charged.
     pub caller: Caller,
+    /// Names this call, so that a message that is brought again replaces nothing.
+    pub request_id: RequestId,
     /// Where it goes.
     pub key: RecoveryName,
     /// What it is.

@@ -20,6 +20,7 @@ mod position;
 pub(crate) mod readers;
 pub(crate) mod recovery;
 pub(crate) mod registrations;
+pub(crate) mod replays;
 pub(crate) mod room;
 pub(crate) mod schema;
 mod sql;

@@ -9,6 +9,7 @@ mod keys;
 mod mail;
 mod owners;
 mod recovery;
+mod replays;
 mod room;
 mod timing;
 

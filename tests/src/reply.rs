@@ -129,6 +129,19 @@ impl Reply {
     }
 }
 
+/// Checks that an answer is a refusal for being too busy, and tells to wait no longer than so many seconds.
+///
+/// # Panics
+/// When it is something else.
+#[track_caller]
+pub fn limited(reply: &Reply, longest: u64) {
+    reply.refuses(429, "rate limit exceeded");
+    if reply.has_head() {
+        let wait = reply.retry_after();
+        assert!((1..=longest).contains(&wait), "Retry-After {wait}, at most {longest} expected");
+    }
+}
+
 /// What a fetch brought.
 #[derive(Debug, Clone)]
 pub struct Page {

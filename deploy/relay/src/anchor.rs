@@ -23,9 +23,6 @@ use relay_daemon::{Clock, Exit, Failure};
 use relay_proto::UnixSeconds;
 use std::io::Write;
 
-/// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
-pub(crate) const USUAL_DAYS: u64 = 90;
-
 const DAY: u64 = 86_400;
 
 /// 2025-01-01. No anchor is older than this program.

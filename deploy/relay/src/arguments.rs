@@ -1,8 +1,10 @@
 //! The command line.
 
-use crate::anchor::USUAL_DAYS;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+
+/// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
+pub(crate) const USUAL_DAYS: u64 = 90;
 
 /// Runs, inspects and tests a relay. Everything is set by variables; the README lists them.
 #[derive(Debug, Parser)]

@@ -1,8 +1,8 @@
 //! `POST /v2/ack`: removes a blob that its recipient has.
 
 use super::error::{ApiError, Fault};
-use super::reply::{self, Reply};
-use super::{Call, fields};
+use super::reply::Reply;
+use super::{Call, fields, success};
 use relay_proto::mail::{WriteAction, WriteCommand, Written};
 use relay_proto::{BlobId, MailboxToken};
 use serde::Serialize;
@@ -19,7 +19,7 @@ pub(super) async fn ack(call: Call) -> Result<Reply, ApiError> {
     let command = WriteCommand { caller, action: parse(&body)? };
     drop(body);
     match app.storage.write(command, patience.deadline()).await? {
-        Written::Acknowledged(acknowledged) => reply::success(&Acked { status: "ok", acknowledged }),
+        Written::Acknowledged(acknowledged) => success::of(&Acked { status: "ok", acknowledged }),
         Written::Stored(_) => Err(Fault::Internal.into()),
     }
 }

@@ -3,11 +3,11 @@
 
 use super::error::{ApiError, Fault};
 use super::fields::Field;
-use super::reply::{self, Reply};
-use super::{Call, fields};
+use super::reply::Reply;
+use super::{Call, fields, success};
 use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use relay_proto::limits::MAX_ESCROW_TTL_SECS;
-use relay_proto::{EscrowBlob, GateHash, GateName, RequestId, SlotHash, SlotName};
+use relay_proto::{EscrowBlob, GateHash, GateName, SlotHash, SlotName};
 use serde::Serialize;
 
 /// What became of a request.
@@ -43,7 +43,7 @@ enum Action {
 }
 
 pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
     let action = parse(&body)?;
     drop(body);
@@ -51,7 +51,7 @@ pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
     let outcome = match action {
         Action::Put { blob: None, .. } => Outcome::BlobTooLarge,
         Action::Put { gate, slot, blob: Some(blob), ttl_secs } => {
-            let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+            let request_id = name.request_id()?;
             let put = PutEscrow { caller, request_id, gate, slot, blob, ttl_secs };
             app.storage.put_escrow(put, deadline).await?.into()
         }
@@ -65,9 +65,9 @@ pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
             }
         }
     };
-    let outcome = reply::written(&outcome)?;
+    let outcome = success::written(&outcome)?;
     drop(share);
-    reply::large(&app.intake, outcome).await
+    success::large(&app.intake, outcome).await
 }
 
 impl From<Deposit> for Outcome {

@@ -4,8 +4,8 @@
 
 use super::error::{self, ApiError, Fault};
 use super::fields::Field;
-use super::reply::{self, Reply};
-use super::{Call, Patience, fields};
+use super::reply::Reply;
+use super::{Call, Patience, fields, success};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::limits::EXCHANGE_TTL_SECS;
 use relay_proto::limits::GUESS_PATIENCE;
@@ -33,37 +33,37 @@ struct Completed<'a> {
 }
 
 pub(super) async fn offer(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let request_id = name.request_id()?;
     let offer = parse_offer(&body, caller, request_id)?;
     drop(body);
     let code = app.storage.offer(offer, patience.deadline()).await.map_err(error::of_exchange)?;
-    reply::success(&Offered { status: "ok", code: &code.to_digits() })
+    success::of(&Offered { status: "ok", code: &code.to_digits() })
 }
 
 pub(super) async fn claim(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let request_id = name.request_id()?;
     let claim = parse_claim(&body, caller, request_id)?;
     drop(body);
     let payload = app.storage.claim(claim, guess_deadline(patience)).await.map_err(error::of_exchange)?;
-    let claimed = reply::written(&Claimed { status: "ok", payload: payload.as_str() })?;
-    Ok(reply::large_once(&app.intake, claimed).await)
+    let claimed = success::written(&Claimed { status: "ok", payload: payload.as_str() })?;
+    Ok(success::large_once(&app.intake, claimed).await)
 }
 
 pub(super) async fn complete(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let request_id = name.request_id()?;
     let [code] = fields::read(&body, ["code"])?;
     let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer();
     let complete = Complete { caller, request_id, offer };
     let response =
         app.storage.complete(complete, guess_deadline(patience)).await.map_err(error::of_exchange)?;
-    let completed = reply::written(&Completed { status: "ok", response: response.as_str() })?;
-    Ok(reply::large_once(&app.intake, completed).await)
+    let completed = success::written(&Completed { status: "ok", response: response.as_str() })?;
+    Ok(success::large_once(&app.intake, completed).await)
 }
 
 /// When a call ends that storage may hold back after too many wrong guesses. It works meanwhile, so that this time

@@ -1,9 +1,9 @@
 //! `POST /v2/fetch`: a page of what waits in some mailboxes. Nothing is removed.
 
 use super::error::{ApiError, Fault};
-use super::reply::{self, Reply};
+use super::reply::Reply;
 use super::tokens::Tokens;
-use super::{Call, fields};
+use super::{Call, fields, success};
 use relay_proto::mail::{Fetch, MailPage};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -33,7 +33,7 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     let page = app.storage.fetch(Fetch { caller, mailboxes }, patience.deadline()).await?;
     let page = write(page, &spellings)?;
     drop(share);
-    reply::large(&app.intake, page).await
+    success::large(&app.intake, page).await
 }
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.
@@ -51,7 +51,7 @@ fn write(page: MailPage, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError
             })
         })
         .collect::<Result<_, ApiError>>()?;
-    reply::written(&Page { status: "ok", blobs, truncated })
+    success::written(&Page { status: "ok", blobs, truncated })
 }
 
 #[cfg(test)]

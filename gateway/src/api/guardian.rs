@@ -3,8 +3,8 @@
 
 use super::error::{self, ApiError, Fault};
 use super::fields::Field;
-use super::reply::{self, Reply};
-use super::{Call, fields};
+use super::reply::Reply;
+use super::{Call, fields, success};
 use relay_proto::guardian::{DeleteGuardians, Designation, QueryGuardians, StoreGuardians};
 use relay_proto::limits::MAX_GUARDIANS;
 use relay_proto::mail::Caller;
@@ -23,13 +23,13 @@ struct Guardian {
 }
 
 pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let request_id = name.request_id()?;
     let store = parse_store(&body, caller, request_id)?;
     drop(body);
     app.storage.store_guardians(store, patience.deadline()).await.map_err(error::of_guardians)?;
-    Ok(reply::done())
+    Ok(success::done())
 }
 
 pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
@@ -40,17 +40,17 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
     let query = QueryGuardians { caller, set };
     let entries = app.storage.query_guardians(query, patience.deadline()).await?;
     let guardians = entries.iter().map(|entry| Guardian { data: entry.to_base64() }).collect();
-    reply::success(&Guardians { status: "ok", guardians })
+    success::of(&Guardians { status: "ok", guardians })
 }
 
 pub(super) async fn delete(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let request_id = name.request_id()?;
     let designation = designation(fields::read(&body, DESIGNATION)?)?;
     let delete = DeleteGuardians { caller, request_id, designation };
     app.storage.delete_guardians(delete, patience.deadline()).await.map_err(error::of_guardians)?;
-    Ok(reply::done())
+    Ok(success::done())
 }
 
 /// The fields by which a designator names and proves a set.

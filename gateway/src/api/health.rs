@@ -1,9 +1,9 @@
 //! `GET /health`, `GET /v2/health`: the process is alive. Nothing else is told.
 
-use super::Call;
 use super::error::ApiError;
-use super::reply::{self, Reply};
+use super::reply::Reply;
+use super::{Call, success};
 
 pub(super) async fn health(_: Call) -> Result<Reply, ApiError> {
-    Ok(reply::done())
+    Ok(success::done())
 }

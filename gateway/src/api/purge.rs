@@ -1,8 +1,8 @@
 //! `POST /v2/purge`: deletes everything of an owner's. Storage checks the proof; the gateway only reads it.
 
 use super::error::{self, ApiError, Fault};
-use super::reply::{self, Reply};
-use super::{Call, fields};
+use super::reply::Reply;
+use super::{Call, fields, success};
 use relay_proto::mail::{Caller, Purge};
 use relay_proto::{MailboxToken, PublicKey, PurgeToken, RequestId, Signature, UnixSeconds};
 use serde::Serialize;
@@ -14,13 +14,13 @@ struct Purged {
 }
 
 pub(super) async fn purge(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let request_id = name.request_id()?;
     let purge = parse(&body, caller, request_id)?;
     drop(body);
     let blobs_deleted = app.storage.purge(purge, patience.deadline()).await.map_err(error::of_purge)?;
-    reply::success(&Purged { status: "ok", blobs_deleted })
+    success::of(&Purged { status: "ok", blobs_deleted })
 }
 
 fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Purge, ApiError> {

@@ -2,12 +2,12 @@
 
 use super::error::{ApiError, Fault};
 use super::fields::Field;
-use super::reply::{self, Reply};
-use super::{Call, fields};
+use super::reply::Reply;
+use super::{Call, fields, success};
 use relay_proto::limits::MAX_RECOVERY_KEYS;
 use relay_proto::mail::Caller;
 use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
-use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof};
+use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof, RequestId};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -27,18 +27,19 @@ struct Proof<'a> {
 }
 
 pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let store = parse(&body, caller)?;
+    let store = parse(&body, caller, name.request_id()?)?;
     drop(body);
     app.storage.store_proof(store, patience.deadline()).await?;
-    Ok(reply::done())
+    Ok(success::done())
 }
 
-fn parse(body: &[u8], caller: Caller) -> Result<StoreProof, ApiError> {
+fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<StoreProof, ApiError> {
     let [key_hash, proof_data] = fields::read(body, ["key_hash", "proof_data"])?;
     Ok(StoreProof {
         caller,
+        request_id,
         key: key_hash.parse(RecoveryKeyHash::from_hex, Fault::KeyHash)?.name(),
         proof: proof_data.parse(RecoveryProof::from_base64, Fault::ProofData)?,
     })
@@ -52,7 +53,7 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
     let proofs = app.storage.query_proofs(QueryProofs { caller, keys }, patience.deadline()).await?;
     let proofs = write(proofs, &spellings)?;
     drop(share);
-    reply::large(&app.intake, proofs).await
+    success::large(&app.intake, proofs).await
 }
 
 /// Keys that a client asks for, each once.
@@ -98,7 +99,7 @@ fn write(mut proofs: Vec<StoredProof>, spellings: &[Cow<'_, str>]) -> Result<Vec
             })
         })
         .collect::<Result<_, ApiError>>()?;
-    reply::written(&Proofs { status: "ok", proofs })
+    success::written(&Proofs { status: "ok", proofs })
 }
 
 #[cfg(test)]

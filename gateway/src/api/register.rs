@@ -1,11 +1,11 @@
 //! `POST /v2/register`: makes mailboxes known to the relay, and binds them to an owner's key if one signs.
 
 use super::error::{self, ApiError, Fault};
-use super::reply::{self, Reply};
+use super::reply::Reply;
 use super::tokens::Tokens;
-use super::{Call, fields};
+use super::{Call, fields, success};
 use relay_proto::mail::{Ownership, Register};
-use relay_proto::{MailboxHash, PublicKey, RequestId, Signature, UnixSeconds};
+use relay_proto::{MailboxHash, PublicKey, Signature, UnixSeconds};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -15,15 +15,15 @@ struct Registered {
 }
 
 pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailboxes, ownership) = parse(&body)?;
     drop(body);
-    let request_id = RequestId::random().map_err(|_| Fault::Internal)?;
+    let request_id = name.request_id()?;
     let register = Register { caller, request_id, mailboxes, ownership };
     let registered =
         app.storage.register(register, patience.deadline()).await.map_err(error::of_registration)?;
-    reply::success(&Registered { status: "ok", registered })
+    success::of(&Registered { status: "ok", registered })
 }
 
 fn parse(body: &[u8]) -> Result<(Vec<MailboxHash>, Option<Ownership>), ApiError> {

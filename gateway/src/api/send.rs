@@ -1,8 +1,8 @@
 //! `POST /v2/send`: leaves a blob in a mailbox. The answer says that it is durable.
 
 use super::error::{ApiError, Fault};
-use super::reply::{self, Reply};
-use super::{Call, fields};
+use super::reply::Reply;
+use super::{Call, fields, success};
 use relay_proto::mail::{NewBlob, WriteAction, WriteCommand, Written};
 use relay_proto::{Ciphertext, MailboxToken, OriginHint, Refusal};
 use serde::Serialize;
@@ -24,7 +24,7 @@ pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
     }
     let command = WriteCommand { caller, action: WriteAction::Send(blob) };
     match app.storage.write(command, patience.deadline()).await {
-        Ok(Written::Stored(id)) => reply::success(&Sent { status: "ok", blob_id: &id.to_hex() }),
+        Ok(Written::Stored(id)) => success::of(&Sent { status: "ok", blob_id: &id.to_hex() }),
         Ok(Written::Acknowledged(_)) => Err(Fault::Internal.into()),
         Err(refusal) => {
             if let Refusal::MailboxRateLimited { retry_after } = refusal {

@@ -6,7 +6,7 @@ use ohttp::Server;
 use relay_daemon::Clock;
 use relay_proto::client::StorageClient;
 use relay_proto::keys::{KeySet, fingerprint};
-use relay_proto::{Refusal, UnixSeconds};
+use relay_proto::{Refusal, UnixSeconds, WindowSeed};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -29,12 +29,22 @@ const STALE_AFTER: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) set: KeySet,
-    /// By key id; three at most.
-    servers: Vec<(u8, Arc<Server>)>,
+    /// Three at most.
+    accepted: Vec<AcceptedKey>,
     /// The encoded configuration of each window.
     configs: Vec<(u64, ShownKey)>,
     /// When they were told, on the monotonic clock.
     told_at: Duration,
+}
+
+/// A key that messages may be sealed to.
+#[derive(Debug, Clone)]
+pub(super) struct AcceptedKey {
+    id: u8,
+    /// Opens them.
+    pub(super) server: Arc<Server>,
+    /// What only relay and store know of the key.
+    pub(super) seed: WindowSeed,
 }
 
 /// A key configuration as clients are shown it.
@@ -47,15 +57,16 @@ pub(crate) struct ShownKey {
 
 impl Keys {
     fn new(set: KeySet, told_at: Duration) -> Result<Self, ohttp::Error> {
-        let (mut servers, mut configs) = (Vec::new(), Vec::new());
+        let (mut accepted, mut configs) = (Vec::new(), Vec::new());
         for window in &set.windows {
             let config = window.config()?;
             let encoded = config.encode()?;
             let fingerprint = hex::encode(fingerprint(&encoded));
             configs.push((window.number, ShownKey { config: encoded.into(), fingerprint }));
-            servers.push((window.key_id(), Arc::new(Server::new(config)?)));
+            let server = Arc::new(Server::new(config)?);
+            accepted.push(AcceptedKey { id: window.key_id(), server, seed: window.seed });
         }
-        Ok(Self { set, servers, configs, told_at })
+        Ok(Self { set, accepted, configs, told_at })
     }
 
     /// The key that clients are to use at a moment, and for how many seconds they may keep it.
@@ -66,8 +77,8 @@ impl Keys {
         Some((key, ends.saturating_sub(now.get())))
     }
 
-    fn accepted(&self, id: u8) -> Option<Arc<Server>> {
-        self.servers.iter().find(|(known, _)| *known == id).map(|(_, server)| Arc::clone(server))
+    fn accepted(&self, id: u8) -> Option<AcceptedKey> {
+        self.accepted.iter().find(|key| key.id == id).cloned()
     }
 }
 
@@ -112,10 +123,10 @@ impl Keyring {
 
     /// What opens messages that name this key. An unknown one makes the gateway ask storage, though not often:
     /// strangers can name any key.
-    pub(super) async fn accepted(&self, id: u8) -> Option<Arc<Server>> {
+    pub(super) async fn accepted(&self, id: u8) -> Option<AcceptedKey> {
         let keys = self.within(PATIENCE).await?;
-        if let Some(server) = keys.accepted(id) {
-            return Some(server);
+        if let Some(key) = keys.accepted(id) {
+            return Some(key);
         }
         let mut refetched = self.refetched.lock().await;
         let now = self.clock.monotonic();

@@ -272,6 +272,24 @@ async fn nothing_of_the_outer_request_goes_along_but_who_pays() {
 }
 
 #[tokio::test]
+async fn a_message_brought_again_asks_for_the_same_thing() {
+    let relay = Relay::start().await;
+    let offer = json!({ "version": 2, "action": "exchange_offer", "payload": "x" }).to_string();
+    let (message, _) = relay.seal(&framed(&offer, 256)).await;
+    for _ in 0..3 {
+        assert_eq!(relay.sealed(message.clone()).await.status, 200);
+    }
+    assert_eq!(relay.storage.request_ids().len(), 1);
+    let (sealed_anew, _) = relay.seal(&framed(&offer, 256)).await;
+    assert_eq!(relay.sealed(sealed_anew).await.status, 200);
+    assert_eq!(relay.storage.request_ids().len(), 2);
+    for _ in 0..2 {
+        relay.post("/v2/exchange/offer", &json!({ "payload": "x" })).await.json(200);
+    }
+    assert_eq!(relay.storage.request_ids().len(), 4, "whoever comes by himself asks anew each time");
+}
+
+#[tokio::test]
 async fn a_relay_has_a_budget_and_a_known_one_ten_times_that() {
     let relay = Relay::start().await;
     let (message, _) = relay.seal(&framed(r#"{"version":2,"action":"fetch"}"#, 256)).await;

@@ -14,18 +14,24 @@ impl TryFrom<wire::RecoveryStoreRequest> for StoreProof {
     type Error = Refusal;
 
     fn try_from(message: wire::RecoveryStoreRequest) -> Result<Self, Refusal> {
-        let wire::RecoveryStoreRequest { caller: payer, key, proof: bytes } = message;
-        Ok(Self { caller: caller(payer)?, key: identifier("key", &key)?, proof: proof(bytes)? })
+        let wire::RecoveryStoreRequest { caller: payer, key, proof: bytes, request_id } = message;
+        Ok(Self {
+            caller: caller(payer)?,
+            request_id: identifier("request_id", &request_id)?,
+            key: identifier("key", &key)?,
+            proof: proof(bytes)?,
+        })
     }
 }
 
 impl From<StoreProof> for wire::RecoveryStoreRequest {
     fn from(store: StoreProof) -> Self {
-        let StoreProof { caller, key, proof } = store;
+        let StoreProof { caller, request_id, key, proof } = store;
         Self {
             caller: caller_message(caller),
             key: bytes_of(key.as_bytes()),
             proof: proof.as_bytes().clone(),
+            request_id: bytes_of(request_id.as_bytes()),
         }
     }
 }

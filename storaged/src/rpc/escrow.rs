@@ -4,7 +4,7 @@ use crate::limits::Limits;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::writer::Load;
-use crate::store::{Store, answers, escrow};
+use crate::store::{Store, answers, escrow, replays};
 use relay_daemon::Clock;
 use relay_proto::Refusal;
 use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
@@ -30,6 +30,10 @@ impl EscrowHandler for Escrow {
         let work = move |write: &mut Write<'_>| {
             if let Some(answer) = answers::find(write.sql, &put.request_id)? {
                 return remembered(answer);
+            }
+            // A message that is brought again must not open a gate anew that is over.
+            if !replays::is_first(write, put.caller, &put.request_id, now)? {
+                return Ok(Deposit::AlreadyExists);
             }
             let deposit = escrow::put(write, &put, now)?;
             answers::remember(write.sql, &put.request_id, number(deposit), now)?;

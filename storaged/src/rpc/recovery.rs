@@ -1,7 +1,8 @@
 //! Recovery proofs.
 
 use crate::limits::Limits;
-use crate::store::{Store, recovery};
+use crate::store::batch::Write;
+use crate::store::{Store, recovery, replays};
 use relay_daemon::Clock;
 use relay_proto::Refusal;
 use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
@@ -18,10 +19,17 @@ pub(crate) struct Recovery {
 
 impl RecoveryHandler for Recovery {
     async fn store(&self, store: StoreProof) -> Result<(), Refusal> {
-        let StoreProof { caller, key, proof } = store;
+        let StoreProof { caller, request_id, key, proof } = store;
         self.limits.charge_caller(caller)?;
         let now = self.clock.now();
-        Ok(self.store.writer.run_one(move |write| recovery::store(write, &key, &proof, now)).await?)
+        let work = move |write: &mut Write<'_>| {
+            // A message that is brought again must not put an older proof in place of a newer one.
+            if replays::is_first(write, caller, &request_id, now)? {
+                recovery::store(write, &key, &proof, now)?;
+            }
+            Ok(())
+        };
+        Ok(self.store.writer.run_one(work).await?)
     }
 
     async fn query(&self, query: QueryProofs) -> Result<Vec<StoredProof>, Refusal> {

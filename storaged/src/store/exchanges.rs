@@ -7,6 +7,7 @@
 
 use super::batch::Write;
 use super::error::StoreError;
+use super::replays;
 use super::sql::{count, moment};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::{ExchangeCode, ExchangeText, OfferName, Refusal, RequestId, UnixSeconds};
@@ -55,6 +56,10 @@ pub(crate) fn offer(
         return Ok(code);
     }
     write.expect_room()?;
+    // The offer that this message made is over; bringing the message again makes no other.
+    if !replays::is_first(write, offer.caller, &offer.request_id, now)? {
+        return Err(Refusal::UnknownCode.into());
+    }
     let is_full = |write: &Write<'_>| held(write) >= max_offers;
     // What has expired and waits for the sweep counts for nothing.
     if is_full(write) {

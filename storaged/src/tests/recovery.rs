@@ -14,7 +14,15 @@ fn name(number: u32) -> RecoveryName {
 impl Relay {
     pub(super) async fn prove(&self, number: u32, content: &[u8]) -> Result<(), Refusal> {
         let proof = RecoveryProof::try_from(Bytes::copy_from_slice(content)).unwrap();
-        self.vault.recovery.store(StoreProof { caller: None, key: name(number), proof }).await
+        self.vault
+            .recovery
+            .store(StoreProof {
+                caller: None,
+                request_id: RequestId::random().unwrap(),
+                key: name(number),
+                proof,
+            })
+            .await
     }
 
     async fn proofs(&self, numbers: &[u32]) -> Vec<StoredProof> {
@@ -122,7 +130,8 @@ async fn queries_are_few_for_one_client_and_ten_times_as_many_for_an_oblivious_r
         assert!(matches!(refused, Refusal::AddressRateLimited { .. }), "{refused:?}");
     }
     let proof = RecoveryProof::try_from(Bytes::from_static(b"proof")).unwrap();
-    let store = StoreProof { caller: client(1), key: name(1), proof };
+    let store =
+        StoreProof { caller: client(1), request_id: RequestId::random().unwrap(), key: name(1), proof };
     relay.vault.recovery.store(store).await.unwrap();
 }
 

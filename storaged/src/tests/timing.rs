@@ -116,7 +116,12 @@ async fn timing_of_known_and_unknown_names() {
 
     let name = RecoveryName::from_bytes([3; 32]);
     let proof = RecoveryProof::try_from(Bytes::from_static(&[3; 1000])).unwrap();
-    relay.vault.recovery.store(StoreProof { caller: None, key: name, proof }).await.unwrap();
+    relay
+        .vault
+        .recovery
+        .store(StoreProof { caller: None, request_id: RequestId::random().unwrap(), key: name, proof })
+        .await
+        .unwrap();
     relay.clock.advance(100 * DAY);
     compare("a recovery key whose proof is over, and one without", |known, pair| async move {
         let keys = vec![if known { name } else { RecoveryName::from_bytes(unused(pair)) }];

@@ -3,6 +3,7 @@
 
 use relay_tests::deadline;
 use relay_tests::fields::{claim_fields, complete_fields, offer_fields, random_bytes};
+use relay_tests::reply::limited;
 use relay_tests::{Action, Client, Cluster, Reply, Via};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -224,15 +225,6 @@ async fn only_so_many_offers_are_open_at_once() {
             claim(&client, &code, "response").await.success();
             complete(&client, &code).await.success();
         }
-    }
-}
-
-#[track_caller]
-fn limited(reply: &Reply, longest: u64) {
-    reply.refuses(429, "rate limit exceeded");
-    if reply.has_head() {
-        let wait = reply.retry_after();
-        assert!((1..=longest).contains(&wait), "Retry-After {wait}, at most {longest} expected");
     }
 }
 

@@ -3,17 +3,9 @@
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::oblivious::envelope;
-use relay_tests::{Action, Client, Cluster, Reply, Via};
+use relay_tests::reply::limited;
+use relay_tests::{Action, Client, Cluster, Via};
 use std::collections::HashSet;
-
-#[track_caller]
-fn limited(reply: &Reply, longest: u64) {
-    reply.refuses(429, "rate limit exceeded");
-    if reply.has_head() {
-        let wait = reply.retry_after();
-        assert!((1..=longest).contains(&wait), "Retry-After {wait}, at most {longest} expected");
-    }
-}
 
 #[tokio::test]
 async fn a_busy_mailbox_is_limited_and_told_for_how_long() {

@@ -5,7 +5,10 @@ mod inside;
 mod keys;
 
 use relay_tests::deadline::{self, PATIENCE, unix_now};
-use relay_tests::fields::{mailbox_fields, random_bytes, random_mailbox, send_fields};
+use relay_tests::fields::{
+    claim_fields, mailbox_fields, offer_fields, proof_fields, put_fields, random_bytes, random_mailbox,
+    send_fields,
+};
 use relay_tests::oblivious::binary::Request;
 use relay_tests::oblivious::{KEY_PATH, PATH, REQUEST_TYPE, RESPONSE_TYPE, WELL_KNOWN, envelope};
 use relay_tests::{Action, Client, Cluster, Reply, Via};
@@ -300,6 +303,56 @@ async fn answers_look_the_same_outside_whatever_they_say() {
         heads.insert((outer.status, head));
     }
     assert_eq!(heads.len(), 1, "{heads:?}");
+}
+
+#[tokio::test]
+async fn any_message_brought_a_thousand_times_leaves_the_store_as_one_did() {
+    const GAUGES: [&str; 6] = [
+        "relay_blobs_stored",
+        "relay_registrations_stored",
+        "relay_recovery_proofs_active",
+        "relay_exchange_offers_active",
+        "relay_guardian_sets_active",
+        "relay_escrow_gates_active",
+    ];
+    let relay = Cluster::builder().gateways(2).separate_ports().start().await;
+    let owner = relay_tests::Owner::random();
+    let key = relay.client_of(0).key().await;
+    let actions = [
+        (Action::Send, send_fields(&random_mailbox(), b"captured")),
+        (Action::Register, owner.register(&[random_mailbox()])),
+        (Action::RecoveryStore, proof_fields(&random_mailbox(), b"proof")),
+        (Action::ExchangeOffer, offer_fields("payload")),
+        (Action::GuardianStore, owner.guardian_store(&[b"guardian"])),
+        (Action::Escrow, put_fields(&random_mailbox(), &random_mailbox(), b"sealed", 600)),
+        (Action::ExchangeClaim, claim_fields("000000", "response")),
+        (Action::Purge, relay_tests::Owner::random().purge(&random_mailbox())),
+    ];
+    let gauges = async || {
+        let metrics = relay.gateways[0].ops.metrics().await;
+        GAUGES.map(|gauge| metrics.sum(gauge))
+    };
+    for (action, fields) in &actions {
+        let captured = key.seal(&envelope::request(*action, fields)).0;
+        assert_eq!(relay.client_of(0).carry(captured.clone()).await.status, 200);
+        let once = gauges().await;
+        let tasks: Vec<_> = (0..4)
+            .map(|index| {
+                let (client, captured) = (relay.client_of(index % 2), captured.clone());
+                tokio::spawn(async move {
+                    for _ in 0..250 {
+                        assert_eq!(client.carry(captured.clone()).await.status, 200);
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(gauges().await, once, "{action:?}");
+    }
+    let all = gauges().await;
+    assert!(all.iter().all(|gauge| *gauge == 1.0), "{all:?}");
 }
 
 #[tokio::test]

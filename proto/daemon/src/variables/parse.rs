@@ -41,9 +41,9 @@ where
 pub(super) fn hours_or_seconds(text: &str) -> Result<u64, String> {
     let seconds = match text.strip_suffix('s') {
         Some(seconds) => whole::<u64, 1, 86_400>(seconds),
-        None => whole::<u64, 1, 168>(text).map(|hours| hours * 3600),
+        None => whole::<u64, 1, 24>(text).map(|hours| hours * 3600),
     };
-    seconds.map_err(|_| "a whole number of hours from 1 to 168, or of seconds, as in 10s".to_owned())
+    seconds.map_err(|_| "a whole number of hours from 1 to 24, or of seconds, as in 10s".to_owned())
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {

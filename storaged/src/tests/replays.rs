@@ -1,0 +1,95 @@
+//! Sealed messages that somebody brings again: nothing comes back that is over.
+
+use super::*;
+use relay_proto::escrow::{Deposit, PutEscrow};
+use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::recovery::{QueryProofs, StoreProof};
+use relay_proto::server::{EscrowHandler as _, ExchangeHandler as _, RecoveryHandler as _};
+use relay_proto::{EscrowBlob, ExchangeText, GateName, RecoveryName, RecoveryProof, SlotName};
+
+/// Somebody who brings sealed messages.
+fn oblivious_relay() -> Caller {
+    Some(Payer { budget: Budget::ObliviousRelay, address: AddressHash::from_bytes([1; 16]) })
+}
+
+fn id(number: u8) -> RequestId {
+    RequestId::from_bytes([number; 16])
+}
+
+fn text(text: &str) -> ExchangeText {
+    ExchangeText::try_from(text.to_owned()).unwrap()
+}
+
+#[tokio::test]
+async fn an_older_proof_does_not_come_back() {
+    let relay = Relay::start(&[]);
+    let key = RecoveryName::from_bytes([1; 32]);
+    let store = |caller, number, content: &'static [u8]| {
+        let proof = RecoveryProof::try_from(Bytes::from_static(content)).unwrap();
+        relay.vault.recovery.store(StoreProof { caller, request_id: id(number), key, proof })
+    };
+    let proof = async || {
+        let found = relay.vault.recovery.query(QueryProofs { caller: None, keys: vec![key] }).await.unwrap();
+        found[0].proof.as_bytes().to_vec()
+    };
+    store(oblivious_relay(), 1, b"old").await.unwrap();
+    store(oblivious_relay(), 2, b"new").await.unwrap();
+    for _ in 0..3 {
+        store(oblivious_relay(), 1, b"old").await.unwrap();
+        assert_eq!(proof().await, b"new");
+        relay.clock.advance(DAY - HOUR);
+    }
+    store(None, 1, b"old").await.unwrap();
+    assert_eq!(proof().await, b"old", "who comes by himself means it");
+}
+
+#[tokio::test]
+async fn an_offer_is_made_once_whatever_became_of_it() {
+    let relay = Relay::start(&[]);
+    let offer = |number| {
+        let (request_id, payload) = (id(number), text("offered"));
+        relay.vault.exchange.offer(Offer { caller: oblivious_relay(), request_id, payload, ttl_secs: None })
+    };
+    let code = offer(1).await.unwrap();
+    for _ in 0..1000 {
+        assert_eq!(offer(1).await, Ok(code));
+    }
+    assert_eq!(relay.store.gauges.exchange_offers(), 1);
+    let claim = Claim { caller: None, request_id: id(8), offer: code.offer(), response: text("taken") };
+    relay.vault.exchange.claim(claim).await.unwrap();
+    let complete = Complete { caller: None, request_id: id(9), offer: code.offer() };
+    relay.vault.exchange.complete(complete).await.unwrap();
+    assert_eq!(offer(1).await, Err(Refusal::UnknownCode), "completed");
+    offer(2).await.unwrap();
+    relay.clock.advance(HOUR);
+    assert_eq!(offer(2).await, Err(Refusal::UnknownCode), "expired");
+    assert_eq!(relay.rows("exchanges"), 1, "which waits for the sweep");
+    let relay = relay.restart(&[]).await;
+    relay.clock.advance(2 * DAY);
+    relay.sweep.sweep().await.unwrap();
+    let again =
+        Offer { caller: oblivious_relay(), request_id: id(1), payload: text("offered"), ttl_secs: None };
+    assert_eq!(relay.vault.exchange.offer(again).await, Err(Refusal::UnknownCode));
+}
+
+#[tokio::test]
+async fn a_gate_that_is_over_stays_closed() {
+    let relay = Relay::start(&[]);
+    let put = || {
+        relay.vault.escrow.put(PutEscrow {
+            caller: oblivious_relay(),
+            request_id: id(1),
+            gate: GateName::from_bytes([1; 32]),
+            slot: SlotName::from_bytes([1; 32]),
+            blob: EscrowBlob::try_from(Bytes::from_static(b"sealed")).unwrap(),
+            ttl_secs: 60,
+        })
+    };
+    for _ in 0..3 {
+        assert_eq!(put().await, Ok(Deposit::Stored), "the same answer for a while");
+    }
+    relay.clock.advance(HOUR);
+    relay.sweep.sweep().await.unwrap();
+    assert_eq!(put().await, Ok(Deposit::AlreadyExists));
+    assert_eq!((relay.rows("escrow_gates"), relay.rows("escrow_slots")), (0, 0));
+}
