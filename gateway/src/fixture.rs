@@ -233,7 +233,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// A gateway that knows its storage's policy.
+    /// A gateway that knows its storage's policy and keys.
     pub(crate) async fn start() -> Self {
         let mut relay = Self::without_policy();
         let path = relay._directory.path().join("storage.sock");
@@ -251,6 +251,7 @@ impl Relay {
             services.serve(listener, AllowedUsers::new(Vec::new()), pending()).await.unwrap();
         });
         relay.app.policy.within(Duration::from_secs(5)).await.unwrap();
+        relay.app.oblivious.keyring.within(Duration::from_secs(5)).await.unwrap();
         relay
     }
 

@@ -144,6 +144,22 @@ mod tests {
         assert!(body.contains("stopping"), "{body}");
     }
 
+    #[tokio::test]
+    async fn a_gateway_whose_keys_are_older_than_three_refreshes_is_not_ready() {
+        let relay = Relay::start().await;
+        let ops = ops(&relay);
+        let (status, body) = get(&ops, "/ready").await;
+        let ends = 90 * relay_proto::keys::DAY_SECS;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains(&format!("\"ohttp_certificate_ends\":{ends}")), "{body}");
+        relay.clock.advance(Duration::from_secs(180));
+        assert_eq!(get(&ops, "/ready").await.0, StatusCode::OK);
+        relay.clock.advance(Duration::from_secs(1));
+        let (status, body) = get(&ops, "/ready").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains("storage has not told keys lately"), "{body}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn without_storage_the_gateway_is_not_ready_and_shows_its_own_counters() {
         let relay = Relay::without_policy();

@@ -16,13 +16,15 @@ fn the_tables_say_what_the_code_says() {
 }
 
 #[test]
-fn every_link_leads_to_a_file() {
+fn every_link_inside_leads_to_a_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let targets: Vec<&str> = README
         .split("](")
         .skip(1)
         .filter_map(|rest| rest.split_once(')'))
         .map(|(target, _)| target)
+        // What is said elsewhere is not here to be looked at.
+        .filter(|target| !target.starts_with("https://www.rfc-editor.org/"))
         .collect();
     assert!(targets.len() > 5);
     for target in targets {

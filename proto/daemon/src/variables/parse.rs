@@ -184,14 +184,43 @@ mod tests {
         assert!(token("a b").is_err());
     }
 
+    #[test]
+    fn times_are_hours_or_with_an_s_seconds() {
+        assert_eq!(hours_or_seconds("1"), Ok(3600));
+        assert_eq!(hours_or_seconds("24"), Ok(86_400));
+        assert_eq!(hours_or_seconds("10s"), Ok(10));
+        for text in ["0", "25", "0s", "86401s", "1h", "s", "", "-1", "1.5"] {
+            assert!(hours_or_seconds(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_web_servers_have_a_scheme_and_a_host() {
+        assert_eq!(url(""), Ok(None));
+        for text in ["https://relay.example", "http://127.0.0.1:8080/path", "https://[::1]:8443"] {
+            assert_eq!(url(text).unwrap().unwrap().to_string().trim_end_matches('/'), text);
+        }
+        for text in [
+            "relay.example",
+            "ftp://relay.example",
+            "https://",
+            "https://a/?q",
+            "https://me@a",
+            "https://a b",
+        ] {
+            assert!(url(text).is_err(), "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_value_panics_a_parser(text in ".{0,60}") {
             let outcomes = [
                 users(&text).is_ok(), networks(&text).is_ok(), token(&text).is_ok(), filter(&text).is_ok(),
                 address(&text).is_ok(), whole::<u64, 0, 9>(&text).is_ok(), optional_directory(&text).is_ok(),
+                hours_or_seconds(&text).is_ok(), url(&text).is_ok(),
             ];
-            prop_assert_eq!(outcomes.len(), 7);
+            prop_assert_eq!(outcomes.len(), 9);
         }
     }
 }
