@@ -1,9 +1,9 @@
 //! Oblivious HTTP (RFC 9458): requests that come sealed, by way of a relay that knows the client and not the
 //! request, to this gateway, which learns the request and not the client.
 //!
-//! This room knows bytes and doors, not mailboxes. A sealed message is opened on a thread of its own kind
-//! ([`crypto`]), read as one of two inner forms ([`envelope`], [`binary`]), and becomes a *fresh* request to the
-//! same router that direct requests go to: nothing of the outer request goes along but who pays. Whatever is
+//! This room knows bytes and doors, not mailboxes. A sealed message is opened ([`crypto`]) with a key that storage
+//! told ([`keyring`]), read as one of two inner forms ([`envelope`], [`binary`]), and becomes a *fresh* request to
+//! the same router that direct requests go to: nothing of the outer request goes along but who pays. Whatever is
 //! answered, errors too, is padded to a rung of the [`ladder`] and sealed to the sender. What goes wrong before a
 //! message is open is told outside ([`problem`]); what goes wrong afterwards is told inside only.
 
@@ -18,6 +18,7 @@ mod problem;
 mod tests;
 
 use crate::api::Call;
+use crate::api::body::LARGE;
 use crate::api::error::{ApiError, Fault};
 use crate::api::reply::Reply;
 use crate::app;
@@ -38,9 +39,6 @@ use std::sync::Arc;
 const REQUEST: &str = "message/ohttp-req";
 /// Content type of sealed answers.
 const RESPONSE: &str = "message/ohttp-res";
-/// Answers above this size hold a share of the gateway's memory until they are written out.
-const LARGE: usize = 16 << 10;
-
 /// What the oblivious door needs.
 #[derive(Debug)]
 pub(crate) struct Oblivious {
@@ -75,6 +73,7 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
     let (request_id, opened) = match oblivious.open(sealed).await {
         Ok(opened) => opened,
         Err(Unopened::Busy) => return Err(Fault::Crowded.into()),
+        Err(Unopened::NoKeys) => return Err(Fault::Unreachable.into()),
         Err(Unopened::Problem(problem)) => {
             app.metrics.opening(if problem == Problem::Key { Opening::Key } else { Opening::Malformed });
             return Ok(problem.reply());
@@ -110,7 +109,7 @@ impl Oblivious {
     /// known by.
     async fn open(&self, sealed: Bytes) -> Result<(RequestId, Opened), Unopened> {
         let id = crypto::key_id(&sealed)?;
-        let key = self.keyring.accepted(id).await.ok_or(Problem::Key)?;
+        let key = self.keyring.accepted(id).await.ok_or(Unopened::NoKeys)?.ok_or(Problem::Key)?;
         let request_id = RequestId::of_sealed(&key.seed, &sealed);
         Ok((request_id, self.crypto.open(key.server, sealed).await?))
     }

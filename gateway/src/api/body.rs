@@ -28,6 +28,9 @@ const UNIT: usize = 1024;
 /// How long a request waits for others to finish before it is turned away.
 const CROWD_PATIENCE: Duration = Duration::from_millis(500);
 
+/// Answers above this size hold a share of the memory until they are written out.
+pub(crate) const LARGE: usize = 16 << 10;
+
 /// Room in a body for everything but base64.
 const JSON_ROOM: usize = 4096;
 

@@ -1,14 +1,11 @@
 //! Successes, small and large.
 
-use super::body::Intake;
+use super::body::{Intake, LARGE};
 use super::error::{ApiError, Fault};
 use super::reply::{self, Reply};
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
-
-/// Answers above this size hold a share of the gateway's memory until they are written out.
-const LARGE: usize = 16 << 10;
 
 /// Writes a body.
 pub(super) fn written(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {

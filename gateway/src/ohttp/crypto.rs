@@ -34,6 +34,8 @@ const TAG: usize = 16;
 pub(super) enum Unopened {
     /// More wait than may wait.
     Busy,
+    /// Storage has not told any key.
+    NoKeys,
     /// It cannot be.
     Problem(Problem),
 }

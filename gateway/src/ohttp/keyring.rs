@@ -121,12 +121,12 @@ impl Keyring {
         })
     }
 
-    /// What opens messages that name this key. An unknown one makes the gateway ask storage, though not often:
-    /// strangers can name any key.
-    pub(super) async fn accepted(&self, id: u8) -> Option<AcceptedKey> {
+    /// The key of an id, if it is accepted. An unknown one makes the gateway ask storage, though not often: strangers
+    /// can name any key. `None` while storage has not told any.
+    pub(super) async fn accepted(&self, id: u8) -> Option<Option<AcceptedKey>> {
         let keys = self.within(PATIENCE).await?;
         if let Some(key) = keys.accepted(id) {
-            return Some(key);
+            return Some(Some(key));
         }
         let mut refetched = self.refetched.lock().await;
         let now = self.clock.monotonic();
@@ -136,7 +136,7 @@ impl Keyring {
             drop(self.fetch().await);
         }
         drop(refetched);
-        self.current()?.accepted(id)
+        self.current().map(|keys| keys.accepted(id))
     }
 
     /// Follows storage's keys for as long as the process lives.

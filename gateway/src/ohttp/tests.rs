@@ -331,6 +331,19 @@ async fn keys_turn_with_the_clock_and_the_last_one_is_still_accepted() {
     assert_eq!(relay.sealed(seal()).await.problem()["status"], 400);
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_no_key_is_known_nothing_is_said_about_keys() {
+    let relay = Relay::without_policy();
+    let began = tokio::time::Instant::now();
+    assert_eq!(relay.get("/v2/ohttp-key").await.status, 503);
+    let outer = relay.sealed(vec![0; 100]).await;
+    assert_eq!(outer.status, 503, "a client must not take its key for a stale one");
+    assert!(outer.headers.contains_key("retry-after"));
+    assert!(began.elapsed() <= Duration::from_secs(10));
+    let opened = relay.app.oblivious.open(Bytes::from(vec![0; 100])).await;
+    assert!(matches!(opened, Err(super::Unopened::NoKeys)));
+}
+
 #[tokio::test]
 async fn an_unknown_key_makes_the_gateway_ask_once_a_second() {
     let relay = Relay::start().await;
