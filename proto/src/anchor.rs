@@ -27,7 +27,7 @@ pub fn public(key: &SigningKey) -> PublicKey {
 }
 
 /// Checks a signature strictly: no small-order keys, no malleable encodings.
-pub(crate) fn is_signed(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
+pub fn is_signed(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
     let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
     VerifyingKey::from_bytes(key.as_bytes()).is_ok_and(|key| key.verify_strict(message, &signature).is_ok())
 }

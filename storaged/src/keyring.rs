@@ -113,15 +113,8 @@ impl Keyring {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    const fn refresh_secs(&self) -> u64 {
-        let wanted = self.config.window_secs / REFRESHES;
-        if wanted < SHORTEST_REFRESH {
-            SHORTEST_REFRESH
-        } else if wanted > LONGEST_REFRESH {
-            LONGEST_REFRESH
-        } else {
-            wanted
-        }
+    fn refresh_secs(&self) -> u64 {
+        (self.config.window_secs / REFRESHES).clamp(SHORTEST_REFRESH, LONGEST_REFRESH)
     }
 
     /// Reads the anchor's files again: certificates are renewed by copying new files.

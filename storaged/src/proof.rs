@@ -1,10 +1,10 @@
 //! Signatures and the time they were made at. Storage checks them itself and trusts no gateway's word.
 
-use ed25519_dalek::VerifyingKey;
+use relay_proto::anchor::is_signed;
 use relay_proto::limits::SIGNATURE_WINDOW_SECS;
 use relay_proto::{PublicKey, Refusal, Signature, UnixSeconds};
 
-/// Checks a signature strictly: no small-order keys, no malleable encodings.
+/// Checks a signature and that it is of now.
 ///
 /// # Errors
 /// [`Refusal::OutsideWindow`] where the timestamp is more than a minute off, [`Refusal::BadSignature`].
@@ -18,10 +18,7 @@ pub(crate) fn check(
     if now.distance(timestamp) > SIGNATURE_WINDOW_SECS {
         return Err(Refusal::OutsideWindow);
     }
-    let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
-    VerifyingKey::from_bytes(key.as_bytes())
-        .and_then(|key| key.verify_strict(message, &signature))
-        .map_err(|_| Refusal::BadSignature)
+    if is_signed(key, message, signature) { Ok(()) } else { Err(Refusal::BadSignature) }
 }
 
 #[cfg(test)]

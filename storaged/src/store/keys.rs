@@ -3,7 +3,7 @@
 use super::batch::Write;
 use super::error::StoreError;
 use super::meta;
-use super::sql::{count, moment};
+use super::sql::{count, moment, time};
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use relay_proto::anchor::Certificate;
@@ -169,8 +169,4 @@ pub(crate) fn certify(
     ])?;
     sql.prepare_cached("DELETE FROM certificates WHERE not_after <= ?1")?.execute([moment(now)])?;
     Ok(())
-}
-
-fn time(seconds: i64) -> UnixSeconds {
-    UnixSeconds::new(seconds.max(0).unsigned_abs())
 }

@@ -3,12 +3,11 @@
 use super::Trial;
 use crate::selftest::client::{Trouble, expect, wrong};
 use crate::selftest::oblivious::{self, envelope};
-use ed25519_dalek::{Signature, VerifyingKey};
 use ohttp::KeyConfig;
-use relay_proto::anchor::{ROLLOVER_CONTENT_TYPE, Rollover, parse_rollovers};
+use relay_proto::Commitment;
+use relay_proto::anchor::{self, ROLLOVER_CONTENT_TYPE, Rollover, parse_rollovers};
 use relay_proto::key_record::{self, KeyRecord};
 use relay_proto::keys::{DAY_SECS, fingerprint};
-use relay_proto::{Commitment, PublicKey};
 use serde_json::json;
 
 const KEYS: &str = "application/ohttp-keys";
@@ -107,15 +106,12 @@ fn configurations(mut list: &[u8]) -> Result<Vec<&[u8]>, Trouble> {
 /// knows who knows the anchor.
 fn is_signed(record: &KeyRecord) -> bool {
     let message = [RECORD_LABEL, &record.day.to_be_bytes(), &record.config[..]].concat();
-    let signature = Signature::from_bytes(record.signature.as_bytes());
-    VerifyingKey::from_bytes(record.certificate.intermediate.as_bytes())
-        .is_ok_and(|key| key.verify_strict(&message, &signature).is_ok())
+    anchor::is_signed(&record.certificate.intermediate, &message, &record.signature)
 }
 
 /// Whether every record is the one that the record before it committed to.
 fn is_chain(first: &Rollover, records: &[Rollover]) -> bool {
-    let own = |anchor: &PublicKey| Commitment::to(anchor);
-    let mut commitment = own(&first.new_anchor);
+    let mut commitment = Commitment::to(&first.new_anchor);
     records.iter().all(|record| {
         let follows = record.follows(&commitment);
         commitment = record.next_commitment;
