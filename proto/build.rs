@@ -12,10 +12,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "keys",
         "admission",
         "offload",
+        "recall",
         "telemetry",
         "admin",
     ];
-    let files = services.map(|service| format!("relay/storage/v1/{service}.proto"));
+    let mut files: Vec<String> =
+        services.iter().map(|service| format!("relay/storage/v1/{service}.proto")).collect();
+    files.push("relay/federation/v1/peer.proto".to_owned());
     for file in &files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -1,16 +1,32 @@
-//! The link to other relays, in its place and without peers.
+//! The link to other relays: it dials peers and is dialled, moves the oldest mail to them when the store fills up,
+//! brings it back when somebody fetches it, and holds theirs. It sees hashes, ciphertext and the hour of arrival; it
+//! has no disk, no tokens, no addresses of clients and no keys for Oblivious HTTP. Whether a blob may be taken, moved
+//! or deleted is storage's to decide.
 //!
-//! **Peering is not built yet.** What is here is the process around it: it reads its configuration, refuses
-//! `RELAY_FEDERATION_ENABLED=true`, speaks to storage through the door that only federation has, answers its
-//! operator on a Unix socket, measures how full the store is (what offloading will be decided by), and idles
-//! until it is told to stop. It opens no network connection and listens on no port.
+//! From the outside in: [`reach`] and [`guard`] find the hosts of peers, [`dial`] and [`accept`] make connections,
+//! [`link`] makes a channel of one, [`drive`] moves a [`session`] along it, and [`roster`] knows who is there.
+//! [`desk`] carries out what peers ask; [`offload`], [`deletions`] and [`recall`] are what this relay asks of them.
 
+mod accept;
 mod config;
+mod deletions;
+mod desk;
+mod dial;
+mod drive;
+mod guard;
+mod link;
 mod metrics;
+mod offload;
 mod ops;
+mod peering;
+mod reach;
+mod recall;
+mod roster;
+mod session;
 
-pub use config::Config;
+pub use config::{Config, Peering};
 pub use metrics::metrics;
+pub use offload::plan::Ratios;
 
 use metrics::Metrics;
 use ops::FederatedOps;
@@ -21,7 +37,7 @@ use relay_proto::telemetry::Role;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two looks at how full the store is.
+/// Between two looks at how full the store is, for a relay on its own.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// How soon after the first look failed, because storage was still starting, the next one follows.
@@ -33,22 +49,34 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 /// Runs until `shutdown`.
 ///
 /// # Errors
-/// Variables that make no sense, or a socket that cannot be had.
+/// Variables that make no sense, or a socket or port that cannot be had.
 pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let config = Config::from_vars(&vars)?;
     let process = lifecycle::this_process(Role::Federated, clock.now());
-    let metrics = Metrics::new()?;
+    let metrics = Arc::new(Metrics::new()?);
     ops::refuse_a_second(&config.ops_socket)?;
     let listener = socket::bind(&config.ops_socket)?;
     let storage = StorageClient::new(Door::Federation.storage_socket(&config.sockets));
     let operator = Arc::new(FederatedOps::new(storage.clone(), metrics.registry.clone()));
     let router = endpoints::router(&operator, config.metrics_token);
-    tracing::info!("federated is in place; peering with other relays is not part of this version");
+    let peering = match config.peering {
+        Some(peering) => Some(peering::Listeners::bind(&config.sockets, peering)?),
+        None => None,
+    };
+    let peers = async {
+        match peering {
+            Some(peering) => peering.run(storage.clone(), &metrics, clock, &shutdown).await,
+            None => {
+                tracing::info!("federated is in place; this relay has no peers");
+                watch_fill(&storage, &metrics, &shutdown).await;
+            }
+        }
+    };
     // One task: if a part of it panics, the process ends and is started again, and nothing dies unseen.
     tokio::join!(
         serve(listener, router, &shutdown),
         report::report(storage.clone(), process, metrics.registry.clone(), shutdown.clone()),
-        watch_fill(&storage, &metrics, &shutdown),
+        peers,
     );
     Ok(())
 }
@@ -119,28 +147,38 @@ mod tests {
 
     #[tokio::test]
     async fn it_lives_without_storage_says_that_it_is_not_ready_and_stops_when_asked() {
-        let directory = tempfile::tempdir().unwrap();
-        let shutdown = Shutdown::default();
-        let running = tokio::spawn(run(vars(directory.path()), Clock::system(), shutdown.clone()));
-        let socket = directory.path().join("federated/ops.sock");
-        assert!(get(&socket, "/health").await.starts_with("HTTP/1.1 200"));
-        let ready = get(&socket, "/ready").await;
-        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("storage"), "{ready}");
-        assert!(get(&socket, "/metrics").await.contains("relay_federation_store_fill_ratio"));
+        for federates in ["false", "true"] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut vars = vars(directory.path()).with("RELAY_FEDERATION_ENABLED", federates);
+            if federates == "true" {
+                vars = vars.with("RELAY_FEDERATION_PEERS", "ws://127.0.0.1:9");
+            }
+            let shutdown = Shutdown::default();
+            let running = tokio::spawn(run(vars.clone(), Clock::system(), shutdown.clone()));
+            let socket = directory.path().join("federated/ops.sock");
+            assert!(get(&socket, "/health").await.starts_with("HTTP/1.1 200"));
+            let ready = get(&socket, "/ready").await;
+            assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("storage"), "{ready}");
+            assert!(get(&socket, "/metrics").await.contains("relay_federation_store_fill_ratio"));
 
-        let second = run(vars(directory.path()), Clock::system(), Shutdown::default()).await.unwrap_err();
-        assert_eq!(second.exit, Exit::Unavailable);
+            let second = run(vars, Clock::system(), Shutdown::default()).await.unwrap_err();
+            assert_eq!(second.exit, Exit::Unavailable);
 
-        shutdown.begin();
-        running.await.unwrap().unwrap();
+            shutdown.begin();
+            running.await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]
-    async fn it_does_not_pretend_to_peer() {
+    async fn a_port_that_is_taken_is_told_with_its_variable() {
         let directory = tempfile::tempdir().unwrap();
-        let vars = vars(directory.path()).with("RELAY_FEDERATION_ENABLED", "true");
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let vars = vars(directory.path())
+            .with("RELAY_FEDERATION_ENABLED", "true")
+            .with("RELAY_FEDERATION_PEERS", "ws://127.0.0.1:9")
+            .with("RELAY_FEDERATION_LISTEN_ADDR", taken.local_addr().unwrap().to_string());
         let refused = run(vars, Clock::system(), Shutdown::default()).await.unwrap_err();
-        assert_eq!(refused.exit, Exit::Config);
-        assert!(refused.text.contains("RELAY_FEDERATION_ENABLED"), "{refused}");
+        assert_eq!(refused.exit, Exit::Unavailable);
+        assert!(refused.text.contains("RELAY_FEDERATION_LISTEN_ADDR"), "{refused}");
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod body;
 pub(crate) mod error;
 mod escrow;
 mod exchange;
+mod federation;
 mod fetch;
 pub(crate) mod fields;
 mod guardian;
@@ -20,6 +21,7 @@ mod success;
 mod tokens;
 
 use crate::app::App;
+use crate::edge::Passage;
 use crate::ohttp;
 use crate::origin::Origin;
 use crate::storage::PATIENCE;
@@ -44,6 +46,8 @@ pub(crate) struct Call {
     pub(crate) name: Name,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
+    /// The way out of HTTP, where the request asks for one.
+    pub(crate) passage: Option<Passage>,
 }
 
 /// What a request is known by, where storage must not carry it out twice.
@@ -135,6 +139,8 @@ routes! {
     POST "/.well-known/ohttp-gateway" => ohttp::serve, "An oblivious request, at the address of RFC 9540.";
     GET "/health" => health::health, "Whether the gateway lives.";
     GET "/v2/health" => health::health, "The same, under the path of the API.";
+    GET "/federation" => federation::tunnel, "A WebSocket upgrade: the connection of another relay.";
+    GET "/federation/key" => federation::key, "The key by which other relays know this one.";
 }
 
 impl Route {
@@ -153,6 +159,11 @@ impl Route {
     /// found inside another.
     pub(crate) fn is_oblivious_door(&self) -> bool {
         self.method == Method::POST && (self.path == "/v2/ohttp" || self.path == GATEWAY)
+    }
+
+    /// Whether it is for other relays, which come by themselves: never inside a sealed request.
+    pub(crate) fn is_for_peers(&self) -> bool {
+        self.path.starts_with("/federation")
     }
 
     /// Whether a path names it: its own, or for a path of two parts the form with an underscore, which is also

@@ -3,8 +3,8 @@
 //! 1. `/v2` answers, of whatever status, carry the version policy; requests are counted and timed;
 //! 2. a panic costs its own request a 500 and nothing else;
 //! 3. clients below the minimum version are turned away, once the policy is known;
-//! 4. a direct request is charged to its address, a sealed one to the relay that brought it, here cheaply and in
-//!    storage for all gateways;
+//! 4. a direct request, to the API or of another relay, is charged to its address, a sealed one to the relay that
+//!    brought it, here cheaply and in storage for all gateways;
 //! 5. the endpoint reads the body and answers.
 //!
 //! The doors are [`Clients`] for plain HTTP, and [`crate::ohttp`] for what comes sealed.
@@ -14,13 +14,15 @@ use crate::api::body::Intake;
 use crate::api::error::{ApiError, Fault};
 use crate::api::reply::Reply;
 use crate::api::{self, Call, Name, Patience, Route, reply};
-use crate::edge::{Answering, Asked, Handler};
+use crate::edge::{Answering, Asked, Handler, Passage};
 use crate::limit::LocalLimits;
 use crate::metrics::Metrics;
 use crate::ohttp::Oblivious;
 use crate::origin::Origin;
 use crate::policy::{Standing, StandingPolicy};
+use crate::recall::Recall;
 use crate::storage::{PATIENCE, Storage};
+use crate::tunnel::Tunnels;
 use crate::versions::{self, Verdict, Versions};
 use axum::body::Body;
 use bytes::Bytes;
@@ -52,6 +54,8 @@ pub(crate) struct App {
     pub(crate) limits: LocalLimits,
     pub(crate) intake: Intake,
     pub(crate) storage: Storage,
+    pub(crate) recall: Recall,
+    pub(crate) tunnels: Tunnels,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
 }
@@ -76,10 +80,14 @@ type Found = Result<&'static Route, (Fault, &'static str)>;
 
 /// Answers a request.
 pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>) -> Reply {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let passage = head.extensions.remove::<Passage>().filter(|_| head.method == Method::GET);
     let path = head.uri.path();
     let found = match api::find(&head.method, path) {
-        Ok(route) if matches!(origin, Origin::Oblivious { .. }) && route.is_oblivious_door() => {
+        Ok(route)
+            if matches!(origin, Origin::Oblivious { .. })
+                && (route.is_oblivious_door() || route.is_for_peers()) =>
+        {
             Err((Fault::NotFound, ""))
         }
         found => found,
@@ -88,21 +96,16 @@ pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>
         answer_versioned(&app, origin, found, head.method, head.headers, body).await
     } else {
         let outcome = caught(async {
-            match found {
-                Ok(route) => {
-                    let patience = Patience::since(Instant::now());
-                    (route.answer)(Call {
-                        app,
-                        caller: None,
-                        patience,
-                        name: Name::of(origin),
-                        headers: head.headers,
-                        body,
-                    })
-                    .await
-                }
-                Err((fault, _)) => Err(fault.into()),
-            }
+            let route = found.map_err(|(fault, _)| ApiError::from(fault))?;
+            let caller = if route.is_for_peers() {
+                let standing = app.policy.within(PATIENCE).await.ok_or(Fault::Unreachable)?;
+                charge(&app, origin, false, &standing)?
+            } else {
+                None
+            };
+            let patience = Patience::since(Instant::now());
+            let (name, headers) = (Name::of(origin), head.headers);
+            (route.answer)(Call { app, caller, patience, name, headers, body, passage }).await
         });
         outcome.await.unwrap_or_else(|error| refuse(error, found, &Versions::default()))
     }
@@ -131,7 +134,8 @@ async fn answer_versioned(
         match admitted.await {
             Ok((route, caller)) => {
                 let (app, patience) = (Arc::clone(app), Patience::since(began));
-                (route.answer)(Call { app, caller, patience, name: Name::of(origin), headers, body }).await
+                let name = Name::of(origin);
+                (route.answer)(Call { app, caller, patience, name, headers, body, passage: None }).await
             }
             Err(error) => {
                 if !expects {
@@ -181,6 +185,11 @@ fn admit(
     if standing.versions.judge(claimed, app.clock.now()) == Verdict::Expired {
         return Err(Fault::UpgradeRequired.into());
     }
+    charge(app, origin, is_door, standing)
+}
+
+/// Turns away busy addresses; says who is charged.
+fn charge(app: &App, origin: Origin, is_door: bool, standing: &Standing) -> Result<Caller, ApiError> {
     let client = match origin {
         // Charged when it came in.
         Origin::Oblivious { caller, .. } => return Ok(caller),

@@ -22,6 +22,12 @@ pub(crate) struct Config {
     /// Host and port of the public URL.
     pub(crate) authority: Option<String>,
     pub(crate) storage_socket: PathBuf,
+    /// Where federated brings mail back from peers.
+    pub(crate) recall_socket: PathBuf,
+    /// Where federated takes peers that dial.
+    pub(crate) tunnel_socket: PathBuf,
+    /// How long a fetch waits for mail that lies with peers; zero is not at all.
+    pub(crate) recall_timeout: Duration,
 }
 
 impl Config {
@@ -46,8 +52,12 @@ impl Config {
                 .read(&variables::PUBLIC_URL)
                 .and_then(|url| url.authority().map(|authority| authority.as_str().to_owned())),
             storage_socket: Door::Gateway.storage_socket(&sockets),
+            recall_socket: Door::recall_socket(&sockets),
+            tunnel_socket: Door::tunnel_socket(&sockets),
+            recall_timeout: Duration::from_millis(reader.read(&variables::FEDERATION_RECALL_TIMEOUT)),
         };
-        if let Err(error) = relay_proto::socket::check(&config.storage_socket) {
+        let sockets = [&config.storage_socket, &config.recall_socket, &config.tunnel_socket];
+        if let Some(error) = sockets.into_iter().find_map(|path| relay_proto::socket::check(path).err()) {
             reader.contradiction(error.to_string());
         }
         let tls_verified = reader.read(&variables::TLS_VERIFIED);
@@ -109,12 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn the_socket_lies_in_the_data_directory_unless_told_otherwise() {
+    fn sockets_lie_in_the_data_directory_unless_told_otherwise() {
         let local = ("RELAY_LISTEN_ADDR", "127.0.0.1:9");
         let config = read(&[local, ("RELAY_DATA_DIR", "/d")]).unwrap();
         assert_eq!(config.storage_socket, PathBuf::from("/d/run/gateway/storage.sock"));
+        assert_eq!(config.recall_socket, PathBuf::from("/d/run/peering/recall.sock"));
         let config = read(&[local, ("RELAY_SOCKET_DIR", "/s")]).unwrap();
         assert_eq!(config.storage_socket, PathBuf::from("/s/gateway/storage.sock"));
+        assert_eq!(config.tunnel_socket, PathBuf::from("/s/peering/tunnel.sock"));
     }
 
     #[test]
@@ -122,6 +134,14 @@ mod tests {
         let long = format!("/{}", "x".repeat(120));
         let report = read(&[("RELAY_LISTEN_ADDR", "127.0.0.1:9"), ("RELAY_SOCKET_DIR", &long)]).unwrap_err();
         assert!(report.to_string().contains("set RELAY_SOCKET_DIR to a shorter directory"), "{report}");
+    }
+
+    #[test]
+    fn a_fetch_waits_for_peers_as_long_as_it_is_told_to() {
+        let local = ("RELAY_LISTEN_ADDR", "127.0.0.1:9");
+        assert_eq!(read(&[local]).unwrap().recall_timeout, Duration::from_secs(2));
+        let config = read(&[local, ("RELAY_FEDERATION_RECALL_TIMEOUT", "0")]).unwrap();
+        assert_eq!(config.recall_timeout, Duration::ZERO);
     }
 
     #[test]

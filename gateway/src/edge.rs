@@ -6,6 +6,7 @@
 mod accept;
 mod bodies;
 mod connection;
+mod passage;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod vitals;
 
 pub(crate) use accept::serve;
 pub(crate) use bodies::Asked;
+pub(crate) use passage::Passage;
 pub(crate) use vitals::Limits;
 
 use bytes::Bytes;

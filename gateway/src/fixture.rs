@@ -1,9 +1,11 @@
 //! A gateway without sockets towards clients, in front of a storage of our own on a real socket.
 
 pub(crate) mod keys;
+pub(crate) mod peering;
 mod vault;
 
 use keys::FakeKeys;
+use peering::FakePeers;
 pub(crate) use vault::{PROOF_EXPIRES_AT, PROOF_STORED_AT};
 
 use crate::api;
@@ -17,29 +19,37 @@ use crate::ohttp::keyring::Keyring;
 use crate::openapi;
 use crate::origin::Origin;
 use crate::policy::{self, Standing};
+use crate::recall::Recall;
 use crate::storage::Storage;
+use crate::tunnel::Tunnels;
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use hyper::{HeaderMap, Method, Request};
 use relay_daemon::ManualClock;
-use relay_proto::client::StorageClient;
+use relay_proto::client::{PeeringClient, StorageClient};
+use relay_proto::federation::CarriedBlob;
 use relay_proto::mail::{
-    Caller, Fetch, MailPage, Purge, Register, StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
+    BlobName, Caller, Fetch, Hint, MailPage, MovedBlob, Purge, Register, SignedHints, StoredBlob,
+    WriteAction, WriteCommand, WriteOutcomes, Written,
 };
 use relay_proto::policy::{Policy, VersionPolicy};
 use relay_proto::server::{AdmissionHandler, MailboxHandler, Services, TelemetryHandler};
 use relay_proto::socket::AllowedUsers;
 use relay_proto::telemetry::{Family, Sample, Snapshot, Values};
-use relay_proto::{AddressKey, BlobId, MailboxHash, Refusal, RequestId, UnixSeconds};
+use relay_proto::{AddressKey, BlobId, MailboxHash, PublicKey, Refusal, RequestId, Signature, UnixSeconds};
 use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::{Stream, StreamExt as _};
+
+/// How long a gateway waits for peers.
+pub(crate) const RECALL: Duration = Duration::from_secs(2);
 
 /// The policy that holds unless a test posts another one.
 pub(crate) fn policy() -> Policy {
@@ -48,6 +58,7 @@ pub(crate) fn policy() -> Policy {
         address_rate: 1_000_000,
         oblivious_rate: 1_000_000,
         versions: VersionPolicy::default(),
+        federation_key: None,
     }
 }
 
@@ -60,6 +71,10 @@ pub(crate) struct FakeStorage {
 #[derive(Default)]
 struct State {
     mail: Vec<(MailboxHash, StoredBlob)>,
+    moved: Vec<(MailboxHash, MovedBlob)>,
+    truncated: bool,
+    hinted: Vec<Vec<BlobName>>,
+    hint_refusal: Option<Refusal>,
     writes: usize,
     write_refusals: VecDeque<Refusal>,
     call_refusals: VecDeque<Refusal>,
@@ -82,6 +97,27 @@ impl FakeStorage {
     /// Writes that came, refused ones too.
     pub(crate) fn writes(&self) -> usize {
         self.state.lock().unwrap().writes
+    }
+
+    /// Says of a blob that it lies with a peer.
+    pub(crate) fn moved(&self, blob: &CarriedBlob, moved: MovedBlob) {
+        let moved = MovedBlob { blob_id: blob.blob_id, ..moved };
+        self.state.lock().unwrap().moved.push((blob.mailbox, moved));
+    }
+
+    /// Says of every page that more waits.
+    pub(crate) fn truncate(&self) {
+        self.state.lock().unwrap().truncated = true;
+    }
+
+    /// Refuses to tell where blobs are.
+    pub(crate) fn refuse_hints(&self, refusal: Refusal) {
+        self.state.lock().unwrap().hint_refusal = Some(refusal);
+    }
+
+    /// Which hints were asked for.
+    pub(crate) fn hinted(&self) -> Vec<Vec<BlobName>> {
+        self.state.lock().unwrap().hinted.clone()
     }
 
     /// Names of the requests that came.
@@ -115,8 +151,9 @@ impl MailboxHandler for FakeStorage {
                     let blob_id = BlobId::derive(&blob.mailbox, blob.ciphertext.as_bytes());
                     let created_at = UnixSeconds::new(3600);
                     let (ciphertext, origin_hint) = (blob.ciphertext, blob.origin_hint);
+                    let place = u64::try_from(state.mail.len()).unwrap() + 10;
                     let stored =
-                        StoredBlob { mailbox_index: 0, blob_id, ciphertext, created_at, origin_hint };
+                        StoredBlob { mailbox_index: 0, blob_id, ciphertext, created_at, origin_hint, place };
                     state.mail.push((blob.mailbox, stored));
                     Ok(Written::Stored(blob_id))
                 }
@@ -137,7 +174,31 @@ impl MailboxHandler for FakeStorage {
             let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
             Some(StoredBlob { mailbox_index, ..blob.clone() })
         };
-        Ok(MailPage { blobs: state.mail.iter().filter_map(found).collect(), truncated: false })
+        let blobs = state.mail.iter().filter_map(found).collect();
+        let belongs = |(lies_in, moved): &(MailboxHash, MovedBlob)| {
+            let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
+            Some(MovedBlob { mailbox_index, ..*moved })
+        };
+        let moved = state.moved.iter().filter_map(belongs).collect();
+        Ok(MailPage { blobs, truncated: state.truncated, moved })
+    }
+
+    async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {
+        let mut state = self.state.lock().unwrap();
+        state.hinted.push(names.clone());
+        if let Some(refusal) = state.hint_refusal.take() {
+            return Err(refusal);
+        }
+        let hint = |name: BlobName| Hint {
+            blob_id: name.blob_id,
+            relay_url: "https://peer.example".to_owned(),
+            expires_at: UnixSeconds::new(9000),
+        };
+        Ok(SignedHints {
+            hints: names.into_iter().map(hint).collect(),
+            signing_key: PublicKey::from_bytes([5; 32]),
+            signature: Signature::from_bytes([6; 64]),
+        })
     }
 
     async fn register(&self, register: Register) -> Result<u32, Refusal> {
@@ -227,16 +288,17 @@ pub(crate) struct Relay {
     pub(crate) client: StorageClient,
     pub(crate) storage: Arc<FakeStorage>,
     pub(crate) keys: Arc<FakeKeys>,
+    pub(crate) peers: Arc<FakePeers>,
     told: watch::Receiver<Option<Arc<Standing>>>,
-    _tasks: JoinSet<()>,
-    _directory: TempDir,
+    tasks: JoinSet<()>,
+    directory: TempDir,
 }
 
 impl Relay {
     /// A gateway that knows its storage's policy and keys.
     pub(crate) async fn start() -> Self {
         let mut relay = Self::without_policy();
-        let path = relay._directory.path().join("storage.sock");
+        let path = relay.directory.path().join("storage.sock");
         let listener = relay_proto::socket::bind(&path).unwrap();
         let services = Services::default()
             .mailbox(&relay.storage)
@@ -247,12 +309,24 @@ impl Relay {
             .escrow(&relay.storage)
             .admission(&relay.storage)
             .telemetry(&relay.storage);
-        relay._tasks.spawn(async move {
+        relay.tasks.spawn(async move {
             services.serve(listener, AllowedUsers::new(Vec::new()), pending()).await.unwrap();
         });
         relay.app.policy.within(Duration::from_secs(5)).await.unwrap();
         relay.app.oblivious.keyring.within(Duration::from_secs(5)).await.unwrap();
         relay
+    }
+
+    /// As [`Self::start`], with a federated that brings mail back.
+    pub(crate) async fn with_peers() -> Self {
+        let mut relay = Self::start().await;
+        relay.peers.serve(&relay.directory.path().join("recall.sock"), &mut relay.tasks);
+        relay
+    }
+
+    /// Where the gateway looks for federated's end of tunnels.
+    pub(crate) fn tunnel_socket(&self) -> PathBuf {
+        self.directory.path().join("tunnel.sock")
     }
 
     /// Makes storage tell a new policy, and waits until the gateway knows it.
@@ -286,12 +360,14 @@ impl Relay {
             limits: LocalLimits::new(clock.clock(), Arc::clone(&metrics)),
             intake: Intake::new(max_message_size),
             storage: Storage::new(client.clone(), Arc::clone(&metrics), &mut tasks),
+            recall: Recall::new(PeeringClient::new(directory.path().join("recall.sock")), RECALL),
+            tunnels: Tunnels::new(directory.path().join("tunnel.sock"), metrics.tunnels_active.clone()),
             metrics,
             clock: clock.clock(),
         });
         let storage = Arc::new(FakeStorage { policy: watch::Sender::new(policy()), state: Mutex::default() });
-        let keys = Arc::new(FakeKeys::new());
-        Self { app, clock, client, storage, keys, told, _tasks: tasks, _directory: directory }
+        let (keys, peers) = (Arc::new(FakeKeys::new()), Arc::default());
+        Self { app, clock, client, storage, keys, peers, told, tasks, directory }
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Answered {

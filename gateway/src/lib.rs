@@ -23,7 +23,9 @@ mod openapi;
 mod ops;
 mod origin;
 mod policy;
+mod recall;
 mod storage;
+mod tunnel;
 mod versions;
 
 pub use api::{Endpoint, ErrorRow, endpoints, errors};
@@ -38,9 +40,10 @@ use metrics::Metrics;
 use ohttp::Oblivious;
 use ohttp::keyring::Keyring;
 use ops::{Operators, Ops};
+use recall::Recall;
 use relay_daemon::lifecycle::this_process;
 use relay_daemon::{Clock, ConfigError, Exit, Failure, Sharing, Shutdown, Vars, listen_tcp, variables};
-use relay_proto::client::StorageClient;
+use relay_proto::client::{PeeringClient, StorageClient};
 use relay_proto::telemetry::{Family, Role};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -48,6 +51,7 @@ use std::time::Duration;
 use storage::Storage;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tunnel::Tunnels;
 
 /// Connections to the operator's port.
 const MAX_OPERATORS: usize = 32;
@@ -55,8 +59,8 @@ const MAX_OPERATORS: usize = 32;
 /// How long an operator's connection may be idle.
 const OPERATOR_IDLE: Duration = Duration::from_secs(60);
 
-/// File descriptors that a gateway needs besides its clients' connections.
-const SPARE_FILES: usize = 128;
+/// File descriptors that a gateway needs besides its clients' connections; a tunnel has two ends.
+const SPARE_FILES: usize = 128 + tunnel::MOST;
 
 /// Runs a gateway until `shutdown` begins and the requests in progress are answered.
 ///
@@ -88,10 +92,12 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
         known_relays: config.known_relays.clone(),
         authority: config.authority.clone(),
         oblivious: Oblivious::new(Arc::clone(&keyring)),
-        policy,
+        policy: policy.clone(),
         limits: LocalLimits::new(clock.clone(), Arc::clone(&metrics)),
         intake: Intake::new(config.max_message_size),
         storage: Storage::new(storage.clone(), Arc::clone(&metrics), &mut tasks),
+        recall: Recall::new(PeeringClient::new(config.recall_socket.clone()), config.recall_timeout),
+        tunnels: Tunnels::new(config.tunnel_socket.clone(), metrics.tunnels_active.clone()),
         metrics: Arc::clone(&metrics),
         clock,
     });
@@ -99,6 +105,7 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     let ops = Arc::new(Ops {
         storage,
         keyring,
+        policy,
         metrics: Arc::clone(&metrics),
         accepting: Arc::clone(&accepting),
         stopping: shutdown.clone(),

@@ -37,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) registry: Registry,
     pub(crate) connections_active: IntGauge,
     pub(crate) connections_refused: IntCounter,
+    pub(crate) tunnels_active: IntGauge,
     pub(crate) messages_received: IntCounter,
     messages_rejected: IntCounterVec,
     pub(crate) message_duration: Histogram,
@@ -84,6 +85,10 @@ impl Metrics {
                 "relay_connections_refused_total",
                 "Client connections turned away because too many were open.",
             )?,
+            tunnels_active: IntGauge::new(
+                "relay_federation_tunnels_active",
+                "Connections of peers that gateways pass on to federated.",
+            )?,
             messages_received: IntCounter::new(
                 "relay_messages_received_total",
                 "Client requests received (POST to a /v2 path).",
@@ -122,6 +127,7 @@ impl Metrics {
         metrics.enlist(metrics.openings.clone())?;
         metrics.enlist(metrics.connections_active.clone())?;
         metrics.enlist(metrics.connections_refused.clone())?;
+        metrics.enlist(metrics.tunnels_active.clone())?;
         metrics.enlist(metrics.messages_received.clone())?;
         metrics.enlist(metrics.messages_rejected.clone())?;
         metrics.enlist(metrics.message_duration.clone())?;

@@ -26,6 +26,9 @@ const OF_STORAGE: &[Fault] = &[
 /// What any request to a key endpoint may be told.
 const OF_KEYS: &[Fault] = &[Fault::UpgradeRequired, Fault::RateLimited, Fault::Internal, Fault::Unreachable];
 
+/// What any request of another relay may be told.
+const OF_PEERS: &[Fault] = &[Fault::NoPeering, Fault::RateLimited, Fault::Internal, Fault::Unreachable];
+
 /// The whole document.
 pub(crate) fn document() -> Value {
     let mut paths = Map::new();
@@ -74,13 +77,18 @@ fn operation_id(route: &Route) -> String {
 
 fn responses(route: &Route, shape: &Shape) -> Value {
     let common = match (&route.method, &shape.reply) {
+        _ if route.is_for_peers() => OF_PEERS,
         (&Method::POST, _) => OF_STORAGE,
         (_, Body::Bytes(_)) => OF_KEYS,
         (_, Body::Json(_)) if route.path.starts_with("/v2/") => &[Fault::UpgradeRequired, Fault::RateLimited],
-        (_, Body::Json(_)) => &[],
+        _ => &[],
     };
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), json!({ "description": "Done.", "content": content(&shape.reply) }));
+    let (status, success) = match &shape.reply {
+        Body::WebSocket => ("101", json!({ "description": "The connection is a WebSocket from here on." })),
+        body => ("200", json!({ "description": "Done.", "content": content(body) })),
+    };
+    responses.insert(status.to_owned(), success);
     let mut faults: Vec<Fault> = common.iter().chain(shape.faults).copied().collect();
     faults.sort_by_key(|fault| fault.status().as_u16());
     for told in faults.chunk_by(|one, other| one.status() == other.status()) {
@@ -129,6 +137,7 @@ fn content(body: &Body) -> Value {
     match body {
         Body::Json(schema) => json!({ "application/json": { "schema": schema } }),
         Body::Bytes(kind) => json!({ *kind: {} }),
+        Body::WebSocket => json!({}),
     }
 }
 

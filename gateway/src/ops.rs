@@ -4,12 +4,13 @@ use crate::edge::{Answering, Asked, Handler};
 use crate::metrics::Metrics;
 use crate::ohttp::keyring::Keyring;
 use crate::openapi;
+use crate::policy::StandingPolicy;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use relay_daemon::Shutdown;
 use relay_daemon::metrics::{gather, render};
 use relay_daemon::ops::{self, guarded, prometheus_text};
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Ops {
     pub(crate) storage: StorageClient,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) policy: StandingPolicy,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) accepting: Arc<AtomicBool>,
     pub(crate) stopping: Shutdown,
@@ -68,6 +70,17 @@ impl ops::Ops for Ops {
 }
 
 impl Ops {
+    /// The key by which other relays know this one.
+    fn public_key(&self) -> (StatusCode, String) {
+        let Some(standing) = self.policy.current() else {
+            return (StatusCode::SERVICE_UNAVAILABLE, "storage has not told its policy".to_owned());
+        };
+        match standing.federation_key {
+            Some(key) => (StatusCode::OK, key.to_base64url()),
+            None => (StatusCode::NOT_FOUND, "this relay does not peer".to_owned()),
+        }
+    }
+
     fn own_metrics(&self) -> String {
         render(&gather(&self.metrics.registry))
     }
@@ -81,8 +94,12 @@ pub(crate) fn router(ops: &Arc<Ops>, metrics_token: Option<String>) -> Router {
             get(|State(ops): State<Arc<Ops>>| async move { prometheus_text(ops.own_metrics()) }),
         )
         .with_state(Arc::clone(ops));
+    let open = Router::new()
+        .route("/pubkey", get(|State(ops): State<Arc<Ops>>| async move { ops.public_key() }))
+        .with_state(Arc::clone(ops));
     ops::router(ops, metrics_token.clone())
         .merge(guarded(own, metrics_token))
+        .merge(open)
         .route("/v2/openapi.json", get(|| async { Json(openapi::document()) }))
 }
 
@@ -109,8 +126,9 @@ impl Handler for Operators {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixture::Relay;
-    use hyper::StatusCode;
+    use crate::fixture::{Relay, policy};
+    use relay_proto::NoiseKey;
+    use relay_proto::policy::Policy;
 
     async fn get(ops: &Arc<Ops>, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -124,6 +142,7 @@ mod tests {
         Arc::new(Ops {
             storage: relay.client.clone(),
             keyring: Arc::clone(&relay.app.oblivious.keyring),
+            policy: relay.app.policy.clone(),
             metrics: Arc::clone(&relay.app.metrics),
             accepting: Arc::new(AtomicBool::new(true)),
             stopping: Shutdown::default(),
@@ -175,6 +194,25 @@ mod tests {
         assert!(get(&ops, "/metrics").await.1.contains("relay_blobs_stored 12"));
         let own = get(&ops, "/metrics/gateway").await.1;
         assert!(own.contains("relay_storage_reachable 1") && !own.contains("relay_blobs_stored"), "{own}");
+    }
+
+    #[tokio::test]
+    async fn the_key_for_peers_is_shown_where_the_relay_peers() {
+        let relay = Relay::start().await;
+        let ops = ops(&relay);
+        assert_eq!(
+            get(&ops, "/pubkey").await,
+            (StatusCode::NOT_FOUND, "this relay does not peer".to_owned())
+        );
+        let key = NoiseKey::from_bytes([9; 32]);
+        relay.post_policy(Policy { federation_key: Some(key), ..policy() }).await;
+        assert_eq!(get(&ops, "/pubkey").await, (StatusCode::OK, key.to_base64url()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_policy_there_is_no_key_to_show_yet() {
+        let relay = Relay::without_policy();
+        assert_eq!(get(&ops(&relay), "/pubkey").await.0, StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[tokio::test]

@@ -3,10 +3,10 @@
 use crate::metrics::Metrics;
 use crate::versions::Versions;
 use relay_daemon::bucket::Rate;
-use relay_proto::AddressKey;
 use relay_proto::caller::RELAY_SHARE;
 use relay_proto::client::StorageClient;
 use relay_proto::policy::Policy;
+use relay_proto::{AddressKey, NoiseKey};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -24,17 +24,20 @@ pub(crate) struct Standing {
     pub(crate) oblivious_rate: Rate,
     pub(crate) known_oblivious_rate: Rate,
     pub(crate) versions: Versions,
+    /// By which other relays know this one, where it peers.
+    pub(crate) federation_key: Option<NoiseKey>,
 }
 
 impl From<Policy> for Standing {
     fn from(policy: Policy) -> Self {
-        let Policy { address_key, address_rate, oblivious_rate, versions } = policy;
+        let Policy { address_key, address_rate, oblivious_rate, versions, federation_key } = policy;
         Self {
             address_key,
             address_rate: Rate::per_minute(address_rate),
             oblivious_rate: Rate::per_minute(oblivious_rate),
             known_oblivious_rate: Rate::per_minute(oblivious_rate.saturating_mul(RELAY_SHARE)),
             versions: versions.into(),
+            federation_key,
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 use batcher::Batcher;
 use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
-use relay_proto::mail::{Fetch, MailPage, Purge, Register, WriteCommand, Written};
+use relay_proto::mail::{BlobName, Fetch, MailPage, Purge, Register, SignedHints, WriteCommand, Written};
 use retry::persist;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,8 +45,17 @@ impl Storage {
     }
 
     /// Reads a page.
-    pub(crate) async fn fetch(&self, fetch: Fetch, deadline: Instant) -> Result<MailPage, Refusal> {
+    pub(crate) async fn fetch(&self, fetch: &Fetch, deadline: Instant) -> Result<MailPage, Refusal> {
         persist(deadline, &self.metrics, || self.client.fetch(fetch.clone())).await
+    }
+
+    /// Asks where blobs are that moved to peers.
+    pub(crate) async fn hints(
+        &self,
+        names: Vec<BlobName>,
+        deadline: Instant,
+    ) -> Result<SignedHints, Refusal> {
+        persist(deadline, &self.metrics, || self.client.hints(names.clone())).await
     }
 
     /// Registers mailboxes.

@@ -14,6 +14,14 @@ pub struct Capacity {
     pub durable: bool,
 }
 
+impl Capacity {
+    /// Which part of the ceiling is in use.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    pub fn fill(&self) -> f64 {
+        self.live_bytes as f64 / self.ceiling_bytes.max(1) as f64
+    }
+}
+
 /// What an operator is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {

@@ -1,8 +1,11 @@
 //! The calling half: domain types in, domain types or a [`Refusal`] out.
 
+mod federation;
 mod vault;
 
-use crate::admin::{Capacity, KeyStatus, Status};
+pub use federation::PeeringClient;
+
+use crate::admin::{KeyStatus, Status};
 use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
@@ -28,15 +31,7 @@ impl StorageClient {
     /// Speaks to the socket at `path`. Does not connect yet, and never fails here. Must be called inside
     /// a Tokio runtime.
     pub fn new(path: PathBuf) -> Self {
-        let connect = move |_| {
-            let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
-        };
-        let channel = Endpoint::from_static("http://storaged")
-            .initial_connection_window_size(8 << 20)
-            .initial_stream_window_size(4 << 20)
-            .connect_with_connector_lazy(tower::service_fn(connect));
-        Self { channel }
+        Self { channel: channel(path) }
     }
 
     fn mailbox(&self) -> wire::mailbox_client::MailboxClient<Channel> {
@@ -129,15 +124,6 @@ impl StorageClient {
         convert::telemetry::read_families(reply.into_inner().families)
     }
 
-    /// How full the store is.
-    ///
-    /// # Errors
-    /// When storage cannot be reached.
-    pub async fn capacity(&self) -> Result<Capacity, Refusal> {
-        let mut client = wire::offload_client::OffloadClient::new(self.channel.clone());
-        Ok(client.capacity(wire::CapacityRequest {}).await.map_err(told)?.into_inner().into())
-    }
-
     /// What `relay status` shows.
     ///
     /// # Errors
@@ -164,6 +150,18 @@ impl StorageClient {
         let mut client = wire::keys_client::KeysClient::new(self.channel.clone());
         client.current(wire::KeysRequest {}).await.map_err(told)?.into_inner().try_into()
     }
+}
+
+/// A way to a socket that is not taken before it is needed.
+fn channel(path: PathBuf) -> Channel {
+    let connect = move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    };
+    Endpoint::from_static("http://relay")
+        .initial_connection_window_size(8 << 20)
+        .initial_stream_window_size(4 << 20)
+        .connect_with_connector_lazy(tower::service_fn(connect))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]

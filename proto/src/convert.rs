@@ -5,9 +5,11 @@ mod admin;
 mod admission;
 mod escrow;
 mod exchange;
+pub(crate) mod federation;
 mod guardian;
 mod keys;
 pub(crate) mod mailbox;
+pub(crate) mod peer;
 pub(crate) mod recovery;
 pub(crate) mod telemetry;
 
@@ -17,7 +19,7 @@ use crate::{Refusal, wire};
 use bytes::Bytes;
 
 /// Reads a fixed-size identifier.
-fn identifier<T>(field: &'static str, bytes: &Bytes) -> Result<T, Refusal>
+pub(crate) fn identifier<T>(field: &'static str, bytes: &Bytes) -> Result<T, Refusal>
 where
     T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
 {
@@ -25,7 +27,7 @@ where
 }
 
 /// Writes a fixed-size identifier.
-fn bytes_of(bytes: &[u8]) -> Bytes {
+pub(crate) fn bytes_of(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
 }
 

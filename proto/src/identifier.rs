@@ -174,6 +174,27 @@ identifier!(
     32
 );
 
+identifier!(
+    /// A relay as other relays know it: the Ed25519 public key by which it proves itself.
+    PeerId,
+    32
+);
+identifier!(
+    /// The X25519 public key of a relay's end of the Noise channel.
+    NoiseKey,
+    32
+);
+identifier!(
+    /// The secret half of a [`NoiseKey`].
+    NoiseSecret,
+    32
+);
+identifier!(
+    /// What a relay's Ed25519 key among its peers is derived from.
+    PeerSeed,
+    32
+);
+
 /// SHA-256 of some parts behind a label that tells one use of it from another.
 pub(crate) fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut hasher = Sha256::new_with_prefix(domain);
@@ -245,6 +266,55 @@ impl Commitment {
     /// Commits to the key that may take over from an anchor.
     pub fn to(backup: &PublicKey) -> Self {
         Self(digest("vauchi-ohttp-backup-anchor-v1", &[&backup.0]))
+    }
+}
+
+impl NoiseKey {
+    /// Reads the base64url form in which relays show the key and operators pin it.
+    ///
+    /// # Errors
+    /// [`Malformed`] unless the text is 43 characters of unpadded base64url.
+    pub fn from_base64url(text: &str) -> Result<Self, Malformed> {
+        Self::try_from(door::from_base64url(text)?.as_ref())
+    }
+
+    /// Writes that form.
+    pub fn to_base64url(&self) -> String {
+        door::to_base64url(&self.0)
+    }
+}
+
+impl NoiseSecret {
+    /// The public half (X25519, RFC 7748).
+    pub fn public(&self) -> NoiseKey {
+        NoiseKey(x25519_dalek::x25519(self.0, x25519_dalek::X25519_BASEPOINT_BYTES))
+    }
+}
+
+impl PeerSeed {
+    /// The key that it is the seed of.
+    pub fn signing_key(&self) -> ed25519_dalek::SigningKey {
+        ed25519_dalek::SigningKey::from_bytes(&self.0)
+    }
+
+    /// As whom it lets a relay prove itself.
+    pub fn id(&self) -> PeerId {
+        PeerId(self.signing_key().verifying_key().to_bytes())
+    }
+}
+
+impl PeerId {
+    /// Reads the base64url form in which operators are shown relays and accept them.
+    ///
+    /// # Errors
+    /// [`Malformed`] unless the text is 43 characters of unpadded base64url.
+    pub fn from_base64url(text: &str) -> Result<Self, Malformed> {
+        Self::try_from(door::from_base64url(text)?.as_ref())
+    }
+
+    /// Writes that form.
+    pub fn to_base64url(&self) -> String {
+        door::to_base64url(&self.0)
     }
 }
 
@@ -327,6 +397,23 @@ mod tests {
         let key = PublicKey::from_bytes([5; 32]);
         let expected: [u8; 32] = Sha256::digest([&[5; 32][..], b"guardians"].concat()).into();
         assert_eq!(GuardianHash::of_public_key(&key).as_bytes(), &expected);
+    }
+
+    #[test]
+    fn a_noise_key_is_that_of_the_standard() {
+        // RFC 7748, section 6.1: Alice's keys.
+        let secret = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a";
+        let public = "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a";
+        assert_eq!(NoiseSecret::from_hex(secret).unwrap().public(), NoiseKey::from_hex(public).unwrap());
+    }
+
+    #[test]
+    fn keys_of_relays_travel_as_base64url() {
+        let key = NoiseKey::from_bytes([0xfb; 32]);
+        assert_eq!(NoiseKey::from_base64url(&key.to_base64url()), Ok(key));
+        let id = PeerSeed::from_bytes([1; 32]).id();
+        assert_eq!(PeerId::from_base64url(&id.to_base64url()), Ok(id));
+        assert!(NoiseKey::from_base64url("AAAA").is_err() && PeerId::from_base64url("=").is_err());
     }
 
     #[test]

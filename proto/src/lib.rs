@@ -16,6 +16,7 @@ mod door;
 pub mod escrow;
 pub mod exchange;
 mod exchange_code;
+pub mod federation;
 pub mod guardian;
 pub mod identifier;
 pub mod key_record;
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod mail;
 pub mod opaque;
 pub mod page;
+pub mod peer;
 pub mod policy;
 pub mod recovery;
 mod refusal;
@@ -37,8 +39,8 @@ pub use door::Malformed;
 pub use exchange_code::ExchangeCode;
 pub use identifier::{
     AddressHash, AddressKey, BlobId, Commitment, GateHash, GateName, GuardianHash, GuardianName, MailboxHash,
-    MailboxToken, OfferName, OwnerHash, PublicKey, PurgeToken, RecoveryKeyHash, RecoveryName, RequestId,
-    Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
+    MailboxToken, NoiseKey, NoiseSecret, OfferName, OwnerHash, PeerId, PeerSeed, PublicKey, PurgeToken,
+    RecoveryKeyHash, RecoveryName, RequestId, Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
 };
 pub use opaque::{Ciphertext, EscrowBlob, ExchangeText, GuardianEntry, OriginHint, RecoveryProof};
 pub use refusal::Refusal;
@@ -56,4 +58,17 @@ mod wire {
         reason = "generated"
     )]
     tonic::include_proto!("relay.storage.v1");
+}
+
+/// The same for what relays say to one another.
+mod peer_wire {
+    #![allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::all,
+        clippy::pedantic,
+        clippy::allow_attributes_without_reason,
+        reason = "generated"
+    )]
+    tonic::include_proto!("relay.federation.v1");
 }

@@ -33,3 +33,21 @@ pub const MAX_ESCROW_TTL_SECS: u32 = 604_800;
 /// How long storage lets a guess at an exchange code wait while wrong ones have spent their budget. Gateways wait
 /// that much longer for it.
 pub const GUESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Most blobs in one message between relays, and in one lease.
+pub const MAX_CARRIED_BLOBS: usize = 128;
+
+/// Bytes of ciphertext after which a message between relays takes no further blob. A single larger one goes alone.
+pub const MAX_CARRIED_BYTES: usize = 4 << 20;
+
+/// Largest message between relays, in bytes: the largest blob, or the rest of a full message, and what frames it.
+pub const MAX_PEER_MESSAGE: usize = 20 << 20;
+
+/// Most moved blobs that one fetch brings back or hints at.
+pub const MAX_MOVED_BLOBS: usize = 64;
+
+/// Most forwarding hints in one answer.
+pub const MAX_HINTS: usize = 32;
+
+/// Longest URL that a peer may announce for clients, in bytes.
+pub const MAX_CLIENT_URL: usize = 200;

@@ -1,8 +1,8 @@
 //! Mail as gateway and storage speak of it.
 
 use crate::{
-    BlobId, Ciphertext, MailboxHash, OriginHint, PublicKey, PurgeToken, Refusal, RequestId, Signature,
-    TokensDigest, UnixSeconds,
+    BlobId, Ciphertext, MailboxHash, OriginHint, PeerId, PublicKey, PurgeToken, Refusal, RequestId,
+    Signature, TokensDigest, UnixSeconds,
 };
 
 pub use crate::caller::Caller;
@@ -69,6 +69,69 @@ pub struct MailPage {
     pub blobs: Vec<StoredBlob>,
     /// Whether more waits to be fetched after these are acked.
     pub truncated: bool,
+    /// What else belongs here and lies at peers, oldest first, at most [`crate::limits::MAX_MOVED_BLOBS`].
+    pub moved: Vec<MovedBlob>,
+}
+
+/// A blob that was moved to a peer.
+#[derive(Debug, Clone, Copy)]
+pub struct MovedBlob {
+    /// Which of the fetched mailboxes it belongs to: a position in [`Fetch::mailboxes`].
+    pub mailbox_index: usize,
+    /// Its name.
+    pub blob_id: BlobId,
+    /// The hour it arrived in.
+    pub created_at: UnixSeconds,
+    /// Its place in the order of arrival among what arrived in the same hour.
+    pub place: u64,
+    /// Who holds it.
+    pub peer: PeerId,
+    /// Whether the peer can be asked now.
+    pub reachable: bool,
+}
+
+/// A blob by its mailbox and name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BlobName {
+    /// Where it lies.
+    pub mailbox: MailboxHash,
+    /// Its name.
+    pub blob_id: BlobId,
+}
+
+/// Where a client finds a blob that was moved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// Which blob.
+    pub blob_id: BlobId,
+    /// Base URL of the relay that has it.
+    pub relay_url: String,
+    /// When it is over.
+    pub expires_at: UnixSeconds,
+}
+
+/// Hints, and this relay's word that they are its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedHints {
+    /// Sorted by the blobs' names.
+    pub hints: Vec<Hint>,
+    /// Of this relay.
+    pub signing_key: PublicKey,
+    /// Over [`SignedHints::message`].
+    pub signature: Signature,
+}
+
+impl SignedHints {
+    /// The bytes that are signed: for each hint its blob's name, its URL and the end of its time.
+    pub fn message(hints: &[Hint]) -> Vec<u8> {
+        let mut message = Vec::new();
+        for Hint { blob_id, relay_url, expires_at } in hints {
+            message.extend_from_slice(blob_id.as_bytes());
+            message.extend_from_slice(relay_url.as_bytes());
+            message.extend_from_slice(&expires_at.get().to_be_bytes());
+        }
+        message
+    }
 }
 
 /// A blob as it lies in the store.
@@ -84,6 +147,8 @@ pub struct StoredBlob {
     pub created_at: UnixSeconds,
     /// The sender's sealed note, if there was one.
     pub origin_hint: Option<OriginHint>,
+    /// Its place in the order of arrival among what arrived in the same hour.
+    pub place: u64,
 }
 
 /// Makes mailboxes known to the relay, and binds them to an owner if one proves itself.

@@ -38,6 +38,11 @@ pub struct PageRoom {
 }
 
 impl PageRoom {
+    /// The room that so many other bytes of JSON leave.
+    pub const fn besides(bytes: usize) -> Self {
+        Self { used: bytes, blobs: 0 }
+    }
+
     /// Takes room for a blob, or says that the page ends before it. The first blob always fits.
     pub fn take(&mut self, ciphertext: usize, has_origin_hint: bool) -> bool {
         let used = self.used.saturating_add(wire_size(ciphertext, has_origin_hint));
@@ -67,6 +72,16 @@ mod tests {
                 prop_assert!(total + wire_size(*next, true) > BUDGET, "the page could have held one more");
             }
         }
+    }
+
+    #[test]
+    fn what_stands_beside_the_blobs_takes_its_room() {
+        let fits = |besides| {
+            let mut room = PageRoom::besides(besides);
+            (0..1000).take_while(|_| room.take(300, false)).count()
+        };
+        assert_eq!(fits(0), BUDGET / wire_size(300, false));
+        assert_eq!(fits(5000), (BUDGET - 5000) / wire_size(300, false));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Policy that every gateway replica must share, so that clients meet one relay.
 
-use crate::{AddressKey, UnixSeconds};
+use crate::{AddressKey, NoiseKey, UnixSeconds};
 
 /// What every gateway replica must share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +13,8 @@ pub struct Policy {
     pub oblivious_rate: u32,
     /// Which client versions are served.
     pub versions: VersionPolicy,
+    /// By which other relays know this one, where it peers.
+    pub federation_key: Option<NoiseKey>,
 }
 
 /// Which client versions are served (`X-Min-Version`, `X-Warn-Version`, `X-Upgrade-Deadline`).

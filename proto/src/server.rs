@@ -1,16 +1,19 @@
 //! The serving half: handler traits that speak domain types, and the one implementation of each generated
 //! service over them.
 
+mod federation;
 mod services;
 
+pub use federation::{OffloadHandler, RecallHandler};
 pub use services::Services;
 
-use crate::admin::{Capacity, KeyStatus, Status};
+use crate::admin::{KeyStatus, Status};
 use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
+use crate::federation::Peering;
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use crate::keys::KeySet;
-use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
+use crate::mail::{BlobName, Fetch, MailPage, Purge, Register, SignedHints, WriteCommand, WriteOutcomes};
 use crate::policy::Policy;
 use crate::recovery::{QueryProofs, StoreProof, StoredProof};
 use crate::telemetry::{Family, Snapshot};
@@ -31,6 +34,8 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn register(&self, register: Register) -> impl Future<Output = Result<u32, Refusal>> + Send;
     /// Deletes what an owner has; answers how many blobs.
     fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
+    /// Says where blobs that moved are.
+    fn hints(&self, names: Vec<BlobName>) -> impl Future<Output = Result<SignedHints, Refusal>> + Send;
 }
 
 /// Keeps recovery proofs.
@@ -99,18 +104,18 @@ pub trait TelemetryHandler: Send + Sync + 'static {
     fn collect(&self) -> Vec<Family>;
 }
 
-/// Serves federation.
-pub trait OffloadHandler: Send + Sync + 'static {
-    /// How full the store is.
-    fn capacity(&self) -> Capacity;
-}
-
 /// Serves the operator.
 pub trait AdminHandler: Send + Sync + 'static {
     /// What `relay status` shows.
     fn status(&self) -> impl Future<Output = Result<Status, Refusal>> + Send;
     /// What `relay keys` shows.
     fn keys(&self) -> impl Future<Output = Result<KeyStatus, Refusal>> + Send;
+    /// What `relay peers` shows.
+    fn peers(&self) -> impl Future<Output = Result<Peering, Refusal>> + Send;
+    /// Forgets what an address is pinned to. Answers whether it was.
+    fn forget_peer(&self, url: String) -> impl Future<Output = Result<bool, Refusal>> + Send;
+    /// Begins or ends emptying the relay into its peers. Answers how many blobs are still here.
+    fn drain(&self, draining: bool) -> impl Future<Output = Result<u64, Refusal>> + Send;
 }
 
 struct Adapter<H>(Arc<H>);
@@ -148,6 +153,11 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
     async fn purge(&self, request: Request<wire::PurgeRequest>) -> Reply<wire::PurgeReply> {
         let blobs_deleted = self.0.purge(Purge::try_from(request.into_inner())?).await?;
         Ok(Response::new(wire::PurgeReply { blobs_deleted }))
+    }
+
+    async fn hints(&self, request: Request<wire::HintsRequest>) -> Reply<wire::SignedHints> {
+        let names = convert::mailbox::hinted_names(request.into_inner())?;
+        Ok(Response::new(self.0.hints(names).await?.into()))
     }
 }
 
@@ -257,13 +267,6 @@ impl<H: TelemetryHandler> wire::telemetry_server::Telemetry for Adapter<H> {
 }
 
 #[tonic::async_trait]
-impl<H: OffloadHandler> wire::offload_server::Offload for Adapter<H> {
-    async fn capacity(&self, _: Request<wire::CapacityRequest>) -> Reply<wire::CapacityReply> {
-        Ok(Response::new(self.0.capacity().into()))
-    }
-}
-
-#[tonic::async_trait]
 impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
     async fn status(&self, _: Request<wire::StatusRequest>) -> Reply<wire::StatusReply> {
         Ok(Response::new(self.0.status().await?.into()))
@@ -271,5 +274,19 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
 
     async fn keys(&self, _: Request<wire::KeyStatusRequest>) -> Reply<wire::KeyStatus> {
         Ok(Response::new(self.0.keys().await?.into()))
+    }
+
+    async fn peers(&self, _: Request<wire::PeersRequest>) -> Reply<wire::PeersReply> {
+        Ok(Response::new(self.0.peers().await?.into()))
+    }
+
+    async fn forget_peer(&self, request: Request<wire::ForgetPeerRequest>) -> Reply<wire::ForgetPeerReply> {
+        let forgotten = self.0.forget_peer(request.into_inner().url).await?;
+        Ok(Response::new(wire::ForgetPeerReply { forgotten }))
+    }
+
+    async fn drain(&self, request: Request<wire::DrainRequest>) -> Reply<wire::DrainReply> {
+        let blobs = self.0.drain(request.into_inner().draining).await?;
+        Ok(Response::new(wire::DrainReply { blobs }))
     }
 }

@@ -32,6 +32,16 @@ impl Door {
         }
     }
 
+    /// Where federated answers gateways that want mail back from peers.
+    pub fn recall_socket(sockets: &Path) -> PathBuf {
+        sockets.join("peering").join("recall.sock")
+    }
+
+    /// Where federated takes the WebSockets that gateways pass on.
+    pub fn tunnel_socket(sockets: &Path) -> PathBuf {
+        sockets.join("peering").join("tunnel.sock")
+    }
+
     /// Where storage listens for this role.
     pub fn storage_socket(self, sockets: &Path) -> PathBuf {
         sockets.join(self.directory()).join("storage.sock")

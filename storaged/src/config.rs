@@ -37,6 +37,10 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// Client versions that are served.
     pub versions: Versions,
+    /// Whether this relay has peers.
+    pub federates: bool,
+    /// The part of the ceiling above which mail of other relays is refused.
+    pub refuse: f64,
 }
 
 /// Bounds on what is stored.
@@ -116,7 +120,10 @@ impl Config {
                  warned, for example RELAY_MIN_VERSION=2 with RELAY_WARN_VERSION=3",
             );
         }
+        let (_, refuse) = variables::federation_ratios(&mut reader);
         let config = Self {
+            federates: reader.read(&variables::FEDERATION_ENABLED),
+            refuse,
             backend: reader.read(&variables::STORAGE_BACKEND),
             data,
             sockets,

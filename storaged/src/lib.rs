@@ -7,9 +7,11 @@ mod guesses;
 mod keyring;
 mod limits;
 mod metrics;
+mod peering;
 mod policy;
 mod proof;
 mod reporters;
+mod rounds;
 mod rpc;
 mod signer;
 mod store;
@@ -23,11 +25,13 @@ use guesses::Guesses;
 use keyring::Keyring;
 use limits::Limits;
 use metrics::Metrics;
+use peering::Peering;
 use relay_daemon::{Clock, Exit, Failure, Shutdown, Vars, lifecycle, ops};
 use relay_proto::server::Services;
 use relay_proto::socket::{self, Door};
 use relay_proto::telemetry::{Family, Role};
 use reporters::Reporters;
+use rounds::Rounds;
 use rpc::{admin::Admin, admission::Admission, mailbox::Mailbox, offload::Offload, telemetry::Telemetry};
 use rpc::{escrow::Escrow, exchange::Exchange, guardian::Guardian, recovery::Recovery};
 use std::sync::Arc;
@@ -80,7 +84,10 @@ async fn assemble(
     let limits = Arc::new(Limits::new(config.rates(), clock.clone(), metrics.clone()));
     let reporters = Arc::new(Reporters::default());
     let sweep = Arc::new(Sweep::new(Arc::clone(&store), clock.clone(), metrics.clone()));
+    let draining = store.writer.run_one(|write| store::meta::get(write.sql, peering::DRAINING)).await?;
+    let peering = Arc::new(Peering::new(draining == Some(1), clock.clone()));
     let mailbox = Arc::new(Mailbox {
+        peering: Arc::clone(&peering),
         store: Arc::clone(&store),
         limits: Arc::clone(&limits),
         bounds: config.bounds,
@@ -93,12 +100,22 @@ async fn assemble(
         Keyring::open(Arc::clone(&store), config.keys.clone(), clock.clone(), metrics.clone()).await?;
     let keyring = Arc::new(keyring);
     let keys = Arc::new(rpc::keys::Keys { keyring: Arc::clone(&keyring) });
-    let offload = Arc::new(Offload { store: Arc::clone(&store) });
+    let offload = Arc::new(Offload {
+        store: Arc::clone(&store),
+        peering: Arc::clone(&peering),
+        rounds: Rounds::new(clock.clone()),
+        bounds: config.bounds,
+        refuse: config.refuse,
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+    });
     let admin = Arc::new(Admin {
         store: Arc::clone(&store),
         reporters: Arc::clone(&reporters),
         sweep: Arc::clone(&sweep),
         keyring: Arc::clone(&keyring),
+        peering,
+        federates: config.federates,
         process: lifecycle::this_process(Role::Storaged, now),
         address_key_since: now,
     });

@@ -18,6 +18,12 @@ pub(crate) struct Metrics {
     pub(crate) blobs_damaged: IntCounter,
     pub(crate) exchange_wrong_guesses: IntCounter,
     pub(crate) sweep_suspended: IntGauge,
+    pub(crate) hints_stored: IntCounter,
+    pub(crate) hints_expired: IntCounter,
+    pub(crate) hints_missing: IntCounter,
+    hints_active: IntGauge,
+    held: IntGauge,
+    outbox: IntGauge,
     certificate_ends: IntGauge,
     rate_limited: IntCounterVec,
     blobs_stored: IntGauge,
@@ -106,6 +112,21 @@ impl Metrics {
                 "relay_sweep_suspended",
                 "1 while expiry waits because far too much would go at once: check the clock.",
             )?,
+            hints_stored: counter(
+                "relay_federation_hints_stored_total",
+                "Blobs that moved to a peer: deleted here, with a hint in their place.",
+            )?,
+            hints_expired: counter(
+                "relay_federation_hints_expired_total",
+                "Hints removed because the time of their blob had passed.",
+            )?,
+            hints_missing: counter(
+                "relay_federation_hints_missing_total",
+                "Hints removed because the peer does not have the blob: a client acked it there, or the peer lost it.",
+            )?,
+            hints_active: gauge("relay_federation_hints_active", "Blobs of this relay's that peers hold.")?,
+            held: gauge("relay_federation_held_blobs", "Blobs of peers that this relay holds.")?,
+            outbox: gauge("relay_federation_outbox_entries", "Deletions that wait to be told to peers.")?,
             certificate_ends: gauge(
                 "relay_ohttp_certificate_expiry_timestamp_seconds",
                 "Unix time at which the certificate behind the signed key record ends; 0 while there is none.",
@@ -160,6 +181,9 @@ impl Metrics {
         set(&self.exchange_offers, gauges.exchange_offers());
         set(&self.guardian_sets, gauges.guardian_sets());
         set(&self.escrow_gates, gauges.escrow_gates());
+        set(&self.hints_active, gauges.hints());
+        set(&self.held, gauges.held());
+        set(&self.outbox, gauges.outbox());
         set(&self.live_bytes, gauges.live_bytes());
         set(&self.ceiling_bytes, gauges.ceiling_bytes());
         self.full.set(i64::from(gauges.is_full()));

@@ -1,6 +1,7 @@
 //! The policy that all gateways share, and the memory of when the client version minimum was raised.
 
 use crate::config::Config;
+use crate::rpc::offload;
 use crate::store::error::StoreError;
 use crate::store::{Store, meta};
 use relay_daemon::{Exit, Failure};
@@ -18,6 +19,12 @@ pub(crate) async fn establish(store: &Store, config: &Config, now: UnixSeconds) 
         .map_err(|error| Failure::new(Exit::Internal, format_args!("no randomness to be had: {error}")))?;
     let versions = config.versions;
     let raised_at = store.writer.run_one(move |write| raised_at(write.sql, versions.minimum, now)).await?;
+    let federation_key = if config.federates {
+        let keys = store.writer.run_one(|write| offload::identity(write.sql)).await?;
+        Some(keys.noise_secret.public())
+    } else {
+        None
+    };
     Ok(Policy {
         address_key,
         address_rate: config.address_rate,
@@ -27,6 +34,7 @@ pub(crate) async fn establish(store: &Store, config: &Config, now: UnixSeconds) 
             warn: versions.warn,
             deadline: raised_at.plus(versions.grace.as_secs()),
         },
+        federation_key,
     })
 }
 

@@ -8,7 +8,8 @@ use crate::metrics::Metrics;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::{
-    Store, acked, answers, blobs, escrow, exchanges, guardians, recovery, registrations, used,
+    Store, acked, answers, blobs, escrow, exchanges, forgotten, guardians, hints, outbox, recovery,
+    registrations, used,
 };
 use relay_daemon::{Clock, Shutdown};
 use relay_proto::{Refusal, UnixSeconds};
@@ -95,6 +96,13 @@ impl Sweep {
                     break;
                 }
             }
+            loop {
+                let expired = self.batch(move |write| hints::expire(write, now, BATCH)).await?;
+                self.metrics.hints_expired.inc_by(expired);
+                if expired < u64::from(BATCH) {
+                    break;
+                }
+            }
             if total > 0 {
                 tracing::info!(blobs = total, "expired mail swept");
             }
@@ -102,10 +110,12 @@ impl Sweep {
             self.all(BATCH, move |write| recovery::expire(write, now, BATCH)).await?;
             self.all(BATCH, move |write| guardians::expire(write, now, BATCH)).await?;
             self.all(HEAVY_BATCH, move |write| escrow::expire(write, now, HEAVY_BATCH)).await?;
+            self.all(BATCH, move |write| outbox::expire(write, now, BATCH)).await?;
         }
         self.sweep_exchanges().await?;
         self.all(BATCH, move |write| acked::forget(write.sql, now, BATCH)).await?;
         self.all(BATCH, move |write| used::forget(write.sql, now, BATCH)).await?;
+        self.all(BATCH, move |write| forgotten::expire(write.sql, now, BATCH)).await?;
         self.all(BATCH, move |write| answers::forget(write.sql, now, BATCH)).await
     }
 
@@ -155,12 +165,13 @@ impl Sweep {
     /// Whether what has expired is a plausible part of the store.
     async fn is_sane(&self, now: UnixSeconds) -> Result<bool, StoreError> {
         let gauges = &self.store.gauges;
-        let half = (gauges.blobs() + gauges.recovery_proofs() + gauges.guardian_sets()) / 2;
+        let half = (gauges.blobs() + gauges.hints() + gauges.recovery_proofs() + gauges.guardian_sets()) / 2;
         // What lives for days or minutes is no witness: it may well all be over.
         let count = move |sql: &rusqlite::Connection| {
             let blobs = blobs::count_expired(sql, now, half + 1)?;
             let proofs = recovery::count_expired(sql, now, half + 1)?;
-            Ok(blobs + proofs + guardians::count_expired(sql, now, half + 1)?)
+            let hints = hints::count_expired(sql, now, half + 1)?;
+            Ok(blobs + hints + proofs + guardians::count_expired(sql, now, half + 1)?)
         };
         let expired = self.store.readers.run(count).await?;
         let enormous = expired > half && expired >= SMALL / 2;

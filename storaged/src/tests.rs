@@ -4,6 +4,7 @@ mod accounting;
 mod escrow;
 mod exchange;
 mod expiry;
+mod federation;
 mod guardians;
 mod keys;
 mod mail;
@@ -17,8 +18,11 @@ use crate::config::Config;
 use crate::guesses::Guesses;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::peering::Peering;
+use crate::rounds::Rounds;
 use crate::rpc::{
-    escrow::Escrow, exchange::Exchange, guardian::Guardian, mailbox::Mailbox, recovery::Recovery,
+    escrow::Escrow, exchange::Exchange, guardian::Guardian, mailbox::Mailbox, offload::Offload,
+    recovery::Recovery,
 };
 use crate::store::Store;
 use crate::store::writer::Ended;
@@ -49,6 +53,7 @@ const START: UnixSeconds = UnixSeconds::new(1_800_000_900);
 /// A store with its handlers, on a clock of its own.
 struct Relay {
     mailbox: Mailbox,
+    offload: Offload,
     vault: Vault,
     sweep: Sweep,
     store: Arc<Store>,
@@ -96,7 +101,18 @@ impl Relay {
         let (store, ended) = Store::open(&config, metrics.clone()).unwrap();
         let store = Arc::new(store);
         let limits = Limits::new(config.rates(), clock.clock(), metrics.clone());
+        let peering = Arc::new(Peering::new(false, clock.clock()));
+        let offload = Offload {
+            store: Arc::clone(&store),
+            peering: Arc::clone(&peering),
+            rounds: Rounds::new(clock.clock()),
+            bounds: config.bounds,
+            refuse: config.refuse,
+            clock: clock.clock(),
+            metrics: metrics.clone(),
+        };
         let mailbox = Mailbox {
+            peering,
             store: Arc::clone(&store),
             limits: Arc::new(limits),
             bounds: config.bounds,
@@ -105,15 +121,15 @@ impl Relay {
         };
         let vault = Vault::open(&config, &store, &clock, &metrics);
         let sweep = Sweep::new(Arc::clone(&store), clock.clock(), metrics.clone());
-        Self { mailbox, vault, sweep, store, metrics, clock, ended, directory }
+        Self { mailbox, offload, vault, sweep, store, metrics, clock, ended, directory }
     }
 
     /// Closes the store properly and opens it again.
     async fn restart(self, variables: &[(&str, &str)]) -> Self {
-        let Self { mailbox, vault, sweep, store, clock, ended, directory, .. } = self;
+        let Self { mailbox, offload, vault, sweep, store, clock, ended, directory, .. } = self;
         store.writer.stop();
         ended.await.unwrap().unwrap();
-        drop((mailbox, vault, sweep, store));
+        drop((mailbox, offload, vault, sweep, store));
         Self::open(directory, clock, variables)
     }
 

@@ -32,6 +32,25 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show a running relay's peers: links, pins, and what lies with whom
+    #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+    Peers {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Something else than showing them.
+        #[command(subcommand)]
+        command: Option<PeersCommand>,
+    },
+    /// Empty a running relay into its peers, and show how far that is
+    ///
+    /// Ends when no blob is left, or with code 1 after RELAY_FEDERATION_DRAIN_TIMEOUT seconds. The order stands: mail goes
+    /// on moving when this command has ended, and after a restart, and the same command shows how far it is.
+    Drain {
+        /// End it: what is still here stays here
+        #[arg(long)]
+        stop: bool,
+    },
     /// Try a relay out as a client would, step by step, each with its time
     Selftest(Selftest),
     /// Make and use an anchor that vouches for relays' keys, on a machine that may be offline
@@ -52,6 +71,16 @@ pub enum Command {
         /// The process without which this one must not live
         #[arg(long)]
         supervisor: Option<i32>,
+    },
+}
+
+/// What to do with peers.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum PeersCommand {
+    /// Forget the key that a peer's address is pinned to; the key it shows next is taken and kept
+    Forget {
+        /// The address, as `relay peers` shows it
+        url: String,
     },
 }
 
@@ -166,6 +195,22 @@ mod tests {
     }
 
     #[test]
+    fn peers_are_shown_unless_one_is_to_be_forgotten() {
+        assert!(matches!(parsed("peers"), Ok(Command::Peers { json: false, command: None })));
+        assert!(matches!(parsed("peers --json"), Ok(Command::Peers { json: true, command: None })));
+        let Ok(Command::Peers { command: Some(command), .. }) = parsed("peers forget ws://a") else {
+            panic!()
+        };
+        assert_eq!(command, PeersCommand::Forget { url: "ws://a".to_owned() });
+    }
+
+    #[test]
+    fn a_relay_is_emptied_unless_that_is_to_end() {
+        assert!(matches!(parsed("drain"), Ok(Command::Drain { stop: false })));
+        assert!(matches!(parsed("drain --stop"), Ok(Command::Drain { stop: true })));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for wrong in [
             "anchor",
@@ -178,6 +223,10 @@ mod tests {
             "anchor rollover d --days 5",
             "selftest http://host --via carrier",
             "keys --jason",
+            "peers help",
+            "peers forget",
+            "peers forget ws://a ws://b",
+            "drain now",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");
         }

@@ -6,7 +6,7 @@ use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
 use relay_proto::socket::Door;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long storage may take to answer.
@@ -20,6 +20,17 @@ pub(crate) fn ask<T>(
     vars: &Vars,
     question: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
 ) -> Result<T, Failure> {
+    converse(vars, async |line| line.ask(question).await)
+}
+
+/// As [`ask`], for what takes more than one question.
+///
+/// # Errors
+/// Those of the conversation, and when no relay is there to begin one.
+pub(crate) fn converse<T>(
+    vars: &Vars,
+    conversation: impl AsyncFnOnce(Line) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut reader = vars.reader();
     let data = reader.read(&variables::DATA_DIR);
     let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
@@ -31,26 +42,46 @@ pub(crate) fn ask<T>(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let storage = StorageClient::new(socket.clone());
-        match tokio::time::timeout(PATIENCE, question(storage)).await {
+        conversation(Line { storage, socket }).await
+    })
+}
+
+/// The line to a relay's storage.
+#[derive(Debug)]
+pub(crate) struct Line {
+    storage: StorageClient,
+    socket: PathBuf,
+}
+
+impl Line {
+    /// Asks one question, and waits [`PATIENCE`] for its answer.
+    ///
+    /// # Errors
+    /// When storage refuses or is silent; the text says where to look.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(PATIENCE, question(self.storage.clone())).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(refusal)) => Err(Failure::new(
                 Exit::Unavailable,
                 format_args!(
                     "storaged listens at {} and does not answer: {refusal}; it may be stopping, or \
                      RELAY_SOCKET_UIDS may leave this user out; its log says which",
-                    socket.display()
+                    self.socket.display()
                 ),
             )),
             Err(_) => Err(Failure::new(
                 Exit::Unavailable,
                 format_args!(
                     "storaged listens at {} and does not answer within {} seconds; see its log",
-                    socket.display(),
+                    self.socket.display(),
                     PATIENCE.as_secs()
                 ),
             )),
         }
-    })
+    }
 }
 
 fn unreachable_because(socket: &Path, error: &io::Error) -> Failure {

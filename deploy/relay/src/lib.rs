@@ -2,21 +2,27 @@
 //!
 //! `relay up` starts storaged, the gateways and federated as processes of their own and watches them; this
 //! one program contains all three and starts itself in their roles. `relay status` asks storage through the
-//! operator's socket, and so does `relay keys`. `relay selftest` is a client like any other. `relay anchor` needs no
+//! operator's socket, and so do `relay keys`, `relay peers` and `relay drain`. `relay selftest` is a client like any other. `relay anchor` needs no
 //! relay at all. The command itself listens nowhere and never sees mail.
 
 mod anchor;
 pub mod arguments;
 mod ask;
+mod drain;
+#[cfg(test)]
+mod fixture;
 mod keys;
 mod moment;
+mod peers;
+mod quantity;
 pub mod reference;
 mod role;
 mod selftest;
+mod standing;
 mod status;
 mod up;
 
-use arguments::{Arguments, Command};
+use arguments::{Arguments, Command, PeersCommand};
 use clap::Parser as _;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use std::ffi::OsString;
@@ -40,6 +46,11 @@ pub fn run<W: Write, E: Write>(
         Command::Up => up::up(&vars(), out),
         Command::Status { json } => status::status(&vars(), &clock, json, out),
         Command::Keys { json } => keys::keys(&vars(), &clock, json, out),
+        Command::Peers { json, command: None } => peers::peers(&vars(), &clock, json, out),
+        Command::Peers { command: Some(PeersCommand::Forget { url }), .. } => {
+            peers::forget(&vars(), &url, out)
+        }
+        Command::Drain { stop } => drain::drain(&vars(), stop, out, errors),
         Command::Selftest(how) => selftest::selftest(&how, &clock, out),
         Command::Anchor(command) => anchor::run(&command, &clock, out),
         Command::Reference { write } => reference::run(write.as_deref(), out),
@@ -89,6 +100,9 @@ mod tests {
             &["down"][..],
             &[],
             &["status", "--jason"],
+            &["peers", "forget"],
+            &["peers", "--json", "forget", "ws://a"],
+            &["drain", "--json"],
             &["selftest"],
             &["selftest", "ftp://host"],
             outer_without_ohttp,
@@ -105,7 +119,7 @@ mod tests {
         let (exit, out, errors) = relay(&["--help"]);
         assert_eq!(exit, ExitCode::SUCCESS);
         assert!(errors.is_empty());
-        for shown in ["up", "status", "keys", "selftest", "anchor"] {
+        for shown in ["up", "status", "keys", "peers", "drain", "selftest", "anchor"] {
             assert!(out.contains(shown), "{out}");
         }
         for hidden in ["role", "reference"] {

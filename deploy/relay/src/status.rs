@@ -3,6 +3,8 @@
 use crate::ask::ask;
 use crate::keys::anchor_line;
 use crate::moment::span;
+use crate::quantity::grouped;
+use crate::standing::Standing;
 use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
@@ -10,9 +12,18 @@ use relay_proto::admin::{KeyStatus, Status};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
+use tokio::time::timeout;
 
-/// How long the rest waits for what storage has to say of its keys.
-const KEY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the rest waits for what storage has to say of its keys, and of its peers.
+const PART_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What a relay told: its storage must, and what only a part of it knows may be missing.
+#[derive(Debug)]
+struct Known {
+    status: Status,
+    keys: Option<KeyStatus>,
+    standing: Option<Standing>,
+}
 
 /// Asks the relay that the variables point to.
 ///
@@ -24,15 +35,17 @@ pub(crate) fn status(
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    let (status, keys) = ask(vars, async |storage| {
+    let known = ask(vars, async |storage| {
         let status = storage.status().await?;
         // A store that cannot tell of its keys has its troubles, and the rest is worth the more then.
-        let keys = tokio::time::timeout(KEY_PATIENCE, storage.key_status()).await;
-        Ok((status, keys.ok().and_then(Result::ok)))
+        let keys = timeout(PART_PATIENCE, storage.key_status());
+        let peering = timeout(PART_PATIENCE, storage.peers());
+        let (keys, peering) = tokio::join!(keys, peering);
+        let standing = peering.ok().and_then(Result::ok).map(|peering| Standing::of(&peering));
+        Ok(Known { status, keys: keys.ok().and_then(Result::ok), standing })
     })?;
-    let (now, keys) = (clock.now(), keys.as_ref());
-    let text =
-        if as_json { format!("{:#}\n", as_value(&status, keys, now)) } else { text(&status, keys, now) };
+    let now = clock.now();
+    let text = if as_json { format!("{:#}\n", as_value(&known, now)) } else { text(&known, now) };
     out.write_all(text.as_bytes()).map_err(unwritable)?;
     Ok(Exit::Success)
 }
@@ -42,12 +55,8 @@ const fn durability(status: &Status) -> &'static str {
     if status.capacity.durable { "disk" } else { "memory" }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a percentage for people")]
-fn fill(status: &Status) -> f64 {
-    status.capacity.live_bytes as f64 / status.capacity.ceiling_bytes.max(1) as f64
-}
-
-fn as_value(status: &Status, oblivious: Option<&KeyStatus>, now: UnixSeconds) -> Value {
+fn as_value(known: &Known, now: UnixSeconds) -> Value {
+    let Known { status, keys: oblivious, standing } = known;
     let processes: Vec<Value> = status
         .processes
         .iter()
@@ -67,7 +76,7 @@ fn as_value(status: &Status, oblivious: Option<&KeyStatus>, now: UnixSeconds) ->
         "processes": processes,
         "live_bytes": status.capacity.live_bytes,
         "ceiling_bytes": status.capacity.ceiling_bytes,
-        "fill": fill(status),
+        "fill": status.capacity.fill(),
         "blobs": status.blobs,
         "registrations": status.registrations,
         "durability": durability(status),
@@ -75,13 +84,14 @@ fn as_value(status: &Status, oblivious: Option<&KeyStatus>, now: UnixSeconds) ->
         "sqlite_version": status.sqlite_version,
         "sweep_suspended": status.sweep_suspended,
         "keys": keys,
-        "anchor": oblivious.and_then(|keys| keys.anchor).map(|anchor| hex::encode(anchor.as_bytes())),
+        "anchor": oblivious.as_ref().and_then(|keys| keys.anchor).map(|anchor| hex::encode(anchor.as_bytes())),
+        "federation": standing.as_ref().map(Standing::as_value),
     })
 }
 
-fn text(status: &Status, keys: Option<&KeyStatus>, now: UnixSeconds) -> String {
-    let mut lines = lines(status, now);
-    match keys {
+fn text(known: &Known, now: UnixSeconds) -> String {
+    let mut lines = lines(&known.status, now);
+    match &known.keys {
         None => lines.push(format!("{:<14}not known: storage does not tell of its keys", "anchor")),
         Some(keys) => {
             lines.push(anchor_line(keys));
@@ -90,6 +100,10 @@ fn text(status: &Status, keys: Option<&KeyStatus>, now: UnixSeconds) -> String {
             }
         }
     }
+    lines.push(match &known.standing {
+        Some(standing) => format!("{:<14}{}", "federation", standing.line()),
+        None => format!("{:<14}not known: storage does not tell of its peers", "federation"),
+    });
     lines.push(String::new());
     lines.join("\n")
 }
@@ -110,7 +124,7 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
         "live bytes",
         grouped(live),
         grouped(ceiling),
-        fill(status) * 100.0
+        status.capacity.fill() * 100.0
     ));
     lines.push(format!("{:<14}{}", "blobs", grouped(status.blobs)));
     lines.push(format!("{:<14}{}", "registrations", grouped(status.registrations)));
@@ -139,25 +153,17 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
     lines
 }
 
-/// A number with its thousands apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::with_capacity(digits.len() * 4 / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::{self, Storage, nobody};
     use relay_proto::PublicKey;
     use relay_proto::admin::{Capacity, Key};
     use relay_proto::telemetry::{Process, Role};
+
+    fn known(status: Status, keys: KeyStatus) -> Known {
+        Known { status, keys: Some(keys), standing: Some(Standing::of(&nobody())) }
+    }
 
     fn sample(durable: bool) -> Status {
         let process = |role, pid| Process {
@@ -192,7 +198,7 @@ mod tests {
 
     #[test]
     fn people_read_lines() {
-        let text = text(&sample(true), Some(&anchored(None)), UnixSeconds::new(1_003_700));
+        let text = text(&known(sample(true), anchored(None)), UnixSeconds::new(1_003_700));
         assert_eq!(
             text,
             "storaged      pid 41       version 0.1.0    up 1 h 1 min\n\
@@ -203,14 +209,15 @@ mod tests {
              store         durability=disk, schema 1, SQLite 3.51.3\n\
              expiry        running\n\
              key           federation (made 1 d 1 h ago)\n\
-             anchor        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa (the relay's own)\n"
+             anchor        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa (the relay's own)\n\
+             federation    off\n"
         );
     }
 
     #[test]
     fn what_will_be_lost_and_what_is_suspended_is_said() {
         let keys = anchored(Some("no certificate holds"));
-        let text = text(&sample(false), Some(&keys), UnixSeconds::new(1_000_000));
+        let text = text(&known(sample(false), keys), UnixSeconds::new(1_000_000));
         assert!(text.contains("durability=memory"), "{text}");
         assert!(text.contains("SUSPENDED"), "{text}");
         assert!(text.contains("NOT SERVED: no certificate holds"), "{text}");
@@ -218,14 +225,20 @@ mod tests {
 
     #[test]
     fn what_storage_does_not_tell_is_not_known() {
-        let status = sample(true);
-        assert!(text(&status, None, UnixSeconds::new(1_000_000)).contains("anchor        not known"));
-        assert_eq!(as_value(&status, None, UnixSeconds::new(1_000_000))["anchor"], Value::Null);
+        let known = Known { status: sample(true), keys: None, standing: None };
+        let now = UnixSeconds::new(1_000_000);
+        let shown = text(&known, now);
+        assert!(
+            shown.contains("anchor        not known") && shown.contains("federation    not known"),
+            "{shown}"
+        );
+        let value = as_value(&known, now);
+        assert_eq!((&value["anchor"], &value["federation"]), (&Value::Null, &Value::Null));
     }
 
     #[test]
     fn programs_read_json() {
-        let value = as_value(&sample(false), Some(&anchored(None)), UnixSeconds::new(1_000_060));
+        let value = as_value(&known(sample(false), anchored(None)), UnixSeconds::new(1_000_060));
         assert_eq!(value["processes"][1]["role"], "gateway");
         assert_eq!(value["processes"][1]["uptime_seconds"], 60);
         assert_eq!(value["durability"], "memory");
@@ -233,15 +246,21 @@ mod tests {
         assert_eq!(value["live_bytes"], 1_234_567);
         assert_eq!(value["sweep_suspended"], true);
         assert_eq!(value["anchor"], "aa".repeat(32));
+        assert_eq!(value["federation"]["enabled"], false);
+    }
+
+    #[test]
+    fn federation_is_told_of_although_storage_does_not_tell_of_its_keys() {
+        let storage = Storage::start(fixture::sample());
+        let mut out = Vec::new();
+        assert_eq!(super::status(&storage.vars(), &Clock::system(), true, &mut out), Ok(Exit::Success));
+        let value: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&value["anchor"], &value["blobs"]), (&Value::Null, &json!(1200)));
+        assert_eq!(value["federation"], Standing::of(&fixture::sample()).as_value());
     }
 
     #[test]
     fn a_clock_that_went_back_shows_no_negative_time() {
-        assert!(text(&sample(true), None, UnixSeconds::new(5)).contains("up 0 s"));
-    }
-
-    #[test]
-    fn numbers_have_their_thousands_apart() {
-        assert_eq!([0, 999, 1000, 1_000_000].map(grouped), ["0", "999", "1,000", "1,000,000"]);
+        assert!(text(&known(sample(true), anchored(None)), UnixSeconds::new(5)).contains("up 0 s"));
     }
 }

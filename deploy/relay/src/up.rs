@@ -29,6 +29,10 @@ pub(crate) fn up(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
         // of the same user too: another relay, say.
         port_is_free(plan.listen, variables::LISTEN_ADDR.name)?;
         port_is_free(plan.ops, variables::METRICS_ADDR.name)?;
+        // Its own bind would tell as well, again and again: federated is started again whatever ends it.
+        if let Some(peers) = plan.peers {
+            port_is_free(peers, variables::FEDERATION_LISTEN_ADDR.name)?;
+        }
         Supervisor::new(&plan)?.run(out).await
     })
 }

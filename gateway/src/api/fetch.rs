@@ -1,22 +1,40 @@
 //! `POST /v2/fetch`: a page of what waits in some mailboxes. Nothing is removed.
 
+mod hints;
+mod moved;
+
 use super::error::{ApiError, Fault};
 use super::reply::Reply;
 use super::tokens::Tokens;
 use super::{Call, fields, success};
-use relay_proto::mail::{Fetch, MailPage};
+use hints::ForwardingHints;
+use relay_proto::mail::{Fetch, MailPage, StoredBlob};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::time::Duration;
 
-#[derive(Serialize)]
-struct Page<'a> {
-    status: &'static str,
-    blobs: Vec<Blob<'a>>,
+/// The part of a request's patience that peers may not use up: storage is to be asked for hints after them.
+const HINT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A page, whole.
+#[derive(Debug)]
+struct Page {
+    blobs: Vec<StoredBlob>,
     truncated: bool,
+    hints: Option<ForwardingHints>,
 }
 
 #[derive(Serialize)]
-struct Blob<'a> {
+struct WrittenPage<'a> {
+    status: &'static str,
+    blobs: Vec<WrittenBlob<'a>>,
+    truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forwarding_hints: Option<ForwardingHints>,
+}
+
+#[derive(Serialize)]
+struct WrittenBlob<'a> {
     blob_id: String,
     ciphertext: String,
     created_at: u64,
@@ -30,19 +48,26 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     let (body, share) = app.intake.read(body).await?;
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
     let Tokens { mailboxes, spellings, .. } = Tokens::read(tokens)?;
-    let page = app.storage.fetch(Fetch { caller, mailboxes }, patience.deadline()).await?;
+    let (fetch, deadline) = (Fetch { caller, mailboxes }, patience.deadline());
+    let page = app.storage.fetch(&fetch, deadline).await?;
+    let page = if page.moved.is_empty() {
+        let MailPage { blobs, truncated, moved: _ } = page;
+        Page { blobs, truncated, hints: None }
+    } else {
+        moved::complete(&app, &fetch.mailboxes, page, deadline).await
+    };
     let page = write(page, &spellings)?;
     drop(share);
     success::large(&app.intake, page).await
 }
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.
-fn write(page: MailPage, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
-    let MailPage { blobs, truncated } = page;
+fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
+    let Page { blobs, truncated, hints: forwarding_hints } = page;
     let blobs = blobs
         .into_iter()
         .map(|blob| {
-            Ok(Blob {
+            Ok(WrittenBlob {
                 blob_id: blob.blob_id.to_hex(),
                 ciphertext: blob.ciphertext.to_base64(),
                 created_at: blob.created_at.get(),
@@ -51,7 +76,7 @@ fn write(page: MailPage, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError
             })
         })
         .collect::<Result<_, ApiError>>()?;
-    success::written(&Page { status: "ok", blobs, truncated })
+    success::written(&WrittenPage { status: "ok", blobs, truncated, forwarding_hints })
 }
 
 #[cfg(test)]
@@ -60,18 +85,18 @@ mod tests {
     use crate::fixture::Relay;
     use bytes::Bytes;
     use proptest::prelude::*;
-    use relay_proto::mail::StoredBlob;
     use relay_proto::page::{PageRoom, RUNG};
     use relay_proto::{BlobId, Ciphertext, OriginHint, UnixSeconds};
     use serde_json::json;
 
-    fn stored(size: usize, hint: bool) -> StoredBlob {
+    pub(super) fn stored(size: usize, hint: bool) -> StoredBlob {
         StoredBlob {
             mailbox_index: 0,
             blob_id: BlobId::from_bytes([255; 16]),
             ciphertext: Ciphertext::try_from(Bytes::from(vec![255; size])).unwrap(),
             created_at: UnixSeconds::new(u64::MAX),
             origin_hint: hint.then(|| OriginHint::try_from(Bytes::from(vec![255; 74])).unwrap()),
+            place: 0,
         }
     }
 
@@ -87,14 +112,15 @@ mod tests {
             let mut room = PageRoom::default();
             let blobs: Vec<_> =
                 sizes.into_iter().take_while(|(size, hint)| room.take(*size, *hint)).map(|(size, hint)| stored(size, hint)).collect();
-            let page = write(MailPage { blobs, truncated: false }, &["f".repeat(64).into()]).unwrap();
+            let page = write(Page { blobs, truncated: false, hints: None }, &["f".repeat(64).into()]).unwrap();
             prop_assert!(page.len() <= RUNG - 4, "{} bytes", page.len());
         }
     }
 
     #[test]
     fn a_token_longer_than_it_may_be_cannot_be_written() {
-        assert!(write(MailPage { blobs: vec![stored(1, false)], truncated: false }, &[]).is_err());
+        let page = Page { blobs: vec![stored(1, false)], truncated: false, hints: None };
+        assert!(write(page, &[]).is_err());
     }
 
     #[tokio::test]

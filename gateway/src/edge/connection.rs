@@ -1,13 +1,14 @@
 //! One connection, from its acceptance to its end.
 
 use super::bodies::{Answer, Asked, Progress};
+use super::passage::Way;
 use super::stream::Stream;
 use super::vitals::{Due, Limits, Vitals};
 use super::{Handler, Server};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Version};
+use hyper::{Request, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
 use relay_daemon::Shutdown;
@@ -34,11 +35,28 @@ pub(super) struct Shared<H> {
 
 /// Serves a connection until it ends: by its peer, by its limits, or because the gateway stops.
 pub(super) async fn drive<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<Shared<H>>) {
+    let way = Way::default();
+    let stopping = shared.stopping.begun();
+    let quiet = shared.server.limits.quiet;
+    converse(tcp, peer, shared, &way).await;
+    let Some((upgrade, tunnel)) = way.taken() else { return };
+    // An upgrade that was not to be is over now: the conversation has been dropped.
+    let Ok(upgraded) = upgrade.await else { return };
+    tokio::select! {
+        () = tunnel.carry(TokioIo::new(upgraded), quiet) => {}
+        // A tunnel has no last request to wait for; federated takes its leave of peers by itself.
+        () = stopping => {}
+    }
+}
+
+/// Speaks HTTP until the connection ends or becomes something else.
+async fn converse<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<Shared<H>>, way: &Way) {
     let vitals = Arc::new(Vitals::new());
     let service = service_fn(|request: Request<Incoming>| {
         let version = request.version();
         let (progress, shared) = (Progress::begin(&vitals), Arc::clone(&shared));
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        way.show(&mut head.extensions);
         let (body, taken) = Asked::new(body);
         let answer = shared.server.handler.handle(peer, Request::from_parts(head, body));
         async move {
@@ -46,14 +64,15 @@ pub(super) async fn drive<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<
             // An answer that leaves a body unread is the last one, and so is any once stopping has begun. HTTP/2
             // ends streams and connections by itself.
             let last = !taken.load(Relaxed) || shared.stopping.has_begun();
-            if last && version <= Version::HTTP_11 {
+            let goes_on = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+            if last && !goes_on && version <= Version::HTTP_11 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Answer { body, progress }))
         }
     });
     let io = TokioIo::new(Stream::new(tcp, Arc::clone(&vitals)));
-    let mut connection = pin!(shared.protocol.serve_connection(io, service));
+    let mut connection = pin!(shared.protocol.serve_connection_with_upgrades(io, service));
     let mut closing = pin!(shared.closing.cancelled());
     let mut watchdog = pin!(Watchdog::new(&vitals, shared.server.limits));
     let mut retired = false;

@@ -22,6 +22,9 @@ pub(crate) struct Limits {
     pub(crate) farewell: Duration,
     /// From the last answer until the peer has closed, too.
     pub(crate) linger: Duration,
+    /// With nothing moving, where it has become a tunnel. No other limit holds for a tunnel: peers send pings every few
+    /// seconds, and end connections themselves.
+    pub(crate) quiet: Duration,
 }
 
 impl Limits {
@@ -35,6 +38,7 @@ impl Limits {
             age: Duration::from_secs(3600),
             farewell: Duration::from_secs(29),
             linger: Duration::from_secs(1),
+            quiet: Duration::from_secs(150),
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::api::error::Fault;
 use crate::api::{GATEWAY, Route};
 use hyper::Method;
+use relay_proto::limits::{MAX_CLIENT_URL, MAX_HINTS};
 use relay_proto::{anchor, key_record};
 use serde_json::{Value, json};
 
@@ -12,6 +13,8 @@ pub(super) enum Body {
     Json(Value),
     /// Bytes of a media type.
     Bytes(&'static str),
+    /// None: the connection becomes something else.
+    WebSocket,
 }
 
 /// What goes in and out of an endpoint.
@@ -43,6 +46,10 @@ pub(super) fn of(route: &Route) -> Option<Shape> {
         (&Method::GET, "/v2/ohttp-anchor-rollover") => {
             Shape::get(Body::Bytes(anchor::ROLLOVER_CONTENT_TYPE), &[Fault::NoRollover])
         }
+        (&Method::GET, "/federation") => {
+            Shape::get(Body::WebSocket, &[Fault::NotAnUpgrade, Fault::TooManyTunnels, Fault::FederationAway])
+        }
+        (&Method::GET, "/federation/key") => Shape::get(Body::Bytes("text/plain"), &[]),
         (&Method::POST, "/v2/ohttp" | GATEWAY) => Shape {
             request: Some(Body::Bytes("message/ohttp-req")),
             reply: Body::Bytes("message/ohttp-res"),
@@ -74,7 +81,7 @@ fn of_mail(path: &str) -> Option<Shape> {
         ),
         "/v2/fetch" => Shape::post(
             object(&json!({ "mailbox_tokens": list(&hex(64), 1, 1900) }), &["mailbox_tokens"]),
-            done(&json!({ "blobs": list(&blob(), 0, 1024), "truncated": { "type": "boolean" } })),
+            page(),
             &[Fault::TokenCount, Fault::Token],
         ),
         "/v2/ack" => Shape::post(
@@ -258,6 +265,36 @@ fn done(fields: &Value) -> Value {
         required.push(name.clone());
     }
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
+}
+
+/// What a fetch shows.
+fn page() -> Value {
+    let mut page = done(&json!({ "blobs": list(&blob(), 0, 1024), "truncated": { "type": "boolean" } }));
+    page["properties"]["forwarding_hints"] = json!({
+        "type": "object",
+        "description": "Mail that lies with other relays and did not come back in time: where it can be fetched. Signed \
+                        (Ed25519) over the hints in their order, each as the bytes of blob_id, relay_url, and \
+                        expires_at_secs as 8 bytes, big-endian.",
+        "required": ["hints", "relay_signing_key", "signature"],
+        "properties": {
+            "hints": list(&forwarding_hint(), 1, MAX_HINTS), "relay_signing_key": hex(64), "signature": hex(128),
+        },
+        "additionalProperties": false,
+    });
+    page
+}
+
+fn forwarding_hint() -> Value {
+    json!({
+        "type": "object",
+        "required": ["blob_id", "relay_url", "expires_at_secs"],
+        "properties": {
+            "blob_id": hex(32),
+            "relay_url": { "type": "string", "format": "uri", "maxLength": MAX_CLIENT_URL },
+            "expires_at_secs": count(),
+        },
+        "additionalProperties": false,
+    })
 }
 
 fn blob() -> Value {

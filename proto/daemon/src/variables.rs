@@ -2,14 +2,17 @@
 //! all names, so that one environment file can serve them together; each reads what concerns it.
 
 mod parse;
+mod peer;
 
 pub use parse::{Backend, LogFormat};
+pub use peer::PeerUrl;
 
 use axum::http::Uri;
 use ipnet::IpNet;
 use parse::{
     address, boolean, directory, filter, log_format, networks, optional_directory, token, users, whole,
 };
+use relay_proto::PeerId;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -152,7 +155,7 @@ variables! {
     SOCKET_DIR: Option<PathBuf> = ("RELAY_SOCKET_DIR", "", "/run/relay", optional_directory,
         "Directory of the Unix sockets between the processes. Unset: `run` inside the data directory.");
     SOCKET_UIDS: Vec<u32> = ("RELAY_SOCKET_UIDS", "", "10001,10002", users,
-        "User ids that may connect to storaged's sockets. Unset: root and storaged's own.");
+        "User ids that may connect to the sockets between the processes. Unset: root and the listening process's own.");
     MAX_STORAGE_BYTES: u64 = ("RELAY_MAX_STORAGE_BYTES", "1073741824", "1073741824", whole::<u64, 1_048_576, 1_099_511_627_776>,
         "Bytes that the database may take. Sends are refused at 95 %.");
     MAX_BLOBS_PER_USER: u64 = ("RELAY_MAX_BLOBS_PER_USER", "1000", "1000", whole::<u64, 1, 1_000_000>,
@@ -163,8 +166,32 @@ variables! {
         "Seconds for which a blob is kept, rounded up to a full hour (120 days).");
     CLEANUP_INTERVAL: u64 = ("RELAY_CLEANUP_INTERVAL", "3600", "3600", whole::<u64, 1, 86_400>,
         "Seconds between two sweeps of what has expired.");
-    FEDERATION_ENABLED: bool = ("RELAY_FEDERATION_ENABLED", "false", "false", boolean,
-        "Whether federated peers with other relays. This version cannot, and refuses `true`.");
+    FEDERATION_ENABLED: bool = ("RELAY_FEDERATION_ENABLED", "false", "true", boolean,
+        "Whether this relay peers with others: moves its oldest mail to them when it fills up, and holds theirs.");
+    FEDERATION_PEERS: Vec<PeerUrl> = ("RELAY_FEDERATION_PEERS", "", "wss://relay-b.example,ws://10.0.0.7:8080", parse::peers,
+        "Relays to connect to, as a comma-separated list of `ws://` and `wss://` URLs. `#KEY` behind one pins its key (`/federation/key`); without it the first key seen is kept.");
+    FEDERATION_ACCEPT: Vec<PeerId> = ("RELAY_FEDERATION_ACCEPT", "", "GGLqsDCf_nNVfWaXjgcKU2kMiYLgLc4sJTtm8CrSRtc", parse::identities,
+        "Identities of the relays that may connect, as `relay peers` shows them. Unset: those of `RELAY_FEDERATION_PEERS`.");
+    FEDERATION_ALLOW_CIDRS: Vec<IpNet> = ("RELAY_FEDERATION_ALLOW_CIDRS", "", "10.0.0.0/8", networks,
+        "Private networks in which peers may be. Without it only addresses of the public Internet are dialled.");
+    FEDERATION_LISTEN_ADDR: Option<SocketAddr> = ("RELAY_FEDERATION_LISTEN_ADDR", "", "127.0.0.1:8082", parse::optional_address,
+        "Where federated itself takes connections of peers. Unset: gateways pass them on.");
+    FEDERATION_RELAY_ID: Option<String> = ("RELAY_FEDERATION_RELAY_ID", "", "relay-north", parse::relay_id,
+        "The name by which other operators are shown this relay. Unset: the beginning of its identity.");
+    FEDERATION_OFFLOAD_THRESHOLD: f64 = ("RELAY_FEDERATION_OFFLOAD_THRESHOLD", "0.80", "0.80", parse::ratio,
+        "Part of `RELAY_MAX_STORAGE_BYTES` above which the oldest mail moves to peers.");
+    FEDERATION_OFFLOAD_REFUSE: f64 = ("RELAY_FEDERATION_OFFLOAD_REFUSE", "0.95", "0.95", parse::ratio,
+        "Part of `RELAY_MAX_STORAGE_BYTES` above which mail of other relays is refused.");
+    FEDERATION_RECALL_TIMEOUT: u64 = ("RELAY_FEDERATION_RECALL_TIMEOUT", "2000", "2000", whole::<u64, 0, 4_000>,
+        "Milliseconds for which a fetch waits for mail that lies with peers. What comes later is hinted at.");
+    FEDERATION_DRAIN_TIMEOUT: u64 = ("RELAY_FEDERATION_DRAIN_TIMEOUT", "300", "300", whole::<u64, 1, 86_400>,
+        "Seconds for which `relay drain` waits until the relay is empty.");
+    FEDERATION_PEER_TIMEOUT: u64 = ("RELAY_FEDERATION_PEER_TIMEOUT", "30", "30", whole::<u64, 1, 3_600>,
+        "Seconds after which a silent peer is given up.");
+    FEDERATION_CAPACITY_INTERVAL: u64 = ("RELAY_FEDERATION_CAPACITY_INTERVAL", "60", "60", whole::<u64, 1, 86_400>,
+        "Seconds between two reports to peers of how much room there is.");
+    FEDERATION_RATE_LIMIT: u32 = ("RELAY_FEDERATION_RATE_LIMIT", "300", "300", whole::<u32, 1, 1_000_000_000>,
+        "Messages a minute that one peer may send; one holds up to 128 blobs.");
     METRICS_ADDR: SocketAddr = ("RELAY_METRICS_ADDR", "127.0.0.1:8081", "127.0.0.1:8081", address,
         "Where a gateway serves `/health`, `/ready`, `/metrics` and `/build-info` to the operator.");
     LOG_FORMAT: LogFormat = ("RELAY_LOG_FORMAT", "text", "json", log_format,
@@ -176,6 +203,20 @@ variables! {
 /// The directory of the sockets.
 pub fn socket_directory(data: &std::path::Path, sockets: Option<PathBuf>) -> PathBuf {
     sockets.unwrap_or_else(|| data.join("run"))
+}
+
+/// Above which part of the ceiling mail moves to peers, and above which that of peers is refused.
+pub fn federation_ratios(reader: &mut crate::Reader<'_>) -> (f64, f64) {
+    let threshold = reader.read(&FEDERATION_OFFLOAD_THRESHOLD);
+    let refuse = reader.read(&FEDERATION_OFFLOAD_REFUSE);
+    if threshold >= refuse {
+        reader.contradiction(format!(
+            "RELAY_FEDERATION_OFFLOAD_THRESHOLD={threshold} is not below RELAY_FEDERATION_OFFLOAD_REFUSE={refuse}: \
+             mail would go in circles, for example RELAY_FEDERATION_OFFLOAD_THRESHOLD=0.80 with \
+             RELAY_FEDERATION_OFFLOAD_REFUSE=0.95"
+        ));
+    }
+    (threshold, refuse)
 }
 
 #[cfg(test)]

@@ -15,7 +15,13 @@ impl TryFrom<wire::Policy> for Policy {
             warn_version,
             upgrade_deadline,
             oblivious_rate,
+            federation_key,
         } = message;
+        let federation_key = if federation_key.is_empty() {
+            None
+        } else {
+            Some(identifier("federation_key", &federation_key)?)
+        };
         let version = |field, number: u32| u16::try_from(number).map_err(|_| Refusal::invalid(field));
         Ok(Self {
             address_key: identifier("address_key", &address_key)?,
@@ -26,13 +32,14 @@ impl TryFrom<wire::Policy> for Policy {
                 warn: version("warn_version", warn_version)?,
                 deadline: UnixSeconds::new(upgrade_deadline),
             },
+            federation_key,
         })
     }
 }
 
 impl From<Policy> for wire::Policy {
     fn from(policy: Policy) -> Self {
-        let Policy { address_key, address_rate, oblivious_rate, versions } = policy;
+        let Policy { address_key, address_rate, oblivious_rate, versions, federation_key } = policy;
         let VersionPolicy { minimum, warn, deadline } = versions;
         Self {
             address_key: bytes_of(address_key.as_bytes()),
@@ -41,6 +48,7 @@ impl From<Policy> for wire::Policy {
             warn_version: warn.into(),
             upgrade_deadline: deadline.get(),
             oblivious_rate,
+            federation_key: federation_key.map(|key| bytes_of(key.as_bytes())).unwrap_or_default(),
         }
     }
 }
@@ -57,6 +65,7 @@ mod tests {
             address_rate: 600,
             oblivious_rate: 6000,
             versions: VersionPolicy { minimum: 3, warn: 4, deadline: UnixSeconds::new(5) },
+            federation_key: Some(crate::NoiseKey::from_bytes([2; 32])),
         };
         let message = wire::Policy::from(policy.clone());
         assert_eq!(Policy::try_from(message.clone()).unwrap(), policy);

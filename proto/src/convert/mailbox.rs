@@ -1,10 +1,10 @@
 //! Messages of the mailbox service.
 
 use super::{bytes_of, caller, caller_message, identifier, required};
-use crate::limits::{MAX_MAILBOXES, MAX_WRITE_COMMANDS};
+use crate::limits::{MAX_CLIENT_URL, MAX_HINTS, MAX_MAILBOXES, MAX_MOVED_BLOBS, MAX_WRITE_COMMANDS};
 use crate::mail::{
-    Fetch, MailPage, NewBlob, Ownership, Purge, Register, StoredBlob, WriteAction, WriteCommand,
-    WriteOutcomes, Written,
+    BlobName, Fetch, Hint, MailPage, MovedBlob, NewBlob, Ownership, Purge, Register, SignedHints, StoredBlob,
+    WriteAction, WriteCommand, WriteOutcomes, Written,
 };
 use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds, wire};
 use bytes::Bytes;
@@ -133,39 +133,137 @@ impl From<Fetch> for wire::FetchRequest {
 
 impl From<MailPage> for wire::FetchReply {
     fn from(page: MailPage) -> Self {
-        let MailPage { blobs, truncated } = page;
-        let blobs = blobs
-            .into_iter()
-            .map(|StoredBlob { mailbox_index, blob_id, ciphertext, created_at, origin_hint }| wire::Blob {
+        let MailPage { blobs, truncated, moved } = page;
+        let write = |blob: StoredBlob| {
+            let StoredBlob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place } = blob;
+            wire::Blob {
                 mailbox_index: u32::try_from(mailbox_index).unwrap_or(u32::MAX),
                 blob_id: bytes_of(blob_id.as_bytes()),
                 ciphertext: ciphertext.as_bytes().clone(),
                 created_at: created_at.get(),
                 origin_hint: origin_hint.map(|hint| hint.as_bytes().clone()),
-            })
-            .collect();
-        Self { blobs, truncated }
+                place,
+            }
+        };
+        let blobs = blobs.into_iter().map(write).collect();
+        Self { blobs, truncated, moved: moved.into_iter().map(wire::MovedBlob::from).collect() }
     }
+}
+
+impl From<MovedBlob> for wire::MovedBlob {
+    fn from(moved: MovedBlob) -> Self {
+        let MovedBlob { mailbox_index, blob_id, created_at, place, peer, reachable } = moved;
+        Self {
+            mailbox_index: u32::try_from(mailbox_index).unwrap_or(u32::MAX),
+            blob_id: bytes_of(blob_id.as_bytes()),
+            created_at: created_at.get(),
+            place,
+            peer: bytes_of(peer.as_bytes()),
+            reachable,
+        }
+    }
+}
+
+/// Reads a position among `asked` mailboxes.
+fn mailbox_index(index: u32, asked: usize) -> Result<usize, Refusal> {
+    usize::try_from(index).ok().filter(|index| *index < asked).ok_or(Refusal::invalid("mailbox_index"))
 }
 
 /// Reads the answer to a fetch of `asked` mailboxes.
 pub(crate) fn mail_page(message: wire::FetchReply, asked: usize) -> Result<MailPage, Refusal> {
-    let wire::FetchReply { blobs, truncated } = message;
+    let wire::FetchReply { blobs, truncated, moved } = message;
+    if moved.len() > MAX_MOVED_BLOBS {
+        return Err(Refusal::invalid("moved"));
+    }
     let read = |blob: wire::Blob| {
-        let wire::Blob { mailbox_index, blob_id, ciphertext, created_at, origin_hint } = blob;
-        let mailbox_index = usize::try_from(mailbox_index)
-            .ok()
-            .filter(|index| *index < asked)
-            .ok_or(Refusal::invalid("mailbox_index"))?;
+        let wire::Blob { mailbox_index: index, blob_id, ciphertext, created_at, origin_hint, place } = blob;
         Ok(StoredBlob {
-            mailbox_index,
+            mailbox_index: mailbox_index(index, asked)?,
             blob_id: identifier("blob_id", &blob_id)?,
             ciphertext: read_ciphertext(ciphertext)?,
             created_at: UnixSeconds::new(created_at),
             origin_hint: read_origin_hint(origin_hint)?,
+            place,
         })
     };
-    Ok(MailPage { blobs: blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?, truncated })
+    let read_moved = |blob: wire::MovedBlob| {
+        let wire::MovedBlob { mailbox_index: index, blob_id, created_at, place, peer, reachable } = blob;
+        Ok(MovedBlob {
+            mailbox_index: mailbox_index(index, asked)?,
+            blob_id: identifier("blob_id", &blob_id)?,
+            created_at: UnixSeconds::new(created_at),
+            place,
+            peer: identifier("peer", &peer)?,
+            reachable,
+        })
+    };
+    Ok(MailPage {
+        blobs: blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?,
+        truncated,
+        moved: moved.into_iter().map(read_moved).collect::<Result<_, Refusal>>()?,
+    })
+}
+
+/// Asks where blobs are.
+pub(crate) fn hints_request(names: Vec<BlobName>) -> wire::HintsRequest {
+    let write = |BlobName { mailbox, blob_id }: BlobName| wire::MailboxBlob {
+        mailbox: bytes_of(mailbox.as_bytes()),
+        blob_id: bytes_of(blob_id.as_bytes()),
+    };
+    wire::HintsRequest { blobs: names.into_iter().map(write).collect() }
+}
+
+/// Reads which blobs are asked for.
+pub(crate) fn hinted_names(message: wire::HintsRequest) -> Result<Vec<BlobName>, Refusal> {
+    let wire::HintsRequest { blobs } = message;
+    if blobs.len() > MAX_HINTS {
+        return Err(Refusal::invalid("blobs"));
+    }
+    let read = |blob: wire::MailboxBlob| {
+        let wire::MailboxBlob { mailbox, blob_id } = blob;
+        Ok(BlobName { mailbox: identifier("mailbox", &mailbox)?, blob_id: identifier("blob_id", &blob_id)? })
+    };
+    blobs.into_iter().map(read).collect()
+}
+
+impl From<SignedHints> for wire::SignedHints {
+    fn from(signed: SignedHints) -> Self {
+        let SignedHints { hints, signing_key, signature } = signed;
+        let write = |Hint { blob_id, relay_url, expires_at }: Hint| wire::Hint {
+            blob_id: bytes_of(blob_id.as_bytes()),
+            relay_url,
+            expires_at: expires_at.get(),
+        };
+        Self {
+            hints: hints.into_iter().map(write).collect(),
+            signing_key: bytes_of(signing_key.as_bytes()),
+            signature: bytes_of(signature.as_bytes()),
+        }
+    }
+}
+
+impl TryFrom<wire::SignedHints> for SignedHints {
+    type Error = Refusal;
+
+    fn try_from(message: wire::SignedHints) -> Result<Self, Refusal> {
+        let wire::SignedHints { hints, signing_key, signature } = message;
+        if hints.len() > MAX_HINTS {
+            return Err(Refusal::invalid("hints"));
+        }
+        let read = |hint: wire::Hint| {
+            let wire::Hint { blob_id, relay_url, expires_at } = hint;
+            if relay_url.len() > MAX_CLIENT_URL {
+                return Err(Refusal::invalid("relay_url"));
+            }
+            let blob_id = identifier("blob_id", &blob_id)?;
+            Ok(Hint { blob_id, relay_url, expires_at: UnixSeconds::new(expires_at) })
+        };
+        Ok(Self {
+            hints: hints.into_iter().map(read).collect::<Result<_, _>>()?,
+            signing_key: identifier("signing_key", &signing_key)?,
+            signature: identifier("signature", &signature)?,
+        })
+    }
 }
 
 impl TryFrom<wire::RegisterRequest> for Register {
@@ -331,10 +429,46 @@ mod tests {
             ciphertext: Ciphertext::try_from(Bytes::from_static(b"sealed")).unwrap(),
             created_at: UnixSeconds::new(7200),
             origin_hint: None,
+            place: 3,
         };
-        let reply = wire::FetchReply::from(MailPage { blobs: vec![blob], truncated: true });
-        assert!(mail_page(reply.clone(), 2).unwrap().truncated);
+        let moved = MovedBlob {
+            mailbox_index: 1,
+            blob_id: BlobId::from_bytes([5; 16]),
+            created_at: UnixSeconds::new(7200),
+            place: 4,
+            peer: crate::PeerId::from_bytes([6; 32]),
+            reachable: true,
+        };
+        let page = MailPage { blobs: vec![blob], truncated: true, moved: vec![moved] };
+        let reply = wire::FetchReply::from(page.clone());
+        assert_eq!(format!("{:?}", mail_page(reply.clone(), 2).unwrap()), format!("{page:?}"));
         assert_eq!(mail_page(reply, 1).unwrap_err(), Refusal::invalid("mailbox_index"));
+        let moved = wire::FetchReply::from(MailPage { blobs: Vec::new(), ..page });
+        assert_eq!(mail_page(moved, 1).unwrap_err(), Refusal::invalid("mailbox_index"));
+    }
+
+    #[test]
+    fn hints_survive_the_wire_and_are_bounded() {
+        let hint = Hint {
+            blob_id: BlobId::from_bytes([4; 16]),
+            relay_url: "https://relay.example".to_owned(),
+            expires_at: UnixSeconds::new(258),
+        };
+        let mut message = vec![4; 16];
+        message.extend_from_slice(b"https://relay.example\0\0\0\0\0\0\x01\x02");
+        assert_eq!(SignedHints::message(std::slice::from_ref(&hint)), message);
+        let signed = SignedHints {
+            hints: vec![hint.clone()],
+            signing_key: crate::PublicKey::from_bytes([5; 32]),
+            signature: crate::Signature::from_bytes([6; 64]),
+        };
+        assert_eq!(SignedHints::try_from(wire::SignedHints::from(signed.clone())), Ok(signed.clone()));
+        let many = SignedHints { hints: vec![hint; MAX_HINTS + 1], ..signed };
+        assert!(SignedHints::try_from(wire::SignedHints::from(many)).is_err());
+        let name =
+            BlobName { mailbox: MailboxHash::from_bytes([2; 32]), blob_id: BlobId::from_bytes([4; 16]) };
+        assert_eq!(hinted_names(hints_request(vec![name])), Ok(vec![name]));
+        assert!(hinted_names(hints_request(vec![name; MAX_HINTS + 1])).is_err());
     }
 
     #[test]

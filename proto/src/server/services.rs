@@ -2,7 +2,7 @@
 
 use super::{
     Adapter, AdminHandler, AdmissionHandler, EscrowHandler, ExchangeHandler, GuardianHandler, KeysHandler,
-    MailboxHandler, OffloadHandler, RecoveryHandler, TelemetryHandler,
+    MailboxHandler, OffloadHandler, RecallHandler, RecoveryHandler, TelemetryHandler,
 };
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::socket::AllowedUsers;
@@ -86,7 +86,17 @@ impl Services {
     /// Serves federation.
     #[must_use]
     pub fn offload(self, handler: &Arc<impl OffloadHandler>) -> Self {
-        let service = wire::offload_server::OffloadServer::new(Adapter(Arc::clone(handler)));
+        let service = wire::offload_server::OffloadServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(MAX_GRPC_MESSAGE)
+            .max_encoding_message_size(MAX_GRPC_MESSAGE);
+        Self { routes: self.routes.add_service(service) }
+    }
+
+    /// Serves gateways with what peers hold.
+    #[must_use]
+    pub fn recalls(self, handler: &Arc<impl RecallHandler>) -> Self {
+        let service = wire::recalls_server::RecallsServer::new(Adapter(Arc::clone(handler)))
+            .max_encoding_message_size(MAX_GRPC_MESSAGE);
         Self { routes: self.routes.add_service(service) }
     }
 

@@ -1,10 +1,12 @@
 //! What the operator asks.
 
 use crate::keyring::Keyring;
+use crate::peering::{DRAINING, Peering};
 use crate::reporters::Reporters;
-use crate::store::{Store, schema};
+use crate::store::{Store, meta, peers, schema};
 use crate::sweep::Sweep;
 use relay_proto::admin::{Key, KeyStatus, Status};
+use relay_proto::federation;
 use relay_proto::server::AdminHandler;
 use relay_proto::telemetry::Process;
 use relay_proto::{Refusal, UnixSeconds};
@@ -17,6 +19,9 @@ pub(crate) struct Admin {
     pub(crate) reporters: Arc<Reporters>,
     pub(crate) sweep: Arc<Sweep>,
     pub(crate) keyring: Arc<Keyring>,
+    pub(crate) peering: Arc<Peering>,
+    /// Whether the operator wants peers.
+    pub(crate) federates: bool,
     pub(crate) process: Process,
     /// When the key for client addresses was drawn.
     pub(crate) address_key_since: UnixSeconds,
@@ -40,5 +45,41 @@ impl AdminHandler for Admin {
 
     async fn keys(&self) -> Result<KeyStatus, Refusal> {
         self.keyring.status()
+    }
+
+    async fn peers(&self) -> Result<federation::Peering, Refusal> {
+        let told = self.peering.peers().filter(|_| self.federates);
+        let keys = if self.federates {
+            Some(self.store.writer.run_one(|write| super::offload::identity(write.sql)).await?)
+        } else {
+            None
+        };
+        let (pins, holdings) =
+            self.store.readers.run(|sql| Ok((peers::pins(sql)?, peers::holdings(sql)?))).await?;
+        Ok(federation::Peering {
+            reporting: told.is_some(),
+            noise_key: keys.as_ref().map(|keys| keys.noise_secret.public()),
+            identity: keys.as_ref().map(|keys| keys.signing_seed.id()),
+            peers: told.unwrap_or_default(),
+            pins,
+            holdings,
+            draining: self.peering.is_draining(),
+        })
+    }
+
+    async fn forget_peer(&self, url: String) -> Result<bool, Refusal> {
+        Ok(self.store.writer.run_one(move |write| peers::unpin(write.sql, &url)).await?)
+    }
+
+    async fn drain(&self, draining: bool) -> Result<u64, Refusal> {
+        if draining != self.peering.is_draining() {
+            self.store
+                .writer
+                .run_one(move |write| meta::set(write.sql, DRAINING, i64::from(draining)))
+                .await?;
+            self.peering.set_draining(draining);
+            tracing::info!(draining, "the operator decides whether the relay is emptied into its peers");
+        }
+        Ok(self.store.gauges.blobs())
     }
 }

@@ -3,20 +3,26 @@
 use crate::config::Bounds;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::peering::Peering;
 use crate::proof;
 use crate::store::batch::{Batch, Write};
 use crate::store::blobs::Sent;
 use crate::store::error::StoreError;
 use crate::store::used::Once;
 use crate::store::writer::Load;
-use crate::store::{Store, answers, blobs, guardians, registrations, used};
+use crate::store::{Store, answers, blobs, guardians, held, hints, keys, registrations, used};
+use ed25519_dalek::Signer as _;
 use relay_daemon::Clock;
 use relay_proto::mail::{
-    Fetch, MailPage, NewBlob, Purge, Register, WriteAction, WriteCommand, WriteOutcomes, Written,
+    BlobName, Fetch, MailPage, NewBlob, Purge, Register, SignedHints, WriteAction, WriteCommand,
+    WriteOutcomes, Written,
 };
 use relay_proto::server::MailboxHandler;
-use relay_proto::{GuardianHash, MailboxHash, Refusal, UnixSeconds};
+use relay_proto::{GuardianHash, MailboxHash, Refusal, Signature, UnixSeconds};
 use std::sync::Arc;
+
+/// Name of the key that signs hints.
+const HINT_KEY: &str = "hints";
 
 /// Serves gateways.
 #[derive(Debug)]
@@ -26,6 +32,7 @@ pub(crate) struct Mailbox {
     pub(crate) bounds: Bounds,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    pub(crate) peering: Arc<Peering>,
 }
 
 impl MailboxHandler for Mailbox {
@@ -54,11 +61,13 @@ impl MailboxHandler for Mailbox {
         self.limits.charge_caller(caller)?;
         let (limits, now, ttl) = (Arc::clone(&self.limits), self.clock.now(), self.bounds.ttl);
         let has_registrations = self.store.gauges.registrations() > 0;
+        let peering = Arc::clone(&self.peering);
         let (fetched, due) = self
             .store
             .readers
             .run(move |sql| {
-                let fetched = blobs::fetch(sql, &mailboxes, now, |mailbox| limits.try_mailbox(mailbox))?;
+                let admit = |mailbox: &MailboxHash| limits.try_mailbox(mailbox);
+                let fetched = blobs::fetch(sql, &mailboxes, now, admit, || peering.reachable())?;
                 let due = if has_registrations {
                     registrations::due_for_renewal(sql, &mailboxes, ttl, now)?
                 } else {
@@ -135,6 +144,21 @@ impl MailboxHandler for Mailbox {
             self.metrics.blobs_purged.inc_by(deleted);
         }
         Ok(deleted)
+    }
+
+    async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {
+        let now = self.clock.now();
+        let (hints, known) = self
+            .store
+            .readers
+            .run(move |sql| Ok((hints::of(sql, &names, now)?, keys::known_signing_key(sql, HINT_KEY)?)))
+            .await?;
+        let key = match known {
+            Some(key) => key,
+            None => self.store.writer.run_one(|write| keys::signing_key(write.sql, HINT_KEY)).await?,
+        };
+        let signature = Signature::from_bytes(key.sign(&SignedHints::message(&hints)).to_bytes());
+        Ok(SignedHints { hints, signing_key: relay_proto::anchor::public(&key), signature })
     }
 }
 
@@ -215,8 +239,10 @@ fn write_one(
 ) -> Result<Written, Refusal> {
     match action {
         WriteAction::Send(blob) => {
-            // It deletes an expired blob at most, and then inserts one.
-            let Sent { id, is_new } = batch.attempt_loose(|write| send(write, blob, bounds, now))?;
+            let work = |write: &mut Write<'_>| send(write, blob, bounds, now);
+            // It deletes an expired blob at most, and then inserts one; where mail is held for peers it may be more.
+            let sent = if batch.has_held() { batch.attempt(work) } else { batch.attempt_loose(work) };
+            let Sent { id, is_new } = sent?;
             counts.created += u64::from(is_new);
             Ok(Written::Stored(id))
         }
@@ -254,7 +280,8 @@ fn purge_owner(
     let once = Once::of("purge", purge.purge_token.as_bytes());
     used::take(write.sql, once, purge.timestamp)?;
     let own = MailboxHash::of_public_key(&purge.public_key);
-    let mut mailboxes = registrations::of_owner(write.sql, &purge.public_key.owner(), now)?;
+    let owner = purge.public_key.owner();
+    let mut mailboxes = registrations::of_owner(write.sql, &owner, now)?;
     if purge.mailbox != own && !mailboxes.contains(&purge.mailbox) {
         return Err(Refusal::BadSignature.into());
     }
@@ -264,6 +291,7 @@ fn purge_owner(
     for mailbox in &mailboxes {
         deleted += blobs::clear(write, mailbox, now)?;
     }
+    deleted += held::clear(write, &owner, now)?;
     guardians::delete(write, &GuardianHash::of_public_key(&purge.public_key).name())?;
     answers::remember(write.sql, &purge.request_id, deleted, now)?;
     Ok(deleted)

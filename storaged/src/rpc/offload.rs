@@ -1,18 +1,204 @@
-//! What federation asks.
+//! What federation asks: keys, pins, and mail that moves between relays. Storage does not believe it: whether a
+//! blob may be taken, moved or deleted is decided here.
 
-use crate::store::Store;
+use crate::config::Bounds;
+use crate::metrics::Metrics;
+use crate::peering::Peering;
+use crate::rounds::Rounds;
+use crate::store::batch::{Batch, Write};
+use crate::store::error::StoreError;
+use crate::store::writer::Load;
+use crate::store::{Store, held, hints, keys, leases, outbox, peers};
+use relay_daemon::Clock;
 use relay_proto::admin::Capacity;
+use relay_proto::federation::{
+    Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
+    Pin, Settle, Verdict,
+};
 use relay_proto::server::OffloadHandler;
+use relay_proto::{NoiseSecret, PeerId, PeerSeed, Refusal, UnixSeconds};
 use std::sync::Arc;
 
 /// Serves federation.
 #[derive(Debug)]
 pub(crate) struct Offload {
     pub(crate) store: Arc<Store>,
+    pub(crate) peering: Arc<Peering>,
+    pub(crate) rounds: Rounds,
+    pub(crate) bounds: Bounds,
+    /// The part of the ceiling above which mail of others is refused.
+    pub(crate) refuse: f64,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+}
+
+/// This relay's keys as a peer, made when they are asked for the first time.
+pub(crate) fn identity(sql: &rusqlite::Connection) -> Result<Identity, StoreError> {
+    Ok(Identity {
+        noise_secret: NoiseSecret::from_bytes(keys::secret(sql, "federation-noise")?),
+        signing_seed: PeerSeed::from_bytes(keys::secret(sql, "federation-identity")?),
+    })
+}
+
+impl Offload {
+    /// Whether there is room for mail of others.
+    fn may_grow(&self) -> bool {
+        self.store.gauges.fill() < self.refuse && !self.peering.is_draining()
+    }
+
+    /// Finds blobs to offer, on a reader, and marks them. Answers their places.
+    async fn offer(&self, lease: Lease, now: UnixSeconds) -> Result<Vec<i64>, Refusal> {
+        if lease.max_blobs == 0 {
+            return Ok(Vec::new());
+        }
+        loop {
+            let after = self.rounds.stands_at(&lease);
+            let search = self.store.readers.run(move |sql| leases::search(sql, &lease, after, now)).await?;
+            let leases::Search { found, left_over, passed, is_over } = search;
+            let (places, passed) = if found.is_empty() {
+                (Vec::new(), passed)
+            } else {
+                let take = move |write: &mut Write<'_>| {
+                    let (places, decided) = leases::take(write, &lease, &found, now)?;
+                    let undecided = found.get(decided.max(left_over)).map(|seq| seq - 1);
+                    Ok((places, undecided.unwrap_or(passed)))
+                };
+                self.store.writer.run_one(take).await?
+            };
+            self.rounds.passed(&lease, passed);
+            if !places.is_empty() || is_over || left_over > 0 {
+                return Ok(places);
+            }
+        }
+    }
 }
 
 impl OffloadHandler for Offload {
     fn capacity(&self) -> Capacity {
         self.store.capacity()
+    }
+
+    async fn identity(&self) -> Result<Identity, Refusal> {
+        Ok(self.store.writer.run_one(|write| identity(write.sql)).await?)
+    }
+
+    async fn resume(&self) -> Result<(), Refusal> {
+        self.store.writer.run_one(|write| leases::resume(write.sql)).await?;
+        self.peering.restart();
+        self.rounds.restart();
+        Ok(())
+    }
+
+    fn tell(&self, peers: Vec<PeerState>) -> Orders {
+        self.peering.hear(peers)
+    }
+
+    async fn pins(&self) -> Result<Vec<Pin>, Refusal> {
+        Ok(self.store.readers.run(|sql| peers::pins(sql)).await?)
+    }
+
+    async fn introduce(&self, introduction: Introduction) -> Result<(), Refusal> {
+        Ok(self.store.writer.run_one(move |write| peers::introduce(write.sql, &introduction)).await?)
+    }
+
+    async fn lease(&self, lease: Lease) -> Result<Vec<CarriedBlob>, Refusal> {
+        // What is in memory only is not to leave: the hint would be lost with the process.
+        if !self.store.durable {
+            return Ok(Vec::new());
+        }
+        let now = self.clock.now();
+        let places = self.offer(lease, now).await?;
+        let expected = places.len();
+        let blobs = self.store.readers.run(move |sql| leases::read(sql, &places, now)).await?;
+        if blobs.len() < expected {
+            tracing::debug!(blobs = expected - blobs.len(), "leased blobs are gone or damaged and stay");
+        }
+        Ok(blobs)
+    }
+
+    async fn settle(&self, settle: Settle) -> Result<u32, Refusal> {
+        let Settle { peer, home, settlements } = settle;
+        let now = self.clock.now();
+        let load = Load { commands: settlements.len(), bytes: 0 };
+        let work = move |batch: &mut Batch<'_>| {
+            let mut moved = 0;
+            for (name, verdict) in &settlements {
+                moved += u32::from(
+                    batch.attempt(|write| leases::settle(write, &peer, home, name, *verdict, now))?,
+                );
+            }
+            Ok(moved)
+        };
+        let moved = self.store.writer.run(load, work).await?;
+        if !home {
+            self.metrics.hints_stored.inc_by(moved.into());
+        }
+        Ok(moved)
+    }
+
+    async fn outbox(&self, peer: PeerId, limit: u32) -> Result<Vec<OutboxEntry>, Refusal> {
+        if self.store.gauges.outbox() == 0 {
+            return Ok(Vec::new());
+        }
+        Ok(self.store.writer.run_one(move |write| outbox::tell(write, &peer, limit)).await?)
+    }
+
+    async fn delivered(&self, numbers: Vec<u64>) -> Result<(), Refusal> {
+        let now = self.clock.now();
+        Ok(self.store.writer.run_one(move |write| outbox::delivered(write, &numbers, now)).await?)
+    }
+
+    async fn missing(&self, names: BlobNames) -> Result<u32, Refusal> {
+        let BlobNames { peer, names } = names;
+        let gone = self.store.writer.run_one(move |write| hints::missing(write, &peer, &names)).await?;
+        self.metrics.hints_missing.inc_by(gone.into());
+        Ok(gone)
+    }
+
+    async fn accept(&self, accept: Accept) -> Result<Vec<Verdict>, Refusal> {
+        let Accept { peer, home, blobs } = accept;
+        if !self.store.durable {
+            return Ok(vec![Verdict::NotNow; blobs.len()]);
+        }
+        let (bounds, now, may_grow) = (self.bounds, self.clock.now(), self.may_grow());
+        let bytes = blobs.iter().map(|blob| blob.ciphertext.as_bytes().len()).sum();
+        let load = Load { commands: blobs.len(), bytes };
+        // Hashing is not the writer's work.
+        let sound: Vec<bool> = blobs.iter().map(CarriedBlob::is_sound).collect();
+        let work = move |batch: &mut Batch<'_>| {
+            let mut verdicts = Vec::with_capacity(blobs.len());
+            for (blob, is_sound) in blobs.iter().zip(sound) {
+                let taken = batch.attempt(|write| match (is_sound, home) {
+                    (false, _) => Ok(Verdict::Refused),
+                    (true, true) => held::come_home(write, &peer, blob, &bounds, may_grow, now),
+                    (true, false) => held::accept(write, &peer, blob, &bounds, may_grow, now),
+                });
+                verdicts.push(match taken {
+                    Err(StoreError::Full) => Verdict::NotNow,
+                    taken => taken?,
+                });
+            }
+            Ok(verdicts)
+        };
+        Ok(self.store.writer.run(load, work).await?)
+    }
+
+    async fn read(&self, names: BlobNames) -> Result<Found, Refusal> {
+        let BlobNames { peer, names } = names;
+        let now = self.clock.now();
+        Ok(self.store.readers.run(move |sql| held::read(sql, &peer, &names, now)).await?)
+    }
+
+    async fn forget(&self, names: BlobNames) -> Result<u32, Refusal> {
+        let BlobNames { peer, names } = names;
+        let now = self.clock.now();
+        let work = move |batch: &mut Batch<'_>| {
+            let mut deleted = 0;
+            for name in &names {
+                deleted += u32::from(batch.attempt(|write| held::forget(write, &peer, name, now))?);
+            }
+            Ok(deleted)
+        };
+        Ok(self.store.writer.run(Load::LIGHT, work).await?)
     }
 }

@@ -39,6 +39,21 @@ impl Write<'_> {
         self.expect_room()
     }
 
+    /// Whether some blob may be on its way to a peer.
+    pub(super) fn has_leases(&self) -> bool {
+        self.gauges.leases().saturating_add_signed(self.change.leases) > 0
+    }
+
+    /// Whether some blob is with a peer.
+    pub(super) fn has_hints(&self) -> bool {
+        self.gauges.hints().saturating_add_signed(self.change.hints) > 0
+    }
+
+    /// Whether some blob is held for a peer.
+    pub(super) fn has_held(&self) -> bool {
+        self.gauges.held().saturating_add_signed(self.change.held) > 0
+    }
+
     /// Asks that the answer waits until deleted content is gone from the log as well.
     pub(crate) fn answer_after_erasure(&mut self) {
         *self.erasure = true;
@@ -108,6 +123,11 @@ impl<'a> Batch<'a> {
         outcome
     }
 
+    /// Whether some blob is held for a peer.
+    pub(crate) fn has_held(&self) -> bool {
+        self.gauges.held().saturating_add_signed(self.change.held) > 0
+    }
+
     fn close(&mut self, statements: &[&str]) -> Result<(), StoreError> {
         let closed = statements.iter().try_for_each(|statement| -> Result<(), StoreError> {
             self.sql.prepare_cached(statement)?.execute([])?;
@@ -156,8 +176,8 @@ mod tests {
         connection
             .execute_batch(
                 "CREATE TABLE totals (blobs, bytes, registrations, arrivals, recovery_proofs, exchange_offers,
-                                      guardian_sets, escrow_gates);
-                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0);
+                                      guardian_sets, escrow_gates, leases, hints, held, outbox);
+                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
                  CREATE TABLE things (name TEXT UNIQUE)",
             )
             .unwrap();

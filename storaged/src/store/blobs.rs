@@ -3,13 +3,16 @@
 use super::acked;
 use super::batch::Write;
 use super::error::StoreError;
+use super::moved::Moved;
 use super::position::Position;
 use super::sql::{count, moment, time};
+use super::{held, hints, leases};
 use crate::config::Bounds;
 use bytes::Bytes;
-use relay_proto::mail::{MailPage, NewBlob, StoredBlob};
+use relay_proto::federation::CarriedBlob;
+use relay_proto::mail::{BlobName, MailPage, NewBlob, StoredBlob};
 use relay_proto::page::PageRoom;
-use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, PeerId, Refusal, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// More than a page of the smallest blobs holds: candidates beyond this many can wait for the next page.
@@ -33,16 +36,22 @@ pub(crate) fn send(
 ) -> Result<Sent, StoreError> {
     let NewBlob { mailbox, ciphertext, origin_hint } = blob;
     let id = BlobId::derive(mailbox, ciphertext.as_bytes());
+    let name = BlobName { mailbox: *mailbox, blob_id: id };
     let known = Sent { id, is_new: false };
-    if acked::contains(write.sql, &id, now)? {
+    if acked::contains(write.sql, &id, now)? || hints::is_alive(write, &name, now)? {
         return Ok(known);
     }
     let holding = Holding::of(write.sql, mailbox, &id, now)?;
     match holding.same_id_expires {
-        Some(expires) if expires > now => return Ok(known),
+        Some(expires) if expires > now => {
+            if write.has_held() {
+                held::share(write, &name, bounds.ttl.expiry(now))?;
+            }
+            return Ok(known);
+        }
         // The same content came before and has expired unswept: it starts anew.
         Some(_) => {
-            remove(write, mailbox, &id)?;
+            remove(write, &name)?;
         }
         None => {}
     }
@@ -51,10 +60,52 @@ pub(crate) fn send(
     if write.gauges.is_full() {
         return Err(Refusal::StorageFull.into());
     }
-    if holding.blobs >= bounds.mailbox_blobs || holding.bytes.saturating_add(size) > bounds.mailbox_bytes {
+    if !holding.takes(write, mailbox, size, bounds, now)? {
         return Err(Refusal::QuotaExceeded.into());
     }
     let position = Position::new(bounds.ttl.expiry(now), write.arrive());
+    insert_row(write, position, &name, size, now.hour_floor(), origin_hint.as_ref(), ciphertext)?;
+    Ok(Sent { id, is_new: true })
+}
+
+/// Stores a blob that came from another relay.
+pub(super) fn insert(
+    write: &mut Write<'_>,
+    position: Position,
+    blob: &CarriedBlob,
+    created: UnixSeconds,
+) -> Result<(), StoreError> {
+    let size = size_of(blob);
+    insert_row(write, position, &blob.name(), size, created, blob.origin_hint.as_ref(), &blob.ciphertext)
+}
+
+/// What a blob counts, in bytes.
+pub(super) fn size_of(blob: &CarriedBlob) -> u64 {
+    let hint = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
+    u64::try_from(blob.ciphertext.as_bytes().len() + hint).unwrap_or(u64::MAX)
+}
+
+/// Whether a mailbox has room for one more blob that it does not hold.
+pub(super) fn has_place(
+    write: &Write<'_>,
+    mailbox: &MailboxHash,
+    size: u64,
+    bounds: &Bounds,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let nobody = BlobId::from_bytes([0; BlobId::LENGTH]);
+    Holding::of(write.sql, mailbox, &nobody, now)?.takes(write, mailbox, size, bounds, now)
+}
+
+fn insert_row(
+    write: &mut Write<'_>,
+    position: Position,
+    name: &BlobName,
+    size: u64,
+    created: UnixSeconds,
+    origin_hint: Option<&OriginHint>,
+    ciphertext: &Ciphertext,
+) -> Result<(), StoreError> {
     write
         .sql
         .prepare_cached(
@@ -63,16 +114,45 @@ pub(crate) fn send(
         )?
         .execute(params![
             position.sql(),
-            mailbox.as_bytes(),
-            id.as_bytes(),
+            name.mailbox.as_bytes(),
+            name.blob_id.as_bytes(),
             count(size),
-            moment(now.hour_floor()),
-            origin_hint.as_ref().map(|hint| hint.as_bytes().as_ref()),
+            moment(created),
+            origin_hint.map(|hint| hint.as_bytes().as_ref()),
             ciphertext.as_bytes().as_ref(),
         ])?;
     write.change.blobs += 1;
     write.change.bytes += count(size);
-    Ok(Sent { id, is_new: true })
+    Ok(())
+}
+
+/// Place and size of a blob, read from the index alone.
+pub(super) fn locate(sql: &Connection, name: &BlobName) -> Result<Option<(i64, i64)>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT seq, size FROM blobs WHERE mailbox = ?1 AND id = ?2")?
+        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?)
+}
+
+/// Name and size of the blob at a place.
+pub(super) fn at(sql: &Connection, seq: i64) -> Result<Option<(BlobName, u64)>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT mailbox, id, size FROM blobs WHERE seq = ?1")?
+        .query_row([seq], |row| {
+            let name = BlobName {
+                mailbox: MailboxHash::from_bytes(row.get(0)?),
+                blob_id: BlobId::from_bytes(row.get(1)?),
+            };
+            Ok((name, row.get::<_, i64>(2)?.max(0).unsigned_abs()))
+        })
+        .optional()?)
+}
+
+/// The hour in which the blob at a place arrived.
+pub(super) fn created_at(sql: &Connection, seq: i64) -> Result<i64, StoreError> {
+    Ok(sql.prepare_cached("SELECT created FROM blobs WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?)
 }
 
 /// What a mailbox holds, read from the index alone.
@@ -105,6 +185,25 @@ impl Holding {
             )?
             .query_row(params![mailbox.as_bytes(), id.as_bytes(), Position::first_alive(now).sql()], read)?)
     }
+
+    /// Whether there is room for one more. What lies at peers counts; what is held for them does not: no peer
+    /// fills a mailbox.
+    fn takes(
+        &self,
+        write: &Write<'_>,
+        mailbox: &MailboxHash,
+        size: u64,
+        bounds: &Bounds,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        let (moved_blobs, moved_bytes) = hints::holding(write, mailbox, now)?;
+        let fits = |(held_blobs, held_bytes): (u64, u64)| {
+            let blobs = (self.blobs + moved_blobs).saturating_sub(held_blobs);
+            let bytes = self.bytes.saturating_add(moved_bytes).saturating_sub(held_bytes);
+            blobs < bounds.mailbox_blobs && bytes.saturating_add(size) <= bounds.mailbox_bytes
+        };
+        Ok(fits((0, 0)) || fits(held::holding(write, mailbox, now)?))
+    }
 }
 
 /// Removes a blob that was received, and remembers that. Answers whether it was here.
@@ -114,7 +213,12 @@ pub(crate) fn ack(
     id: &BlobId,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
-    let Some(expires) = remove(write, mailbox, id)? else { return Ok(false) };
+    let name = BlobName { mailbox: *mailbox, blob_id: *id };
+    let removed = match remove(write, &name)? {
+        Some(expires) => Some(expires),
+        None => hints::ack(write, &name)?,
+    };
+    let Some(expires) = removed else { return Ok(false) };
     match acked::remember(write.sql, id, now) {
         // On a full disk the deletion is worth more than the memory of it.
         Ok(()) | Err(StoreError::Full) => Ok(expires > now),
@@ -123,22 +227,12 @@ pub(crate) fn ack(
 }
 
 /// Deletes a blob. Answers when it would have expired.
-fn remove(
-    write: &mut Write<'_>,
-    mailbox: &MailboxHash,
-    id: &BlobId,
-) -> Result<Option<UnixSeconds>, StoreError> {
-    let found = write
-        .sql
-        .prepare_cached("SELECT seq, size FROM blobs WHERE mailbox = ?1 AND id = ?2")?
-        .query_row(params![mailbox.as_bytes(), id.as_bytes()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-        })
-        .optional()?;
-    let Some((seq, size)) = found else { return Ok(None) };
+pub(super) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
+    let Some((seq, size)) = locate(write.sql, name)? else { return Ok(None) };
     write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
     write.change.blobs -= 1;
     write.change.bytes -= size;
+    leases::gone(write, seq, name)?;
     Ok(Some(Position::from_sql(seq).expires()))
 }
 
@@ -149,28 +243,34 @@ pub(crate) fn clear(
     now: UnixSeconds,
 ) -> Result<u64, StoreError> {
     let mut statement =
-        write.sql.prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 RETURNING size, seq")?;
+        write.sql.prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 RETURNING size, seq, id")?;
     let mut rows = statement.query(params![mailbox.as_bytes()])?;
     let mut live = 0;
     while let Some(row) = rows.next()? {
         write.change.blobs -= 1;
         write.change.bytes -= row.get::<_, i64>(0)?;
-        live += u64::from(Position::from_sql(row.get(1)?).expires() > now);
+        let seq = row.get(1)?;
+        let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(row.get(2)?) };
+        held::purged(write, seq, &name, now)?;
+        leases::gone(write, seq, &name)?;
+        live += u64::from(Position::from_sql(seq).expires() > now);
     }
-    Ok(live)
+    // In this order the deleted blobs make room for what peers are to hear.
+    Ok(live + hints::clear(write, mailbox, now)?)
 }
 
 /// Deletes up to `limit` blobs whose time has passed. Answers how many.
 pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let mut statement = write.sql.prepare_cached(
         "DELETE FROM blobs WHERE seq IN (SELECT seq FROM blobs WHERE seq < ?1 ORDER BY seq LIMIT ?2)
-         RETURNING size",
+         RETURNING size, seq",
     )?;
     let mut rows = statement.query(params![Position::first_alive(now).sql(), limit])?;
     let mut expired = 0;
     while let Some(row) = rows.next()? {
         write.change.blobs -= 1;
         write.change.bytes -= row.get::<_, i64>(0)?;
+        leases::over(write, row.get(1)?)?;
         expired += 1;
     }
     Ok(expired)
@@ -198,15 +298,18 @@ pub(crate) struct Fetched {
 }
 
 /// Reads the oldest mail of some mailboxes, in the order of arrival. `admit` is asked once for each mailbox
-/// that holds something; one that it refuses is left for a later page.
+/// that holds something; one that it refuses is left for a later page. `reachable` tells which peers can be asked for
+/// what they hold.
 pub(crate) fn fetch(
     sql: &Connection,
     mailboxes: &[MailboxHash],
     now: UnixSeconds,
     mut admit: impl FnMut(&MailboxHash) -> Result<(), std::time::Duration>,
+    reachable: impl FnOnce() -> Vec<PeerId>,
 ) -> Result<Fetched, StoreError> {
     let mut fetched = Fetched::default();
     let mut candidates = Vec::new();
+    let mut moved = Moved::begin(sql, reachable)?;
     let mut admitted = false;
     let first_alive = Position::first_alive(now).sql();
     let mut statement =
@@ -217,19 +320,29 @@ pub(crate) fn fetch(
         while let Some(row) = rows.next()? {
             candidates.push(Candidate { created: row.get(0)?, seq: row.get(1)?, mailbox_index: index });
         }
-        if candidates.len() == before {
+        let collected = match &mut moved {
+            Some(moved) => Some(moved.collect(sql, mailbox, index, first_alive)?),
+            None => None,
+        };
+        if candidates.len() == before && !collected.is_some_and(|collected| collected.any) {
             continue;
         }
         match admit(mailbox) {
             Ok(()) => admitted = true,
             Err(wait) => {
                 candidates.truncate(before);
+                if let (Some(moved), Some(collected)) = (&mut moved, &collected) {
+                    moved.undo(collected);
+                }
                 fetched.page.truncated = true;
                 fetched.refused = fetched.refused.max(Some(wait));
             }
         }
         if candidates.len() > 16 * CANDIDATES {
             fetched.page.truncated |= keep_oldest(&mut candidates);
+        }
+        if let Some(moved) = &mut moved {
+            moved.shorten();
         }
     }
     if admitted {
@@ -238,6 +351,11 @@ pub(crate) fn fetch(
     fetched.page.truncated |= keep_oldest(&mut candidates);
     candidates.sort_unstable();
     read_page(sql, &candidates, mailboxes, &mut fetched)?;
+    if let Some(moved) = moved {
+        let (chosen, left_out) = moved.choose();
+        fetched.page.moved = chosen;
+        fetched.page.truncated |= left_out;
+    }
     Ok(fetched)
 }
 
@@ -271,7 +389,8 @@ fn read_page(
     for Candidate { seq, mailbox_index, .. } in candidates.iter().copied() {
         let mut rows = statement.query([seq])?;
         let Some(row) = rows.next()? else { continue };
-        let blob = mailboxes.get(mailbox_index).and_then(|mailbox| read_blob(row, mailbox, mailbox_index));
+        let blob =
+            mailboxes.get(mailbox_index).and_then(|mailbox| read_blob(row, mailbox, mailbox_index, seq));
         let Some(blob) = blob else {
             fetched.damaged += 1;
             continue;
@@ -286,7 +405,7 @@ fn read_page(
 }
 
 /// Reads a row, if its content still has the name it was stored under.
-fn read_blob(row: &Row<'_>, mailbox: &MailboxHash, mailbox_index: usize) -> Option<StoredBlob> {
+fn read_blob(row: &Row<'_>, mailbox: &MailboxHash, mailbox_index: usize, seq: i64) -> Option<StoredBlob> {
     let blob_id = BlobId::try_from(row.get_ref(0).ok()?.as_blob().ok()?).ok()?;
     let content = row.get_ref(1).ok()?.as_blob().ok()?;
     if BlobId::derive(mailbox, content) != blob_id {
@@ -299,5 +418,6 @@ fn read_blob(row: &Row<'_>, mailbox: &MailboxHash, mailbox_index: usize) -> Opti
         ciphertext: Ciphertext::try_from(Bytes::copy_from_slice(content)).ok()?,
         created_at: time(row.get(2).ok()?),
         origin_hint: hint.and_then(|bytes| OriginHint::try_from(Bytes::copy_from_slice(bytes)).ok()),
+        place: seq.max(0).unsigned_abs(),
     })
 }

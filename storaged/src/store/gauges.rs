@@ -15,6 +15,10 @@ pub(crate) struct Gauges {
     exchange_offers: AtomicI64,
     guardian_sets: AtomicI64,
     escrow_gates: AtomicI64,
+    leases: AtomicI64,
+    hints: AtomicI64,
+    held: AtomicI64,
+    outbox: AtomicI64,
     live_pages: AtomicU64,
     file_pages: AtomicU64,
     page_bytes: AtomicU64,
@@ -51,6 +55,33 @@ impl Gauges {
     /// Escrow gates stored.
     pub(crate) fn escrow_gates(&self) -> u64 {
         held(&self.escrow_gates)
+    }
+
+    /// Blobs offered to peers or put aside.
+    pub(crate) fn leases(&self) -> u64 {
+        held(&self.leases)
+    }
+
+    /// Blobs that peers hold.
+    pub(crate) fn hints(&self) -> u64 {
+        held(&self.hints)
+    }
+
+    /// Blobs held for peers.
+    pub(crate) fn held(&self) -> u64 {
+        held(&self.held)
+    }
+
+    /// Deletions that wait to be told to peers.
+    pub(crate) fn outbox(&self) -> u64 {
+        held(&self.outbox)
+    }
+
+    /// Which part of the ceiling is in use.
+    pub(crate) fn fill(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+        let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        ratio(self.live_bytes(), self.ceiling_bytes())
     }
 
     /// Blobs that ever arrived.
@@ -109,6 +140,10 @@ impl Gauges {
                 exchange_offers: row.get("exchange_offers")?,
                 guardian_sets: row.get("guardian_sets")?,
                 escrow_gates: row.get("escrow_gates")?,
+                leases: row.get("leases")?,
+                hints: row.get("hints")?,
+                held: row.get("held")?,
+                outbox: row.get("outbox")?,
             })
         };
         let sums = connection.query_row("SELECT * FROM totals", [], read)?;
@@ -133,6 +168,10 @@ impl Gauges {
         apply(&self.exchange_offers, change.exchange_offers);
         apply(&self.guardian_sets, change.guardian_sets);
         apply(&self.escrow_gates, change.escrow_gates);
+        apply(&self.leases, change.leases);
+        apply(&self.hints, change.hints);
+        apply(&self.held, change.held);
+        apply(&self.outbox, change.outbox);
     }
 
     fn set_size(&self, size: Size) {
@@ -172,6 +211,10 @@ pub(crate) struct Change {
     pub(crate) exchange_offers: i64,
     pub(crate) guardian_sets: i64,
     pub(crate) escrow_gates: i64,
+    pub(crate) leases: i64,
+    pub(crate) hints: i64,
+    pub(crate) held: i64,
+    pub(crate) outbox: i64,
 }
 
 impl Change {
@@ -189,12 +232,17 @@ impl Change {
             exchange_offers,
             guardian_sets,
             escrow_gates,
+            leases,
+            hints,
+            held,
+            outbox,
         } = *self;
         sql.prepare_cached(
             "UPDATE totals SET blobs = blobs + ?1, bytes = bytes + ?2, registrations = registrations + ?3,
                                    arrivals = arrivals + ?4, recovery_proofs = recovery_proofs + ?5,
                                    exchange_offers = exchange_offers + ?6, guardian_sets = guardian_sets + ?7,
-                                   escrow_gates = escrow_gates + ?8",
+                                   escrow_gates = escrow_gates + ?8, leases = leases + ?9,
+                                   hints = hints + ?10, held = held + ?11, outbox = outbox + ?12",
         )?
         .execute([
             blobs,
@@ -205,6 +253,10 @@ impl Change {
             exchange_offers,
             guardian_sets,
             escrow_gates,
+            leases,
+            hints,
+            held,
+            outbox,
         ])?;
         Ok(())
     }

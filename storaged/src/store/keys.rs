@@ -121,6 +121,20 @@ pub(crate) fn forget_records(sql: &Connection, before_day: u64) -> Result<(), St
 
 /// The relay's own signing key of a name, made when it is asked for the first time.
 pub(crate) fn signing_key(sql: &Connection, name: &str) -> Result<SigningKey, StoreError> {
+    Ok(SigningKey::from_bytes(&secret(sql, name)?))
+}
+
+/// The same, if it was asked for before.
+pub(crate) fn known_signing_key(sql: &Connection, name: &str) -> Result<Option<SigningKey>, StoreError> {
+    let seed = sql
+        .prepare_cached("SELECT seed FROM signing_keys WHERE name = ?1")?
+        .query_row([name], |row| row.get::<_, [u8; 32]>(0))
+        .optional()?;
+    Ok(seed.map(|seed| SigningKey::from_bytes(&seed)))
+}
+
+/// The relay's own 32 secret bytes of a name, drawn when they are asked for the first time.
+pub(crate) fn secret(sql: &Connection, name: &str) -> Result<[u8; 32], StoreError> {
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh).map_err(|_| StoreError::Internal(0))?;
     sql.prepare_cached("INSERT OR IGNORE INTO signing_keys (name, seed) VALUES (?1, ?2)")?
@@ -128,8 +142,7 @@ pub(crate) fn signing_key(sql: &Connection, name: &str) -> Result<SigningKey, St
     let seed = sql
         .prepare_cached("SELECT seed FROM signing_keys WHERE name = ?1")?
         .query_row([name], |row| row.get::<_, Vec<u8>>(0))?;
-    let seed = seed.try_into().map_err(|_| StoreError::Corrupt(0))?;
-    Ok(SigningKey::from_bytes(&seed))
+    seed.try_into().map_err(|_| StoreError::Corrupt(0))
 }
 
 /// The relay's own certificates, in the order of their end.

@@ -8,10 +8,11 @@ use rusqlite::Connection;
 const APPLICATION_ID: i32 = 0x5672_6c79;
 
 /// Every step so far. A database of version `n` has the first `n` behind it.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("migrations/0001_mailboxes.sql"),
     include_str!("migrations/0002_vault.sql"),
     include_str!("migrations/0003_keys.sql"),
+    include_str!("migrations/0004_federation.sql"),
 ];
 
 /// The version that this program writes.

@@ -17,6 +17,8 @@ pub(super) struct Plan {
     pub(super) listen: SocketAddr,
     /// Where the operator is served.
     pub(super) ops: SocketAddr,
+    /// Where federated serves peers, if it does so by itself.
+    pub(super) peers: Option<SocketAddr>,
     /// How many gateways share these addresses.
     gateways: u16,
     data: PathBuf,
@@ -56,7 +58,9 @@ impl Plan {
     fn read(vars: &Vars) -> Result<Self, ConfigError> {
         let mut reader = vars.reader();
         let data = reader.read(&variables::DATA_DIR);
+        let federates = reader.read(&variables::FEDERATION_ENABLED);
         let plan = Self {
+            peers: reader.read(&variables::FEDERATION_LISTEN_ADDR).filter(|_| federates),
             listen: reader.read(&variables::LISTEN_ADDR),
             ops: reader.read(&variables::METRICS_ADDR),
             gateways: reader.read(&variables::GATEWAYS),
@@ -73,13 +77,25 @@ impl Plan {
                 reader.contradiction(no_port(variable, address));
             }
         }
-        if overlap(plan.listen, plan.ops) {
+        // One and the same address for clients and operator is the gateway's own check.
+        if plan.listen != plan.ops && overlap(plan.listen, plan.ops) {
             reader.contradiction(format!(
                 "{} and {} name the same port: clients and operator need one each, for example {}={}",
                 variables::LISTEN_ADDR.name,
                 variables::METRICS_ADDR.name,
                 variables::METRICS_ADDR.name,
                 variables::METRICS_ADDR.example
+            ));
+        }
+        if let Some(peers) = plan.peers
+            && (overlap(peers, plan.listen) || overlap(peers, plan.ops))
+        {
+            reader.contradiction(format!(
+                "{}={peers} is the port of clients or of the operator: peers need one of their own, for example {}={}, \
+                 or none, and gateways pass them on",
+                variables::FEDERATION_LISTEN_ADDR.name,
+                variables::FEDERATION_LISTEN_ADDR.name,
+                variables::FEDERATION_LISTEN_ADDR.example
             ));
         }
         reader.finish().map(|()| plan)
@@ -113,12 +129,11 @@ fn no_port(variable: &Variable<SocketAddr>, address: SocketAddr) -> String {
     )
 }
 
+/// Whether two listeners could not both have their addresses.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
-    // One and the same address is the gateway's own check.
-    one != other
-        && one.port() == other.port()
+    one.port() == other.port()
         && one.port() != 0
-        && (one.ip().is_unspecified() || other.ip().is_unspecified())
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 #[cfg(test)]
@@ -150,13 +165,15 @@ mod tests {
         let found = mistakes(&[
             ("RELAY_GATEWAYS", "0"),
             ("RELAY_BLOB_TTL_SECS", "soon"),
-            ("RELAY_FEDERATION_ENABLED", "true"),
+            ("RELAY_FEDERATION_ENABLED", "perhaps"),
+            ("RELAY_FEDERATION_PEER_TIMEOUT", "0"),
             ("RELAY_DATA_DIRECTORY", "x"),
         ]);
         for name in [
             "RELAY_GATEWAYS=0",
             "RELAY_BLOB_TTL_SECS=soon",
-            "RELAY_FEDERATION_ENABLED=true",
+            "RELAY_FEDERATION_ENABLED=perhaps",
+            "RELAY_FEDERATION_PEER_TIMEOUT=0",
             "RELAY_DATA_DIRECTORY",
         ] {
             assert_eq!(
@@ -182,5 +199,27 @@ mod tests {
             let found = mistakes(&[("RELAY_METRICS_ADDR", taken)]);
             assert!(found.len() == 1 && found[0].contains("RELAY_LISTEN_ADDR"), "{found:?}");
         }
+    }
+
+    #[test]
+    fn peers_have_a_port_of_their_own_or_none() {
+        let federated = |listen| {
+            Vars::from_pairs([
+                ("RELAY_FEDERATION_ENABLED", "true"),
+                ("RELAY_FEDERATION_PEERS", "wss://relay-b.example"),
+                ("RELAY_FEDERATION_LISTEN_ADDR", listen),
+            ])
+        };
+        for taken in ["127.0.0.1:8080", "0.0.0.0:8081"] {
+            let found = Plan::from_vars(&federated(taken)).unwrap_err().mistakes;
+            assert!(
+                found.iter().any(|mistake| mistake.starts_with("RELAY_FEDERATION_LISTEN_ADDR=")),
+                "{found:?}"
+            );
+        }
+        let free = "127.0.0.1:8082";
+        assert_eq!(Plan::from_vars(&federated(free)).unwrap().peers, Some(free.parse().unwrap()));
+        let alone = Vars::from_pairs([("RELAY_FEDERATION_LISTEN_ADDR", free)]);
+        assert_eq!(Plan::from_vars(&alone).unwrap().peers, None, "nobody listens there");
     }
 }

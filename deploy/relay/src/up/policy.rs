@@ -47,14 +47,18 @@ impl Backoff {
     }
 }
 
-/// The exit of the whole relay, when a process ended in a way that starting it again cannot mend.
+/// The exit of the whole relay, when a process ended in a way that starting it again cannot mend. Mail goes its way
+/// without federated: whatever ends that one ends nothing else.
 pub(super) fn beyond_mending(role: RoleName, end: End, was_ready: bool) -> Option<Exit> {
     const NEVER: [Exit; 6] =
         [Exit::Config, Exit::Locked, Exit::Schema, Exit::Permission, Exit::DataMissing, Exit::Corrupt];
     let End::Code(code) = end else { return None };
+    if role == RoleName::Federated {
+        return None;
+    }
     // What cannot be had when a relay first starts is most likely the operator's mistake. Later, it is most
-    // likely gone for a moment; and mail goes its way without federated meanwhile.
-    let at_first = (!was_ready && role != RoleName::Federated).then_some(Exit::Unavailable);
+    // likely gone for a moment.
+    let at_first = (!was_ready).then_some(Exit::Unavailable);
     NEVER.into_iter().chain(at_first).find(|exit| i32::from(exit.code()) == code)
 }
 
@@ -69,8 +73,10 @@ pub(super) fn is_a_good_end(end: End) -> bool {
 pub(super) enum Stage {
     /// All processes are wanted.
     Running,
-    /// Gateways finish what they have; storage is still wanted for that.
+    /// Gateways finish what they have; storage is still wanted for that, and federated for mail that lies with peers.
     Draining,
+    /// Federated tells peers that it leaves, and brings what it has begun with them to an end in storage.
+    Parting,
     /// Nobody is wanted any more.
     Closing,
     /// There is no more time.
@@ -83,7 +89,17 @@ impl Stage {
         match self {
             Self::Running => true,
             Self::Draining => role != RoleName::Gateway,
+            Self::Parting => role == RoleName::Storaged,
             Self::Closing | Self::Killing => false,
+        }
+    }
+
+    /// What follows when everybody has ended who is not wanted.
+    pub(super) fn next(self) -> Option<Self> {
+        match self {
+            Self::Draining => Some(Self::Parting),
+            Self::Parting => Some(Self::Closing),
+            Self::Running | Self::Closing | Self::Killing => None,
         }
     }
 }
@@ -142,7 +158,15 @@ mod tests {
         let taken = End::Code(69);
         assert_eq!(beyond_mending(RoleName::Gateway, taken, false), Some(Exit::Unavailable));
         assert_eq!(beyond_mending(RoleName::Gateway, taken, true), None);
-        assert_eq!(beyond_mending(RoleName::Federated, taken, false), None);
+    }
+
+    #[test]
+    fn whatever_ends_federated_ends_nothing_else() {
+        for code in 0..=255 {
+            for was_ready in [false, true] {
+                assert_eq!(beyond_mending(RoleName::Federated, End::Code(code), was_ready), None, "{code}");
+            }
+        }
     }
 
     #[test]
@@ -154,9 +178,20 @@ mod tests {
     }
 
     #[test]
-    fn storage_outlives_the_gateways() {
-        assert!(!Stage::Draining.wants(RoleName::Gateway));
-        assert!(Stage::Draining.wants(RoleName::Storaged) && Stage::Draining.wants(RoleName::Federated));
-        assert!(!Stage::Closing.wants(RoleName::Storaged));
+    fn gateways_leave_first_then_federated_and_storage_last() {
+        let roles = [RoleName::Gateway, RoleName::Federated, RoleName::Storaged];
+        let mut stage = Stage::Draining;
+        let mut wanted = vec![roles.map(|role| stage.wants(role))];
+        while let Some(next) = stage.next() {
+            stage = next;
+            wanted.push(roles.map(|role| stage.wants(role)));
+        }
+        assert_eq!(stage, Stage::Closing);
+        assert_eq!(wanted, [[false, true, true], [false, false, true], [false, false, false]]);
+    }
+
+    #[test]
+    fn a_relay_that_runs_or_is_killed_goes_nowhere_by_itself() {
+        assert!(Stage::Running.next().is_none() && Stage::Killing.next().is_none());
     }
 }

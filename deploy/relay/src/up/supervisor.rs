@@ -18,8 +18,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// How long the whole relay may take to stop. Each process has a deadline of its own that is shorter.
-const STOP_DEADLINE: Duration = Duration::from_secs(40);
+/// How long the whole relay may take to stop: gateways half a minute for what they have, federated a few seconds, and
+/// storage what is left. Each process has a deadline of its own that is shorter.
+const STOP_DEADLINE: Duration = Duration::from_secs(45);
+
+/// How long federated may take to part from its peers. It keeps nothing: ended by force, it costs peers a timeout. One
+/// that hangs would keep storage waiting for its calls, and storage has something to lose.
+const PARTING_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to end a process that was killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
@@ -56,6 +61,8 @@ pub(super) struct Supervisor<'a> {
     stage: Stage,
     asked: Option<Instant>,
     deadline: Option<Instant>,
+    /// Until when storage waits for federated, while it does.
+    parting_until: Option<Instant>,
     ready: bool,
     exit: Exit,
     signals: (SignalStream, SignalStream),
@@ -88,6 +95,7 @@ impl<'a> Supervisor<'a> {
             stage: Stage::Running,
             asked: None,
             deadline: None,
+            parting_until: None,
             ready: false,
             exit: Exit::Success,
             signals,
@@ -111,6 +119,7 @@ impl<'a> Supervisor<'a> {
         ));
         while !self.is_over() {
             let deadline = self.deadline.unwrap_or_else(Instant::now);
+            let parting_until = self.parting_until.unwrap_or_else(Instant::now);
             let (terminate, interrupt) = &mut self.signals;
             tokio::select! {
                 Some(event) = self.events.join_next() => match event {
@@ -122,6 +131,7 @@ impl<'a> Supervisor<'a> {
                 _ = terminate.recv() => self.asked_to_stop(),
                 _ = interrupt.recv() => self.asked_to_stop(),
                 () = sleep_until(deadline), if self.deadline.is_some() => self.out_of_time(),
+                () = sleep_until(parting_until), if self.parting_until.is_some() => self.part_by_force(),
                 () = &mut serving, if !self.ready && self.stage == Stage::Running => {
                     self.ready = true;
                     // Whoever closed this command's output does not want to be told.
@@ -203,8 +213,8 @@ impl<'a> Supervisor<'a> {
                 self.stop();
             }
             // A service manager and a terminal may both pass on what is one request.
-            Stage::Draining | Stage::Closing if first.elapsed() < SAME_REQUEST => {}
-            Stage::Draining | Stage::Closing => {
+            Stage::Draining | Stage::Parting | Stage::Closing if first.elapsed() < SAME_REQUEST => {}
+            Stage::Draining | Stage::Parting | Stage::Closing => {
                 tracing::warn!("asked again: stopping at once");
                 self.kill();
             }
@@ -221,6 +231,19 @@ impl<'a> Supervisor<'a> {
         } else {
             tracing::warn!("the deadline has passed: stopping at once");
             self.kill();
+        }
+    }
+
+    fn part_by_force(&mut self) {
+        self.parting_until = None;
+        if self.stage != Stage::Parting {
+            return;
+        }
+        tracing::warn!("federated takes too long to part from its peers: stopping it at once");
+        for slot in self.slots.iter().filter(|slot| slot.role == RoleName::Federated) {
+            if let Life::Alive(signals) = &slot.life {
+                signals.send(Signal::SIGKILL).unwrap_or_default();
+            }
         }
     }
 
@@ -243,10 +266,12 @@ impl<'a> Supervisor<'a> {
 
     /// Goes on to the next stage when this one has nobody to wait for.
     fn advance(&mut self) {
-        let gateways_remain =
-            self.slots.iter().any(|slot| slot.role == RoleName::Gateway && !matches!(slot.life, Life::Over));
-        if self.stage == Stage::Draining && !gateways_remain {
-            self.enter(Stage::Closing);
+        while let Some(next) = self.stage.next() {
+            let mut unwanted = self.slots.iter().filter(|slot| !self.stage.wants(slot.role));
+            if unwanted.any(|slot| !matches!(slot.life, Life::Over)) {
+                return;
+            }
+            self.enter(next);
         }
     }
 
@@ -254,6 +279,9 @@ impl<'a> Supervisor<'a> {
     fn enter(&mut self, stage: Stage) {
         let before = self.stage;
         self.stage = stage;
+        if stage == Stage::Parting {
+            self.parting_until = Some(Instant::now() + PARTING_DEADLINE);
+        }
         let signal = if stage == Stage::Killing { Signal::SIGKILL } else { Signal::SIGTERM };
         for slot in &mut self.slots {
             if stage.wants(slot.role) {

@@ -127,6 +127,8 @@ faults! {
         "Inside an oblivious request: `action` names no endpoint.";
     Binary = BAD_REQUEST, "malformed binary request", Invalid, None,
         "Inside an oblivious request: neither an envelope nor a Binary HTTP request, or padding that is not zeros.";
+    NotAnUpgrade = BAD_REQUEST, "a WebSocket upgrade is expected here", Invalid, None,
+        "What a peer asks at `/federation` is no WebSocket upgrade over HTTP/1.1.";
     PurgeWindow = UNAUTHORIZED, "purge timestamp outside acceptable window", Unauthorized, None,
         "A purge was signed more than 60 seconds from the relay's time.";
     PurgeSignature = UNAUTHORIZED, "invalid purge signature", Unauthorized, None,
@@ -151,6 +153,8 @@ faults! {
         "The path is none of the relay's.";
     NoRollover = NOT_FOUND, "there was no rollover", NotFound, None,
         "The relay's anchor is its first one.";
+    NoPeering = NOT_FOUND, "this relay does not peer", NotFound, None,
+        "Federation is off (`RELAY_FEDERATION_ENABLED`), or has not begun yet.";
     MethodNotAllowed = METHOD_NOT_ALLOWED, "method not allowed", NotFound, None,
         "The path takes another method; `Allow` names it.";
     BodyTooSlow = REQUEST_TIMEOUT, "request body came too slowly", Timeout, None,
@@ -179,12 +183,16 @@ faults! {
         "Requests in progress take all the memory they may.";
     TooManyConnections = SERVICE_UNAVAILABLE, "too many connections", Unavailable, Some(1),
         "The gateway holds `RELAY_MAX_CONNECTIONS` already.";
+    TooManyTunnels = SERVICE_UNAVAILABLE, "too many peers are connected", Unavailable, Some(30),
+        "The gateway passes on as many connections of peers as it may, which is 64.";
     TooManyOffers = SERVICE_UNAVAILABLE, "too many offers", Quota, Some(30),
         "As many offers are live as may be (`RELAY_EXCHANGE_MAX_OFFERS`).";
     NoSignedKey = SERVICE_UNAVAILABLE, "no signed key at this time", Unavailable, Some(60),
         "No certificate of the relay's anchor holds now.";
     Unreachable = SERVICE_UNAVAILABLE, "storage is not reachable", Unavailable, Some(2),
         "Storage did not answer within 5 seconds, or within 10 for a claim or completion of an exchange.";
+    FederationAway = SERVICE_UNAVAILABLE, "federation is not reachable", Unavailable, Some(5),
+        "The part of the relay that speaks with peers did not take the connection within 5 seconds.";
     StorageFull = INSUFFICIENT_STORAGE, "quota exceeded: relay storage is full", StorageFull, Some(600),
         "The relay holds as much as it may (`RELAY_MAX_STORAGE_BYTES`). Nothing was stored.";
 }

@@ -1,7 +1,9 @@
 //! Parsers of values. Each says what it expected, never what it was given.
 
+use super::peer::PeerUrl;
 use axum::http::Uri;
 use ipnet::IpNet;
+use relay_proto::PeerId;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,6 +50,46 @@ pub(super) fn hours_or_seconds(text: &str) -> Result<u64, String> {
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
+}
+
+/// A part of a whole, above 0 and at most 1.
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse::<f64>().ok().filter(|ratio| *ratio > 0.0 && *ratio <= 1.0);
+    ratio.ok_or_else(|| "a number above 0 and at most 1".to_owned())
+}
+
+pub(super) fn peers(text: &str) -> Result<Vec<PeerUrl>, String> {
+    list(text, "URLs that begin with ws:// or wss://, each with #KEY behind it where the peer's key is known")
+}
+
+pub(super) fn identities(text: &str) -> Result<Vec<PeerId>, String> {
+    list::<Identity>(text, "relay identities, 43 characters each, as `relay peers` shows them")
+        .map(|identities| identities.into_iter().map(|identity| identity.0).collect())
+}
+
+struct Identity(PeerId);
+
+impl FromStr for Identity {
+    type Err = relay_proto::Malformed;
+
+    fn from_str(text: &str) -> Result<Self, relay_proto::Malformed> {
+        PeerId::from_base64url(text).map(Self)
+    }
+}
+
+/// A name that other operators are shown.
+pub(super) fn relay_id(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "" => Ok(None),
+        _ if text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Ok(Some(text.to_owned()))
+        }
+        _ => Err("at most 64 printable ASCII characters without blanks".to_owned()),
+    }
+}
+
+pub(super) fn optional_address(text: &str) -> Result<Option<SocketAddr>, String> {
+    if text.is_empty() { Ok(None) } else { address(text).map(Some) }
 }
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -195,6 +237,23 @@ mod tests {
     }
 
     #[test]
+    fn ratios_lie_above_nothing_and_up_to_the_whole() {
+        assert_eq!((ratio("0.8"), ratio("1")), (Ok(0.8), Ok(1.0)));
+        for text in ["0", "-0.5", "1.01", "80", "80%", "", "NaN", "inf"] {
+            assert!(ratio(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn relays_have_identities_and_harmless_names() {
+        let text = "A".repeat(43);
+        assert_eq!(identities(&text), Ok(vec![PeerId::from_bytes([0; 32])]));
+        assert!(identities("A").is_err() && identities(&format!("{text},")).is_err());
+        assert_eq!(relay_id("north-1"), Ok(Some("north-1".to_owned())));
+        assert!(relay_id("two words").is_err() && relay_id(&"a".repeat(65)).is_err());
+    }
+
+    #[test]
     fn addresses_of_web_servers_have_a_scheme_and_a_host() {
         assert_eq!(url(""), Ok(None));
         for text in ["https://relay.example", "http://127.0.0.1:8080/path", "https://[::1]:8443"] {
@@ -218,9 +277,10 @@ mod tests {
             let outcomes = [
                 users(&text).is_ok(), networks(&text).is_ok(), token(&text).is_ok(), filter(&text).is_ok(),
                 address(&text).is_ok(), whole::<u64, 0, 9>(&text).is_ok(), optional_directory(&text).is_ok(),
-                hours_or_seconds(&text).is_ok(), url(&text).is_ok(),
+                hours_or_seconds(&text).is_ok(), url(&text).is_ok(), ratio(&text).is_ok(), peers(&text).is_ok(),
+                identities(&text).is_ok(), relay_id(&text).is_ok(), optional_address(&text).is_ok(),
             ];
-            prop_assert_eq!(outcomes.len(), 9);
+            prop_assert_eq!(outcomes.len(), 14);
         }
     }
 }

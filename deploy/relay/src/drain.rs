@@ -1,0 +1,379 @@
+//! `relay drain`: empties a relay into its peers, and shows how far that is.
+//!
+//! The order is storage's to keep and federated's to carry out. This command gives it, watches, and may go away at
+//! any moment: mail goes on moving, also after a restart, until `relay drain --stop`.
+
+mod progress;
+
+use crate::ask::{Line, ask, converse};
+use crate::quantity::counted;
+use crate::standing::{Federation, Standing};
+use crate::unwritable;
+use progress::{Course, Progress};
+use relay_daemon::{Exit, Failure, Vars, variables};
+use std::future::{Future, pending};
+use std::io::Write;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// What goes on without this command, and how to see or end it.
+const GOES_ON: &str = "the order stands, and mail moves as peers take it, also after a restart; `relay drain` shows \
+                       how far it is, `relay drain --stop` ends it";
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// Until this command goes away.
+    patience: Duration,
+    /// Between two looks at the blobs.
+    poll: Duration,
+    /// Between two looks at the peers, which cost storage more.
+    look: Duration,
+    /// For how long storage may be away: it may be started again meanwhile.
+    silence: Duration,
+}
+
+impl Pace {
+    const fn of(patience: Duration) -> Self {
+        Self {
+            patience,
+            poll: Duration::from_millis(500),
+            look: Duration::from_secs(5),
+            silence: Duration::from_secs(15),
+        }
+    }
+}
+
+/// How the watching ended.
+enum End {
+    Emptied,
+    TimeOver,
+    Interrupted,
+    /// Somebody else ended the emptying.
+    Withdrawn,
+}
+
+/// Empties the relay that the variables point to, or ends that.
+///
+/// # Errors
+/// When nothing would move, when blobs are left at the end, or when no relay answers.
+pub(crate) fn drain(
+    vars: &Vars,
+    stop: bool,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> Result<Exit, Failure> {
+    if stop {
+        let left = ask(vars, async |storage| storage.drain(false).await)?;
+        writeln!(out, "the relay is not being emptied any more; {} here", are(left)).map_err(unwritable)?;
+        return Ok(Exit::Success);
+    }
+    let mut reader = vars.reader();
+    let patience = Duration::from_secs(reader.read(&variables::FEDERATION_DRAIN_TIMEOUT));
+    reader.finish()?;
+    let interrupted = async {
+        // Where Ctrl-C cannot be watched it ends the process, which is as good.
+        if tokio::signal::ctrl_c().await.is_err() {
+            pending::<()>().await;
+        }
+    };
+    empty(vars, Pace::of(patience), Progress::new(errors), interrupted, out)
+}
+
+fn empty<E: Write>(
+    vars: &Vars,
+    pace: Pace,
+    mut progress: Progress<'_, E>,
+    interrupted: impl Future<Output = ()>,
+    out: &mut impl Write,
+) -> Result<Exit, Failure> {
+    converse(vars, async |line| {
+        let deadline = Instant::now() + pace.patience;
+        let mut course = begin(&line).await?;
+        progress.show(&course);
+        let end = tokio::select! {
+            biased;
+            end = follow(&line, pace, &mut course, &mut progress) => end,
+            () = interrupted => Ok(End::Interrupted),
+            () = sleep_until(deadline) => Ok(End::TimeOver),
+        };
+        progress.end();
+        let left = are(course.left);
+        let unfinished = |why: String| Err(Failure::new(Exit::Forced, why));
+        match end? {
+            End::Emptied => {
+                let text = "the relay is empty; what still arrives moves as well, until `relay drain --stop`";
+                writeln!(out, "{text}").map_err(unwritable)?;
+                Ok(Exit::Success)
+            }
+            End::TimeOver => {
+                let seconds = pace.patience.as_secs();
+                unfinished(format!(
+                    "{left} still here after {seconds} seconds (RELAY_FEDERATION_DRAIN_TIMEOUT); {GOES_ON}"
+                ))
+            }
+            End::Interrupted => unfinished(format!("{left} still here; {GOES_ON}")),
+            End::Withdrawn => {
+                unfinished(format!("somebody ended this by `relay drain --stop`; {left} still here"))
+            }
+        }
+    })
+}
+
+fn are(blobs: u64) -> String {
+    format!("{} {}", counted(blobs, "blob"), if blobs == 1 { "is" } else { "are" })
+}
+
+/// Gives the order, if anything would come of it.
+async fn begin(line: &Line) -> Result<Course, Failure> {
+    let (status, peering) =
+        line.ask(async |storage| Ok((storage.status().await?, storage.peers().await?))).await?;
+    let standing = Standing::of(&peering);
+    if let Some(reason) = why_not(&standing, status.capacity.durable) {
+        let order = if standing.draining { "; the order from before stands" } else { "" };
+        return Err(Failure::new(Exit::Unavailable, format_args!("{reason}, so nothing would move{order}")));
+    }
+    let left = line.ask(async |storage| storage.drain(true).await).await?;
+    Ok(Course { most: left, left, hindrance: hindrance(&standing) })
+}
+
+/// Why mail would stay where it is, and what mends that.
+fn why_not(standing: &Standing, durable: bool) -> Option<&'static str> {
+    match standing.federation {
+        Federation::Off => {
+            Some("federation is off (RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS turn it on)")
+        }
+        Federation::Silent => Some("federated does not report to storaged (its log says why)"),
+        Federation::On if !durable => Some("a store in memory keeps its mail (RELAY_STORAGE_BACKEND=memory)"),
+        Federation::On if standing.taking == 0 => Some("no peer is up (`relay peers` says why)"),
+        Federation::On => None,
+    }
+}
+
+/// Why nothing moves at the moment, although the order was worth giving.
+fn hindrance(standing: &Standing) -> Option<&'static str> {
+    let full = (standing.roomy == 0).then_some("no peer that is up has room");
+    why_not(standing, true).or(full)
+}
+
+/// Watches until no blob is left, or somebody ends it.
+async fn follow<E: Write>(
+    line: &Line,
+    pace: Pace,
+    course: &mut Course,
+    progress: &mut Progress<'_, E>,
+) -> Result<End, Failure> {
+    let mut heard = Instant::now();
+    let mut looked = heard;
+    while course.left > 0 {
+        sleep(pace.poll).await;
+        let is_time = looked.elapsed() >= pace.look;
+        let seen = line
+            .ask(async |storage| {
+                let blobs = storage.status().await?.blobs;
+                let peering = if is_time { Some(storage.peers().await?) } else { None };
+                Ok((blobs, peering))
+            })
+            .await;
+        match seen {
+            Ok((blobs, peering)) => {
+                heard = Instant::now();
+                course.saw(blobs);
+                if let Some(standing) = peering.as_ref().map(Standing::of) {
+                    looked = heard;
+                    course.hindrance = hindrance(&standing);
+                    if !standing.draining {
+                        return Ok(End::Withdrawn);
+                    }
+                }
+            }
+            Err(failure) if heard.elapsed() >= pace.silence => {
+                return Err(Failure::new(failure.exit, format_args!("{failure}; {GOES_ON}")));
+            }
+            // Storage may be on its way back.
+            Err(_) => {}
+        }
+        progress.show(course);
+    }
+    Ok(End::Emptied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Answers, Storage, nobody, peer, sample};
+    use relay_proto::federation::{Link, PeerState, Peering};
+
+    /// Looks as often as it can, at everything, and is in no hurry.
+    const QUICK: Pace = Pace {
+        patience: Duration::from_secs(600),
+        poll: Duration::from_millis(1),
+        look: Duration::ZERO,
+        silence: Duration::from_secs(600),
+    };
+
+    fn run(
+        storage: &Storage,
+        pace: Pace,
+        interrupted: impl Future<Output = ()>,
+    ) -> (Result<Exit, Failure>, String, String) {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let progress = Progress::lines(&mut errors, Duration::ZERO);
+        let outcome = empty(&storage.vars(), pace, progress, interrupted, &mut out);
+        (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
+    }
+
+    fn refusal(peering: Peering) -> String {
+        let storage = Storage::start(peering);
+        let before = storage.is_draining();
+        let (outcome, out, errors) = run(&storage, QUICK, pending());
+        let refused = outcome.unwrap_err();
+        assert_eq!(refused.exit, Exit::Unavailable);
+        assert!(out.is_empty() && errors.is_empty());
+        assert_eq!(storage.is_draining(), before, "no order was given");
+        refused.text
+    }
+
+    #[test]
+    fn it_ends_well_when_no_blob_is_left_and_tells_of_its_way() {
+        let storage = Storage::answering(sample(), |answers| answers.moving = 500);
+        let (outcome, out, errors) = run(&storage, QUICK, pending());
+        assert_eq!(outcome, Ok(Exit::Success));
+        assert!(out.starts_with("the relay is empty") && out.contains("relay drain --stop"), "{out}");
+        assert_eq!(
+            errors,
+            "0 of 1,200 blobs gone, 1,200 left\n\
+             500 of 1,200 blobs gone, 700 left\n\
+             1,000 of 1,200 blobs gone, 200 left\n\
+             1,200 of 1,200 blobs gone, 0 left\n"
+        );
+        assert!(storage.is_draining(), "what still arrives moves as well");
+    }
+
+    #[test]
+    fn an_empty_relay_is_empty_at_once() {
+        let storage = Storage::answering(sample(), |answers| answers.blobs = 0);
+        assert_eq!(run(&storage, QUICK, pending()).0, Ok(Exit::Success));
+    }
+
+    #[test]
+    fn when_its_time_is_over_it_says_how_many_stay_and_what_goes_on() {
+        let storage = Storage::start(sample());
+        let pace = Pace { patience: Duration::from_millis(20), ..QUICK };
+        let (outcome, out, _) = run(&storage, pace, pending());
+        let unfinished = outcome.unwrap_err();
+        assert_eq!(unfinished.exit.code(), 1);
+        assert!(out.is_empty());
+        for said in ["1,200 blobs are still here", "RELAY_FEDERATION_DRAIN_TIMEOUT", "restart", "--stop"] {
+            assert!(unfinished.text.contains(said), "{unfinished}");
+        }
+        assert!(storage.is_draining());
+    }
+
+    #[test]
+    fn ctrl_c_leaves_the_order_standing_and_says_so() {
+        let storage = Storage::answering(sample(), |answers| answers.blobs = 1);
+        let (outcome, _, _) = run(&storage, QUICK, std::future::ready(()));
+        let unfinished = outcome.unwrap_err();
+        assert_eq!(unfinished.exit, Exit::Forced);
+        assert!(unfinished.text.starts_with("1 blob is still here; the order stands"), "{unfinished}");
+        assert!(storage.is_draining());
+    }
+
+    #[test]
+    fn an_order_that_somebody_withdraws_is_not_given_again() {
+        let storage = Storage::answering(sample(), |answers| answers.withdrawn = true);
+        let (outcome, _, _) = run(&storage, QUICK, pending());
+        let unfinished = outcome.unwrap_err();
+        assert_eq!(unfinished.exit, Exit::Forced);
+        assert!(unfinished.text.contains("somebody ended this"), "{unfinished}");
+        assert!(!storage.is_draining());
+    }
+
+    #[test]
+    fn a_storage_that_is_started_again_meanwhile_is_waited_for() {
+        let storage = Storage::answering(sample(), |answers| (answers.moving, answers.away) = (1200, 3));
+        let (outcome, _, errors) = run(&storage, QUICK, pending());
+        assert_eq!(outcome, Ok(Exit::Success));
+        assert_eq!(
+            errors.lines().count(),
+            5,
+            "at the start, three times without news, and at the end: {errors}"
+        );
+    }
+
+    #[test]
+    fn a_storage_that_stays_away_is_not() {
+        let storage = Storage::answering(sample(), |answers| answers.away = u64::MAX);
+        let (outcome, _, _) = run(&storage, Pace { silence: Duration::ZERO, ..QUICK }, pending());
+        let unfinished = outcome.unwrap_err();
+        assert_eq!(unfinished.exit, Exit::Unavailable);
+        assert!(unfinished.text.contains("the order stands"), "{unfinished}");
+    }
+
+    #[test]
+    fn without_anybody_to_take_mail_no_order_is_given() {
+        assert!(refusal(nobody()).contains("federation is off"));
+        assert!(refusal(Peering { reporting: false, ..sample() }).contains("does not report"));
+        let nobody_up = [Link::Down, Link::Leaving, Link::PinChanged]
+            .map(|link| PeerState { link, ..peer("ws://a", 1) })
+            .to_vec();
+        let down = Peering { peers: nobody_up, ..sample() };
+        assert!(refusal(down.clone()).contains("no peer is up"));
+        let ordered = refusal(Peering { draining: true, ..down });
+        assert!(ordered.contains("the order from before stands"), "{ordered}");
+    }
+
+    #[test]
+    fn peers_that_are_full_are_waited_for() {
+        let full = PeerState { free_bytes: 0, ..peer("ws://a", 1) };
+        let storage =
+            Storage::answering(Peering { peers: vec![full], ..sample() }, |answers| answers.moving = 1200);
+        let (outcome, _, errors) = run(&storage, QUICK, pending());
+        assert_eq!(outcome, Ok(Exit::Success));
+        assert!(
+            errors.starts_with("0 of 1,200 blobs gone, 1,200 left; waiting: no peer that is up has room\n"),
+            "{errors}"
+        );
+    }
+
+    #[test]
+    fn what_gets_into_the_way_on_the_way_is_said() {
+        let change = |answers: &mut Answers| (answers.falls_silent, answers.moving) = (true, 600);
+        let (outcome, _, errors) = run(&Storage::answering(sample(), change), QUICK, pending());
+        assert_eq!(outcome, Ok(Exit::Success));
+        let lines: Vec<_> = errors.lines().collect();
+        assert_eq!(lines[0], "0 of 1,200 blobs gone, 1,200 left");
+        assert!(
+            lines[1].starts_with("600 of 1,200 blobs gone, 600 left; waiting: federated does not report"),
+            "{errors}"
+        );
+    }
+
+    #[test]
+    fn a_store_in_memory_cannot_be_emptied() {
+        let storage = Storage::answering(sample(), |answers| answers.durable = false);
+        let refused = run(&storage, QUICK, pending()).0.unwrap_err();
+        assert!(refused.text.contains("RELAY_STORAGE_BACKEND=memory"), "{refused}");
+        assert!(!storage.is_draining());
+    }
+
+    #[test]
+    fn stop_ends_it_whether_there_are_peers_or_not() {
+        for peering in [sample(), nobody()] {
+            let storage = Storage::start(Peering { draining: true, ..peering });
+            let mut out = Vec::new();
+            assert_eq!(drain(&storage.vars(), true, &mut out, &mut Vec::new()), Ok(Exit::Success));
+            let said = String::from_utf8(out).unwrap();
+            assert!(said.contains("1,200 blobs are here"), "{said}");
+            assert!(!storage.is_draining());
+        }
+    }
+
+    #[test]
+    fn a_time_that_makes_no_sense_is_a_configuration_error() {
+        let vars = Vars::from_pairs([("RELAY_FEDERATION_DRAIN_TIMEOUT", "soon")]);
+        let refused = drain(&vars, false, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        assert_eq!(refused.exit, Exit::Config);
+    }
+}

@@ -1,0 +1,235 @@
+//! `relay peers`: who this relay is to others, who its peers are, and what lies with whom.
+
+mod row;
+
+use crate::ask::ask;
+use crate::standing::{Federation, Standing};
+use crate::unwritable;
+use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_proto::UnixSeconds;
+use relay_proto::federation::Peering;
+use row::{HEADS, rows};
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// Asks the relay that the variables point to.
+///
+/// # Errors
+/// When no relay answers there.
+pub(crate) fn peers(
+    vars: &Vars,
+    clock: &Clock,
+    as_json: bool,
+    out: &mut impl Write,
+) -> Result<Exit, Failure> {
+    let peering = ask(vars, async |storage| storage.peers().await)?;
+    let text = if as_json { format!("{:#}\n", as_value(&peering)) } else { text(&peering, clock.now()) };
+    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    Ok(Exit::Success)
+}
+
+/// Has the relay forget what a peer's address is pinned to.
+///
+/// # Errors
+/// When the address is not pinned, or no relay answers.
+pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exit, Failure> {
+    // As RELAY_FEDERATION_PEERS has it, a key may stand behind it.
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    if !ask(vars, async |storage| storage.forget_peer(url.to_owned()).await)? {
+        return Err(Failure::new(
+            Exit::DataMissing,
+            format_args!("{url} is not pinned; give the URL exactly as `relay peers` shows it"),
+        ));
+    }
+    writeln!(
+        out,
+        "forgot what {url} was pinned to: the key that it shows next is taken and kept, unless \
+         RELAY_FEDERATION_PEERS names one"
+    )
+    .map_err(unwritable)?;
+    Ok(Exit::Success)
+}
+
+fn as_value(peering: &Peering) -> Value {
+    let standing = Standing::of(peering);
+    json!({
+        "enabled": standing.federation != Federation::Off,
+        "reporting": peering.reporting,
+        "draining": peering.draining,
+        "identity": peering.identity.map(|identity| identity.to_base64url()),
+        "noise_key": peering.noise_key.map(|key| key.to_base64url()),
+        "peers": rows(peering).iter().map(row::Row::as_value).collect::<Vec<_>>(),
+    })
+}
+
+fn text(peering: &Peering, now: UnixSeconds) -> String {
+    let standing = Standing::of(peering);
+    let mut lines = vec![format!("{:<14}{}", "federation", standing.line())];
+    if standing.federation == Federation::Off {
+        lines.push(format!(
+            "{:<14}start the relay with RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS to have peers",
+            ""
+        ));
+    }
+    if let Some(identity) = peering.identity {
+        lines.push(format!(
+            "{:<14}{} (for RELAY_FEDERATION_ACCEPT of peers)",
+            "identity",
+            identity.to_base64url()
+        ));
+    }
+    if let Some(key) = peering.noise_key {
+        lines.push(format!(
+            "{:<14}{} (behind # in RELAY_FEDERATION_PEERS of peers)",
+            "noise key",
+            key.to_base64url()
+        ));
+    }
+    let rows = rows(peering);
+    if !rows.is_empty() {
+        lines.push(String::new());
+        let cells: Vec<_> =
+            std::iter::once(HEADS.map(str::to_owned)).chain(rows.iter().map(|row| row.cells(now))).collect();
+        let mut aligned = align(&cells).into_iter();
+        lines.extend(aligned.next());
+        for (line, row) in aligned.zip(&rows) {
+            lines.push(line);
+            lines.extend(row.remarks().into_iter().map(|remark| format!("    {remark}")));
+        }
+        lines.push(String::new());
+        lines.push(
+            "SENT, RECEIVED, RECALLED: blobs, since federated started; THERE, HERE: blobs that lie with"
+                .to_owned(),
+        );
+        lines
+            .push("the peer, and here for it; TO TELL: deletions that the peer has not confirmed".to_owned());
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// Lines in which columns stand below one another: the first one to the left, the others to the right.
+fn align<const COLUMNS: usize>(table: &[[String; COLUMNS]]) -> Vec<String> {
+    let width = |column: usize| table.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let line = |cells: &[String; COLUMNS]| {
+        let mut line = String::new();
+        for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+            if column == 0 {
+                line.push_str(&format!("{cell:<width$}"));
+            } else {
+                line.push_str(&format!("  {cell:>width$}"));
+            }
+        }
+        line
+    };
+    table.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Storage, id, nobody, sample};
+    use relay_proto::NoiseKey;
+
+    #[test]
+    fn people_read_a_table() {
+        let text = text(&sample(), UnixSeconds::new(1_000_065));
+        let expected = [
+            format!("federation    {}", Standing::of(&sample()).line()),
+            format!("identity      {} (for RELAY_FEDERATION_ACCEPT of peers)", id(9).to_base64url()),
+            format!(
+                "noise key     {} (behind # in RELAY_FEDERATION_PEERS of peers)",
+                NoiseKey::from_bytes([8; 32]).to_base64url()
+            ),
+            String::new(),
+            "PEER                          LINK     ROOM      LAST SEEN   SENT  RECEIVED  RECALLED  THERE  HERE  TO TELL  PINNED".to_owned(),
+            "wss://relay-b.example           up  1.0 GiB  1 min 5 s ago  1,200         3        20  1,180     3        4     yes".to_owned(),
+            format!("    identity {}", id(1).to_base64url()),
+            "ws://10.0.0.7:8080     pin changed      0 B              -      0         0         0      0     0        0     yes".to_owned(),
+            format!("    identity {}", id(2).to_base64url()),
+            "    trouble: its key has changed".to_owned(),
+            "ws://10.0.0.8:8080            down      0 B              -      0         0         0      0     0        0      no".to_owned(),
+            "    identity not known yet: it has not proved who it is".to_owned(),
+            "    trouble: not reached yet".to_owned(),
+            "(connects here)                 up  1.0 GiB  1 min 5 s ago  1,200         3        20      0     0        0      no".to_owned(),
+            format!("    identity {}", id(4).to_base64url()),
+            String::new(),
+            "SENT, RECEIVED, RECALLED: blobs, since federated started; THERE, HERE: blobs that lie with".to_owned(),
+            "the peer, and here for it; TO TELL: deletions that the peer has not confirmed".to_owned(),
+            String::new(),
+        ];
+        assert_eq!(text, expected.join("\n"));
+    }
+
+    #[test]
+    fn a_relay_without_peers_tells_how_to_have_some() {
+        let text = text(&nobody(), UnixSeconds::new(0));
+        assert!(text.starts_with("federation    off\n"), "{text}");
+        assert!(text.contains("RELAY_FEDERATION_ENABLED=true") && !text.contains("identity"), "{text}");
+    }
+
+    #[test]
+    fn programs_read_json() {
+        let value = as_value(&sample());
+        assert_eq!(value["identity"], id(9).to_base64url());
+        assert_eq!(value["noise_key"], NoiseKey::from_bytes([8; 32]).to_base64url());
+        assert_eq!(
+            (&value["enabled"], &value["reporting"], &value["draining"]),
+            (&json!(true), &json!(true), &json!(false))
+        );
+        assert_eq!(
+            value["peers"][0],
+            json!({
+                "url": "wss://relay-b.example",
+                "identity": id(1).to_base64url(),
+                "link": "up",
+                "free_bytes": 1_u64 << 30,
+                "last_seen": 1_000_000,
+                "blobs_sent": 1200,
+                "blobs_received": 3,
+                "blobs_recalled": 20,
+                "trouble": null,
+                "pinned": true,
+                "pinned_key": NoiseKey::from_bytes([1; 32]).to_base64url(),
+                "blobs_moved": 1180,
+                "blobs_held": 3,
+                "deletions_waiting": 4,
+            })
+        );
+        assert_eq!(value["peers"][3]["url"], Value::Null);
+        assert_eq!(as_value(&nobody())["enabled"], false);
+    }
+
+    #[test]
+    fn storage_is_asked() {
+        let storage = Storage::start(sample());
+        let mut out = Vec::new();
+        let clock = Clock::system();
+        assert_eq!(peers(&storage.vars(), &clock, true, &mut out), Ok(Exit::Success));
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), as_value(&sample()));
+    }
+
+    #[test]
+    fn a_pin_is_forgotten_once() {
+        let storage = Storage::start(sample());
+        let mut out = Vec::new();
+        let url = "ws://10.0.0.7:8080";
+        assert_eq!(forget(&storage.vars(), url, &mut out), Ok(Exit::Success));
+        let said = String::from_utf8(out).unwrap();
+        assert!(said.contains("forgot") && said.contains(url), "{said}");
+
+        let mut out = Vec::new();
+        let refused = forget(&storage.vars(), url, &mut out).unwrap_err();
+        assert_eq!(refused.exit, Exit::DataMissing);
+        assert!(refused.text.contains(url) && refused.text.contains("relay peers"), "{refused}");
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn a_key_behind_the_address_of_a_pin_does_not_matter() {
+        let storage = Storage::start(sample());
+        let url = format!("ws://10.0.0.7:8080#{}", NoiseKey::from_bytes([2; 32]).to_base64url());
+        assert_eq!(forget(&storage.vars(), &url, &mut Vec::new()), Ok(Exit::Success));
+    }
+}

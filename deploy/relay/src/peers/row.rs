@@ -1,0 +1,192 @@
+//! A peer as it is shown: what federated says of it, what it is pinned to, and what lies where, put together.
+
+use crate::moment::span;
+use crate::quantity::{bytes, grouped};
+use relay_proto::federation::{Holdings, PeerState, Peering};
+use relay_proto::{NoiseKey, PeerId, UnixSeconds};
+use serde_json::{Value, json};
+
+/// Heads of the columns; the first one is for text, the others are for numbers and words.
+pub(super) const HEADS: [&str; COLUMNS] = [
+    "PEER",
+    "LINK",
+    "ROOM",
+    "LAST SEEN",
+    "SENT",
+    "RECEIVED",
+    "RECALLED",
+    "THERE",
+    "HERE",
+    "TO TELL",
+    "PINNED",
+];
+
+const COLUMNS: usize = 11;
+
+/// What is not known.
+const UNKNOWN: &str = "-";
+
+/// A peer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Row<'a> {
+    /// Where this relay dials it; none for one that dials, and for one that has become a stranger.
+    url: Option<&'a str>,
+    identity: Option<PeerId>,
+    /// What federated says of it, if it does.
+    state: Option<&'a PeerState>,
+    /// The key that its address is pinned to.
+    pin: Option<NoiseKey>,
+    holdings: Option<Holdings>,
+}
+
+/// Every peer: those of which federated tells, in its order, then those whose addresses are pinned, then those
+/// with whom mail lies. A peer that was taken off the configuration may still hold mail, and is seen.
+pub(super) fn rows(peering: &Peering) -> Vec<Row<'_>> {
+    let holdings_of = |identity: Option<PeerId>| {
+        peering.holdings.iter().find(|holdings| Some(holdings.identity) == identity).copied()
+    };
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for state in &peering.peers {
+        let url = Some(state.url.as_str()).filter(|url| !url.is_empty());
+        let pin = peering.pins.iter().find(|pin| Some(pin.url.as_str()) == url);
+        let identity = state.identity.or(pin.map(|pin| pin.identity));
+        rows.push(Row {
+            url,
+            identity,
+            state: Some(state),
+            pin: pin.map(|pin| pin.noise_key),
+            holdings: holdings_of(identity),
+        });
+    }
+    for pin in &peering.pins {
+        if !rows.iter().any(|row| row.url == Some(pin.url.as_str())) {
+            rows.push(Row {
+                url: Some(&pin.url),
+                identity: Some(pin.identity),
+                state: None,
+                pin: Some(pin.noise_key),
+                holdings: holdings_of(Some(pin.identity)),
+            });
+        }
+    }
+    for holdings in &peering.holdings {
+        if !rows.iter().any(|row| row.identity == Some(holdings.identity)) {
+            let identity = Some(holdings.identity);
+            rows.push(Row { url: None, identity, state: None, pin: None, holdings: Some(*holdings) });
+        }
+    }
+    rows
+}
+
+impl Row<'_> {
+    /// The peer's line of the table.
+    pub(super) fn cells(&self, now: UnixSeconds) -> [String; COLUMNS] {
+        let told = |tell: fn(&PeerState) -> String| self.state.map_or_else(|| UNKNOWN.to_owned(), tell);
+        let lies = |count: fn(&Holdings) -> u64| grouped(self.holdings.as_ref().map_or(0, count));
+        let name = match (self.url, self.state) {
+            (Some(url), _) => url,
+            (None, Some(_)) => "(connects here)",
+            (None, None) => "(not a peer any more)",
+        };
+        let seen = self.state.and_then(|state| state.last_seen).map_or_else(
+            || UNKNOWN.to_owned(),
+            |seen| format!("{} ago", span(now.get().saturating_sub(seen.get()))),
+        );
+        [
+            name.to_owned(),
+            told(|state| state.link.name().to_owned()),
+            told(|state| bytes(state.free_bytes)),
+            seen,
+            told(|state| grouped(state.blobs_sent)),
+            told(|state| grouped(state.blobs_received)),
+            told(|state| grouped(state.blobs_recalled)),
+            lies(|holdings| holdings.moved),
+            lies(|holdings| holdings.held),
+            lies(|holdings| holdings.outbox),
+            if self.pin.is_some() { "yes" } else { "no" }.to_owned(),
+        ]
+    }
+
+    /// What is too long for the table, or seldom there.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let identity = self.identity.map_or_else(
+            || "not known yet: it has not proved who it is".to_owned(),
+            |identity| identity.to_base64url(),
+        );
+        let mut remarks = vec![format!("identity {identity}")];
+        if let Some(trouble) = self.trouble() {
+            remarks.push(format!("trouble: {trouble}"));
+        }
+        remarks
+    }
+
+    fn trouble(&self) -> Option<&str> {
+        self.state.map(|state| state.trouble.as_str()).filter(|trouble| !trouble.is_empty())
+    }
+
+    /// For programs. What federated does not tell is null.
+    pub(super) fn as_value(&self) -> Value {
+        let holdings = self.holdings.as_ref();
+        json!({
+            "url": self.url,
+            "identity": self.identity.map(|identity| identity.to_base64url()),
+            "link": self.state.map(|state| state.link.name()),
+            "free_bytes": self.state.map(|state| state.free_bytes),
+            "last_seen": self.state.and_then(|state| state.last_seen).map(UnixSeconds::get),
+            "blobs_sent": self.state.map(|state| state.blobs_sent),
+            "blobs_received": self.state.map(|state| state.blobs_received),
+            "blobs_recalled": self.state.map(|state| state.blobs_recalled),
+            "trouble": self.trouble(),
+            "pinned": self.pin.is_some(),
+            "pinned_key": self.pin.map(|key| key.to_base64url()),
+            "blobs_moved": holdings.map_or(0, |holdings| holdings.moved),
+            "blobs_held": holdings.map_or(0, |holdings| holdings.held),
+            "deletions_waiting": holdings.map_or(0, |holdings| holdings.outbox),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{holdings, id, nobody, peer, pin, sample};
+
+    #[test]
+    fn a_peer_is_known_by_its_pin_before_it_is_met_again() {
+        let mut state = peer("ws://a", 1);
+        state.identity = None;
+        let peering = Peering {
+            peers: vec![state],
+            pins: vec![pin("ws://a", 1)],
+            holdings: vec![holdings(1, 5)],
+            ..sample()
+        };
+        let rows = rows(&peering);
+        assert_eq!(rows.len(), 1);
+        assert_eq!((rows[0].identity, rows[0].holdings), (Some(id(1)), Some(holdings(1, 5))));
+        assert_eq!(rows[0].as_value()["pinned_key"], NoiseKey::from_bytes([1; 32]).to_base64url());
+    }
+
+    #[test]
+    fn mail_with_a_peer_that_is_none_any_more_is_seen() {
+        let peering = Peering { pins: vec![pin("ws://gone", 1)], holdings: vec![holdings(2, 7)], ..nobody() };
+        let rows = rows(&peering);
+        let shown: Vec<_> = rows.iter().map(|row| row.cells(UnixSeconds::new(0))).collect();
+        assert_eq!(shown[0][..3], ["ws://gone", "-", "-"]);
+        assert_eq!((shown[1][0].as_str(), shown[1][7].as_str()), ("(not a peer any more)", "7"));
+        assert_eq!(rows[1].as_value()["link"], Value::Null);
+        assert_eq!(rows[1].as_value()["blobs_moved"], 7);
+    }
+
+    #[test]
+    fn two_addresses_of_one_peer_show_the_same_mail() {
+        let peering = Peering {
+            peers: vec![peer("ws://a", 1), peer("ws://b", 1)],
+            pins: Vec::new(),
+            holdings: vec![holdings(1, 5)],
+            ..sample()
+        };
+        assert!(rows(&peering).iter().all(|row| row.holdings == Some(holdings(1, 5))));
+        assert_eq!(rows(&peering).len(), 2);
+    }
+}

@@ -1,0 +1,171 @@
+//! How federation stands, in one line: for `relay status`, `relay peers` and `relay drain`.
+
+use crate::quantity::{counted, grouped};
+use relay_proto::federation::{Holdings, Link, Peering};
+use serde_json::{Value, json};
+
+/// Whether there is a federation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Federation {
+    /// The operator wants no peers.
+    Off,
+    /// The operator wants peers, and federated does not say anything of them.
+    Silent,
+    /// Federated tells of its peers.
+    On,
+}
+
+/// How federation stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Whether there is one.
+    pub(crate) federation: Federation,
+    /// Whether the relay is being emptied into its peers.
+    pub(crate) draining: bool,
+    /// Peers that this relay is to be connected to.
+    configured: u64,
+    /// Those of them that can be asked.
+    configured_up: u64,
+    /// Peers that connected by themselves and can be asked.
+    others_up: u64,
+    /// Peers of either kind that may take mail: those that can be asked and do not leave.
+    pub(crate) taking: usize,
+    /// Those of them that say they have room.
+    pub(crate) roomy: usize,
+    /// Blobs of this relay's that peers hold.
+    moved: u64,
+    /// Blobs of peers that this relay holds.
+    held: u64,
+    /// Deletions that wait to be told to peers.
+    waiting: u64,
+}
+
+impl Standing {
+    /// What a report comes to.
+    pub(crate) fn of(peering: &Peering) -> Self {
+        // Storage tells of an identity when the operator wants peers, and of peers while federated tells it.
+        let federation = match (peering.reporting, peering.identity) {
+            (true, _) => Federation::On,
+            (false, Some(_)) => Federation::Silent,
+            (false, None) => Federation::Off,
+        };
+        let peers = |dialled: bool| peering.peers.iter().filter(move |peer| peer.url.is_empty() != dialled);
+        let up = |dialled| peers(dialled).filter(|peer| peer.link.is_up()).count() as u64;
+        let taking = || peering.peers.iter().filter(|peer| peer.link == Link::Up);
+        let sum = |count: fn(&Holdings) -> u64| peering.holdings.iter().map(count).sum();
+        Self {
+            federation,
+            draining: peering.draining,
+            configured: peers(true).count() as u64,
+            configured_up: up(true),
+            others_up: up(false),
+            taking: taking().count(),
+            roomy: taking().filter(|peer| peer.free_bytes > 0).count(),
+            moved: sum(|holdings| holdings.moved),
+            held: sum(|holdings| holdings.held),
+            waiting: sum(|holdings| holdings.outbox),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn line(&self) -> String {
+        let mut parts = vec![match self.federation {
+            Federation::Off => "off".to_owned(),
+            Federation::Silent => "on, but FEDERATED DOES NOT REPORT: see its log".to_owned(),
+            Federation::On => {
+                format!("on, {} of {} up", self.configured_up, counted(self.configured, "configured peer"))
+            }
+        }];
+        if self.others_up > 0 {
+            parts.push(format!("{} connected here", counted(self.others_up, "other peer")));
+        }
+        if self.federation != Federation::Off || self.moved > 0 {
+            parts.push(format!("{} with peers", counted(self.moved, "blob")));
+        }
+        if self.federation != Federation::Off || self.held > 0 {
+            parts.push(format!("{} held for peers", grouped(self.held)));
+        }
+        if self.waiting > 0 {
+            parts.push(format!("{} to be told", counted(self.waiting, "deletion")));
+        }
+        if self.draining {
+            parts.push("BEING EMPTIED (`relay drain --stop` ends it)".to_owned());
+        }
+        parts.join(", ")
+    }
+
+    /// For programs.
+    pub(crate) fn as_value(&self) -> Value {
+        json!({
+            "enabled": self.federation != Federation::Off,
+            "reporting": self.federation == Federation::On,
+            "draining": self.draining,
+            "peers_configured": self.configured,
+            "peers_up": self.configured_up,
+            "others_up": self.others_up,
+            "blobs_moved": self.moved,
+            "blobs_held": self.held,
+            "deletions_waiting": self.waiting,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{nobody, peer, sample};
+    use relay_proto::federation::PeerState;
+
+    #[test]
+    fn a_relay_without_peers_says_so_shortly() {
+        assert_eq!(Standing::of(&nobody()).line(), "off");
+        let left_over = Peering { holdings: sample().holdings, ..nobody() };
+        assert_eq!(
+            Standing::of(&left_over).line(),
+            "off, 1,180 blobs with peers, 3 held for peers, 4 deletions to be told"
+        );
+    }
+
+    #[test]
+    fn peers_that_are_wanted_and_not_told_of_are_a_trouble() {
+        let silent = Peering { reporting: false, peers: Vec::new(), holdings: Vec::new(), ..sample() };
+        let standing = Standing::of(&silent);
+        assert_eq!(standing.federation, Federation::Silent);
+        assert!(standing.line().contains("FEDERATED DOES NOT REPORT"), "{}", standing.line());
+    }
+
+    #[test]
+    fn configured_peers_are_counted_apart_from_those_that_connect() {
+        let standing = Standing::of(&sample());
+        assert_eq!((standing.configured, standing.configured_up, standing.others_up), (3, 1, 1));
+        assert_eq!(
+            standing.line(),
+            "on, 1 of 3 configured peers up, 1 other peer connected here, 1,180 blobs with peers, 3 held for peers, \
+             4 deletions to be told"
+        );
+        let value = standing.as_value();
+        assert_eq!((&value["peers_up"], &value["peers_configured"]), (&json!(1), &json!(3)));
+        assert_eq!((&value["enabled"], &value["reporting"]), (&json!(true), &json!(true)));
+    }
+
+    #[test]
+    fn a_peer_that_leaves_is_up_and_takes_no_mail() {
+        let leaving = PeerState { link: Link::Leaving, ..peer("ws://a", 1) };
+        let standing = Standing::of(&Peering { peers: vec![leaving], ..sample() });
+        assert_eq!((standing.configured_up, standing.taking), (1, 0));
+    }
+
+    #[test]
+    fn a_peer_that_is_full_takes_mail_when_it_has_room_again() {
+        let full = PeerState { free_bytes: 0, ..peer("ws://a", 1) };
+        let standing = Standing::of(&Peering { peers: vec![full, peer("ws://b", 2)], ..sample() });
+        assert_eq!((standing.taking, standing.roomy), (2, 1));
+    }
+
+    #[test]
+    fn an_order_to_empty_the_relay_is_seen() {
+        let standing = Standing::of(&Peering { draining: true, ..sample() });
+        assert!(standing.line().ends_with("BEING EMPTIED (`relay drain --stop` ends it)"));
+        assert_eq!(standing.as_value()["draining"], true);
+    }
+}

@@ -1,0 +1,269 @@
+//! The door for peers that dial: a little HTTP with two addresses, behind gateways and, where the operator wants it,
+//! on a port of its own.
+
+use crate::desk::Desk;
+use crate::dial::HANDSHAKE;
+use crate::drive::{Drive, Keys};
+use crate::link::Reason;
+use crate::link::channel::{Channel, Transit};
+use crate::link::handshake::{Card, respond};
+use crate::roster::Roster;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use relay_daemon::{Clock, Shutdown};
+use relay_proto::PeerId;
+use relay_proto::client::StorageClient;
+use relay_proto::federation::Introduction;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
+
+/// Handshakes on their way at once.
+const PENDING: usize = 16;
+
+/// Connections at once that have not become a channel.
+const ASKING: usize = 64;
+
+/// How long one may take to ask.
+const ASK: Duration = Duration::from_secs(5);
+
+/// How long the last frame to somebody who is turned away may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Pause after a connection could not be accepted: files are short, and more haste makes none.
+const BACK_OFF: Duration = Duration::from_millis(100);
+
+/// What the door needs to know.
+pub(crate) struct Door {
+    pub(crate) card: Card,
+    /// Identities that may connect; without any, those of the peers at `urls`.
+    pub(crate) accepted: Vec<PeerId>,
+    pub(crate) urls: Vec<String>,
+    pub(crate) storage: StorageClient,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) desk: Arc<Desk>,
+    /// How long a peer may be silent.
+    pub(crate) patience: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) pending: Arc<Semaphore>,
+    pub(crate) asking: Arc<Semaphore>,
+}
+
+/// Bounds of the door.
+pub(crate) fn bounds() -> [Arc<Semaphore>; 2] {
+    [PENDING, ASKING].map(|permits| Arc::new(Semaphore::new(permits)))
+}
+
+impl Door {
+    /// Takes what gateways pass on.
+    pub(crate) async fn serve_tunnel(self: Arc<Self>, listener: UnixListener, shutdown: &Shutdown) {
+        self.serve(|| async { listener.accept().await.map(|(stream, _)| stream) }, shutdown).await;
+    }
+
+    /// Takes connections on a port.
+    pub(crate) async fn serve_port(self: Arc<Self>, listener: TcpListener, shutdown: &Shutdown) {
+        let accept = || async {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        };
+        self.serve(accept, shutdown).await;
+    }
+
+    async fn serve<S, F>(self: Arc<Self>, accept: impl Fn() -> F, shutdown: &Shutdown)
+    where
+        S: Transit,
+        F: Future<Output = io::Result<S>>,
+    {
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept() => accepted,
+                () = shutdown.begun() => return,
+            };
+            let Ok(stream) = accepted else {
+                tokio::time::sleep(BACK_OFF).await;
+                continue;
+            };
+            let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else {
+                self.desk.metrics.handshakes_refused.inc();
+                continue;
+            };
+            self.tasks.spawn(Arc::clone(&self).hear(stream, permit));
+        }
+    }
+
+    /// One request, and perhaps what comes of it.
+    async fn hear<S: Transit>(self: Arc<Self>, stream: S, permit: OwnedSemaphorePermit) {
+        let service = service_fn(|request| {
+            let answer = Arc::clone(&self).answer(request);
+            async { Ok::<_, Infallible>(answer) }
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(ASK)
+            .max_headers(32)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        // What went wrong is the other end's affair.
+        drop(timeout(ASK, connection).await);
+        drop(permit);
+    }
+
+    fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match (request.method(), request.uri().path()) {
+            (&Method::GET, "/federation/key") => {
+                text(StatusCode::OK, self.card.identity.noise_secret.public().to_base64url())
+            }
+            (&Method::GET, "/federation") => {
+                let Some(accept) = websocket_accept(request.headers()) else {
+                    return text(StatusCode::BAD_REQUEST, "a WebSocket upgrade is expected here");
+                };
+                let Ok(permit) = Arc::clone(&self.pending).try_acquire_owned() else {
+                    self.desk.metrics.handshakes_refused.inc();
+                    return text(StatusCode::SERVICE_UNAVAILABLE, "too many peers are arriving");
+                };
+                let upgrade = hyper::upgrade::on(&mut request);
+                let door = Arc::clone(&self);
+                self.tasks.spawn(async move { door.meet(upgrade, permit).await });
+                switching(accept)
+            }
+            (_, "/federation" | "/federation/key") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed")
+            }
+            _ => text(StatusCode::NOT_FOUND, "no such endpoint"),
+        }
+    }
+
+    async fn meet(self: Arc<Self>, upgrade: OnUpgrade, permit: OwnedSemaphorePermit) {
+        let shaking = async {
+            let connection = TokioIo::new(upgrade.await.ok()?);
+            respond(connection, &self.card, self.roster.own_room()).await.ok()
+        };
+        let Some((channel, hello)) = timeout(HANDSHAKE, shaking).await.ok().flatten() else {
+            self.desk.metrics.handshakes_refused.inc();
+            return;
+        };
+        if !self.accepts(&hello.identity).await {
+            self.turn_away(channel, Reason::NotAccepted).await;
+            return;
+        }
+        let introduction =
+            Introduction { identity: hello.identity, met: None, client_url: hello.client_url.clone() };
+        if self.storage.introduce(introduction).await.is_err() {
+            self.turn_away(channel, Reason::Stopping).await;
+            return;
+        }
+        let Ok((joined, commands)) = self.roster.join(&hello) else {
+            self.turn_away(channel, Reason::TooMuch).await;
+            return;
+        };
+        drop(permit);
+        let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
+        let drive =
+            Drive { channel, joined, commands, desk, patience: self.patience, keys: Keys::Awaited, clock };
+        tracing::info!("a peer has connected");
+        let end = drive.run().await;
+        tracing::debug!(?end, "a peer's connection is over");
+    }
+
+    async fn turn_away<S: Transit>(&self, channel: Channel<S>, reason: Reason) {
+        self.desk.metrics.handshakes_refused.inc();
+        tracing::debug!(?reason, "somebody who dialled is turned away");
+        // Who does not take the last frames does not get them.
+        drop(timeout(FAREWELL, channel.close(reason)).await);
+    }
+
+    async fn accepts(&self, identity: &PeerId) -> bool {
+        if *identity == self.card.id() {
+            return false;
+        }
+        if !self.accepted.is_empty() {
+            return self.accepted.contains(identity);
+        }
+        let pins = self.storage.pins().await.unwrap_or_default();
+        pins.iter().any(|pin| pin.identity == *identity && self.urls.contains(&pin.url))
+    }
+}
+
+/// What completes a WebSocket upgrade (RFC 6455, section 4.2), if a request asks for one.
+fn websocket_accept(headers: &HeaderMap) -> Option<String> {
+    let says = |name: HeaderName, token: &str| {
+        headers.get_all(name).iter().any(|value| {
+            value
+                .to_str()
+                .is_ok_and(|text| text.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+        })
+    };
+    let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
+    let asked = says(header::CONNECTION, "upgrade")
+        && says(header::UPGRADE, "websocket")
+        && says(header::SEC_WEBSOCKET_VERSION, "13")
+        && key.len() == 24;
+    asked.then(|| derive_accept_key(key.as_bytes()))
+}
+
+fn switching(accept: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::try_from(accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+fn text(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(text.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upgrade_is_whole_or_none() {
+        let good = [
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "WebSocket"),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ];
+        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            pairs
+                .iter()
+                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .collect()
+        };
+        // RFC 6455, section 1.3.
+        let accept = websocket_accept(&headers(&good));
+        assert_eq!(accept.as_deref(), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+        for left_out in 0..good.len() {
+            let mut some = good.to_vec();
+            some.remove(left_out);
+            assert_eq!(websocket_accept(&headers(&some)), None, "{left_out}");
+        }
+        let mut odd = good;
+        odd[3].1 = "short";
+        assert_eq!(websocket_accept(&headers(&odd)), None);
+    }
+}

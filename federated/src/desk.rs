@@ -1,0 +1,128 @@
+//! What peers ask of this relay, carried out. Storage decides; here is checked what only the wire shows.
+
+use crate::metrics::Metrics;
+use crate::roster::{Counts, Roster};
+use crate::session::Question;
+use relay_proto::PeerId;
+use relay_proto::client::StorageClient;
+use relay_proto::federation::{Accept, BlobNames, CarriedBlob, Verdict};
+use relay_proto::mail::BlobName;
+use relay_proto::peer::{Body, Hops, OfferedBlob};
+use std::sync::Arc;
+
+/// Answers peers.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) storage: StorageClient,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Desk {
+    /// The answer to a question, once what it says is durable.
+    pub(crate) async fn answer(&self, peer: PeerId, question: Question) -> Body {
+        match question {
+            Question::Offload { home, blobs } => {
+                let verdicts = self.take(peer, home, blobs).await;
+                Body::OffloadAck { verdicts, room: self.roster.own_room() }
+            }
+            Question::Recall(names) => self.give(peer, names).await,
+            Question::Forget(names) => {
+                let forgotten = self.storage.forget(BlobNames { peer, names }).await;
+                if let Err(refusal) = &forgotten {
+                    tracing::debug!(%refusal, "storage does not carry out a peer's deletions; it tells them again");
+                }
+                Body::ForgetAck(forgotten.is_ok())
+            }
+        }
+    }
+
+    async fn take(&self, peer: PeerId, home: bool, offered: Vec<OfferedBlob>) -> Vec<Verdict> {
+        let mut verdicts = vec![Verdict::Refused; offered.len()];
+        let (mut places, mut blobs) = (Vec::new(), Vec::new());
+        for (place, blob) in offered.into_iter().enumerate() {
+            if let Some(blob) = sound(blob) {
+                places.push(place);
+                blobs.push(blob);
+            }
+        }
+        if !blobs.is_empty() {
+            let count = blobs.len();
+            let said = self.storage.accept(Accept { peer, home, blobs }).await.unwrap_or_else(|refusal| {
+                tracing::debug!(%refusal, "storage does not take a peer's blobs now");
+                vec![Verdict::NotNow; count]
+            });
+            for (place, verdict) in places.into_iter().zip(said) {
+                if let Some(known) = verdicts.get_mut(place) {
+                    *known = verdict;
+                }
+            }
+        }
+        let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count() as u64;
+        self.metrics.offloads_received.inc_by(accepted);
+        self.metrics.offloads_rejected.inc_by(verdicts.len() as u64 - accepted);
+        self.roster.count(&peer, Counts { received: accepted, ..Counts::default() });
+        verdicts
+    }
+
+    async fn give(&self, peer: PeerId, names: Vec<BlobName>) -> Body {
+        match self.storage.read(BlobNames { peer, names }).await {
+            Ok(found) => Body::RecallAck {
+                blobs: found
+                    .blobs
+                    .into_iter()
+                    .filter_map(|blob| Some(OfferedBlob::new(blob, Hops::origin().next()?)))
+                    .collect(),
+                missing: found.missing,
+            },
+            // In neither list: not looked at.
+            Err(refusal) => {
+                tracing::debug!(%refusal, "storage does not read what a peer asks for");
+                Body::RecallAck { blobs: Vec::new(), missing: Vec::new() }
+            }
+        }
+    }
+}
+
+/// A blob that arrived whole and has not moved too often.
+pub(crate) fn sound(offered: OfferedBlob) -> Option<CarriedBlob> {
+    let moved = offered.hops.get() > Hops::origin().get() && offered.hops.is_allowed();
+    if moved { offered.checked() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use relay_proto::{BlobId, Ciphertext, MailboxHash, UnixSeconds};
+
+    fn offered(hops: u32) -> OfferedBlob {
+        let mailbox = MailboxHash::from_bytes([1; 32]);
+        let blob = CarriedBlob {
+            mailbox,
+            blob_id: BlobId::derive(&mailbox, b"sealed"),
+            ciphertext: Ciphertext::try_from(Bytes::from_static(b"sealed")).unwrap(),
+            origin_hint: None,
+            created_at: UnixSeconds::new(0),
+            expires_at: UnixSeconds::new(3600),
+            owner: None,
+        };
+        OfferedBlob::new(blob, Hops::said(hops))
+    }
+
+    #[test]
+    fn only_what_moved_once_and_arrived_whole_is_sound() {
+        assert!(sound(offered(1)).is_some());
+        assert!(sound(offered(0)).is_none(), "it did not move");
+        assert!(sound(offered(2)).is_none() && sound(offered(u32::MAX)).is_none(), "it moved too often");
+        let mut changed = offered(1);
+        changed.blob.ciphertext = Ciphertext::try_from(Bytes::from_static(b"Sealed")).unwrap();
+        assert!(sound(changed).is_none());
+        let mut renamed = offered(1);
+        renamed.blob.blob_id = BlobId::from_bytes([0; 16]);
+        assert!(sound(renamed).is_none());
+        let mut misheard = offered(1);
+        misheard.content_hash = [0; 32];
+        assert!(sound(misheard).is_none());
+    }
+}

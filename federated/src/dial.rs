@@ -1,0 +1,216 @@
+//! Staying connected to one configured peer: finding its key, meeting it, turning the keys of the channel in time,
+//! and coming back after a pause that grows while it is away.
+
+mod key;
+mod pause;
+mod trouble;
+
+use crate::desk::Desk;
+use crate::drive::{Drive, End, Keys};
+use crate::link::Reason;
+use crate::link::channel::websocket_bounds;
+use crate::link::handshake::{Card, Failed, initiate};
+use crate::reach::Reach;
+use crate::roster::{Command, Roster};
+use pause::Pause;
+use relay_daemon::variables::PeerUrl;
+use relay_daemon::{Clock, Shutdown};
+use relay_proto::client::StorageClient;
+use relay_proto::federation::{Introduction, Met};
+use relay_proto::peer::Hello;
+use relay_proto::{NoiseKey, PeerId, Refusal};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use trouble::Trouble;
+
+/// How long it may take from a connection to one another's proof.
+pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// Keeps one peer connected.
+pub(crate) struct Dialler {
+    /// The peer's place in the operator's list: by it, logs tell which one is meant.
+    pub(crate) position: usize,
+    pub(crate) url: PeerUrl,
+    pub(crate) reach: Arc<Reach>,
+    pub(crate) storage: StorageClient,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) card: Card,
+    /// How long the peer may be silent.
+    pub(crate) patience: Duration,
+    pub(crate) clock: Clock,
+}
+
+/// A connection that stands.
+struct Standing {
+    driving: JoinHandle<End>,
+    closer: Option<mpsc::Sender<Command>>,
+    /// Its keys were used for long enough.
+    worn: Arc<Notify>,
+}
+
+/// The key that a peer is to have.
+struct Expected {
+    key: NoiseKey,
+    /// The operator wrote it down.
+    configured: bool,
+    /// It was known before the peer was asked.
+    pinned: bool,
+}
+
+impl Dialler {
+    /// Dials until the process stops.
+    pub(crate) async fn run(self, shutdown: Shutdown) {
+        let mut pause = Pause::default();
+        let mut standing: Option<Standing> = None;
+        while !shutdown.has_begun() {
+            let met = tokio::select! {
+                met = self.meet() => met,
+                () = shutdown.begun() => break,
+            };
+            match met {
+                Ok(fresh) => {
+                    if let Some(closer) = standing.take().and_then(|old| old.closer) {
+                        // What was asked there is answered first. A connection that is gone needs no word.
+                        drop(closer.send(Command::Close(Reason::Ended)).await);
+                    }
+                    standing = Some(fresh);
+                }
+                Err(trouble) => {
+                    self.desk.metrics.dials_failed.inc();
+                    self.note(trouble, pause.is_first());
+                }
+            }
+            let waiting = tokio::select! {
+                wear = self.outlast(&mut standing, &mut pause) => wear,
+                () = shutdown.begun() => break,
+            };
+            if waiting {
+                tokio::select! {
+                    () = tokio::time::sleep(pause.next()) => {}
+                    () = shutdown.begun() => break,
+                }
+            }
+        }
+        if let Some(standing) = standing {
+            // It ends with the others that are told to.
+            drop(standing.driving.await);
+        }
+    }
+
+    /// Waits while a connection stands and its keys are fresh. Answers whether to pause before dialling.
+    async fn outlast(&self, standing: &mut Option<Standing>, pause: &mut Pause) -> bool {
+        let Some(Standing { driving, worn, .. }) = standing else { return true };
+        let end = tokio::select! {
+            end = driving => end.unwrap_or(End::Lost),
+            () = worn.notified() => return false,
+        };
+        *standing = None;
+        let trouble = Trouble::of(end);
+        if trouble.is_accident() {
+            pause.reset();
+        }
+        self.note(trouble, true);
+        true
+    }
+
+    fn note(&self, trouble: Trouble, is_first: bool) {
+        let pin_changed = trouble == Trouble::PinChanged;
+        self.roster.dialled(self.position, None, pin_changed, trouble.text());
+        let peer = self.position + 1;
+        if pin_changed {
+            self.desk.metrics.pins_refused.inc();
+            tracing::error!(
+                peer,
+                "the key of a peer is not the one it is pinned to: somebody may be in between; ask its operator, \
+                 and if it did change: relay peers forget"
+            );
+        } else if is_first {
+            tracing::info!(peer, trouble = trouble.text(), "a peer is not connected");
+        } else {
+            tracing::debug!(peer, trouble = trouble.text(), "a peer is not connected");
+        }
+    }
+
+    /// Connects, proves and is proved.
+    async fn meet(&self) -> Result<Standing, Trouble> {
+        let expected = self.expected().await?;
+        let stream = self.reach.connect(self.url.host(), self.url.port(), self.url.is_secure()).await?;
+        let address = format!("ws://{}{}", self.url.authority(), self.url.path("/federation"));
+        let shaking = async {
+            let request = address.as_str().into_client_request().map_err(|_| Failed::Handshake)?;
+            let (socket, _) = client_async_with_config(request, stream, Some(websocket_bounds()))
+                .await
+                .map_err(|_| Failed::Handshake)?;
+            initiate(socket, &expected.key, &self.card, self.roster.own_room()).await
+        };
+        let (channel, hello) = match timeout(HANDSHAKE, shaking).await.unwrap_or(Err(Failed::Handshake)) {
+            Ok(met) => met,
+            Err(Failed::Handshake) if expected.pinned => return Err(self.unmet(&expected.key).await),
+            Err(failed) => return Err(failed.into()),
+        };
+        if hello.identity == self.card.id() {
+            return Err(Trouble::Itself);
+        }
+        self.introduce(&hello, &expected).await?;
+        self.roster.dialled(self.position, Some(hello.identity), false, "");
+        let Ok((joined, commands)) = self.roster.join(&hello) else { return Err(Trouble::Crowded) };
+        let worn = Arc::new(Notify::new());
+        let closer = joined.closer();
+        let drive = Drive {
+            channel,
+            joined,
+            commands,
+            desk: Arc::clone(&self.desk),
+            patience: self.patience,
+            keys: Keys::Renewed(Arc::clone(&worn)),
+            clock: self.clock.clone(),
+        };
+        tracing::info!(peer = self.position + 1, "a peer is connected");
+        Ok(Standing { driving: tokio::spawn(drive.run()), closer, worn })
+    }
+
+    /// Why a peer was not met that was expected to have a known key: it may have another one now.
+    async fn unmet(&self, known: &NoiseKey) -> Trouble {
+        match key::fetch(&self.reach, &self.url).await {
+            Ok(shown) if shown != *known => Trouble::PinChanged,
+            _ => Trouble::NotARelay,
+        }
+    }
+
+    /// The key that the operator wrote down, or the one that was seen first, or the one that is shown now.
+    async fn expected(&self) -> Result<Expected, Trouble> {
+        if let Some(key) = self.url.pin {
+            return Ok(Expected { key, configured: true, pinned: true });
+        }
+        let pins = self.storage.pins().await.map_err(|_| Trouble::NoStorage)?;
+        if let Some(pin) = pins.into_iter().find(|pin| pin.url == self.url.as_str()) {
+            return Ok(Expected { key: pin.noise_key, configured: false, pinned: true });
+        }
+        let key = key::fetch(&self.reach, &self.url).await?;
+        Ok(Expected { key, configured: false, pinned: false })
+    }
+
+    async fn introduce(&self, hello: &Hello, expected: &Expected) -> Result<PeerId, Trouble> {
+        let client_url = match hello.client_url.as_str() {
+            "" => self.url.client_url(),
+            url => url.to_owned(),
+        };
+        let met = Met {
+            url: self.url.as_str().to_owned(),
+            noise_key: expected.key,
+            configured: expected.configured,
+        };
+        let introduction = Introduction { identity: hello.identity, met: Some(met), client_url };
+        match self.storage.introduce(introduction).await {
+            Ok(()) => Ok(hello.identity),
+            Err(Refusal::BadSignature) => Err(Trouble::PinChanged),
+            Err(_) => Err(Trouble::NoStorage),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! One connection to a peer, from the greeting to the end: the loop that owns the socket. It moves what the
+//! conversation wants between the channel, the roster and the desk.
+
+use crate::desk::Desk;
+use crate::link::Reason;
+use crate::link::channel::{Channel, Event, Transit};
+use crate::roster::{Command, Joined};
+use crate::session::{Action, Session};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use relay_daemon::Clock;
+use relay_proto::PeerId;
+use relay_proto::peer::{Body, Message};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+/// Questions of a peer that are carried out at once. While so many are, nothing more is read.
+const SERVED_AT_ONCE: usize = 4;
+
+/// Between two looks at what the time asks for.
+const TICK: Duration = Duration::from_millis(250);
+
+/// How long the last frames may take.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The peer said so.
+    Closed(Reason),
+    /// This relay did.
+    Closing,
+    /// It broke, or the peer became silent.
+    Lost,
+    /// The peer did what is not allowed.
+    Broken,
+}
+
+/// How long a channel's keys are used, less what the initiator needs to turn them, and how many bytes they carry.
+const KEYS_LAST: Duration = Duration::from_secs(59 * 60);
+const KEYS_CARRY: u64 = 900 << 20;
+
+/// Who sees to it that the keys of a channel are turned in time.
+#[derive(Debug)]
+pub(crate) enum Keys {
+    /// This side, which dialled: it is told that they are worn.
+    Renewed(Arc<Notify>),
+    /// The other side. Where it does not, the channel is closed.
+    Awaited,
+}
+
+type Serving = FuturesUnordered<Pin<Box<dyn Future<Output = (u64, Body)> + Send>>>;
+
+/// What a loop works with.
+pub(crate) struct Drive<S> {
+    pub(crate) channel: Channel<S>,
+    pub(crate) joined: Joined,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) desk: Arc<Desk>,
+    /// How long the peer may be silent.
+    pub(crate) patience: Duration,
+    pub(crate) keys: Keys,
+    pub(crate) clock: Clock,
+}
+
+struct State {
+    session: Session,
+    asked: HashMap<u64, oneshot::Sender<Body>>,
+    serving: Serving,
+    /// What this relay says once it is done.
+    closing: Option<Reason>,
+    end: Option<End>,
+    began: Duration,
+    worn: bool,
+}
+
+impl<S: Transit> Drive<S> {
+    /// Drives the connection to its end.
+    pub(crate) async fn run(mut self) -> End {
+        let mut state = State {
+            session: Session::new(self.patience, self.clock.monotonic()),
+            asked: HashMap::new(),
+            serving: FuturesUnordered::new(),
+            closing: None,
+            end: None,
+            began: self.clock.monotonic(),
+            worn: false,
+        };
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let peer = self.joined.peer;
+        while state.end.is_none() {
+            let is_awaited = state.asked.values().any(|reply| !reply.is_closed());
+            if state.closing.is_some() && !is_awaited && state.serving.is_empty() {
+                state.end = Some(End::Closing);
+                break;
+            }
+            let reading = state.serving.len() < SERVED_AT_ONCE;
+            let actions = tokio::select! {
+                event = self.channel.next(reading) => self.heard(&mut state, event),
+                command = self.commands.recv() => self.told(&mut state, command),
+                Some((number, answer)) = state.serving.next() => vec![Session::answer(number, answer)],
+                _ = ticks.tick() => {
+                    self.look_at_keys(&mut state);
+                    state.asked.retain(|_, reply| !reply.is_closed());
+                    state.session.tick(self.clock.monotonic())
+                }
+            };
+            for action in actions {
+                self.act(&mut state, peer, action).await;
+            }
+        }
+        let end = state.end.unwrap_or(End::Lost);
+        // Nobody is to ask over this connection any more while it takes its leave.
+        drop(self.joined);
+        let farewell = match end {
+            End::Closing => state.closing.unwrap_or(Reason::Ended),
+            End::Broken => Reason::Broken,
+            End::Closed(_) => Reason::Ended,
+            End::Lost => return end,
+        };
+        // Who does not take the last frames does not get them.
+        drop(timeout(FAREWELL, self.channel.close(farewell)).await);
+        end
+    }
+
+    fn look_at_keys(&self, state: &mut State) {
+        let age = self.clock.monotonic().saturating_sub(state.began);
+        let is_worn =
+            |times: u32| age >= KEYS_LAST * times || self.channel.moved() >= KEYS_CARRY * u64::from(times);
+        match &self.keys {
+            Keys::Renewed(worn) if !state.worn && is_worn(1) => {
+                state.worn = true;
+                worn.notify_one();
+            }
+            Keys::Awaited if is_worn(2) => {
+                state.closing.get_or_insert(Reason::Ended);
+            }
+            Keys::Renewed(_) | Keys::Awaited => {}
+        }
+    }
+
+    fn heard(&self, state: &mut State, event: Event) -> Vec<Action> {
+        let roster = self.joined.roster();
+        let now = self.clock.monotonic();
+        match event {
+            Event::Alive => {
+                state.session.alive(now);
+                Vec::new()
+            }
+            Event::Message(bytes) => {
+                let Ok(message) = Message::decode(bytes) else {
+                    state.end = Some(End::Broken);
+                    return Vec::new();
+                };
+                roster.seen(&self.joined.peer);
+                let admitted = !Session::is_charged(&message) || roster.admits(&self.joined.peer);
+                state.session.hear(message, admitted, roster.own_room(), now).unwrap_or_else(|_| {
+                    state.end = Some(End::Broken);
+                    Vec::new()
+                })
+            }
+            Event::Closed(reason) => {
+                state.end = Some(End::Closed(reason));
+                Vec::new()
+            }
+            Event::Cut => {
+                state.end = Some(End::Lost);
+                Vec::new()
+            }
+            Event::Broken => {
+                state.end = Some(End::Broken);
+                Vec::new()
+            }
+        }
+    }
+
+    fn told(&self, state: &mut State, command: Option<Command>) -> Vec<Action> {
+        match command {
+            Some(Command::Ask(question, within, reply)) => {
+                match state.session.ask(question, within, self.clock.monotonic()) {
+                    Some((number, action)) => {
+                        state.asked.insert(number, reply);
+                        vec![action]
+                    }
+                    None => Vec::new(),
+                }
+            }
+            Some(Command::Tell(room)) => vec![Session::tell(room)],
+            Some(Command::Close(reason)) => {
+                state.closing = Some(reason);
+                Vec::new()
+            }
+            None => {
+                state.closing.get_or_insert(Reason::Ended);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn act(&mut self, state: &mut State, peer: PeerId, action: Action) {
+        let roster = self.joined.roster();
+        match action {
+            Action::Send(message, urgency) => self.channel.push(message.encode(), urgency),
+            Action::Serve(number, question) => {
+                let desk = Arc::clone(&self.desk);
+                state.serving.push(Box::pin(async move { (number, desk.answer(peer, question).await) }));
+            }
+            Action::Answered(number, answer) => {
+                if let Some(reply) = state.asked.remove(&number) {
+                    // Who asked may have stopped waiting.
+                    drop(reply.send(answer));
+                }
+            }
+            Action::GivenUp(number) => drop(state.asked.remove(&number)),
+            Action::Room(room) => roster.set_room(&peer, room),
+            Action::Leaving => roster.leaves(&peer),
+            Action::Limited => self.desk.metrics.rate_limited.inc(),
+            Action::Ping => {
+                if self.channel.ping().await.is_err() {
+                    state.end = Some(End::Lost);
+                }
+            }
+            Action::Silent => state.end = Some(End::Lost),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! From a fresh WebSocket to a channel whose two ends know one another.
+
+use super::Broken;
+use super::channel::{Channel, Event, Transit, websocket_bounds};
+use super::greeting::{self, About, Role};
+use super::noise::Handshake;
+use super::stream::Urgency;
+use futures_util::{SinkExt as _, StreamExt as _};
+use relay_proto::federation::Identity;
+use relay_proto::peer::{Body, Hello, Message, Room};
+use relay_proto::{NoiseKey, PeerId};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Carrier;
+use tokio_tungstenite::tungstenite::protocol;
+
+/// What this relay shows of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Card {
+    pub(crate) identity: Identity,
+    pub(crate) about: About,
+}
+
+impl Card {
+    /// Who this relay is.
+    pub(crate) fn id(&self) -> PeerId {
+        self.identity.signing_seed.id()
+    }
+
+    fn hello(&self, role: Role, responder: &NoiseKey, hash: &[u8; 32], room: Room) -> Hello {
+        greeting::sign(role, &self.identity.signing_seed, responder, hash, &self.about, room)
+    }
+}
+
+/// A handshake did not come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Failed {
+    /// The other end does not have the key that was meant, or is no relay, or the connection broke.
+    #[error("the handshake broke")]
+    Handshake,
+    /// It is there, and does not say who it is as it should.
+    #[error("the peer did not prove itself")]
+    Unproved,
+    /// It does not know this relay.
+    #[error("the peer does not accept this relay")]
+    NotAccepted,
+}
+
+impl From<Broken> for Failed {
+    fn from(_: Broken) -> Self {
+        Self::Unproved
+    }
+}
+
+/// Meets a relay that was dialled, which must have this key. The caller bounds the time.
+///
+/// A responder shows itself before it says whether it accepts: what it showed is answered in any case.
+pub(crate) async fn initiate<S: Transit>(
+    mut socket: WebSocketStream<S>,
+    responder: &NoiseKey,
+    card: &Card,
+    room: Room,
+) -> Result<(Channel<S>, Hello), Failed> {
+    let noise = async {
+        let mut noise = Handshake::initiator(responder)?;
+        socket.send(Carrier::Binary(noise.write()?.into())).await.map_err(|_| Broken)?;
+        noise.read(&binary(&mut socket).await?)?;
+        noise.finish()
+    };
+    let (transport, hash) = noise.await.map_err(|_| Failed::Handshake)?;
+    let mut channel = Channel::new(socket, transport);
+    let hello = card.hello(Role::Initiator, responder, &hash, room);
+    channel.push(Message::notice(Body::Hello(hello)).encode(), Urgency::Prompt);
+    let Body::HelloAck(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
+    greeting::check(Role::Responder, &theirs, responder, &hash)?;
+    channel.open();
+    Ok((channel, theirs))
+}
+
+/// Meets a relay that dialled, on a connection that has become a WebSocket. The caller bounds the time, and decides
+/// whether to go on.
+pub(crate) async fn respond<S: Transit>(
+    connection: S,
+    card: &Card,
+    room: Room,
+) -> Result<(Channel<S>, Hello), Failed> {
+    let mut socket =
+        WebSocketStream::from_raw_socket(connection, protocol::Role::Server, Some(websocket_bounds())).await;
+    let key = card.identity.noise_secret.public();
+    let noise = async {
+        let mut noise = Handshake::responder(&card.identity.noise_secret)?;
+        noise.read(&binary(&mut socket).await?)?;
+        socket.send(Carrier::Binary(noise.write()?.into())).await.map_err(|_| Broken)?;
+        noise.finish()
+    };
+    let (transport, hash) = noise.await.map_err(|_| Failed::Handshake)?;
+    let mut channel = Channel::new(socket, transport);
+    let Body::Hello(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
+    greeting::check(Role::Initiator, &theirs, &key, &hash)?;
+    let hello = card.hello(Role::Responder, &key, &hash, room);
+    channel.push(Message::notice(Body::HelloAck(hello)).encode(), Urgency::Prompt);
+    channel.open();
+    Ok((channel, theirs))
+}
+
+async fn binary<S: Transit>(socket: &mut WebSocketStream<S>) -> Result<bytes::Bytes, Broken> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Carrier::Binary(message))) => return Ok(message),
+            Some(Ok(Carrier::Ping(_) | Carrier::Pong(_))) => {}
+            _ => return Err(Broken),
+        }
+    }
+}
+
+async fn body<S: Transit>(channel: &mut Channel<S>) -> Result<Body, Failed> {
+    loop {
+        match channel.next(true).await {
+            Event::Message(message) => {
+                let message = Message::decode(message).map_err(|_| Failed::Unproved)?;
+                return message.body.ok_or(Failed::Unproved);
+            }
+            Event::Alive => {}
+            Event::Closed(super::Reason::NotAccepted) => return Err(Failed::NotAccepted),
+            Event::Closed(_) | Event::Cut | Event::Broken => return Err(Failed::Handshake),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_proto::{NoiseSecret, PeerSeed};
+    use tokio::io::{DuplexStream, duplex};
+
+    fn card(number: u8) -> Card {
+        Card {
+            identity: Identity {
+                noise_secret: NoiseSecret::from_bytes([number; 32]),
+                signing_seed: PeerSeed::from_bytes([number; 32]),
+            },
+            about: About {
+                relay_id: format!("relay-{number}"),
+                client_url: String::new(),
+                messages_per_minute: 300,
+            },
+        }
+    }
+
+    async fn client(connection: DuplexStream) -> WebSocketStream<DuplexStream> {
+        WebSocketStream::from_raw_socket(connection, protocol::Role::Client, Some(websocket_bounds())).await
+    }
+
+    #[tokio::test]
+    async fn two_relays_learn_who_the_other_is() {
+        let (near, far) = duplex(1 << 16);
+        let (one, other) = (card(1), card(2));
+        let room = Room { free_bytes: 7, accepting: true };
+        let key = other.identity.noise_secret.public();
+        // Whoever answers has its greeting sent by the channel's next step.
+        let responding = async {
+            let (mut channel, hello) = respond(far, &other, room).await?;
+            tokio::select! { _ = channel.next(true) => {}, () = tokio::task::yield_now() => {} }
+            Ok::<_, Failed>((channel, hello))
+        };
+        let (dialled, accepted) = tokio::join!(initiate(client(near).await, &key, &one, room), responding);
+        let ((_, theirs), (_, ours)) = (dialled.unwrap(), accepted.unwrap());
+        assert_eq!((theirs.identity, ours.identity), (other.id(), one.id()));
+        assert_eq!((theirs.relay_id.as_str(), theirs.room), ("relay-2", room));
+    }
+
+    #[tokio::test]
+    async fn a_relay_with_another_key_is_not_met() {
+        let (near, far) = duplex(1 << 16);
+        let meant = NoiseSecret::from_bytes([9; 32]).public();
+        let (one, other) = (card(1), card(2));
+        let (dialled, accepted) = tokio::join!(
+            initiate(client(near).await, &meant, &one, Room::default()),
+            respond(far, &other, Room::default())
+        );
+        assert_eq!(dialled.err(), Some(Failed::Handshake));
+        assert_eq!(accepted.err(), Some(Failed::Handshake));
+    }
+}

@@ -1,0 +1,278 @@
+//! Everything that has to do with peers, wired together.
+
+use crate::accept::{self, Door};
+use crate::config::Peering;
+use crate::deletions::Deletions;
+use crate::desk::Desk;
+use crate::dial::Dialler;
+use crate::link::Reason;
+use crate::link::greeting::About;
+use crate::link::handshake::Card;
+use crate::metrics::Metrics;
+use crate::offload::Offloader;
+use crate::reach::Reach;
+use crate::recall::Recalls;
+use crate::roster::Roster;
+use relay_daemon::variables::PeerUrl;
+use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp};
+use relay_proto::client::StorageClient;
+use relay_proto::federation::Identity;
+use relay_proto::peer::{Body, Room};
+use relay_proto::server::Services;
+use relay_proto::socket;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+
+/// Between two reports to storage of how it stands with peers.
+const REPORTS: Duration = Duration::from_secs(1);
+
+/// Between two attempts to have this relay's keys while storage is starting.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// How long peers may take to hear that this relay leaves, and connections to end.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Where peers and gateways come in.
+pub(crate) struct Listeners {
+    config: Peering,
+    tunnel: UnixListener,
+    recalls: UnixListener,
+    port: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Takes the sockets, and the port if there is one.
+    pub(crate) fn bind(sockets: &Path, config: Peering) -> Result<Self, Failure> {
+        let port = config
+            .listen
+            .map(|address| listen_tcp(address, Sharing::Alone, "RELAY_FEDERATION_LISTEN_ADDR"))
+            .transpose()?;
+        Ok(Self {
+            config,
+            tunnel: socket::bind(&socket::Door::tunnel_socket(sockets))?,
+            recalls: socket::bind(&socket::Door::recall_socket(sockets))?,
+            port,
+        })
+    }
+
+    /// Peers until the process stops.
+    pub(crate) async fn run(
+        self,
+        storage: StorageClient,
+        metrics: &Arc<Metrics>,
+        clock: Clock,
+        shutdown: &Shutdown,
+    ) {
+        let Self { config, tunnel, recalls, port } = self;
+        let Some(identity) = identity(&storage, shutdown).await else { return };
+        let id = identity.signing_seed.id();
+        let about = About {
+            relay_id: config.relay_id.clone().unwrap_or_else(|| id.to_base64url().chars().take(8).collect()),
+            client_url: config.client_url.clone(),
+            messages_per_minute: config.messages_per_minute,
+        };
+        let card = Card { identity, about };
+        let urls: Vec<String> = config.peers.iter().map(|peer| peer.as_str().to_owned()).collect();
+        let roster = Arc::new(Roster::new(
+            urls.clone(),
+            config.messages_per_minute,
+            clock.clone(),
+            Arc::clone(metrics),
+        ));
+        let desk = Arc::new(Desk {
+            storage: storage.clone(),
+            roster: Arc::clone(&roster),
+            metrics: Arc::clone(metrics),
+        });
+        let draining = Arc::new(AtomicBool::new(false));
+        let tasks = TaskTracker::new();
+        let [pending, asking] = accept::bounds();
+        let door = Arc::new(Door {
+            card: card.clone(),
+            accepted: config.accepted.clone(),
+            urls,
+            storage: storage.clone(),
+            roster: Arc::clone(&roster),
+            desk: Arc::clone(&desk),
+            patience: config.patience,
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+            pending,
+            asking,
+        });
+        let parts = Parts { config, storage, metrics, roster, draining };
+        parts.spawn_diallers(&tasks, &card, &desk, &clock, shutdown);
+        let recalling =
+            Arc::new(Recalls::new(parts.storage.clone(), Arc::clone(&parts.roster), Arc::clone(metrics)));
+        tracing::info!(peers = parts.config.peers.len(), "peering");
+        tokio::join!(
+            Arc::clone(&door).serve_tunnel(tunnel, shutdown),
+            serve_port(&door, port, shutdown),
+            serve_recalls(recalls, parts.config.users.clone(), &recalling, shutdown),
+            parts.offloader().run(shutdown),
+            parts.deletions().run(shutdown),
+            parts.report_room(shutdown),
+            parts.report(shutdown),
+            parts.leave(shutdown),
+        );
+        tasks.close();
+        if timeout(FAREWELL, tasks.wait()).await.is_err() {
+            tracing::debug!("connections to peers are cut, because they do not end");
+        }
+    }
+}
+
+/// This relay's keys, once storage is there. Leases of an earlier life are freed before anything is offered.
+async fn identity(storage: &StorageClient, shutdown: &Shutdown) -> Option<Identity> {
+    loop {
+        let asking = async {
+            storage.resume().await?;
+            storage.identity().await
+        };
+        tokio::select! {
+            identity = asking => match identity {
+                Ok(identity) => return Some(identity),
+                Err(refusal) => tracing::debug!(%refusal, "storage does not hand out this relay's keys yet"),
+            },
+            () = shutdown.begun() => return None,
+        }
+        tokio::select! {
+            () = sleep(RETRY) => {}
+            () = shutdown.begun() => return None,
+        }
+    }
+}
+
+async fn serve_port(door: &Arc<Door>, port: Option<TcpListener>, shutdown: &Shutdown) {
+    if let Some(port) = port {
+        Arc::clone(door).serve_port(port, shutdown).await;
+    }
+}
+
+/// Answers gateways.
+async fn serve_recalls(
+    listener: UnixListener,
+    users: socket::AllowedUsers,
+    recalls: &Arc<Recalls>,
+    shutdown: &Shutdown,
+) {
+    let services = Services::default().recalls(recalls);
+    if services.serve(listener, users, shutdown.begun()).await.is_err() {
+        tracing::error!("gateways cannot have mail back from peers: their socket failed");
+    }
+}
+
+/// What the parts are made of.
+struct Parts<'a> {
+    config: Peering,
+    storage: StorageClient,
+    metrics: &'a Arc<Metrics>,
+    roster: Arc<Roster>,
+    draining: Arc<AtomicBool>,
+}
+
+impl Parts<'_> {
+    fn spawn_diallers(
+        &self,
+        tasks: &TaskTracker,
+        card: &Card,
+        desk: &Arc<Desk>,
+        clock: &Clock,
+        shutdown: &Shutdown,
+    ) {
+        let reach = Arc::new(Reach::new(self.config.allowed.clone()));
+        for (position, url) in self.config.peers.iter().cloned().enumerate() {
+            let url: PeerUrl = url;
+            let dialler = Dialler {
+                position,
+                url,
+                reach: Arc::clone(&reach),
+                storage: self.storage.clone(),
+                roster: Arc::clone(&self.roster),
+                desk: Arc::clone(desk),
+                card: card.clone(),
+                patience: self.config.patience,
+                clock: clock.clone(),
+            };
+            tasks.spawn(dialler.run(shutdown.clone()));
+        }
+    }
+
+    fn offloader(&self) -> Offloader {
+        Offloader {
+            storage: self.storage.clone(),
+            roster: Arc::clone(&self.roster),
+            metrics: Arc::clone(self.metrics),
+            ratios: self.config.ratios,
+            draining: Arc::clone(&self.draining),
+            patience: self.config.patience,
+        }
+    }
+
+    fn deletions(&self) -> Deletions {
+        Deletions {
+            storage: self.storage.clone(),
+            roster: Arc::clone(&self.roster),
+            metrics: Arc::clone(self.metrics),
+            patience: self.config.patience,
+        }
+    }
+
+    /// Tells peers now and then how much room there is.
+    async fn report_room(&self, shutdown: &Shutdown) {
+        loop {
+            tokio::select! {
+                () = sleep(self.config.reports) => self.roster.tell_all(self.roster.own_room()),
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+
+    /// Tells storage how it stands with peers, and hears what to do.
+    async fn report(&self, shutdown: &Shutdown) {
+        loop {
+            tokio::select! {
+                orders = self.storage.tell(self.roster.states()) => match orders {
+                    Ok(orders) => {
+                        let before = self.draining.swap(orders.draining, Relaxed);
+                        if orders.draining && !before {
+                            tracing::info!("the relay is being emptied into its peers");
+                            self.tell_leave().await;
+                        }
+                    }
+                    Err(refusal) => tracing::debug!(%refusal, "storage does not hear of peers"),
+                },
+                () = shutdown.begun() => return,
+            }
+            tokio::select! {
+                () = sleep(REPORTS) => {}
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+
+    /// Says to all peers that this relay is about to be away.
+    async fn tell_leave(&self) {
+        let told = self.roster.connected().into_iter().map(|peer| {
+            let roster = Arc::clone(&self.roster);
+            async move {
+                // Who does not hear it finds out.
+                drop(roster.ask(&peer, Body::Drain, FAREWELL).await);
+            }
+        });
+        futures_util::future::join_all(told).await;
+    }
+
+    /// When the process is to stop: says so, and has all connections closed.
+    async fn leave(&self, shutdown: &Shutdown) {
+        shutdown.begun().await;
+        self.roster.set_own_room(Room::default());
+        self.tell_leave().await;
+        self.roster.close_all(Reason::Stopping).await;
+    }
+}

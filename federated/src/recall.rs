@@ -1,0 +1,186 @@
+//! Bringing mail back from peers while a fetch waits. Who waits for the same peer shares its messages: names queue
+//! up while a message is on its way, and the next one takes all of them.
+
+use crate::desk::sound;
+use crate::metrics::Metrics;
+use crate::roster::{Counts, Roster};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use relay_proto::PeerId;
+use relay_proto::client::StorageClient;
+use relay_proto::federation::{BlobNames, CarriedBlob, Wanted};
+use relay_proto::limits::MAX_CARRIED_BLOBS;
+use relay_proto::mail::BlobName;
+use relay_proto::peer::{Body, OfferedBlob};
+use relay_proto::server::RecallHandler;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
+
+/// Messages to one peer on their way at once.
+const AT_ONCE: usize = 4;
+
+/// Names that wait for one peer.
+const QUEUE: usize = 4096;
+
+/// How long a peer may take to answer before it is left alone for a while.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Brings mail back.
+#[derive(Debug)]
+pub(crate) struct Recalls(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    storage: StorageClient,
+    roster: Arc<Roster>,
+    metrics: Arc<Metrics>,
+    queues: Mutex<HashMap<PeerId, Queue>>,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    messages: usize,
+}
+
+/// Somebody waits for a blob.
+#[derive(Debug)]
+struct Waiting {
+    name: BlobName,
+    reply: oneshot::Sender<CarriedBlob>,
+}
+
+impl Recalls {
+    pub(crate) fn new(storage: StorageClient, roster: Arc<Roster>, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Shared { storage, roster, metrics, queues: Mutex::default() }))
+    }
+}
+
+impl Shared {
+    /// Puts a name in line; answers where its blob will arrive.
+    fn queue(self: &Arc<Self>, Wanted { peer, name }: Wanted) -> Option<oneshot::Receiver<CarriedBlob>> {
+        let (reply, arrival) = oneshot::channel();
+        let mut queues = self.lock();
+        let queue = queues.entry(peer).or_default();
+        if queue.waiting.len() >= QUEUE {
+            return None;
+        }
+        queue.waiting.push_back(Waiting { name, reply });
+        if queue.messages < AT_ONCE {
+            queue.messages += 1;
+            let recalls = Arc::clone(self);
+            tokio::spawn(async move { recalls.ask_all(peer).await });
+        }
+        Some(arrival)
+    }
+
+    /// Asks a peer until nobody waits any more.
+    async fn ask_all(self: Arc<Self>, peer: PeerId) {
+        while !self.is_done(&peer) {
+            // The turn first: whoever comes meanwhile goes along.
+            if self.roster.turn(&peer).await.is_err() {
+                self.give_up(&peer);
+                return;
+            }
+            let batch = self.take_batch(&peer);
+            if !batch.is_empty() {
+                self.ask(peer, batch).await;
+            }
+        }
+    }
+
+    /// Whether nobody waits; who comes later then has somebody else ask.
+    fn is_done(&self, peer: &PeerId) -> bool {
+        let mut queues = self.lock();
+        let Some(queue) = queues.get_mut(peer) else { return true };
+        if !queue.waiting.is_empty() {
+            return false;
+        }
+        queue.messages = queue.messages.saturating_sub(1);
+        if queue.messages == 0 {
+            queues.remove(peer);
+        }
+        true
+    }
+
+    /// The peer is gone: nobody need wait.
+    fn give_up(&self, peer: &PeerId) {
+        if let Some(queue) = self.lock().get_mut(peer) {
+            queue.waiting.clear();
+        }
+        self.is_done(peer);
+    }
+
+    /// The oldest names that somebody still waits for.
+    fn take_batch(&self, peer: &PeerId) -> HashMap<BlobName, Vec<Waiting>> {
+        let mut queues = self.lock();
+        let mut batch: HashMap<BlobName, Vec<Waiting>> = HashMap::new();
+        let Some(queue) = queues.get_mut(peer) else { return batch };
+        while let Some(waiting) = queue.waiting.pop_front() {
+            if waiting.reply.is_closed() {
+                continue;
+            }
+            if batch.len() >= MAX_CARRIED_BLOBS && !batch.contains_key(&waiting.name) {
+                queue.waiting.push_front(waiting);
+                break;
+            }
+            batch.entry(waiting.name).or_default().push(waiting);
+        }
+        batch
+    }
+
+    async fn ask(&self, peer: PeerId, mut batch: HashMap<BlobName, Vec<Waiting>>) {
+        let names = batch.keys().copied().collect();
+        let answer = self.roster.ask(&peer, Body::Recall(names), PATIENCE).await;
+        self.roster.recall_answered(&peer, answer.is_ok());
+        let Ok(Body::RecallAck { blobs, missing }) = answer else {
+            self.metrics.recalls_unanswered.inc();
+            return;
+        };
+        let moves = !blobs.is_empty() || !missing.is_empty();
+        let mut came = 0;
+        for blob in blobs.into_iter().filter_map(|blob: OfferedBlob| sound(blob)) {
+            let Some(waiting) = batch.remove(&blob.name()) else { continue };
+            came += 1;
+            for waiting in waiting {
+                // Who does not wait any more finds it at the next fetch.
+                drop(waiting.reply.send(blob.clone()));
+            }
+        }
+        self.metrics.recalled.inc_by(came);
+        self.roster.count(&peer, Counts { recalled: came, ..Counts::default() });
+        let missing: Vec<_> = missing.into_iter().filter(|name| batch.remove(name).is_some()).collect();
+        if !missing.is_empty()
+            && let Err(refusal) = self.storage.missing(BlobNames { peer, names: missing }).await
+        {
+            tracing::debug!(%refusal, "storage does not take that a peer has lost blobs; it hears it again");
+        }
+        if moves {
+            // What is left did not fit into the answer.
+            let mut queues = self.lock();
+            queues.entry(peer).or_default().waiting.extend(batch.into_values().flatten());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Queue>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl RecallHandler for Recalls {
+    async fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> Vec<CarriedBlob> {
+        let deadline = Instant::now() + within;
+        let mut arrivals: FuturesUnordered<_> = wanted
+            .into_iter()
+            .filter(|wanted| self.0.roster.answers(&wanted.peer))
+            .filter_map(|wanted| self.0.queue(wanted))
+            .collect();
+        let mut blobs = Vec::new();
+        while let Ok(Some(arrival)) = timeout_at(deadline, arrivals.next()).await {
+            blobs.extend(arrival.ok());
+        }
+        blobs
+    }
+}

@@ -1,0 +1,578 @@
+//! Who is there: peers with their connections, what they said of their room, and how much may be asked of them.
+
+use crate::link::Reason;
+use crate::metrics::Metrics;
+use relay_daemon::Clock;
+use relay_daemon::bucket::{BucketTable, Rate};
+use relay_proto::PeerId;
+use relay_proto::federation::{Link, PeerState};
+use relay_proto::peer::{Body, Hello, Room};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Connections that one peer may have at once: one each way, and their successors.
+const LINKS_EACH: usize = 4;
+
+/// Peers that may be known at once.
+const MAX_PEERS: usize = 256;
+
+/// Commands that wait for a connection to take them.
+const QUEUE: usize = 64;
+
+/// For how long a peer that left a recall unanswered is not asked by others who have no time.
+const AVOIDED: Duration = Duration::from_secs(30);
+
+/// What a connection is told to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Ask the peer, and pass on its answer.
+    Ask(Body, Duration, oneshot::Sender<Body>),
+    /// Tell the peer how much room there is.
+    Tell(Room),
+    /// Close once what was asked is answered.
+    Close(Reason),
+}
+
+/// There is no answer: no connection, one that broke, or a peer that does not say anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the peer does not answer")]
+pub(crate) struct Unanswered;
+
+/// A connection was not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Crowded;
+
+/// What is known of the peers that are or were connected in the life of this process.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    inner: Mutex<Inner>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// What each peer may send.
+    rate: Rate,
+}
+
+#[derive(Debug)]
+struct Inner {
+    peers: BTreeMap<PeerId, Peer>,
+    dialled: Vec<Dialled>,
+    room: Room,
+    links: u64,
+    /// What peers sent, and what they were sent.
+    received: BucketTable,
+    sent: BucketTable,
+}
+
+#[derive(Debug)]
+struct Peer {
+    links: Vec<(u64, mpsc::Sender<Command>)>,
+    room: Room,
+    leaving: bool,
+    last_seen: Option<relay_proto::UnixSeconds>,
+    allowance: Rate,
+    avoided_until: Option<Duration>,
+    counts: Counts,
+}
+
+/// Blobs that went one way or the other.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) recalled: u64,
+}
+
+/// A peer that this relay is to be connected to.
+#[derive(Debug, Clone)]
+struct Dialled {
+    url: String,
+    identity: Option<PeerId>,
+    pin_changed: bool,
+    trouble: &'static str,
+}
+
+/// A peer's place for mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) peer: PeerId,
+    pub(crate) free_bytes: u64,
+}
+
+impl Roster {
+    /// Nobody is there yet. `urls` are the peers to dial, `per_minute` is what each peer may send.
+    pub(crate) fn new(urls: Vec<String>, per_minute: u32, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let dialled = urls
+            .into_iter()
+            .map(|url| Dialled { url, identity: None, pin_changed: false, trouble: "not reached yet" })
+            .collect();
+        let inner = Inner {
+            peers: BTreeMap::new(),
+            dialled,
+            room: Room::default(),
+            links: 0,
+            received: BucketTable::new(MAX_PEERS),
+            sent: BucketTable::new(MAX_PEERS),
+        };
+        Self { inner: Mutex::new(inner), clock, metrics, rate: Rate::per_minute(per_minute) }
+    }
+
+    /// Takes a connection in. It leaves with the guard.
+    ///
+    /// # Errors
+    /// [`Crowded`] when the peer has too many connections, or there are too many peers.
+    pub(crate) fn join(
+        self: &Arc<Self>,
+        hello: &Hello,
+    ) -> Result<(Joined, mpsc::Receiver<Command>), Crowded> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let mut inner = self.lock();
+        if !inner.peers.contains_key(&hello.identity) && inner.peers.len() >= MAX_PEERS {
+            return Err(Crowded);
+        }
+        inner.links += 1;
+        let number = inner.links;
+        let peer = inner.peers.entry(hello.identity).or_insert_with(|| Peer {
+            links: Vec::new(),
+            room: Room::default(),
+            leaving: false,
+            last_seen: None,
+            allowance: self.rate,
+            avoided_until: None,
+            counts: Counts::default(),
+        });
+        if peer.links.len() >= LINKS_EACH {
+            return Err(Crowded);
+        }
+        if peer.links.is_empty() {
+            peer.leaving = false;
+            peer.avoided_until = None;
+            self.metrics.peers_connected.inc();
+        }
+        peer.links.push((number, sender));
+        peer.room = hello.room;
+        peer.last_seen = Some(self.clock.now());
+        // A little less than allowed: on the way, messages bunch up.
+        peer.allowance = Rate::per_minute((hello.messages_per_minute / 10).saturating_mul(9).max(1));
+        Ok((Joined { roster: Arc::clone(self), peer: hello.identity, number }, receiver))
+    }
+
+    /// Whether a peer may send one more message now.
+    pub(crate) fn admits(&self, peer: &PeerId) -> bool {
+        let now = self.clock.monotonic();
+        self.lock().received.take(peer.as_bytes(), self.rate, now).is_ok()
+    }
+
+    /// Waits until a peer takes another message.
+    pub(crate) async fn turn(&self, peer: &PeerId) -> Result<(), Unanswered> {
+        loop {
+            let taken = {
+                let mut inner = self.lock();
+                let known = inner.peers.get(peer).filter(|known| !known.links.is_empty());
+                let allowance = known.ok_or(Unanswered)?.allowance;
+                inner.sent.take(peer.as_bytes(), allowance, self.clock.monotonic())
+            };
+            match taken {
+                Ok(()) => return Ok(()),
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+
+    /// Asks a peer over its newest connection, in turn or out of it. Answers what it answers.
+    pub(crate) async fn ask(
+        &self,
+        peer: &PeerId,
+        question: Body,
+        within: Duration,
+    ) -> Result<Body, Unanswered> {
+        let asking = async {
+            let (reply, answer) = oneshot::channel();
+            let link = self.newest_link(peer).ok_or(Unanswered)?;
+            link.send(Command::Ask(question, within, reply)).await.map_err(|_| Unanswered)?;
+            answer.await.map_err(|_| Unanswered)
+        };
+        timeout(within, asking).await.unwrap_or(Err(Unanswered))
+    }
+
+    fn newest_link(&self, peer: &PeerId) -> Option<mpsc::Sender<Command>> {
+        let inner = self.lock();
+        inner.peers.get(peer)?.links.last().map(|(_, link)| link.clone())
+    }
+
+    /// Peers that are connected.
+    pub(crate) fn connected(&self) -> Vec<PeerId> {
+        let inner = self.lock();
+        inner.peers.iter().filter(|(_, peer)| !peer.links.is_empty()).map(|(id, _)| *id).collect()
+    }
+
+    /// Peers that take mail, with the room they say they have.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        let inner = self.lock();
+        let taking = |peer: &&Peer| !peer.links.is_empty() && !peer.leaving && peer.room.accepting;
+        inner
+            .peers
+            .iter()
+            .filter(|(_, peer)| taking(peer))
+            .map(|(id, peer)| Place { peer: *id, free_bytes: peer.room.free_bytes })
+            .collect()
+    }
+
+    /// How much room this relay has, as it tells its peers.
+    pub(crate) fn own_room(&self) -> Room {
+        self.lock().room
+    }
+
+    /// Notes that, and tells them when it begins or ends to take mail.
+    pub(crate) fn set_own_room(&self, room: Room) {
+        let mut inner = self.lock();
+        let turned = inner.room.accepting != room.accepting;
+        inner.room = room;
+        drop(inner);
+        if turned {
+            self.tell_all(room);
+        }
+    }
+
+    /// Tells all peers how much room there is.
+    pub(crate) fn tell_all(&self, room: Room) {
+        for link in self.all_links() {
+            // A connection whose queue is full has more urgent things to do.
+            drop(link.try_send(Command::Tell(room)));
+        }
+    }
+
+    /// Has all connections closed.
+    pub(crate) async fn close_all(&self, reason: Reason) {
+        for link in self.all_links() {
+            // One that is gone is closed.
+            drop(link.send(Command::Close(reason)).await);
+        }
+    }
+
+    fn all_links(&self) -> Vec<mpsc::Sender<Command>> {
+        let inner = self.lock();
+        inner.peers.values().flat_map(|peer| &peer.links).map(|(_, link)| link.clone()).collect()
+    }
+
+    /// A peer said how much room it has. One that takes mail again does not leave after all.
+    pub(crate) fn set_room(&self, id: &PeerId, room: Room) {
+        self.with(id, |peer| {
+            peer.room = room;
+            peer.leaving &= !room.accepting;
+        });
+    }
+
+    /// A peer had no room when it was asked: it is not asked again before it says that it has some.
+    pub(crate) fn is_full(&self, id: &PeerId) {
+        self.with(id, |peer| peer.room.accepting = false);
+    }
+
+    /// A peer is about to be away.
+    pub(crate) fn leaves(&self, id: &PeerId) {
+        self.metrics.drain_notices.inc();
+        self.with(id, |peer| peer.leaving = true);
+    }
+
+    /// A peer gave a sign of life.
+    pub(crate) fn seen(&self, id: &PeerId) {
+        let now = self.clock.now();
+        self.with(id, |peer| peer.last_seen = Some(now));
+    }
+
+    /// Counts what went between the two.
+    pub(crate) fn count(&self, id: &PeerId, add: Counts) {
+        self.with(id, |peer| {
+            peer.counts.sent += add.sent;
+            peer.counts.received += add.received;
+            peer.counts.recalled += add.recalled;
+        });
+    }
+
+    /// Notes whether a peer answered a recall.
+    pub(crate) fn recall_answered(&self, id: &PeerId, answered: bool) {
+        let until = self.clock.monotonic() + AVOIDED;
+        self.with(id, |peer| peer.avoided_until = (!answered).then_some(until));
+    }
+
+    /// Whether it is worth a client's time to ask a peer.
+    pub(crate) fn answers(&self, id: &PeerId) -> bool {
+        let now = self.clock.monotonic();
+        let inner = self.lock();
+        inner
+            .peers
+            .get(id)
+            .is_some_and(|peer| !peer.links.is_empty() && peer.avoided_until.is_none_or(|until| until <= now))
+    }
+
+    /// Notes whom a dialled address belongs to, and what is wrong, in a few fixed words.
+    pub(crate) fn dialled(
+        &self,
+        position: usize,
+        identity: Option<PeerId>,
+        pin_changed: bool,
+        trouble: &'static str,
+    ) {
+        let mut inner = self.lock();
+        if let Some(dialled) = inner.dialled.get_mut(position) {
+            dialled.identity = identity.or(dialled.identity);
+            dialled.pin_changed = pin_changed;
+            dialled.trouble = trouble;
+        }
+    }
+
+    /// What operators are shown: configured peers in their order, then those that dialled.
+    pub(crate) fn states(&self) -> Vec<PeerState> {
+        let now = self.clock.monotonic();
+        let inner = self.lock();
+        let mut states: Vec<PeerState> = Vec::new();
+        for dialled in &inner.dialled {
+            let known = dialled.identity.and_then(|identity| inner.peers.get(&identity));
+            let mut state = state(dialled.identity, known, now);
+            state.url.clone_from(&dialled.url);
+            if !state.link.is_up() {
+                if !dialled.trouble.is_empty() {
+                    dialled.trouble.clone_into(&mut state.trouble);
+                }
+                if dialled.pin_changed {
+                    state.link = Link::PinChanged;
+                }
+            }
+            states.push(state);
+        }
+        for (identity, peer) in &inner.peers {
+            if !inner.dialled.iter().any(|dialled| dialled.identity == Some(*identity)) {
+                states.push(state(Some(*identity), Some(peer), now));
+            }
+        }
+        states
+    }
+
+    fn with(&self, id: &PeerId, change: impl FnOnce(&mut Peer)) {
+        if let Some(peer) = self.lock().peers.get_mut(id) {
+            change(peer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn state(identity: Option<PeerId>, peer: Option<&Peer>, now: Duration) -> PeerState {
+    let avoided = peer.and_then(|peer| peer.avoided_until).is_some_and(|until| until > now);
+    let link = match peer {
+        Some(peer) if !peer.links.is_empty() && peer.leaving => Link::Leaving,
+        Some(peer) if !peer.links.is_empty() && !avoided => Link::Up,
+        _ => Link::Down,
+    };
+    let counts = peer.map(|peer| peer.counts).unwrap_or_default();
+    PeerState {
+        url: String::new(),
+        identity,
+        link,
+        free_bytes: peer.filter(|peer| peer.room.accepting).map_or(0, |peer| peer.room.free_bytes),
+        last_seen: peer.and_then(|peer| peer.last_seen),
+        blobs_sent: counts.sent,
+        blobs_received: counts.received,
+        blobs_recalled: counts.recalled,
+        trouble: if avoided { "does not answer".to_owned() } else { String::new() },
+    }
+}
+
+/// A connection's place among the peers.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    roster: Arc<Roster>,
+    pub(crate) peer: PeerId,
+    number: u64,
+}
+
+impl Joined {
+    pub(crate) fn roster(&self) -> &Arc<Roster> {
+        &self.roster
+    }
+
+    /// Has this one connection closed.
+    pub(crate) fn closer(&self) -> Option<mpsc::Sender<Command>> {
+        let inner = self.roster.lock();
+        let links = &inner.peers.get(&self.peer)?.links;
+        links.iter().find(|(number, _)| *number == self.number).map(|(_, link)| link.clone())
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        let mut inner = self.roster.lock();
+        let Some(peer) = inner.peers.get_mut(&self.peer) else { return };
+        peer.links.retain(|(number, _)| *number != self.number);
+        if peer.links.is_empty() {
+            self.roster.metrics.peers_connected.dec();
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use relay_daemon::ManualClock;
+    use relay_proto::{Signature, UnixSeconds};
+
+    pub(crate) fn hello(number: u8) -> Hello {
+        Hello {
+            version: 1,
+            identity: id(number),
+            signature: Signature::from_bytes([0; 64]),
+            relay_id: "relay".to_owned(),
+            client_url: String::new(),
+            messages_per_minute: 300,
+            room: Room { free_bytes: 1000, accepting: true },
+        }
+    }
+
+    pub(crate) fn id(number: u8) -> PeerId {
+        PeerId::from_bytes([number; 32])
+    }
+
+    pub(crate) fn roster(urls: &[&str], per_minute: u32) -> (Arc<Roster>, ManualClock) {
+        let clock = ManualClock::at(UnixSeconds::new(1000));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let urls = urls.iter().map(|url| (*url).to_owned()).collect();
+        (Arc::new(Roster::new(urls, per_minute, clock.clock(), metrics)), clock)
+    }
+
+    #[test]
+    fn a_peer_is_there_while_it_has_a_connection() {
+        let (roster, _) = roster(&[], 60);
+        let (first, _a) = roster.join(&hello(1)).unwrap();
+        let (second, _b) = roster.join(&hello(1)).unwrap();
+        assert_eq!(roster.connected(), [id(1)]);
+        assert_eq!(roster.metrics.peers_connected.get(), 1);
+        drop(first);
+        assert!(roster.answers(&id(1)) && !roster.places().is_empty());
+        drop(second);
+        assert!(!roster.answers(&id(1)) && roster.places().is_empty() && roster.connected().is_empty());
+        assert_eq!(roster.metrics.peers_connected.get(), 0);
+    }
+
+    #[test]
+    fn connections_and_peers_are_bounded() {
+        let (roster, _) = roster(&[], 60);
+        let mut held: Vec<_> = (0..LINKS_EACH).map(|_| roster.join(&hello(1)).unwrap()).collect();
+        assert_eq!(roster.join(&hello(1)).err(), Some(Crowded));
+        held.pop();
+        assert!(roster.join(&hello(1)).is_ok());
+        for number in 0..MAX_PEERS {
+            let mut identity = [9; 32];
+            identity[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            drop(roster.join(&Hello { identity: PeerId::from_bytes(identity), ..hello(1) }));
+        }
+        assert_eq!(roster.join(&hello(200)).err(), Some(Crowded));
+    }
+
+    #[test]
+    fn a_peer_may_send_so_much_over_all_its_connections() {
+        let (roster, clock) = roster(&[], 2);
+        assert!(roster.admits(&id(1)) && roster.admits(&id(1)) && !roster.admits(&id(1)));
+        assert!(roster.admits(&id(2)));
+        clock.advance(Duration::from_secs(30));
+        assert!(roster.admits(&id(1)) && !roster.admits(&id(1)));
+    }
+
+    #[test]
+    fn mail_goes_to_who_takes_it() {
+        let (roster, _) = roster(&[], 60);
+        let _links: Vec<_> = (1..=4).map(|number| roster.join(&hello(number)).unwrap()).collect();
+        roster.set_room(&id(1), Room { free_bytes: 7, accepting: true });
+        roster.set_room(&id(2), Room { free_bytes: 7, accepting: false });
+        roster.leaves(&id(3));
+        roster.set_room(&id(3), Room { free_bytes: 7, accepting: false });
+        roster.is_full(&id(4));
+        assert_eq!(roster.places(), [Place { peer: id(1), free_bytes: 7 }]);
+        assert_eq!(roster.metrics.drain_notices.get(), 1);
+        roster.set_room(&id(4), Room { free_bytes: 9, accepting: true });
+        assert_eq!(roster.places().len(), 2);
+        roster.set_room(&id(3), Room { free_bytes: 9, accepting: true });
+        assert_eq!(roster.places().len(), 3, "it stays after all");
+    }
+
+    #[test]
+    fn a_peer_that_left_a_recall_unanswered_is_avoided_for_a_while() {
+        let (roster, clock) = roster(&[], 60);
+        let _link = roster.join(&hello(1)).unwrap();
+        roster.recall_answered(&id(1), false);
+        assert!(!roster.answers(&id(1)));
+        assert_eq!(
+            (roster.states()[0].link, roster.states()[0].trouble.as_str()),
+            (Link::Down, "does not answer")
+        );
+        clock.advance(AVOIDED);
+        assert!(roster.answers(&id(1)));
+        roster.recall_answered(&id(1), false);
+        roster.recall_answered(&id(1), true);
+        assert!(roster.answers(&id(1)));
+    }
+
+    #[test]
+    fn operators_see_configured_peers_first_and_why_they_are_not_there() {
+        let (roster, _) = roster(&["ws://a", "ws://b"], 60);
+        let (_near, _a) = roster.join(&hello(1)).unwrap();
+        let (_far, _b) = roster.join(&hello(2)).unwrap();
+        roster.dialled(1, Some(id(2)), false, "");
+        let states = roster.states();
+        let seen: Vec<_> = states
+            .iter()
+            .map(|state| (state.url.as_str(), state.identity, state.link, state.trouble.as_str()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                ("ws://a", None, Link::Down, "not reached yet"),
+                ("ws://b", Some(id(2)), Link::Up, ""),
+                ("", Some(id(1)), Link::Up, ""),
+            ]
+        );
+        roster.dialled(0, None, true, "its key has changed");
+        assert_eq!(roster.states()[0].link, Link::PinChanged);
+        roster.count(&id(2), Counts { sent: 1, received: 2, recalled: 3 });
+        let state = &roster.states()[1];
+        assert_eq!((state.blobs_sent, state.blobs_received, state.blobs_recalled), (1, 2, 3));
+    }
+
+    #[tokio::test]
+    async fn questions_go_over_the_newest_connection_and_answers_come_back() {
+        let (roster, _) = roster(&[], 60);
+        let (_old, mut unused) = roster.join(&hello(1)).unwrap();
+        let (_new, mut commands) = roster.join(&hello(1)).unwrap();
+        let question = Body::Recall(Vec::new());
+        let one = id(1);
+        let (answer, ()) = tokio::join!(roster.ask(&one, question.clone(), Duration::from_secs(5)), async {
+            match commands.recv().await.unwrap() {
+                Command::Ask(asked, _, reply) => {
+                    assert_eq!(asked, question);
+                    reply.send(Body::DrainAck).unwrap();
+                }
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(answer, Ok(Body::DrainAck));
+        assert!(unused.try_recv().is_err());
+        assert_eq!(roster.ask(&id(7), question, Duration::from_secs(5)).await, Err(Unanswered));
+    }
+
+    #[tokio::test]
+    async fn a_turn_of_taking_mail_is_told_at_once_and_other_changes_are_not() {
+        let (roster, _) = roster(&[], 60);
+        let (_link, mut commands) = roster.join(&hello(1)).unwrap();
+        let room = |free_bytes, accepting| Room { free_bytes, accepting };
+        roster.set_own_room(room(10, true));
+        assert!(matches!(commands.try_recv(), Ok(Command::Tell(told)) if told == room(10, true)));
+        roster.set_own_room(room(9, true));
+        assert!(commands.try_recv().is_err());
+        assert_eq!(roster.own_room(), room(9, true));
+        roster.tell_all(room(8, true));
+        assert!(matches!(commands.try_recv(), Ok(Command::Tell(told)) if told == room(8, true)));
+    }
+}

@@ -1,0 +1,224 @@
+//! The conversation with one peer, as a state machine: what is heard and when goes in, what is to be done comes out.
+//! It has no socket, no clock and no storage.
+
+use crate::link::Broken;
+use crate::link::stream::Urgency;
+use relay_proto::federation::Verdict;
+use relay_proto::mail::BlobName;
+use relay_proto::peer::{Body, Message, OfferedBlob, Room};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a peer wants of this relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// To hold blobs, or to take them back.
+    Offload { home: bool, blobs: Vec<OfferedBlob> },
+    /// To have blobs that it moved here.
+    Recall(Vec<BlobName>),
+    /// To delete blobs that it moved here.
+    Forget(Vec<BlobName>),
+}
+
+impl Question {
+    /// The answer to a question that is not looked at.
+    fn refusal(&self, room: Room) -> Body {
+        match self {
+            Self::Offload { blobs, .. } => {
+                Body::OffloadAck { verdicts: vec![Verdict::NotNow; blobs.len()], room }
+            }
+            Self::Recall(_) => Body::RecallAck { blobs: Vec::new(), missing: Vec::new() },
+            Self::Forget(_) => Body::ForgetAck(false),
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Send this.
+    Send(Message, Urgency),
+    /// Carry this out, and answer it with [`Session::answer`].
+    Serve(u64, Question),
+    /// The question with this number has its answer.
+    Answered(u64, Body),
+    /// The question with this number gets none.
+    GivenUp(u64),
+    /// The peer has this much room.
+    Room(Room),
+    /// The peer takes nothing more and is about to be away.
+    Leaving,
+    /// A message was more than the peer may send.
+    Limited,
+    /// Look for a sign of life.
+    Ping,
+    /// The peer has been silent for too long.
+    Silent,
+}
+
+/// A question of this relay's that waits for its answer.
+#[derive(Debug)]
+struct Asked {
+    kind: Kind,
+    until: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Offload(usize),
+    Recall,
+    Forget,
+    Drain,
+}
+
+impl Kind {
+    fn of(question: &Body) -> Option<Self> {
+        match question {
+            Body::Offload { blobs, .. } => Some(Self::Offload(blobs.len())),
+            Body::Recall(_) => Some(Self::Recall),
+            Body::Forget(_) => Some(Self::Forget),
+            Body::Drain => Some(Self::Drain),
+            _ => None,
+        }
+    }
+
+    fn is_answered_by(self, answer: &Body) -> bool {
+        match (self, answer) {
+            (Self::Offload(blobs), Body::OffloadAck { verdicts, .. }) => verdicts.len() == blobs,
+            (Self::Recall, Body::RecallAck { .. })
+            | (Self::Forget, Body::ForgetAck(_))
+            | (Self::Drain, Body::DrainAck) => true,
+            _ => false,
+        }
+    }
+}
+
+/// A conversation, from the greeting to the end. Moments are those of a clock that never goes back.
+#[derive(Debug)]
+pub(crate) struct Session {
+    asked: BTreeMap<u64, Asked>,
+    numbers: u64,
+    /// How long a peer may be silent.
+    patience: Duration,
+    heard: Duration,
+    pinged: Duration,
+}
+
+impl Session {
+    /// A conversation that begins now, with a peer that may be silent for so long.
+    pub(crate) fn new(patience: Duration, now: Duration) -> Self {
+        Self { asked: BTreeMap::new(), numbers: 0, patience, heard: now, pinged: now }
+    }
+
+    /// Whether a message is charged to the peer's allowance: everything but answers.
+    pub(crate) fn is_charged(message: &Message) -> bool {
+        message.body.as_ref().is_some_and(|body| !body.is_answer())
+    }
+
+    /// Asks something; answers its number and what to send. `None` for what is no question.
+    pub(crate) fn ask(&mut self, question: Body, within: Duration, now: Duration) -> Option<(u64, Action)> {
+        let kind = Kind::of(&question)?;
+        let urgency = if matches!(kind, Kind::Offload(_)) { Urgency::Bulk } else { Urgency::Prompt };
+        self.numbers += 1;
+        self.asked.insert(self.numbers, Asked { kind, until: now + within });
+        Some((self.numbers, Action::Send(Message::new(self.numbers, question), urgency)))
+    }
+
+    /// Says something that nobody answers.
+    pub(crate) fn tell(room: Room) -> Action {
+        Action::Send(Message::notice(Body::Capacity(room)), Urgency::Prompt)
+    }
+
+    /// Answers a peer's question.
+    pub(crate) fn answer(number: u64, answer: Body) -> Action {
+        let urgency = match &answer {
+            Body::RecallAck { .. } | Body::OffloadAck { .. } | Body::ForgetAck(_) | Body::DrainAck => {
+                Urgency::Prompt
+            }
+            _ => Urgency::Bulk,
+        };
+        Action::Send(Message::new(number, answer), urgency)
+    }
+
+    /// Notes a sign of life.
+    pub(crate) fn alive(&mut self, now: Duration) {
+        self.heard = now;
+    }
+
+    /// Takes a message. `admitted` says whether the peer may send it, `room` what it is told then.
+    ///
+    /// # Errors
+    /// When the peer does what is not allowed; the connection is to be ended.
+    pub(crate) fn hear(
+        &mut self,
+        message: Message,
+        admitted: bool,
+        room: Room,
+        now: Duration,
+    ) -> Result<Vec<Action>, Broken> {
+        self.alive(now);
+        let Message { request, body } = message;
+        let Some(body) = body else { return Ok(Vec::new()) };
+        if body.is_answer() {
+            return self.hear_answer(request, body);
+        }
+        let question = match body {
+            Body::Capacity(_) | Body::Drain if !admitted => return Ok(vec![Action::Limited]),
+            Body::Capacity(room) => return Ok(vec![Action::Room(room)]),
+            Body::Drain if request != 0 => {
+                return Ok(vec![Action::Leaving, Self::answer(request, Body::DrainAck)]);
+            }
+            Body::Offload { home, blobs } => Question::Offload { home, blobs },
+            Body::Recall(names) => Question::Recall(names),
+            Body::Forget(names) => Question::Forget(names),
+            // Greetings are over.
+            _ => return Err(Broken),
+        };
+        if request == 0 {
+            return Err(Broken);
+        }
+        Ok(if admitted {
+            vec![Action::Serve(request, question)]
+        } else {
+            vec![Action::Limited, Self::answer(request, question.refusal(room))]
+        })
+    }
+
+    fn hear_answer(&mut self, request: u64, answer: Body) -> Result<Vec<Action>, Broken> {
+        if matches!(answer, Body::HelloAck(_)) {
+            return Err(Broken);
+        }
+        match self.asked.remove(&request) {
+            // Asked too long ago, or never: nobody waits for it.
+            None => Ok(Vec::new()),
+            Some(asked) if asked.kind.is_answered_by(&answer) => Ok(vec![Action::Answered(request, answer)]),
+            Some(_) => Err(Broken),
+        }
+    }
+
+    /// What the time asks for.
+    pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let over: Vec<u64> =
+            self.asked.iter().filter(|(_, asked)| asked.until <= now).map(|(number, _)| *number).collect();
+        for number in over {
+            self.asked.remove(&number);
+            actions.push(Action::GivenUp(number));
+        }
+        if now.saturating_sub(self.heard) >= self.patience {
+            actions.push(Action::Silent);
+        } else if now.saturating_sub(self.heard.max(self.pinged)) >= self.patience / 3 {
+            self.pinged = now;
+            actions.push(Action::Ping);
+        }
+        actions
+    }
+
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.asked.len()
+    }
+}
+
+#[cfg(test)]
+mod tests;

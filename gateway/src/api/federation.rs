@@ -1,0 +1,41 @@
+//! `GET /federation`, `GET /federation/key`: what other relays ask of this one.
+
+use super::Call;
+use super::error::{ApiError, Fault};
+use super::reply::Reply;
+use crate::app::App;
+use crate::tunnel::{UPGRADES, WEBSOCKET};
+use http_body_util::Full;
+use hyper::body::Body as _;
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use hyper::{Response, StatusCode};
+use relay_proto::NoiseKey;
+
+/// Passes a peer on to federated. HTTP/2 and sealed requests have no passage out of HTTP.
+pub(super) async fn tunnel(call: Call) -> Result<Reply, ApiError> {
+    let Call { app, headers, body, passage, .. } = call;
+    noise_key(&app)?;
+    let passage = passage.filter(|_| body.is_end_stream()).ok_or(Fault::NotAnUpgrade)?;
+    let (accept, tunnel) = app.tunnels.open(&headers).await?;
+    passage.take(tunnel);
+    let mut reply = Reply::default();
+    *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    reply.headers_mut().insert(CONNECTION, UPGRADES);
+    reply.headers_mut().insert(UPGRADE, WEBSOCKET);
+    reply.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept);
+    Ok(reply)
+}
+
+/// The key that operators of other relays pin.
+pub(super) async fn key(call: Call) -> Result<Reply, ApiError> {
+    let key = noise_key(&call.app)?.to_base64url();
+    let mut reply = Response::new(Full::from(key));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    Ok(reply)
+}
+
+/// The relay's key among its peers. Whoever asks was admitted, so there is a policy.
+fn noise_key(app: &App) -> Result<NoiseKey, ApiError> {
+    let standing = app.policy.current().ok_or(Fault::Unreachable)?;
+    standing.federation_key.ok_or(Fault::NoPeering.into())
+}

@@ -1,0 +1,45 @@
+//! How a connection stops being HTTP and becomes a tunnel: a request that asks for an upgrade carries a [`Passage`]
+//! to its handler, which puts the tunnel in and answers 101.
+
+use crate::tunnel::Tunnel;
+use hyper::http::Extensions;
+use hyper::upgrade::OnUpgrade;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The way out of HTTP, for one request.
+#[derive(Clone)]
+pub(crate) struct Passage {
+    upgrade: OnUpgrade,
+    way: Way,
+}
+
+impl Passage {
+    /// Gives the connection to a tunnel, as soon as the answer has gone out, which is to be 101.
+    pub(crate) fn take(self, tunnel: Tunnel) {
+        let Self { upgrade, way } = self;
+        *way.lock() = Some((upgrade, tunnel));
+    }
+}
+
+/// Where a connection learns that it is to become a tunnel.
+#[derive(Clone, Default)]
+pub(super) struct Way(Arc<Mutex<Option<(OnUpgrade, Tunnel)>>>);
+
+impl Way {
+    /// Puts a passage in the place of what a request carries when it asks for an upgrade.
+    pub(super) fn show(&self, extensions: &mut Extensions) {
+        if let Some(upgrade) = extensions.remove::<OnUpgrade>() {
+            extensions.insert(Passage { upgrade, way: self.clone() });
+        }
+    }
+
+    /// The tunnel, if a handler has put one in.
+    pub(super) fn taken(&self) -> Option<(OnUpgrade, Tunnel)> {
+        self.lock().take()
+    }
+
+    /// Nothing panics while it is locked.
+    fn lock(&self) -> MutexGuard<'_, Option<(OnUpgrade, Tunnel)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

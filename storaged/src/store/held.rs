@@ -1,0 +1,332 @@
+//! The `held` table, and what peers do with it: mail that this relay holds for others. It lies among the relay's
+//! own mail, so that clients who follow a hint fetch and ack it here as everywhere.
+
+use super::batch::Write;
+use super::error::StoreError;
+use super::position::Position;
+use super::sql::{count, time};
+use super::{acked, blobs, carried, forgotten, hints, leases, outbox};
+use crate::config::Bounds;
+use relay_proto::federation::{CarriedBlob, Found, Verdict};
+use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
+use relay_proto::mail::BlobName;
+use relay_proto::{BlobId, MailboxHash, OwnerHash, PeerId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// How much later than this relay's own mail a peer's may end, in seconds: clocks differ.
+const TOLERANCE_SECS: u64 = 3600;
+
+/// Takes a blob that a peer offers, which has the content it is named after. `may_grow` says whether there is room
+/// for mail of others.
+///
+/// A blob that would outlive this relay's own mail is refused: cutting its time would break its origin's promise.
+/// [`Verdict::Refused`] says besides that nothing is held for the peer under this name.
+pub(crate) fn accept(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    may_grow: bool,
+    now: UnixSeconds,
+) -> Result<Verdict, StoreError> {
+    let name = blob.name();
+    let lasts_too_long = blob.expires_at > bounds.ttl.expiry(now.plus(TOLERANCE_SECS));
+    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
+        if Position::from_sql(seq).expires() > now {
+            let may_last = !lasts_too_long && !write.gauges.is_full();
+            return accept_again(write, peer, blob, seq, may_last);
+        }
+        blobs::remove(write, &name)?;
+    }
+    let never = blob.expires_at <= now
+        || lasts_too_long
+        || blob.ciphertext.as_bytes().len() > bounds.blob_bytes
+        || hints::locate(write.sql, &name)?.is_some()
+        || acked::contains(write.sql, &name.blob_id, now)?
+        || forgotten::contains(write.sql, peer, &name, now)?;
+    if never {
+        return Ok(Verdict::Refused);
+    }
+    if !may_grow || write.gauges.is_full() {
+        return Ok(Verdict::NotNow);
+    }
+    let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
+    let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
+    let created = blob.created_at.hour_floor().clamp(oldest, now.hour_floor());
+    blobs::insert(write, position, blob, created)?;
+    write
+        .sql
+        .prepare_cached("INSERT INTO held (seq, peer, owner, shared) VALUES (?1, ?2, ?3, 0)")?
+        .execute(params![position.sql(), peer.as_bytes(), blob.owner.as_ref().map(OwnerHash::as_bytes)])?;
+    write.change.held += 1;
+    Ok(Verdict::Accepted)
+}
+
+/// Takes a blob that is here already. What somebody else left here is refused: it is not to be deleted when this
+/// peer says so. What the peer left lasts as long as it is to last now, or else the peer keeps its own.
+fn accept_again(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    seq: i64,
+    may_last: bool,
+) -> Result<Verdict, StoreError> {
+    if holder(write.sql, seq)? != Some(*peer.as_bytes()) {
+        return Ok(Verdict::Refused);
+    }
+    let ends = blob.expires_at.hour_ceil();
+    if ends > Position::from_sql(seq).expires() {
+        if !may_last {
+            return Ok(Verdict::NotNow);
+        }
+        put_back(write, seq, ends)?;
+    }
+    if let Some(owner) = &blob.owner {
+        write
+            .sql
+            .prepare_cached(
+                "UPDATE held SET owner = ?3 WHERE seq = (SELECT seq FROM blobs WHERE mailbox = ?1 AND id = ?2)
+                 AND owner IS NOT ?3",
+            )?
+            .execute(params![blob.mailbox.as_bytes(), blob.blob_id.as_bytes(), owner.as_bytes()])?;
+    }
+    Ok(Verdict::Accepted)
+}
+
+/// Gives a held blob a later end. Answers its new place.
+fn put_back(write: &mut Write<'_>, seq: i64, ends: UnixSeconds) -> Result<i64, StoreError> {
+    let place = Position::new(ends, write.arrive()).sql();
+    for statement in [
+        "UPDATE blobs SET seq = ?2 WHERE seq = ?1",
+        "UPDATE held SET seq = ?2 WHERE seq = ?1",
+        "UPDATE leases SET seq = ?2 WHERE seq = ?1",
+    ] {
+        write.sql.prepare_cached(statement)?.execute([seq, place])?;
+    }
+    Ok(place)
+}
+
+/// Makes a held blob this relay's own besides, because a client left the same one here: no peer's word deletes it,
+/// and it lasts as long as what is sent now.
+pub(super) fn share(write: &mut Write<'_>, name: &BlobName, ends: UnixSeconds) -> Result<(), StoreError> {
+    let Some((seq, _)) = blobs::locate(write.sql, name)? else { return Ok(()) };
+    let shared = write
+        .sql
+        .prepare_cached("UPDATE held SET shared = 1 WHERE seq = ?1 AND shared = 0")?
+        .execute([seq])?;
+    if shared > 0 && ends > Position::from_sql(seq).expires() {
+        put_back(write, seq, ends)?;
+    }
+    Ok(())
+}
+
+/// Ends the holding of a blob for its peer, and the blob with it unless it is this relay's own besides.
+pub(super) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
+    let own = write.sql.prepare_cached("SELECT 1 FROM held WHERE seq = ?1 AND shared")?.exists([seq])?;
+    if !own {
+        return blobs::remove(write, name).map(drop);
+    }
+    // It was offered to the peer that it was held for, if to anybody.
+    leases::over(write, seq)
+}
+
+/// Takes back a blob that a peer held for this relay: what there is a hint for, and in its old place. What there is
+/// no hint for is known to the peer alone, as after a backup was restored here. It is taken like mail of others, as
+/// long as there is room for that and in its mailbox: nobody vouches for it.
+pub(crate) fn come_home(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    may_grow: bool,
+    now: UnixSeconds,
+) -> Result<Verdict, StoreError> {
+    let name = blob.name();
+    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
+        if Position::from_sql(seq).expires() > now {
+            leases::came_home(write, peer, seq, &name, now)?;
+            return Ok(Verdict::Accepted);
+        }
+        blobs::remove(write, &name)?;
+    }
+    let hint = hints::locate(write.sql, &name)?.filter(|hint| Position::from_sql(hint.seq).expires() > now);
+    let (position, created) = match hint {
+        Some(hint) if hint.peer == *peer.as_bytes() => {
+            if write.gauges.is_full() {
+                return Ok(Verdict::NotNow);
+            }
+            hints::take(write, &name)?;
+            (Position::from_sql(hint.seq), time(hint.created))
+        }
+        // Another peer holds it, and this one may let go of it.
+        Some(_) => return Ok(Verdict::Accepted),
+        None => {
+            if let Some(verdict) = judge_stranger(write, peer, blob, bounds, may_grow, now)? {
+                return Ok(verdict);
+            }
+            hints::take(write, &name)?;
+            let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(now));
+            let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
+            let created = blob.created_at.hour_floor().clamp(oldest, now.hour_floor());
+            (Position::new(ends, write.arrive()), created)
+        }
+    };
+    blobs::insert(write, position, blob, created)?;
+    leases::came_home(write, peer, position.sql(), &name, now)?;
+    Ok(Verdict::Accepted)
+}
+
+/// What to say to a blob that comes home without a hint, if it is not taken.
+fn judge_stranger(
+    write: &Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    may_grow: bool,
+    now: UnixSeconds,
+) -> Result<Option<Verdict>, StoreError> {
+    let name = blob.name();
+    let is_done_with = blob.expires_at <= now
+        || acked::contains(write.sql, &name.blob_id, now)?
+        || outbox::contains(write.sql, peer, &name)?
+        || forgotten::contains(write.sql, peer, &name, now)?;
+    if is_done_with {
+        // Nothing to be kept for: the peer may let go of it.
+        return Ok(Some(Verdict::Accepted));
+    }
+    if blob.ciphertext.as_bytes().len() > bounds.blob_bytes {
+        return Ok(Some(Verdict::Refused));
+    }
+    let has_room = may_grow
+        && !write.gauges.is_full()
+        && blobs::has_place(write, &blob.mailbox, blobs::size_of(blob), bounds, now)?;
+    Ok(if has_room { None } else { Some(Verdict::NotNow) })
+}
+
+/// Lets go of what is held for a peer, and remembers that a late copy is not wanted. Answers whether it was here.
+pub(crate) fn forget(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    name: &BlobName,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let here = blobs::locate(write.sql, name)?;
+    let mut is_theirs = false;
+    if let Some((seq, _)) = here {
+        is_theirs = holder(write.sql, seq)? == Some(*peer.as_bytes());
+        if is_theirs {
+            let_go(write, seq, name)?;
+        }
+    }
+    // What it deletes is worth more than the memory of it, and makes room for that.
+    forgotten::remember(write, peer, name, now)?;
+    Ok(is_theirs)
+}
+
+/// Reads what is held for a peer, as much as fits into one message.
+pub(crate) fn read(
+    sql: &Connection,
+    peer: &PeerId,
+    names: &[BlobName],
+    now: UnixSeconds,
+) -> Result<Found, StoreError> {
+    let mut found = Found::default();
+    let mut bytes = 0;
+    for name in names {
+        let located = blobs::locate(sql, name)?.filter(|(seq, _)| *seq >= Position::first_alive(now).sql());
+        let Some((seq, size)) = located else {
+            found.missing.push(*name);
+            continue;
+        };
+        if holder(sql, seq)?.is_none_or(|holder| holder != *peer.as_bytes()) {
+            found.missing.push(*name);
+            continue;
+        }
+        bytes += usize::try_from(size).unwrap_or(usize::MAX);
+        if (bytes > MAX_CARRIED_BYTES && !found.blobs.is_empty()) || found.blobs.len() >= MAX_CARRIED_BLOBS {
+            break;
+        }
+        // Damaged content is not there, for anybody.
+        match carried::read(sql, seq, now)? {
+            Some(blob) => found.blobs.push(blob),
+            None => found.missing.push(*name),
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes what is held for an owner's mailboxes. Answers how many blobs a client could still have fetched.
+pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: UnixSeconds) -> Result<u64, StoreError> {
+    if !write.has_held() {
+        return Ok(0);
+    }
+    let mut statement = write.sql.prepare_cached(
+        "SELECT blobs.seq, blobs.mailbox, blobs.id FROM held JOIN blobs ON blobs.seq = held.seq
+         WHERE held.owner = ?1",
+    )?;
+    let found = statement
+        .query_map([owner.as_bytes()], |row| {
+            let mailbox = MailboxHash::from_bytes(row.get(1)?);
+            Ok((row.get(0)?, BlobName { mailbox, blob_id: BlobId::from_bytes(row.get(2)?) }))
+        })?
+        .collect::<Result<Vec<(i64, BlobName)>, _>>()?;
+    let mut live = 0;
+    for (seq, name) in found {
+        purged(write, seq, &name, now)?;
+        live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now));
+    }
+    Ok(live)
+}
+
+/// Remembers, while it is still known who brought the blob at a place, that no late copy of it is wanted.
+pub(super) fn purged(
+    write: &Write<'_>,
+    seq: i64,
+    name: &BlobName,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    let brought_by = if write.has_held() { holder(write.sql, seq)? } else { None };
+    match brought_by {
+        Some(peer) => forgotten::remember(write, &PeerId::from_bytes(peer), name, now),
+        None => Ok(()),
+    }
+}
+
+/// Whom the blob at a place is held for.
+pub(super) fn holder(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT peer FROM held WHERE seq = ?1")?
+        .query_row([seq], |row| row.get(0))
+        .optional()?)
+}
+
+/// Notes that the blob at a place is gone. Answers whether it was held for somebody.
+pub(super) fn gone(write: &mut Write<'_>, seq: i64) -> Result<bool, StoreError> {
+    if !write.has_held() {
+        return Ok(false);
+    }
+    let rows = write.sql.prepare_cached("DELETE FROM held WHERE seq = ?1")?.execute([seq])?;
+    write.change.held -= count(rows as u64);
+    Ok(rows > 0)
+}
+
+/// Blobs and bytes of a mailbox that are held for peers and nobody left here besides.
+pub(super) fn holding(
+    write: &Write<'_>,
+    mailbox: &MailboxHash,
+    now: UnixSeconds,
+) -> Result<(u64, u64), StoreError> {
+    if !write.has_held() {
+        return Ok((0, 0));
+    }
+    let number = |row: &Row<'_>, index| row.get::<_, i64>(index).map(|number| number.max(0).unsigned_abs());
+    Ok(write
+        .sql
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
+             WHERE mailbox = ?1 AND blobs.seq >= ?2 AND NOT shared",
+        )?
+        .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql()], |row| {
+            Ok((number(row, 0)?, number(row, 1)?))
+        })?)
+}

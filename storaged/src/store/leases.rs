@@ -1,0 +1,291 @@
+//! The `leases` table, and the two phases of moving a blob to a peer. A leased blob is served as before; the row
+//! remembers that the peer may have a copy, so that a deletion reaches it in any case.
+
+use super::batch::Write;
+use super::error::StoreError;
+use super::outbox::{self, TakenBack};
+use super::position::Position;
+use super::sql::{count, moment};
+use super::{blobs, carried, held, hints};
+use relay_proto::federation::{CarriedBlob, Lease, Verdict};
+use relay_proto::mail::BlobName;
+use relay_proto::{PeerId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// How long a blob is left alone that a peer refused without its being clear that it has no copy, and one that has
+/// just come home, in seconds.
+const ASIDE_SECS: u64 = 3600;
+
+/// Rows that one search looks at.
+const SEARCHED: u32 = 2048;
+
+/// What may be offered, as a reader sees it.
+#[derive(Debug)]
+pub(crate) struct Search {
+    /// Places: those whose offer came to nothing, and then others, in the order of the table.
+    pub(crate) found: Vec<i64>,
+    /// How many are of the first kind.
+    pub(crate) left_over: usize,
+    /// Up to where the table was looked at.
+    pub(crate) passed: i64,
+    /// Whether that is its end.
+    pub(crate) is_over: bool,
+}
+
+/// Looks for the oldest blobs to offer, behind a place. Reads a bounded part of the table; none of it twice, if the
+/// next search begins where this one ended.
+pub(crate) fn search(
+    sql: &Connection,
+    lease: &Lease,
+    after: i64,
+    now: UnixSeconds,
+) -> Result<Search, StoreError> {
+    let alive = Position::first_alive(now).sql();
+    let mut found = left_over(sql, lease, alive, now)?;
+    let left_over = found.len();
+    let most = usize::try_from(lease.max_blobs).unwrap_or(usize::MAX);
+    let mut statement = sql.prepare_cached(if lease.home {
+        "SELECT seq, EXISTS (SELECT 1 FROM leases WHERE leases.seq = held.seq)
+         FROM held WHERE seq > ?1 AND peer = ?3 ORDER BY seq LIMIT ?2"
+    } else {
+        "SELECT seq, EXISTS (SELECT 1 FROM leases WHERE leases.seq = blobs.seq)
+                  OR EXISTS (SELECT 1 FROM held WHERE held.seq = blobs.seq)
+         FROM blobs WHERE seq > ?1 AND ?3 IS NOT NULL ORDER BY seq LIMIT ?2"
+    })?;
+    let mut passed = after.max(alive - 1);
+    let mut rows = statement.query(params![passed, SEARCHED, lease.peer.as_bytes()])?;
+    let mut seen = 0;
+    while found.len() < most {
+        let Some(row) = rows.next()? else {
+            return Ok(Search { found, left_over, passed, is_over: seen < SEARCHED });
+        };
+        seen += 1;
+        passed = row.get(0)?;
+        if !row.get::<_, bool>(1)? {
+            found.push(passed);
+        }
+    }
+    Ok(Search { found, left_over, passed, is_over: false })
+}
+
+/// Places of blobs that were offered, and of which nothing came.
+fn left_over(sql: &Connection, lease: &Lease, alive: i64, now: UnixSeconds) -> Result<Vec<i64>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT leases.seq FROM leases LEFT JOIN held ON held.seq = leases.seq
+         WHERE until <= ?1 AND leases.seq >= ?2 AND held.peer IS ?3 ORDER BY until LIMIT ?4",
+    )?;
+    let holder = lease.home.then(|| lease.peer.as_bytes());
+    let places =
+        statement.query_map(params![moment(now), alive, holder, lease.max_blobs], |row| row.get(0))?;
+    Ok(places.collect::<Result<_, _>>()?)
+}
+
+/// Marks blobs as offered to a peer, as many as may go. Answers their places, for [`read`] to read once this is
+/// committed, and how many of the found ones were decided on.
+pub(crate) fn take(
+    write: &mut Write<'_>,
+    lease: &Lease,
+    found: &[i64],
+    now: UnixSeconds,
+) -> Result<(Vec<i64>, usize), StoreError> {
+    let (mut places, mut bytes) = (Vec::new(), 0_u64);
+    for (decided, seq) in found.iter().copied().enumerate() {
+        let Some((name, size)) = blobs::at(write.sql, seq)? else { continue };
+        let fits = bytes.saturating_add(size) <= lease.max_bytes || places.is_empty();
+        if !fits || places.len() as u64 >= u64::from(lease.max_blobs) {
+            return Ok((places, decided));
+        }
+        if offer(write, seq, &name, lease, now)? {
+            bytes = bytes.saturating_add(size);
+            places.push(seq);
+        }
+    }
+    Ok((places, found.len()))
+}
+
+/// Marks one, unless it may not be offered to this peer now.
+fn offer(
+    write: &mut Write<'_>,
+    seq: i64,
+    name: &BlobName,
+    lease: &Lease,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    if !is_of_kind(write.sql, seq, &lease.peer, lease.home)? {
+        return Ok(false);
+    }
+    let former = of(write.sql, seq)?;
+    if former.as_ref().is_some_and(|former| former.until > moment(now)) {
+        return Ok(false);
+    }
+    // It was offered the blob before, and it is not known what it did.
+    let mut unsure = false;
+    if !lease.home {
+        match outbox::take_back(write, &lease.peer, name)? {
+            TakenBack::TooLate => return Ok(false),
+            TakenBack::Taken => unsure = true,
+            TakenBack::None => {}
+        }
+    }
+    match &former {
+        None => write.change.leases += 1,
+        Some(former) if former.peer == *lease.peer.as_bytes() => {}
+        // It may have taken the blob, and nobody knows: it hears that it is not to keep it.
+        Some(former) => {
+            outbox::put(write, &PeerId::from_bytes(former.peer), name, Position::from_sql(seq).expires())?;
+        }
+    }
+    let until = moment(now.plus(lease.lease_secs.into()));
+    put(write, seq, &lease.peer, until, true, unsure)?;
+    Ok(true)
+}
+
+fn put(
+    write: &Write<'_>,
+    seq: i64,
+    peer: &PeerId,
+    until: i64,
+    open: bool,
+    unsure: bool,
+) -> Result<(), StoreError> {
+    write
+        .sql
+        .prepare_cached(
+            "INSERT OR REPLACE INTO leases (seq, peer, until, open, unsure) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![seq, peer.as_bytes(), until, open, unsure])?;
+    Ok(())
+}
+
+/// Whether the blob at a place is held for a peer, or else is this relay's own.
+fn is_of_kind(sql: &Connection, seq: i64, peer: &PeerId, home: bool) -> Result<bool, StoreError> {
+    let holder = held::holder(sql, seq)?;
+    Ok(if home { holder == Some(*peer.as_bytes()) } else { holder.is_none() })
+}
+
+/// A blob's lease.
+struct Leased {
+    peer: [u8; PeerId::LENGTH],
+    until: i64,
+    open: bool,
+    unsure: bool,
+}
+
+fn of(sql: &Connection, seq: i64) -> Result<Option<Leased>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT peer, until, open, unsure FROM leases WHERE seq = ?1")?
+        .query_row([seq], |row| {
+            Ok(Leased { peer: row.get(0)?, until: row.get(1)?, open: row.get(2)?, unsure: row.get(3)? })
+        })
+        .optional()?)
+}
+
+/// Reads leased blobs. One that was acked meanwhile, or is damaged, is left out.
+pub(crate) fn read(
+    sql: &Connection,
+    places: &[i64],
+    now: UnixSeconds,
+) -> Result<Vec<CarriedBlob>, StoreError> {
+    let mut blobs = Vec::with_capacity(places.len());
+    for seq in places {
+        blobs.extend(carried::read(sql, *seq, now)?);
+    }
+    Ok(blobs)
+}
+
+/// Does what a peer said of a blob. Answers whether the blob has moved. An answer to an offer that has ended changes
+/// nothing: the peer may have let go of the blob since.
+pub(crate) fn settle(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    home: bool,
+    name: &BlobName,
+    verdict: Verdict,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    // Gone or offered to somebody else meanwhile: whoever did that has seen to the peer.
+    let Some((seq, size)) = blobs::locate(write.sql, name)? else { return Ok(false) };
+    let lease = of(write.sql, seq)?
+        .filter(|lease| lease.open && lease.peer == *peer.as_bytes() && lease.until > moment(now));
+    let Some(lease) = lease else { return Ok(false) };
+    if !is_of_kind(write.sql, seq, peer, home)? {
+        return Ok(false);
+    }
+    match verdict {
+        Verdict::Accepted => {
+            end(write, seq)?;
+            if home {
+                held::let_go(write, seq, name)?;
+            } else {
+                let created = blobs::created_at(write.sql, seq)?;
+                blobs::remove(write, name)?;
+                hints::put(write, seq, name, size, created, peer)?;
+            }
+            return Ok(true);
+        }
+        Verdict::Refused if !lease.unsure => end(write, seq)?,
+        Verdict::Refused => put(write, seq, peer, moment(now.plus(ASIDE_SECS)), false, true)?,
+        // It may be said before the peer knows whether its commit went through.
+        Verdict::NotNow => put(write, seq, peer, moment(now), false, true)?,
+    }
+    Ok(false)
+}
+
+fn end(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
+    let gone = write.sql.prepare_cached("DELETE FROM leases WHERE seq = ?1")?.execute([seq])?;
+    write.change.leases -= count(gone as u64);
+    Ok(())
+}
+
+/// Notes that a peer brings, or brought, the blob at a place home: it may not hear that it was taken, and keep its
+/// copy. What it may yet say of an earlier offer counts no more.
+pub(super) fn came_home(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    seq: i64,
+    name: &BlobName,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    if held::holder(write.sql, seq)?.is_some() {
+        return Ok(());
+    }
+    match of(write.sql, seq)? {
+        Some(lease) if lease.peer != *peer.as_bytes() => {
+            outbox::put(write, peer, name, Position::from_sql(seq).expires())
+        }
+        lease => {
+            write.change.leases += i64::from(lease.is_none());
+            put(write, seq, peer, moment(now.plus(ASIDE_SECS)), false, true)
+        }
+    }
+}
+
+/// Notes that the blob at a place was deleted, so that a peer that may have a copy hears of it.
+pub(super) fn gone(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
+    let was_held = held::gone(write, seq)?;
+    if !write.has_leases() {
+        return Ok(());
+    }
+    let Some(lease) = of(write.sql, seq)? else { return Ok(()) };
+    end(write, seq)?;
+    if was_held {
+        // It was offered to its origin, who knows best.
+        return Ok(());
+    }
+    outbox::put(write, &PeerId::from_bytes(lease.peer), name, Position::from_sql(seq).expires())
+}
+
+/// Notes that the time of the blob at a place is over. Peers know it by themselves.
+pub(super) fn over(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
+    held::gone(write, seq)?;
+    if write.has_leases() {
+        end(write, seq)?;
+    }
+    Ok(())
+}
+
+/// Ends all offers, and keeps in mind whom they were made to.
+pub(crate) fn resume(sql: &Connection) -> Result<(), StoreError> {
+    sql.prepare_cached("UPDATE leases SET until = 0, open = 0 WHERE open")?.execute([])?;
+    Ok(())
+}

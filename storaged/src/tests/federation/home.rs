@@ -1,0 +1,133 @@
+//! Mail that comes back from a peer.
+
+use super::*;
+
+#[tokio::test]
+async fn a_blob_comes_home_to_its_old_place() {
+    let (origin, peer) = moved_pair().await;
+    origin.send(mailbox(1), b"two").await.unwrap();
+    assert_eq!(carry((&peer, B), (&origin, A), true).await, 1);
+    assert_eq!(origin.fetch(mailbox(1)).await, [b"one", b"two"], "in the order of arrival");
+    assert!(origin.page(&[mailbox(1)]).await.unwrap().moved.is_empty());
+    assert_eq!((peer.store.gauges.blobs(), peer.store.gauges.held()), (0, 0));
+    assert_eq!(peer.metrics.hints_stored.get(), 0);
+    origin.recount();
+    peer.recount();
+}
+
+#[tokio::test]
+async fn only_what_is_held_for_a_peer_goes_home_to_it() {
+    let peer = Relay::start(&[]);
+    peer.send(mailbox(1), b"own").await.unwrap();
+    peer.accept_one(C, carried(mailbox(1), b"a third one's", START.plus(86_400))).await;
+    assert!(peer.lease(A, true, 10).await.is_empty());
+    assert_eq!(contents(&peer.lease(C, true, 10).await), [b"a third one's"]);
+    assert_eq!(contents(&peer.lease(C, false, 10).await), [b"own"], "and what is held moves no further");
+}
+
+#[tokio::test]
+async fn what_comes_home_stays_for_an_hour_and_its_deletion_reaches_the_peer() {
+    let (origin, peer) = moved_pair().await;
+    let on_its_way = peer.lease(A, true, 10).await;
+    assert_eq!(origin.accept(B, true, on_its_way.clone()).await, [Verdict::Accepted]);
+    // The peer does not hear of it, and keeps its copy.
+    assert!(origin.lease(B, false, 10).await.is_empty());
+    assert_eq!(origin.ack(mailbox(1), on_its_way[0].blob_id).await, Ok(true));
+    assert_eq!(deliver((&origin, A), (&peer, B)).await, 1);
+    assert_eq!(peer.store.gauges.blobs(), 0);
+    origin.recount();
+    peer.recount();
+}
+
+#[tokio::test]
+async fn an_answer_from_before_a_blob_came_home_does_not_send_it_away() {
+    let (origin, peer) = pair().await;
+    let offered = origin.lease(B, false, 10).await;
+    let verdicts = peer.accept(A, false, offered.clone()).await;
+    // While that answer is under way the peer is emptied: it brings the blob, and lets go of it.
+    assert_eq!(carry((&peer, B), (&origin, A), true).await, 1);
+    assert_eq!(origin.settle(B, false, &offered, verdicts[0]).await, 0);
+    assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
+    origin.recount();
+}
+
+#[tokio::test]
+async fn what_was_acked_does_not_come_home() {
+    let (origin, peer) = moved_pair().await;
+    let on_its_way = peer.lease(A, true, 10).await;
+    origin.ack(mailbox(1), on_its_way[0].blob_id).await.unwrap();
+    assert_eq!(origin.accept(B, true, on_its_way.clone()).await, [Verdict::Accepted]);
+    deliver((&origin, A), (&peer, B)).await;
+    origin.clock.advance(4 * DAY);
+    peer.clock.advance(4 * DAY);
+    assert!(origin.fetch(mailbox(1)).await.is_empty());
+    assert_eq!(peer.settle(A, true, &on_its_way, Verdict::Accepted).await, 0);
+    assert_eq!(peer.store.gauges.blobs(), 0);
+}
+
+#[tokio::test]
+async fn what_another_peer_holds_is_not_brought_by_this_one() {
+    let (origin, _) = moved_pair().await;
+    let copy = carried(mailbox(1), b"one", START.plus(86_400));
+    assert_eq!(origin.accept(C, true, vec![copy]).await, [Verdict::Accepted], "it may let go of its copy");
+    assert_eq!(origin.page(&[mailbox(1)]).await.unwrap().moved[0].peer, B);
+}
+
+#[tokio::test]
+async fn a_relay_whose_backup_knows_nothing_of_a_blob_takes_it_home_and_believes_no_time() {
+    let origin = Relay::start(&[("RELAY_BLOB_TTL_SECS", "86400")]);
+    let blob = CarriedBlob {
+        created_at: UnixSeconds::new(u64::MAX),
+        ..carried(mailbox(1), b"one", UnixSeconds::new(u64::MAX))
+    };
+    assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [Verdict::Accepted]);
+    let page = origin.page(&[mailbox(1)]).await.unwrap();
+    assert_eq!(page.blobs[0].created_at, START.hour_floor());
+    assert_eq!(origin.store.gauges.held(), 0, "it is the relay's own");
+    origin.clock.advance(26 * HOUR);
+    assert!(origin.fetch(mailbox(1)).await.is_empty());
+    assert_eq!(
+        origin.accept(B, true, vec![CarriedBlob { expires_at: START, ..blob }]).await,
+        [Verdict::Accepted]
+    );
+    origin.recount();
+}
+
+#[tokio::test]
+async fn nobody_fills_a_mailbox_or_the_store_by_calling_it_home() {
+    let origin = Relay::start(&[("RELAY_MAX_BLOBS_PER_USER", "2"), ("RELAY_MAX_STORAGE_BYTES", "1048576")]);
+    let ends = START.plus(86_400);
+    let blobs = [b"one", b"two", b"six"].map(|content| carried(mailbox(250), content, ends));
+    let verdicts = origin.accept(B, true, blobs.to_vec()).await;
+    assert_eq!(verdicts, [Verdict::Accepted, Verdict::Accepted, Verdict::NotNow]);
+    origin.fill_up().await;
+    let stranger = carried(mailbox(251), b"stranger", ends);
+    assert_eq!(origin.accept(B, true, vec![stranger]).await, [Verdict::NotNow]);
+}
+
+#[tokio::test]
+async fn what_there_is_a_hint_for_comes_home_above_the_ratio_of_refusal_but_not_into_a_full_store() {
+    let variables = [
+        ("RELAY_MAX_STORAGE_BYTES", "1048576"),
+        ("RELAY_FEDERATION_OFFLOAD_REFUSE", "0.5"),
+        ("RELAY_FEDERATION_OFFLOAD_THRESHOLD", "0.4"),
+    ];
+    let origin = Relay::start(&variables);
+    let peer = Relay::start(&[]);
+    for content in [b"one", b"two"] {
+        origin.send(mailbox(1), content).await.unwrap();
+    }
+    assert_eq!(carry((&origin, A), (&peer, B), false).await, 2);
+    for number in 100..165 {
+        origin.send(mailbox(number), &vec![number; 8000]).await.unwrap();
+    }
+    assert!(origin.store.gauges.fill() > 0.5);
+    let stranger = carried(mailbox(99), b"stranger", START.plus(86_400));
+    assert_eq!(origin.accept(B, true, vec![stranger.clone()]).await, [Verdict::NotNow]);
+    assert_eq!(origin.accept_one(B, stranger).await, Verdict::NotNow);
+    let homewards = peer.lease(A, true, 10).await;
+    assert_eq!(origin.accept(B, true, homewards[..1].to_vec()).await, [Verdict::Accepted]);
+    origin.fill_up().await;
+    assert_eq!(origin.accept(B, true, homewards[1..].to_vec()).await, [Verdict::NotNow]);
+    assert_eq!(origin.page(&[mailbox(1)]).await.unwrap().moved.len(), 1, "the peer has it still");
+}

@@ -1,0 +1,123 @@
+//! Relays that are full, or being emptied.
+
+use super::*;
+use relay_proto::server::OffloadHandler as _;
+
+const SMALL: &[(&str, &str)] =
+    &[("RELAY_MAX_STORAGE_BYTES", "1048576"), ("RELAY_MAX_BLOBS_PER_USER", "100000")];
+
+#[tokio::test]
+async fn a_relay_takes_mail_of_others_up_to_the_ratio_of_refusal() {
+    let relay = Relay::start(&[
+        ("RELAY_MAX_STORAGE_BYTES", "1048576"),
+        ("RELAY_FEDERATION_OFFLOAD_THRESHOLD", "0.3"),
+        ("RELAY_FEDERATION_OFFLOAD_REFUSE", "0.5"),
+    ]);
+    let mut taken = 0_u8;
+    loop {
+        match relay.accept_one(A, carried(mailbox(taken), &[taken; 8000], START.plus(86_400))).await {
+            Verdict::Accepted => taken += 1,
+            verdict => {
+                assert_eq!(verdict, Verdict::NotNow);
+                break;
+            }
+        }
+    }
+    assert!((0.5..0.6).contains(&relay.store.gauges.fill()), "{}", relay.store.gauges.fill());
+    relay.send(mailbox(200), b"its own mail it takes as before").await.unwrap();
+    relay.forget(A, vec![name(mailbox(0), &[0; 8000]), name(mailbox(1), &[1; 8000])]).await;
+    let again = carried(mailbox(201), b"there is room again", START.plus(86_400));
+    assert_eq!(relay.accept_one(A, again).await, Verdict::Accepted);
+}
+
+#[tokio::test]
+async fn a_relay_that_is_being_emptied_takes_nothing_for_others() {
+    let relay = Relay::start(&[]);
+    relay.mailbox.peering.set_draining(true);
+    let blob = carried(mailbox(1), b"one", START.plus(86_400));
+    assert_eq!(relay.accept_one(A, blob).await, Verdict::NotNow);
+    assert!(relay.offload.tell(Vec::new()).draining);
+}
+
+/// Fills a relay to where it takes no mail with blobs of its own and blobs it holds, half of the first at a peer.
+async fn full() -> (Relay, Vec<BlobName>, Vec<BlobName>) {
+    let relay = Relay::start(SMALL);
+    let own = MailboxHash::of_public_key(&public(&key(1)));
+    let (mut sent, mut held) = (Vec::new(), Vec::new());
+    for number in 0_u32.. {
+        let content = [number.to_be_bytes(); 16].concat();
+        if relay.send(own, &content).await.is_err() {
+            break;
+        }
+        sent.push(name(own, &content));
+        if number % 2 == 0 {
+            let blob = carried(mailbox(1), &content, START.plus(86_400));
+            if relay.accept_one(A, blob.clone()).await == Verdict::Accepted {
+                held.push(blob.name());
+            }
+        }
+        if number % 128 == 0 {
+            let blobs = relay.lease(B, false, 64).await;
+            relay.settle(B, false, &blobs, Verdict::Accepted).await;
+        }
+    }
+    assert!(relay.store.gauges.is_full());
+    assert!(relay.store.gauges.hints() > 100 && held.len() > 100);
+    (relay, sent, held)
+}
+
+#[tokio::test]
+async fn a_full_relay_acks_forgets_settles_and_tells() {
+    let (relay, sent, held) = full().await;
+    // Answers of peers make room, and so do deletions.
+    let blobs = relay.lease(B, false, 64).await;
+    assert_eq!(relay.settle(B, false, &blobs, Verdict::Accepted).await, 64);
+    for names in held.chunks(100) {
+        assert_eq!(relay.forget(A, names.to_vec()).await, u32::try_from(names.len()).unwrap());
+    }
+    for name in &sent {
+        assert_eq!(relay.ack(name.mailbox, name.blob_id).await, Ok(true));
+    }
+    assert!(relay.page(&[sent[0].mailbox]).await.unwrap().moved.is_empty());
+    loop {
+        let entries = relay.offload.outbox(B, 100).await.unwrap();
+        if entries.is_empty() {
+            break;
+        }
+        relay.offload.delivered(entries.iter().map(|entry| entry.number).collect()).await.unwrap();
+    }
+    let gauges = &relay.store.gauges;
+    assert_eq!([gauges.blobs(), gauges.hints(), gauges.held(), gauges.outbox()], [0; 4]);
+    relay.recount();
+}
+
+#[tokio::test]
+async fn a_full_relay_purges_what_has_moved() {
+    let (relay, sent, _) = full().await;
+    let deleted = relay.mailbox.purge(relay.purge_request(&key(1), 1)).await;
+    assert_eq!(deleted, Ok(sent.len() as u64));
+    assert_eq!(relay.store.gauges.hints(), 0);
+    relay.recount();
+}
+
+#[tokio::test]
+async fn a_peer_that_forgets_without_end_fills_nothing() {
+    let relay = Relay::start(SMALL);
+    let before = relay.store.gauges.live_bytes();
+    let mut last = Vec::new();
+    for round in 0..40_u8 {
+        last = (0..100).map(|number| name(mailbox(round), &[number])).collect();
+        relay.forget(A, last.clone()).await;
+    }
+    assert!(relay.rows("forgotten") <= 1024, "{}", relay.rows("forgotten"));
+    assert!(relay.store.gauges.live_bytes() - before < 100 << 10);
+    for number in 0..100 {
+        let late = carried(mailbox(39), &[number], START.plus(86_400));
+        assert_eq!(relay.accept_one(A, late).await, Verdict::Refused, "the newest are remembered");
+    }
+    assert_eq!(last.len(), 100);
+    relay.forget(A, last[..1].to_vec()).await;
+    relay.clock.advance(4 * DAY);
+    relay.sweep.sweep().await.unwrap();
+    assert_eq!(relay.rows("forgotten"), 0);
+}
