@@ -77,3 +77,6 @@ impl Deletions {
         told >= MAX_CARRIED_BLOBS
     }
 }
+
+#[cfg(test)]
+mod tests;

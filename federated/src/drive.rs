@@ -229,3 +229,6 @@ impl<S: Transit> Drive<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

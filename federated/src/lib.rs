@@ -13,6 +13,8 @@ mod deletions;
 mod desk;
 mod dial;
 mod drive;
+#[cfg(test)]
+mod fixture;
 mod guard;
 mod link;
 mod metrics;

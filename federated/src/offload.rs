@@ -196,3 +196,6 @@ fn settle(in_flight: &mut HashMap<PeerId, u64>, errand: Errand) {
         *bytes = bytes.saturating_sub(errand.bytes);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,3 +184,6 @@ impl RecallHandler for Recalls {
         blobs
     }
 }
+
+#[cfg(test)]
+mod tests;

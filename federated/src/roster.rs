@@ -192,6 +192,7 @@ impl Roster {
             let (reply, answer) = oneshot::channel();
             let link = self.newest_link(peer).ok_or(Unanswered)?;
             link.send(Command::Ask(question, within, reply)).await.map_err(|_| Unanswered)?;
+            drop(link);
             answer.await.map_err(|_| Unanswered)
         };
         timeout(within, asking).await.unwrap_or(Err(Unanswered))

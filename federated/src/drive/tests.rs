@@ -1,0 +1,190 @@
+use super::*;
+use crate::fixture::{Scene, blob, peer_id};
+use crate::link::channel::tests::pair;
+use crate::link::stream::Urgency;
+use crate::roster::tests::hello;
+use relay_daemon::ManualClock;
+use relay_proto::UnixSeconds;
+use relay_proto::mail::BlobName;
+use relay_proto::peer::Room;
+use tokio::io::DuplexStream;
+
+const LONG: Duration = Duration::from_secs(10 * 3600);
+
+/// One end of a channel, driven for the peer of that number.
+fn end(scene: &Scene, channel: Channel<DuplexStream>, peer: u8, patience: Duration) -> Drive<DuplexStream> {
+    let (joined, commands) = scene.roster.join(&hello(peer)).unwrap();
+    let desk = Arc::new(Desk {
+        storage: scene.storage.clone(),
+        roster: Arc::clone(&scene.roster),
+        metrics: Arc::clone(&scene.metrics),
+    });
+    Drive { channel, joined, commands, desk, patience, keys: Keys::Awaited, clock: Clock::system() }
+}
+
+async fn open_pair() -> [Channel<DuplexStream>; 2] {
+    let [mut left, mut right] = pair().await;
+    left.open();
+    right.open();
+    [left, right]
+}
+
+/// What comes next, signs of life aside.
+async fn heard(channel: &mut Channel<DuplexStream>) -> Event {
+    loop {
+        match channel.next(true).await {
+            Event::Alive => {}
+            event => return event,
+        }
+    }
+}
+
+#[tokio::test]
+async fn questions_cross_both_ways_and_are_answered_from_storage() {
+    let [left, right] = open_pair().await;
+    let (near, far) = (Scene::set(), Scene::set());
+    far.store.inside().held = vec![blob(5)];
+    near.store.inside().held = vec![blob(6)];
+    tokio::spawn(end(&near, left, 2, LONG).run());
+    tokio::spawn(end(&far, right, 1, LONG).run());
+    let recall = |name: BlobName| Body::Recall(vec![name]);
+    let (to_far, to_near) = (peer_id(2), peer_id(1));
+    let (one, other) = tokio::join!(
+        near.roster.ask(&to_far, recall(blob(5).name()), LONG),
+        far.roster.ask(&to_near, recall(blob(6).name()), LONG),
+    );
+    for (answer, number) in [(one, 5), (other, 6)] {
+        let Ok(Body::RecallAck { blobs, missing }) = answer else { panic!("{answer:?}") };
+        assert!(missing.is_empty() && blobs.into_iter().map(|found| found.blob).eq([blob(number)]));
+    }
+    let offered = vec![relay_proto::peer::OfferedBlob::new(blob(7), relay_proto::peer::Hops::said(1))];
+    let offload = Body::Offload { home: false, blobs: offered };
+    let answer = near.roster.ask(&to_far, offload, LONG).await;
+    assert!(matches!(answer, Ok(Body::OffloadAck { .. })), "{answer:?}");
+    assert_eq!((far.store.inside().accepted.len(), far.metrics.offloads_received.get()), (1, 1));
+    assert_eq!(
+        near.roster.ask(&to_far, Body::Forget(vec![blob(7).name()]), LONG).await,
+        Ok(Body::ForgetAck(true))
+    );
+    assert_eq!(far.store.inside().forgotten.len(), 1);
+    assert_eq!(near.roster.ask(&to_far, Body::Drain, LONG).await, Ok(Body::DrainAck));
+    assert!(far.metrics.drain_notices.get() == 1 && far.roster.places().is_empty());
+}
+
+#[tokio::test]
+async fn when_storage_is_away_peers_are_told_to_come_again() {
+    let [left, right] = open_pair().await;
+    let (near, far) = (Scene::set(), Scene::set());
+    far.store.inside().is_away = true;
+    tokio::spawn(end(&near, left, 2, LONG).run());
+    tokio::spawn(end(&far, right, 1, LONG).run());
+    let name = blob(5).name();
+    let to_far = peer_id(2);
+    let nothing = Body::RecallAck { blobs: Vec::new(), missing: Vec::new() };
+    assert_eq!(
+        near.roster.ask(&to_far, Body::Recall(vec![name]), LONG).await,
+        Ok(nothing),
+        "and not: missing"
+    );
+    assert_eq!(near.roster.ask(&to_far, Body::Forget(vec![name]), LONG).await, Ok(Body::ForgetAck(false)));
+    let offered = vec![relay_proto::peer::OfferedBlob::new(blob(7), relay_proto::peer::Hops::said(1))];
+    let Ok(Body::OffloadAck { verdicts, .. }) =
+        near.roster.ask(&to_far, Body::Offload { home: false, blobs: offered }, LONG).await
+    else {
+        panic!("no verdict")
+    };
+    assert_eq!(verdicts, [relay_proto::federation::Verdict::NotNow]);
+    assert_eq!(far.metrics.offloads_rejected.get(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_breaks_the_rules_is_told_and_left() {
+    let greeting_again = Message::notice(Body::Hello(hello(1))).encode();
+    for message in [b"\xff\xff\xff".to_vec(), greeting_again] {
+        let [mut peer, channel] = open_pair().await;
+        let scene = Scene::set();
+        let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
+        peer.push(message, Urgency::Prompt);
+        assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Broken));
+        assert_eq!(driving.await.unwrap(), End::Broken);
+        assert!(scene.roster.connected().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_given_up_and_one_that_answers_pings_is_not() {
+    let [_silent, channel] = open_pair().await;
+    let scene = Scene::set();
+    let patience = Duration::from_millis(800);
+    assert_eq!(end(&scene, channel, 1, patience).run().await, End::Lost);
+
+    let [mut alive, channel] = open_pair().await;
+    let driving = end(&scene, channel, 1, patience).run();
+    let mut signs = 0;
+    let living = async {
+        while signs < 8 {
+            alive.next(true).await;
+            signs += 1;
+        }
+    };
+    tokio::select! { end = driving => panic!("{end:?}"), () = living => {} }
+}
+
+#[tokio::test]
+async fn a_connection_closes_once_what_was_asked_is_answered() {
+    let [mut peer, channel] = open_pair().await;
+    let scene = Scene::set();
+    let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
+    let roster = Arc::clone(&scene.roster);
+    let asking = tokio::spawn(async move { roster.ask(&peer_id(1), Body::Recall(Vec::new()), LONG).await });
+    let Event::Message(question) = heard(&mut peer).await else { panic!("no question") };
+    scene.roster.close_all(Reason::Stopping).await;
+    let request = Message::decode(question).unwrap().request;
+    let answer = Body::RecallAck { blobs: Vec::new(), missing: Vec::new() };
+    peer.push(Message::new(request, answer.clone()).encode(), Urgency::Prompt);
+    assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Stopping));
+    assert_eq!(asking.await.unwrap(), Ok(answer));
+    assert_eq!(driving.await.unwrap(), End::Closing);
+}
+
+#[tokio::test]
+async fn room_is_told_and_heard_and_a_closed_channel_is_an_end() {
+    let [mut peer, channel] = open_pair().await;
+    let scene = Scene::set();
+    let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
+    let room = Room { free_bytes: 77, accepting: true };
+    scene.roster.tell_all(room);
+    let Event::Message(told) = heard(&mut peer).await else { panic!("no word") };
+    assert_eq!(Message::decode(told).unwrap(), Message::notice(Body::Capacity(room)));
+    peer.push(Message::notice(Body::Capacity(room)).encode(), Urgency::Prompt);
+    peer.close(Reason::TooMuch).await;
+    assert_eq!(driving.await.unwrap(), End::Closed(Reason::TooMuch));
+}
+
+#[tokio::test]
+async fn worn_keys_are_told_to_who_renews_them_and_end_the_channel_of_who_waits() {
+    let clock = ManualClock::at(UnixSeconds::new(0));
+    for renews in [true, false] {
+        let [mut peer, channel] = open_pair().await;
+        let scene = Scene::set();
+        let mut drive = end(&scene, channel, 1, LONG);
+        let worn = Arc::new(Notify::new());
+        drive.clock = clock.clock();
+        if renews {
+            drive.keys = Keys::Renewed(Arc::clone(&worn));
+        }
+        let driving = tokio::spawn(drive.run());
+        // The loop has begun once it says something.
+        scene.roster.tell_all(Room::default());
+        assert!(matches!(heard(&mut peer).await, Event::Message(_)));
+        clock.advance(KEYS_LAST);
+        if renews {
+            worn.notified().await;
+            driving.abort();
+        } else {
+            clock.advance(KEYS_LAST);
+            assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Ended));
+            assert_eq!(driving.await.unwrap(), End::Closing);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+use super::*;
+use crate::fixture::{Scene, blob, peer_id};
+use relay_proto::peer::Room;
+
+const ROOM: Room = Room { free_bytes: 1000, accepting: true };
+
+fn accepted(question: Body) -> Option<Body> {
+    let Body::Offload { blobs, .. } = question else { return None };
+    Some(Body::OffloadAck { verdicts: vec![Verdict::Accepted; blobs.len()], room: ROOM })
+}
+
+fn offloader(scene: &Scene, draining: bool) -> Offloader {
+    Offloader {
+        storage: scene.storage.clone(),
+        roster: Arc::clone(&scene.roster),
+        metrics: Arc::clone(&scene.metrics),
+        ratios: Ratios { threshold: 0.8, refuse: 0.95 },
+        draining: Arc::new(AtomicBool::new(draining)),
+        patience: Duration::from_millis(500),
+    }
+}
+
+fn full(scene: &Scene, live_bytes: u64) {
+    let mut inside = scene.store.inside();
+    inside.capacity.live_bytes = live_bytes;
+    inside.own = (1..=4).map(blob).collect();
+}
+
+/// Lets the offloader work until a condition holds.
+async fn work(scene: &Scene, draining: bool, what: &str, holds: impl FnMut(&crate::fixture::Inside) -> bool) {
+    let shutdown = scene.shutdown.clone();
+    tokio::select! {
+        () = offloader(scene, draining).run(&shutdown) => {}
+        () = scene.until(what, holds) => {}
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_took_is_settled_as_taken_and_the_room_it_has_left_is_noted() {
+    let scene = Scene::set();
+    full(&scene, 900);
+    let _peer = scene.peer(1, accepted);
+    work(&scene, false, "two settlements", |inside| inside.settled.len() == 2).await;
+    let inside = scene.store.inside();
+    for settle in &inside.settled {
+        assert!(settle.peer == peer_id(1) && !settle.home);
+        assert!(settle.settlements.iter().all(|(_, verdict)| *verdict == Verdict::Accepted));
+    }
+    let settled: Vec<_> = inside.settled.iter().flat_map(|settle| &settle.settlements).collect();
+    assert_eq!(settled.len(), 4);
+    assert!(inside.leases.iter().all(|lease| lease.max_bytes <= 100), "no more than is too much");
+}
+
+#[tokio::test]
+async fn below_the_threshold_and_without_peers_nothing_is_leased() {
+    let scene = Scene::set();
+    full(&scene, 800);
+    let peer = scene.peer(1, accepted);
+    let shutdown = scene.shutdown.clone();
+    let looked = async {
+        while !scene.roster.own_room().accepting {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! { () = offloader(&scene, false).run(&shutdown) => {}, () = looked => {} }
+    drop(peer);
+    full(&scene, 1000);
+    let looked = async {
+        while scene.roster.own_room().accepting {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! { () = offloader(&scene, false).run(&shutdown) => {}, () = looked => {} }
+    assert!(scene.store.inside().leases.is_empty());
+}
+
+#[tokio::test]
+async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
+    let scene = Scene::set();
+    full(&scene, 900);
+    let full_room = Room { free_bytes: 0, accepting: false };
+    let _full = scene.peer(1, move |question| {
+        let Body::Offload { blobs, .. } = question else { return None };
+        Some(Body::OffloadAck { verdicts: vec![Verdict::NotNow; blobs.len()], room: full_room })
+    });
+    scene.roster.set_room(&peer_id(1), Room { free_bytes: 5000, accepting: true });
+    let _other = scene.peer(2, accepted);
+    work(&scene, false, "the other peer", |inside| {
+        inside.settled.iter().any(|settle| settle.peer == peer_id(2))
+    })
+    .await;
+    let inside = scene.store.inside();
+    let first = &inside.settled[0];
+    assert!(
+        first.peer == peer_id(1) && first.settlements.iter().all(|(_, verdict)| *verdict == Verdict::NotNow)
+    );
+    assert!(!scene.roster.places().iter().any(|place| place.peer == peer_id(1)));
+    assert!(scene.metrics.offloads_declined.get() >= 2);
+}
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_settles_nothing() {
+    let scene = Scene::set();
+    full(&scene, 900);
+    let silent = scene.peer(1, |_| None);
+    work(&scene, false, "leases", |inside| inside.leases.len() >= 2).await;
+    drop(silent);
+    assert!(scene.store.inside().settled.is_empty());
+}
+
+#[tokio::test]
+async fn a_relay_that_is_emptied_gives_back_first_and_then_gives_away() {
+    let scene = Scene::set();
+    full(&scene, 10);
+    scene.store.inside().held = vec![blob(9)];
+    let _peer = scene.peer(1, accepted);
+    work(&scene, true, "all of it", |inside| {
+        inside.settled.iter().map(|settle| settle.settlements.len()).sum::<usize>() == 5
+    })
+    .await;
+    assert!(!scene.roster.own_room().accepting, "it takes nothing");
+    let homes: Vec<_> = scene.store.inside().settled.iter().map(|settle| settle.home).collect();
+    assert_eq!(homes.iter().filter(|home| **home).count(), 1);
+}

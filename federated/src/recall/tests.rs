@@ -1,0 +1,137 @@
+use super::*;
+use crate::fixture::{Scene, blob, peer_id};
+use relay_proto::peer::Hops;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SOON: Duration = Duration::from_secs(10);
+
+fn recalls(scene: &Scene) -> Recalls {
+    Recalls::new(scene.storage.clone(), Arc::clone(&scene.roster), Arc::clone(&scene.metrics))
+}
+
+fn wanted(numbers: &[u8]) -> Vec<Wanted> {
+    numbers.iter().map(|number| Wanted { peer: peer_id(1), name: blob(*number).name() }).collect()
+}
+
+fn offered(number: u8) -> OfferedBlob {
+    OfferedBlob::new(blob(number), Hops::said(1))
+}
+
+fn names(question: Body) -> Vec<BlobName> {
+    match question {
+        Body::Recall(names) => names,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An honest peer that holds some blobs.
+fn holding(numbers: &'static [u8]) -> impl FnMut(Body) -> Option<Body> + Send + 'static {
+    move |question| {
+        let (mut blobs, mut missing) = (Vec::new(), Vec::new());
+        for name in names(question) {
+            match numbers.iter().find(|number| blob(**number).name() == name) {
+                Some(number) => blobs.push(offered(*number)),
+                None => missing.push(name),
+            }
+        }
+        Some(Body::RecallAck { blobs, missing })
+    }
+}
+
+#[tokio::test]
+async fn what_a_peer_holds_comes_and_what_it_lost_is_told_to_storage() {
+    let scene = Scene::set();
+    let _peer = scene.peer(1, holding(&[1, 2]));
+    let mut came = recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await;
+    came.sort_by_key(|blob| blob.mailbox.as_bytes()[0]);
+    assert_eq!(came, [blob(1), blob(2)]);
+    scene.until("what is missing", |inside| !inside.missing.is_empty()).await;
+    let inside = scene.store.inside();
+    assert_eq!((inside.missing[0].peer, &inside.missing[0].names[..]), (peer_id(1), &[blob(3).name()][..]));
+    assert_eq!(scene.metrics.recalled.get(), 2);
+}
+
+#[tokio::test]
+async fn nothing_comes_that_was_not_asked_for_or_is_not_what_it_says() {
+    let scene = Scene::set();
+    let _peer = scene.peer(1, |_| {
+        let mut torn = offered(1);
+        torn.blob.ciphertext = blob(2).ciphertext;
+        let mut far = offered(1);
+        far.hops = Hops::said(2);
+        Some(Body::RecallAck { blobs: vec![torn, far, offered(7)], missing: vec![blob(7).name()] })
+    });
+    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_millis(200)).await.is_empty());
+    assert!(scene.store.inside().missing.is_empty(), "a peer cannot lose what nobody asked for");
+}
+
+#[tokio::test]
+async fn an_answer_in_parts_is_asked_for_again() {
+    let scene = Scene::set();
+    let _peer = scene.peer(1, |question| {
+        let name = names(question)[0];
+        let number = name.mailbox.as_bytes()[0];
+        Some(Body::RecallAck { blobs: vec![offered(number)], missing: Vec::new() })
+    });
+    assert_eq!(recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await.len(), 3);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_same_blob_shares_it() {
+    let scene = Scene::set();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let mut honest = holding(&[1]);
+    let _peer = scene.peer(1, move |question| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        honest(question)
+    });
+    let recalls = recalls(&scene);
+    let mut waiting: Vec<_> = (0..50).filter_map(|_| recalls.0.queue(wanted(&[1])[0])).collect();
+    for arrival in waiting.drain(..) {
+        assert_eq!(arrival.await, Ok(blob(1)));
+    }
+    assert_eq!(asked.load(Ordering::Relaxed), 1, "one message does for all that wait");
+}
+
+#[tokio::test]
+async fn a_silent_peer_costs_a_fetch_its_time_and_the_next_ones_none() {
+    let scene = Scene::set();
+    let _peer = scene.peer(1, |_| None);
+    let recalls = recalls(&scene);
+    assert!(recalls.bring(wanted(&[1]), Duration::from_millis(50)).await.is_empty());
+    // It had its time, and is left alone for a while.
+    scene.roster.recall_answered(&peer_id(1), false);
+    assert!(recalls.bring(wanted(&[1]), Duration::MAX / 4).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_peer_that_is_not_there_is_not_waited_for() {
+    let scene = Scene::set();
+    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.is_empty());
+    let peer = scene.peer(1, |_| None);
+    let recalls = recalls(&scene);
+    let bringing = recalls.bring(wanted(&[1]), Duration::from_secs(3600));
+    let leaving = async {
+        tokio::task::yield_now().await;
+        drop(peer);
+    };
+    let (came, ()) = tokio::join!(bringing, leaving);
+    assert!(came.is_empty());
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_not_asked_for_again() {
+    let scene = Scene::set();
+    let _peer = scene.peer(1, |_| Some(Body::RecallAck { blobs: Vec::new(), missing: Vec::new() }));
+    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.is_empty());
+}
+
+#[tokio::test]
+async fn names_that_wait_are_bounded() {
+    let scene = Scene::set();
+    let _peer = scene.peer(1, |_| None);
+    let recalls = recalls(&scene);
+    let waiting: Vec<_> = (0..2 * QUEUE).filter_map(|_| recalls.0.queue(wanted(&[1])[0])).collect();
+    assert!(waiting.len() <= QUEUE + AT_ONCE);
+}
