@@ -10,6 +10,7 @@ mod edge;
 mod errors;
 mod escrow;
 mod exchange;
+mod federation;
 mod full_disk;
 mod guardians;
 mod interop;

@@ -3,7 +3,7 @@
 //! for them.
 
 mod oblivious;
-mod said;
+pub(crate) mod said;
 mod vault;
 
 use crate::rotation;
@@ -156,7 +156,7 @@ async fn run_limits_and_quotas(client: &Client, said: &mut Said) {
     assert!(statuses.iter().any(|text| text.contains("rate limit exceeded")));
 }
 
-fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
+pub(crate) fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let path = entry.path();

@@ -77,7 +77,7 @@ fn stands_in(haystack: &[u8], digits: &[u8]) -> bool {
 }
 
 /// The name of a mailbox at rest, and the id of a blob in it. Checked against an answer before it is trusted.
-pub(super) fn names_at_rest(mailbox: &str, ciphertext: &[u8]) -> (String, String) {
+pub(crate) fn names_at_rest(mailbox: &str, ciphertext: &[u8]) -> (String, String) {
     let hash = name_at_rest("mailbox", mailbox);
     let id = Sha256::new_with_prefix("vauchi-relay/blob/v1\0")
         .chain_update(hex::decode(&hash).unwrap())

@@ -1,0 +1,61 @@
+//! Blobs as relays pass them on.
+
+use super::message::{Blob, BlobName};
+use crate::deadline::unix_now;
+use crate::fields::random_bytes;
+use sha2::{Digest as _, Sha256};
+
+/// Seconds that a blob of a test lives.
+const LIFETIME: u64 = 86_400;
+
+/// The id of a ciphertext in a mailbox: 16 bytes.
+pub fn id(mailbox: &[u8], ciphertext: &[u8]) -> Vec<u8> {
+    let hash =
+        Sha256::new_with_prefix("vauchi-relay/blob/v1\0").chain_update(mailbox).chain_update(ciphertext);
+    hash.finalize()[..16].to_vec()
+}
+
+impl Blob {
+    /// A blob that was created now and makes its first move.
+    pub fn new(mailbox: &[u8], ciphertext: &[u8]) -> Self {
+        let now = unix_now();
+        Self {
+            mailbox: mailbox.to_vec(),
+            blob_id: id(mailbox, ciphertext),
+            ciphertext: ciphertext.to_vec(),
+            origin_hint: None,
+            created_at: now,
+            expires_at: now + LIFETIME,
+            owner: None,
+            content_hash: Sha256::digest(ciphertext).to_vec(),
+            hop_count: 1,
+        }
+    }
+
+    /// A blob of so many bytes in a mailbox of its own.
+    pub fn random(bytes: usize) -> Self {
+        Self::new(&random_bytes(32), &random_bytes(bytes))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> BlobName {
+        BlobName { mailbox: self.mailbox.clone(), blob_id: self.blob_id.clone() }
+    }
+
+    /// What is wrong with it, if anything is.
+    pub fn fault(&self) -> Option<&'static str> {
+        if self.mailbox.len() != 32 {
+            return Some("a mailbox that is not 32 bytes");
+        }
+        if self.blob_id != id(&self.mailbox, &self.ciphertext) {
+            return Some("an id that does not fit the ciphertext");
+        }
+        if self.content_hash != Sha256::digest(&self.ciphertext).as_slice() {
+            return Some("a hash that does not fit the ciphertext");
+        }
+        if self.expires_at < self.created_at {
+            return Some("an end before the beginning");
+        }
+        None
+    }
+}
