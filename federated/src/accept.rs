@@ -116,7 +116,6 @@ impl Door {
             .timer(TokioTimer::new())
             .header_read_timeout(ASK)
             .max_headers(32)
-            .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // What went wrong is the other end's affair.

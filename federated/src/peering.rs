@@ -28,7 +28,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-/// Between two reports to storage of how it stands with peers.
+/// Between two reports to storage of how it stands with peers, where nothing changes.
 const REPORTS: Duration = Duration::from_secs(1);
 
 /// Between two attempts to have this relay's keys while storage is starting.
@@ -251,6 +251,7 @@ impl Parts<'_> {
             }
             tokio::select! {
                 () = sleep(REPORTS) => {}
+                () = self.roster.changes() => {}
                 () = shutdown.begun() => return,
             }
         }

@@ -10,7 +10,7 @@ use relay_proto::peer::{Body, Hello, Room};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 
 /// Connections that one peer may have at once: one each way, and their successors.
@@ -53,6 +53,7 @@ pub(crate) struct Roster {
     metrics: Arc<Metrics>,
     /// What each peer may send.
     rate: Rate,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -116,7 +117,13 @@ impl Roster {
             received: BucketTable::new(MAX_PEERS),
             sent: BucketTable::new(MAX_PEERS),
         };
-        Self { inner: Mutex::new(inner), clock, metrics, rate: Rate::per_minute(per_minute) }
+        Self {
+            inner: Mutex::new(inner),
+            clock,
+            metrics,
+            rate: Rate::per_minute(per_minute),
+            changed: Notify::new(),
+        }
     }
 
     /// Takes a connection in. It leaves with the guard.
@@ -150,6 +157,7 @@ impl Roster {
             peer.leaving = false;
             peer.avoided_until = None;
             self.metrics.peers_connected.inc();
+            self.changed.notify_one();
         }
         peer.links.push((number, sender));
         peer.room = hello.room;
@@ -275,6 +283,7 @@ impl Roster {
     pub(crate) fn leaves(&self, id: &PeerId) {
         self.metrics.drain_notices.inc();
         self.with(id, |peer| peer.leaving = true);
+        self.changed.notify_one();
     }
 
     /// A peer gave a sign of life.
@@ -296,6 +305,9 @@ impl Roster {
     pub(crate) fn recall_answered(&self, id: &PeerId, answered: bool) {
         let until = self.clock.monotonic() + AVOIDED;
         self.with(id, |peer| peer.avoided_until = (!answered).then_some(until));
+        if !answered {
+            self.changed.notify_one();
+        }
     }
 
     /// Whether it is worth a client's time to ask a peer.
@@ -322,6 +334,12 @@ impl Roster {
             dialled.pin_changed = pin_changed;
             dialled.trouble = trouble;
         }
+        self.changed.notify_one();
+    }
+
+    /// Waits until it stands otherwise with a peer than when this was asked last.
+    pub(crate) async fn changes(&self) {
+        self.changed.notified().await;
     }
 
     /// What operators are shown: configured peers in their order, then those that dialled.
@@ -411,6 +429,7 @@ impl Drop for Joined {
         peer.links.retain(|(number, _)| *number != self.number);
         if peer.links.is_empty() {
             self.roster.metrics.peers_connected.dec();
+            self.roster.changed.notify_one();
         }
     }
 }

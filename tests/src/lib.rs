@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod deadline;
 pub mod federation;
 pub mod fields;
+pub mod interop;
 pub mod metrics;
 pub mod oblivious;
 pub mod ops;

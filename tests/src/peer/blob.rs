@@ -15,17 +15,27 @@ pub fn id(mailbox: &[u8], ciphertext: &[u8]) -> Vec<u8> {
     hash.finalize()[..16].to_vec()
 }
 
+/// The name under which relays know a client's mailbox, which is 32 bytes in hex.
+///
+/// # Panics
+/// When it is not hex.
+pub fn mailbox_name(mailbox: &str) -> Vec<u8> {
+    let token = hex::decode(mailbox).expect("a mailbox in hex");
+    Sha256::new_with_prefix("vauchi-relay/mailbox/v1\0").chain_update(token).finalize().to_vec()
+}
+
 impl Blob {
-    /// A blob that was created now and makes its first move.
+    /// A blob that was created this hour and makes its first move.
     pub fn new(mailbox: &[u8], ciphertext: &[u8]) -> Self {
-        let now = unix_now();
+        // Relays remember whole hours.
+        let hour = unix_now() / 3600 * 3600;
         Self {
             mailbox: mailbox.to_vec(),
             blob_id: id(mailbox, ciphertext),
             ciphertext: ciphertext.to_vec(),
             origin_hint: None,
-            created_at: now,
-            expires_at: now + LIFETIME,
+            created_at: hour,
+            expires_at: hour + LIFETIME,
             owner: None,
             content_hash: Sha256::digest(ciphertext).to_vec(),
             hop_count: 1,

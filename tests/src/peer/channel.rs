@@ -326,24 +326,24 @@ impl Receiver {
         Self { opening, reader, assembly: Assembly::default(), ended: None }
     }
 
-    /// The next message.
+    /// The next message whose body is known; others are passed over.
     ///
     /// # Errors
     /// How the connection ended. It ends once: every further call says the same.
     pub async fn message(&mut self) -> Result<Message, Closed> {
-        let bytes = self.bytes().await?;
-        match Message::decode(&bytes[..]) {
-            Ok(Message { body: None, .. }) => self.broken("a message without a body"),
-            Ok(Message { body: Some(Body::Hello(_) | Body::HelloAck(_)), .. }) => {
-                self.broken("a second greeting")
-            }
-            Ok(message) => match (&message.body, message.request) {
+        loop {
+            let bytes = self.bytes().await?;
+            let Ok(message) = Message::decode(&bytes[..]) else {
+                return self.broken("a message that is none");
+            };
+            return match (&message.body, message.request) {
+                (None, _) => continue,
+                (Some(Body::Hello(_) | Body::HelloAck(_)), _) => self.broken("a second greeting"),
+                (Some(Body::Capacity(_)), 1..) => self.broken("a notice with a number"),
                 (Some(Body::Capacity(_)), 0) => Ok(message),
-                (Some(Body::Capacity(_)), _) => self.broken("a notice with a number"),
                 (_, 0) => self.broken("a question or an answer without a number"),
                 _ => Ok(message),
-            },
-            Err(_) => self.broken("a message that is none"),
+            };
         }
     }
 

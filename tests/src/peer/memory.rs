@@ -44,7 +44,8 @@ pub struct Desk {
     /// The channels that there were.
     pub channels: usize,
     link: Option<Link>,
-    waiting: BTreeMap<u64, oneshot::Sender<Body>>,
+    /// By number of the channel and of the question.
+    waiting: BTreeMap<(usize, u64), oneshot::Sender<Body>>,
     asked: u64,
 }
 
@@ -138,9 +139,10 @@ impl InMemoryPeer {
     pub async fn ask(&self, body: Body) -> Body {
         let (link, request, answer) = self.look(|desk| {
             let (tell, answer) = oneshot::channel();
+            let link = desk.link.clone().expect("a channel with the relay");
             desk.asked += 1;
-            desk.waiting.insert(desk.asked, tell);
-            (desk.link.clone().expect("a channel with the relay"), desk.asked, answer)
+            desk.waiting.insert((link.number, desk.asked), tell);
+            (link, desk.asked, answer)
         });
         link.sender.lock().await.message(&Message::new(request, body)).await;
         let Ok(answer) = deadline::soon("an answer of the relay", answer).await else {
@@ -242,25 +244,30 @@ fn serve(channel: Channel, desk: Arc<Mutex<Desk>>) -> impl Future<Output = ()> +
         desk.channels
     };
     async move {
-        let closed = converse(channel.receiver, &sender, &desk).await;
+        let closed = converse(number, channel.receiver, &sender, &desk).await;
         sender.lock().await.writer.cut().await;
         let mut desk = lock(&desk);
         if desk.link.as_ref().is_some_and(|link| link.number == number) {
             desk.link = None;
-            // Whoever waits for an answer on it waits in vain.
-            desk.waiting.clear();
         }
+        // Whoever waits for an answer on it waits in vain.
+        desk.waiting.retain(|(channel, _), _| *channel != number);
         desk.ended.push(closed);
     }
 }
 
-async fn converse(mut receiver: Receiver, sender: &Turn<Sender>, desk: &Mutex<Desk>) -> Closed {
+async fn converse(
+    number: usize,
+    mut receiver: Receiver,
+    sender: &Turn<Sender>,
+    desk: &Mutex<Desk>,
+) -> Closed {
     loop {
         let message = match receiver.message().await {
             Ok(message) => message,
             Err(closed) => return closed,
         };
-        let reply = answer::to(message, &mut lock(desk));
+        let reply = answer::to(number, message, &mut lock(desk));
         match reply {
             Ok(reply) => {
                 let mut sender = sender.lock().await;

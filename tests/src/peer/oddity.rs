@@ -98,7 +98,10 @@ fn notice(free_bytes: u64) -> Message {
 
 fn answers() -> [Body; 4] {
     [
-        Body::OffloadAck(OffloadAck { verdicts: vec![1], capacity: None }),
+        Body::OffloadAck(OffloadAck {
+            verdicts: vec![1],
+            capacity: Some(Capacity { free_bytes: 1 << 30, accepting: true }),
+        }),
         Body::RecallAck(RecallAck::default()),
         Body::ForgetAck(ForgetAck { done: true }),
         Body::DrainAck(Drain {}),

@@ -2,8 +2,10 @@
 
 mod crashes;
 mod hinting;
+mod interop;
 mod leaving;
 mod meeting;
+mod misconduct;
 mod moving;
 mod silence;
 

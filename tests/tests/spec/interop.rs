@@ -3,40 +3,13 @@
 
 use crate::signed_keys::anchor;
 use relay_tests::Cluster;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-/// A Python that has what the client needs. Where there is none, a test says so and proves nothing; under
-/// continuous integration that is a failure.
-///
-/// # Panics
-/// When `CI` is set and there is no such Python.
-fn python() -> Option<PathBuf> {
-    let named = std::env::var_os("INTEROP_PYTHON").unwrap_or_else(|| "python3".into());
-    let works = Command::new(&named)
-        .args(["-c", "import cryptography, pyhpke"])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if works {
-        return Some(named.into());
-    }
-    let lack = format!(
-        "interoperation tests need a Python with the packages of tests/interop/requirements.txt; {} is none \
-         (INTEROP_PYTHON names another)",
-        Path::new(&named).display()
-    );
-    assert!(std::env::var_os("CI").is_none(), "{lack}");
-    eprintln!("SKIPPED: {lack}");
-    None
-}
-
-fn client() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("interop/client.py")
-}
+use relay_tests::interop::{program, python};
+use std::path::Path;
+use std::process::Output;
 
 #[tokio::test]
 async fn a_client_of_another_make_is_served() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("cryptography, pyhpke") else { return };
     let relay = Cluster::simple().await;
     let (url, anchor) = (format!("http://{}", relay.address()), anchor(&relay).await);
     let output = run(&python, &url, &anchor).await;
@@ -58,7 +31,7 @@ async fn a_client_of_another_make_is_served() {
 
 #[tokio::test]
 async fn that_client_sees_a_deviation() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("cryptography, pyhpke") else { return };
     let relay = Cluster::simple().await;
     let url = format!("http://{}", relay.address());
     let other = relay_tests::Owner::random().public_key();
@@ -68,9 +41,8 @@ async fn that_client_sees_a_deviation() {
     assert!(errors.contains("DEVIATION: both signatures hold"), "{errors}");
 }
 
-async fn run(python: &Path, url: &str, anchor: &str) -> std::process::Output {
-    let mut command = Command::new(python);
-    command.arg(client()).args([url, anchor]);
-    let run = tokio::task::spawn_blocking(move || command.output().unwrap());
-    relay_tests::deadline::soon("the client", run).await.unwrap()
+async fn run(python: &Path, url: &str, anchor: &str) -> Output {
+    let mut command = program(python, "client.py");
+    command.args([url, anchor]);
+    relay_tests::interop::run(command).await
 }

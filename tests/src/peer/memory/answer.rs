@@ -31,8 +31,8 @@ impl Reply {
     }
 }
 
-/// Answers a message, or names the rule that it breaks.
-pub(super) fn to(message: Message, desk: &mut Desk) -> Result<Reply, &'static str> {
+/// Answers a message on a channel, or names the rule that it breaks.
+pub(super) fn to(channel: usize, message: Message, desk: &mut Desk) -> Result<Reply, &'static str> {
     desk.heard.push(message.clone());
     let request = message.request;
     match message.body {
@@ -49,8 +49,10 @@ pub(super) fn to(message: Message, desk: &mut Desk) -> Result<Reply, &'static st
             if let Body::OffloadAck(OffloadAck { capacity: Some(capacity), .. }) = answer {
                 note_room(desk, capacity);
             }
-            let waits =
-                desk.waiting.remove(&request).ok_or("an answer to what was not asked, or a second one")?;
+            let waits = desk
+                .waiting
+                .remove(&(channel, request))
+                .ok_or("an answer to what was not asked, or a second one")?;
             // Who asked may have given up.
             drop(waits.send(answer));
             Ok(Reply::silence())

@@ -144,7 +144,8 @@ impl Rounds {
         deadline::until("some of the mail", PATIENCE, async || {
             for blob in client.fetch(&[&self.mailbox]).await.page().blobs {
                 let name = (self.mailbox.clone(), blob.id);
-                let sent = self.mail.0.remove(&name).expect("a blob came that is not awaited");
+                let sent =
+                    self.mail.0.remove(&name).unwrap_or_else(|| panic!("a blob came that is not awaited"));
                 assert!(sent == blob.ciphertext, "a blob came torn");
                 client.ack(&self.mailbox, &name.1).await.success();
                 wanted = wanted.saturating_sub(1);
