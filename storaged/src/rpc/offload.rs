@@ -94,7 +94,7 @@ impl OffloadHandler for Offload {
     }
 
     async fn pins(&self) -> Result<Vec<Pin>, Refusal> {
-        Ok(self.store.readers.run(|sql| peers::pins(sql)).await?)
+        Ok(self.store.readers.run(peers::pins).await?)
     }
 
     async fn introduce(&self, introduction: Introduction) -> Result<(), Refusal> {

@@ -75,10 +75,14 @@ fn accept_again(
         return Ok(Verdict::Refused);
     }
     let ends = blob.expires_at.hour_ceil();
-    if ends > Position::from_sql(seq).expires() {
-        if !may_last {
-            return Ok(Verdict::NotNow);
-        }
+    let is_too_short = ends > Position::from_sql(seq).expires();
+    if is_too_short && !may_last {
+        return Ok(Verdict::NotNow);
+    }
+    // From here on the peer relies on this copy: what it may yet say to an earlier offer to bring it home counts no
+    // more.
+    leases::close(write.sql, seq)?;
+    if is_too_short {
         put_back(write, seq, ends)?;
     }
     if let Some(owner) = &blob.owner {

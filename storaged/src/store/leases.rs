@@ -129,7 +129,7 @@ fn offer(
     }
     match &former {
         None => write.change.leases += 1,
-        Some(former) if former.peer == *lease.peer.as_bytes() => {}
+        Some(former) if former.peer == *lease.peer.as_bytes() => unsure = true,
         // It may have taken the blob, and nobody knows: it hears that it is not to keep it.
         Some(former) => {
             outbox::put(write, &PeerId::from_bytes(former.peer), name, Position::from_sql(seq).expires())?;
@@ -234,6 +234,12 @@ pub(crate) fn settle(
 fn end(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
     let gone = write.sql.prepare_cached("DELETE FROM leases WHERE seq = ?1")?.execute([seq])?;
     write.change.leases -= count(gone as u64);
+    Ok(())
+}
+
+/// Lets no answer to an offer of the blob at a place count any more.
+pub(super) fn close(sql: &Connection, seq: i64) -> Result<(), StoreError> {
+    sql.prepare_cached("UPDATE leases SET open = 0 WHERE seq = ?1")?.execute([seq])?;
     Ok(())
 }
 

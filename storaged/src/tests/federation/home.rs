@@ -52,6 +52,23 @@ async fn an_answer_from_before_a_blob_came_home_does_not_send_it_away() {
 }
 
 #[tokio::test]
+async fn a_peer_that_took_a_blob_again_does_not_let_go_of_it_for_what_was_said_before() {
+    let (origin, peer) = (Relay::start(&[]), Relay::start(&[]));
+    let own = MailboxHash::of_public_key(&public(&key(1)));
+    origin.send(own, b"own").await.unwrap();
+    carry((&origin, A), (&peer, B), false).await;
+    let on_its_way = peer.lease(A, true, 10).await;
+    origin.mailbox.purge(origin.purge_request(&key(1), 1)).await.unwrap();
+    let let_go = origin.accept(B, true, on_its_way.clone()).await;
+    assert_eq!(let_go, [Verdict::Accepted]);
+    // While that is under way the same is sent anew, and offered to the peer, which has it still.
+    origin.send(own, b"own").await.unwrap();
+    assert_eq!(carry((&origin, A), (&peer, B), false).await, 1);
+    assert_eq!(peer.settle(A, true, &on_its_way, let_go[0]).await, 0);
+    assert!(peer.holds_for(A, name(own, b"own")).await);
+}
+
+#[tokio::test]
 async fn what_was_acked_does_not_come_home() {
     let (origin, peer) = moved_pair().await;
     let on_its_way = peer.lease(A, true, 10).await;

@@ -5,6 +5,8 @@
 //! and that does hold it; what was acked does not come back. In the end: what was acked or purged is gone at the
 //! peers too, and all sums are right.
 
+mod judge;
+
 use super::*;
 use std::collections::HashMap;
 
@@ -12,7 +14,7 @@ use std::collections::HashMap;
 type Key = (u8, u8);
 
 const PEERS: [PeerId; 3] = [A, B, C];
-const MAILBOXES: u8 = 3;
+const MAILBOXES: u8 = 4;
 const CONTENTS: u8 = 4;
 const TTL: u64 = 5 * 86_400;
 const VARIABLES: &[(&str, &str)] = &[("RELAY_BLOB_TTL_SECS", "432000")];
@@ -125,6 +127,14 @@ impl World {
     }
 
     fn post(&mut self, from: usize, to: usize, says: Says) {
+        let is_empty = match &says {
+            Says::Forget(entries) => entries.is_empty(),
+            Says::Recall(names) | Says::RecallAck(names) => names.is_empty(),
+            _ => false,
+        };
+        if is_empty {
+            return;
+        }
         self.letters.push(Letter { from, to, sent: self.now(), says });
     }
 
@@ -132,11 +142,11 @@ impl World {
         let (one, other) = self.two();
         let key = self.chance.key();
         match self.chance.below(100) {
-            0..16 => self.send(one, key).await,
-            16..23 => self.ack(one, key).await,
-            23 => self.purge(one).await,
-            24..40 => self.offer(one, other).await,
-            40..46 => {
+            0..14 => self.send(one, key).await,
+            14..18 => self.ack(one, key).await,
+            18 => self.purge(one).await,
+            19..41 => self.offer(one, other).await,
+            41..46 => {
                 let entries = self.relays[one].offload.outbox(PEERS[other], 10).await.unwrap();
                 let entries = entries.iter().map(|entry| (entry.number, entry.name)).collect();
                 self.post(one, other, Says::Forget(entries));
@@ -145,7 +155,7 @@ impl World {
             50..87 => self.deliver().await,
             87 => self.letters.clear(),
             88..94 => {
-                let seconds = [1, 5, 20, 61, 300, 3700, 3700, 90_000][self.chance.below(8)];
+                let seconds = [1, 5, 20, 61, 300, 3700, 8000, 90_000][self.chance.below(8)];
                 // A whole day is rare.
                 let is_cut = seconds > 4000 && self.chance.below(3) > 0;
                 self.wait(if is_cut { 10 } else { seconds });
@@ -198,13 +208,21 @@ impl World {
     async fn ack(&mut self, at: usize, key: Key) {
         self.loosen(at, key).await;
         let BlobName { mailbox, blob_id } = blob_name(key);
-        let removed = self.relays[at].ack(mailbox, blob_id).await.unwrap();
+        let relay = &self.relays[at];
+        let known =
+            "SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ?1) OR EXISTS (SELECT 1 FROM hints WHERE id = ?1)";
+        let was_known =
+            relay.sql().query_row(known, [blob_id.as_bytes()], |row| row.get::<_, bool>(0)).unwrap();
+        let removed = relay.ack(mailbox, blob_id).await.unwrap();
         let now = self.now();
         if let Some(Promise::Kept(since)) = self.promises.get(&(at, key)) {
             assert!(removed || now >= since.plus(TTL), "a kept blob can be acked");
         }
         if removed {
             self.promises.insert((at, key), Promise::Acked(now));
+        } else if was_known {
+            // Its time was over: nothing was there for the client, and the ack is remembered all the same.
+            self.promises.insert((at, key), Promise::Either(now));
         }
     }
 
@@ -225,7 +243,7 @@ impl World {
     }
 
     async fn offer(&mut self, from: usize, to: usize) {
-        let home = self.chance.below(3) == 0;
+        let home = self.chance.below(4) == 0;
         let most = 1 + u32::try_from(self.chance.below(4)).unwrap();
         let blobs = self.relays[from].lease(PEERS[to], home, most).await;
         if !blobs.is_empty() {
@@ -286,70 +304,12 @@ impl World {
             }
         }
     }
-
-    /// Holds every relay to its word.
-    async fn check(&self) {
-        let mailboxes: Vec<_> = (0..MAILBOXES).map(|to| place((to, 0)).0).collect();
-        let now = self.now();
-        for (at, relay) in self.relays.iter().enumerate() {
-            let page = relay.page(&mailboxes).await.unwrap();
-            for key in keys() {
-                let Some(promise) = self.promises.get(&(at, key)).copied() else { continue };
-                let name = blob_name(key);
-                let here = page.blobs.iter().any(|blob| blob.blob_id == name.blob_id);
-                let moved = page.moved.iter().find(|blob| blob.blob_id == name.blob_id);
-                match promise {
-                    Promise::Kept(since) if now < since.plus(TTL) => {
-                        let there = match moved {
-                            Some(blob) => {
-                                let peer = PEERS.iter().position(|peer| *peer == blob.peer).unwrap();
-                                self.relays[peer].holds_for(PEERS[at], name).await
-                            }
-                            None => false,
-                        };
-                        assert!(here || there, "{key:?} is lost to relay {at}");
-                    }
-                    Promise::Acked(since) if now < since.plus(MEMORY) => {
-                        assert!(!here && moved.is_none(), "{key:?} came back to relay {at}");
-                    }
-                    Promise::Purged => {
-                        let mut is_anothers = false;
-                        for other in PEERS.iter().filter(|other| **other != PEERS[at]) {
-                            is_anothers |= relay.holds_for(*other, name).await;
-                        }
-                        assert!(moved.is_none() && (!here || is_anothers), "{key:?} came back to relay {at}");
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// Lets everything that is to be told arrive, and looks whether it was heeded.
-    async fn settle(&self) {
-        self.wait(DELAY);
-        for (from, to) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
-            while deliver((&self.relays[from], PEERS[from]), (&self.relays[to], PEERS[to])).await > 0 {}
-        }
-        self.check().await;
-        for (at, relay) in self.relays.iter().enumerate() {
-            relay.recount();
-            assert_eq!(relay.store.gauges.outbox(), 0);
-            for key in keys() {
-                let gone = matches!(self.promises.get(&(at, key)), Some(Promise::Acked(_) | Promise::Purged));
-                for other in (0..3).filter(|other| gone && *other != at) {
-                    let held = self.relays[other].holds_for(PEERS[at], blob_name(key)).await;
-                    assert!(!held, "relay {other} still holds {key:?} for relay {at}");
-                }
-            }
-        }
-    }
 }
 
 #[tokio::test]
 async fn whatever_happens_no_blob_is_lost_and_none_comes_back() {
     let mut done = [0; 4];
-    for seed in 0..SEEDS {
+    for seed in SEEDS {
         let mut world = World::new(seed);
         for step in 0..STEPS {
             world.step().await;
@@ -359,7 +319,6 @@ async fn whatever_happens_no_blob_is_lost_and_none_comes_back() {
             }
         }
         world.settle().await;
-        eprintln!("{seed} {:?}", world.done);
         for (all, one) in done.iter_mut().zip(world.done) {
             *all += one;
         }
@@ -367,6 +326,7 @@ async fn whatever_happens_no_blob_is_lost_and_none_comes_back() {
     assert!(done.iter().all(|times| *times > 10), "{done:?}");
 }
 
-/// Runs, and steps in each.
-const SEEDS: u64 = 16;
+/// Runs. The last one met a peer that let go of what it had just taken again.
+const SEEDS: [u64; 7] = [0, 1, 2, 3, 4, 5, 123];
+/// Steps of each.
 const STEPS: u32 = 800;

@@ -1,0 +1,63 @@
+//! What must be true throughout, and what in the end.
+
+use super::*;
+
+impl World {
+    /// Holds every relay to its word.
+    pub(super) async fn check(&self) {
+        let mailboxes: Vec<_> = (0..MAILBOXES).map(|to| place((to, 0)).0).collect();
+        let now = self.now();
+        for (at, relay) in self.relays.iter().enumerate() {
+            let page = relay.page(&mailboxes).await.unwrap();
+            for key in keys() {
+                let Some(promise) = self.promises.get(&(at, key)).copied() else { continue };
+                let name = blob_name(key);
+                let here = page.blobs.iter().any(|blob| blob.blob_id == name.blob_id);
+                let moved = page.moved.iter().find(|blob| blob.blob_id == name.blob_id);
+                match promise {
+                    Promise::Kept(since) if now < since.plus(TTL) => {
+                        let there = match moved {
+                            Some(blob) => {
+                                let peer = PEERS.iter().position(|peer| *peer == blob.peer).unwrap();
+                                self.relays[peer].holds_for(PEERS[at], name).await
+                            }
+                            None => false,
+                        };
+                        assert!(here || there, "{key:?} is lost to relay {at}");
+                    }
+                    Promise::Acked(since) if now < since.plus(MEMORY) => {
+                        assert!(!here && moved.is_none(), "{key:?} came back to relay {at}");
+                    }
+                    Promise::Purged => {
+                        let mut is_anothers = false;
+                        for other in PEERS.iter().filter(|other| **other != PEERS[at]) {
+                            is_anothers |= relay.holds_for(*other, name).await;
+                        }
+                        assert!(moved.is_none() && (!here || is_anothers), "{key:?} came back to relay {at}");
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Lets everything that is to be told arrive, and looks whether it was heeded.
+    pub(super) async fn settle(&self) {
+        self.wait(DELAY);
+        for (from, to) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
+            while deliver((&self.relays[from], PEERS[from]), (&self.relays[to], PEERS[to])).await > 0 {}
+        }
+        self.check().await;
+        for (at, relay) in self.relays.iter().enumerate() {
+            relay.recount();
+            assert_eq!(relay.store.gauges.outbox(), 0);
+            for key in keys() {
+                let gone = matches!(self.promises.get(&(at, key)), Some(Promise::Acked(_) | Promise::Purged));
+                for other in (0..3).filter(|other| gone && *other != at) {
+                    let held = self.relays[other].holds_for(PEERS[at], blob_name(key)).await;
+                    assert!(!held, "relay {other} still holds {key:?} for relay {at}");
+                }
+            }
+        }
+    }
+}
