@@ -7,7 +7,7 @@ use crate::roster::{Counts, Roster};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use relay_proto::PeerId;
 use relay_proto::client::StorageClient;
-use relay_proto::federation::{BlobNames, CarriedBlob, Wanted};
+use relay_proto::federation::{BlobNames, CarriedBlob, Found, Wanted};
 use relay_proto::limits::MAX_CARRIED_BLOBS;
 use relay_proto::mail::BlobName;
 use relay_proto::peer::{Body, OfferedBlob};
@@ -49,7 +49,16 @@ struct Queue {
 #[derive(Debug)]
 struct Waiting {
     name: BlobName,
-    reply: oneshot::Sender<CarriedBlob>,
+    reply: oneshot::Sender<Arrival>,
+}
+
+/// What becomes of waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Arrival {
+    /// The blob is here.
+    Came(CarriedBlob),
+    /// The peer does not have it, and storage knows.
+    Lost(BlobName),
 }
 
 impl Recalls {
@@ -60,7 +69,7 @@ impl Recalls {
 
 impl Shared {
     /// Puts a name in line; answers where its blob will arrive.
-    fn queue(self: &Arc<Self>, Wanted { peer, name }: Wanted) -> Option<oneshot::Receiver<CarriedBlob>> {
+    fn queue(self: &Arc<Self>, Wanted { peer, name }: Wanted) -> Option<oneshot::Receiver<Arrival>> {
         let (reply, arrival) = oneshot::channel();
         let mut queues = self.lock();
         let queue = queues.entry(peer).or_default();
@@ -146,21 +155,33 @@ impl Shared {
             came += 1;
             for waiting in waiting {
                 // Who does not wait any more finds it at the next fetch.
-                drop(waiting.reply.send(blob.clone()));
+                drop(waiting.reply.send(Arrival::Came(blob.clone())));
             }
         }
         self.metrics.recalled.inc_by(came);
         self.roster.count(&peer, Counts { recalled: came, ..Counts::default() });
-        let missing: Vec<_> = missing.into_iter().filter(|name| batch.remove(name).is_some()).collect();
-        if !missing.is_empty()
-            && let Err(refusal) = self.storage.missing(BlobNames { peer, names: missing }).await
-        {
-            tracing::debug!(%refusal, "storage does not take that a peer has lost blobs; it hears it again");
-        }
+        self.lose(peer, missing.into_iter().filter_map(|name| batch.remove_entry(&name)).collect()).await;
         if moves {
             // What is left did not fit into the answer.
             let mut queues = self.lock();
             queues.entry(peer).or_default().waiting.extend(batch.into_values().flatten());
+        }
+    }
+
+    /// Tells storage what a peer does not have, and then those who wait for it.
+    async fn lose(&self, peer: PeerId, lost: Vec<(BlobName, Vec<Waiting>)>) {
+        if lost.is_empty() {
+            return;
+        }
+        let names = lost.iter().map(|(name, _)| *name).collect();
+        if let Err(refusal) = self.storage.missing(BlobNames { peer, names }).await {
+            tracing::debug!(%refusal, "storage does not take that a peer has lost blobs; it hears it again");
+            return;
+        }
+        for (name, waiting) in lost {
+            for waiting in waiting {
+                drop(waiting.reply.send(Arrival::Lost(name)));
+            }
         }
     }
 
@@ -170,18 +191,23 @@ impl Shared {
 }
 
 impl RecallHandler for Recalls {
-    async fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> Vec<CarriedBlob> {
+    async fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> Found {
         let deadline = Instant::now() + within;
         let mut arrivals: FuturesUnordered<_> = wanted
             .into_iter()
             .filter(|wanted| self.0.roster.answers(&wanted.peer))
             .filter_map(|wanted| self.0.queue(wanted))
             .collect();
-        let mut blobs = Vec::new();
+        let mut found = Found::default();
         while let Ok(Some(arrival)) = timeout_at(deadline, arrivals.next()).await {
-            blobs.extend(arrival.ok());
+            match arrival {
+                Ok(Arrival::Came(blob)) => found.blobs.push(blob),
+                Ok(Arrival::Lost(name)) => found.missing.push(name),
+                // The peer does not say.
+                Err(_) => {}
+            }
         }
-        blobs
+        found
     }
 }
 

@@ -3,7 +3,7 @@
 
 use relay_proto::UnixSeconds;
 use relay_proto::client::PeeringClient;
-use relay_proto::federation::{CarriedBlob, Wanted};
+use relay_proto::federation::{CarriedBlob, Found, Wanted};
 use relay_proto::mail::BlobName;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -22,8 +22,13 @@ pub(crate) struct Recall {
 /// What became of an attempt to bring mail back.
 #[derive(Debug)]
 pub(crate) enum Brought {
-    /// Peers were asked, and this came in time. What is not here may come another time.
-    Came(Vec<CarriedBlob>),
+    /// Peers were asked, and this came in time. What is in neither list may come another time.
+    Came {
+        /// The blobs.
+        blobs: Vec<CarriedBlob>,
+        /// What is certainly lost. It is not there any more when storage is asked again.
+        lost: HashSet<BlobName>,
+    },
     /// Nobody could be asked.
     Nothing,
 }
@@ -43,20 +48,21 @@ impl Recall {
         }
         let mut names: HashSet<BlobName> = wanted.iter().map(|wanted| wanted.name).collect();
         match timeout(within, self.client.bring(wanted, within - within / HAND_OVER)).await {
-            Ok(Ok(mut blobs)) => {
+            Ok(Ok(Found { mut blobs, missing })) => {
+                let lost = missing.into_iter().filter(|name| names.remove(name)).collect();
                 blobs.retain(|blob| {
                     blob.expires_at > now
                         && names.contains(&blob.name())
                         && blob.is_sound()
                         && names.remove(&blob.name())
                 });
-                Brought::Came(blobs)
+                Brought::Came { blobs, lost }
             }
             Ok(Err(refusal)) => {
                 tracing::debug!(%refusal, "federation cannot be asked for mail");
                 Brought::Nothing
             }
-            Err(_) => Brought::Came(Vec::new()),
+            Err(_) => Brought::Came { blobs: Vec::new(), lost: HashSet::new() },
         }
     }
 }
@@ -97,7 +103,10 @@ mod tests {
             let recall = Recall::new(PeeringClient::new(path.clone()), within);
             let began = Instant::now();
             let brought = recall.bring(wanted(), began + patience, UnixSeconds::new(0)).await;
-            assert!(matches!(brought, Brought::Came(blobs) if blobs.is_empty()), "it may come another time");
+            assert!(
+                matches!(brought, Brought::Came { blobs, .. } if blobs.is_empty()),
+                "it may come another time"
+            );
             assert!(began.elapsed() >= SHORT && began.elapsed() < LONG / 2);
         }
         assert!(

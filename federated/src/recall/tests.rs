@@ -42,10 +42,9 @@ fn holding(numbers: &'static [u8]) -> impl FnMut(Body) -> Option<Body> + Send + 
 async fn what_a_peer_holds_comes_and_what_it_lost_is_told_to_storage() {
     let scene = Scene::set();
     let _peer = scene.peer(1, holding(&[1, 2]));
-    let mut came = recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await;
+    let Found { blobs: mut came, missing } = recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await;
     came.sort_by_key(|blob| blob.mailbox.as_bytes()[0]);
-    assert_eq!(came, [blob(1), blob(2)]);
-    scene.until("what is missing", |inside| !inside.missing.is_empty()).await;
+    assert_eq!((came, missing), (vec![blob(1), blob(2)], vec![blob(3).name()]));
     let inside = scene.store.inside();
     assert_eq!((inside.missing[0].peer, &inside.missing[0].names[..]), (peer_id(1), &[blob(3).name()][..]));
     assert_eq!(scene.metrics.recalled.get(), 2);
@@ -61,7 +60,7 @@ async fn nothing_comes_that_was_not_asked_for_or_is_not_what_it_says() {
         far.hops = Hops::said(2);
         Some(Body::RecallAck { blobs: vec![torn, far, offered(7)], missing: vec![blob(7).name()] })
     });
-    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_millis(200)).await.is_empty());
+    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_millis(200)).await.blobs.is_empty());
     assert!(scene.store.inside().missing.is_empty(), "a peer cannot lose what nobody asked for");
 }
 
@@ -73,7 +72,7 @@ async fn an_answer_in_parts_is_asked_for_again() {
         let number = name.mailbox.as_bytes()[0];
         Some(Body::RecallAck { blobs: vec![offered(number)], missing: Vec::new() })
     });
-    assert_eq!(recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await.len(), 3);
+    assert_eq!(recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await.blobs.len(), 3);
 }
 
 #[tokio::test]
@@ -89,7 +88,7 @@ async fn who_waits_for_the_same_blob_shares_it() {
     let recalls = recalls(&scene);
     let mut waiting: Vec<_> = (0..50).filter_map(|_| recalls.0.queue(wanted(&[1])[0])).collect();
     for arrival in waiting.drain(..) {
-        assert_eq!(arrival.await, Ok(blob(1)));
+        assert_eq!(arrival.await, Ok(Arrival::Came(blob(1))));
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1, "one message does for all that wait");
 }
@@ -99,16 +98,16 @@ async fn a_silent_peer_costs_a_fetch_its_time_and_the_next_ones_none() {
     let scene = Scene::set();
     let _peer = scene.peer(1, |_| None);
     let recalls = recalls(&scene);
-    assert!(recalls.bring(wanted(&[1]), Duration::from_millis(50)).await.is_empty());
+    assert!(recalls.bring(wanted(&[1]), Duration::from_millis(50)).await.blobs.is_empty());
     // It had its time, and is left alone for a while.
     scene.roster.recall_answered(&peer_id(1), false);
-    assert!(recalls.bring(wanted(&[1]), Duration::MAX / 4).await.is_empty());
+    assert!(recalls.bring(wanted(&[1]), Duration::MAX / 4).await.blobs.is_empty());
 }
 
 #[tokio::test]
 async fn a_peer_that_is_not_there_is_not_waited_for() {
     let scene = Scene::set();
-    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.is_empty());
+    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.blobs.is_empty());
     let peer = scene.peer(1, |_| None);
     let recalls = recalls(&scene);
     let bringing = recalls.bring(wanted(&[1]), Duration::from_secs(3600));
@@ -117,14 +116,14 @@ async fn a_peer_that_is_not_there_is_not_waited_for() {
         drop(peer);
     };
     let (came, ()) = tokio::join!(bringing, leaving);
-    assert!(came.is_empty());
+    assert!(came.blobs.is_empty());
 }
 
 #[tokio::test]
 async fn an_empty_answer_is_not_asked_for_again() {
     let scene = Scene::set();
     let _peer = scene.peer(1, |_| Some(Body::RecallAck { blobs: Vec::new(), missing: Vec::new() }));
-    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.is_empty());
+    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.blobs.is_empty());
 }
 
 #[tokio::test]
@@ -134,4 +133,13 @@ async fn names_that_wait_are_bounded() {
     let recalls = recalls(&scene);
     let waiting: Vec<_> = (0..2 * QUEUE).filter_map(|_| recalls.0.queue(wanted(&[1])[0])).collect();
     assert!(waiting.len() <= QUEUE + AT_ONCE);
+}
+
+#[tokio::test]
+async fn what_storage_does_not_take_as_lost_is_not_lost_yet() {
+    let scene = Scene::set();
+    scene.store.inside().is_away = true;
+    let _peer = scene.peer(1, holding(&[]));
+    let found = recalls(&scene).bring(wanted(&[1]), SOON).await;
+    assert!(found.blobs.is_empty() && found.missing.is_empty());
 }

@@ -194,11 +194,11 @@ impl PeeringClient {
         Self { channel: super::channel(path) }
     }
 
-    /// Brings blobs back from peers: what comes within the time. The caller checks it.
+    /// Brings blobs back from peers: what comes within the time, which the caller checks, and what is certainly lost.
     ///
     /// # Errors
     /// When federation cannot be reached.
-    pub async fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> Result<Vec<CarriedBlob>, Refusal> {
+    pub async fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> Result<Found, Refusal> {
         let millis = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
         let request = convert::bring_request(wanted, millis);
         let reply = wire::recalls_client::RecallsClient::new(self.channel.clone())
@@ -206,6 +206,6 @@ impl PeeringClient {
             .bring(request)
             .await
             .map_err(told)?;
-        convert::read_blobs(reply.into_inner())
+        reply.into_inner().try_into()
     }
 }

@@ -51,8 +51,8 @@ pub trait OffloadHandler: Send + Sync + 'static {
 
 /// Brings blobs back for gateways.
 pub trait RecallHandler: Send + Sync + 'static {
-    /// As many as come within the time.
-    fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> impl Future<Output = Vec<CarriedBlob>> + Send;
+    /// As many as come within the time; and which are certainly lost, once storage knows it.
+    fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> impl Future<Output = Found> + Send;
 }
 
 #[tonic::async_trait]
@@ -131,10 +131,9 @@ impl<H: OffloadHandler> wire::offload_server::Offload for Adapter<H> {
 
 #[tonic::async_trait]
 impl<H: RecallHandler> wire::recalls_server::Recalls for Adapter<H> {
-    async fn bring(&self, request: Request<wire::BringRequest>) -> Reply<wire::CarriedBlobs> {
+    async fn bring(&self, request: Request<wire::BringRequest>) -> Reply<wire::ReadReply> {
         let message = request.into_inner();
         let within = Duration::from_millis(message.millis.into());
-        let blobs = self.0.bring(message.try_into()?, within).await;
-        Ok(Response::new(convert::write_blobs(blobs)))
+        Ok(Response::new(self.0.bring(message.try_into()?, within).await.into()))
     }
 }

@@ -68,14 +68,16 @@ struct Merged {
     truncated: bool,
     /// What did not come, oldest first, as far as it may be hinted at.
     missing: Vec<BlobName>,
+    /// Whether some of it is lost, and so out of the way of what is behind it.
+    is_clearer: bool,
 }
 
 /// Puts what came between what is here. Where and when a blob arrived is this relay's own word, not the peer's.
 fn merge(here: Here, moved: Vec<Moved>, brought: Brought) -> Merged {
     let Here { mut blobs, mut truncated } = here;
-    let (can_be_asked, came) = match brought {
-        Brought::Came(came) => (true, came),
-        Brought::Nothing => (false, Vec::new()),
+    let (can_be_asked, came, lost) = match brought {
+        Brought::Came { blobs, lost } => (true, blobs, lost),
+        Brought::Nothing => (false, Vec::new(), HashSet::new()),
     };
     let mut came: HashMap<BlobName, CarriedBlob> = came.into_iter().map(|blob| (blob.name(), blob)).collect();
     let mut missing = Vec::new();
@@ -85,6 +87,7 @@ fn merge(here: Here, moved: Vec<Moved>, brought: Brought) -> Merged {
             Some(CarriedBlob { ciphertext, origin_hint, .. }) => {
                 blobs.push(StoredBlob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place });
             }
+            None if lost.contains(&name) => truncated = true,
             None => {
                 truncated |= reachable && can_be_asked;
                 missing.push(name);
@@ -93,13 +96,13 @@ fn merge(here: Here, moved: Vec<Moved>, brought: Brought) -> Merged {
     }
     missing.truncate(MAX_HINTS);
     blobs.sort_by_key(|blob| (blob.created_at, blob.place));
-    Merged { blobs, truncated, missing }
+    Merged { blobs, truncated, missing, is_clearer: !lost.is_empty() }
 }
 
 /// Ends the page where storage would have ended it, with room for the hints. They wait for the next page where they
 /// would take the room of the first blob.
 fn cut(merged: Merged, mut hints: Option<ForwardingHints>) -> Page {
-    let Merged { mut blobs, mut truncated, missing: _ } = merged;
+    let Merged { mut blobs, mut truncated, missing: _, is_clearer } = merged;
     let size = |blob: &StoredBlob| (blob.ciphertext.as_bytes().len(), blob.origin_hint.is_some());
     let first = blobs.first().map(size).map_or(0, |(ciphertext, has_hint)| wire_size(ciphertext, has_hint));
     if hints.as_ref().is_some_and(|hints| first + hints.wire_size() > BUDGET) {
@@ -115,8 +118,8 @@ fn cut(merged: Merged, mut hints: Option<ForwardingHints>) -> Page {
     truncated |= kept < blobs.len();
     blobs.truncate(kept);
     // A client acks a page and asks for the next one at once. With nothing to ack it would ask for ever, and each time
-    // wait for the same peer; it had better come again when it comes anyway.
-    truncated &= !blobs.is_empty();
+    // wait for the same peer; it had better come again when it comes anyway. What is lost is asked for once only.
+    truncated &= !blobs.is_empty() || is_clearer;
     Page { blobs, truncated, hints }
 }
 

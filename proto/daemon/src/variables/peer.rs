@@ -64,8 +64,18 @@ impl FromStr for PeerUrl {
             && uri.host().is_some_and(|host| !host.is_empty())
             && uri.port().is_none_or(|port| port.as_u16() != 0)
             && uri.query().is_none()
-            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
+            && is_host_and_port(&uri);
         if sound { Ok(Self { url: url.to_owned(), uri, pin }) } else { Err(Malformed) }
+    }
+}
+
+/// Whether there is nothing but a host and perhaps a port: no user, and no number that is read as no port at all.
+fn is_host_and_port(uri: &Uri) -> bool {
+    let (host, authority) = (uri.host().unwrap_or_default(), uri.authority().map_or("", |it| it.as_str()));
+    match authority.strip_prefix(host) {
+        Some("") => true,
+        Some(rest) => uri.port().is_some_and(|port| rest.strip_prefix(':') == Some(port.as_str())),
+        None => false,
     }
 }
 
@@ -100,6 +110,9 @@ mod tests {
             "ws://relay.example#short",
             "ws://relay.example#",
             "ws://relay.example:0",
+            "ws://relay.example:",
+            "ws://relay.example:65536",
+            "ws://[::1]x:80",
             "ws://relay .example",
         ] {
             assert_eq!(text.parse::<PeerUrl>(), Err(Malformed), "{text:?}");

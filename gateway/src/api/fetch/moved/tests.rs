@@ -268,7 +268,7 @@ fn largest_hints(count: usize) -> Option<ForwardingHints> {
 }
 
 fn merged(sizes: &[(usize, bool)]) -> Merged {
-    Merged { blobs: here(sizes), truncated: false, missing: Vec::new() }
+    Merged { blobs: here(sizes), truncated: false, missing: Vec::new(), is_clearer: false }
 }
 
 proptest! {
@@ -312,16 +312,33 @@ fn hints_wait_while_the_first_blob_needs_their_room() {
     assert_eq!((page.blobs.len(), page.hints.is_some(), page.truncated), (1, true, true));
 }
 
+fn nothing_came() -> Brought {
+    Brought::Came { blobs: Vec::new(), lost: HashSet::new() }
+}
+
+#[tokio::test]
+async fn what_a_peer_lost_is_asked_for_once_and_what_is_behind_it_next() {
+    let relay = Relay::with_peers().await;
+    let (lost, kept) = (carried("lost"), carried("kept"));
+    relay.peers.lose(lost.name());
+    // Nobody asked for this one, so nobody can lose it.
+    relay.peers.lose(kept.name());
+    relay.storage.moved(&lost, moved(0, 1));
+    let page = fetch(&relay).await;
+    assert_eq!((ids(&page), &page["truncated"]), (Vec::new(), &json!(true)), "asking again helps at once");
+    assert!(page.get("forwarding_hints").is_none(), "nobody has it");
+}
+
 #[test]
 fn asking_again_helps_where_a_peer_could_be_asked() {
     let names: Vec<Moved> =
         (0..60).map(|place| (carried(&place.to_string()).name(), moved(0, place))).collect();
     let here = || Here { blobs: here(&[(1, false)]), truncated: false };
-    let asked = merge(here(), names.clone(), Brought::Came(Vec::new()));
+    let asked = merge(here(), names.clone(), nothing_came());
     assert!(asked.truncated);
     assert_eq!(asked.missing, names[..MAX_HINTS].iter().map(|(name, _)| *name).collect::<Vec<_>>());
     assert!(!merge(here(), names.clone(), Brought::Nothing).truncated);
     let away =
         names.into_iter().map(|(name, moved)| (name, MovedBlob { reachable: false, ..moved })).collect();
-    assert!(!merge(here(), away, Brought::Came(Vec::new())).truncated);
+    assert!(!merge(here(), away, nothing_came()).truncated);
 }
