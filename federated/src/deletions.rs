@@ -1,4 +1,4 @@
-//! Telling peers what was acked, purged or has expired here, of the mail they hold. Storage keeps what is to be told
+//! Telling peers what was acked or purged here, of the mail they hold. Storage keeps what is to be told
 //! until the peer says that it is done.
 
 use crate::metrics::Metrics;

@@ -51,7 +51,7 @@ pub enum Body {
         /// Not there.
         missing: Vec<BlobName>,
     },
-    /// Blobs that were acked, purged or have expired at their origin.
+    /// Blobs that were acked or purged at their origin.
     Forget(Vec<BlobName>),
     /// Whether they are gone.
     ForgetAck(bool),

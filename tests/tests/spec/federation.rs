@@ -1,12 +1,14 @@
 //! Relays that peer: what one cannot hold another holds, and clients need not know.
 
 mod crashes;
+mod guard;
 mod hinting;
 mod interop;
 mod leaving;
 mod meeting;
 mod misconduct;
 mod moving;
+mod partitions;
 mod silence;
 
 use relay_tests::deadline::{self, PATIENCE};
@@ -61,8 +63,13 @@ impl Mail {
                 (!self.0.keys().any(|(of, _)| *of == mailbox)).then_some(())
             })
             .await;
-            let rest = client.fetch(&[&mailbox]).await.page();
-            assert!(rest.blobs.is_empty() && !rest.truncated, "mail that was acked came again");
+            // What clients acked at a peer is asked for once more, and then no more.
+            deadline::until("the end of a mailbox", PATIENCE, async || {
+                let rest = client.fetch(&[&mailbox]).await.page();
+                assert!(rest.blobs.is_empty(), "mail that was acked came again");
+                (!rest.truncated).then_some(())
+            })
+            .await;
         }
         assert!(self.0.is_empty());
     }

@@ -9,12 +9,12 @@ use relay_tests::{Action, Client, Owner, Via};
 use serde_json::Value;
 
 /// Fetches one mailbox and returns all of the answer.
-async fn fetched(client: &Client, mailbox: &str) -> Value {
+pub(super) async fn fetched(client: &Client, mailbox: &str) -> Value {
     client.fetch(&[mailbox]).await.success()
 }
 
 /// Checks the relay's word for some hints; returns the ids that they name.
-fn checked(hints: &Value) -> Vec<String> {
+pub(super) fn checked(hints: &Value) -> Vec<String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut message = Vec::new();
     let mut ids = Vec::new();
