@@ -15,6 +15,8 @@ mod dial;
 mod drive;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod link;
 mod metrics;

@@ -1,0 +1,103 @@
+//! What fuzzers feed: every place where bytes of peers become something else. Each body takes any bytes and panics where
+//! a promise is broken. The fuzzer in `tests/fuzz` runs them for hours, the tests here for a moment and over everything
+//! that was ever found.
+
+use crate::link::frame::Frame;
+use crate::link::stream::{Incoming, Outgoing, Urgency};
+use bytes::Bytes;
+use relay_proto::peer::Message;
+
+/// A body by the name of its target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 2] = [("peer_frames", peer_frames), ("peer_message", peer_message)];
+
+/// Longest message of these streams, in bytes.
+const LIMIT: usize = 4096;
+
+/// Smallest frame, in bytes.
+const FRAME: usize = 256;
+
+/// Frames in a row, each of 256 bytes or its beginning: what is read is written again as it was, and no order of
+/// pieces makes a message that is longer than it may be.
+pub fn peer_frames(data: &[u8]) {
+    let mut incoming = Incoming::new(LIMIT);
+    for part in data.chunks(FRAME) {
+        let mut bytes = part.to_vec();
+        bytes.resize(FRAME, 0);
+        let Ok(frame) = Frame::decode(&bytes) else { continue };
+        if let Frame::Data(piece) = &frame {
+            assert_eq!(frame.encode(), bytes, "there is one way to write a frame");
+            if let Ok(Some(message)) = incoming.take(piece) {
+                assert!(message.len() <= LIMIT);
+            }
+        }
+    }
+    // And the other way round: whatever is sent arrives.
+    let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(data.len()));
+    outgoing.push(data.to_vec(), Urgency::Bulk);
+    let mut arrived = None;
+    while let Some(frame) = outgoing.next() {
+        if let Ok(Frame::Data(piece)) = Frame::decode(&frame) {
+            arrived = incoming.take(&piece).unwrap_or_default();
+        }
+    }
+    assert_eq!(arrived.as_deref(), Some(data));
+}
+
+/// A message: what can be read says the same when it is written and read again.
+pub fn peer_message(data: &[u8]) {
+    if let Ok(message) = Message::decode(Bytes::copy_from_slice(data)) {
+        let again = Message::decode(message.clone().encode().into());
+        assert_eq!(again.ok(), Some(message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::blob;
+    use proptest::prelude::*;
+    use relay_proto::federation::Verdict;
+    use relay_proto::peer::{Body, Hops, OfferedBlob, Room};
+    use std::fs;
+    use std::path::Path;
+
+    #[test]
+    fn what_was_ever_found_stays_found() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
+        for (name, body) in TARGETS {
+            let cases: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().collect();
+            assert!(!cases.is_empty(), "{name} has no corpus");
+            for case in cases {
+                body(&fs::read(case.unwrap().path()).unwrap());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_break_a_promise(data in prop::collection::vec(any::<u8>(), 0..1000)) {
+            for (_, body) in TARGETS {
+                body(&data);
+            }
+        }
+
+        #[test]
+        fn no_change_of_a_message_breaks_a_promise(position: prop::sample::Index, value: u8, which in 0_usize..4) {
+            let room = Room { free_bytes: 7, accepting: true };
+            let body = match which {
+                0 => Body::Offload { home: true, blobs: vec![OfferedBlob::new(blob(1), Hops::said(1))] },
+                1 => Body::OffloadAck { verdicts: vec![Verdict::Accepted, Verdict::NotNow], room },
+                2 => Body::Recall(vec![blob(1).name()]),
+                _ => Body::Capacity(room),
+            };
+            let mut bytes = Message::new(5, body).encode();
+            peer_message(&bytes);
+            let position = position.index(bytes.len());
+            bytes[position] = value;
+            peer_message(&bytes);
+        }
+    }
+}
