@@ -2,11 +2,10 @@
 //! on a port of its own.
 
 use crate::desk::Desk;
-use crate::dial::HANDSHAKE;
 use crate::drive::{Drive, Keys};
 use crate::link::Reason;
 use crate::link::channel::{Channel, Transit};
-use crate::link::handshake::{Card, respond};
+use crate::link::handshake::{self, Card, respond};
 use crate::roster::Roster;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -153,7 +152,7 @@ impl Door {
             let connection = TokioIo::new(upgrade.await.ok()?);
             respond(connection, &self.card, self.roster.own_room()).await.ok()
         };
-        let Some((channel, hello)) = timeout(HANDSHAKE, shaking).await.ok().flatten() else {
+        let Some((channel, hello)) = timeout(handshake::LIMIT, shaking).await.ok().flatten() else {
             self.desk.metrics.handshakes_refused.inc();
             return;
         };

@@ -9,7 +9,7 @@ use crate::desk::Desk;
 use crate::drive::{Drive, End, Keys};
 use crate::link::Reason;
 use crate::link::channel::websocket_bounds;
-use crate::link::handshake::{Card, Failed, initiate};
+use crate::link::handshake::{self, Card, Failed, initiate};
 use crate::reach::Reach;
 use crate::roster::{Command, Roster};
 use pause::Pause;
@@ -27,9 +27,6 @@ use tokio::time::timeout;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use trouble::Trouble;
-
-/// How long it may take from a connection to one another's proof.
-pub(crate) const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Keeps one peer connected.
 pub(crate) struct Dialler {
@@ -149,11 +146,12 @@ impl Dialler {
                 .map_err(|_| Failed::Handshake)?;
             initiate(socket, &expected.key, &self.card, self.roster.own_room()).await
         };
-        let (channel, hello) = match timeout(HANDSHAKE, shaking).await.unwrap_or(Err(Failed::Handshake)) {
-            Ok(met) => met,
-            Err(Failed::Handshake) if expected.pinned => return Err(self.unmet(&expected.key).await),
-            Err(failed) => return Err(failed.into()),
-        };
+        let (channel, hello) =
+            match timeout(handshake::LIMIT, shaking).await.unwrap_or(Err(Failed::Handshake)) {
+                Ok(met) => met,
+                Err(Failed::Handshake) if expected.pinned => return Err(self.unmet(&expected.key).await),
+                Err(failed) => return Err(failed.into()),
+            };
         if hello.identity == self.card.id() {
             return Err(Trouble::Itself);
         }

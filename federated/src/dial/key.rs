@@ -1,6 +1,5 @@
 //! Asking a peer for its key, once, where nobody wrote it down.
 
-use super::HANDSHAKE;
 use super::trouble::Trouble;
 use crate::reach::Reach;
 use bytes::Bytes;
@@ -10,7 +9,11 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use relay_daemon::variables::PeerUrl;
 use relay_proto::NoiseKey;
+use std::time::Duration;
 use tokio::time::timeout;
+
+/// How long a peer may take to show its key.
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// Longest answer with a key, in bytes: the key and a line's end.
 const LONGEST: usize = 64;
@@ -41,7 +44,7 @@ pub(super) async fn fetch(reach: &Reach, url: &PeerUrl) -> Result<NoiseKey, Trou
             _ = &mut connection => answering.await,
         }
     };
-    let body = timeout(HANDSHAKE, asking).await.ok().flatten().ok_or(Trouble::NoKey)?;
+    let body = timeout(LIMIT, asking).await.ok().flatten().ok_or(Trouble::NoKey)?;
     let text = std::str::from_utf8(&body).map_err(|_| Trouble::NoKey)?;
     NoiseKey::from_base64url(text.trim_ascii_end()).map_err(|_| Trouble::NoKey)
 }

@@ -9,9 +9,13 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use relay_proto::federation::Identity;
 use relay_proto::peer::{Body, Hello, Message, Room};
 use relay_proto::{NoiseKey, PeerId};
+use std::time::Duration;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Carrier;
 use tokio_tungstenite::tungstenite::protocol;
+
+/// How long it may take from a WebSocket to one another's proof.
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 /// What this relay shows of itself.
 #[derive(Debug, Clone)]
