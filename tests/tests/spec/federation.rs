@@ -9,6 +9,7 @@ mod meeting;
 mod misconduct;
 mod moving;
 mod partitions;
+mod pressure;
 mod silence;
 
 use relay_tests::deadline::{self, PATIENCE};
