@@ -10,6 +10,7 @@
 )]
 
 mod echo;
+mod federation;
 mod growth;
 mod kills;
 mod limits;
@@ -132,6 +133,11 @@ async fn measure(plan: &Plan, directory: &Path, report: &mut Report) {
         eprintln!("kills");
         let outcome = kills::measure(directory, plan).await;
         report.kills = report.note("kills", outcome);
+    }
+    if plan.has(Part::Federation) {
+        eprintln!("federation");
+        let outcome = federation::measure(directory, plan).await;
+        report.federated = report.note("federation", outcome);
     }
     if plan.has(Part::Spread) {
         eprintln!("one limit over three gateways");

@@ -61,6 +61,8 @@ pub(crate) enum Part {
     Startup,
     /// kill -9 of storaged each second under load
     Kills,
+    /// Mail that moves to a peer, against a plain WebSocket and SQLite; own clients beside bad peers
+    Federation,
     /// A mailbox's limit over three gateways
     Spread,
 }
@@ -87,6 +89,8 @@ pub(crate) struct Plan {
     pub(crate) starts: u32,
     /// How many times storaged is killed.
     pub(crate) kills: u32,
+    /// Blobs that move to a peer.
+    pub(crate) moved: u64,
     pub(crate) directory: Option<PathBuf>,
 }
 
@@ -135,6 +139,7 @@ impl Options {
             killed_with: if quick { 20_000 } else { 100_000 },
             starts: if quick { 3 } else { 9 },
             kills: if quick { 5 } else { 20 },
+            moved: if quick { 1_000 } else { 6_000 },
             directory: self.dir.clone(),
         }
     }

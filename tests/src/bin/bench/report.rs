@@ -1,6 +1,7 @@
 //! Everything that was measured, as tables for people and as JSON for programs.
 
 use crate::Fallible;
+use crate::federation::Federated;
 use crate::growth::{Growth, SMALL};
 use crate::kills::Kills;
 use crate::limits::Limits;
@@ -43,6 +44,7 @@ pub(crate) struct Report {
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) startup: Option<Startup>,
     pub(crate) kills: Option<Kills>,
+    pub(crate) federated: Option<Federated>,
     pub(crate) spreads: Vec<Spread>,
     /// Parts that could not be measured, and why.
     pub(crate) failures: Vec<String>,
@@ -164,12 +166,41 @@ impl Report {
         if let Some(table) = survival_table(self.startup.as_ref(), self.kills.as_ref()) {
             write!(out, "{table}")?;
         }
+        if let Some(federated) = &self.federated {
+            write!(out, "{}", federation_table(federated))?;
+        }
         write!(out, "{}", targets::table(&self.targets))?;
         for failure in &self.failures {
             writeln!(out, "\nnot measured: {failure}")?;
         }
         out.flush()
     }
+}
+
+fn federation_table(federated: &Federated) -> Table {
+    let mut table = Table::new("Federation", &["what", "median", "p99 ms", "rounds"]);
+    for (what, rounds) in [
+        ("plain WebSocket and SQLite, MiB/s", &federated.plain),
+        ("mail that moves to a peer, MiB/s", &federated.offload),
+    ] {
+        let mib = rounds.values().iter().map(|bytes| bytes / f64::from(1 << 20)).fold(
+            Rounds::default(),
+            |mut all, mib| {
+                all.push(mib);
+                all
+            },
+        );
+        table.row([what.to_owned(), number(mib.median()), String::new(), mib.listed()]);
+    }
+    for (neighbour, series) in &federated.neighbours {
+        table.row([
+            format!("own sends and fetches a second beside {}", neighbour.name()),
+            number(series.per_second.median()),
+            number(series.p99_ms.median()),
+            series.per_second.listed(),
+        ]);
+    }
+    table
 }
 
 fn limits_table(limits: &Limits) -> Table {

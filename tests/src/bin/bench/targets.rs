@@ -1,5 +1,6 @@
 //! What the relay is to reach, and whether it did.
 
+use crate::federation::Neighbour;
 use crate::oblivious::CONNECTIONS;
 use crate::report::Report;
 use crate::rotation::Rotated;
@@ -54,6 +55,7 @@ pub(crate) fn judge(report: &Report) -> Vec<Target> {
     targets.extend(growth(report));
     targets.extend(survival(report));
     targets.extend(footprint(report));
+    targets.extend(federation(report));
     targets.push(spread(report));
     targets
 }
@@ -311,6 +313,45 @@ fn footprint(report: &Report) -> Vec<Target> {
         peak("gateway with 1,000 idle and 200 busy connections, MiB", "gateway"),
         peak("storaged with 1,000 idle and 200 busy connections, MiB", "storaged"),
     ]
+}
+
+fn federation(report: &Report) -> Vec<Target> {
+    let federated = report.federated.as_ref();
+    let moved = federated.map(|federated| federated.offload.ratios(&federated.plain));
+    let detail = moved.as_ref().map(|ratios| format!("rounds {}", ratios.listed())).unwrap_or_default();
+    let mut targets = vec![Target::new(
+        "bytes that move to a peer / plain WebSocket and SQLite",
+        Bound::AtLeast(0.40),
+        moved.and_then(|ratios| ratios.median()),
+        detail,
+    )];
+    let series = |neighbour| federated.and_then(|federated| federated.neighbours.get(&neighbour));
+    for (neighbour, requests, p99) in [
+        (Neighbour::Dead, "own requests beside a dead peer / beside nobody", "p99 of those / beside nobody"),
+        (
+            Neighbour::Silent,
+            "own requests beside a silent peer / beside nobody",
+            "p99 of those / beside nobody",
+        ),
+        (Neighbour::Slow, "own requests beside a slow peer / beside nobody", "p99 of those / beside nobody"),
+        (
+            Neighbour::Hostile,
+            "own requests beside a hostile peer / beside nobody",
+            "p99 of those / beside nobody",
+        ),
+    ] {
+        let both = series(neighbour).zip(series(Neighbour::Nobody));
+        let rates = both.map(|(with, without)| with.per_second.ratios(&without.per_second));
+        let tails = both.map(|(with, without)| with.p99_ms.ratios(&without.p99_ms));
+        let listed = |ratios: &Option<Rounds>| {
+            ratios.as_ref().map(|ratios| format!("rounds {}", ratios.listed())).unwrap_or_default()
+        };
+        let (rate_detail, tail_detail) = (listed(&rates), listed(&tails));
+        let median = |ratios: Option<Rounds>| ratios.and_then(|ratios| ratios.median());
+        targets.push(Target::new(requests, Bound::AtLeast(0.95), median(rates), rate_detail));
+        targets.push(Target::new(p99, Bound::AtMost(1.05), median(tails), tail_detail));
+    }
+    targets
 }
 
 fn spread(report: &Report) -> Target {
