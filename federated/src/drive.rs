@@ -24,6 +24,10 @@ const SERVED_AT_ONCE: usize = 4;
 /// Between two looks at what the time asks for.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Bytes that may wait to be sent. While there are more, nothing more is read: whoever asks and does not read waits for
+/// itself.
+const WAITING: usize = 8 << 20;
+
 /// How long the last frames may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -76,6 +80,8 @@ struct State {
     end: Option<End>,
     began: Duration,
     worn: bool,
+    /// Frames that were sent, and when that was another number.
+    progress: (u64, Duration),
 }
 
 impl<S: Transit> Drive<S> {
@@ -89,6 +95,7 @@ impl<S: Transit> Drive<S> {
             end: None,
             began: self.clock.monotonic(),
             worn: false,
+            progress: (0, self.clock.monotonic()),
         };
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -99,19 +106,23 @@ impl<S: Transit> Drive<S> {
                 state.end = Some(End::Closing);
                 break;
             }
-            let reading = state.serving.len() < SERVED_AT_ONCE;
+            let reading = state.serving.len() < SERVED_AT_ONCE && self.channel.outgoing().waiting() < WAITING;
             let actions = tokio::select! {
                 event = self.channel.next(reading) => self.heard(&mut state, event),
                 command = self.commands.recv() => self.told(&mut state, command),
                 Some((number, answer)) = state.serving.next() => vec![Session::answer(number, answer)],
                 _ = ticks.tick() => {
                     self.look_at_keys(&mut state);
-                    state.asked.retain(|_, reply| !reply.is_closed());
+                    self.abandon(&mut state);
+                    self.look_at_progress(&mut state);
                     state.session.tick(self.clock.monotonic())
                 }
             };
             for action in actions {
                 self.act(&mut state, peer, action).await;
+            }
+            for question in self.channel.outgoing().take_sent() {
+                state.session.sent(question, self.clock.monotonic());
             }
         }
         let end = state.end.unwrap_or(End::Lost);
@@ -126,6 +137,28 @@ impl<S: Transit> Drive<S> {
         // Who does not take the last frames does not get them.
         drop(timeout(FAREWELL, self.channel.close(farewell)).await);
         end
+    }
+
+    /// Takes back what nobody wants answered any more.
+    fn abandon(&mut self, state: &mut State) {
+        let abandoned: Vec<u64> =
+            state.asked.iter().filter(|(_, reply)| reply.is_closed()).map(|(number, _)| *number).collect();
+        for number in abandoned {
+            state.asked.remove(&number);
+            state.session.abandon(number);
+            self.channel.outgoing().withdraw(number);
+        }
+    }
+
+    /// A peer that gives signs of life and takes nothing is as good as away.
+    fn look_at_progress(&mut self, state: &mut State) {
+        let now = self.clock.monotonic();
+        let (frames, waiting) = (self.channel.outgoing().frames(), self.channel.outgoing().waiting());
+        if waiting == 0 || frames != state.progress.0 {
+            state.progress = (frames, now);
+        } else if now.saturating_sub(state.progress.1) >= self.patience {
+            state.end = Some(End::Lost);
+        }
     }
 
     fn look_at_keys(&self, state: &mut State) {
@@ -181,15 +214,13 @@ impl<S: Transit> Drive<S> {
 
     fn told(&self, state: &mut State, command: Option<Command>) -> Vec<Action> {
         match command {
-            Some(Command::Ask(question, within, reply)) => {
-                match state.session.ask(question, within, self.clock.monotonic()) {
-                    Some((number, action)) => {
-                        state.asked.insert(number, reply);
-                        vec![action]
-                    }
-                    None => Vec::new(),
+            Some(Command::Ask(question, within, reply)) => match state.session.ask(question, within) {
+                Some((number, action)) => {
+                    state.asked.insert(number, reply);
+                    vec![action]
                 }
-            }
+                None => Vec::new(),
+            },
             Some(Command::Tell(room)) => vec![Session::tell(room)],
             Some(Command::Close(reason)) => {
                 state.closing = Some(reason);
@@ -205,7 +236,11 @@ impl<S: Transit> Drive<S> {
     async fn act(&mut self, state: &mut State, peer: PeerId, action: Action) {
         let roster = self.joined.roster();
         match action {
-            Action::Send(message, urgency) => self.channel.push(message.encode(), urgency),
+            Action::Send(message, urgency) => {
+                let is_answer = message.body.as_ref().is_none_or(Body::is_answer);
+                let question = if is_answer { 0 } else { message.request };
+                self.channel.push(message.encode(), urgency, question);
+            }
             Action::Serve(number, question) => {
                 let desk = Arc::clone(&self.desk);
                 state.serving.push(Box::pin(async move { (number, desk.answer(peer, question).await) }));

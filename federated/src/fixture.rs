@@ -31,6 +31,8 @@ pub(crate) struct Inside {
     pub(crate) missing: Vec<BlobNames>,
     pub(crate) accepted: Vec<Accept>,
     pub(crate) forgotten: Vec<BlobNames>,
+    /// How often all leases were ended.
+    pub(crate) resumed: usize,
     /// Whether it says no to everything.
     pub(crate) is_away: bool,
 }
@@ -63,6 +65,7 @@ impl OffloadHandler for Store {
     }
 
     async fn resume(&self) -> Result<(), Refusal> {
+        self.asked()?.resumed += 1;
         Ok(())
     }
 
@@ -154,6 +157,7 @@ impl Scene {
             missing: Vec::new(),
             accepted: Vec::new(),
             forgotten: Vec::new(),
+            resumed: 0,
             is_away: false,
         })));
         let shutdown = Shutdown::default();

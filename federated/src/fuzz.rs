@@ -36,7 +36,7 @@ pub fn peer_frames(data: &[u8]) {
     }
     // And the other way round: whatever is sent arrives.
     let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(data.len()));
-    outgoing.push(data.to_vec(), Urgency::Bulk);
+    outgoing.push(data.to_vec(), Urgency::Bulk, 0);
     let mut arrived = None;
     while let Some(frame) = outgoing.next() {
         if let Ok(Frame::Data(piece)) = Frame::decode(&frame) {

@@ -5,6 +5,7 @@
 //! hint. What happens in between, whoever dies, leaves it on one relay at least.
 
 pub(crate) mod plan;
+mod window;
 
 use crate::metrics::Metrics;
 use crate::roster::{Counts, Roster};
@@ -23,16 +24,18 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use window::Window;
 
 /// Between two looks at how full the store is while nothing moves.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Messages with blobs on their way at once.
-const IN_FLIGHT: usize = 4;
+/// Messages with blobs on their way at once, to all peers.
+const IN_FLIGHT: usize = 8;
 
-/// How much longer a lease lasts than an answer may take, in seconds: settling it takes a moment.
-const SETTLING_SECS: u64 = 5;
+/// How long a lease lasts, in seconds: longer than the largest blob takes to a peer that is just not given up. Leases of
+/// which nothing is to be expected are ended before.
+const LEASE_SECS: u32 = 7200;
 
 /// Moves mail.
 pub(crate) struct Offloader {
@@ -65,36 +68,43 @@ enum Outcome {
     Failed,
 }
 
-type Moves = FuturesUnordered<Pin<Box<dyn Future<Output = (Errand, Outcome)> + Send>>>;
+type Moves = FuturesUnordered<Pin<Box<dyn Future<Output = (Errand, Outcome, Duration)> + Send>>>;
 
 impl Offloader {
     /// Moves mail until the process stops.
     pub(crate) async fn run(self, shutdown: &Shutdown) {
         let offloader = Arc::new(self);
         let mut moves = Moves::new();
-        let mut in_flight = HashMap::new();
+        let mut windows: HashMap<PeerId, Window> = HashMap::new();
+        let mut failed = false;
         while !shutdown.has_begun() {
+            if failed && moves.is_empty() {
+                // Nothing is on its way, so nothing is to be expected of what was leased.
+                failed = !offloader.free_leases().await;
+            }
             let capacity = tokio::select! {
                 capacity = offloader.storage.capacity() => capacity,
                 () = shutdown.begun() => break,
             };
-            let mut rests = true;
             match capacity {
                 Ok(capacity) => {
                     offloader.look(capacity);
                     while moves.len() < IN_FLIGHT
-                        && let Some(errand) = offloader.next(capacity, &in_flight)
+                        && let Some(errand) = offloader.next(capacity, &windows)
                     {
-                        *in_flight.entry(errand.peer).or_insert(0) += errand.bytes;
+                        windows.entry(errand.peer).or_default().begin(errand.bytes);
                         moves.push(Box::pin(Arc::clone(&offloader).run_errand(errand)));
                     }
                 }
                 Err(refusal) => tracing::debug!(%refusal, "storage does not say how full it is"),
             }
+            let mut rests = true;
             while rests {
                 tokio::select! {
-                    Some((errand, outcome)) = moves.next() => {
-                        settle(&mut in_flight, errand);
+                    Some((errand, outcome, took)) = moves.next() => {
+                        let answered = (outcome != Outcome::Failed).then_some(took);
+                        windows.entry(errand.peer).or_default().end(errand.bytes, answered);
+                        failed |= outcome == Outcome::Failed;
                         // A peer or a store that has nothing to say is not asked again at once.
                         rests = outcome != Outcome::Moved;
                     }
@@ -105,50 +115,63 @@ impl Offloader {
         }
     }
 
+    /// Ends leases that came to nothing, so that what was leased is offered again. Answers whether they are.
+    async fn free_leases(&self) -> bool {
+        let freed = self.storage.resume().await;
+        if let Err(refusal) = &freed {
+            tracing::debug!(%refusal, "storage does not end leases that came to nothing");
+        }
+        // It took that for a new beginning.
+        self.roster.tell_again();
+        freed.is_ok()
+    }
+
     fn look(&self, capacity: Capacity) {
         self.metrics.saw(capacity);
         self.roster.set_own_room(self.ratios.room(capacity, self.draining.load(Relaxed)));
     }
 
     /// What to do next, if anything.
-    fn next(&self, capacity: Capacity, in_flight: &HashMap<PeerId, u64>) -> Option<Errand> {
-        let on_its_way = |peer: &PeerId| in_flight.get(peer).copied().unwrap_or(0);
+    fn next(&self, capacity: Capacity, windows: &HashMap<PeerId, Window>) -> Option<Errand> {
+        let on_its_way = |peer: &PeerId| windows.get(peer).map_or(0, Window::in_flight);
         if self.draining.load(Relaxed) {
             // What belongs to others goes home first: they need not be told where it is.
             let idle = self.roster.connected().into_iter().find(|peer| on_its_way(peer) == 0);
             if let Some(peer) = idle {
-                return Some(Errand { peer, home: true, bytes: plan::MESSAGE });
+                let bytes = windows.get(&peer).copied().unwrap_or_default().message();
+                return Some(Errand { peer, home: true, bytes });
             }
-            let (peer, bytes) = plan::choose(&self.roster.places(), on_its_way, capacity.live_bytes)?;
+            let (peer, bytes) = plan::choose(&self.roster.places(), windows, capacity.live_bytes)?;
             return Some(Errand { peer, home: false, bytes });
         }
-        let excess = self.ratios.excess(capacity, in_flight.values().sum());
-        let (peer, bytes) = plan::choose(&self.roster.places(), on_its_way, excess)?;
+        let excess = self.ratios.excess(capacity, windows.values().map(Window::in_flight).sum());
+        let (peer, bytes) = plan::choose(&self.roster.places(), windows, excess)?;
         Some(Errand { peer, home: false, bytes })
     }
 
-    async fn run_errand(self: Arc<Self>, errand: Errand) -> (Errand, Outcome) {
-        let mut outcome = self.offer(errand).await;
+    async fn run_errand(self: Arc<Self>, errand: Errand) -> (Errand, Outcome, Duration) {
+        let mut took = Duration::ZERO;
+        let mut outcome = self.offer(errand, &mut took).await;
         if errand.home && outcome == Outcome::Nothing && self.takes_mail(&errand.peer) {
             // Nothing of the peer's is here: it may have some of this relay's own.
-            outcome = self.offer(Errand { home: false, ..errand }).await;
+            outcome = self.offer(Errand { home: false, ..errand }, &mut took).await;
         }
-        (errand, outcome)
+        (errand, outcome, took)
     }
 
     fn takes_mail(&self, peer: &PeerId) -> bool {
         self.roster.places().iter().any(|place| place.peer == *peer)
     }
 
-    /// Offers blobs to a peer, and does what it says of them.
-    async fn offer(&self, errand: Errand) -> Outcome {
+    /// Offers blobs to a peer, and does what it says of them. `took` tells how long it was about it.
+    async fn offer(&self, errand: Errand, took: &mut Duration) -> Outcome {
         let Errand { peer, home, bytes } = errand;
         let lease = Lease {
             peer,
             home,
             max_blobs: MAX_CARRIED_BLOBS as u32,
             max_bytes: bytes.min(MAX_CARRIED_BYTES as u64),
-            lease_secs: u32::try_from(self.patience.as_secs() + SETTLING_SECS).unwrap_or(u32::MAX),
+            lease_secs: LEASE_SECS,
         };
         let blobs = match self.storage.lease(lease).await {
             Ok(blobs) if blobs.is_empty() => return Outcome::Nothing,
@@ -164,9 +187,11 @@ impl Offloader {
             return Outcome::Failed;
         }
         let blobs = blobs.into_iter().map(|blob| OfferedBlob::new(blob, hops)).collect();
-        let answer = self.roster.ask(&peer, Body::Offload { home, blobs }, self.patience).await;
+        let began = Instant::now();
+        let answer = self.roster.offer(&peer, Body::Offload { home, blobs }, self.patience).await;
+        *took = began.elapsed();
         let Ok(Body::OffloadAck { verdicts, room }) = answer else {
-            // It may have them, and nobody knows. They stay leased for a while, and are offered to it again then.
+            // It may have them, and nobody knows. They stay leased until that is certain, and are offered again then.
             return Outcome::Failed;
         };
         self.roster.set_room(&peer, room);
@@ -188,12 +213,6 @@ impl Offloader {
                 Outcome::Failed
             }
         }
-    }
-}
-
-fn settle(in_flight: &mut HashMap<PeerId, u64>, errand: Errand) {
-    if let Some(bytes) = in_flight.get_mut(&errand.peer) {
-        *bytes = bytes.saturating_sub(errand.bytes);
     }
 }
 

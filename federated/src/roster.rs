@@ -189,21 +189,28 @@ impl Roster {
         }
     }
 
-    /// Asks a peer over its newest connection, in turn or out of it. Answers what it answers.
+    /// Asks a peer over its newest connection, in turn or out of it. Answers what it answers within the time.
     pub(crate) async fn ask(
         &self,
         peer: &PeerId,
         question: Body,
         within: Duration,
     ) -> Result<Body, Unanswered> {
-        let asking = async {
-            let (reply, answer) = oneshot::channel();
-            let link = self.newest_link(peer).ok_or(Unanswered)?;
-            link.send(Command::Ask(question, within, reply)).await.map_err(|_| Unanswered)?;
-            drop(link);
-            answer.await.map_err(|_| Unanswered)
-        };
-        timeout(within, asking).await.unwrap_or(Err(Unanswered))
+        timeout(within, self.offer(peer, question, within)).await.unwrap_or(Err(Unanswered))
+    }
+
+    /// The same for what takes time to be sent: the peer has its time from when the question is on its way.
+    pub(crate) async fn offer(
+        &self,
+        peer: &PeerId,
+        question: Body,
+        within: Duration,
+    ) -> Result<Body, Unanswered> {
+        let (reply, answer) = oneshot::channel();
+        let link = self.newest_link(peer).ok_or(Unanswered)?;
+        link.send(Command::Ask(question, within, reply)).await.map_err(|_| Unanswered)?;
+        drop(link);
+        answer.await.map_err(|_| Unanswered)
     }
 
     fn newest_link(&self, peer: &PeerId) -> Option<mpsc::Sender<Command>> {
@@ -334,6 +341,11 @@ impl Roster {
             dialled.pin_changed = pin_changed;
             dialled.trouble = trouble;
         }
+        self.changed.notify_one();
+    }
+
+    /// Has storage told at once how it stands with peers.
+    pub(crate) fn tell_again(&self) {
         self.changed.notify_one();
     }
 

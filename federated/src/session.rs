@@ -60,7 +60,10 @@ pub(crate) enum Action {
 #[derive(Debug)]
 struct Asked {
     kind: Kind,
-    until: Duration,
+    /// How long the peer may take once it has the question.
+    within: Duration,
+    /// Until when, once it has.
+    until: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,12 +119,24 @@ impl Session {
     }
 
     /// Asks something; answers its number and what to send. `None` for what is no question.
-    pub(crate) fn ask(&mut self, question: Body, within: Duration, now: Duration) -> Option<(u64, Action)> {
+    pub(crate) fn ask(&mut self, question: Body, within: Duration) -> Option<(u64, Action)> {
         let kind = Kind::of(&question)?;
         let urgency = if matches!(kind, Kind::Offload(_)) { Urgency::Bulk } else { Urgency::Prompt };
         self.numbers += 1;
-        self.asked.insert(self.numbers, Asked { kind, until: now + within });
+        self.asked.insert(self.numbers, Asked { kind, within, until: None });
         Some((self.numbers, Action::Send(Message::new(self.numbers, question), urgency)))
+    }
+
+    /// The peer has a question whole, or will have it when it reads: from now on it may take its time.
+    pub(crate) fn sent(&mut self, number: u64, now: Duration) {
+        if let Some(asked) = self.asked.get_mut(&number) {
+            asked.until = Some(now + asked.within);
+        }
+    }
+
+    /// Nobody wants an answer any more.
+    pub(crate) fn abandon(&mut self, number: u64) {
+        self.asked.remove(&number);
     }
 
     /// Says something that nobody answers.
@@ -199,8 +214,9 @@ impl Session {
     /// What the time asks for.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
+        let is_over = |asked: &Asked| asked.until.is_some_and(|until| until <= now);
         let over: Vec<u64> =
-            self.asked.iter().filter(|(_, asked)| asked.until <= now).map(|(number, _)| *number).collect();
+            self.asked.iter().filter(|(_, asked)| is_over(asked)).map(|(number, _)| *number).collect();
         for number in over {
             self.asked.remove(&number);
             actions.push(Action::GivenUp(number));

@@ -104,7 +104,7 @@ async fn a_peer_that_breaks_the_rules_is_told_and_left() {
         let [mut peer, channel] = open_pair().await;
         let scene = Scene::set();
         let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
-        peer.push(message, Urgency::Prompt);
+        peer.push(message, Urgency::Prompt, 0);
         assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Broken));
         assert_eq!(driving.await.unwrap(), End::Broken);
         assert!(scene.roster.connected().is_empty());
@@ -141,7 +141,7 @@ async fn a_connection_closes_once_what_was_asked_is_answered() {
     scene.roster.close_all(Reason::Stopping).await;
     let request = Message::decode(question).unwrap().request;
     let answer = Body::RecallAck { blobs: Vec::new(), missing: Vec::new() };
-    peer.push(Message::new(request, answer.clone()).encode(), Urgency::Prompt);
+    peer.push(Message::new(request, answer.clone()).encode(), Urgency::Prompt, 0);
     assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Stopping));
     assert_eq!(asking.await.unwrap(), Ok(answer));
     assert_eq!(driving.await.unwrap(), End::Closing);
@@ -156,7 +156,7 @@ async fn room_is_told_and_heard_and_a_closed_channel_is_an_end() {
     scene.roster.tell_all(room);
     let Event::Message(told) = heard(&mut peer).await else { panic!("no word") };
     assert_eq!(Message::decode(told).unwrap(), Message::notice(Body::Capacity(room)));
-    peer.push(Message::notice(Body::Capacity(room)).encode(), Urgency::Prompt);
+    peer.push(Message::notice(Body::Capacity(room)).encode(), Urgency::Prompt, 0);
     peer.close(Reason::TooMuch).await;
     assert_eq!(driving.await.unwrap(), End::Closed(Reason::TooMuch));
 }

@@ -74,9 +74,14 @@ impl<S: Transit> Channel<S> {
         self.incoming.set_limit(MAX_PEER_MESSAGE);
     }
 
-    /// Puts a message in line; [`Channel::next`] sends it.
-    pub(crate) fn push(&mut self, message: Vec<u8>, urgency: Urgency) {
-        self.outgoing.push(message, urgency);
+    /// Puts a message in line; [`Channel::next`] sends it. `question` is its number if it is one, or else 0.
+    pub(crate) fn push(&mut self, message: Vec<u8>, urgency: Urgency, question: u64) {
+        self.outgoing.push(message, urgency, question);
+    }
+
+    /// What waits to be sent.
+    pub(crate) const fn outgoing(&mut self) -> &mut Outgoing {
+        &mut self.outgoing
     }
 
     /// Bytes that went either way under these keys.
@@ -217,8 +222,8 @@ pub(crate) mod tests {
         left.open();
         right.open();
         let (one, other) = (vec![1; 3 << 20], vec![2; 2 << 20]);
-        left.push(one.clone(), Urgency::Bulk);
-        right.push(other.clone(), Urgency::Bulk);
+        left.push(one.clone(), Urgency::Bulk, 0);
+        right.push(other.clone(), Urgency::Bulk, 0);
         let (mut came, mut went) = (None, None);
         while came.is_none() || went.is_none() {
             tokio::select! {
@@ -243,8 +248,8 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn before_it_is_open_only_greetings_fit() {
         let [mut left, mut right] = pair().await;
-        left.push(vec![0; MAX_GREETING], Urgency::Prompt);
-        left.push(vec![0; MAX_GREETING + 1], Urgency::Prompt);
+        left.push(vec![0; MAX_GREETING], Urgency::Prompt, 0);
+        left.push(vec![0; MAX_GREETING + 1], Urgency::Prompt, 0);
         let receiving = async { (message(&mut right).await, message(&mut right).await) };
         let (first, second) = tokio::select! {
             events = receiving => events,

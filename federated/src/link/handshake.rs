@@ -73,7 +73,7 @@ pub(crate) async fn initiate<S: Transit>(
     let (transport, hash) = noise.await.map_err(|_| Failed::Handshake)?;
     let mut channel = Channel::new(socket, transport);
     let hello = card.hello(Role::Initiator, responder, &hash, room);
-    channel.push(Message::notice(Body::Hello(hello)).encode(), Urgency::Prompt);
+    channel.push(Message::notice(Body::Hello(hello)).encode(), Urgency::Prompt, 0);
     let Body::HelloAck(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
     greeting::check(Role::Responder, &theirs, responder, &hash)?;
     channel.open();
@@ -101,7 +101,7 @@ pub(crate) async fn respond<S: Transit>(
     let Body::Hello(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
     greeting::check(Role::Initiator, &theirs, &key, &hash)?;
     let hello = card.hello(Role::Responder, &key, &hash, room);
-    channel.push(Message::notice(Body::HelloAck(hello)).encode(), Urgency::Prompt);
+    channel.push(Message::notice(Body::HelloAck(hello)).encode(), Urgency::Prompt, 0);
     channel.open();
     Ok((channel, theirs))
 }

@@ -20,33 +20,72 @@ pub(crate) enum Urgency {
 /// What waits to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    prompt: VecDeque<Vec<u8>>,
-    bulk: VecDeque<Vec<u8>>,
+    prompt: VecDeque<Queued>,
+    bulk: VecDeque<Queued>,
     begun: [Option<Begun>; 2],
     streams: u32,
+    /// Bytes of messages that were not handed out.
+    waiting: usize,
+    /// Frames that were.
+    frames: u64,
+    /// Questions that were handed out whole.
+    sent: Vec<u64>,
+}
+
+/// A message, and the number of the question that it is; 0 for what is none.
+#[derive(Debug)]
+struct Queued {
+    message: Vec<u8>,
+    question: u64,
 }
 
 /// A message on its way.
 #[derive(Debug)]
 struct Begun {
-    message: Vec<u8>,
+    queued: Queued,
     stream: u32,
     sequence: u32,
     sent: usize,
 }
 
 impl Outgoing {
-    /// Puts a message in line.
-    pub(crate) fn push(&mut self, message: Vec<u8>, urgency: Urgency) {
+    /// Puts a message in line. `question` is its number if it is one, or else 0.
+    pub(crate) fn push(&mut self, message: Vec<u8>, urgency: Urgency, question: u64) {
+        self.waiting += message.len();
+        let queued = Queued { message, question };
         match urgency {
-            Urgency::Prompt => self.prompt.push_back(message),
-            Urgency::Bulk => self.bulk.push_back(message),
+            Urgency::Prompt => self.prompt.push_back(queued),
+            Urgency::Bulk => self.bulk.push_back(queued),
         }
     }
 
-    #[cfg(test)]
-    fn is_empty(&self) -> bool {
-        self.prompt.is_empty() && self.bulk.is_empty() && self.begun.iter().all(Option::is_none)
+    /// Takes a question back that nobody wants answered any more. What has begun is sent to its end.
+    pub(crate) fn withdraw(&mut self, question: u64) {
+        for queue in [&mut self.prompt, &mut self.bulk] {
+            let waiting = &mut self.waiting;
+            queue.retain(|queued| {
+                let stays = queued.question != question;
+                if !stays {
+                    *waiting -= queued.message.len();
+                }
+                stays
+            });
+        }
+    }
+
+    /// Bytes that were not handed out.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    /// Frames that were handed out.
+    pub(crate) const fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Questions that were handed out whole since this was asked last.
+    pub(crate) fn take_sent(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.sent)
     }
 
     /// The next frame to send, of the most urgent message.
@@ -54,23 +93,29 @@ impl Outgoing {
         let [prompt, bulk] = &mut self.begun;
         for (begun, queue) in [(prompt, &mut self.prompt), (bulk, &mut self.bulk)] {
             if begun.is_none() {
-                *begun = queue.pop_front().map(|message| {
+                *begun = queue.pop_front().map(|queued| {
                     self.streams = self.streams.wrapping_add(1);
-                    Begun { message, stream: self.streams, sequence: 0, sent: 0 }
+                    Begun { queued, stream: self.streams, sequence: 0, sent: 0 }
                 });
             }
             let Some(current) = begun else { continue };
-            let rest = current.message.get(current.sent..).unwrap_or_default();
+            let Queued { message, question } = &current.queued;
+            let rest = message.get(current.sent..).unwrap_or_default();
             let (bytes, last) = match rest.split_at_checked(MAX_PIECE) {
                 Some((bytes, rest)) if !rest.is_empty() => (bytes, false),
                 _ => (rest, true),
             };
-            let total = u32::try_from(current.message.len()).unwrap_or(u32::MAX);
+            let total = u32::try_from(message.len()).unwrap_or(u32::MAX);
             let piece = Piece { stream: current.stream, sequence: current.sequence, last, total, bytes };
             let frame = Frame::Data(piece).encode();
+            self.waiting -= bytes.len();
+            self.frames += 1;
             current.sent += bytes.len();
             current.sequence += 1;
             if last {
+                if *question != 0 {
+                    self.sent.push(*question);
+                }
                 *begun = None;
             }
             return Some(frame);
@@ -153,7 +198,7 @@ mod tests {
             let Ok(Frame::Data(piece)) = Frame::decode(&frame) else { panic!("not a piece") };
             whole.extend(incoming.take(&piece).unwrap());
         }
-        assert!(outgoing.is_empty() && incoming.partial.is_empty());
+        assert!(outgoing.waiting() == 0 && incoming.partial.is_empty());
         whole
     }
 
@@ -165,12 +210,31 @@ mod tests {
     fn a_short_message_overtakes_a_long_one() {
         let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(1 << 20));
         let long = vec![1; 3 * MAX_PIECE + 1];
-        outgoing.push(long.clone(), Urgency::Bulk);
+        outgoing.push(long.clone(), Urgency::Bulk, 0);
         let first = outgoing.next().unwrap();
         let Ok(Frame::Data(first)) = Frame::decode(&first) else { panic!("not a piece") };
         assert_eq!(incoming.take(&first), Ok(None));
-        outgoing.push(b"short".to_vec(), Urgency::Prompt);
+        outgoing.push(b"short".to_vec(), Urgency::Prompt, 0);
         assert_eq!(deliver(&mut outgoing, &mut incoming), [b"short".to_vec(), long]);
+    }
+
+    #[test]
+    fn a_question_is_sent_when_its_last_frame_is_and_withdrawn_before_its_first() {
+        let mut outgoing = Outgoing::default();
+        outgoing.push(vec![1; 2 * MAX_PIECE], Urgency::Bulk, 1);
+        outgoing.push(vec![2; 10], Urgency::Bulk, 2);
+        outgoing.push(vec![3; 10], Urgency::Prompt, 0);
+        assert_eq!(outgoing.waiting(), 2 * MAX_PIECE + 20);
+        outgoing.next().unwrap();
+        outgoing.next().unwrap();
+        assert_eq!(outgoing.take_sent(), Vec::<u64>::new(), "one has begun, one is no question");
+        for question in [1, 2, 0] {
+            outgoing.withdraw(question);
+        }
+        assert_eq!(outgoing.waiting(), MAX_PIECE, "what has begun goes on");
+        outgoing.next().unwrap();
+        assert_eq!((outgoing.take_sent(), outgoing.waiting(), outgoing.frames()), (vec![1], 0, 3));
+        assert!(outgoing.next().is_none());
     }
 
     #[test]
@@ -210,7 +274,7 @@ mod tests {
     #[test]
     fn an_empty_message_is_one_too() {
         let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(0));
-        outgoing.push(Vec::new(), Urgency::Prompt);
+        outgoing.push(Vec::new(), Urgency::Prompt, 0);
         assert_eq!(deliver(&mut outgoing, &mut incoming), [Vec::<u8>::new()]);
     }
 
@@ -221,7 +285,7 @@ mod tests {
             let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(1 << 20));
             let messages: Vec<Vec<u8>> = (1..).zip(&lengths).map(|(fill, length)| vec![fill; *length]).collect();
             for message in &messages {
-                outgoing.push(message.clone(), Urgency::Bulk);
+                outgoing.push(message.clone(), Urgency::Bulk, 0);
             }
             prop_assert_eq!(deliver(&mut outgoing, &mut incoming), messages);
         }

@@ -1,9 +1,11 @@
 //! How much is to move, and where to. Pure: it is told everything it decides by.
 
+use super::window::Window;
 use crate::roster::Place;
 use relay_proto::PeerId;
 use relay_proto::admin::Capacity;
 use relay_proto::peer::Room;
+use std::collections::HashMap;
 
 /// Most bytes of ciphertext in one message, where the blobs are not larger themselves. Enough for a commit to be
 /// worth its sync, and little to offer again when a connection breaks.
@@ -43,16 +45,18 @@ fn part(whole: u64, ratio: f64) -> u64 {
     (whole as f64 * ratio) as u64
 }
 
-/// The peer with most room, and how much to offer it, of `wanted` bytes. `in_flight` tells what is on its way to
-/// each already. A peer whose word is not true costs a refusal, no more.
+/// The peer with most room of those that may be offered something now, and how much to offer it, of `wanted` bytes.
+/// A peer whose word is not true costs a refusal, no more.
 pub(super) fn choose(
     places: &[Place],
-    in_flight: impl Fn(&PeerId) -> u64,
+    windows: &HashMap<PeerId, Window>,
     wanted: u64,
 ) -> Option<(PeerId, u64)> {
-    let room = |place: &Place| place.free_bytes.saturating_sub(in_flight(&place.peer));
-    let best = places.iter().max_by_key(|place| room(place)).filter(|place| room(place) > 0)?;
-    let bytes = wanted.min(MESSAGE).min(room(best));
+    let window = |place: &Place| windows.get(&place.peer).copied().unwrap_or_default();
+    let room = |place: &Place| place.free_bytes.saturating_sub(window(place).in_flight());
+    let free = places.iter().filter(|place| window(place).message() > 0 && room(place) > 0);
+    let best = free.max_by_key(|place| room(place))?;
+    let bytes = wanted.min(window(best).message()).min(room(best));
     (bytes > 0).then_some((best.peer, bytes))
 }
 
@@ -90,30 +94,43 @@ mod tests {
         assert_eq!(RATIOS.room(Capacity { durable: false, ..capacity(0) }, false), none, "nor does memory");
     }
 
+    fn windows(in_flight: &[(u8, u64)]) -> HashMap<PeerId, Window> {
+        let mut windows = HashMap::new();
+        for (number, bytes) in in_flight {
+            windows.entry(PeerId::from_bytes([*number; 32])).or_insert_with(Window::default).begin(*bytes);
+        }
+        windows
+    }
+
     #[test]
     fn the_peer_with_most_room_is_asked_for_no_more_than_it_has() {
-        let two = PeerId::from_bytes([2; 32]);
-        assert_eq!(choose(&places(&[10, 30, 20]), |_| 0, 100), Some((two, 30)));
-        assert_eq!(choose(&places(&[10, 30, 20]), |_| 0, 7), Some((two, 7)));
-        let three = PeerId::from_bytes([3; 32]);
+        let (none, two, three) = (HashMap::new(), PeerId::from_bytes([2; 32]), PeerId::from_bytes([3; 32]));
+        assert_eq!(choose(&places(&[10, 30, 20]), &none, 100), Some((two, 30)));
+        assert_eq!(choose(&places(&[10, 30, 20]), &none, 7), Some((two, 7)));
+        assert_eq!(choose(&places(&[10, 30, 20]), &windows(&[(2, 15)]), 100), Some((three, 20)));
+        assert_eq!(choose(&places(&[0, 0]), &none, 100), None);
+        assert_eq!(choose(&[], &none, 100), None);
+        assert_eq!(choose(&places(&[10]), &none, 0), None);
+        let first = Window::default().message();
+        assert_eq!(choose(&places(&[u64::MAX]), &none, u64::MAX).unwrap().1, first);
+        let busy = windows(&[(2, first)]);
         assert_eq!(
-            choose(&places(&[10, 30, 20]), |peer| if *peer == two { 15 } else { 0 }, 100),
-            Some((three, 20))
+            choose(&places(&[10, u64::MAX, 20]), &busy, 100),
+            Some((three, 20)),
+            "the other one is busy"
         );
-        assert_eq!(choose(&places(&[0, 0]), |_| 0, 100), None);
-        assert_eq!(choose(&[], |_| 0, 100), None);
-        assert_eq!(choose(&places(&[10]), |_| 0, 0), None);
-        assert_eq!(choose(&places(&[u64::MAX]), |_| 0, u64::MAX).unwrap().1, MESSAGE);
     }
 
     proptest! {
         #[test]
         fn whatever_peers_say_no_more_is_offered_than_is_wanted(
-            free in prop::collection::vec(any::<u64>(), 0..5), wanted: u64, in_flight: u64,
+            free in prop::collection::vec(any::<u64>(), 0..5), wanted: u64, in_flight in 0_u64..1 << 40,
         ) {
-            if let Some((_, bytes)) = choose(&places(&free), |_| in_flight, wanted) {
+            let windows = windows(&[(1, in_flight), (2, in_flight)]);
+            if let Some((peer, bytes)) = choose(&places(&free), &windows, wanted) {
                 prop_assert!(bytes > 0 && bytes <= wanted && bytes <= MESSAGE);
-                prop_assert!(free.iter().any(|free| free.saturating_sub(in_flight) >= bytes));
+                let window = windows.get(&peer).copied().unwrap_or_default();
+                prop_assert!(bytes <= window.message());
             }
         }
     }

@@ -42,8 +42,8 @@ fn hello() -> Hello {
 #[test]
 fn answers_find_their_questions_in_any_order_and_once() {
     let mut session = session();
-    let (first, sent) = session.ask(Body::Recall(vec![name(1)]), PATIENCE, START).unwrap();
-    let (second, _) = session.ask(Body::Forget(vec![name(2)]), PATIENCE, START).unwrap();
+    let (first, sent) = session.ask(Body::Recall(vec![name(1)]), PATIENCE).unwrap();
+    let (second, _) = session.ask(Body::Forget(vec![name(2)]), PATIENCE).unwrap();
     assert_eq!(sent, Action::Send(Message::new(first, Body::Recall(vec![name(1)])), Urgency::Prompt));
     assert_eq!(session.waiting(), 2);
     let answered = hear(&mut session, second, Body::ForgetAck(true));
@@ -57,7 +57,7 @@ fn answers_find_their_questions_in_any_order_and_once() {
 fn an_answer_of_another_kind_or_length_breaks_the_conversation() {
     let ask = |question: Body| {
         let mut session = session();
-        let (number, _) = session.ask(question, PATIENCE, START).unwrap();
+        let (number, _) = session.ask(question, PATIENCE).unwrap();
         (session, number)
     };
     for answer in [Body::ForgetAck(true), Body::DrainAck] {
@@ -156,7 +156,9 @@ fn room_is_noted() {
 fn a_question_is_given_up_in_time_and_its_late_answer_passed_over() {
     let mut session = session();
     let within = Duration::from_secs(2);
-    let (number, _) = session.ask(Body::Recall(vec![name(1)]), within, START).unwrap();
+    let (number, _) = session.ask(Body::Recall(vec![name(1)]), within).unwrap();
+    assert_eq!(session.tick(later(5)), [], "it is not on its way yet");
+    session.sent(number, START);
     assert_eq!(session.tick(later(1)), []);
     assert_eq!(session.tick(later(2)), [Action::GivenUp(number)]);
     assert_eq!(session.tick(later(3)), []);
@@ -180,7 +182,7 @@ fn a_silent_peer_is_asked_for_a_sign_and_then_given_up() {
 #[test]
 fn notices_and_answers_are_no_questions() {
     for body in [Body::Capacity(ROOM), Body::DrainAck, recalled()] {
-        assert!(session().ask(body, PATIENCE, START).is_none());
+        assert!(session().ask(body, PATIENCE).is_none());
     }
 }
 
@@ -198,7 +200,7 @@ proptest! {
                 5 => Body::Forget(Vec::new()),
                 6 => Body::ForgetAck(admitted),
                 7 => Body::Drain,
-                _ => { session.ask(Body::Recall(vec![name(2)]), PATIENCE, START); continue }
+                _ => { session.ask(Body::Recall(vec![name(2)]), PATIENCE); continue }
             };
             if let Ok(actions) = session.hear(Message::new(request, body), admitted, ROOM, START) {
                 prop_assert!(actions.len() <= 2);
@@ -206,4 +208,12 @@ proptest! {
         }
         prop_assert!(session.waiting() <= 60);
     }
+}
+
+#[test]
+fn what_nobody_wants_answered_is_not_waited_for() {
+    let mut session = session();
+    let (number, _) = session.ask(Body::Recall(vec![name(1)]), PATIENCE).unwrap();
+    session.abandon(number);
+    assert_eq!((session.waiting(), hear(&mut session, number, recalled())), (0, Ok(Vec::new())));
 }
