@@ -251,7 +251,12 @@ impl<S: Transit> Drive<S> {
                     drop(reply.send(answer));
                 }
             }
-            Action::GivenUp(number) => drop(state.asked.remove(&number)),
+            Action::GivenUp(number) => {
+                // Whoever still waits gave the peer all the time there is: it is there, and as good as away.
+                if state.asked.remove(&number).is_some_and(|reply| !reply.is_closed()) {
+                    state.end = Some(End::Lost);
+                }
+            }
             Action::Room(room) => roster.set_room(&peer, room),
             Action::Leaving => roster.leaves(&peer),
             Action::Limited => self.desk.metrics.rate_limited.inc(),

@@ -131,6 +131,23 @@ async fn a_silent_peer_is_given_up_and_one_that_answers_pings_is_not() {
 }
 
 #[tokio::test]
+async fn a_peer_that_lives_and_answers_nothing_is_given_up() {
+    let [mut peer, channel] = open_pair().await;
+    let scene = Scene::set();
+    let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
+    let roster = Arc::clone(&scene.roster);
+    let within = Duration::from_millis(300);
+    let asking =
+        tokio::spawn(async move { roster.offer(&peer_id(1), Body::Recall(Vec::new()), within).await });
+    let ended = tokio::select! {
+        end = driving => end.unwrap(),
+        () = async { loop { peer.next(true).await; } } => End::Closing,
+    };
+    assert_eq!(ended, End::Lost);
+    assert!(asking.await.unwrap().is_err());
+}
+
+#[tokio::test]
 async fn a_connection_closes_once_what_was_asked_is_answered() {
     let [mut peer, channel] = open_pair().await;
     let scene = Scene::set();

@@ -1,6 +1,7 @@
 //! Federation: how fast mail moves to a peer, against what the machine can do with plain means; and what peers that
 //! are away, slow or hostile cost a relay's own clients.
 
+mod attack;
 mod neighbours;
 mod offload;
 mod plain;
@@ -11,7 +12,6 @@ use crate::stats::Rounds;
 pub(crate) use neighbours::Neighbour;
 use neighbours::Neighbours;
 use serde::Serialize;
-use std::path::Path;
 
 /// Bytes of each blob that moves.
 const BLOB: usize = 32 << 10;
@@ -27,11 +27,11 @@ pub(crate) struct Federated {
     pub(crate) neighbours: Neighbours,
 }
 
-pub(crate) async fn measure(directory: &Path, plan: &Plan) -> Fallible<Federated> {
+pub(crate) async fn measure(plan: &Plan) -> Fallible<Federated> {
     let mut federated = Federated::default();
     for round in 1..=plan.rounds {
         eprintln!("  round {round} of {}: mail that moves", plan.rounds);
-        federated.plain.push(plain::measure(directory, plan.window)?);
+        federated.plain.push(plain::measure(plan.window).await?);
         federated.offload.push(offload::measure(plan.moved).await?);
     }
     federated.neighbours = neighbours::measure(plan).await?;

@@ -136,7 +136,7 @@ async fn measure(plan: &Plan, directory: &Path, report: &mut Report) {
     }
     if plan.has(Part::Federation) {
         eprintln!("federation");
-        let outcome = federation::measure(directory, plan).await;
+        let outcome = federation::measure(plan).await;
         report.federated = report.note("federation", outcome);
     }
     if plan.has(Part::Spread) {

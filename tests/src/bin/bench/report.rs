@@ -192,13 +192,29 @@ fn federation_table(federated: &Federated) -> Table {
         );
         table.row([what.to_owned(), number(mib.median()), String::new(), mib.listed()]);
     }
-    for (neighbour, series) in &federated.neighbours {
+    for (neighbour, beside) in &federated.neighbours {
+        let name = neighbour.name();
         table.row([
-            format!("own sends and fetches a second beside {}", neighbour.name()),
-            number(series.per_second.median()),
-            number(series.p99_ms.median()),
-            series.per_second.listed(),
+            format!("own requests a second beside {name}"),
+            number(beside.with.per_second.median()),
+            number(beside.with.p99_ms.median()),
+            beside.with.per_second.listed(),
         ]);
+        table.row([
+            "  and with nobody there".to_owned(),
+            number(beside.alone_per_second.median()),
+            number(beside.alone_p99_ms.median()),
+            beside.alone_per_second.listed(),
+        ]);
+        if let Some(attacks) = beside.attacks.median() {
+            let percent = number(beside.attackers_percent.median());
+            table.row([
+                format!("  its attacks a second, whose side takes {percent} % of a processor"),
+                number(attacks),
+                String::new(),
+                beside.attacks.listed(),
+            ]);
+        }
     }
     table
 }

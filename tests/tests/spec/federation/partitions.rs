@@ -6,6 +6,7 @@ use relay_tests::Cluster;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fault_proxy::FaultProxy;
 use relay_tests::federation::{Federation, peering};
+use relay_tests::peer::{Body, Capacity, Listening, Message, Options, PeerKeys};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -208,4 +209,54 @@ async fn a_slow_peer_does_not_slow_local_mail() {
     apart.between.heal();
     has_moved(apart.near()).await;
     apart.finish(mail).await;
+}
+
+/// Bytes a second of a line on which the largest message would take longer than a peer may be silent.
+const SLOW_LINE: u32 = 200_000;
+
+#[tokio::test]
+async fn a_slow_line_carries_what_it_can_and_costs_no_memory() {
+    let apart = Apart::start(&[]).await;
+    apart.between.limit(SLOW_LINE);
+    let mut mail = Mail::default();
+    mail.fill(&apart.near().client(), 60, 50_000).await;
+    let moved = has_moved(apart.near()).await;
+    // What the peer has was settled: nothing was sent in vain, again and again.
+    let held = apart.far().stored("relay_federation_held_blobs").await;
+    assert!(held < moved + 8, "{held} blobs are there and {moved} are known to be");
+    let federated = apart.near().federated.as_ref().unwrap();
+    let resident = federated.process().resident_bytes() >> 20;
+    assert!(resident < 64, "{resident} MiB");
+    apart.heal().await;
+    apart.finish(mail).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_takes_nothing_is_given_up_whatever_signs_of_life_it_gives() {
+    let keys = PeerKeys::generate();
+    let mut listening = Listening::start(keys).await;
+    let builder =
+        SMALL.iter().fold(Cluster::builder(), |builder, (name, value)| builder.variable(name, value));
+    let relay = peering(builder)
+        .federated()
+        .variable("RELAY_FEDERATION_PEERS", listening.url())
+        .variable("RELAY_FEDERATION_PEER_TIMEOUT", SILENCE)
+        .start()
+        .await;
+    listening.greet(Options { receive_buffer: Some(4096), ..Options::room(1 << 30, true) });
+    // Connections before this one were greeted as usual.
+    drop(listening.accept().await);
+    let mut channel = listening.accept().await;
+    relay.has_peers(1).await;
+    let mut mail = Mail::default();
+    mail.fill(&relay.client(), 200, 50_000).await;
+    // It speaks, and reads nothing.
+    let room = Message::new(0, Body::Capacity(Capacity { free_bytes: 1 << 30, accepting: true }));
+    let given_up = async || {
+        channel.send(&room).await;
+        let connected = relay.peering_metrics().await.sum("relay_federation_peers_connected");
+        (connected == 0.0).then_some(())
+    };
+    deadline::until("to be given up", PATIENCE, given_up).await;
+    mail.receive_all(&relay.client()).await;
 }

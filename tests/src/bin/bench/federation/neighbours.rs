@@ -1,128 +1,192 @@
-//! A relay's own clients beside peers of different kinds: sends and fetches of mail that never moved, with nobody there
-//! and with somebody who is away, says nothing, reads slowly, or attacks. The kinds take turns, so that whatever else
-//! the machine does hits all of them alike.
+//! A relay's own clients beside peers of different kinds: sends, fetches and acks of mail that never moved, while nobody
+//! is there and while somebody is away, says nothing, reads slowly, or attacks. The relay has older mail that it wants
+//! to move, and so never leaves such a peer alone. The kinds take turns, each between two times with nobody there, so
+//! that whatever else the machine does hits all of them alike.
 
+use super::attack::Attack;
 use crate::Fallible;
-use crate::load::{self, Pace};
+use crate::load::{self, Outcome, Pace};
 use crate::options::Plan;
+use crate::proc::Watched;
 use crate::requests::Mailboxes;
 use crate::scripts::Mixer;
-use crate::stats::Series;
+use crate::stats::{Rounds, Series};
+use crate::stock::Stock;
 use relay_tests::Cluster;
+use relay_tests::fault_proxy::FaultProxy;
 use relay_tests::federation::peering;
-use relay_tests::peer::{
-    Blob, Body, Closed, Conduct, Dialled, InMemoryPeer, Misdeed, OnOffload, OnRecall, Options, PeerKeys,
-};
+use relay_tests::peer::{Conduct, InMemoryPeer, OnOffload, OnRecall, PeerKeys};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use std::time::Duration;
 
+/// Mailboxes of the clients, and those of the older mail.
 const MAILBOXES: Mailboxes = Mailboxes(12);
+const OLDER: Mailboxes = Mailboxes(13);
+
+/// Connections of clients.
 const CONNECTIONS: usize = 16;
 
-/// Hostile connections at once.
-const ATTACKERS: usize = 2;
+/// Older mail, in blobs and bytes of each: more than can be under way to a peer at any time, so that what is younger
+/// has to wait behind it.
+const OLDER_BLOBS: u64 = 4000;
+const OLDER_BYTES: usize = 16 << 10;
+
+/// How often the kinds take their turns in one round. A 99th percentile needs more than one look.
+const TURNS: u32 = 3;
+
+/// What a slow peer reads and writes a second, in bytes.
+const SLOW: u32 = 1024;
 
 /// Who is beside the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Neighbour {
-    /// Nobody; federation is off.
-    Nobody,
     /// Its port is closed.
     Dead,
-    /// It accepts connections and says nothing.
-    Silent,
-    /// It keeps to the rules and answers nothing.
+    /// It was there, and nothing comes through to it or from it any more.
+    HalfOpen,
+    /// It reads and writes a KiB a second.
     Slow,
-    /// It sends more than it may, breaks the rules, and comes back at once.
+    /// It sends more than it may, breaks the rules, and comes back.
     Hostile,
 }
 
 impl Neighbour {
-    pub(crate) const ALL: [Self; 5] = [Self::Nobody, Self::Dead, Self::Silent, Self::Slow, Self::Hostile];
+    pub(crate) const ALL: [Self; 4] = [Self::Dead, Self::HalfOpen, Self::Slow, Self::Hostile];
 
     /// Its name, for tables.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Nobody => "nobody",
             Self::Dead => "a dead peer",
-            Self::Silent => "a peer that says nothing",
-            Self::Slow => "a peer that answers nothing",
+            Self::HalfOpen => "a half-open peer",
+            Self::Slow => "a slow peer",
             Self::Hostile => "a hostile peer",
         }
     }
 }
 
+/// What clients saw beside a peer, and without it.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Beside {
+    pub(crate) with: Series,
+    /// Means of just before and just after.
+    pub(crate) alone_per_second: Rounds,
+    pub(crate) alone_p99_ms: Rounds,
+    /// Attacks a second, and what their own side of them took of a processor, in percent.
+    pub(crate) attacks: Rounds,
+    pub(crate) attackers_percent: Rounds,
+}
+
 /// What clients saw, by who was beside.
-pub(crate) type Neighbours = BTreeMap<Neighbour, Series>;
+pub(crate) type Neighbours = BTreeMap<Neighbour, Beside>;
 
 pub(super) async fn measure(plan: &Plan) -> Fallible<Neighbours> {
     let mut found = Neighbours::new();
-    for round in 1..=plan.rounds {
+    let mut street = Street::build().await?;
+    let turns = plan.rounds * TURNS;
+    for turn in 1..=turns {
+        eprintln!("  turn {turn} of {turns}: own clients beside peers");
+        let mut before = street.load(plan.window).await?;
         for neighbour in Neighbour::ALL {
-            eprintln!("  round {round} of {}: {} beside", plan.rounds, neighbour.name());
-            let outcome = beside(neighbour, plan).await?;
-            found.entry(neighbour).or_default().push(&outcome);
+            let beside = found.entry(neighbour).or_default();
+            let attack = street.enter(neighbour).await;
+            let with = street.load(plan.window).await?;
+            if let Some(attack) = attack {
+                let (attacks, percent) = attack.end()?;
+                beside.attacks.push(attacks);
+                beside.attackers_percent.push(percent);
+            }
+            street.leave();
+            let after = street.load(plan.window).await?;
+            beside.with.push(&with);
+            beside.alone_per_second.push(before.per_second().midpoint(after.per_second()));
+            beside.alone_p99_ms.push(before.quantile_ms(0.99).midpoint(after.quantile_ms(0.99)));
+            before = after;
         }
     }
     Ok(found)
 }
 
-async fn beside(neighbour: Neighbour, plan: &Plan) -> Fallible<load::Outcome> {
-    let keys = PeerKeys::generate();
-    let silent = TcpListener::bind("127.0.0.1:0").await?;
-    let conduct = Conduct {
-        offload: OnOffload::Silent,
-        recall: OnRecall::Silent,
-        ignores_drain: true,
-        ..Conduct::default()
-    };
-    let slow = InMemoryPeer::listen(PeerKeys::generate(), conduct).await;
-    let url = match neighbour {
-        Neighbour::Nobody => None,
-        Neighbour::Dead => Some("ws://127.0.0.1:9".to_owned()),
-        Neighbour::Silent | Neighbour::Hostile => Some(format!("ws://{}", silent.local_addr()?)),
-        Neighbour::Slow => Some(slow.url().to_owned()),
-    };
-    // Everything is above the threshold, so the relay tries to move what it has all the time.
-    let builder = Cluster::builder().variable("RELAY_FEDERATION_OFFLOAD_THRESHOLD", "0.0001");
-    let builder = match url {
-        None => builder,
-        Some(url) => peering(builder)
-            .federated()
-            .variable("RELAY_FEDERATION_PEERS", url)
-            .variable("RELAY_FEDERATION_ACCEPT", keys.identity_text()),
-    };
-    let relay = builder.start().await;
-    let attackers = if neighbour == Neighbour::Hostile { ATTACKERS } else { 0 };
-    let attacks: Vec<_> = (0..attackers).map(|_| attack(relay.address(), keys.clone())).collect();
-    let mixers = (0..CONNECTIONS).map(|_| Mixer::new(MAILBOXES, 20_000)).collect();
-    let (outcome, _) = load::drive(relay.address(), mixers, Pace::measured(plan.window), &[]).await?;
-    attacks.into_iter().for_each(|attack| attack.abort());
-    outcome.flawless("sends and fetches beside a peer")
+/// A relay, and the house next to it, with a line between the two.
+struct Street {
+    relay: Cluster,
+    line: FaultProxy,
+    attackers: PeerKeys,
+    _peer: InMemoryPeer,
 }
 
-/// Attacks for as long as the task lives.
-fn attack(address: SocketAddr, keys: PeerKeys) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        for misdeed in Misdeed::ALL.into_iter().cycle() {
-            let met: Result<_, Closed> = Dialled::attempt(address, &keys, &Options::default()).await;
-            let Ok(mut channel) = met else {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                continue;
-            };
-            let offer = || {
-                let blobs = vec![Blob::random(500)];
-                Body::Offload(relay_tests::peer::message::Offload { blobs, home: false })
-            };
-            channel.ask_all((0..200).map(|_| offer()).collect()).await;
-            if misdeed != Misdeed::Fragmented {
-                misdeed.commit(&mut channel).await;
-            }
-            channel.cut().await;
+impl Street {
+    /// Nobody is in the house yet.
+    async fn build() -> Fallible<Self> {
+        // It keeps nothing, so that however long this takes, there is something to move.
+        let conduct = Conduct {
+            offload: OnOffload::Silent,
+            recall: OnRecall::Silent,
+            ignores_drain: true,
+            ..Conduct::default()
+        };
+        let peer = InMemoryPeer::listen(PeerKeys::generate(), conduct).await;
+        let address = peer.url().trim_start_matches("ws://").parse()?;
+        let (line, attackers) = (FaultProxy::to(address), PeerKeys::generate());
+        let mut relay = peering(Cluster::builder())
+            .federated()
+            .variable("RUST_LOG", "warn")
+            // Of a GiB.
+            .variable("RELAY_FEDERATION_OFFLOAD_THRESHOLD", "0.005")
+            .variable("RELAY_FEDERATION_PEERS", format!("ws://{}", line.address()))
+            .variable("RELAY_FEDERATION_ACCEPT", attackers.identity_text())
+            .start()
+            .await;
+        relay.peer_link().kill();
+        let older = Stock { mailboxes: OLDER, place: |number| number, sizes: vec![OLDER_BYTES] };
+        older.fill(relay.address(), 0..OLDER_BLOBS).await?;
+        Ok(Self { relay, line, attackers, _peer: peer })
+    }
+
+    /// Somebody is there, and the relay knows them where it can.
+    async fn enter(&mut self, neighbour: Neighbour) -> Option<Attack> {
+        match neighbour {
+            Neighbour::Dead | Neighbour::Hostile => self.line.refuse(),
+            Neighbour::HalfOpen => self.line.heal(),
+            Neighbour::Slow => self.line.limit(SLOW),
         }
-    })
+        self.relay.peer_link().spawn();
+        self.relay.peer_link().ready().await;
+        match neighbour {
+            Neighbour::Dead => None,
+            Neighbour::Hostile => Some(Attack::begin(self.relay.address(), self.attackers.clone())),
+            Neighbour::HalfOpen => {
+                self.relay.has_peers(1).await;
+                self.line.hang();
+                None
+            }
+            Neighbour::Slow => {
+                self.relay.has_peers(1).await;
+                None
+            }
+        }
+    }
+
+    /// Nobody is there any more.
+    fn leave(&mut self) {
+        self.relay.peer_link().kill();
+        self.line.heal();
+        self.line.cut();
+    }
+
+    async fn load(&mut self, window: Duration) -> Fallible<Outcome> {
+        let mixers = (0..CONNECTIONS).map(|_| Mixer::new(MAILBOXES, 20_000)).collect();
+        let mut watched = vec![
+            Watched { name: "gateway", pid: self.relay.gateways[0].pid() },
+            Watched { name: "storaged", pid: self.relay.storaged.pid() },
+            Watched::generator(),
+        ];
+        if self.relay.peer_link().is_running() {
+            watched.push(Watched { name: "federated", pid: self.relay.peer_link().pid() });
+        }
+        let (outcome, _) =
+            load::drive(self.relay.address(), mixers, Pace::measured(window), &watched).await?;
+        outcome.flawless("sends and fetches beside a peer")
+    }
 }
