@@ -16,9 +16,9 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_daemon::{Clock, Shutdown};
-use relay_proto::PeerId;
 use relay_proto::client::StorageClient;
 use relay_proto::federation::Introduction;
+use relay_proto::{PeerId, Refusal};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -156,19 +156,19 @@ impl Door {
             self.desk.metrics.handshakes_refused.inc();
             return;
         };
-        if !self.accepts(&hello.identity).await {
-            self.turn_away(channel, Reason::NotAccepted).await;
-            return;
+        match self.accepts(&hello.identity).await {
+            Ok(true) => {}
+            Ok(false) => return self.turn_away(channel, Reason::NotAccepted).await,
+            // Nobody knows just now. It comes again soon, as to a relay that is being started anew.
+            Err(_) => return self.turn_away(channel, Reason::Stopping).await,
         }
         let introduction =
             Introduction { identity: hello.identity, met: None, client_url: hello.client_url.clone() };
         if self.storage.introduce(introduction).await.is_err() {
-            self.turn_away(channel, Reason::Stopping).await;
-            return;
+            return self.turn_away(channel, Reason::Stopping).await;
         }
         let Ok((joined, commands)) = self.roster.join(&hello) else {
-            self.turn_away(channel, Reason::TooMuch).await;
-            return;
+            return self.turn_away(channel, Reason::TooMuch).await;
         };
         drop(permit);
         let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
@@ -186,15 +186,15 @@ impl Door {
         drop(timeout(FAREWELL, channel.close(reason)).await);
     }
 
-    async fn accepts(&self, identity: &PeerId) -> bool {
+    async fn accepts(&self, identity: &PeerId) -> Result<bool, Refusal> {
         if *identity == self.card.id() {
-            return false;
+            return Ok(false);
         }
         if !self.accepted.is_empty() {
-            return self.accepted.contains(identity);
+            return Ok(self.accepted.contains(identity));
         }
-        let pins = self.storage.pins().await.unwrap_or_default();
-        pins.iter().any(|pin| pin.identity == *identity && self.urls.contains(&pin.url))
+        let pins = self.storage.pins().await?;
+        Ok(pins.iter().any(|pin| pin.identity == *identity && self.urls.contains(&pin.url)))
     }
 }
 

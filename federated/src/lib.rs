@@ -3,9 +3,9 @@
 //! has no disk, no tokens, no addresses of clients and no keys for Oblivious HTTP. Whether a blob may be taken, moved
 //! or deleted is storage's to decide.
 //!
-//! From the outside in: [`reach`] and [`guard`] find the hosts of peers, [`dial`] and [`accept`] make connections,
-//! [`link`] makes a channel of one, [`drive`] moves a [`session`] along it, and [`roster`] knows who is there.
-//! [`desk`] carries out what peers ask; [`offload`], [`deletions`] and [`recall`] are what this relay asks of them.
+//! From the outside in: `reach` and `guard` find the hosts of peers, `dial` and `accept` make connections,
+//! `link` makes a channel of one, `drive` moves a `session` along it, and `roster` knows who is there.
+//! `desk` carries out what peers ask; `offload`, `deletions` and `recall` are what this relay asks of them.
 
 mod accept;
 mod config;

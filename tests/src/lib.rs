@@ -31,6 +31,7 @@ pub mod reply;
 pub mod signed_key;
 pub mod strace;
 pub mod supervised;
+pub mod tls_front;
 pub mod volume;
 pub mod wire;
 

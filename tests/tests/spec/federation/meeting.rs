@@ -3,6 +3,7 @@
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::federation::{Federation, peering};
 use relay_tests::ports::HeldPort;
+use relay_tests::tls_front::TlsFront;
 use relay_tests::{Cluster, Reply};
 use serde_json::Value;
 use std::fs;
@@ -172,4 +173,31 @@ async fn a_relay_that_names_itself_or_nobody_says_so() {
     nobody.peer_link().spawn();
     assert_eq!(nobody.peer_link().exit_code().await, 78);
     assert!(nobody.peer_link().output().contains("RELAY_FEDERATION_PEERS="));
+}
+
+#[tokio::test]
+async fn a_peer_behind_tls_is_met_where_its_certificate_is_trusted_and_nowhere_else() {
+    let mut far = peering(Cluster::builder())
+        .federated()
+        .variable("RELAY_FEDERATION_PEERS", "ws://127.0.0.1:9")
+        .start()
+        .await;
+    let front = TlsFront::start(far.address(), far.directory()).await;
+    let mut near = peering(Cluster::builder())
+        .federated()
+        .variable("RELAY_FEDERATION_PEERS", front.peer_url())
+        .variable("RELAY_FEDERATION_ALLOW_CIDRS", "127.0.0.0/8,::1/128")
+        .start()
+        .await;
+    trouble(&near, "cannot be reached").await;
+    let identity = peers(&near).await["identity"].as_str().unwrap().to_owned();
+    far.peer_link().launch.set("RELAY_FEDERATION_ACCEPT", identity);
+    far.peer_link().restart().await;
+    near.has_peers(0).await;
+
+    // Where the system keeps the certificates that it trusts, as OpenSSL's users say it.
+    near.peer_link().launch.set("SSL_CERT_FILE", front.certificate().display());
+    near.peer_link().restart().await;
+    near.has_peers(1).await;
+    far.has_peers(1).await;
 }
