@@ -31,8 +31,10 @@ pub(crate) async fn measure(plan: &Plan) -> Fallible<Federated> {
     let mut federated = Federated::default();
     for round in 1..=plan.rounds {
         eprintln!("  round {round} of {}: mail that moves", plan.rounds);
-        federated.plain.push(plain::measure(plan.window).await?);
+        let before = plain::measure(plan.window / 2).await?;
         federated.offload.push(offload::measure(plan.moved).await?);
+        let after = plain::measure(plan.window / 2).await?;
+        federated.plain.push(before.midpoint(after));
     }
     federated.neighbours = neighbours::measure(plan).await?;
     Ok(federated)

@@ -13,12 +13,14 @@ use crate::scripts::Mixer;
 use crate::stats::{Rounds, Series};
 use crate::stock::Stock;
 use relay_tests::Cluster;
+use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fault_proxy::FaultProxy;
 use relay_tests::federation::peering;
 use relay_tests::peer::{Conduct, InMemoryPeer, OnOffload, OnRecall, PeerKeys};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
+use tokio::runtime::Runtime;
 
 /// Mailboxes of the clients, and those of the older mail.
 const MAILBOXES: Mailboxes = Mailboxes(12);
@@ -37,6 +39,9 @@ const TURNS: u32 = 3;
 
 /// What a slow peer reads and writes a second, in bytes.
 const SLOW: u32 = 1024;
+
+/// More bytes than two relays need to greet one another.
+const GREETINGS: u64 = 64 << 10;
 
 /// Who is beside the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -111,45 +116,77 @@ pub(super) async fn measure(plan: &Plan) -> Fallible<Neighbours> {
 /// A relay, and the house next to it, with a line between the two.
 struct Street {
     relay: Cluster,
-    line: FaultProxy,
+    house: House,
     attackers: PeerKeys,
+}
+
+/// The peer and the line to it, on a thread of their own: what they do is not to hold up the load generator.
+struct House {
+    line: FaultProxy,
+    thread: Option<Runtime>,
     _peer: InMemoryPeer,
+}
+
+impl House {
+    async fn build() -> Fallible<Self> {
+        let thread = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let built = thread.spawn(async {
+            // It keeps nothing, so that however long this takes, there is something to move.
+            let conduct = Conduct {
+                offload: OnOffload::Silent,
+                recall: OnRecall::Silent,
+                ignores_drain: true,
+                ..Conduct::default()
+            };
+            let peer = InMemoryPeer::listen(PeerKeys::generate(), conduct).await;
+            let address = peer.url().trim_start_matches("ws://").parse();
+            address.map(|address| (peer, FaultProxy::to(address)))
+        });
+        let (peer, line) = built.await??;
+        Ok(Self { line, thread: Some(thread), _peer: peer })
+    }
+
+    /// Waits until mail is on its way to the peer.
+    async fn takes_mail(&self) {
+        let before = self.line.passed();
+        let seen = async || (self.line.passed() > before + GREETINGS).then_some(());
+        deadline::until("mail on its way to a peer", PATIENCE, seen).await;
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.shutdown_background();
+        }
+    }
 }
 
 impl Street {
     /// Nobody is in the house yet.
     async fn build() -> Fallible<Self> {
-        // It keeps nothing, so that however long this takes, there is something to move.
-        let conduct = Conduct {
-            offload: OnOffload::Silent,
-            recall: OnRecall::Silent,
-            ignores_drain: true,
-            ..Conduct::default()
-        };
-        let peer = InMemoryPeer::listen(PeerKeys::generate(), conduct).await;
-        let address = peer.url().trim_start_matches("ws://").parse()?;
-        let (line, attackers) = (FaultProxy::to(address), PeerKeys::generate());
+        let (house, attackers) = (House::build().await?, PeerKeys::generate());
         let mut relay = peering(Cluster::builder())
             .federated()
             .variable("RUST_LOG", "warn")
             // Of a GiB.
             .variable("RELAY_FEDERATION_OFFLOAD_THRESHOLD", "0.005")
-            .variable("RELAY_FEDERATION_PEERS", format!("ws://{}", line.address()))
+            .variable("RELAY_FEDERATION_PEERS", format!("ws://{}", house.line.address()))
             .variable("RELAY_FEDERATION_ACCEPT", attackers.identity_text())
             .start()
             .await;
         relay.peer_link().kill();
         let older = Stock { mailboxes: OLDER, place: |number| number, sizes: vec![OLDER_BYTES] };
         older.fill(relay.address(), 0..OLDER_BLOBS).await?;
-        Ok(Self { relay, line, attackers, _peer: peer })
+        Ok(Self { relay, house, attackers })
     }
 
     /// Somebody is there, and the relay knows them where it can.
     async fn enter(&mut self, neighbour: Neighbour) -> Option<Attack> {
         match neighbour {
-            Neighbour::Dead | Neighbour::Hostile => self.line.refuse(),
-            Neighbour::HalfOpen => self.line.heal(),
-            Neighbour::Slow => self.line.limit(SLOW),
+            Neighbour::Dead | Neighbour::Hostile => self.house.line.refuse(),
+            Neighbour::HalfOpen => self.house.line.heal(),
+            Neighbour::Slow => self.house.line.limit(SLOW),
         }
         self.relay.peer_link().spawn();
         self.relay.peer_link().ready().await;
@@ -157,8 +194,8 @@ impl Street {
             Neighbour::Dead => None,
             Neighbour::Hostile => Some(Attack::begin(self.relay.address(), self.attackers.clone())),
             Neighbour::HalfOpen => {
-                self.relay.has_peers(1).await;
-                self.line.hang();
+                self.house.takes_mail().await;
+                self.house.line.hang();
                 None
             }
             Neighbour::Slow => {
@@ -171,8 +208,8 @@ impl Street {
     /// Nobody is there any more.
     fn leave(&mut self) {
         self.relay.peer_link().kill();
-        self.line.heal();
-        self.line.cut();
+        self.house.line.heal();
+        self.house.line.cut();
     }
 
     async fn load(&mut self, window: Duration) -> Fallible<Outcome> {
