@@ -72,6 +72,17 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     outcome
 }
 
+/// Takes the database of a relay that does not run back to an older schema version, so that the version of the relay
+/// before this one can open it. Nothing is lost that it knows of. Returns the version.
+///
+/// # Errors
+/// Variables that make no sense, a relay that runs, a database that is not there, damaged or foreign, or a version that
+/// there is no way to.
+pub fn take_back(vars: &Vars, to: Option<u32>) -> Result<u32, Failure> {
+    let to = to.unwrap_or(store::schema::OLDEST);
+    store::take_back(&Config::from_vars(vars)?, to).map(|()| to)
+}
+
 async fn assemble(
     config: &Config,
     store: Arc<Store>,

@@ -101,3 +101,8 @@ impl Store {
         self.writer.run_one(|_| Ok(())).await
     }
 }
+
+/// Takes the database of a relay that does not run back to an older schema version.
+pub(crate) fn take_back(config: &Config, to: u32) -> Result<(), Failure> {
+    Home::take(config.backend, &config.data)?.take_back(to)
+}

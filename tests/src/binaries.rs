@@ -31,13 +31,27 @@ impl Program {
 
     /// Where the program lies; builds all of them on first use.
     pub fn path(self) -> PathBuf {
-        static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
-        DIRECTORY.get_or_init(build).join(self.name())
+        directory().join(self.name())
     }
 }
 
-/// Builds the programs and returns their directory.
-fn build() -> PathBuf {
+/// Where the programs lie; builds all of them on first use.
+pub fn directory() -> &'static Path {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    DIRECTORY.get_or_init(|| {
+        let (target, profile) = place();
+        build(workspace(), &target, &profile);
+        target.join(folder(&profile))
+    })
+}
+
+/// The directory of this workspace.
+pub(crate) fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace")
+}
+
+/// The target directory and the profile of the running test.
+pub(crate) fn place() -> (PathBuf, String) {
     let this = std::env::current_exe().expect("a running program has a path");
     let mut directory = this.parent().expect("a program lies in a directory");
     if directory.ends_with("deps") {
@@ -48,7 +62,16 @@ fn build() -> PathBuf {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace");
+    (target.to_owned(), profile.to_owned())
+}
+
+/// The folder in the target directory where a profile's programs lie.
+pub(crate) fn folder(profile: &str) -> &str {
+    if profile == "dev" { "debug" } else { profile }
+}
+
+/// Builds the programs of a workspace.
+pub(crate) fn build(workspace: &Path, target: &Path, profile: &str) {
     let mut cargo = Command::new(env!("CARGO"));
     // The whole workspace, as `cargo run` at its top would: a choice of packages is a choice of features, and
     // dependencies would be built once more for each.
@@ -60,5 +83,4 @@ fn build() -> PathBuf {
         "the programs under test do not build:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    directory.to_owned()
 }

@@ -39,6 +39,11 @@ pub async fn pace(step: Duration) {
     tokio::time::sleep(step).await;
 }
 
+/// The beat of a client that asks at a fixed rate. A beat that was missed is made up for.
+pub fn beats(every: Duration) -> tokio::time::Interval {
+    tokio::time::interval(every)
+}
+
 /// Bounds something that should end by itself.
 ///
 /// # Panics

@@ -25,6 +25,7 @@ pub mod ops;
 pub mod owner;
 pub mod peer;
 pub mod ports;
+pub mod previous;
 pub mod process;
 pub mod procfs;
 pub mod reply;

@@ -50,6 +50,12 @@ impl Launch {
         self
     }
 
+    /// Chooses the same program of another version, which lies in that directory, for the next start.
+    pub fn take_from(&mut self, directory: &Path) {
+        let file = self.program.file_name().expect("a program has a name").to_owned();
+        self.program = directory.join(file);
+    }
+
     /// The name for files and messages.
     pub fn name(&self) -> &str {
         &self.name

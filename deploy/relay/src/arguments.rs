@@ -51,6 +51,14 @@ pub enum Command {
         #[arg(long)]
         stop: bool,
     },
+    /// Take the database of a stopped relay back, for the version of the relay before this one
+    ///
+    /// Loses nothing. Make a backup first all the same.
+    Downgrade {
+        /// Which schema version; as far as this program can, if nobody says
+        #[arg(long, value_name = "VERSION")]
+        to: Option<u32>,
+    },
     /// Try a relay out as a client would, step by step, each with its time
     Selftest(Selftest),
     /// Make and use an anchor that vouches for relays' keys, on a machine that may be offline

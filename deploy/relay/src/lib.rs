@@ -8,6 +8,7 @@
 mod anchor;
 pub mod arguments;
 mod ask;
+mod downgrade;
 mod drain;
 #[cfg(test)]
 mod fixture;
@@ -51,6 +52,7 @@ pub fn run<W: Write, E: Write>(
             peers::forget(&vars(), &url, out)
         }
         Command::Drain { stop } => drain::drain(&vars(), stop, out, errors),
+        Command::Downgrade { to } => downgrade::downgrade(&vars(), to, out),
         Command::Selftest(how) => selftest::selftest(&how, &clock, out),
         Command::Anchor(command) => anchor::run(&command, &clock, out),
         Command::Reference { write } => reference::run(write.as_deref(), out),
@@ -119,7 +121,7 @@ mod tests {
         let (exit, out, errors) = relay(&["--help"]);
         assert_eq!(exit, ExitCode::SUCCESS);
         assert!(errors.is_empty());
-        for shown in ["up", "status", "keys", "peers", "drain", "selftest", "anchor"] {
+        for shown in ["up", "status", "keys", "peers", "drain", "downgrade", "selftest", "anchor"] {
             assert!(out.contains(shown), "{out}");
         }
         for hidden in ["role", "reference"] {

@@ -100,6 +100,24 @@ impl Home {
         Ok(connection)
     }
 
+    /// Takes the database back to an older schema version, for an older version of the relay.
+    pub(super) fn take_back(&self, to: u32) -> Result<(), Failure> {
+        let Place::File { directory, database } = &self.place else {
+            return Err(Failure::new(Exit::Usage, "a relay in memory has nothing to take back"));
+        };
+        if !database.exists() {
+            return Err(Failure::new(
+                Exit::DataMissing,
+                format_args!("there is no relay.db in {}; set RELAY_DATA_DIR", directory.display()),
+            ));
+        }
+        let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
+        let mut connection = Connection::open_with_flags(database, flags()).map_err(failed)?;
+        schema::check(&connection)?;
+        set_up(&connection, &self.place).map_err(Failure::from)?;
+        schema::take_back(&mut connection, to)
+    }
+
     /// Opens a connection that only reads.
     pub(super) fn open_reader(&self) -> Result<Connection, StoreError> {
         let connection = match &self.place {

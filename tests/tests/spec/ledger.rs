@@ -6,6 +6,7 @@ use relay_tests::{Action, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What one client was told about its mailbox.
@@ -110,21 +111,35 @@ pub(crate) struct Load {
 impl Load {
     /// Every request must be answered, and with success.
     pub(crate) fn steady(clients: Vec<Client>) -> Self {
-        Self::start(clients, true)
+        Self::start(clients, true, None)
+    }
+
+    /// The same, and each client asks once in so much time.
+    pub(crate) fn paced(clients: Vec<Client>, every: Duration) -> Self {
+        Self::start(clients, true, Some(every))
     }
 
     /// Every answer must be a success; a client whose connection breaks goes home.
     pub(crate) fn until_cut(clients: Vec<Client>) -> Self {
-        Self::start(clients, false)
+        Self::start(clients, false, None)
     }
 
-    fn start(clients: Vec<Client>, steady: bool) -> Self {
+    /// Answers so far.
+    pub(crate) fn answers(&self) -> usize {
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    fn start(clients: Vec<Client>, steady: bool, every: Option<Duration>) -> Self {
         let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let spawn = |client: Client| {
             let (stop, answers) = (Arc::clone(&stop), Arc::clone(&answers));
             tokio::spawn(async move {
                 let mut ledger = Ledger::new();
+                let mut beats = every.map(deadline::beats);
                 for round in 0_usize.. {
+                    if let Some(beats) = &mut beats {
+                        beats.tick().await;
+                    }
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
@@ -145,10 +160,10 @@ impl Load {
 
     /// Waits for so many answers more than there are now.
     pub(crate) async fn more(&self, count: usize) {
-        let goal = self.answers.load(Ordering::Relaxed) + count;
+        let goal = self.answers() + count;
         deadline::until("answers under load", PATIENCE, async || {
             let failed = self.tasks.iter().any(JoinHandle::is_finished);
-            (failed || self.answers.load(Ordering::Relaxed) >= goal).then_some(())
+            (failed || self.answers() >= goal).then_some(())
         })
         .await;
     }

@@ -1,0 +1,1 @@
+DROP INDEX hints_by_peer;
