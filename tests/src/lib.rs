@@ -18,6 +18,7 @@ pub mod fault_proxy;
 pub mod federation;
 pub mod fields;
 pub mod interop;
+pub mod ledger;
 pub mod metrics;
 pub mod namespace;
 pub mod oblivious;

@@ -4,7 +4,7 @@
 //! `kill -9` leaves what was written, synced or not, to the next start; what a power cut would take away is
 //! bounded by the first test here: no answer leaves before the sync.
 
-use crate::ledger::Ledger;
+use relay_tests::ledger::Ledger;
 use nix::sys::signal::Signal;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{
@@ -327,7 +327,7 @@ async fn whatever_is_killed_whenever_nothing_answered_is_lost() {
         eprintln!("seed {seed}");
         let mut dice = Dice(seed);
         let mut relay = Cluster::builder().gateways(2).separate_ports().start().await;
-        let mut ledgers: Vec<Ledger> = (0..4).map(|_| Ledger::new()).collect();
+        let mut ledgers: Vec<Ledger> = (0..4).map(|_| Ledger::open()).collect();
         for _ in 0..6 {
             let clients: Vec<Client> = (0..4).map(|index| relay.client_of(index % 2)).collect();
             let plans: Vec<Vec<bool>> =

@@ -14,7 +14,6 @@ mod federation;
 mod full_disk;
 mod guardians;
 mod interop;
-mod ledger;
 mod limits;
 mod mailbox;
 mod oblivious;

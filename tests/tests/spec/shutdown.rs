@@ -1,6 +1,6 @@
 //! Stopping: what was begun is finished, then the process ends with 0.
 
-use crate::ledger::{self, Load};
+use relay_tests::ledger::{self, Load};
 use nix::sys::signal::Signal;
 use relay_tests::Cluster;
 use relay_tests::deadline::{self, PATIENCE};

@@ -6,12 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-#[path = "../spec/ledger.rs"]
-#[expect(dead_code, reason = "other tests use more of it")]
-mod ledger;
-
-use ledger::Load;
 use relay_tests::cluster::Service;
+use relay_tests::ledger::{self, Load};
 use relay_tests::{Cluster, Via, binaries, previous};
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,8 +1,8 @@
 //! Load that remembers what it was told, so that a test can ask afterwards whether it is true.
 
-use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::fields::{ack_fields, random_bytes, random_mailbox, send_fields};
-use relay_tests::{Action, Client};
+use crate::deadline::{self, PATIENCE};
+use crate::fields::{ack_fields, random_bytes, random_mailbox, send_fields};
+use crate::{Action, Client};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 /// What one client was told about its mailbox.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     mailbox: String,
     stored: BTreeMap<String, Vec<u8>>,
     acked: BTreeSet<String>,
@@ -21,7 +21,8 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new() -> Self {
+    /// Of a mailbox that nobody used before.
+    pub fn open() -> Self {
         Self {
             mailbox: random_mailbox(),
             stored: BTreeMap::new(),
@@ -32,7 +33,7 @@ impl Ledger {
     }
 
     /// Sends a new blob. Says whether there was an answer; any answer but a success fails the test.
-    pub(crate) async fn send(&mut self, client: &Client) -> bool {
+    pub async fn send(&mut self, client: &Client) -> bool {
         let ciphertext = random_bytes(300);
         let Ok(reply) = client.try_call(Action::Send, &send_fields(&self.mailbox, &ciphertext)).await else {
             self.open_send = Some(ciphertext);
@@ -43,7 +44,7 @@ impl Ledger {
     }
 
     /// Acks one blob, if one is left. Says whether there was an answer.
-    pub(crate) async fn ack(&mut self, client: &Client) -> bool {
+    pub async fn ack(&mut self, client: &Client) -> bool {
         let Some(id) = self.stored.keys().find(|id| !self.acked.contains(*id)).cloned() else { return true };
         let Ok(reply) = client.try_call(Action::Ack, &ack_fields(&self.mailbox, &id)).await else {
             self.open_ack = Some(id);
@@ -56,7 +57,7 @@ impl Ledger {
     }
 
     /// Takes up again what had no answer, so that nothing is open any more.
-    pub(crate) async fn settle(&mut self, client: &Client) {
+    pub async fn settle(&mut self, client: &Client) {
         if let Some(ciphertext) = self.open_send.take() {
             let id = client.send(&self.mailbox, &ciphertext).await.blob_id();
             self.stored.insert(id, ciphertext);
@@ -69,7 +70,7 @@ impl Ledger {
 
     /// Checks that everything that was answered is true: what was stored and not acked is there as it was, what
     /// was acked is not, and nothing else is.
-    pub(crate) async fn verify(&self, client: &Client) {
+    pub async fn verify(&self, client: &Client) {
         let found = drain(client, &self.mailbox).await;
         for (id, ciphertext) in self.stored.iter().filter(|(id, _)| !self.acked.contains(*id)) {
             if self.open_ack.as_ref() == Some(id) {
@@ -86,7 +87,7 @@ impl Ledger {
 }
 
 /// Fetches and acks until the mailbox is empty.
-pub(crate) async fn drain(client: &Client, mailbox: &str) -> BTreeMap<String, Vec<u8>> {
+pub async fn drain(client: &Client, mailbox: &str) -> BTreeMap<String, Vec<u8>> {
     let mut found = BTreeMap::new();
     loop {
         let page = client.fetch(&[mailbox]).await.page();
@@ -102,7 +103,7 @@ pub(crate) async fn drain(client: &Client, mailbox: &str) -> BTreeMap<String, Ve
 
 /// Clients that send and ack until they are stopped.
 #[derive(Debug)]
-pub(crate) struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     answers: Arc<AtomicUsize>,
     tasks: Vec<JoinHandle<Ledger>>,
@@ -110,22 +111,22 @@ pub(crate) struct Load {
 
 impl Load {
     /// Every request must be answered, and with success.
-    pub(crate) fn steady(clients: Vec<Client>) -> Self {
+    pub fn steady(clients: Vec<Client>) -> Self {
         Self::start(clients, true, None)
     }
 
     /// The same, and each client asks once in so much time.
-    pub(crate) fn paced(clients: Vec<Client>, every: Duration) -> Self {
+    pub fn paced(clients: Vec<Client>, every: Duration) -> Self {
         Self::start(clients, true, Some(every))
     }
 
     /// Every answer must be a success; a client whose connection breaks goes home.
-    pub(crate) fn until_cut(clients: Vec<Client>) -> Self {
+    pub fn until_cut(clients: Vec<Client>) -> Self {
         Self::start(clients, false, None)
     }
 
     /// Answers so far.
-    pub(crate) fn answers(&self) -> usize {
+    pub fn answers(&self) -> usize {
         self.answers.load(Ordering::Relaxed)
     }
 
@@ -134,7 +135,7 @@ impl Load {
         let spawn = |client: Client| {
             let (stop, answers) = (Arc::clone(&stop), Arc::clone(&answers));
             tokio::spawn(async move {
-                let mut ledger = Ledger::new();
+                let mut ledger = Ledger::open();
                 let mut beats = every.map(deadline::beats);
                 for round in 0_usize.. {
                     if let Some(beats) = &mut beats {
@@ -159,7 +160,7 @@ impl Load {
     }
 
     /// Waits for so many answers more than there are now.
-    pub(crate) async fn more(&self, count: usize) {
+    pub async fn more(&self, count: usize) {
         let goal = self.answers() + count;
         deadline::until("answers under load", PATIENCE, async || {
             let failed = self.tasks.iter().any(JoinHandle::is_finished);
@@ -169,18 +170,18 @@ impl Load {
     }
 
     /// Stops the clients, or waits for them to go home, and returns what they were told.
-    pub(crate) async fn stop(self) -> Vec<Ledger> {
+    pub async fn stop(self) -> Vec<Ledger> {
         self.stop.store(true, Ordering::Relaxed);
         let mut ledgers = Vec::new();
         for task in self.tasks {
-            ledgers.push(deadline::soon("a client", task).await.unwrap());
+            ledgers.push(deadline::soon("a client", task).await.expect("no client failed"));
         }
         ledgers
     }
 }
 
 /// Checks what each of them was told.
-pub(crate) async fn verify(client: &Client, ledgers: &[Ledger]) {
+pub async fn verify(client: &Client, ledgers: &[Ledger]) {
     for ledger in ledgers {
         ledger.verify(client).await;
     }
