@@ -37,6 +37,7 @@ async fn twenty_upgrades_and_ways_back_under_load_cost_nobody_an_answer() {
         Via::OBLIVIOUS.into_iter().flat_map(|via| vec![via; SEALED]).map(|via| relay.client_via(via));
     let load = Load::paced(plain.chain(sealed).collect(), EVERY);
     load.more(BETWEEN).await;
+    let mut versions = vec![schema(&relay).await];
     let begin = Instant::now();
     let before = load.answers();
     for round in 0..ROUNDS {
@@ -45,6 +46,7 @@ async fn twenty_upgrades_and_ways_back_under_load_cost_nobody_an_answer() {
         } else {
             go_back(&mut relay, &older).await
         }
+        versions.push(schema(&relay).await);
         load.more(BETWEEN).await;
     }
     let (answers, took) = (load.answers() - before, begin.elapsed());
@@ -53,6 +55,16 @@ async fn twenty_upgrades_and_ways_back_under_load_cost_nobody_an_answer() {
         answers as f64 / took.as_secs_f64()
     );
     ledger::verify(&relay.client(), &load.stop().await).await;
+    let both = [versions[0], versions[1]];
+    assert!(both[0] < both[1] && versions.iter().eq(both.iter().cycle().take(ROUNDS + 1)), "{versions:?}");
+}
+
+/// Which version of the schema the running store speaks.
+async fn schema(relay: &Cluster) -> u64 {
+    let mut status = relay.command(&["status", "--json"]).start();
+    assert_eq!(status.exit_code().await, 0);
+    let status: serde_json::Value = serde_json::from_str(&status.stdout()).unwrap();
+    status["schema_version"].as_u64().unwrap()
 }
 
 /// The store first: gateways of either version get on with a newer one.
