@@ -10,11 +10,12 @@ use crate::roster::Roster;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use relay_daemon::headers::says;
 use relay_daemon::{Clock, Shutdown};
 use relay_proto::client::StorageClient;
 use relay_proto::federation::Introduction;
@@ -200,17 +201,10 @@ impl Door {
 
 /// What completes a WebSocket upgrade (RFC 6455, section 4.2), if a request asks for one.
 fn websocket_accept(headers: &HeaderMap) -> Option<String> {
-    let says = |name: HeaderName, token: &str| {
-        headers.get_all(name).iter().any(|value| {
-            value
-                .to_str()
-                .is_ok_and(|text| text.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
-        })
-    };
     let key = headers.get(header::SEC_WEBSOCKET_KEY)?;
-    let asked = says(header::CONNECTION, "upgrade")
-        && says(header::UPGRADE, "websocket")
-        && says(header::SEC_WEBSOCKET_VERSION, "13")
+    let asked = says(headers, &header::CONNECTION, "upgrade")
+        && says(headers, &header::UPGRADE, "websocket")
+        && says(headers, &header::SEC_WEBSOCKET_VERSION, "13")
         && key.len() == 24;
     asked.then(|| derive_accept_key(key.as_bytes()))
 }
@@ -249,7 +243,7 @@ mod tests {
         let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
             pairs
                 .iter()
-                .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+                .map(|(name, value)| (header::HeaderName::from_static(name), HeaderValue::from_static(value)))
                 .collect()
         };
         // RFC 6455, section 1.3.

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::header::{
-    CONNECTION, HOST, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, HOST, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::Upgraded;
 use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use prometheus::IntGauge;
+use relay_daemon::headers::says;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -99,11 +99,7 @@ impl Tunnels {
 /// The request that federated gets, if one for a WebSocket came. It is made anew: what a peer or a proxy wrote besides
 /// stays here.
 fn handshake(asked: &HeaderMap) -> Option<Request<Empty<Bytes>>> {
-    let says = |name: HeaderName, word: &str| {
-        let values = asked.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(word))
-    };
-    if !says(CONNECTION, "upgrade") || !says(UPGRADE, "websocket") {
+    if !says(asked, &CONNECTION, "upgrade") || !says(asked, &UPGRADE, "websocket") {
         return None;
     }
     let mut request = Request::new(Empty::new());

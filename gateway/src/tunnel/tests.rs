@@ -309,7 +309,9 @@ async fn there_are_64_tunnels_and_no_more() {
 
 fn asked() -> HeaderMap {
     let lines = HANDSHAKE.lines().filter_map(|line| line.split_once(": "));
-    lines.map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
+    lines
+        .map(|(name, value)| (name.parse::<hyper::header::HeaderName>().unwrap(), value.parse().unwrap()))
+        .collect()
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ pub mod bucket;
 pub mod build;
 mod clock;
 mod exit;
+pub mod headers;
 pub mod lifecycle;
 mod limits;
 mod listen;
