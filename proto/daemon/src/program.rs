@@ -1,0 +1,79 @@
+//! The command line of a daemon: nothing to run it, `health` to ask the one that runs.
+
+use crate::{Exit, Failure, Shutdown, Vars, build, health, lifecycle};
+use relay_proto::telemetry::Role;
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// What a daemon's command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Wish {
+    Run,
+    Health,
+    Version,
+    Help,
+}
+
+fn wish(mut arguments: impl Iterator<Item = OsString>) -> Option<Wish> {
+    let wish = match arguments.next() {
+        None => Wish::Run,
+        Some(word) => match word.to_str()? {
+            "health" => Wish::Health,
+            "--version" | "-V" => Wish::Version,
+            "--help" | "-h" => Wish::Help,
+            _ => return None,
+        },
+    };
+    arguments.next().is_none().then_some(wish)
+}
+
+/// Is the program of a daemon: does what its command line says, and answers its exit code.
+pub fn run<F>(role: Role, body: impl FnOnce(Vars, Shutdown) -> F) -> ExitCode
+where
+    F: Future<Output = Result<(), Failure>>,
+{
+    let name = role.name();
+    let usage =
+        format!("usage: {name} [health | --version]\nEverything is set by variables; the README lists them.");
+    let said = match wish(std::env::args_os().skip(1)) {
+        Some(Wish::Run) => return lifecycle::run(role, Vars::from_environment(), body),
+        Some(Wish::Health) => well(role).map(|()| "ready".to_owned()),
+        Some(Wish::Version) => Ok(format!("{name} {}", build::VERSION)),
+        Some(Wish::Help) => Ok(usage),
+        None => Err(Failure::new(Exit::Usage, usage)),
+    };
+    // Whether anybody listens to what is said does not change it.
+    match said {
+        Ok(text) => {
+            drop(writeln!(std::io::stdout(), "{text}"));
+            ExitCode::from(Exit::Success.code())
+        }
+        Err(failure) => {
+            drop(writeln!(std::io::stderr(), "{name}: {failure}"));
+            ExitCode::from(failure.exit.code())
+        }
+    }
+}
+
+fn well(role: Role) -> Result<(), Failure> {
+    health::Place::of(role, &Vars::from_environment())?.check()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_word_or_none_is_understood() {
+        let wish = |words: &[&str]| wish(words.iter().map(OsString::from));
+        assert_eq!(wish(&[]), Some(Wish::Run));
+        assert_eq!(wish(&["health"]), Some(Wish::Health));
+        assert_eq!(wish(&["--version"]), Some(Wish::Version));
+        assert_eq!(wish(&["-h"]), Some(Wish::Help));
+        for wrong in [&["run"][..], &["health", "now"], &[""], &["--healthy"]] {
+            assert_eq!(wish(wrong), None, "{wrong:?}");
+        }
+    }
+}
