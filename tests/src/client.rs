@@ -5,6 +5,7 @@ use crate::deadline;
 use crate::fields::{ack_fields, mailbox_fields, send_fields};
 use crate::oblivious::{self, Key, binary, envelope};
 use crate::reply::Reply;
+use crate::trust::Trust;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -56,6 +57,7 @@ pub struct Client {
     headers: Vec<(&'static str, String)>,
     outer_headers: Vec<(&'static str, String)>,
     key: OnceLock<Key>,
+    tls: Option<Trust>,
     connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
 }
 
@@ -68,6 +70,7 @@ impl Client {
             headers: Vec::new(),
             outer_headers: Vec::new(),
             key: OnceLock::new(),
+            tls: None,
             connection: Mutex::new(None),
         }
     }
@@ -79,6 +82,7 @@ impl Client {
             headers: self.headers.clone(),
             outer_headers: self.outer_headers.clone(),
             key: self.key.clone(),
+            tls: self.tls.clone(),
             ..Self::new(self.address, self.via)
         }
     }
@@ -101,6 +105,13 @@ impl Client {
         self
     }
 
+    /// Makes it speak over TLS with `localhost`.
+    #[must_use]
+    pub fn over_tls(mut self, trust: Trust) -> Self {
+        self.tls = Some(trust);
+        self
+    }
+
     /// Makes it keep to a key.
     #[must_use]
     pub fn with_key(mut self, key: Key) -> Self {
@@ -111,6 +122,14 @@ impl Client {
     /// Where the relay is.
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The name by which it asks for the relay.
+    fn authority(&self) -> String {
+        match self.tls {
+            Some(_) => format!("localhost:{}", self.address.port()),
+            None => self.address.to_string(),
+        }
     }
 
     /// How it speaks.
@@ -129,8 +148,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> io::Result<Reply> {
-        let mut request =
-            Request::builder().method(method).uri(path).header(header::HOST, self.address.to_string());
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority());
         let own = if self.via == Via::Plain { &self.headers[..] } else { &[] };
         for (name, value) in own.iter().chain(&self.outer_headers) {
             request = request.header(*name, value);
@@ -148,9 +166,18 @@ impl Client {
         }
         let mut sender = match kept {
             Some(sender) => sender,
-            None => connect(TcpStream::connect(self.address).await?).await?,
+            None => {
+                let stream = TcpStream::connect(self.address).await?;
+                match &self.tls {
+                    Some(trust) => connect(trust.begin(stream).await?).await?,
+                    None => connect(stream).await?,
+                }
+            }
         };
         let reply = exchange(&mut sender, request).await?;
+        if self.tls.is_some() && reply.status == 502 {
+            return Err(io::Error::other("the front had no answer"));
+        }
         *slot = Some(sender);
         Ok(reply)
     }
@@ -244,7 +271,7 @@ impl Client {
                 Ok(envelope::reply(outer, &inner))
             }
             Via::Bhttp => {
-                let mut request = binary::Request::post(path, fields).at(self.address);
+                let mut request = binary::Request::post(path, fields).at(self.authority());
                 for (name, value) in &self.headers {
                     request = request.with_header(name, value);
                 }

@@ -13,6 +13,7 @@ pub mod action;
 pub mod binaries;
 pub mod client;
 pub mod cluster;
+pub mod compose;
 pub mod deadline;
 pub mod fault_proxy;
 pub mod federation;
@@ -34,6 +35,7 @@ pub mod signed_key;
 pub mod strace;
 pub mod supervised;
 pub mod tls_front;
+pub mod trust;
 pub mod volume;
 pub mod wire;
 

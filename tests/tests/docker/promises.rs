@@ -1,0 +1,52 @@
+//! What an operator gets who copies one file and types one command.
+
+use relay_tests::binaries::Program;
+use relay_tests::compose::Compose;
+use relay_tests::fields::random_mailbox;
+use relay_tests::{Launch, Via};
+
+#[tokio::test]
+#[ignore = "wants Docker; .ci/run runs it"]
+async fn an_empty_folder_and_an_empty_environment_give_a_relay_that_keeps_its_promises() {
+    let relay = Compose::lay_out(1);
+    let trust = relay.up("").await;
+    for way in [&["--via", "plain"], &["--via", "ohttp"]] {
+        let selftest = Launch::new(Program::Relay, relay.folder())
+            .variable("SSL_CERT_FILE", relay.authority().display())
+            .arguments(&["selftest", &relay.url()])
+            .arguments(way)
+            .finish()
+            .await;
+        assert_eq!(selftest.code, Some(0), "{}{}", selftest.stdout, selftest.stderr);
+    }
+
+    let elsewhere =
+        relay.client(Via::Plain, &trust).raw("GET", "/health", &[("host", "elsewhere.example")], "").await;
+    assert_ne!(elsewhere.status, 200, "an answer that no gateway gave");
+
+    let mailbox = random_mailbox();
+    let client = relay.client(Via::Envelope, &trust);
+    let id = client.send(&mailbox, b"to be there tomorrow").await.blob_id();
+    let key = client.key().await;
+    let status = relay.compose("run --rm admin status");
+    assert!(status.contains("durability=disk") && status.contains("gateway"), "{status}");
+
+    relay.compose("down");
+    let trust = relay.up("").await;
+    let client = relay.client(Via::Envelope, &trust).with_key(key);
+    assert_eq!(client.fetch(&[&mailbox]).await.page().ids(), [&id], "the key and the mail are as before");
+}
+
+#[tokio::test]
+#[ignore = "wants Docker; .ci/run runs it"]
+async fn federation_is_there_when_its_profile_is_asked_for() {
+    let relay = Compose::lay_out(2)
+        .variable("COMPOSE_PROFILES", "federation")
+        .variable("RELAY_FEDERATION_ENABLED", "true")
+        .variable("RELAY_FEDERATION_PEERS", "wss://relay.invalid");
+    let trust = relay.up("--wait").await;
+    let reply = relay.client(Via::Plain, &trust).raw("GET", "/federation/key", &[], "").await;
+    assert_eq!(reply.status, 200);
+    let peers = relay.compose("run --rm admin peers");
+    assert!(peers.contains("wss://relay.invalid"), "{peers}");
+}
