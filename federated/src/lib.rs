@@ -34,9 +34,11 @@ pub use offload::plan::Ratios;
 
 use metrics::Metrics;
 use ops::FederatedOps;
-use relay_daemon::{Clock, Failure, Shutdown, Vars, lifecycle, ops as endpoints, report};
+use relay_daemon::{
+    Clock, Failure, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops as endpoints, report,
+};
 use relay_proto::client::StorageClient;
-use relay_proto::socket::{self, Door};
+use relay_proto::socket::Door;
 use relay_proto::telemetry::Role;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,7 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     let process = lifecycle::this_process(Role::Federated, clock.now());
     let metrics = Arc::new(Metrics::new()?);
     ops::refuse_a_second(&config.ops_socket)?;
-    let listener = socket::bind(&config.ops_socket)?;
+    let listener = listen_unix(&config.ops_socket)?;
     let storage = StorageClient::new(Door::Federation.storage_socket(&config.sockets));
     let operator = Arc::new(FederatedOps::new(storage.clone(), metrics.registry.clone()));
     let router = endpoints::router(&operator, config.metrics_token);
@@ -67,6 +69,8 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
         Some(peering) => Some(peering::Listeners::bind(&config.sockets, peering)?),
         None => None,
     };
+    inherited::none_is_left()?;
+    notify::ready();
     let peers = async {
         match peering {
             Some(peering) => peering.run(storage.clone(), &metrics, clock, &shutdown).await,
@@ -80,6 +84,8 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     tokio::join!(
         serve(listener, router, &shutdown),
         report::report(storage.clone(), process, metrics.registry.clone(), shutdown.clone()),
+        // The loop that answers is the one that works.
+        notify::live(shutdown.clone(), async || true),
         peers,
     );
     Ok(())

@@ -14,7 +14,7 @@ use crate::reach::Reach;
 use crate::recall::Recalls;
 use crate::roster::Roster;
 use relay_daemon::variables::PeerUrl;
-use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp};
+use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp, listen_unix};
 use relay_proto::client::StorageClient;
 use relay_proto::federation::Identity;
 use relay_proto::peer::{Body, Room};
@@ -54,8 +54,8 @@ impl Listeners {
             .transpose()?;
         Ok(Self {
             config,
-            tunnel: socket::bind(&socket::Door::tunnel_socket(sockets))?,
-            recalls: socket::bind(&socket::Door::recall_socket(sockets))?,
+            tunnel: listen_unix(&socket::Door::tunnel_socket(sockets))?,
+            recalls: listen_unix(&socket::Door::recall_socket(sockets))?,
             port,
         })
     }

@@ -42,7 +42,9 @@ use ohttp::keyring::Keyring;
 use ops::{Operators, Ops};
 use recall::Recall;
 use relay_daemon::lifecycle::this_process;
-use relay_daemon::{Clock, ConfigError, Exit, Failure, Sharing, Shutdown, Vars, listen_tcp, variables};
+use relay_daemon::{
+    Clock, ConfigError, Exit, Failure, Sharing, Shutdown, Vars, inherited, listen_tcp, notify, variables,
+};
 use relay_proto::client::{PeeringClient, StorageClient};
 use relay_proto::telemetry::{Family, Role};
 use std::sync::Arc;
@@ -71,6 +73,7 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     let clients = listen_tcp(config.listen_addr, Sharing::Replicas, variables::LISTEN_ADDR.name)?;
     let operators = listen_tcp(config.metrics_addr, Sharing::Replicas, variables::METRICS_ADDR.name)?;
     tracing::info!(clients = %config.listen_addr, operators = %config.metrics_addr, "listening");
+    inherited::none_is_left()?;
 
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?);
     let storage = StorageClient::new(config.storage_socket.clone());
@@ -120,6 +123,9 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
         active: metrics.connections_active.clone(),
         refused: metrics.connections_refused.clone(),
     };
+    notify::ready();
+    // The loop that answers is the one that works.
+    tasks.spawn(notify::live(shutdown.clone(), async || true));
     // The operator is served until the last client is.
     edge::serve(clients, server, shutdown).await;
     Ok(())

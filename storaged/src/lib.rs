@@ -26,9 +26,9 @@ use keyring::Keyring;
 use limits::Limits;
 use metrics::Metrics;
 use peering::Peering;
-use relay_daemon::{Clock, Exit, Failure, Shutdown, Vars, lifecycle, ops};
+use relay_daemon::{Clock, Exit, Failure, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops};
 use relay_proto::server::Services;
-use relay_proto::socket::{self, Door};
+use relay_proto::socket::Door;
 use relay_proto::telemetry::{Family, Role};
 use reporters::Reporters;
 use rounds::Rounds;
@@ -60,14 +60,23 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     let (store, ended) = Store::open(&config, metrics.clone())?;
     let store = Arc::new(store);
     let daemon = assemble(&config, store, metrics, &clock, &shutdown).await?;
-    let listen = |door: Door| socket::bind(&door.storage_socket(&config.sockets)).map_err(Failure::from);
+    let listen = |door: Door| listen_unix(&door.storage_socket(&config.sockets));
     let listeners = [listen(Door::Gateway)?, listen(Door::Federation)?, listen(Door::Admin)?];
     tracing::info!(
         durability = if daemon.store.durable { "disk" } else { "memory" },
         blobs = daemon.store.gauges.blobs(),
         "storage is open"
     );
+    inherited::none_is_left()?;
+    notify::ready();
+    let store = Arc::clone(&daemon.store);
+    // A store that cannot commit is as good as dead, however lively the rest may be.
+    let living = tokio::spawn(notify::live(shutdown.clone(), move || {
+        let store = Arc::clone(&store);
+        async move { store.check().await.is_ok() }
+    }));
     let outcome = serve(daemon, &config, listeners, ended, &shutdown).await;
+    living.abort();
     shutdown.begin();
     outcome
 }

@@ -46,7 +46,7 @@ pub fn directory() -> &'static Path {
 }
 
 /// The directory of this workspace.
-pub(crate) fn workspace() -> &'static Path {
+pub fn workspace() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in a workspace")
 }
 

@@ -4,14 +4,20 @@
 use crate::binaries::Program;
 use crate::deadline;
 use crate::procfs;
+use command_fds::{CommandFdExt as _, FdMapping};
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Where handed listeners begin (sd_listen_fds(3)).
+const FIRST_LISTENER: i32 = 3;
 
 /// How to start a program.
 #[derive(Debug, Clone)]
@@ -21,6 +27,7 @@ pub struct Launch {
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
     directory: PathBuf,
+    listeners: Vec<Arc<OwnedFd>>,
 }
 
 impl Launch {
@@ -33,7 +40,15 @@ impl Launch {
             arguments: Vec::new(),
             variables: BTreeMap::from([("RUST_LOG".to_owned(), "info".to_owned())]),
             directory: directory.to_owned(),
+            listeners: Vec::new(),
         }
+    }
+
+    /// Hands the program a listener that is held here too, as a service manager does for sockets it activates.
+    #[must_use]
+    pub fn handing(mut self, listener: impl Into<OwnedFd>) -> Self {
+        self.listeners.push(Arc::new(listener.into()));
+        self
     }
 
     /// Sets another name for files and messages.
@@ -47,6 +62,13 @@ impl Launch {
     #[must_use]
     pub fn program(mut self, program: Program) -> Self {
         self.program = program.path();
+        self
+    }
+
+    /// Chooses a program that is not the relay's.
+    #[must_use]
+    pub fn other_program(mut self, path: &str) -> Self {
+        self.program = PathBuf::from(path);
         self
     }
 
@@ -117,12 +139,26 @@ impl Launch {
     pub fn start(&self) -> Process {
         let (stdout, stderr) = self.output_files();
         let open = |path: &Path| File::create(path).expect("an output file");
+        let mut command = if self.listeners.is_empty() {
+            Command::new(&self.program)
+        } else {
+            // Only the program's own process knows its id before the program runs.
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", r#"LISTEN_PID=$$ exec "$@""#, "sh"]).arg(&self.program);
+            shell
+        };
+        let handed = self.listeners.iter().zip(FIRST_LISTENER..).map(|(listener, child_fd)| FdMapping {
+            parent_fd: listener.try_clone().expect("a file descriptor"),
+            child_fd,
+        });
+        command.fd_mappings(handed.collect()).expect("distinct file descriptors");
         // In the process group of the test: whoever interrupts the test interrupts its children with it.
-        let child = Command::new(&self.program)
+        let child = command
             .args(&self.arguments)
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .envs(&self.variables)
+            .envs((!self.listeners.is_empty()).then(|| ("LISTEN_FDS", self.listeners.len().to_string())))
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(open(&stdout))

@@ -1,6 +1,6 @@
 //! A TLS front on loopback, as operators have one before their gateways, with a certificate of its own making.
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,22 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+fn for_localhost() -> CertifiedKey<KeyPair> {
+    generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate")
+}
+
+/// Writes a certificate for `localhost`, and its key, into a directory: for a front of another make.
+///
+/// # Panics
+/// When they cannot be made or written.
+pub fn write_certificate(directory: &Path) -> (PathBuf, PathBuf) {
+    let CertifiedKey { cert, signing_key } = for_localhost();
+    let (certificate, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
+    std::fs::write(&certificate, cert.pem()).expect("a file");
+    std::fs::write(&key, signing_key.serialize_pem()).expect("a file");
+    (certificate, key)
+}
 
 /// The front. It ends with this.
 #[derive(Debug)]
@@ -26,8 +42,7 @@ impl TlsFront {
     /// # Panics
     /// When there is no port, or no certificate can be made.
     pub async fn start(target: SocketAddr, directory: &Path) -> Self {
-        let CertifiedKey { cert, signing_key } =
-            generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let CertifiedKey { cert, signing_key } = for_localhost();
         let certificate = directory.join("front.pem");
         std::fs::write(&certificate, cert.pem()).expect("a file");
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());

@@ -1,6 +1,6 @@
 //! How a process starts and stops: signal, not ready, stop accepting, finish, exit.
 
-use crate::{Exit, Failure, Vars, logging, raise_open_files, variables};
+use crate::{Exit, Failure, Vars, confine, logging, notify, raise_open_files, variables};
 use relay_proto::UnixSeconds;
 use relay_proto::telemetry::{Process, Role};
 use std::future::Future;
@@ -45,7 +45,7 @@ pub fn run<F>(role: Role, vars: Vars, body: impl FnOnce(Vars, Shutdown) -> F) ->
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let outcome = prepare(&vars).and_then(|runtime| {
+    let outcome = prepare(role, &vars).and_then(|runtime| {
         let outcome = runtime.block_on(async {
             let shutdown = Shutdown::default();
             watch_signals(&shutdown)?;
@@ -74,7 +74,7 @@ where
     }
 }
 
-fn prepare(vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> {
+fn prepare(role: Role, vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> {
     let mut reader = vars.reader();
     let filter = reader.read(&variables::RUST_LOG);
     let format = reader.read(&variables::LOG_FORMAT);
@@ -83,6 +83,8 @@ fn prepare(vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> {
     logging::start(&filter, format)?;
     logging::count_panics();
     raise_open_files();
+    let landlock = confine(role, vars)?;
+    tracing::info!(?landlock, "confined");
     // One thread: handing a request from thread to thread costs more than the request. The store's
     // connections have threads of their own, and the edge grows by replicas.
     tokio::runtime::Builder::new_current_thread()
@@ -102,6 +104,7 @@ fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
             _ = interrupt.recv() => {}
         }
         tracing::info!("asked to stop");
+        notify::stopping();
         shutdown.begin();
         tokio::time::sleep(SAME_REQUEST).await;
         // What came meanwhile was the same request; a stream holds one signal at most.

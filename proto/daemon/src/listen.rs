@@ -1,10 +1,13 @@
-//! TCP listeners.
+//! Listeners: made here, or handed over by whoever started the process.
 
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, inherited};
+use relay_proto::socket;
 use socket2::{Domain, Protocol, Socket, Type};
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use tokio::net::TcpListener;
+use std::path::Path;
+use tokio::net::{TcpListener, UnixListener};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -23,6 +26,10 @@ pub enum Sharing {
 /// # Errors
 /// With the variable to change, when the address is taken, foreign or forbidden.
 pub fn listen_tcp(address: SocketAddr, sharing: Sharing, variable: &str) -> Result<TcpListener, Failure> {
+    if let Some(handed) = inherited::tcp(address) {
+        let taken = handed.set_nonblocking(true).and_then(|()| TcpListener::from_std(handed));
+        return taken.map_err(|error| unusable(&address, &error));
+    }
     bind(address, sharing).map_err(|error| {
         let (exit, advice) = match error.kind() {
             io::ErrorKind::AddrInUse => (Exit::Unavailable, "another process listens there"),
@@ -35,6 +42,25 @@ pub fn listen_tcp(address: SocketAddr, sharing: Sharing, variable: &str) -> Resu
             format_args!("cannot listen on {address}: {advice} ({error}); set {variable} to another one"),
         )
     })
+}
+
+/// Listens on a Unix socket, as [`socket::bind`] makes it.
+///
+/// # Errors
+/// With the path and what mends it.
+pub fn listen_unix(path: &Path) -> Result<UnixListener, Failure> {
+    if let Some(handed) = inherited::unix(path) {
+        let taken = handed.set_nonblocking(true).and_then(|()| UnixListener::from_std(handed));
+        return taken.map_err(|error| unusable(&path.display(), &error));
+    }
+    socket::bind(path).map_err(Failure::from)
+}
+
+fn unusable(place: &dyn fmt::Display, error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::Unavailable,
+        format_args!("the listener that was handed over at {place} cannot be used: {error}"),
+    )
 }
 
 /// Whether nobody listens on `address`, not even a process that would share it. Checked once before

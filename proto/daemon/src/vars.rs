@@ -14,7 +14,23 @@ impl Vars {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
     pub fn from_environment() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
-        Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect())
+        Self(std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect()).with_credentials()
+    }
+
+    /// Variables that are not set and that the service manager has as credentials of their names
+    /// (systemd.exec(5), `LoadCredential=`).
+    fn with_credentials(mut self) -> Self {
+        let Some(directory) = self.0.get("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from) else {
+            return self;
+        };
+        for name in KNOWN.iter().map(|known| known.name()) {
+            if !self.is_set(name)
+                && let Ok(value) = std::fs::read_to_string(directory.join(name))
+            {
+                self.0.insert(name.to_owned(), value.trim_end_matches('\n').to_owned());
+            }
+        }
+        self
     }
 
     /// These variables and no others.
@@ -32,6 +48,11 @@ impl Vars {
     /// Whether a variable has a value. An empty one counts as unset, as in an `.env` template.
     pub fn is_set(&self, name: &str) -> bool {
         self.0.get(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Where the environment says that the certificates of authorities lie (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
+    pub(crate) fn trust_files(&self) -> impl Iterator<Item = std::path::PathBuf> + '_ {
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| self.0.get(name)).map(Into::into)
     }
 
     /// Starts reading a configuration.
@@ -168,6 +189,21 @@ mod tests {
         let report = reader.finish().unwrap_err().to_string();
         assert!(report.contains("RELAY_METRICS_TOKEN=the value given: expected"));
         assert!(!report.contains("no spaces"));
+    }
+
+    #[test]
+    fn a_credential_stands_in_for_a_variable_that_is_not_set() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("RELAY_METRICS_TOKEN"), "d41bd6a17a9f4a2c\n").unwrap();
+        std::fs::write(directory.path().join("RELAY_RATE_LIMIT"), "7\n").unwrap();
+        let vars = Vars::from_pairs([
+            ("CREDENTIALS_DIRECTORY", directory.path().display().to_string()),
+            ("RELAY_RATE_LIMIT", "9".to_owned()),
+        ]);
+        let vars = vars.with_credentials();
+        let mut reader = vars.reader();
+        assert_eq!(reader.read(&crate::variables::METRICS_TOKEN).as_deref(), Some("d41bd6a17a9f4a2c"));
+        assert_eq!(reader.read(&crate::variables::RATE_LIMIT), 9);
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub(super) fn start(role: RoleName, listen: SocketAddr) -> io::Result<Child> {
         .arg0("relay")
         .args(["role", role.role().name(), "--supervisor", &std::process::id().to_string()])
         .env(variables::LISTEN_ADDR.name, listen.to_string())
+        // The service manager supervises the supervisor.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         // A group of its own: Ctrl-C in a terminal reaches the supervisor, and it tells the others in order.

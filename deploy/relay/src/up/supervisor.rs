@@ -136,6 +136,7 @@ impl<'a> Supervisor<'a> {
                     self.ready = true;
                     // Whoever closed this command's output does not want to be told.
                     drop(writeln!(out, "{}", self.plan).and_then(|()| out.flush()));
+                    relay_daemon::notify::ready();
                 }
             }
         }

@@ -1,0 +1,142 @@
+//! What a process gives up before it does anything: privileges that programs could give it, core dumps, and, where the
+//! kernel has Landlock, every file and every network operation that its role does not need. Whoever takes a process over
+//! has what is left.
+//!
+//! Landlock does not judge connections to Unix sockets; which of those a process reaches is the directories' business.
+
+use crate::{Exit, Failure, Vars, variables};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath,
+    PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+};
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+use relay_proto::telemetry::Role;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// The newest rules that are asked for. An older kernel takes what it knows.
+const NEWEST: ABI = ABI::V6;
+
+/// How much of the rules about files and networks the kernel enforces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// All of them.
+    Full,
+    /// Those that it knows.
+    Partial,
+    /// None: it has no Landlock.
+    Nothing,
+}
+
+/// What a role keeps.
+#[derive(Debug, Default)]
+struct Kept {
+    /// Directories it may change.
+    writes: Vec<PathBuf>,
+    /// Files and directories it may read.
+    reads: Vec<PathBuf>,
+    /// Ports it may listen on.
+    ports: Vec<u16>,
+    /// Whether it may connect to others.
+    connects: bool,
+}
+
+/// Gives up what a role does not need, for this thread and all that it starts: to be called before there are others.
+///
+/// # Errors
+/// When the kernel refuses what every kernel has.
+pub fn confine(role: Role, vars: &Vars) -> Result<Level, Failure> {
+    let refused = |what: &str, error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Internal, format_args!("cannot give up {what}: {error}"))
+    };
+    prctl::set_no_new_privs().map_err(|error| refused("new privileges", &error))?;
+    prctl::set_dumpable(false).map_err(|error| refused("core dumps", &error))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| refused("core dumps", &error))?;
+    let kept = Kept::by(role, vars);
+    for directory in &kept.writes {
+        // Rules are made of what is there. What cannot be made, its owner will report better.
+        drop(DirBuilder::new().recursive(true).mode(0o700).create(directory));
+    }
+    match kept.enforce() {
+        Ok(RulesetStatus::FullyEnforced) => Ok(Level::Full),
+        Ok(RulesetStatus::PartiallyEnforced) => Ok(Level::Partial),
+        Ok(RulesetStatus::NotEnforced) => Ok(Level::Nothing),
+        Err(error) => Err(refused("files and networks", &error)),
+    }
+}
+
+impl Kept {
+    fn by(role: Role, vars: &Vars) -> Self {
+        // Mistakes are reported by the daemon's own configuration.
+        let mut reader = vars.reader();
+        let data = reader.read(&variables::DATA_DIR);
+        let sockets = variables::socket_directory(&data, reader.read(&variables::SOCKET_DIR));
+        match role {
+            Role::Storaged => Self {
+                writes: vec![data, sockets],
+                reads: reader
+                    .read(&variables::ANCHOR_DIR)
+                    .into_iter()
+                    .chain(["/dev/urandom".into()])
+                    .collect(),
+                ..Self::default()
+            },
+            Role::Gateway => Self {
+                ports: vec![
+                    reader.read(&variables::LISTEN_ADDR).port(),
+                    reader.read(&variables::METRICS_ADDR).port(),
+                ],
+                ..Self::default()
+            },
+            Role::Federated => Self {
+                writes: vec![sockets],
+                // Names of hosts, and whom to trust under them.
+                reads: ["/etc", "/usr/share", "/usr/lib/ssl", "/usr/local/share", "/run/systemd/resolve"]
+                    .into_iter()
+                    .map(PathBuf::from)
+                    .chain(vars.trust_files())
+                    .collect(),
+                ports: reader
+                    .read(&variables::FEDERATION_LISTEN_ADDR)
+                    .map(|address| address.port())
+                    .into_iter()
+                    .collect(),
+                connects: true,
+            },
+        }
+    }
+
+    fn enforce(&self) -> Result<RulesetStatus, RulesetError> {
+        let mut network = BitFlags::from(AccessNet::BindTcp);
+        if !self.connects {
+            network |= AccessNet::ConnectTcp;
+        }
+        let mut rules = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(NEWEST))?
+            .handle_access(network)?
+            .scope(Scope::from_all(NEWEST))?
+            .create()?;
+        let may_write = AccessFs::from_all(NEWEST) & !AccessFs::Execute;
+        let may_read = AccessFs::from_read(NEWEST) & !AccessFs::Execute;
+        for (paths, access) in [(&self.writes, may_write), (&self.reads, may_read)] {
+            for path in paths {
+                if let Some((opened, access)) = open(path, access) {
+                    rules = rules.add_rule(PathBeneath::new(opened, access))?;
+                }
+            }
+        }
+        for port in &self.ports {
+            rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
+        }
+        Ok(rules.restrict_self()?.ruleset)
+    }
+}
+
+/// What is not there needs no rule; a file has fewer rights to give than a directory.
+fn open(path: &Path, access: BitFlags<AccessFs>) -> Option<(PathFd, BitFlags<AccessFs>)> {
+    let opened = PathFd::new(path).ok()?;
+    Some(if path.is_dir() { (opened, access) } else { (opened, access & AccessFs::from_file(NEWEST)) })
+}
