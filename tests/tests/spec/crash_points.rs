@@ -4,13 +4,13 @@
 //! `kill -9` leaves what was written, synced or not, to the next start; what a power cut would take away is
 //! bounded by the first test here: no answer leaves before the sync.
 
-use relay_tests::ledger::Ledger;
 use nix::sys::signal::Signal;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{
     ack_fields, claim_fields, complete_fields, key_fields, offer_fields, proof_fields, put_fields,
     random_bytes, random_mailbox, random_name, send_fields,
 };
+use relay_tests::ledger::Ledger;
 use relay_tests::strace::{Strace, in_sync};
 use relay_tests::{Action, Client, Cluster, Owner, Reply};
 use serde_json::Value;

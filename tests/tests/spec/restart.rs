@@ -1,9 +1,9 @@
 //! Restarts: killing any process loses nothing that was answered, and clients of a gateway never notice that
 //! the store behind it died.
 
-use relay_tests::ledger::{self, Load};
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::random_mailbox;
+use relay_tests::ledger::{self, Load};
 use relay_tests::{Cluster, Via};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,10 @@
 //! Stopping: what was begun is finished, then the process ends with 0.
 
-use relay_tests::ledger::{self, Load};
 use nix::sys::signal::Signal;
 use relay_tests::Cluster;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{random_mailbox, send_fields};
+use relay_tests::ledger::{self, Load};
 use relay_tests::wire::{self, Wire, post_head};
 
 /// Begins a send and stops before its body. The relay has read the head when this returns.

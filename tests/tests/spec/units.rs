@@ -13,7 +13,7 @@ fn units() -> PathBuf {
 }
 
 fn analyze(arguments: &[&str]) -> (bool, String) {
-    let output = Command::new("systemd-analyze").args(arguments).output().expect("systemd-analyze");
+    let output = Command::new("systemd-analyze").args(arguments).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.success(), String::from_utf8_lossy(&said).into_owned())
 }
