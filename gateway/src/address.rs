@@ -11,6 +11,42 @@ use std::net::{IpAddr, SocketAddr};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
+/// Where a client's address was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The peer is no trusted proxy and claims nothing.
+    Connection,
+    /// A trusted proxy named the client.
+    Forwarded,
+    /// The peer is a trusted proxy and names nobody: it is charged for its clients itself.
+    Unnamed,
+    /// The peer names somebody and is no trusted proxy: it is charged itself.
+    Unbelieved,
+}
+
+impl Source {
+    pub(crate) const ALL: [Self; 4] = [Self::Connection, Self::Forwarded, Self::Unnamed, Self::Unbelieved];
+
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Connection => "connection",
+            Self::Forwarded => "forwarded",
+            Self::Unnamed => "unnamed",
+            Self::Unbelieved => "unbelieved",
+        }
+    }
+}
+
+/// Where the address of the client behind a request is to be found: for counting, it says nothing of the client.
+pub(crate) fn source(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Source {
+    match (is_among(peer.to_canonical(), trusted), headers.contains_key(FORWARDED_FOR)) {
+        (false, false) => Source::Connection,
+        (false, true) => Source::Unbelieved,
+        (true, false) => Source::Unnamed,
+        (true, true) => Source::Forwarded,
+    }
+}
+
 /// The client behind a request.
 pub(crate) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let mut client = peer.to_canonical();
@@ -88,6 +124,18 @@ mod tests {
         ] {
             assert_eq!(found(peer, forwarded), client.parse::<IpAddr>().unwrap(), "{peer} {forwarded:?}");
         }
+    }
+
+    #[test]
+    fn where_an_address_is_found_depends_on_trust_and_header() {
+        let trusted = ["10.0.0.0/8".parse().unwrap()];
+        let mut headers = HeaderMap::new();
+        let seen = |peer: &str, headers: &HeaderMap| source(peer.parse().unwrap(), headers, &trusted);
+        assert_eq!(seen("203.0.113.9", &headers), Source::Connection);
+        assert_eq!(seen("::ffff:10.0.0.1", &headers), Source::Unnamed);
+        headers.append(FORWARDED_FOR, HeaderValue::from_static("198.51.100.1"));
+        assert_eq!(seen("203.0.113.9", &headers), Source::Unbelieved);
+        assert_eq!(seen("10.0.0.1", &headers), Source::Forwarded);
     }
 
     #[test]

@@ -67,6 +67,7 @@ pub(crate) struct Clients(pub(crate) Arc<App>);
 impl Handler for Clients {
     fn handle(&self, peer: IpAddr, request: Request<Asked>) -> Answering {
         let app = Arc::clone(&self.0);
+        app.metrics.addressed(address::source(peer, request.headers(), &app.trusted_proxies));
         let client = address::client_address(peer, request.headers(), &app.trusted_proxies);
         Box::pin(answer(app, Origin::Direct(client), request.map(Body::new)))
     }

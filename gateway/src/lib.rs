@@ -62,7 +62,7 @@ const MAX_OPERATORS: usize = 32;
 const OPERATOR_IDLE: Duration = Duration::from_secs(60);
 
 /// File descriptors that a gateway needs besides its clients' connections; a tunnel has two ends.
-const SPARE_FILES: usize = 128 + tunnel::MOST;
+pub const SPARE_FILES: usize = 128 + tunnel::MOST;
 
 /// Runs a gateway until `shutdown` begins and the requests in progress are answered.
 ///

@@ -1,5 +1,6 @@
 //! What a gateway counts. No label names a client, a mailbox or a blob.
 
+use crate::address::Source;
 use crate::api::error::Reason;
 use prometheus::core::Collector;
 use prometheus::{Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
@@ -45,6 +46,7 @@ pub(crate) struct Metrics {
     pub(crate) limited_mailboxes: IntCounter,
     pub(crate) limited_relays: IntCounter,
     openings: IntCounterVec,
+    sources: IntCounterVec,
     keys_told_at: IntGauge,
     certificate_ends: IntGauge,
     pub(crate) storage_retries: IntCounter,
@@ -76,6 +78,16 @@ impl Metrics {
         for outcome in Opening::ALL {
             openings.with_label_values(&[outcome.label()]);
         }
+        let sources = IntCounterVec::new(
+            Opts::new(
+                "relay_client_addresses_total",
+                "Requests, by where the client's address was found: a connection of its own, X-Forwarded-For of a trusted proxy, or neither: a trusted proxy that names nobody, somebody else who does.",
+            ),
+            &["source"],
+        )?;
+        for source in Source::ALL {
+            sources.with_label_values(&[source.label()]);
+        }
         let metrics = Self {
             connections_active: IntGauge::new(
                 "relay_connections_active",
@@ -104,6 +116,7 @@ impl Metrics {
             limited_mailboxes: limited.with_label_values(&["mailbox"]),
             limited_relays: limited.with_label_values(&["relay"]),
             openings,
+            sources,
             keys_told_at: IntGauge::new(
                 "relay_ohttp_keys_told_timestamp_seconds",
                 "Unix time at which storage last told a gateway its keys.",
@@ -125,6 +138,7 @@ impl Metrics {
         };
         metrics.enlist(limited)?;
         metrics.enlist(metrics.openings.clone())?;
+        metrics.enlist(metrics.sources.clone())?;
         metrics.enlist(metrics.connections_active.clone())?;
         metrics.enlist(metrics.connections_refused.clone())?;
         metrics.enlist(metrics.tunnels_active.clone())?;
@@ -143,6 +157,11 @@ impl Metrics {
     /// Counts a sealed request.
     pub(crate) fn opening(&self, outcome: Opening) {
         self.openings.with_label_values(&[outcome.label()]).inc();
+    }
+
+    /// Counts a request by where its client's address was found.
+    pub(crate) fn addressed(&self, source: Source) {
+        self.sources.with_label_values(&[source.label()]).inc();
     }
 
     /// How many sealed requests had this outcome.

@@ -2,6 +2,7 @@
 
 use crate::telemetry::Process;
 use crate::{Commitment, PublicKey, UnixSeconds};
+use bytes::Bytes;
 
 /// How full the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,4 +88,27 @@ pub struct CertificateTimes {
     pub not_before: UnixSeconds,
     /// Exclusive.
     pub not_after: UnixSeconds,
+}
+
+/// A part of a backup, as storage hands it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackupPart {
+    /// How far the copying is. The last one tells the size of the copy.
+    Course {
+        /// Bytes copied.
+        copied: u64,
+        /// Bytes that there are to copy now.
+        total: u64,
+    },
+    /// The next bytes of the copy.
+    Piece(Bytes),
+}
+
+/// How much of the database's file is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slack {
+    /// Bytes free inside of it.
+    pub free_bytes: u64,
+    /// Bytes of it.
+    pub file_bytes: u64,
 }

@@ -5,7 +5,7 @@ mod vault;
 
 pub use federation::PeeringClient;
 
-use crate::admin::{KeyStatus, Status};
+use crate::admin::{BackupPart, KeyStatus, Slack, Status};
 use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
@@ -140,6 +140,27 @@ impl StorageClient {
     pub async fn key_status(&self) -> Result<KeyStatus, Refusal> {
         let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
         client.keys(wire::KeyStatusRequest {}).await.map_err(told)?.into_inner().try_into()
+    }
+
+    /// A consistent copy of the database, part by part. It is whole when the stream ends without an error.
+    ///
+    /// # Errors
+    /// When storage cannot be reached, keeps nothing on disk, makes another backup, or has no room for a copy.
+    pub async fn backup(
+        &self,
+    ) -> Result<impl Stream<Item = Result<BackupPart, Refusal>> + Send + Unpin + use<>, Refusal> {
+        let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
+        let parts = client.backup(wire::BackupRequest {}).await.map_err(told)?.into_inner();
+        Ok(parts.map(|part| BackupPart::try_from(part.map_err(told)?)))
+    }
+
+    /// Gives some free pages of the database back to the volume. Answers what is left.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn compact(&self) -> Result<Slack, Refusal> {
+        let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
+        Ok(client.compact(wire::CompactRequest {}).await.map_err(told)?.into_inner().into())
     }
 
     /// The keys for Oblivious HTTP as they stand.

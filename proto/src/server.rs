@@ -7,7 +7,7 @@ mod services;
 pub use federation::{OffloadHandler, RecallHandler};
 pub use services::Services;
 
-use crate::admin::{KeyStatus, Status};
+use crate::admin::{BackupPart, KeyStatus, Slack, Status};
 use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::federation::Peering;
@@ -116,6 +116,14 @@ pub trait AdminHandler: Send + Sync + 'static {
     fn forget_peer(&self, url: String) -> impl Future<Output = Result<bool, Refusal>> + Send;
     /// Begins or ends emptying the relay into its peers. Answers how many blobs are still here.
     fn drain(&self, draining: bool) -> impl Future<Output = Result<u64, Refusal>> + Send;
+    /// What `relay backup` writes. The stream ends when all of the copy is out.
+    fn backup(
+        &self,
+    ) -> impl Future<
+        Output = Result<impl Stream<Item = Result<BackupPart, Refusal>> + Send + 'static, Refusal>,
+    > + Send;
+    /// Gives some free pages back, and tells what is left.
+    fn compact(&self) -> impl Future<Output = Result<Slack, Refusal>> + Send;
 }
 
 struct Adapter<H>(Arc<H>);
@@ -288,5 +296,16 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
     async fn drain(&self, request: Request<wire::DrainRequest>) -> Reply<wire::DrainReply> {
         let blobs = self.0.drain(request.into_inner().draining).await?;
         Ok(Response::new(wire::DrainReply { blobs }))
+    }
+
+    type BackupStream = Pin<Box<dyn Stream<Item = Result<wire::BackupPart, GrpcStatus>> + Send>>;
+
+    async fn backup(&self, _: Request<wire::BackupRequest>) -> Reply<Self::BackupStream> {
+        let parts = self.0.backup().await?;
+        Ok(Response::new(Box::pin(parts.map(|part| Ok(part?.into())))))
+    }
+
+    async fn compact(&self, _: Request<wire::CompactRequest>) -> Reply<wire::CompactReply> {
+        Ok(Response::new(self.0.compact().await?.into()))
     }
 }

@@ -7,6 +7,7 @@ mod guesses;
 mod keyring;
 mod limits;
 mod metrics;
+pub mod offline;
 mod peering;
 mod policy;
 mod proof;
@@ -38,6 +39,9 @@ use std::sync::Arc;
 use store::Store;
 use sweep::Sweep;
 use tokio::net::UnixListener;
+
+/// Schema version of the databases that this version of the relay writes. It opens older ones, and no newer ones.
+pub const SCHEMA_VERSION: u32 = store::schema::VERSION;
 
 /// Everything the daemon serves, wired together.
 struct Daemon {
@@ -79,17 +83,6 @@ pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Fai
     living.abort();
     shutdown.begin();
     outcome
-}
-
-/// Takes the database of a relay that does not run back to an older schema version, so that the version of the relay
-/// before this one can open it. Nothing is lost that it knows of. Returns the version.
-///
-/// # Errors
-/// Variables that make no sense, a relay that runs, a database that is not there, damaged or foreign, or a version that
-/// there is no way to.
-pub fn take_back(vars: &Vars, to: Option<u32>) -> Result<u32, Failure> {
-    let to = to.unwrap_or(store::schema::OLDEST);
-    store::take_back(&Config::from_vars(vars)?, to).map(|()| to)
 }
 
 async fn assemble(
@@ -139,8 +132,13 @@ async fn assemble(
         process: lifecycle::this_process(Role::Storaged, now),
         address_key_since: now,
     });
-    let telemetry =
-        Arc::new(Telemetry { store: Arc::clone(&store), reporters, metrics, shutdown: shutdown.clone() });
+    let telemetry = Arc::new(Telemetry {
+        store: Arc::clone(&store),
+        limits,
+        reporters,
+        metrics,
+        shutdown: shutdown.clone(),
+    });
     Ok(Daemon {
         store,
         sweep,

@@ -13,6 +13,9 @@ const PLACES: usize = 65_536;
 /// Addresses that are remembered for what few clients do.
 const FEW_PLACES: usize = 8192;
 
+/// So many busy addresses are told apart and no more: whether there are many is what an operator needs to know.
+const BUSY: usize = 10;
+
 /// What may be done a minute.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
@@ -73,6 +76,12 @@ impl Limits {
             }
         };
         self.charge(&self.recovery, &[&[kind], &address.as_bytes()[..]].concat(), rate, Scope::Recovery)
+    }
+
+    /// Notes how many client addresses have asked lately.
+    pub(crate) fn note_busy(&self) {
+        let busy = lock(&self.addresses).busy(BUSY, self.clock.monotonic());
+        self.metrics.addresses_busy.set(i64::try_from(busy).unwrap_or(i64::MAX));
     }
 
     fn charge(&self, table: &Mutex<BucketTable>, key: &[u8], rate: u32, scope: Scope) -> Result<(), Refusal> {

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     outbox: IntGauge,
     certificate_ends: IntGauge,
     rate_limited: IntCounterVec,
+    pub(crate) addresses_busy: IntGauge,
     blobs_stored: IntGauge,
     registrations: IntGauge,
     recovery_proofs: IntGauge,
@@ -130,6 +131,10 @@ impl Metrics {
             certificate_ends: gauge(
                 "relay_ohttp_certificate_expiry_timestamp_seconds",
                 "Unix time at which the certificate behind the signed key record ends; 0 while there is none.",
+            )?,
+            addresses_busy: gauge(
+                "relay_client_addresses_busy",
+                "Client addresses that used some of their limit in the last minute and have not got it back; 10 is ten or more.",
             )?,
             blobs_stored: gauge("relay_blobs_stored", "Blobs in the store.")?,
             registrations: gauge("relay_registrations_stored", "Mailboxes registered.")?,

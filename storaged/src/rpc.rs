@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod admission;
+pub(crate) mod backup;
 pub(crate) mod escrow;
 pub(crate) mod exchange;
 pub(crate) mod guardian;

@@ -8,7 +8,10 @@ pub(crate) mod answers;
 pub(crate) mod batch;
 pub(crate) mod blobs;
 mod carried;
+pub(crate) mod census;
 mod checkpoint;
+pub(crate) mod compact;
+pub(crate) mod copy;
 pub(crate) mod error;
 pub(crate) mod escrow;
 pub(crate) mod exchanges;
@@ -29,6 +32,7 @@ pub(crate) mod readers;
 pub(crate) mod recovery;
 pub(crate) mod registrations;
 pub(crate) mod replays;
+pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod schema;
 mod sql;
@@ -43,8 +47,11 @@ use open::Home;
 use readers::Readers;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
-use relay_proto::admin::Capacity;
+use relay_proto::Refusal;
+use relay_proto::UnixSeconds;
+use relay_proto::admin::{Capacity, Slack};
 use room::Room;
+use std::path::Path;
 use std::sync::Arc;
 use writer::{Ended, Writer};
 
@@ -96,6 +103,17 @@ impl Store {
         }
     }
 
+    /// Where a copy of the database can be laid, if there is a file to copy and room for another one.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for a store in memory, [`Refusal::StorageFull`] where there is no room.
+    pub(crate) fn place_for_a_copy(&self) -> Result<&Path, Refusal> {
+        let Some(directory) = self.room.directory() else {
+            return Err(Refusal::Invalid { field: "backup of a store in memory".into() });
+        };
+        if self.room.fits(self.gauges.file_bytes()) { Ok(directory) } else { Err(Refusal::StorageFull) }
+    }
+
     /// Whether a commit goes through.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         self.writer.run_one(|_| Ok(())).await
@@ -104,5 +122,71 @@ impl Store {
 
 /// Takes the database of a relay that does not run back to an older schema version.
 pub(crate) fn take_back(config: &Config, to: u32) -> Result<(), Failure> {
-    Home::take(config.backend, &config.data)?.take_back(to)
+    let (_home, mut sql) = at_rest(config)?;
+    schema::take_back(&mut sql, to)
+}
+
+/// Takes stock of a database that nobody has open.
+pub(crate) fn inspect(database: &Path) -> Result<census::Census, Failure> {
+    restore::inspect(database)
+}
+
+/// Takes stock of the database of a relay that does not run.
+pub(crate) fn inspect_home(config: &Config) -> Result<census::Census, Failure> {
+    let (_home, sql) = at_rest(config)?;
+    census::take(&sql)
+}
+
+/// Copies the database of a relay that does not run.
+pub(crate) fn copy_home(config: &Config, target: &Path) -> Result<(), Failure> {
+    let (_home, sql) = at_rest(config)?;
+    copy::whole(&sql, target).map_err(Failure::from)
+}
+
+/// Gives all free pages of the database of a relay that does not run back. Answers what was free, and what is.
+pub(crate) fn compact_home(config: &Config) -> Result<[Slack; 2], Failure> {
+    let (_home, sql) = at_rest(config)?;
+    let run = || {
+        let before = compact::slack(&sql)?;
+        let mut after = compact::step(&sql)?;
+        while after.free_bytes > 0 {
+            let next = compact::step(&sql)?;
+            if next == after {
+                break;
+            }
+            after = next;
+        }
+        sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok([before, after])
+    };
+    run().map_err(|error: StoreError| error.into())
+}
+
+/// Puts a backup into the place of the database of a relay that does not run.
+pub(crate) fn restore_home(
+    config: &Config,
+    backup: &Path,
+    replace: bool,
+    now: UnixSeconds,
+) -> Result<restore::Restored, Failure> {
+    if config.backend == Backend::Memory {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a relay in memory keeps nothing; set RELAY_STORAGE_BACKEND=sqlite",
+        ));
+    }
+    restore::restore(&config.data, backup, replace, now)
+}
+
+/// The database of a relay that does not run, which cannot start meanwhile.
+fn at_rest(config: &Config) -> Result<(Home, rusqlite::Connection), Failure> {
+    if config.backend == Backend::Memory {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a relay in memory keeps nothing that could be looked at or copied",
+        ));
+    }
+    let home = Home::take_existing(&config.data)?;
+    let sql = home.open_at_rest()?;
+    Ok((home, sql))
 }

@@ -51,6 +51,32 @@ pub enum Command {
         #[arg(long)]
         stop: bool,
     },
+    /// Copy everything the relay keeps into a directory, while it serves or not, and check the copy
+    Backup {
+        /// Where backups are; each gets a directory of its own there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Remove older ones, so that so many are left
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+        keep: Option<u16>,
+    },
+    /// Put a backup into the place of a stopped relay's data
+    Restore {
+        /// The backup's own directory
+        #[arg(value_name = "BACKUP")]
+        backup: PathBuf,
+        /// Even if there is a database; it is laid aside
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Check a backup, or the data of a stopped relay: the file, every blob, every sum
+    Verify {
+        /// The backup's own directory; if nobody says, the relay's data
+        #[arg(value_name = "BACKUP")]
+        backup: Option<PathBuf>,
+    },
+    /// Give the database's free pages back to the volume
+    Compact,
     /// Take the database of a stopped relay back, for the version of the relay before this one
     ///
     /// Loses nothing. Make a backup first all the same.

@@ -31,11 +31,7 @@ pub(crate) fn converse<T>(
     vars: &Vars,
     conversation: impl AsyncFnOnce(Line) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let mut reader = vars.reader();
-    let data = reader.read(&variables::DATA_DIR);
-    let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
-    reader.finish()?;
-    let socket = Door::Admin.storage_socket(&sockets);
+    let socket = admin_socket(vars)?;
     // The client below would only say that there is no way; the operator wants to know why.
     std::os::unix::net::UnixStream::connect(&socket).map_err(|error| unreachable_because(&socket, &error))?;
     let failed = |error: io::Error| Failure::new(Exit::Internal, error);
@@ -46,6 +42,29 @@ pub(crate) fn converse<T>(
     })
 }
 
+/// Whether a relay runs where the variables point to.
+///
+/// # Errors
+/// Variables that make no sense, or a socket that this user may not use, so that nobody knows.
+pub(crate) fn is_running(vars: &Vars) -> Result<bool, Failure> {
+    let socket = admin_socket(vars)?;
+    match std::os::unix::net::UnixStream::connect(&socket) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(unreachable_because(&socket, &error))
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+fn admin_socket(vars: &Vars) -> Result<PathBuf, Failure> {
+    let mut reader = vars.reader();
+    let data = reader.read(&variables::DATA_DIR);
+    let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
+    reader.finish()?;
+    Ok(Door::Admin.storage_socket(&sockets))
+}
+
 /// The line to a relay's storage.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -54,6 +73,11 @@ pub(crate) struct Line {
 }
 
 impl Line {
+    /// What it leads to, for conversations with a patience of their own.
+    pub(crate) const fn storage(&self) -> &StorageClient {
+        &self.storage
+    }
+
     /// Asks one question, and waits [`PATIENCE`] for its answer.
     ///
     /// # Errors

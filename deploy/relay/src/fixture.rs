@@ -1,7 +1,7 @@
 //! A storage that answers operators what a test wants, and peers for it to tell of.
 
 use relay_daemon::Vars;
-use relay_proto::admin::{Capacity, KeyStatus, Status};
+use relay_proto::admin::{BackupPart, Capacity, KeyStatus, Slack, Status};
 use relay_proto::federation::{Holdings, Link, PeerState, Peering, Pin};
 use relay_proto::server::{AdminHandler, Services};
 use relay_proto::socket::{self, AllowedUsers, Door};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
+use tokio_stream::Stream;
 
 pub(crate) const fn id(number: u8) -> PeerId {
     PeerId::from_bytes([number; 32])
@@ -98,6 +99,8 @@ pub(crate) struct Answers {
     pub(crate) withdrawn: bool,
     /// Federated does not report any more from the next look at the blobs on.
     pub(crate) falls_silent: bool,
+    /// What a backup is made of.
+    pub(crate) parts: Vec<Result<BackupPart, Refusal>>,
 }
 
 #[derive(Debug)]
@@ -149,6 +152,16 @@ impl AdminHandler for Handler {
         answers.peering.draining = draining;
         Ok(answers.blobs)
     }
+
+    async fn backup(
+        &self,
+    ) -> Result<impl Stream<Item = Result<BackupPart, Refusal>> + Send + 'static, Refusal> {
+        Ok(tokio_stream::iter(self.0.lock().unwrap().parts.clone()))
+    }
+
+    async fn compact(&self) -> Result<Slack, Refusal> {
+        Ok(Slack { free_bytes: 0, file_bytes: 4096 })
+    }
 }
 
 /// A storage behind its operator's socket. It ends with this value.
@@ -170,6 +183,7 @@ impl Storage {
             away: 0,
             withdrawn: false,
             falls_silent: false,
+            parts: Vec::new(),
         };
         let handler = Arc::new(Handler(Mutex::new(answers)));
         let directory = tempfile::tempdir().unwrap();

@@ -8,6 +8,8 @@
 mod anchor;
 pub mod arguments;
 mod ask;
+mod backup;
+mod compact;
 mod downgrade;
 mod drain;
 #[cfg(test)]
@@ -17,11 +19,13 @@ mod moment;
 mod peers;
 mod quantity;
 pub mod reference;
+mod restore;
 mod role;
 mod selftest;
 mod standing;
 mod status;
 mod up;
+mod verify;
 
 use arguments::{Arguments, Command, PeersCommand};
 use clap::Parser as _;
@@ -52,6 +56,12 @@ pub fn run<W: Write, E: Write>(
             peers::forget(&vars(), &url, out)
         }
         Command::Drain { stop } => drain::drain(&vars(), stop, out, errors),
+        Command::Backup { directory, keep } => {
+            backup::backup(&vars(), &clock, &directory, keep.map(usize::from), (out, errors))
+        }
+        Command::Restore { backup, replace } => restore::restore(&vars(), &clock, &backup, replace, out),
+        Command::Verify { backup } => verify::verify(&vars(), backup.as_deref(), out),
+        Command::Compact => compact::compact(&vars(), out),
         Command::Downgrade { to } => downgrade::downgrade(&vars(), to, out),
         Command::Selftest(how) => selftest::selftest(&how, &clock, out),
         Command::Anchor(command) => anchor::run(&command, &clock, out),
@@ -121,7 +131,20 @@ mod tests {
         let (exit, out, errors) = relay(&["--help"]);
         assert_eq!(exit, ExitCode::SUCCESS);
         assert!(errors.is_empty());
-        for shown in ["up", "status", "keys", "peers", "drain", "downgrade", "selftest", "anchor"] {
+        for shown in [
+            "up",
+            "status",
+            "keys",
+            "peers",
+            "drain",
+            "backup",
+            "restore",
+            "verify",
+            "compact",
+            "downgrade",
+            "selftest",
+            "anchor",
+        ] {
             assert!(out.contains(shown), "{out}");
         }
         for hidden in ["role", "reference"] {

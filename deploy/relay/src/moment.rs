@@ -11,6 +11,19 @@ pub(crate) fn utc(moment: UnixSeconds) -> String {
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
 }
 
+/// The day of a moment: `2026-03-01`.
+pub(crate) fn day(moment: UnixSeconds) -> String {
+    let (year, month, day) = civil(moment.get() / DAY);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// A moment as part of a file's name, in the order of time: `20260301-140559`.
+pub(crate) fn stamp(moment: UnixSeconds) -> String {
+    let second = moment.get() % DAY;
+    let day = day(moment).replace('-', "");
+    format!("{day}-{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60)
+}
+
 /// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. Years are counted from a first of
 /// March, so that the day that some of them have more is their last.
 const fn civil(day: u64) -> (u64, u64, u64) {
@@ -65,6 +78,14 @@ mod tests {
             assert_eq!(utc(UnixSeconds::new(seconds)), expected);
         }
         assert!(utc(UnixSeconds::new(u64::MAX)).ends_with("UTC"), "the end of time has a name too");
+    }
+
+    #[test]
+    fn days_and_stamps_are_of_the_same_calendar() {
+        let moment = UnixSeconds::new(1_772_374_567);
+        assert!(utc(moment).starts_with(&day(moment)));
+        assert_eq!(stamp(moment), "20260301-141607");
+        assert!(stamp(UnixSeconds::new(0)) < stamp(moment));
     }
 
     #[test]

@@ -106,6 +106,12 @@ impl BucketTable {
         place.full_at.checked_sub(nanos(now)).filter(|wait| *wait > 0).map(Duration::from_nanos)
     }
 
+    /// How many keys have a bucket that is not full, counted up to `most`.
+    pub fn busy(&self, most: usize, now: Duration) -> usize {
+        let now = nanos(now);
+        self.sets.iter().flatten().filter(|place| place.full_at > now).take(most).count()
+    }
+
     #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do to choose a set")]
     fn locate(&self, key: &[u8]) -> (usize, u64) {
         let fingerprint = self.hasher.hash_one(key);

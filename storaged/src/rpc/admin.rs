@@ -3,14 +3,15 @@
 use crate::keyring::Keyring;
 use crate::peering::{DRAINING, Peering};
 use crate::reporters::Reporters;
-use crate::store::{Store, meta, peers, schema};
+use crate::store::{Store, compact, meta, peers, schema};
 use crate::sweep::Sweep;
-use relay_proto::admin::{Key, KeyStatus, Status};
+use relay_proto::admin::{BackupPart, Key, KeyStatus, Slack, Status};
 use relay_proto::federation;
 use relay_proto::server::AdminHandler;
 use relay_proto::telemetry::Process;
 use relay_proto::{Refusal, UnixSeconds};
 use std::sync::Arc;
+use tokio_stream::Stream;
 
 /// Serves the operator.
 #[derive(Debug)]
@@ -81,5 +82,15 @@ impl AdminHandler for Admin {
             tracing::info!(draining, "the operator decides whether the relay is emptied into its peers");
         }
         Ok(self.store.gauges.blobs())
+    }
+
+    async fn backup(
+        &self,
+    ) -> Result<impl Stream<Item = Result<BackupPart, Refusal>> + Send + 'static, Refusal> {
+        super::backup::backup(&self.store)
+    }
+
+    async fn compact(&self) -> Result<Slack, Refusal> {
+        Ok(self.store.writer.run_one(|write| compact::step(write.sql)).await?)
     }
 }

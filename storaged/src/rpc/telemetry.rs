@@ -1,5 +1,6 @@
 //! Health and counters, over gRPC for the other processes and over HTTP for the operator.
 
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reporters::Reporters;
 use crate::store::Store;
@@ -16,6 +17,7 @@ use tokio_stream::{Stream, StreamExt as _};
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     pub(crate) store: Arc<Store>,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) reporters: Arc<Reporters>,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
@@ -44,6 +46,7 @@ impl TelemetryHandler for Telemetry {
     }
 
     fn collect(&self) -> Vec<Family> {
+        self.limits.note_busy();
         merge(self.metrics.gather(&self.store.gauges).into_iter().chain(self.reporters.families()))
     }
 }
@@ -57,6 +60,7 @@ impl Ops for Telemetry {
     }
 
     async fn metrics(&self) -> String {
+        self.limits.note_busy();
         render(&metrics::merge(self.metrics.gather(&self.store.gauges)))
     }
 }

@@ -100,7 +100,7 @@ impl Gauges {
     }
 
     /// Bytes that the database file has once the log is copied into it.
-    pub(super) fn file_bytes(&self) -> u64 {
+    pub(crate) fn file_bytes(&self) -> u64 {
         self.file_pages.load(Ordering::Relaxed) * self.page_bytes.load(Ordering::Relaxed)
     }
 

@@ -64,6 +64,8 @@ impl Home {
         let lock = lock(directory)?;
         let database = directory.join(DATABASE);
         expect_data(directory, &database)?;
+        // Left by a process that died while it made a backup.
+        drop(fs::remove_file(directory.join(super::copy::COPY)));
         let place = Place::File { directory: directory.to_owned(), database };
         Ok(Self { place, _lock: Some(lock) })
     }
@@ -100,22 +102,28 @@ impl Home {
         Ok(connection)
     }
 
-    /// Takes the database back to an older schema version, for an older version of the relay.
-    pub(super) fn take_back(&self, to: u32) -> Result<(), Failure> {
-        let Place::File { directory, database } = &self.place else {
-            return Err(Failure::new(Exit::Usage, "a relay in memory has nothing to take back"));
-        };
-        if !database.exists() {
+    /// Takes a data directory that has a database, for an operator's work on it.
+    pub(super) fn take_existing(directory: &Path) -> Result<Self, Failure> {
+        if !directory.join(DATABASE).exists() {
             return Err(Failure::new(
                 Exit::DataMissing,
                 format_args!("there is no relay.db in {}; set RELAY_DATA_DIR", directory.display()),
             ));
         }
+        Self::take(Backend::Sqlite, directory)
+    }
+
+    /// Opens the database as it is, without bringing its schema up to date.
+    pub(super) fn open_at_rest(&self) -> Result<Connection, Failure> {
         let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
-        let mut connection = Connection::open_with_flags(database, flags()).map_err(failed)?;
+        let connection = match &self.place {
+            Place::File { database, .. } => Connection::open_with_flags(database, flags()),
+            Place::Memory { uri } => Connection::open_with_flags(uri, flags()),
+        };
+        let connection = connection.map_err(failed)?;
         schema::check(&connection)?;
         set_up(&connection, &self.place).map_err(Failure::from)?;
-        schema::take_back(&mut connection, to)
+        Ok(connection)
     }
 
     /// Opens a connection that only reads.
@@ -139,7 +147,7 @@ fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-fn lock(directory: &Path) -> Result<File, Failure> {
+pub(super) fn lock(directory: &Path) -> Result<File, Failure> {
     let path = directory.join("lock");
     let file = OpenOptions::new()
         .create(true)
@@ -182,7 +190,7 @@ fn marker(directory: &Path) -> PathBuf {
     directory.join("initialized")
 }
 
-fn mark(directory: &Path) -> io::Result<()> {
+pub(super) fn mark(directory: &Path) -> io::Result<()> {
     if marker(directory).exists() {
         return Ok(());
     }
@@ -196,11 +204,11 @@ fn make_private_file(path: &Path) -> io::Result<()> {
     file.sync_all()
 }
 
-fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
 
-fn trouble(action: &str, path: &Path, error: &io::Error) -> Failure {
+pub(super) fn trouble(action: &str, path: &Path, error: &io::Error) -> Failure {
     let exit = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
         _ => Exit::Io,

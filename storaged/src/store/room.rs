@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Most that is kept free on the volume, in bytes; on small volumes a tenth.
@@ -102,6 +102,16 @@ impl Room {
     pub(crate) fn drop_ballast(&self) -> bool {
         self.gauges.set_volume_low(true);
         self.ballast().is_some_and(|path| fs::remove_file(path).is_ok())
+    }
+
+    /// The data directory, where there is one.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.directory.as_deref()
+    }
+
+    /// Whether so many bytes more fit on the volume and leave it what mail needs.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        self.volume().is_some_and(|volume| volume.free > bytes.saturating_add(2 * reserve(volume)))
     }
 
     fn volume(&self) -> Option<Volume> {

@@ -14,6 +14,15 @@ use sha2::{Digest as _, Sha256};
 /// Name of the floor among the single numbers.
 const FLOOR: &str = "used_floor";
 
+/// Name of the moment until which, in seconds, nothing signed is accepted since a backup was put in.
+pub(super) const RESTORED: &str = "restored_floor";
+
+/// What a restore at that moment refuses: whatever could have been used before it, which is what was signed up to a
+/// window ahead of the relay's clock.
+pub(super) fn restored_floor(now: UnixSeconds) -> i64 {
+    moment(now.plus(SIGNATURE_WINDOW_SECS))
+}
+
 /// How long a value is remembered past its window, in seconds.
 const MARGIN_SECS: u64 = 3600;
 
@@ -35,7 +44,8 @@ impl Once {
 /// Uses a value that was signed at `timestamp`, or refuses because it was used before.
 pub(crate) fn take(sql: &Connection, value: Once, timestamp: UnixSeconds) -> Result<(), StoreError> {
     let hour = timestamp.hour_ceil();
-    if moment(hour) <= meta::get(sql, FLOOR)?.unwrap_or(0) {
+    let restored = meta::get(sql, RESTORED)?.unwrap_or(0);
+    if moment(hour) <= meta::get(sql, FLOOR)?.unwrap_or(0) || moment(timestamp) <= restored {
         return Err(Refusal::OutsideWindow.into());
     }
     let fresh = sql

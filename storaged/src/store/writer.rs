@@ -6,6 +6,7 @@
 
 use super::batch::Batch;
 use super::checkpoint::Log;
+use super::copy::{self, CopyFile, CopyJob, Copying, Course};
 use super::error::StoreError;
 use super::gauges::Gauges;
 use super::room::Room;
@@ -14,11 +15,12 @@ use relay_daemon::Failure;
 use relay_proto::Refusal;
 use relay_proto::limits::MAX_WRITE_COMMANDS;
 use rusqlite::Connection;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Jobs that may wait.
 const QUEUE_JOBS: usize = 1024;
@@ -54,6 +56,18 @@ enum Message {
     },
     /// Runs between transactions.
     Chore(Chore),
+    /// Goes on between transactions until it is done.
+    Copy(CopyJob),
+    Stop,
+}
+
+/// What comes after a transaction.
+enum Next {
+    /// The next one.
+    Message,
+    /// A copy that was asked for meanwhile.
+    Copy(CopyJob),
+    /// The end.
     Stop,
 }
 
@@ -137,6 +151,26 @@ impl Writer {
         }
     }
 
+    /// Copies the database into a file of the directory, while it serves. `course` hears how far that is.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] while another copy is made, [`Refusal::Unavailable`] when the store is closing, and what the
+    /// disk says.
+    pub(crate) async fn copy(
+        &self,
+        directory: PathBuf,
+        course: watch::Sender<Course>,
+    ) -> Result<CopyFile, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(Message::Copy(CopyJob { directory, course, reply })).map_err(
+            |error| match error {
+                TrySendError::Full(_) => Refusal::Busy,
+                TrySendError::Disconnected(_) => Refusal::Unavailable,
+            },
+        )?;
+        answer.await.unwrap_or(Err(Refusal::Unavailable.into()))
+    }
+
     /// Asks the thread to finish what waits, empty the log and end.
     pub(crate) fn stop(&self) {
         let queue = self.queue.clone();
@@ -158,9 +192,17 @@ impl Thread {
         let mut log = Log::watch(&mut connection).map_err(Failure::from)?;
         loop {
             match self.messages.recv_timeout(IDLE) {
-                Ok(Message::Job { load, work }) => {
-                    let stop = self.transact(&connection, &mut log, load, work)?;
-                    if stop {
+                Ok(Message::Job { load, work }) => match self.transact(&connection, &mut log, load, work)? {
+                    Next::Message => {}
+                    Next::Copy(job) => {
+                        if self.copy(&connection, &mut log, job)? {
+                            break;
+                        }
+                    }
+                    Next::Stop => break,
+                },
+                Ok(Message::Copy(job)) => {
+                    if self.copy(&connection, &mut log, job)? {
                         break;
                     }
                 }
@@ -173,14 +215,69 @@ impl Thread {
         connection.close().map_err(|(_, error)| Failure::from(StoreError::from(error)))
     }
 
-    /// One group commit. Answers whether the thread was asked to stop meanwhile.
+    /// Makes a copy, and serves whoever comes meanwhile. Answers whether the thread was asked to stop.
+    fn copy(&self, connection: &Connection, log: &mut Log, job: CopyJob) -> Result<bool, Failure> {
+        let file = match job.file() {
+            Ok(file) => file,
+            Err(error) => {
+                job.end(Err(error));
+                return Ok(false);
+            }
+        };
+        let mut stop = false;
+        let outcome = copy::target(&file).and_then(|mut target| {
+            let copying = Copying::begin(connection, &mut target)?;
+            loop {
+                let (done, course) = copying.step()?;
+                job.course.send_replace(course);
+                if done {
+                    return Ok(Ok(()));
+                }
+                if stop || !job.is_wanted() {
+                    return Err(Refusal::Unavailable.into());
+                }
+                match self.serve_one(connection, log) {
+                    Ok(stopping) => stop = stopping,
+                    // The store itself has failed, and not the copy.
+                    Err(failure) => return Ok(Err(failure)),
+                }
+            }
+        });
+        match outcome {
+            Ok(Ok(())) => job.end(Ok(file)),
+            Ok(Err(failure)) => return Err(failure),
+            Err(error) => {
+                drop(file);
+                job.end(Err(error));
+            }
+        }
+        Ok(stop)
+    }
+
+    /// Serves what has come, if something has. Answers whether that was the word to stop.
+    fn serve_one(&self, connection: &Connection, log: &mut Log) -> Result<bool, Failure> {
+        match self.messages.try_recv() {
+            Ok(Message::Job { load, work }) => match self.transact(connection, log, load, work)? {
+                Next::Message => {}
+                Next::Copy(another) => another.end(Err(Refusal::Busy.into())),
+                Next::Stop => return Ok(true),
+            },
+            Ok(Message::Chore(chore)) => chore(connection),
+            Ok(Message::Copy(another)) => another.end(Err(Refusal::Busy.into())),
+            Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
+            Err(TryRecvError::Empty) => {}
+        }
+        Ok(false)
+    }
+
+    /// One group commit. Answers what comes next.
     fn transact(
         &self,
         connection: &Connection,
         log: &mut Log,
         mut load: Load,
         mut work: Work,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Next, Failure> {
         let started = Instant::now();
         if self.room.look() {
             // While there is still room for it: later there may be none.
@@ -193,7 +290,7 @@ impl Thread {
         let (mut answers, mut erasing) = (Vec::new(), Vec::new());
         let (mut commands, mut bytes) = (0, 0);
         let mut chores = Vec::new();
-        let mut stop = false;
+        let mut next = Next::Message;
         loop {
             self.waiting_bytes.fetch_sub(load.bytes, Ordering::Relaxed);
             commands += load.commands;
@@ -215,8 +312,12 @@ impl Thread {
                     chores.push(chore);
                     break;
                 }
+                Ok(Message::Copy(job)) => {
+                    next = Next::Copy(job);
+                    break;
+                }
                 Ok(Message::Stop) => {
-                    stop = true;
+                    next = Next::Stop;
                     break;
                 }
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
@@ -234,7 +335,7 @@ impl Thread {
                 // What a failed commit left behind is known only after recovery: never a plain "no".
                 answer(Err(Refusal::OutcomeUnknown.into()));
             }
-            return if fatal { Err(error.into()) } else { Ok(stop) };
+            return if fatal { Err(error.into()) } else { Ok(next) };
         }
         for answer in answers {
             answer(Ok(()));
@@ -249,7 +350,7 @@ impl Thread {
             chore(connection);
         }
         log.keep_short(connection, self.gauges.is_volume_low())?;
-        Ok(stop)
+        Ok(next)
     }
 
     /// The volume is full: frees what can be freed, so that the next deletion finds room in the log.
@@ -266,13 +367,13 @@ impl Thread {
         work: Work,
         connection: &Connection,
         error: StoreError,
-    ) -> Result<bool, Failure> {
+    ) -> Result<Next, Failure> {
         tracing::error!(%error, "a transaction could not begin");
         self.waiting_bytes.fetch_sub(load.bytes, Ordering::Relaxed);
         let fatal = error.is_fatal();
         // The work runs against a batch that refuses everything, so that its caller is answered.
         let answer = work(&mut Batch::broken(connection, &self.gauges));
         answer(Err(Refusal::OutcomeUnknown.into()));
-        if fatal { Err(error.into()) } else { Ok(false) }
+        if fatal { Err(error.into()) } else { Ok(Next::Message) }
     }
 }

@@ -1,0 +1,147 @@
+//! Gets a copy of the database: from a running relay over the operator's socket, or from its directory.
+
+use crate::ask;
+use crate::quantity::bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use relay_daemon::{Exit, Failure, Vars};
+use relay_proto::Refusal;
+use relay_proto::admin::BackupPart;
+use relay_proto::client::StorageClient;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_stream::StreamExt as _;
+
+/// How long storage may be silent.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Copies the database into a new file, and syncs it.
+pub(super) fn copy(vars: &Vars, target: &Path, errors: &mut impl Write) -> Result<(), Failure> {
+    if !ask::is_running(vars)? {
+        // Nobody else will write to a closed stderr either.
+        drop(writeln!(errors, "no relay runs; copying its data directory"));
+        return storaged::offline::copy(vars, target);
+    }
+    ask::converse(vars, async |line| {
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(unwritable)?;
+        receive(line.storage(), &mut file).await?;
+        file.sync_all().map_err(unwritable)
+    })
+}
+
+async fn receive(storage: &StorageClient, file: &mut File) -> Result<(), Failure> {
+    let silent = || Failure::new(Exit::Unavailable, "storaged does not go on with the backup; see its log");
+    let mut parts = timeout(PATIENCE, storage.backup()).await.map_err(|_| silent())?.map_err(refused)?;
+    let bar = bar();
+    let (mut received, mut expected) = (0_u64, 0);
+    while let Some(part) = timeout(PATIENCE, parts.next()).await.map_err(|_| silent())? {
+        match part.map_err(refused)? {
+            // The copying and the handing out are a half each.
+            BackupPart::Course { copied, total } => {
+                expected = total;
+                bar.set_length(total * 2);
+                bar.set_position(copied);
+                bar.set_message(bytes(copied));
+            }
+            BackupPart::Piece(piece) => {
+                file.write_all(&piece).map_err(unwritable)?;
+                received += piece.len() as u64;
+                bar.set_position(expected + received);
+                bar.set_message(bytes(received));
+            }
+        }
+    }
+    bar.finish_and_clear();
+    if received == 0 || received != expected {
+        return Err(Failure::new(
+            Exit::Unavailable,
+            "storaged ended in the middle of the backup; see its log",
+        ));
+    }
+    Ok(())
+}
+
+/// Seen on a terminal, and nowhere else.
+fn bar() -> ProgressBar {
+    let target =
+        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(0), target);
+    // A template that does not parse would cost the looks and nothing else.
+    bar.set_style(
+        ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+    );
+    bar
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
+fn refused(refusal: Refusal) -> Failure {
+    let (exit, text) = match &refusal {
+        Refusal::Busy => {
+            (Exit::Unavailable, "storaged makes another backup, or has too much to do; try again later")
+        }
+        Refusal::StorageFull => (
+            Exit::Io,
+            "the volume of the data directory has no room for a copy of the database; make room, or stop the relay and \
+             back it up then",
+        ),
+        Refusal::Invalid { .. } => {
+            (Exit::Usage, "this relay keeps its mail in memory: there is nothing to back up")
+        }
+        _ => {
+            return Failure::new(
+                Exit::Unavailable,
+                format_args!("storaged cannot make a backup: {refusal}; see its log"),
+            );
+        }
+    };
+    Failure::new(exit, text)
+}
+
+fn unwritable(error: io::Error) -> Failure {
+    Failure::new(Exit::Io, format_args!("cannot write the backup: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Storage, sample};
+
+    /// What comes of a backup that is made of these parts.
+    fn received(parts: Vec<Result<BackupPart, Refusal>>) -> Result<Vec<u8>, Failure> {
+        let storage = Storage::answering(sample(), |answers| answers.parts = parts);
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("relay.db");
+        copy(&storage.vars(), &target, &mut Vec::new()).map(|()| std::fs::read(&target).unwrap())
+    }
+
+    fn piece(bytes: &'static [u8]) -> Result<BackupPart, Refusal> {
+        Ok(BackupPart::Piece(bytes.into()))
+    }
+
+    #[test]
+    fn pieces_are_put_together_and_too_few_are_no_backup() {
+        let whole = Ok(BackupPart::Course { copied: 5, total: 5 });
+        assert_eq!(received(vec![whole.clone(), piece(b"abc"), piece(b"de")]).unwrap(), b"abcde");
+        for parts in [vec![], vec![whole.clone()], vec![whole.clone(), piece(b"abc")], vec![piece(b"abc")]] {
+            assert_eq!(received(parts).unwrap_err().exit, Exit::Unavailable);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_what_can_be_done() {
+        for (refusal, exit, word) in [
+            (Refusal::Busy, Exit::Unavailable, "later"),
+            (Refusal::StorageFull, Exit::Io, "make room"),
+            (Refusal::Invalid { field: "backup".into() }, Exit::Usage, "memory"),
+            (Refusal::Internal, Exit::Unavailable, "log"),
+        ] {
+            let refused = received(vec![Err(refusal)]).unwrap_err();
+            assert!(refused.exit == exit && refused.text.contains(word), "{refused}");
+        }
+    }
+}

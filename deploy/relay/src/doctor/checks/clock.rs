@@ -1,0 +1,85 @@
+//! Clocks: this machine's, storage's and the front's.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Facts, Told};
+use crate::doctor::finding::Findings;
+use crate::moment::span;
+
+/// How far two clocks may be apart, in seconds: as far as a signed request may be from the relay's time.
+const TOLERANCE: u64 = 60;
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    if let Some(told) = &facts.told {
+        if told.status.sweep_suspended {
+            findings.add(
+                Code::SweepSuspended,
+                "expiry waits: more than half of what is stored looks expired",
+                "set this machine's clock right, then restart storaged",
+            );
+        }
+        if let Some(how) = strange(facts, told) {
+            off(how, findings);
+        }
+    }
+    if let Some((front, skew)) = facts.front.as_ref().and_then(|front| Some((front, front.skew?)))
+        && skew > TOLERANCE
+        && !findings.has(Code::ClockOff)
+    {
+        off(format!("the clock at {} and this machine's are {} apart", front.url, span(skew)), findings);
+    }
+}
+
+fn off(how: String, findings: &mut Findings) {
+    findings.add(Code::ClockOff, how, "let every machine keep time: `timedatectl set-ntp true`");
+}
+
+/// What in storage's answers cannot be by this machine's clock.
+fn strange(facts: &Facts, told: &Told) -> Option<String> {
+    let now = facts.now.get();
+    let begun = told.status.processes.iter().map(|process| process.started_at.get()).max()?;
+    if begun > now + TOLERANCE {
+        return Some(format!(
+            "a process began {} in the future: this machine's clock was set back",
+            span(begun - now)
+        ));
+    }
+    let keys = told.keys.as_ref()?;
+    let number = |seconds: u64| seconds / keys.window_secs.max(1);
+    let accepted = |seconds: u64| keys.windows.iter().any(|window| window.number == number(seconds));
+    let known = keys.windows.is_empty() || accepted(now) || accepted(now + TOLERANCE);
+    (!known).then(|| "storage's keys are not for this machine's time".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told};
+    use relay_proto::UnixSeconds;
+
+    #[test]
+    fn clocks_that_are_apart_are_told_once() {
+        assert!(codes_met(|front| front.skew = Some(60)).is_empty());
+        assert_eq!(codes_met(|front| front.skew = Some(61)), ["clock-off"]);
+        let future = UnixSeconds::new(NOW + 100);
+        assert_eq!(codes_told(|told| told.status.processes[1].started_at = future), ["clock-off"]);
+        let set_back = codes(|facts| {
+            facts.now = UnixSeconds::new(NOW - 3 * 86_400);
+            facts.front.as_mut().unwrap().skew = Some(3 * 86_400);
+        });
+        assert_eq!(set_back, ["clock-off"]);
+    }
+
+    #[test]
+    fn keys_of_another_time_are_told() {
+        let other = codes(|facts| {
+            let keys = facts.told.as_mut().unwrap().keys.as_mut().unwrap();
+            keys.windows.truncate(1);
+            facts.front.as_mut().unwrap().key = Some(keys.windows[0].fingerprint);
+        });
+        assert_eq!(other, ["clock-off"]);
+    }
+
+    #[test]
+    fn a_sweep_that_waits_is_told() {
+        assert_eq!(codes_told(|told| told.status.sweep_suspended = true), ["sweep-suspended"]);
+    }
+}

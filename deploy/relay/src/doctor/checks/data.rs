@@ -1,0 +1,151 @@
+//! The data directory: whose it is, who may read it, and whether what must be in it is.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Contents, Data, Facts, Header, Reached};
+use crate::doctor::finding::Findings;
+use std::path::Path;
+
+/// What nobody but the owner may have on the directory: passing through is the group's, for sockets inside.
+const DIRECTORY_EXCESS: u32 = 0o067;
+/// The same for a file.
+const FILE_EXCESS: u32 = 0o077;
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    let path = &facts.settings.data;
+    let runs = !matches!(facts.reached, Reached::Missing | Reached::Dead);
+    match &facts.data {
+        // A storage that answers has its data elsewhere, or where this user does not see it.
+        Some(Data::Missing) if !runs => findings.add(
+            Code::DataMissing,
+            format_args!("there is no data directory at {}, and no relay runs", path.display()),
+            "set RELAY_DATA_DIR as the relay has it, mount its volume, or start a new relay with `relay up`",
+        ),
+        Some(Data::Closed { mode, .. }) => check_mode(path, *mode, DIRECTORY_EXCESS, "700", findings),
+        Some(Data::Open(contents)) => {
+            check_mode(path, contents.mode, DIRECTORY_EXCESS, "700", findings);
+            check_contents(path, contents, findings);
+            if !runs {
+                check_database(path, contents, findings);
+            }
+        }
+        Some(Data::Missing) | None => {}
+    }
+}
+
+fn check_mode(path: &Path, mode: u32, excess: u32, right: &str, findings: &mut Findings) {
+    if mode & excess != 0 {
+        findings.add(
+            Code::DataMode,
+            format_args!("{} has mode {mode:03o}: others than its owner may use it", path.display()),
+            format_args!("chmod {right} {}", path.display()),
+        );
+    }
+}
+
+fn check_contents(path: &Path, contents: &Contents, findings: &mut Findings) {
+    if let Some((name, owner, _)) = contents.files.iter().find(|(_, owner, _)| *owner != contents.owner) {
+        // The directory may be the one that is wrong: most files are the store's own.
+        let own = |user: u32| contents.files.iter().filter(|(_, owner, _)| *owner == user).count();
+        let rightful = if own(*owner) > own(contents.owner) { *owner } else { contents.owner };
+        findings.add(
+            Code::DataOwner,
+            format_args!(
+                "{} belongs to uid {}, and {name} in it to uid {owner}",
+                path.display(),
+                contents.owner
+            ),
+            format_args!("chown -R {rightful} {}", path.display()),
+        );
+    }
+    for (name, _, mode) in contents.files.iter().filter(|(name, _, _)| name.starts_with("relay.db")) {
+        check_mode(&path.join(name), *mode, FILE_EXCESS, "600", findings);
+    }
+}
+
+/// What keeps storaged from starting.
+fn check_database(path: &Path, contents: &Contents, findings: &mut Findings) {
+    let database = path.join("relay.db");
+    if !contents.has("relay.db") && (contents.has("initialized") || contents.has("relay.db-wal")) {
+        findings.add(
+            Code::DataLost,
+            format_args!("{} held a relay's data, and its relay.db is gone", path.display()),
+            "bring relay.db back, or restore a backup; to begin anew, empty the directory",
+        );
+    }
+    match contents.header {
+        Some(Header::Damaged) => findings.add(
+            Code::DataDamaged,
+            format_args!("{} does not begin as a database does", database.display()),
+            "keep the file, and restore a backup into an empty directory",
+        ),
+        Some(Header::Schema(version)) if version > storaged::SCHEMA_VERSION => findings.add(
+            Code::DataNewer,
+            format_args!(
+                "{} has schema version {version}, and this version of the relay knows {}",
+                database.display(),
+                storaged::SCHEMA_VERSION
+            ),
+            "install the newer version, or run `relay downgrade` of that version first",
+        ),
+        Some(Header::Empty | Header::Schema(_)) | None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::{codes, contents};
+    use crate::doctor::facts::{Contents, Data, Facts, Header, Reached};
+
+    fn with(change: impl FnOnce(&mut Contents)) -> impl FnOnce(&mut Facts) {
+        |facts| {
+            let mut contents = contents();
+            change(&mut contents);
+            facts.data = Some(Data::Open(contents));
+        }
+    }
+
+    fn stopped(change: impl FnOnce(&mut Contents)) -> Vec<&'static str> {
+        codes(|facts| {
+            with(change)(facts);
+            facts.reached = Reached::Dead;
+            facts.told = None;
+            facts.front = None;
+            facts.operator = None;
+        })
+    }
+
+    #[test]
+    fn a_missing_directory_explains_that_no_relay_runs() {
+        let found = codes(|facts| {
+            facts.data = Some(Data::Missing);
+            facts.reached = Reached::Missing;
+            facts.told = None;
+            facts.front = None;
+            facts.operator = None;
+        });
+        assert_eq!(found, ["data-missing"]);
+    }
+
+    #[test]
+    fn all_of_it_has_one_owner() {
+        assert_eq!(codes(with(|contents| contents.files[1].1 = 0)), ["data-owner"]);
+        assert_eq!(codes(with(|contents| contents.owner = 0)), ["data-owner"]);
+    }
+
+    #[test]
+    fn nobody_else_reads_it() {
+        assert_eq!(codes(with(|contents| contents.mode = 0o755)), ["data-mode"]);
+        assert_eq!(codes(with(|contents| contents.files[0].2 = 0o640)), ["data-mode"]);
+        assert_eq!(codes(|facts| facts.data = Some(Data::Closed { owner: 1, mode: 0o750 })), ["data-mode"]);
+        assert!(codes(with(|contents| contents.mode = 0o710)).is_empty(), "sockets may lie inside");
+    }
+
+    #[test]
+    fn a_database_that_is_gone_damaged_or_newer_explains_that_storage_does_not_run() {
+        assert_eq!(stopped(|contents| drop(contents.files.remove(0))), ["data-lost"]);
+        assert_eq!(stopped(|contents| contents.header = Some(Header::Damaged)), ["data-damaged"]);
+        assert_eq!(stopped(|contents| contents.header = Some(Header::Schema(99))), ["data-newer"]);
+        assert_eq!(stopped(|_| ()), ["socket-dead"]);
+        assert!(codes(with(|contents| contents.header = Some(Header::Damaged))).is_empty(), "it is being written");
+    }
+}

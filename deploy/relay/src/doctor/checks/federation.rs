@@ -1,0 +1,126 @@
+//! Peers: whether they are reached, are who they were, and have room.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Facts, Health};
+use crate::doctor::finding::Findings;
+use crate::quantity::counted;
+use crate::standing::{Federation, Standing};
+use relay_proto::federation::{Link, Peering};
+
+/// Switching Protocols.
+const SWITCHED: u16 = 101;
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    let Some(peering) = facts.told.as_ref().and_then(|told| told.peering.as_ref()) else { return };
+    let standing = Standing::of(peering);
+    let moved: u64 = peering.holdings.iter().map(|holdings| holdings.moved).sum();
+    match standing.federation {
+        Federation::Off if moved > 0 => findings.add(
+            Code::FederationOff,
+            format_args!("federation is off, and {} of this relay's lie with peers", counted(moved, "blob")),
+            "RELAY_FEDERATION_ENABLED=true with the same RELAY_FEDERATION_PEERS as before",
+        ),
+        Federation::Off => {}
+        Federation::Silent => findings.add(
+            Code::FederationSilent,
+            "peers are wanted, and federated does not report",
+            "start federated; if it runs, its log says why it does not reach storaged",
+        ),
+        Federation::On => check_peers(peering, &standing, findings),
+    }
+    if standing.draining {
+        findings.add(Code::Draining, "this relay is being emptied into its peers", "`relay drain --stop` ends it");
+    }
+    if let Some(front) = facts.front.as_ref().filter(|front| front.is_public && front.health == Health::Good)
+        && let Some(status) = front.upgrade.filter(|status| *status != SWITCHED)
+        && standing.federation == Federation::On
+    {
+        findings.add(
+            Code::FrontUpgrade,
+            format_args!("{}/federation answers {status} and begins no WebSocket: peers cannot connect", front.url),
+            "for nginx: proxy_http_version 1.1, and proxy_set_header for Upgrade $http_upgrade and Connection upgrade",
+        );
+    }
+}
+
+fn check_peers(peering: &Peering, standing: &Standing, findings: &mut Findings) {
+    for peer in &peering.peers {
+        let name = if peer.url.is_empty() { "a peer that connects here" } else { &peer.url };
+        match peer.link {
+            Link::Up => {}
+            Link::Down if peer.url.is_empty() => {}
+            Link::Down => findings.add(
+                Code::PeerUnreachable,
+                format_args!("{name} is not connected: {}", said(&peer.trouble)),
+                format_args!("ask its operator; `relay selftest` tries {name} as a client would"),
+            ),
+            Link::PinChanged => findings.add(
+                Code::PeerPin,
+                format_args!("{name} shows another key than the one it is pinned to"),
+                format_args!("ask its operator; only if the key was changed there: relay peers forget {name}"),
+            ),
+            Link::Leaving => findings.add(
+                Code::PeerLeaving,
+                format_args!("{name} said that it leaves: it takes no mail"),
+                "nothing, if it comes back",
+            ),
+        }
+    }
+    if standing.taking > 0 && standing.roomy == 0 {
+        findings.add(
+            Code::PeersFull,
+            "no peer that is connected has room",
+            "ask their operators for room, or name more peers in RELAY_FEDERATION_PEERS",
+        );
+    }
+}
+
+fn said(trouble: &str) -> &str {
+    if trouble.is_empty() { "no reason is known yet" } else { trouble }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::{codes, codes_told};
+    use crate::fixture::{holdings, nobody, peer, sample};
+    use relay_proto::federation::{Link, PeerState, Peering};
+
+    fn with(peers: Vec<PeerState>) -> Vec<&'static str> {
+        codes_told(|told| told.peering = Some(Peering { peers, ..sample() }))
+    }
+
+    #[test]
+    fn peers_are_reached_known_and_have_room() {
+        assert!(with(vec![peer("wss://a", 1)]).is_empty());
+        let linked = |link| PeerState { link, ..peer("wss://a", 1) };
+        assert_eq!(with(vec![linked(Link::Down)]), ["peer-unreachable"]);
+        assert_eq!(with(vec![linked(Link::PinChanged)]), ["peer-pin"]);
+        assert_eq!(with(vec![linked(Link::Leaving)]), ["peer-leaving"]);
+        assert_eq!(with(vec![PeerState { free_bytes: 0, ..peer("wss://a", 1) }]), ["peers-full"]);
+        let gone = PeerState { link: Link::Down, ..peer("", 1) };
+        assert!(with(vec![gone]).is_empty(), "who connects by itself comes when it likes");
+    }
+
+    #[test]
+    fn federation_reports_where_it_is_wanted_and_is_on_where_mail_lies_with_peers() {
+        let silent = Peering { reporting: false, peers: Vec::new(), ..sample() };
+        assert_eq!(codes_told(|told| told.peering = Some(silent)), ["federation-silent"]);
+        let off = Peering { holdings: vec![holdings(1, 7)], ..nobody() };
+        assert_eq!(codes_told(|told| told.peering = Some(off)), ["federation-off"]);
+        let draining = Peering { draining: true, peers: Vec::new(), ..sample() };
+        assert_eq!(codes_told(|told| told.peering = Some(draining)), ["draining"]);
+    }
+
+    #[test]
+    fn a_front_passes_websockets_on() {
+        let answered = |status| {
+            codes(|facts| {
+                let peering = Peering { peers: Vec::new(), ..sample() };
+                facts.told.as_mut().unwrap().peering = Some(peering);
+                facts.front.as_mut().unwrap().upgrade = Some(status);
+            })
+        };
+        assert!(answered(101).is_empty());
+        assert_eq!(answered(400), ["front-upgrade"]);
+    }
+}

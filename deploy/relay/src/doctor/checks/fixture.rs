@@ -1,0 +1,131 @@
+//! A good set-up, for tests to break.
+
+use crate::doctor::checks::judge;
+use crate::doctor::facts::*;
+use relay_daemon::variables::Backend;
+use relay_proto::UnixSeconds;
+use relay_proto::admin::{Capacity, CertificateTimes, KeyStatus, Status, WindowStatus};
+use relay_proto::telemetry::{Process, Role};
+
+pub(crate) const NOW: u64 = 1_750_000_000;
+const DAY: u64 = 86_400;
+
+/// A relay with a front, on one machine, of which everything can be seen.
+pub(crate) fn good() -> Facts {
+    Facts {
+        now: UnixSeconds::new(NOW),
+        settings: settings(),
+        data: Some(Data::Open(contents())),
+        volume: Some(Volume { total: 100 << 30, free: 50 << 30, database: 0 }),
+        sockets: vec![Socket { path: "/run/relay/admin/storage.sock".into(), modes: vec![0o755, 0o750, 0o660] }],
+        reached: Reached::Ready,
+        told: Some(told()),
+        files: vec![1 << 19],
+        operator: Some(Operator { not_ready: None }),
+        front: Some(front()),
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        mistakes: Vec::new(),
+        socket_path: None,
+        data: "/var/lib/relay".into(),
+        sockets: "/run/relay".into(),
+        backend: Backend::Sqlite,
+        listen: "127.0.0.1:8080".parse().unwrap(),
+        ops: "127.0.0.1:8081".parse().unwrap(),
+        has_token: false,
+        trusts_everybody: false,
+        allows_everywhere: false,
+        public_url: Some("https://relay.example".to_owned()),
+        gateways: None,
+        max_connections: 1000,
+        rotation_secs: DAY,
+        federates: false,
+        own_peer_port: false,
+    }
+}
+
+pub(crate) fn contents() -> Contents {
+    let file = |name: &str| (name.to_owned(), 10001, 0o600);
+    Contents {
+        owner: 10001,
+        mode: 0o700,
+        files: ["relay.db", "relay.db-wal", "lock", "initialized", "ballast"].map(file).to_vec(),
+        header: Some(Header::Schema(1)),
+    }
+}
+
+pub(crate) fn process(role: Role) -> Process {
+    Process { role, pid: 41, version: "0.1.0".to_owned(), started_at: UnixSeconds::new(NOW - 100) }
+}
+
+pub(crate) fn told() -> Told {
+    let before = Counters { busy: 3.0, ..Counters::default() };
+    let sources = Sources { forwarded: 4.0, ..Sources::default() };
+    Told {
+        status: Status {
+            processes: vec![process(Role::Storaged), process(Role::Gateway)],
+            capacity: Capacity { live_bytes: 1 << 20, ceiling_bytes: 1 << 30, durable: true },
+            blobs: 12,
+            registrations: 0,
+            schema_version: 1,
+            sqlite_version: "3.51.3".to_owned(),
+            sweep_suspended: false,
+            keys: Vec::new(),
+        },
+        keys: Some(KeyStatus {
+            window_secs: DAY,
+            windows: [-1_i64, 0, 1].map(window).to_vec(),
+            self_anchored: false,
+            anchor: None,
+            commitment: None,
+            certificates: vec![CertificateTimes {
+                not_before: UnixSeconds::new(NOW - DAY),
+                not_after: UnixSeconds::new(NOW + 89 * DAY),
+            }],
+            problem: None,
+        }),
+        peering: Some(crate::fixture::nobody()),
+        before,
+        after: Counters { sources, ..before },
+    }
+}
+
+fn window(offset: i64) -> WindowStatus {
+    let number = (NOW / DAY).checked_add_signed(offset).unwrap();
+    WindowStatus { number, fingerprint: [u8::try_from(number % 251).unwrap(); 32] }
+}
+
+fn front() -> Front {
+    Front {
+        url: "https://relay.example".to_owned(),
+        is_public: true,
+        is_open: false,
+        tls: Some(Tls::Good { from: UnixSeconds::new(NOW - 10 * DAY), to: UnixSeconds::new(NOW + 80 * DAY) }),
+        health: Health::Good,
+        skew: Some(1),
+        key: Some(window(0).fingerprint),
+        sealed: Some(Sealed::Good),
+        requests: 3,
+        upgrade: None,
+    }
+}
+
+/// The codes of what is wrong with the good set-up after a change.
+pub(crate) fn codes(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {
+    let mut facts = good();
+    change(&mut facts);
+    judge(&facts).iter().map(|finding| finding.code.name()).collect()
+}
+
+/// The same, where storage told something else.
+pub(crate) fn codes_told(change: impl FnOnce(&mut Told)) -> Vec<&'static str> {
+    codes(|facts| change(facts.told.as_mut().unwrap()))
+}
+
+/// The same, where clients meet something else.
+pub(crate) fn codes_met(change: impl FnOnce(&mut Front)) -> Vec<&'static str> {
+    codes(|facts| change(facts.front.as_mut().unwrap()))
+}

@@ -1,0 +1,137 @@
+//! What clients meet: the way in, TLS, and whether it leads to this relay.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Facts, Front, Health, Tls};
+use crate::doctor::finding::Findings;
+use crate::moment::{span, utc};
+use relay_proto::UnixSeconds;
+
+/// A certificate that is this near to its end should have been renewed, in seconds; or, if it never holds for long,
+/// when a fifth of its time is left.
+const NEAR: u64 = 14 * 86_400;
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    let Some(front) = &facts.front else { return };
+    if front.is_open {
+        findings.add(
+            Code::FrontPlain,
+            format_args!("{} is plain HTTP: tokens travel in the open", front.url),
+            "put TLS in front, and set RELAY_PUBLIC_URL=https://…",
+        );
+    }
+    match &front.tls {
+        Some(Tls::Silent(reason)) => return silent(front, reason, findings),
+        Some(Tls::Bad(reason)) => {
+            return findings.add(
+                Code::FrontCertificate,
+                format_args!("TLS with {} fails: {reason}", front.url),
+                "renew the certificate in the proxy, for the name in the URL and with the whole chain",
+            );
+        }
+        Some(Tls::Good { from, to }) => check_end(front, facts.now, *from, *to, findings),
+        None => {}
+    }
+    check_health(facts, front, findings);
+}
+
+fn silent(front: &Front, reason: &str, findings: &mut Findings) {
+    findings.add(
+        Code::FrontSilent,
+        format_args!("{} does not answer: {reason}", front.url),
+        "start the proxy, open its port, and let the name lead to it",
+    );
+}
+
+fn check_end(front: &Front, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds, findings: &mut Findings) {
+    let (left, whole) = (to.get().saturating_sub(now.get()), to.get().saturating_sub(from.get()));
+    if left < NEAR.min(whole / 5) {
+        findings.add(
+            Code::FrontCertificateEnds,
+            format_args!("the certificate of {} ends {}, in {}", front.url, utc(to), span(left)),
+            "see in the proxy's log why it is not renewed",
+        );
+    }
+}
+
+fn check_health(facts: &Facts, front: &Front, findings: &mut Findings) {
+    match &front.health {
+        Health::Good => {}
+        Health::None(reason) => silent(front, reason, findings),
+        // Said already: there is none.
+        Health::Other(502..=504) if findings.has(Code::GatewayMissing) => {}
+        Health::Other(status @ 502..=504) => findings.add(
+            Code::FrontGateway,
+            format_args!("{} answers {status}: it reaches no gateway", front.url),
+            format_args!("point the proxy to http://{}", facts.settings.listen),
+        ),
+        Health::Other(status) => findings.add(
+            Code::FrontOther,
+            format_args!("{}/health answers {status}, and not as a relay does", front.url),
+            "pass every path on to the gateway, and let the name lead to this proxy",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::{NOW, codes, codes_met};
+    use crate::doctor::facts::{Front, Health, Tls};
+    use relay_proto::UnixSeconds;
+
+    /// Behind what does not let requests in, nothing is seen.
+    fn nothing_behind(front: &mut Front) {
+        (front.key, front.sealed, front.requests, front.skew) = (None, None, 0, None);
+    }
+
+    #[test]
+    fn a_front_is_silent_untrusted_or_lets_in() {
+        let reason = || "refused".to_owned();
+        for (tls, health, code) in [
+            (Some(Tls::Silent(reason())), Health::None(reason()), "front-silent"),
+            (Some(Tls::Bad(reason())), Health::None(reason()), "front-certificate"),
+            (None, Health::None(reason()), "front-silent"),
+            (None, Health::Other(502), "front-gateway"),
+            (None, Health::Other(404), "front-other"),
+            (None, Health::Other(200), "front-other"),
+        ] {
+            let found = codes_met(|front| {
+                nothing_behind(front);
+                (front.tls, front.health) = (tls, health);
+            });
+            assert_eq!(found, [code]);
+        }
+    }
+
+    #[test]
+    fn a_front_without_any_gateway_is_not_to_blame() {
+        let found = codes(|facts| {
+            let front = facts.front.as_mut().unwrap();
+            nothing_behind(front);
+            front.health = Health::Other(502);
+            facts.told.as_mut().unwrap().status.processes.truncate(1);
+        });
+        assert_eq!(found, ["gateway-missing"]);
+    }
+
+    #[test]
+    fn a_certificate_ends_soon_by_its_own_measure() {
+        let with = |age: u64, left: u64| {
+            let (from, to) = (UnixSeconds::new(NOW - age), UnixSeconds::new(NOW + left));
+            codes_met(|front| front.tls = Some(Tls::Good { from, to }))
+        };
+        let day = 86_400;
+        assert_eq!(with(80 * day, 10 * day), ["front-certificate-ends"]);
+        assert!(with(75 * day, 15 * day).is_empty());
+        assert!(with(6 * 3600, 6 * 3600).is_empty(), "one of a proxy's own, renewed every few hours");
+        assert_eq!(with(10 * 3600, 3600), ["front-certificate-ends"]);
+    }
+
+    #[test]
+    fn tokens_in_the_open_are_told() {
+        let found = codes_met(|front| {
+            front.is_open = true;
+            front.tls = None;
+        });
+        assert_eq!(found, ["front-plain"]);
+    }
+}

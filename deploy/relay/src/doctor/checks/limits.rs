@@ -1,0 +1,99 @@
+//! Whether the relay knows its clients apart: by `X-Forwarded-For` of a front that it trusts.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Facts, Front, Health, Sealed, Sources, Told};
+use crate::doctor::finding::Findings;
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    let Some(told) = &facts.told else { return };
+    if let Some(front) = facts.front.as_ref().filter(|front| front.is_public && front.health == Health::Good) {
+        check_source(facts, told, front, findings);
+    }
+    let was_refused = facts.front.as_ref().is_some_and(|front| front.sealed == Some(Sealed::Limited));
+    let refused = told.after.limited > told.before.limited || was_refused;
+    let blamed = findings.has(Code::ForwardedMissing) || findings.has(Code::ForwardedUntrusted);
+    // Counted before this command asked anything by itself.
+    if refused && told.before.busy <= 1.0 && !blamed {
+        findings.add(
+            Code::LimitsOneAddress,
+            "requests are refused by the limit of an address (RELAY_ADDR_RATE_LIMIT), and only one address is active",
+            "let the proxy set X-Forwarded-For and trust it (RELAY_TRUSTED_PROXIES); a single client that asks too \
+             much is rightly refused",
+        );
+    }
+}
+
+/// Where the address was found of whoever sent the requests of this very command. Others ask meanwhile, so one kind is
+/// taken for ours only if there are enough of it, and the right one first.
+fn check_source(facts: &Facts, told: &Told, front: &Front, findings: &mut Findings) {
+    let (before, after) = (&told.before.sources, &told.after.sources);
+    let ours = |kind: fn(&Sources) -> f64| front.requests > 0 && kind(after) - kind(before) >= f64::from(front.requests);
+    let listens_here = || format!("for nginx: proxy_set_header X-Forwarded-For $remote_addr; ({})", facts.settings.listen);
+    if ours(|sources| sources.forwarded) {
+    } else if ours(|sources| sources.unbelieved) {
+        findings.add(
+            Code::ForwardedUntrusted,
+            format_args!("{} names its clients and is not believed: all share the limits of one address", front.url),
+            "set RELAY_TRUSTED_PROXIES to the address of the proxy (127.0.0.1,::1 if it is on this machine)",
+        );
+    } else if ours(|sources| sources.unnamed) {
+        findings.add(
+            Code::ForwardedMissing,
+            format_args!("{} does not say who its clients are: all share the limits of one address", front.url),
+            format_args!("let the proxy set X-Forwarded-For; {}", listens_here()),
+        );
+    } else if front.tls.is_some() && ours(|sources| sources.connection) {
+        findings.add(
+            Code::ForwardedMissing,
+            format_args!("{} does not say who its clients are, and is not trusted to", front.url),
+            format_args!("let the proxy set X-Forwarded-For, and set RELAY_TRUSTED_PROXIES to its address; {}", listens_here()),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::{codes, codes_told};
+    use crate::doctor::facts::{Sealed, Sources};
+
+    fn found(sources: Sources) -> Vec<&'static str> {
+        codes_told(|told| told.after.sources = sources)
+    }
+
+    #[test]
+    fn a_front_names_its_clients_and_is_believed() {
+        let none = Sources::default;
+        assert!(found(Sources { forwarded: 3.0, unbelieved: 9.0, unnamed: 9.0, ..none() }).is_empty());
+        assert_eq!(found(Sources { unbelieved: 3.0, ..none() }), ["forwarded-untrusted"]);
+        assert_eq!(found(Sources { unnamed: 3.0, ..none() }), ["forwarded-missing"]);
+        assert_eq!(found(Sources { connection: 3.0, ..none() }), ["forwarded-missing"]);
+        assert!(found(Sources { unbelieved: 2.0, ..none() }).is_empty(), "a stranger's");
+    }
+
+    #[test]
+    fn without_a_front_there_is_nobody_to_be_named() {
+        let found = codes(|facts| {
+            facts.told.as_mut().unwrap().after.sources = Sources { connection: 3.0, ..Sources::default() };
+            facts.front.as_mut().unwrap().tls = None;
+        });
+        assert!(found.is_empty());
+    }
+
+    #[test]
+    fn limits_that_only_one_address_meets_are_told() {
+        let refused = |busy: f64| {
+            codes_told(|told| {
+                (told.before.busy, told.after.busy) = (busy, busy);
+                told.after.limited = 5.0;
+            })
+        };
+        assert_eq!(refused(1.0), ["limits-one-address"]);
+        assert!(refused(2.0).is_empty());
+        assert!(codes_told(|told| told.before.busy = 1.0).is_empty(), "nobody was refused");
+        let own = codes(|facts| {
+            facts.told.as_mut().unwrap().before.busy = 1.0;
+            facts.front.as_mut().unwrap().sealed = Some(Sealed::Limited);
+        });
+        assert_eq!(own, ["limits-one-address"]);
+    }
+}

@@ -1,0 +1,160 @@
+//! The processes: whether all are there, of one version, ready, and well.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Facts, Told};
+use crate::doctor::finding::Findings;
+use crate::quantity::{counted, grouped};
+use relay_daemon::build;
+use relay_proto::telemetry::Role;
+use std::collections::BTreeSet;
+
+/// Older releases of SQLite can lose commits.
+const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    let Some(told) = &facts.told else { return };
+    check_gateways(facts, told, findings);
+    check_versions(told, findings);
+    check_faults(told, findings);
+    let wanted = facts.settings.max_connections + gateway::SPARE_FILES;
+    if let Some(files) = facts.files.iter().min().filter(|files| **files < wanted as u64) {
+        findings.add(
+            Code::FilesFew,
+            format_args!(
+                "a gateway may open {} files, and RELAY_MAX_CONNECTIONS={} wants {}",
+                grouped(*files),
+                facts.settings.max_connections,
+                grouped(wanted as u64)
+            ),
+            format_args!("LimitNOFILE={wanted} in its unit, or `ulimit -n {wanted}` before `relay up`"),
+        );
+    }
+}
+
+fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
+    let gateways = told.status.processes.iter().filter(|process| process.role == Role::Gateway).count();
+    let wanted = usize::from(facts.settings.gateways.unwrap_or(1));
+    if gateways == 0 {
+        findings.add(
+            Code::GatewayMissing,
+            "no gateway reports to storaged: no client is served",
+            "start one (`relay up` starts all); if one runs, its log says why it does not reach storaged",
+        );
+    } else if gateways < wanted {
+        findings.add(
+            Code::GatewayFew,
+            format_args!("{} reports, and RELAY_GATEWAYS={wanted}", counted(gateways as u64, "gateway")),
+            "see the log of `relay up` for why gateways end",
+        );
+    }
+    if gateways > 0
+        && let Some(reason) = facts.operator.as_ref().and_then(|operator| operator.not_ready.as_ref())
+    {
+        findings.add(
+            Code::GatewayNotReady,
+            format_args!("the gateway at {} is not ready: {reason}", facts.settings.ops),
+            "see its log",
+        );
+    }
+}
+
+fn check_versions(told: &Told, findings: &mut Findings) {
+    let processes = &told.status.processes;
+    let versions: BTreeSet<&str> = processes.iter().map(|process| process.version.as_str()).collect();
+    if versions.len() > 1 {
+        let each: Vec<String> =
+            processes.iter().map(|process| format!("{} {}", process.role.name(), process.version)).collect();
+        findings.add(
+            Code::VersionsMixed,
+            format_args!("processes of different versions run together: {}", each.join(", ")),
+            "restart those that are behind",
+        );
+    } else if let Some(version) = versions.first().filter(|version| **version != build::VERSION) {
+        findings.add(
+            Code::VersionCommand,
+            format_args!("this command is version {}, and the relay {version}", build::VERSION),
+            format_args!("use the `relay` command of version {version}"),
+        );
+    }
+    let sqlite: Vec<u32> = told.status.sqlite_version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if !sqlite.is_empty() && sqlite[..] < OLDEST_SQLITE[..] {
+        findings.add(
+            Code::SqliteOld,
+            format_args!("storaged has SQLite {}, which can lose commits", told.status.sqlite_version),
+            "build the relay with its bundled SQLite",
+        );
+    }
+}
+
+fn check_faults(told: &Told, findings: &mut Findings) {
+    let counters = &told.after;
+    if counters.damaged > 0.0 {
+        findings.add(
+            Code::BlobsDamaged,
+            format_args!("{:.0} times a blob was not what its name says", counters.damaged),
+            "check disk and memory, and restore a backup on another machine",
+        );
+    }
+    if counters.panics > 0.0 {
+        findings.add(
+            Code::Panics,
+            format_args!("{:.0} faults of the relay's own were caught", counters.panics),
+            "keep the log of that time and report it; a restart of storaged clears the count",
+        );
+    }
+    if counters.connections_refused > 0.0 {
+        findings.add(
+            Code::ConnectionsRefused,
+            format_args!("{:.0} connections were turned away because too many were open", counters.connections_refused),
+            "raise RELAY_MAX_CONNECTIONS, or run more gateways (RELAY_GATEWAYS)",
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::{codes, codes_told, process};
+    use crate::doctor::facts::Operator;
+    use relay_proto::telemetry::Role;
+
+    #[test]
+    fn gateways_are_there_as_many_as_wanted_and_ready() {
+        assert_eq!(codes_told(|told| told.status.processes.truncate(1)), ["gateway-missing"]);
+        assert_eq!(codes(|facts| facts.settings.gateways = Some(2)), ["gateway-few"]);
+        let not_ready = Some(Operator { not_ready: Some("stopping".to_owned()) });
+        assert_eq!(codes(|facts| facts.operator = not_ready), ["gateway-not-ready"]);
+    }
+
+    #[test]
+    fn versions_are_one_and_the_same() {
+        assert_eq!(codes_told(|told| told.status.processes[1].version = "0.0.9".to_owned()), ["versions-mixed"]);
+        let other = codes_told(|told| {
+            for process in &mut told.status.processes {
+                process.version = "9.0.0".to_owned();
+            }
+        });
+        assert_eq!(other, ["version-command"]);
+        assert!(codes_told(|told| told.status.processes.push(process(Role::Federated))).is_empty());
+    }
+
+    #[test]
+    fn an_old_sqlite_is_told_and_a_newer_one_is_not() {
+        let with = |version: &str| codes_told(|told| told.status.sqlite_version = version.to_owned());
+        assert_eq!(with("3.51.2"), ["sqlite-old"]);
+        assert_eq!(with("3.9.0"), ["sqlite-old"]);
+        assert!(with("3.51.3").is_empty() && with("3.100.0").is_empty() && with("4.0.0").is_empty());
+    }
+
+    #[test]
+    fn faults_are_told() {
+        assert_eq!(codes_told(|told| told.after.panics = 1.0), ["panics"]);
+        assert_eq!(codes_told(|told| told.after.damaged = 1.0), ["blobs-damaged"]);
+        assert_eq!(codes_told(|told| told.after.connections_refused = 1.0), ["connections-refused"]);
+    }
+
+    #[test]
+    fn a_gateway_that_may_open_too_few_files_is_told() {
+        assert_eq!(codes(|facts| facts.files = vec![1 << 19, 1024]), ["files-few"]);
+        assert!(codes(|facts| facts.files = vec![4096]).is_empty());
+    }
+}

@@ -1,0 +1,121 @@
+//! Room: on the volume, and in the store.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Facts, Told, Volume};
+use crate::doctor::finding::Findings;
+use crate::quantity::bytes;
+
+/// Part of the ceiling at which new mail is refused.
+const REFUSED: f64 = 0.95;
+/// Part of the ceiling from which that is near.
+const NEAR: f64 = 0.90;
+/// A volume this free is not full, whatever part of it that is, in bytes.
+const PLENTY: u64 = 10 << 30;
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    let Some(told) = &facts.told else { return };
+    let capacity = told.status.capacity;
+    if !capacity.durable {
+        findings.add(
+            Code::StoreMemory,
+            "durability=memory: mail is lost when storaged stops",
+            "leave RELAY_STORAGE_BACKEND unset",
+        );
+    }
+    let fill = capacity.fill();
+    let full = told.after.full > 0.0;
+    if fill >= REFUSED || (full && facts.volume.is_none()) {
+        findings.add(
+            Code::StoreFull,
+            format_args!(
+                "{} of {} are used: new mail is refused",
+                bytes(capacity.live_bytes),
+                bytes(capacity.ceiling_bytes)
+            ),
+            "raise RELAY_MAX_STORAGE_BYTES and restart storaged, or peer with other relays",
+        );
+    } else if fill >= NEAR {
+        findings.add(
+            Code::StoreNearlyFull,
+            format_args!("{:.0} % of {} are used", fill * 100.0, bytes(capacity.ceiling_bytes)),
+            "raise RELAY_MAX_STORAGE_BYTES and restart storaged, or peer with other relays",
+        );
+    }
+    if let Some(volume) = facts.volume.filter(|_| capacity.durable) {
+        check_volume(facts, told, volume, full && fill < REFUSED, findings);
+    }
+}
+
+fn check_volume(facts: &Facts, told: &Told, volume: Volume, refuses: bool, findings: &mut Findings) {
+    let path = facts.settings.data.display();
+    let capacity = told.status.capacity;
+    if refuses || (volume.free < volume.total / 20 && volume.free < PLENTY) {
+        findings.add(
+            Code::DiskLow,
+            format_args!("{} of {} are free on the volume of {path}", bytes(volume.free), bytes(volume.total)),
+            "make room on that volume, or make it larger",
+        );
+        return;
+    }
+    let taken = capacity.live_bytes.max(volume.database);
+    let growth = capacity.ceiling_bytes.saturating_sub(taken);
+    if volume.free < growth {
+        findings.add(
+            Code::DiskRoom,
+            format_args!(
+                "the store may take {} more, and {} are free on the volume of {path}",
+                bytes(growth),
+                bytes(volume.free)
+            ),
+            format_args!(
+                "RELAY_MAX_STORAGE_BYTES={} fits, or make the volume larger",
+                taken.saturating_add(volume.free / 10 * 9)
+            ),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::{codes, codes_told};
+    use crate::doctor::facts::Volume;
+
+    #[test]
+    fn a_store_is_full_nearly_full_or_has_room() {
+        let filled = |part: u64| {
+            codes_told(|told| {
+                told.status.capacity.live_bytes = (1 << 30) / 100 * part;
+                told.after.full = f64::from(u8::from(part >= 95));
+            })
+        };
+        assert!(filled(89).is_empty());
+        assert_eq!(filled(91), ["store-nearly-full"]);
+        assert_eq!(filled(96), ["store-full"]);
+    }
+
+    #[test]
+    fn a_volume_is_low_tight_or_has_room() {
+        let with = |total: u64, free: u64, database: u64| {
+            codes(|facts| facts.volume = Some(Volume { total, free, database }))
+        };
+        assert_eq!(with(20 << 30, 500 << 20, 0), ["disk-low"]);
+        assert_eq!(with(8 << 30, 900 << 20, 0), ["disk-room"]);
+        assert!(with(8 << 30, 900 << 20, 200 << 20).is_empty(), "the file has some of it already");
+        assert!(with(4 << 40, 20 << 30, 0).is_empty(), "a small part of much is much");
+    }
+
+    #[test]
+    fn mail_that_is_refused_for_the_volume_is_told_so() {
+        assert_eq!(codes_told(|told| told.after.full = 1.0), ["disk-low"]);
+        let unseen = codes(|facts| {
+            facts.volume = None;
+            facts.told.as_mut().unwrap().after.full = 1.0;
+        });
+        assert_eq!(unseen, ["store-full"]);
+    }
+
+    #[test]
+    fn mail_in_memory_is_told() {
+        assert_eq!(codes_told(|told| told.status.capacity.durable = false), ["store-memory"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! The way to storage.
+
+use crate::doctor::code::Code;
+use crate::doctor::facts::{Facts, Reached};
+use crate::doctor::finding::Findings;
+use relay_proto::socket::Door;
+
+pub(super) fn check(facts: &Facts, findings: &mut Findings) {
+    check_modes(facts, findings);
+    // A store that cannot start is reason enough for its silence.
+    if findings.has_error() {
+        return;
+    }
+    let socket = Door::Admin.storage_socket(&facts.settings.sockets);
+    let socket = socket.display();
+    let user = nix::unistd::geteuid();
+    match &facts.reached {
+        Reached::Ready => {}
+        Reached::Missing => findings.add(
+            Code::SocketMissing,
+            format_args!("there is no {socket}: no relay runs here, or its sockets are elsewhere"),
+            "start one with `relay up`, or set RELAY_DATA_DIR (or RELAY_SOCKET_DIR) as the running relay has it",
+        ),
+        Reached::Dead => findings.add(
+            Code::SocketDead,
+            format_args!("nobody listens at {socket}: storaged has ended or does not start"),
+            "start the relay; why storaged ended is the last line of its log",
+        ),
+        Reached::Denied => findings.add(
+            Code::SocketDenied,
+            format_args!("uid {user} may not use {socket}"),
+            "run this as the relay's user or as a member of the group of that directory",
+        ),
+        Reached::Refused => findings.add(
+            Code::SocketRefused,
+            format_args!("storaged turns uid {user} away at {socket}: it is not in RELAY_SOCKET_UIDS"),
+            format_args!("add {user} to RELAY_SOCKET_UIDS of storaged and restart it"),
+        ),
+        Reached::Silent => findings.add(
+            Code::StorageSilent,
+            format_args!("storaged takes connections at {socket} and does not answer"),
+            "see its log, and restart it if it does not recover",
+        ),
+        Reached::NotReady(reason) => findings.add(
+            Code::StorageNotReady,
+            format_args!("storaged is not ready: {reason}"),
+            "see its log: the disk may be full or failing",
+        ),
+    }
+}
+
+fn check_modes(facts: &Facts, findings: &mut Findings) {
+    for socket in &facts.sockets {
+        let Some((own, above)) = socket.modes.split_last() else { continue };
+        // A socket is used by those who may write to it and pass through every directory above it.
+        if own & 0o002 != 0 && above.iter().all(|mode| mode & 0o001 != 0) {
+            findings.add(
+                Code::SocketOpen,
+                format_args!("every user of this machine may connect to {}", socket.path.display()),
+                format_args!("chmod o-rwx {}", socket.path.parent().unwrap_or(&socket.path).display()),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::doctor::checks::fixture::codes;
+    use crate::doctor::facts::Reached;
+
+    #[test]
+    fn every_end_of_the_way_has_its_code() {
+        for (reached, code) in [
+            (Reached::Missing, "socket-missing"),
+            (Reached::Dead, "socket-dead"),
+            (Reached::Denied, "socket-denied"),
+            (Reached::Refused, "socket-refused"),
+            (Reached::Silent, "storage-silent"),
+            (Reached::NotReady("the store cannot commit".to_owned()), "storage-not-ready"),
+        ] {
+            let found = codes(|facts| {
+                facts.reached = reached;
+                facts.told = None;
+                facts.front = None;
+                facts.operator = None;
+            });
+            assert_eq!(found, [code]);
+        }
+    }
+
+    #[test]
+    fn a_socket_is_open_when_nothing_on_the_way_to_it_is_closed() {
+        let with = |modes: &[u32]| codes(|facts| facts.sockets[0].modes = modes.to_vec());
+        assert_eq!(with(&[0o755, 0o755, 0o666]), ["socket-open"]);
+        assert!(with(&[0o755, 0o755, 0o660]).is_empty());
+        assert!(with(&[0o755, 0o750, 0o666]).is_empty());
+        assert!(with(&[0o700, 0o755, 0o666]).is_empty());
+    }
+}

@@ -1,0 +1,89 @@
+//! One thing that is wrong, with the line that mends it.
+
+use super::code::{Code, Severity};
+use serde_json::{Value, json};
+use std::fmt::Display;
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// Its kind.
+    pub(crate) code: Code,
+    /// What was seen.
+    pub(crate) text: String,
+    /// What mends it here.
+    pub(crate) mend: String,
+}
+
+/// What was found so far.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(Vec<Finding>);
+
+impl Findings {
+    /// Adds one, with what was seen and what mends it here.
+    pub(crate) fn add(&mut self, code: Code, text: impl Display, mend: impl Display) {
+        self.0.push(Finding { code, text: text.to_string(), mend: mend.to_string() });
+    }
+
+    /// Whether there is one that keeps the relay from working: what follows from it is not worth a word then.
+    pub(crate) fn has_error(&self) -> bool {
+        self.0.iter().any(|finding| finding.code.severity() == Severity::Error)
+    }
+
+    /// Whether there is one of this kind.
+    pub(crate) fn has(&self, code: Code) -> bool {
+        self.0.iter().any(|finding| finding.code == code)
+    }
+
+    /// All of them, the worst first.
+    pub(crate) fn sorted(mut self) -> Vec<Finding> {
+        self.0.sort_by_key(|finding| finding.code.severity());
+        self.0
+    }
+}
+
+impl Finding {
+    /// For programs.
+    pub(crate) fn as_value(&self) -> Value {
+        json!({
+            "code": self.code.name(),
+            "severity": self.code.severity().name(),
+            "text": self.text,
+            "mend": self.mend,
+        })
+    }
+
+    /// For people.
+    pub(crate) fn lines(&self) -> String {
+        let head = format!("{:<9}{}", self.code.severity().name(), self.code.name());
+        format!("{head}\n         {}\n         mend: {}\n", self.text, self.mend)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_comes_first_and_the_rest_in_the_order_of_looking() {
+        let mut findings = Findings::default();
+        findings.add(Code::Draining, "a", "");
+        findings.add(Code::DataMode, "b", "");
+        findings.add(Code::DataOwner, "c", "");
+        findings.add(Code::Panics, "d", "");
+        assert!(findings.has_error() && findings.has(Code::Panics) && !findings.has(Code::ClockOff));
+        let order: Vec<_> = findings.sorted().into_iter().map(|finding| finding.text).collect();
+        assert_eq!(order, ["c", "b", "d", "a"]);
+    }
+
+    #[test]
+    fn a_finding_is_told_to_people_and_programs() {
+        let finding =
+            Finding { code: Code::DataMode, text: "it is open".to_owned(), mend: "chmod 700 /d".to_owned() };
+        assert_eq!(finding.lines(), "warning  data-mode\n         it is open\n         mend: chmod 700 /d\n");
+        assert_eq!(
+            finding.as_value(),
+            json!({ "code": "data-mode", "severity": "warning", "text": "it is open", "mend": "chmod 700 /d" })
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! `relay restore`: puts a backup into the place of the data of a relay that does not run.
+
+use crate::backup::{DATABASE, manifest::Manifest};
+use crate::moment::utc;
+use crate::quantity::counted;
+use crate::{ask, unwritable};
+use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_proto::UnixSeconds;
+use std::io::Write;
+use std::path::Path;
+use storaged::offline;
+
+/// Checks a backup and puts it in.
+pub(crate) fn restore(
+    vars: &Vars,
+    clock: &Clock,
+    backup: &Path,
+    replace: bool,
+    out: &mut impl Write,
+) -> Result<Exit, Failure> {
+    if ask::is_running(vars)? {
+        return Err(Failure::new(
+            Exit::Locked,
+            "the relay runs; stop it first, and start it again afterwards",
+        ));
+    }
+    let manifest = Manifest::check(backup)?;
+    let census = offline::inspect(&backup.join(DATABASE))?;
+    if let Some(problem) = census.problems.first() {
+        return Err(Failure::new(
+            Exit::Corrupt,
+            format_args!("{}: {problem}; take another backup", backup.display()),
+        ));
+    }
+    let restored = offline::restore(vars, &backup.join(DATABASE), replace, clock.now())?;
+    writeln!(
+        out,
+        "restored: {} as of {}. What came later is gone; what was acknowledged or purged later is back, until it is \
+         fetched and acknowledged again, or expires. Requests that were signed up to now are refused.",
+        counted(census.blobs, "blob"),
+        utc(UnixSeconds::new(manifest.created)),
+    )
+    .map_err(unwritable)?;
+    if let Some(aside) = restored.aside {
+        writeln!(out, "the database that was here lies in {}; delete it when you are done", aside.display())
+            .map_err(unwritable)?;
+    }
+    Ok(Exit::Success)
+}

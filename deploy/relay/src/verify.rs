@@ -1,0 +1,47 @@
+//! `relay verify`: whether a backup, or the data of a relay that does not run, is whole.
+
+use crate::backup::{DATABASE, manifest::Manifest};
+use crate::moment::utc;
+use crate::quantity::{bytes, counted};
+use crate::{ask, unwritable};
+use relay_daemon::{Exit, Failure, Vars};
+use std::io::Write;
+use std::path::Path;
+use storaged::offline;
+
+/// Takes stock, and says what is there and what is wrong.
+pub(crate) fn verify(vars: &Vars, backup: Option<&Path>, out: &mut impl Write) -> Result<Exit, Failure> {
+    let census = match backup {
+        Some(backup) => {
+            Manifest::check(backup)?;
+            offline::inspect(&backup.join(DATABASE))?
+        }
+        None if ask::is_running(vars)? => {
+            return Err(Failure::new(
+                Exit::Locked,
+                "the relay runs, and its database is nobody else's to open; make a backup, which is verified at once",
+            ));
+        }
+        None => offline::inspect_home(vars)?,
+    };
+    let mut text = format!(
+        "{} with {}, schema {}\n",
+        counted(census.blobs, "blob"),
+        bytes(census.blob_bytes),
+        census.schema_version
+    );
+    if let Some(last) = census.last_expiry {
+        text += &format!("the last one expires {}\n", utc(last));
+    }
+    for (table, rows) in &census.rows {
+        text += &format!("  {table:<18}{rows}\n");
+    }
+    for problem in &census.problems {
+        text += &format!("wrong: {problem}\n");
+    }
+    if census.problems.is_empty() {
+        text += "all is well\n";
+    }
+    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    Ok(if census.problems.is_empty() { Exit::Success } else { Exit::Corrupt })
+}

@@ -1,0 +1,129 @@
+//! Taking stock: whether a database is whole, and what it holds.
+
+use super::error::StoreError;
+use super::position::Position;
+use super::schema;
+use relay_daemon::Failure;
+use relay_proto::{BlobId, MailboxHash, UnixSeconds};
+use rusqlite::Connection;
+
+/// Complaints of one kind that are told; more are counted.
+const TOLD: usize = 10;
+
+/// What a database holds, and what is wrong with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Version of its schema.
+    pub schema_version: u32,
+    /// Blobs.
+    pub blobs: u64,
+    /// Bytes of their ciphertext.
+    pub blob_bytes: u64,
+    /// When the last of them expires, if there is one.
+    pub last_expiry: Option<UnixSeconds>,
+    /// Rows of each table.
+    pub rows: Vec<(String, u64)>,
+    /// What is wrong, in words without a name of anything stored.
+    pub problems: Vec<String>,
+}
+
+/// The sums that are kept, and what they are sums of.
+const SUMS: [(&str, &str); 11] = [
+    ("blobs", "SELECT count(*) FROM blobs"),
+    ("bytes", "SELECT coalesce(sum(size), 0) FROM blobs"),
+    ("registrations", "SELECT count(*) FROM registrations"),
+    ("recovery_proofs", "SELECT count(*) FROM recovery_proofs"),
+    ("exchange_offers", "SELECT count(*) FROM exchanges"),
+    ("guardian_sets", "SELECT count(*) FROM guardian_sets"),
+    ("escrow_gates", "SELECT count(*) FROM escrow_gates"),
+    ("leases", "SELECT count(*) FROM leases"),
+    ("hints", "SELECT count(*) FROM hints"),
+    ("held", "SELECT count(*) FROM held"),
+    ("outbox", "SELECT count(*) FROM outbox"),
+];
+
+/// Looks at everything. Changes nothing.
+pub(super) fn take(sql: &Connection) -> Result<Census, Failure> {
+    schema::check(sql)?;
+    look(sql).map_err(Failure::from)
+}
+
+fn look(sql: &Connection) -> Result<Census, StoreError> {
+    let mut census = Census {
+        schema_version: sql.pragma_query_value(None, "user_version", |row| row.get(0))?,
+        ..Census::default()
+    };
+    census.structure(sql)?;
+    if !census.problems.is_empty() {
+        // What is broken so deeply is not worth counting.
+        return Ok(census);
+    }
+    census.mail(sql)?;
+    census.tables(sql)?;
+    // Sums came with the tables that they are over; older databases have fewer.
+    if census.schema_version >= 4 {
+        for (name, counted) in SUMS {
+            let kept: u64 = sql.query_row(&format!("SELECT {name} FROM totals"), [], |row| row.get(0))?;
+            let counted: u64 = sql.query_row(counted, [], |row| row.get(0))?;
+            if kept != counted {
+                census.problems.push(format!("the sum of {name} is kept as {kept} and counts {counted}"));
+            }
+        }
+    }
+    Ok(census)
+}
+
+impl Census {
+    fn structure(&mut self, sql: &Connection) -> Result<(), StoreError> {
+        let mut statement = sql.prepare(&format!("PRAGMA integrity_check({TOLD})"))?;
+        let mut rows = statement.query([])?;
+        let mut wrong = 0;
+        while let Some(row) = rows.next()? {
+            // SQLite's words can quote what is stored.
+            wrong += usize::from(row.get_ref(0)?.as_str().is_ok_and(|word| word != "ok"));
+        }
+        if wrong > 0 {
+            self.problems.push(format!("SQLite finds {wrong} faults in the file, or more"));
+        }
+        let mut statement = sql.prepare("PRAGMA foreign_key_check")?;
+        if statement.query([])?.next()?.is_some() {
+            self.problems.push("rows belong to others that are not there".to_owned());
+        }
+        Ok(())
+    }
+
+    fn mail(&mut self, sql: &Connection) -> Result<(), StoreError> {
+        let mut statement =
+            sql.prepare("SELECT seq, mailbox, id, size, ciphertext FROM blobs ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        let mut damaged = 0_u64;
+        while let Some(row) = rows.next()? {
+            let bytes =
+                |index| row.get_ref(index).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
+            let ciphertext = bytes(4);
+            let named = MailboxHash::try_from(bytes(1)).ok().zip(BlobId::try_from(bytes(2)).ok());
+            let is_sound = named.is_some_and(|(mailbox, id)| BlobId::derive(&mailbox, ciphertext) == id);
+            let size: u64 = row.get(3)?;
+            damaged += u64::from(!is_sound || size != ciphertext.len() as u64);
+            self.blobs += 1;
+            self.blob_bytes += ciphertext.len() as u64;
+            self.last_expiry = self.last_expiry.max(Some(Position::from_sql(row.get(0)?).expires()));
+        }
+        if damaged > 0 {
+            self.problems.push(format!("{damaged} blobs are not what their names say; they are not served"));
+        }
+        Ok(())
+    }
+
+    fn tables(&mut self, sql: &Connection) -> Result<(), StoreError> {
+        let mut statement = sql.prepare(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name",
+        )?;
+        let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for name in names {
+            let rows = sql.query_row(&format!("SELECT count(*) FROM \"{name}\""), [], |row| row.get(0))?;
+            self.rows.push((name, rows));
+        }
+        Ok(())
+    }
+}
