@@ -12,7 +12,7 @@ targets=("$@")
 
 staging=target/docker
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
-revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
+revision=$(git describe --always --abbrev=40 --dirty --exclude='*' 2>/dev/null || echo unknown)
 ref=$(git rev-parse --abbrev-ref HEAD 2>/dev/null || echo unknown)
 # The commit's time and not the clock's: building twice makes the same image.
 created=$(git log -1 --format=%cI 2>/dev/null || echo unknown)

@@ -154,13 +154,13 @@ impl StorageClient {
         Ok(parts.map(|part| BackupPart::try_from(part.map_err(told)?)))
     }
 
-    /// Gives some free pages of the database back to the volume. Answers what is left.
+    /// Looks at the free pages of the database, or gives some back to the volume first. Answers what is left.
     ///
     /// # Errors
     /// When storage cannot be reached.
-    pub async fn compact(&self) -> Result<Slack, Refusal> {
+    pub async fn compact(&self, give: bool) -> Result<Slack, Refusal> {
         let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
-        Ok(client.compact(wire::CompactRequest {}).await.map_err(told)?.into_inner().into())
+        Ok(client.compact(wire::CompactRequest { give }).await.map_err(told)?.into_inner().into())
     }
 
     /// The keys for Oblivious HTTP as they stand.

@@ -122,8 +122,8 @@ pub trait AdminHandler: Send + Sync + 'static {
     ) -> impl Future<
         Output = Result<impl Stream<Item = Result<BackupPart, Refusal>> + Send + 'static, Refusal>,
     > + Send;
-    /// Gives some free pages back, and tells what is left.
-    fn compact(&self) -> impl Future<Output = Result<Slack, Refusal>> + Send;
+    /// Tells what is free, after giving some of it back if that is wanted.
+    fn compact(&self, give: bool) -> impl Future<Output = Result<Slack, Refusal>> + Send;
 }
 
 struct Adapter<H>(Arc<H>);
@@ -305,7 +305,8 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
         Ok(Response::new(Box::pin(parts.map(|part| Ok(part?.into())))))
     }
 
-    async fn compact(&self, _: Request<wire::CompactRequest>) -> Reply<wire::CompactReply> {
-        Ok(Response::new(self.0.compact().await?.into()))
+    async fn compact(&self, request: Request<wire::CompactRequest>) -> Reply<wire::CompactReply> {
+        let wire::CompactRequest { give } = request.into_inner();
+        Ok(Response::new(self.0.compact(give).await?.into()))
     }
 }

@@ -8,6 +8,7 @@ use relay_proto::admin::Slack;
 use std::path::Path;
 
 pub use crate::store::census::Census;
+pub use crate::store::import::{Imported, Part, Tally};
 pub use crate::store::restore::Restored;
 
 /// Takes stock of a backup's database.
@@ -50,6 +51,20 @@ pub fn restore(vars: &Vars, database: &Path, replace: bool, now: UnixSeconds) ->
 /// When the relay runs, there is no database, or the disk fails.
 pub fn compact(vars: &Vars) -> Result<[Slack; 2], Failure> {
     store::compact_home(&Config::from_vars(vars)?)
+}
+
+/// Takes over what a relay of the older kind, of one process, left in a directory. Nothing there is changed, and the same
+/// directory can be given again. `progress` hears of each file how many rows of it are behind, and of how many.
+///
+/// # Errors
+/// When the relay runs, the directory has nothing, a file in it cannot be read, or no room is left.
+pub fn import(
+    vars: &Vars,
+    from: &Path,
+    now: UnixSeconds,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Imported, Failure> {
+    store::import_home(&Config::from_vars(vars)?, from, now, progress)
 }
 
 /// Takes the database back to an older schema version, so that the version of the relay before this one can open it.

@@ -20,6 +20,7 @@ pub(crate) mod gauges;
 pub(crate) mod guardians;
 pub(crate) mod held;
 pub(crate) mod hints;
+pub(crate) mod import;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub(crate) mod meta;
@@ -133,14 +134,14 @@ pub(crate) fn inspect(database: &Path) -> Result<census::Census, Failure> {
 
 /// Takes stock of the database of a relay that does not run.
 pub(crate) fn inspect_home(config: &Config) -> Result<census::Census, Failure> {
-    let (_home, sql) = at_rest(config)?;
-    census::take(&sql)
+    let home = home_at_rest(config)?;
+    census::take(&home.open_to_look()?)
 }
 
 /// Copies the database of a relay that does not run.
 pub(crate) fn copy_home(config: &Config, target: &Path) -> Result<(), Failure> {
-    let (_home, sql) = at_rest(config)?;
-    copy::whole(&sql, target).map_err(Failure::from)
+    let home = home_at_rest(config)?;
+    copy::whole(&home.open_to_look()?, target).map_err(Failure::from)
 }
 
 /// Gives all free pages of the database of a relay that does not run back. Answers what was free, and what is.
@@ -178,15 +179,29 @@ pub(crate) fn restore_home(
     restore::restore(&config.data, backup, replace, now)
 }
 
+/// Takes over what a relay of the older kind left in a directory.
+pub(crate) fn import_home(
+    config: &Config,
+    from: &Path,
+    now: UnixSeconds,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<import::Imported, Failure> {
+    import::import(config, from, now, progress)
+}
+
 /// The database of a relay that does not run, which cannot start meanwhile.
 fn at_rest(config: &Config) -> Result<(Home, rusqlite::Connection), Failure> {
+    let home = home_at_rest(config)?;
+    let sql = home.open_at_rest()?;
+    Ok((home, sql))
+}
+
+fn home_at_rest(config: &Config) -> Result<Home, Failure> {
     if config.backend == Backend::Memory {
         return Err(Failure::new(
             Exit::Usage,
             "a relay in memory keeps nothing that could be looked at or copied",
         ));
     }
-    let home = Home::take_existing(&config.data)?;
-    let sql = home.open_at_rest()?;
-    Ok((home, sql))
+    Home::take_existing(&config.data)
 }

@@ -7,7 +7,7 @@ use crate::ops::Ops;
 use crate::ports::HeldPort;
 use crate::process::{Launch, Process};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// A relay under `relay up`.
@@ -19,7 +19,7 @@ pub struct Supervised {
     pub ops: Ops,
     process: Option<Process>,
     main: HeldPort,
-    _ops: HeldPort,
+    operator: HeldPort,
     directory: TempDir,
 }
 
@@ -33,7 +33,7 @@ impl Supervised {
             .arguments(&["up"])
             .variable("RELAY_LISTEN_ADDR", main.address())
             .variable("RELAY_METRICS_ADDR", ops.address());
-        Self { launch, ops: Ops::Port(ops.address()), process: None, main, _ops: ops, directory }
+        Self { launch, ops: Ops::Port(ops.address()), process: None, main, operator: ops, directory }
     }
 
     /// The same with a variable set.
@@ -79,6 +79,16 @@ impl Supervised {
     /// The directory it was started in.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Where the operator is served.
+    pub fn ops_address(&self) -> SocketAddr {
+        self.operator.address()
+    }
+
+    /// Everything the relay holds on disk.
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
     }
 
     /// The `relay` command with other arguments, in the same place with the same variables.

@@ -1,9 +1,11 @@
 //! A TLS front on loopback, as operators have one before their gateways, with a certificate of its own making.
 
-use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+use crate::deadline::unix_now;
+use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd, generate_simple_self_signed};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -42,7 +44,25 @@ impl TlsFront {
     /// # Panics
     /// When there is no port, or no certificate can be made.
     pub async fn start(target: SocketAddr, directory: &Path) -> Self {
-        let CertifiedKey { cert, signing_key } = for_localhost();
+        Self::showing(for_localhost(), target, directory).await
+    }
+
+    /// As [`TlsFront::start`], with a certificate that held for a long time and ends in so many seconds.
+    ///
+    /// # Panics
+    /// As [`TlsFront::start`].
+    pub async fn ending(seconds: u64, target: SocketAddr, directory: &Path) -> Self {
+        let mut parameters = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        let since_1970 = |seconds| date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
+        parameters.not_before = since_1970(unix_now() - 80 * 86_400);
+        parameters.not_after = since_1970(unix_now() + seconds);
+        let signing_key = KeyPair::generate().expect("a key");
+        let cert = parameters.self_signed(&signing_key).expect("a certificate");
+        Self::showing(CertifiedKey { cert, signing_key }, target, directory).await
+    }
+
+    async fn showing(shown: CertifiedKey<KeyPair>, target: SocketAddr, directory: &Path) -> Self {
+        let CertifiedKey { cert, signing_key } = shown;
         let certificate = directory.join("front.pem");
         std::fs::write(&certificate, cert.pem()).expect("a file");
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
@@ -73,6 +93,11 @@ impl TlsFront {
     /// Its base URL for peers.
     pub fn peer_url(&self) -> String {
         format!("wss://localhost:{}", self.address.port())
+    }
+
+    /// Its base URL for clients.
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
     }
 
     /// The file with its certificate.

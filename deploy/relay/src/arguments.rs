@@ -77,6 +77,9 @@ pub enum Command {
     },
     /// Give the database's free pages back to the volume
     Compact,
+    /// Take over what another kind of relay left behind, into a stopped relay
+    #[command(subcommand, disable_help_subcommand = true)]
+    Import(ImportCommand),
     /// Take the database of a stopped relay back, for the version of the relay before this one
     ///
     /// Loses nothing. Make a backup first all the same.
@@ -84,6 +87,17 @@ pub enum Command {
         /// Which schema version; as far as this program can, if nobody says
         #[arg(long, value_name = "VERSION")]
         to: Option<u32>,
+    },
+    /// Look at a set-up: what is wrong, and the line that mends it
+    ///
+    /// Looks at variables, data directory, sockets, processes and at what clients meet; changes nothing. Ends with code 1
+    /// when something is wrong. deploy/RUNBOOKS.md lists what it finds.
+    Doctor {
+        /// Where clients reach the relay, for example <https://relay.example>; RELAY_PUBLIC_URL, if nobody says
+        url: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Try a relay out as a client would, step by step, each with its time
     Selftest(Selftest),
@@ -115,6 +129,20 @@ pub enum PeersCommand {
     Forget {
         /// The address, as `relay peers` shows it
         url: String,
+    },
+}
+
+/// From where to take over.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum ImportCommand {
+    /// The relay of one process, with blobs.db, recovery_proofs.db and files of keys in one directory
+    ///
+    /// Stop it first, and copy its file of keys for Oblivious HTTP into the directory if it lies elsewhere. Nothing there
+    /// is changed, and what was taken is not taken twice.
+    Vauchi {
+        /// Its data directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
 }
 
@@ -245,8 +273,18 @@ mod tests {
     }
 
     #[test]
+    fn a_set_up_is_looked_at_with_or_without_a_url() {
+        assert!(matches!(parsed("doctor"), Ok(Command::Doctor { url: None, json: false })));
+        let Ok(Command::Doctor { url: Some(url), json: true }) = parsed("doctor --json https://a") else {
+            panic!()
+        };
+        assert_eq!(url, "https://a");
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for wrong in [
+            "doctor https://a https://b",
             "anchor",
             "anchor new",
             "anchor make d",

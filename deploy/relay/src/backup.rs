@@ -5,13 +5,13 @@ pub(crate) mod manifest;
 mod receive;
 mod retention;
 
-use crate::moment::{day, stamp};
+use crate::moment::{day, stamp, utc};
 use crate::quantity::{bytes, counted};
 use crate::unwritable;
 use manifest::Manifest;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,7 @@ pub(crate) fn backup<W: Write, E: Write>(
     let now = clock.now();
     let failed = |error: io::Error| trouble(directory, &error);
     make(directory).map_err(failed)?;
+    let _lock = lock(directory)?;
     clear_unfinished(directory).map_err(failed)?;
     let unfinished = Unfinished(directory.join(format!("{UNFINISHED}{}", stamp(now))));
     make(&unfinished.0).map_err(failed)?;
@@ -82,17 +83,34 @@ fn tell(
             )
         },
     );
+    let sealed = census.sealed.map_or_else(String::new, |(from, to)| {
+        format!("; some of them open what is sealed to the relay from {} until {}", day(from), utc(to))
+    });
     write!(
         out,
         "{}\n  {} in {}, schema {}, checked\n  {last}; delete it then at the latest\n  \
          what is acknowledged, purged or expired later stays in it: whoever has it has that ciphertext\n  \
-         it holds the relay's keys: keep it as safe as the relay\n",
+         it holds the relay's keys: keep it as safe as the relay{sealed}\n",
         place.display(),
         counted(census.blobs, "blob"),
         bytes(manifest.database_bytes),
         census.schema_version,
     )
     .map_err(unwritable)
+}
+
+/// Keeps others from making a backup in the same directory meanwhile, until it is dropped.
+fn lock(directory: &Path) -> Result<File, Failure> {
+    let opened = File::open(directory).map_err(|error| trouble(directory, &error))?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(Failure::new(
+            Exit::Locked,
+            format_args!("another backup is being made in {}", directory.display()),
+        )),
+        // Some file systems of other machines have no locks for directories.
+        Err(TryLockError::Error(_)) => Ok(opened),
+    }
 }
 
 /// A directory of the owner's own.

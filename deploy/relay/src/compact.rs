@@ -1,5 +1,6 @@
 //! `relay compact`: gives free pages of the database back to the volume, while the relay serves or while it does not run.
 
+use crate::progress::Progress;
 use crate::quantity::bytes;
 use crate::{ask, unwritable};
 use relay_daemon::{Exit, Failure, Vars};
@@ -7,20 +8,27 @@ use relay_proto::admin::Slack;
 use std::io::Write;
 
 /// Gives back all there is, and says how much that was.
-pub(crate) fn compact(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
+pub(crate) fn compact<W: Write, E: Write>(vars: &Vars, out: &mut W, errors: &mut E) -> Result<Exit, Failure> {
     let (before, after) = if ask::is_running(vars)? {
-        ask::converse(vars, async |line| {
-            let first = line.ask(async |storage| storage.compact().await).await?;
-            let mut last = first;
+        let mut progress = Progress::of_something_short(errors);
+        let given = ask::converse(vars, async |line| {
+            let before = line.ask(async |storage| storage.compact(false).await).await?;
+            let mut last = before;
             while last.free_bytes > 0 {
-                let next = line.ask(async |storage| storage.compact().await).await?;
+                let next = line.ask(async |storage| storage.compact(true).await).await?;
+                // Mail that is deleted meanwhile frees more; where nothing is given back any more, nothing can be.
                 if next.file_bytes >= last.file_bytes {
                     break;
                 }
                 last = next;
+                let given = before.file_bytes.saturating_sub(last.file_bytes);
+                let words = format_args!("{} given back, {} free", bytes(given), bytes(last.free_bytes));
+                progress.show(given, given.saturating_add(last.free_bytes), &words);
             }
-            Ok((first, last))
-        })?
+            Ok((before, last))
+        });
+        progress.end();
+        given?
     } else {
         let [before, after] = storaged::offline::compact(vars)?;
         (before, after)
@@ -40,11 +48,21 @@ fn told(before: Slack, after: Slack) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::{Storage, sample};
 
     #[test]
     fn what_was_given_back_is_told_if_anything_was() {
         let slack = |free_bytes, file_bytes| Slack { free_bytes, file_bytes };
         assert_eq!(told(slack(0, 4096), slack(0, 4096)), "the database takes 4.0 KiB now, 0 B of them free");
         assert!(told(slack(4096, 8192), slack(0, 4096)).ends_with("4.0 KiB less than before"));
+    }
+
+    #[test]
+    fn a_running_relay_is_asked_until_nothing_is_free() {
+        let storage = Storage::answering(sample(), |answers| answers.pages = 6);
+        let mut out = Vec::new();
+        assert_eq!(compact(&storage.vars(), &mut out, &mut Vec::new()).unwrap(), Exit::Success);
+        let told = String::from_utf8(out).unwrap();
+        assert_eq!(told, "the database takes 4.0 KiB now, 0 B of them free; 20.0 KiB less than before\n");
     }
 }

@@ -6,10 +6,11 @@
 mod progress;
 
 use crate::ask::{Line, ask, converse};
+use crate::progress::Progress;
 use crate::quantity::counted;
 use crate::standing::{Federation, Standing};
 use crate::unwritable;
-use progress::{Course, Progress};
+use progress::Course;
 use relay_daemon::{Exit, Failure, Vars, variables};
 use std::future::{Future, pending};
 use std::io::Write;
@@ -90,7 +91,7 @@ fn empty<E: Write>(
     converse(vars, async |line| {
         let deadline = Instant::now() + pace.patience;
         let mut course = begin(&line).await?;
-        progress.show(&course);
+        progress.show(course.gone(), course.most, &course);
         let end = tokio::select! {
             biased;
             end = follow(&line, pace, &mut course, &mut progress) => end,
@@ -193,7 +194,7 @@ async fn follow<E: Write>(
             // Storage may be on its way back.
             Err(_) => {}
         }
-        progress.show(course);
+        progress.show(course.gone(), course.most, course);
     }
     Ok(End::Emptied)
 }

@@ -10,13 +10,16 @@ pub mod arguments;
 mod ask;
 mod backup;
 mod compact;
+mod doctor;
 mod downgrade;
 mod drain;
 #[cfg(test)]
 mod fixture;
+mod import;
 mod keys;
 mod moment;
 mod peers;
+mod progress;
 mod quantity;
 pub mod reference;
 mod restore;
@@ -27,7 +30,7 @@ mod status;
 mod up;
 mod verify;
 
-use arguments::{Arguments, Command, PeersCommand};
+use arguments::{Arguments, Command, ImportCommand, PeersCommand};
 use clap::Parser as _;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use std::ffi::OsString;
@@ -61,8 +64,12 @@ pub fn run<W: Write, E: Write>(
         }
         Command::Restore { backup, replace } => restore::restore(&vars(), &clock, &backup, replace, out),
         Command::Verify { backup } => verify::verify(&vars(), backup.as_deref(), out),
-        Command::Compact => compact::compact(&vars(), out),
+        Command::Compact => compact::compact(&vars(), out, errors),
+        Command::Import(ImportCommand::Vauchi { directory }) => {
+            import::import(&vars(), &clock, &directory, out, errors)
+        }
         Command::Downgrade { to } => downgrade::downgrade(&vars(), to, out),
+        Command::Doctor { url, json } => doctor::doctor(&vars(), &clock, url.as_deref(), json, out),
         Command::Selftest(how) => selftest::selftest(&how, &clock, out),
         Command::Anchor(command) => anchor::run(&command, &clock, out),
         Command::Reference { write } => reference::run(write.as_deref(), out),
@@ -137,10 +144,12 @@ mod tests {
             "keys",
             "peers",
             "drain",
+            "doctor",
             "backup",
             "restore",
             "verify",
             "compact",
+            "import",
             "downgrade",
             "selftest",
             "anchor",

@@ -1,9 +1,10 @@
-//! The tables of the README, made from the code, so that they cannot say anything else than the code does.
+//! The tables of the README and of the runbooks, made from the code, so that they cannot say anything else than the code
+//! does.
 //!
 //! A table belongs between two markers, `<!-- generated: NAME -->` and `<!-- end -->`. A test compares;
 //! `relay reference --write README.md` mends.
 
-use crate::unwritable;
+use crate::{doctor, unwritable};
 use relay_daemon::variables::KNOWN;
 use relay_daemon::{Exit, Failure};
 use relay_proto::telemetry::{Family, Values};
@@ -17,6 +18,9 @@ const START: &str = "<!-- generated: ";
 const START_END: &str = " -->\n";
 const END: &str = "<!-- end -->";
 
+/// The table of what `relay doctor` finds.
+const FINDINGS: &str = "findings";
+
 /// Prints the tables, or writes them into a file.
 ///
 /// # Errors
@@ -24,7 +28,8 @@ const END: &str = "<!-- end -->";
 pub(crate) fn run(write: Option<&Path>, out: &mut impl Write) -> Result<Exit, Failure> {
     match write {
         None => {
-            for (name, table) in tables().map_err(|problem| Failure::new(Exit::Internal, problem))? {
+            let tables = tables().map_err(|problem| Failure::new(Exit::Internal, problem))?;
+            for (name, table) in tables.into_iter().chain(runbook_tables()) {
                 write!(out, "{START}{name}{START_END}{table}{END}\n\n").map_err(unwritable)?;
             }
         }
@@ -33,7 +38,9 @@ pub(crate) fn run(write: Option<&Path>, out: &mut impl Write) -> Result<Exit, Fa
                 Failure::new(Exit::Io, format_args!("cannot use {}: {error}", path.display()))
             };
             let text = fs::read_to_string(path).map_err(failed)?;
-            let renewed = renew(&text).map_err(|problem| {
+            let is_runbook = text.contains(&format!("{START}{FINDINGS}{START_END}"));
+            let renewed = if is_runbook { renew_runbook(&text) } else { renew(&text) };
+            let renewed = renewed.map_err(|problem| {
                 Failure::new(Exit::Usage, format_args!("{} cannot be renewed: {problem}", path.display()))
             })?;
             fs::write(path, renewed).map_err(failed)?;
@@ -42,12 +49,23 @@ pub(crate) fn run(write: Option<&Path>, out: &mut impl Write) -> Result<Exit, Fa
     Ok(Exit::Success)
 }
 
-/// The text with every marked part replaced by what the code says now.
+/// The README with every marked part replaced by what the code says now.
 ///
 /// # Errors
 /// When a marker has no end, names no table, or a table has no marker.
 pub fn renew(text: &str) -> Result<String, String> {
-    let mut tables = tables()?;
+    replace(text, tables()?)
+}
+
+/// The same for the runbooks.
+///
+/// # Errors
+/// As [`renew`].
+pub fn renew_runbook(text: &str) -> Result<String, String> {
+    replace(text, runbook_tables())
+}
+
+fn replace(text: &str, mut tables: BTreeMap<&'static str, String>) -> Result<String, String> {
     let mut renewed = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once(START) {
@@ -75,6 +93,14 @@ fn tables() -> Result<BTreeMap<&'static str, String>, String> {
         ("errors", errors()),
         ("metrics", metrics()?),
     ]))
+}
+
+/// Every table of the runbooks by its name.
+fn runbook_tables() -> BTreeMap<&'static str, String> {
+    let rows = doctor::codes().map(|[code, severity, meaning, mend]| {
+        vec![format!("`{code}`"), severity.to_owned(), meaning.to_owned(), mend.to_owned()]
+    });
+    BTreeMap::from([(FINDINGS, table(&["code", "severity", "meaning", "what mends it"], rows))])
 }
 
 fn variables() -> String {
@@ -163,6 +189,15 @@ mod tests {
         assert_eq!(renewed.matches("Text.\n").count(), tables().unwrap().len());
         assert!(renewed.contains("| `RELAY_LISTEN_ADDR` | `0.0.0.0:8080` |"));
         assert_eq!(renew(&renewed).unwrap(), renewed);
+    }
+
+    #[test]
+    fn runbooks_have_a_table_of_their_own() {
+        let text = format!("{START}{FINDINGS}{START_END}stale row\n{END}\nText.\n");
+        let renewed = renew_runbook(&text).unwrap();
+        assert!(renewed.contains("| `data-owner` | error |") && renewed.ends_with("Text.\n"), "{renewed}");
+        assert!(!renewed.contains("stale row"));
+        assert!(renew(&text).is_err() && renew_runbook("").is_err());
     }
 
     #[test]

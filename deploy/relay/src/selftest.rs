@@ -1,6 +1,7 @@
 //! `relay selftest`: one client's walk through the contract, against any relay.
 
 mod client;
+pub(crate) mod errand;
 mod oblivious;
 mod steps;
 mod way;

@@ -6,10 +6,21 @@ mod policy;
 mod probe;
 mod supervisor;
 
+pub(crate) use plan::local;
+pub(crate) use probe::near;
+
 use plan::Plan;
-use relay_daemon::{Exit, Failure, Vars, port_is_free, start_logging, variables};
+use relay_daemon::{ConfigError, Exit, Failure, Vars, port_is_free, start_logging, variables};
 use std::io::Write;
 use supervisor::Supervisor;
+
+/// Checks the variables of all processes.
+///
+/// # Errors
+/// With every mistake that any of them found.
+pub(crate) fn check(vars: &Vars) -> Result<(), ConfigError> {
+    Plan::from_vars(vars).map(drop)
+}
 
 /// Runs a relay until it is told to stop.
 ///

@@ -3,6 +3,7 @@
 use crate::keyring::Keyring;
 use crate::peering::{DRAINING, Peering};
 use crate::reporters::Reporters;
+use crate::store::batch::Write;
 use crate::store::{Store, compact, meta, peers, schema};
 use crate::sweep::Sweep;
 use relay_proto::admin::{BackupPart, Key, KeyStatus, Slack, Status};
@@ -90,7 +91,15 @@ impl AdminHandler for Admin {
         super::backup::backup(&self.store)
     }
 
-    async fn compact(&self) -> Result<Slack, Refusal> {
-        Ok(self.store.writer.run_one(|write| compact::step(write.sql)).await?)
+    async fn compact(&self, give: bool) -> Result<Slack, Refusal> {
+        let step = move |write: &mut Write<'_>| {
+            let slack = if give { compact::step(write.sql)? } else { compact::slack(write.sql)? };
+            if slack.free_bytes == 0 {
+                // The file becomes shorter when the log is copied into it: before that nothing is given back.
+                write.answer_after_erasure();
+            }
+            Ok(slack)
+        };
+        Ok(self.store.writer.run_one(step).await?)
     }
 }

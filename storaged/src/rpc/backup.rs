@@ -8,6 +8,9 @@ use relay_proto::admin::BackupPart;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -16,6 +19,9 @@ const PIECE: usize = 1 << 20;
 
 /// Pieces that may be on their way.
 const ON_THEIR_WAY: usize = 4;
+
+/// How long nobody may take a piece. A copy is not kept for somebody who sleeps.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Part = Result<BackupPart, Refusal>;
 
@@ -53,13 +59,14 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Part>, Refusal
 }
 
 async fn hand_out(file: CopyFile, parts: mpsc::Sender<Part>) {
+    let runtime = Handle::current();
     let reading = tokio::task::spawn_blocking(move || {
-        let outcome = read(&file, &parts);
+        let outcome = read(&file, |part| runtime.block_on(parts.send_timeout(part, PATIENCE)));
         // It holds everything that the relay holds: not a moment longer than need be.
         drop(file);
         if let Err(error) = outcome {
-            tracing::warn!(kind = ?error.kind(), "a backup could not be read");
-            drop(parts.blocking_send(Err(Refusal::Internal)));
+            tracing::warn!(kind = ?error.kind(), "a backup could not be handed out");
+            drop(runtime.block_on(parts.send_timeout(Err(Refusal::Internal), PATIENCE)));
         }
     });
     if reading.await.is_err() {
@@ -67,12 +74,17 @@ async fn hand_out(file: CopyFile, parts: mpsc::Sender<Part>) {
     }
 }
 
-/// Ends early, and without an error, when nobody takes the pieces.
-fn read(file: &CopyFile, parts: &mpsc::Sender<Part>) -> io::Result<()> {
+/// Ends early, and without an error, when somebody has gone who took the pieces.
+fn read(file: &CopyFile, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part>>) -> io::Result<()> {
     let mut copy = File::open(file.path())?;
     let total = copy.metadata()?.len();
     let mut part = BackupPart::Course { copied: total, total };
-    while parts.blocking_send(Ok(part)).is_ok() {
+    loop {
+        match send(Ok(part)) {
+            Ok(()) => {}
+            Err(SendTimeoutError::Closed(_)) => return Ok(()),
+            Err(SendTimeoutError::Timeout(_)) => return Err(io::ErrorKind::TimedOut.into()),
+        }
         let mut piece = vec![0; PIECE];
         let length = copy.read(&mut piece)?;
         if length == 0 {
@@ -81,5 +93,4 @@ fn read(file: &CopyFile, parts: &mpsc::Sender<Part>) -> io::Result<()> {
         piece.truncate(length);
         part = BackupPart::Piece(Bytes::from(piece));
     }
-    Ok(())
 }

@@ -2,7 +2,8 @@
 
 use super::error::StoreError;
 use super::position::Position;
-use super::schema;
+use super::sql::time;
+use super::{keys, meta, schema};
 use relay_daemon::Failure;
 use relay_proto::{BlobId, MailboxHash, UnixSeconds};
 use rusqlite::Connection;
@@ -21,6 +22,8 @@ pub struct Census {
     pub blob_bytes: u64,
     /// When the last of them expires, if there is one.
     pub last_expiry: Option<UnixSeconds>,
+    /// From when to when requests were, or will be, sealed that the keys in it open.
+    pub sealed: Option<(UnixSeconds, UnixSeconds)>,
     /// Rows of each table.
     pub rows: Vec<(String, u64)>,
     /// What is wrong, in words without a name of anything stored.
@@ -59,6 +62,7 @@ fn look(sql: &Connection) -> Result<Census, StoreError> {
         return Ok(census);
     }
     census.mail(sql)?;
+    census.keys(sql)?;
     census.tables(sql)?;
     // Sums came with the tables that they are over; older databases have fewer.
     if census.schema_version >= 4 {
@@ -94,9 +98,9 @@ impl Census {
 
     fn mail(&mut self, sql: &Connection) -> Result<(), StoreError> {
         let mut statement =
-            sql.prepare("SELECT seq, mailbox, id, size, ciphertext FROM blobs ORDER BY seq")?;
+            sql.prepare("SELECT seq, mailbox, id, size, ciphertext, created FROM blobs ORDER BY seq")?;
         let mut rows = statement.query([])?;
-        let mut damaged = 0_u64;
+        let (mut damaged, mut untimely) = (0_u64, 0_u64);
         while let Some(row) = rows.next()? {
             let bytes =
                 |index| row.get_ref(index).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
@@ -107,11 +111,30 @@ impl Census {
             damaged += u64::from(!is_sound || size != ciphertext.len() as u64);
             self.blobs += 1;
             self.blob_bytes += ciphertext.len() as u64;
-            self.last_expiry = self.last_expiry.max(Some(Position::from_sql(row.get(0)?).expires()));
+            let expires = Position::from_sql(row.get(0)?).expires();
+            self.last_expiry = self.last_expiry.max(Some(expires));
+            untimely += u64::from(expires <= time(row.get(5)?));
+        }
+        if untimely > 0 {
+            self.problems.push(format!("{untimely} blobs expire before they came"));
         }
         if damaged > 0 {
             self.problems.push(format!("{damaged} blobs are not what their names say; they are not served"));
         }
+        Ok(())
+    }
+
+    /// Keys for Oblivious HTTP came with the third version.
+    fn keys(&mut self, sql: &Connection) -> Result<(), StoreError> {
+        let Some(window_secs) = meta::get(sql, keys::WINDOW_SECS)?.filter(|_| self.schema_version >= 3)
+        else {
+            return Ok(());
+        };
+        let ends = "SELECT min(number), max(number) + 1 FROM key_windows";
+        let (from, to): (Option<i64>, Option<i64>) =
+            sql.query_row(ends, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let at = |number: i64| time(number.saturating_mul(window_secs));
+        self.sealed = from.zip(to).map(|(from, to)| (at(from), at(to)));
         Ok(())
     }
 

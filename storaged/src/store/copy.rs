@@ -5,9 +5,11 @@
 //! holds the log back meanwhile, so that a purge is answered as soon as ever.
 
 use super::error::StoreError;
+use relay_proto::Refusal;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use tokio::sync::{oneshot, watch};
@@ -34,7 +36,12 @@ impl CopyFile {
     fn make(directory: &Path) -> Result<Self, StoreError> {
         let path = directory.join(COPY);
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        made.map(|_| Self(path)).map_err(|error| StoreError::Io(error.raw_os_error().unwrap_or_default()))
+        match made {
+            Ok(_) => Ok(Self(path)),
+            // The one before is being handed out still.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Refusal::Busy.into()),
+            Err(error) => Err(StoreError::Io(error.raw_os_error().unwrap_or_default())),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

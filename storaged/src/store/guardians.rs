@@ -43,6 +43,25 @@ pub(crate) fn store(
     Ok(())
 }
 
+/// Keeps a set that came from another relay, with its own end, unless there is one of its name. Answers whether it is
+/// new.
+pub(super) fn take_over(
+    write: &mut Write<'_>,
+    name: &GuardianName,
+    entries: &[GuardianEntry],
+    expires: UnixSeconds,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let expires = expires.min(LIFE.expiry(now));
+    write.expect_place(write.gauges.guardian_sets(), write.change.guardian_sets, BYTES_EACH)?;
+    let fresh = write
+        .sql
+        .prepare_cached("INSERT OR IGNORE INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)")?
+        .execute(params![name.as_bytes(), pack(entries), moment(expires)])?;
+    write.change.guardian_sets += count(fresh as u64);
+    Ok(fresh > 0)
+}
+
 /// Deletes a set, from the log as well before anybody is told.
 pub(crate) fn delete(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
     write.answer_after_erasure();

@@ -12,7 +12,7 @@ use relay_proto::{PublicKey, Signature, UnixSeconds, WindowSeed};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Name of the length of windows among the single numbers.
-const WINDOW_SECS: &str = "key_window_secs";
+pub(super) const WINDOW_SECS: &str = "key_window_secs";
 
 /// Makes sure that the current window and the next one have seeds, and that none older than the previous one is
 /// left, in any file. Answers the windows, oldest first.
@@ -143,6 +143,63 @@ pub(crate) fn secret(sql: &Connection, name: &str) -> Result<[u8; 32], StoreErro
         .prepare_cached("SELECT seed FROM signing_keys WHERE name = ?1")?
         .query_row([name], |row| row.get::<_, Vec<u8>>(0))?;
     seed.try_into().map_err(|_| StoreError::Corrupt(0))
+}
+
+/// What became of a secret that came from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakenOver {
+    /// It is kept now.
+    Now,
+    /// It was kept before.
+    Before,
+    /// Another one is kept in its place.
+    Different,
+}
+
+/// Keeps 32 secret bytes that came from elsewhere, unless others are kept under the name.
+pub(super) fn take_over_secret(
+    sql: &Connection,
+    name: &str,
+    secret: &[u8; 32],
+) -> Result<TakenOver, StoreError> {
+    let fresh = sql
+        .prepare_cached("INSERT OR IGNORE INTO signing_keys (name, seed) VALUES (?1, ?2)")?
+        .execute(params![name, secret])?;
+    let kept = sql
+        .prepare_cached("SELECT seed = ?2 FROM signing_keys WHERE name = ?1")?
+        .query_row(params![name, secret], |row| row.get(0))?;
+    Ok(TakenOver::of(fresh, kept))
+}
+
+/// Keeps the seed of a window that came from elsewhere, unless there is one for it, or windows are of another length.
+pub(super) fn take_over_window(
+    sql: &Connection,
+    number: u64,
+    seed: &WindowSeed,
+    window_secs: u64,
+) -> Result<TakenOver, StoreError> {
+    match meta::get(sql, WINDOW_SECS)? {
+        None => meta::set(sql, WINDOW_SECS, count(window_secs))?,
+        Some(length) if length == count(window_secs) => {}
+        Some(_) => return Ok(TakenOver::Different),
+    }
+    let fresh = sql
+        .prepare_cached("INSERT OR IGNORE INTO key_windows (number, seed) VALUES (?1, ?2)")?
+        .execute(params![count(number), seed.as_bytes()])?;
+    let kept = sql
+        .prepare_cached("SELECT seed = ?2 FROM key_windows WHERE number = ?1")?
+        .query_row(params![count(number), seed.as_bytes()], |row| row.get(0))?;
+    Ok(TakenOver::of(fresh, kept))
+}
+
+impl TakenOver {
+    const fn of(fresh: usize, is_the_one_kept: bool) -> Self {
+        match (fresh, is_the_one_kept) {
+            (1.., _) => Self::Now,
+            (0, true) => Self::Before,
+            (0, false) => Self::Different,
+        }
+    }
 }
 
 /// The relay's own certificates, in the order of their end.

@@ -1,13 +1,13 @@
 //! Opening the data directory: who owns it, what must be in it, and how SQLite is set.
 
 use super::error::StoreError;
-use super::schema;
+use super::{restore, schema};
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -63,9 +63,12 @@ impl Home {
             .map_err(|error| trouble("make the data directory", directory, &error))?;
         let lock = lock(directory)?;
         let database = directory.join(DATABASE);
-        expect_data(directory, &database)?;
-        // Left by a process that died while it made a backup.
+        // What processes left that died while they made a backup or put one in.
         drop(fs::remove_file(directory.join(super::copy::COPY)));
+        restore::clear(directory);
+        let finished = restore::finish(directory);
+        finished.map_err(|error| trouble("finish the restore in", directory, &error))?;
+        expect_data(directory, &database)?;
         let place = Place::File { directory: directory.to_owned(), database };
         Ok(Self { place, _lock: Some(lock) })
     }
@@ -76,7 +79,7 @@ impl Home {
         let mut connection = match &self.place {
             Place::File { directory, database } => {
                 if !database.exists() {
-                    make_private_file(database)
+                    make_private_file(directory, database)
                         .and_then(|()| sync_directory(directory))
                         .map_err(|error| trouble("make the database", database, &error))?;
                 }
@@ -104,7 +107,7 @@ impl Home {
 
     /// Takes a data directory that has a database, for an operator's work on it.
     pub(super) fn take_existing(directory: &Path) -> Result<Self, Failure> {
-        if !directory.join(DATABASE).exists() {
+        if !directory.join(DATABASE).exists() && !restore::is_pending(directory) {
             return Err(Failure::new(
                 Exit::DataMissing,
                 format_args!("there is no relay.db in {}; set RELAY_DATA_DIR", directory.display()),
@@ -123,6 +126,21 @@ impl Home {
         let connection = connection.map_err(failed)?;
         schema::check(&connection)?;
         set_up(&connection, &self.place).map_err(Failure::from)?;
+        Ok(connection)
+    }
+
+    /// Opens the database to be looked at: nothing of it changes, not even where its log ends.
+    pub(super) fn open_to_look(&self) -> Result<Connection, Failure> {
+        let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
+        let Place::File { database, .. } = &self.place else {
+            return Err(Failure::new(Exit::Usage, "a relay in memory keeps nothing"));
+        };
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(database, flags).map_err(failed)?;
+        let settings = "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;
+                        PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;";
+        connection.execute_batch(settings).map_err(failed)?;
+        schema::check(&connection)?;
         Ok(connection)
     }
 
@@ -156,6 +174,7 @@ pub(super) fn lock(directory: &Path) -> Result<File, Failure> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| trouble("open the lock file", &path, &error))?;
+    give_to_owner(directory, &path).map_err(|error| trouble("give away", &path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(Failure::new(
@@ -176,8 +195,8 @@ fn expect_data(directory: &Path, database: &Path) -> Result<(), Failure> {
         return Err(Failure::new(
             Exit::DataMissing,
             format_args!(
-                "{} held a relay's data, and its relay.db is gone; bring the file back or restore a backup. \
-                 To begin anew with an empty relay, empty the directory",
+                "{} held a relay's data, and its relay.db is gone; bring the file back or restore a backup \
+                 (relay restore). To begin anew with an empty relay, empty the directory",
                 directory.display()
             ),
         ));
@@ -194,14 +213,24 @@ pub(super) fn mark(directory: &Path) -> io::Result<()> {
     if marker(directory).exists() {
         return Ok(());
     }
-    make_private_file(&marker(directory))?;
+    make_private_file(directory, &marker(directory))?;
     sync_directory(directory)
 }
 
-fn make_private_file(path: &Path) -> io::Result<()> {
+fn make_private_file(directory: &Path, path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.flush()?;
+    give_to_owner(directory, path)?;
     file.sync_all()
+}
+
+/// Gives a file to whom the data directory belongs, where an operator works on it as root.
+pub(super) fn give_to_owner(directory: &Path, path: &Path) -> io::Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let owner = fs::metadata(directory)?;
+    chown(path, Some(owner.uid()), Some(owner.gid()))
 }
 
 pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {

@@ -42,6 +42,28 @@ pub(crate) fn store(
     Ok(())
 }
 
+/// Keeps a proof that came from another relay, with its own times, unless there is one of its name. Answers whether it
+/// is new.
+pub(super) fn take_over(
+    write: &mut Write<'_>,
+    name: &RecoveryName,
+    proof: &RecoveryProof,
+    created: UnixSeconds,
+    expires: UnixSeconds,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let expires = expires.min(LIFE.expiry(now));
+    write.expect_place(write.gauges.recovery_proofs(), write.change.recovery_proofs, BYTES_EACH)?;
+    let fresh = write
+        .sql
+        .prepare_cached(
+            "INSERT OR IGNORE INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), moment(created), moment(expires)])?;
+    write.change.recovery_proofs += count(fresh as u64);
+    Ok(fresh > 0)
+}
+
 /// Reads the proofs that are there, in the order of the names.
 pub(crate) fn query(
     sql: &Connection,

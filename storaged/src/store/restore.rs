@@ -1,4 +1,8 @@
 //! Putting a backup into the place of the database.
+//!
+//! The copy is made and synced beside the database first. Giving it its second name is the moment from which it holds:
+//! whoever takes the data directory next, be that a relay that starts or the same command again, finishes what is left
+//! to do. Before that moment everything is as it was.
 
 use super::error::StoreError;
 use super::open::{self, DATABASE};
@@ -6,13 +10,20 @@ use super::{census, meta, used};
 use relay_daemon::{Exit, Failure};
 use relay_proto::UnixSeconds;
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// Name of the unfinished copy. Whatever is left of one is written over.
+/// Name of the unfinished copy, and how the names of what SQLite lays beside it begin.
 const PARTIAL: &str = "restore.partial";
+
+/// Name of the finished copy, before the second in which it was made.
+const READY: &str = "restore.ready-";
+
+/// Numbers of deletions that are passed over, so that none is given out again that somebody may remember from after the
+/// backup.
+const PASSED_OVER: u32 = 1_000_000;
 
 /// What became of the database that was there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,22 +32,23 @@ pub struct Restored {
     pub aside: Option<PathBuf>,
 }
 
-/// Puts a copy of a backup's database into the data directory. Until the last step everything is as it was.
+/// Puts a copy of a backup's database into the data directory.
 pub(super) fn restore(
     directory: &Path,
     backup: &Path,
     replace: bool,
     now: UnixSeconds,
 ) -> Result<Restored, Failure> {
-    fs::DirBuilder::new()
+    let trouble = |error: io::Error| open::trouble("restore into", directory, &error);
+    DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
         .map_err(|error| open::trouble("make the data directory", directory, &error))?;
     let _lock = open::lock(directory)?;
-    let database = directory.join(DATABASE);
-    let is_there = database.exists();
-    if is_there && !replace {
+    // One that was cut short is done anew, with this backup; what it was to replace is what this one replaces.
+    let pending = ready(directory).map_err(trouble)?;
+    if pending.is_none() && directory.join(DATABASE).exists() && !replace {
         return Err(Failure::new(
             Exit::Usage,
             format_args!(
@@ -45,24 +57,75 @@ pub(super) fn restore(
             ),
         ));
     }
-    let partial = directory.join(PARTIAL);
-    let trouble = |error: io::Error| open::trouble("write", &partial, &error);
-    copy(backup, &partial).map_err(trouble)?;
-    prepare(&partial, now).map_err(Failure::from)?;
-    File::open(&partial).and_then(|file| file.sync_all()).map_err(trouble)?;
-    let aside = if is_there { Some(lay_aside(directory, now).map_err(trouble)?) } else { None };
-    for left in ["relay.db-wal", "relay.db-shm"] {
-        // Of a database that is gone, or was laid aside with what belongs to it.
-        drop(fs::remove_file(directory.join(left)));
-    }
-    fs::rename(&partial, &database).map_err(trouble)?;
-    open::mark(directory).and_then(|()| open::sync_directory(directory)).map_err(trouble)?;
+    clear(directory);
+    let partial = Partial(directory.join(PARTIAL));
+    copy(backup, &partial.0).map_err(trouble)?;
+    prepare(&partial.0, now).map_err(Failure::from)?;
+    open::give_to_owner(directory, &partial.0).map_err(trouble)?;
+    File::open(&partial.0).and_then(|file| file.sync_all()).map_err(trouble)?;
+    let ready = pending.unwrap_or_else(|| directory.join(format!("{READY}{}", now.get())));
+    fs::rename(&partial.0, ready).and_then(|()| open::sync_directory(directory)).map_err(trouble)?;
+    let aside = finish(directory).map_err(trouble)?;
+    open::mark(directory).map_err(trouble)?;
     Ok(Restored { aside })
+}
+
+/// Finishes a restore that was cut short after its copy was ready, if there is one. Answers where the database that was
+/// there lies now. May be cut short itself.
+pub(super) fn finish(directory: &Path) -> io::Result<Option<PathBuf>> {
+    let Some(ready) = ready(directory)? else { return Ok(None) };
+    let second = ready.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
+    let aside = directory.join(format!("relay.db.before-{second}"));
+    let (database, log) = (directory.join(DATABASE), directory.join("relay.db-wal"));
+    if log.exists() {
+        // It goes where the database goes: the one holds what the other lacks.
+        fs::rename(log, directory.join(format!("relay.db.before-{second}-wal")))?;
+    }
+    drop(fs::remove_file(directory.join("relay.db-shm")));
+    if database.exists() {
+        fs::rename(&database, &aside)?;
+    }
+    open::sync_directory(directory)?;
+    fs::rename(ready, database)?;
+    open::sync_directory(directory)?;
+    Ok(aside.exists().then_some(aside))
+}
+
+/// Removes what an unfinished one left: it holds everything that the backup holds.
+pub(super) fn clear(directory: &Path) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        drop(fs::remove_file(directory.join(format!("{PARTIAL}{suffix}"))));
+    }
+}
+
+/// The finished copy that waits for its place.
+fn ready(directory: &Path) -> io::Result<Option<PathBuf>> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(READY) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether one was cut short after its copy was ready.
+pub(super) fn is_pending(directory: &Path) -> bool {
+    ready(directory).is_ok_and(|found| found.is_some())
+}
+
+/// A copy in the making, gone when it is dropped before it got its name.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        self.0.parent().map(clear).unwrap_or_default();
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = File::open(from)?;
-    let mut target = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(to)?;
+    let mut target = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
     io::copy(&mut source, &mut target).map(drop)
 }
 
@@ -72,19 +135,14 @@ fn prepare(database: &Path, now: UnixSeconds) -> Result<(), StoreError> {
     let sql = Connection::open_with_flags(database, flags)?;
     sql.execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")?;
     meta::set(&sql, used::RESTORED, used::restored_floor(now))?;
-    sql.close().map_err(|(_, error)| error.into())
-}
-
-fn lay_aside(directory: &Path, now: UnixSeconds) -> io::Result<PathBuf> {
-    let aside = directory.join(format!("relay.db.before-{}", now.get()));
-    // The log first: without it the database lacks its last commits, and a second try finds both.
-    let log = directory.join("relay.db-wal");
-    if log.exists() {
-        fs::rename(log, directory.join(format!("relay.db.before-{}-wal", now.get())))?;
+    if sql.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? >= 4 {
+        sql.execute_batch(&format!(
+            "INSERT INTO sqlite_sequence (name, seq)
+                 SELECT 'outbox', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'outbox');
+             UPDATE sqlite_sequence SET seq = seq + {PASSED_OVER} WHERE name = 'outbox'"
+        ))?;
     }
-    fs::rename(directory.join(DATABASE), &aside)?;
-    open::sync_directory(directory)?;
-    Ok(aside)
+    sql.close().map_err(|(_, error)| error.into())
 }
 
 /// Takes stock of a database that nobody has open, without touching it.
@@ -99,4 +157,70 @@ pub(super) fn inspect(database: &Path) -> Result<census::Census, Failure> {
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags).map_err(failed)?;
     census::take(&sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Contents of the files of a directory, by their names.
+    fn files(directory: &Path) -> Vec<(String, String)> {
+        let read = |entry: io::Result<fs::DirEntry>| {
+            let entry = entry.unwrap();
+            (entry.file_name().into_string().unwrap(), fs::read_to_string(entry.path()).unwrap())
+        };
+        let mut found: Vec<_> = fs::read_dir(directory).unwrap().map(read).collect();
+        found.sort();
+        found
+    }
+
+    fn finished() -> Vec<(String, String)> {
+        [("relay.db", "new"), ("relay.db.before-7", "old"), ("relay.db.before-7-wal", "log")]
+            .map(|(name, content)| (name.to_owned(), content.to_owned()))
+            .to_vec()
+    }
+
+    #[test]
+    fn wherever_it_is_cut_short_whoever_comes_next_finishes_it() {
+        // As it stands after each step.
+        for state in [
+            &[("relay.db", "old"), ("relay.db-wal", "log"), ("relay.db-shm", ""), ("restore.ready-7", "new")]
+                [..],
+            &[("relay.db", "old"), ("relay.db.before-7-wal", "log"), ("restore.ready-7", "new")],
+            &[("relay.db.before-7", "old"), ("relay.db.before-7-wal", "log"), ("restore.ready-7", "new")],
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            for (name, content) in state {
+                fs::write(directory.path().join(name), content).unwrap();
+            }
+            let aside = finish(directory.path()).unwrap();
+            assert_eq!(aside, Some(directory.path().join("relay.db.before-7")));
+            assert_eq!(files(directory.path()), finished());
+            assert_eq!(finish(directory.path()).unwrap(), None, "there is nothing left to do");
+            assert_eq!(files(directory.path()), finished());
+        }
+    }
+
+    #[test]
+    fn into_an_empty_directory_nothing_is_laid_aside() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("restore.ready-7"), "new").unwrap();
+        assert_eq!(finish(directory.path()).unwrap(), None);
+        assert_eq!(files(directory.path()), [("relay.db".to_owned(), "new".to_owned())]);
+    }
+
+    #[test]
+    fn one_that_fails_leaves_everything_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("relay.db"), "old").unwrap();
+        let backup = directory.path().join("no-database");
+        fs::write(&backup, vec![b'x'; 8192]).unwrap();
+        for backup in [backup.clone(), directory.path().join("missing")] {
+            assert!(restore(directory.path(), &backup, true, UnixSeconds::new(7)).is_err());
+        }
+        fs::remove_file(&backup).unwrap();
+        let left = files(directory.path());
+        let left: Vec<_> = left.iter().map(|(name, content)| (name.as_str(), content.as_str())).collect();
+        assert_eq!(left, [("lock", ""), ("relay.db", "old")]);
+    }
 }

@@ -236,6 +236,11 @@ impl Thread {
                 if stop || !job.is_wanted() {
                     return Err(Refusal::Unavailable.into());
                 }
+                match self.has_room_for_copies(connection, log) {
+                    Ok(true) => {}
+                    Ok(false) => return Err(StoreError::Full),
+                    Err(failure) => return Ok(Err(failure)),
+                }
                 match self.serve_one(connection, log) {
                     Ok(stopping) => stop = stopping,
                     // The store itself has failed, and not the copy.
@@ -252,6 +257,14 @@ impl Thread {
             }
         }
         Ok(stop)
+    }
+
+    /// Mail is worth more than a copy of it: a copy ends when the volume becomes low.
+    fn has_room_for_copies(&self, connection: &Connection, log: &mut Log) -> Result<bool, Failure> {
+        if self.room.look() {
+            log.empty(connection)?;
+        }
+        Ok(!self.gauges.is_volume_low())
     }
 
     /// Serves what has come, if something has. Answers whether that was the word to stop.

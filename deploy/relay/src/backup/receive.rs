@@ -1,14 +1,14 @@
 //! Gets a copy of the database: from a running relay over the operator's socket, or from its directory.
 
 use crate::ask;
+use crate::progress::Progress;
 use crate::quantity::bytes;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::Refusal;
 use relay_proto::admin::BackupPart;
 use relay_proto::client::StorageClient;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -28,34 +28,38 @@ pub(super) fn copy(vars: &Vars, target: &Path, errors: &mut impl Write) -> Resul
     ask::converse(vars, async |line| {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(unwritable)?;
-        receive(line.storage(), &mut file).await?;
+        let mut progress = Progress::of_something_short(errors);
+        let received = receive(line.storage(), &mut file, &mut progress).await;
+        progress.end();
+        received?;
         file.sync_all().map_err(unwritable)
     })
 }
 
-async fn receive(storage: &StorageClient, file: &mut File) -> Result<(), Failure> {
+async fn receive(
+    storage: &StorageClient,
+    file: &mut File,
+    progress: &mut Progress<'_, impl Write>,
+) -> Result<(), Failure> {
     let silent = || Failure::new(Exit::Unavailable, "storaged does not go on with the backup; see its log");
     let mut parts = timeout(PATIENCE, storage.backup()).await.map_err(|_| silent())?.map_err(refused)?;
-    let bar = bar();
     let (mut received, mut expected) = (0_u64, 0);
     while let Some(part) = timeout(PATIENCE, parts.next()).await.map_err(|_| silent())? {
         match part.map_err(refused)? {
             // The copying and the handing out are a half each.
             BackupPart::Course { copied, total } => {
                 expected = total;
-                bar.set_length(total * 2);
-                bar.set_position(copied);
-                bar.set_message(bytes(copied));
+                let words = format_args!("{} of {} copied", bytes(copied), bytes(total));
+                progress.show(copied, total.saturating_mul(2), &words);
             }
             BackupPart::Piece(piece) => {
                 file.write_all(&piece).map_err(unwritable)?;
                 received += piece.len() as u64;
-                bar.set_position(expected + received);
-                bar.set_message(bytes(received));
+                let words = format_args!("{} of {} received", bytes(received), bytes(expected));
+                progress.show(expected.saturating_add(received), expected.saturating_mul(2), &words);
             }
         }
     }
-    bar.finish_and_clear();
     if received == 0 || received != expected {
         return Err(Failure::new(
             Exit::Unavailable,
@@ -63,19 +67,6 @@ async fn receive(storage: &StorageClient, file: &mut File) -> Result<(), Failure
         ));
     }
     Ok(())
-}
-
-/// Seen on a terminal, and nowhere else.
-fn bar() -> ProgressBar {
-    let target =
-        if io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(Some(0), target);
-    // A template that does not parse would cost the looks and nothing else.
-    bar.set_style(
-        ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
-    );
-    bar
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]

@@ -21,8 +21,7 @@ use super::finding::{Finding, Findings};
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Findings::default();
     settings::check(facts, &mut findings);
-    // Nothing starts with such variables, and nothing was looked at.
-    if !findings.has_error() || facts.settings.mistakes.is_empty() {
+    if facts.settings.make_sense() {
         data::check(facts, &mut findings);
         sockets::check(facts, &mut findings);
         room::check(facts, &mut findings);

@@ -133,6 +133,8 @@ codes! {
         "Use the `relay` command of the relay's own version.");
     FrontSilent = ("front-silent", Error, "The public URL does not answer.",
         "Start the TLS proxy, open its port, and let the name lead to it.");
+    FrontTls = ("front-tls", Error, "What answers at the public URL does not speak TLS as clients do.",
+        "Let the proxy, and not the gateway, have that port, with TLS 1.2 or newer.");
     FrontCertificate = ("front-certificate", Error, "The certificate of the public URL does not hold: clients do not connect.",
         "Renew it in the proxy, for the name in the URL, with the whole chain.");
     FrontCertificateEnds = ("front-certificate-ends", Warning, "The certificate of the public URL ends soon and was not renewed.",

@@ -59,6 +59,13 @@ pub(crate) struct Settings {
     pub(crate) own_peer_port: bool,
 }
 
+impl Settings {
+    /// Whether any process would start with them. Where none does, there is nothing else to look at.
+    pub(crate) fn make_sense(&self) -> bool {
+        self.mistakes.is_empty() && self.socket_path.is_none()
+    }
+}
+
 /// The data directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Data {
@@ -206,8 +213,10 @@ pub(crate) struct Front {
 pub(crate) enum Tls {
     /// Nobody answers.
     Silent(String),
-    /// The certificate does not hold, or TLS fails.
-    Bad(String),
+    /// What answers does not speak TLS as it should.
+    Broken(String),
+    /// The certificate does not hold.
+    Certificate(String),
     /// It holds, from when to when.
     Good { from: UnixSeconds, to: UnixSeconds },
 }

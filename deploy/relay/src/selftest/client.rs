@@ -208,6 +208,11 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(base: Base) -> Self {
+        Self::with_patience(base, PATIENCE)
+    }
+
+    /// As [`Client::new`], with another limit to every request.
+    pub(super) fn with_patience(base: Base, patience: Duration) -> Self {
         // The system's certificates, so that an operator's own authority counts; no proxy and no redirect,
         // since it is this relay that is being tried.
         let agent = Agent::config_builder()
@@ -215,7 +220,7 @@ impl Client {
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(patience))
             .build()
             .new_agent();
         Self { base, agent }

@@ -35,11 +35,7 @@ impl Plan {
     /// # Errors
     /// With every mistake that any of them found.
     pub(super) fn from_vars(vars: &Vars) -> Result<Self, ConfigError> {
-        let vars = if vars.is_set(variables::LISTEN_ADDR.name) {
-            vars.clone()
-        } else {
-            vars.clone().with(variables::LISTEN_ADDR.name, LOOPBACK)
-        };
+        let vars = local(vars);
         let own = Self::read(&vars);
         let storaged = storaged::config::Config::from_vars(&vars).map(drop);
         let gateway = gateway::check(&vars);
@@ -107,6 +103,15 @@ impl Plan {
         processes.extend(std::iter::repeat_n(RoleName::Gateway, self.gateways.into()));
         processes.push(RoleName::Federated);
         processes
+    }
+}
+
+/// The variables, with the port of a relay on this machine alone where nobody says another.
+pub(crate) fn local(vars: &Vars) -> Vars {
+    if vars.is_set(variables::LISTEN_ADDR.name) {
+        vars.clone()
+    } else {
+        vars.clone().with(variables::LISTEN_ADDR.name, LOOPBACK)
     }
 }
 

@@ -52,7 +52,7 @@ async fn get(address: SocketAddr, path: &str) -> io::Result<bool> {
 }
 
 /// The same listener by an address that can be connected to.
-fn near(address: SocketAddr) -> SocketAddr {
+pub(crate) fn near(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         ip if !ip.is_unspecified() => ip,
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),

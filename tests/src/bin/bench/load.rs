@@ -64,7 +64,11 @@ impl Outcome {
     }
 
     pub(crate) fn per_second(&self) -> f64 {
-        self.requests() as f64 / self.elapsed.as_secs_f64()
+        self.requests() as f64 / self.seconds()
+    }
+
+    pub(crate) fn seconds(&self) -> f64 {
+        self.elapsed.as_secs_f64()
     }
 
     pub(crate) fn quantile_ms(&self, quantile: f64) -> f64 {

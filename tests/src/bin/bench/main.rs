@@ -9,6 +9,7 @@
     reason = "counts and times of a bench are far below where a float or an index would matter"
 )]
 
+mod backup;
 mod echo;
 mod federation;
 mod growth;
@@ -138,6 +139,11 @@ async fn measure(plan: &Plan, directory: &Path, report: &mut Report) {
         eprintln!("federation");
         let outcome = federation::measure(plan).await;
         report.federated = report.note("federation", outcome);
+    }
+    if plan.has(Part::Backup) {
+        eprintln!("backups");
+        let outcome = backup::measure(directory, plan).await;
+        report.backups = report.note("backup", outcome);
     }
     if plan.has(Part::Spread) {
         eprintln!("one limit over three gateways");

@@ -63,6 +63,8 @@ pub(crate) enum Part {
     Kills,
     /// Mail that moves to a peer, against a plain WebSocket and SQLite; own clients beside bad peers
     Federation,
+    /// A backup of a gigabyte beside sends
+    Backup,
     /// A mailbox's limit over three gateways
     Spread,
 }

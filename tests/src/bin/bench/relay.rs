@@ -87,6 +87,11 @@ impl Site {
         Ok((http.address(), AnotherGateway { _process: process, _ports: [http, ops] }))
     }
 
+    /// Begins a backup into a directory.
+    pub(crate) fn backup(&self, directory: &Path) -> Process {
+        self.launch(Program::Relay).arguments(&["backup", &directory.display().to_string()]).start()
+    }
+
     /// Runs `relay up` and tells how long it took to be ready.
     pub(crate) async fn up(&self) -> Fallible<(Supervisor, Duration)> {
         let launch = self.launch(Program::Relay).arguments(&["up"]);

@@ -1,6 +1,7 @@
 //! Everything that was measured, as tables for people and as JSON for programs.
 
 use crate::Fallible;
+use crate::backup::Backups;
 use crate::federation::Federated;
 use crate::growth::{Growth, SMALL};
 use crate::kills::Kills;
@@ -45,6 +46,7 @@ pub(crate) struct Report {
     pub(crate) startup: Option<Startup>,
     pub(crate) kills: Option<Kills>,
     pub(crate) federated: Option<Federated>,
+    pub(crate) backups: Option<Backups>,
     pub(crate) spreads: Vec<Spread>,
     /// Parts that could not be measured, and why.
     pub(crate) failures: Vec<String>,

@@ -56,6 +56,7 @@ pub(crate) fn judge(report: &Report) -> Vec<Target> {
     targets.extend(survival(report));
     targets.extend(footprint(report));
     targets.extend(federation(report));
+    targets.extend(backup(report));
     targets.push(spread(report));
     targets
 }
@@ -358,6 +359,26 @@ fn federation(report: &Report) -> Vec<Target> {
         targets.push(Target::new(tail, Bound::AtMost(1.0 / 0.95), median(&tails), listed(&tails)));
     }
     targets
+}
+
+fn backup(report: &Report) -> [Target; 2] {
+    let backups = report.backups.as_ref();
+    let kept = backups.map(|backups| backups.with_per_second.ratios(&backups.alone_per_second));
+    let detail = |rounds: Option<&Rounds>| rounds.map(Rounds::listed).unwrap_or_default();
+    [
+        Target::new(
+            "sends beside a backup of 1 GiB / without",
+            Bound::AtLeast(0.8),
+            kept.as_ref().and_then(Rounds::median),
+            detail(kept.as_ref()),
+        ),
+        Target::new(
+            "a backup of 1 GiB with its check, seconds",
+            Bound::Below(60.0),
+            backups.and_then(|backups| backups.seconds.median()),
+            detail(backups.map(|backups| &backups.seconds)),
+        ),
+    ]
 }
 
 fn spread(report: &Report) -> Target {

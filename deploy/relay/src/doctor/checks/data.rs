@@ -146,6 +146,9 @@ mod tests {
         assert_eq!(stopped(|contents| contents.header = Some(Header::Damaged)), ["data-damaged"]);
         assert_eq!(stopped(|contents| contents.header = Some(Header::Schema(99))), ["data-newer"]);
         assert_eq!(stopped(|_| ()), ["socket-dead"]);
-        assert!(codes(with(|contents| contents.header = Some(Header::Damaged))).is_empty(), "it is being written");
+        assert!(
+            codes(with(|contents| contents.header = Some(Header::Damaged))).is_empty(),
+            "it is being written"
+        );
     }
 }

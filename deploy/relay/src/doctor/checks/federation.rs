@@ -29,7 +29,11 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         Federation::On => check_peers(peering, &standing, findings),
     }
     if standing.draining {
-        findings.add(Code::Draining, "this relay is being emptied into its peers", "`relay drain --stop` ends it");
+        findings.add(
+            Code::Draining,
+            "this relay is being emptied into its peers",
+            "`relay drain --stop` ends it",
+        );
     }
     if let Some(front) = facts.front.as_ref().filter(|front| front.is_public && front.health == Health::Good)
         && let Some(status) = front.upgrade.filter(|status| *status != SWITCHED)
@@ -57,7 +61,9 @@ fn check_peers(peering: &Peering, standing: &Standing, findings: &mut Findings) 
             Link::PinChanged => findings.add(
                 Code::PeerPin,
                 format_args!("{name} shows another key than the one it is pinned to"),
-                format_args!("ask its operator; only if the key was changed there: relay peers forget {name}"),
+                format_args!(
+                    "ask its operator; only if the key was changed there: relay peers forget {name}"
+                ),
             ),
             Link::Leaving => findings.add(
                 Code::PeerLeaving,

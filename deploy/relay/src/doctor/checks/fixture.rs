@@ -17,7 +17,10 @@ pub(crate) fn good() -> Facts {
         settings: settings(),
         data: Some(Data::Open(contents())),
         volume: Some(Volume { total: 100 << 30, free: 50 << 30, database: 0 }),
-        sockets: vec![Socket { path: "/run/relay/admin/storage.sock".into(), modes: vec![0o755, 0o750, 0o660] }],
+        sockets: vec![Socket {
+            path: "/run/relay/admin/storage.sock".into(),
+            modes: vec![0o755, 0o750, 0o660],
+        }],
         reached: Reached::Ready,
         told: Some(told()),
         files: vec![1 << 19],

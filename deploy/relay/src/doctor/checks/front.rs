@@ -21,10 +21,17 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
     match &front.tls {
         Some(Tls::Silent(reason)) => return silent(front, reason, findings),
-        Some(Tls::Bad(reason)) => {
+        Some(Tls::Broken(reason)) => {
+            return findings.add(
+                Code::FrontTls,
+                format_args!("{} does not speak TLS as it should: {reason}", front.url),
+                "let the proxy, and not the gateway, have that port, with TLS 1.2 or newer",
+            );
+        }
+        Some(Tls::Certificate(reason)) => {
             return findings.add(
                 Code::FrontCertificate,
-                format_args!("TLS with {} fails: {reason}", front.url),
+                format_args!("the certificate of {} does not hold: {reason}", front.url),
                 "renew the certificate in the proxy, for the name in the URL and with the whole chain",
             );
         }
@@ -88,7 +95,8 @@ mod tests {
         let reason = || "refused".to_owned();
         for (tls, health, code) in [
             (Some(Tls::Silent(reason())), Health::None(reason()), "front-silent"),
-            (Some(Tls::Bad(reason())), Health::None(reason()), "front-certificate"),
+            (Some(Tls::Broken(reason())), Health::None(reason()), "front-tls"),
+            (Some(Tls::Certificate(reason())), Health::None(reason()), "front-certificate"),
             (None, Health::None(reason()), "front-silent"),
             (None, Health::Other(502), "front-gateway"),
             (None, Health::Other(404), "front-other"),

@@ -6,7 +6,8 @@ use crate::doctor::finding::Findings;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
-    if let Some(front) = facts.front.as_ref().filter(|front| front.is_public && front.health == Health::Good) {
+    if let Some(front) = facts.front.as_ref().filter(|front| front.is_public && front.health == Health::Good)
+    {
         check_source(facts, told, front, findings);
     }
     let was_refused = facts.front.as_ref().is_some_and(|front| front.sealed == Some(Sealed::Limited));
@@ -27,26 +28,38 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 /// taken for ours only if there are enough of it, and the right one first.
 fn check_source(facts: &Facts, told: &Told, front: &Front, findings: &mut Findings) {
     let (before, after) = (&told.before.sources, &told.after.sources);
-    let ours = |kind: fn(&Sources) -> f64| front.requests > 0 && kind(after) - kind(before) >= f64::from(front.requests);
-    let listens_here = || format!("for nginx: proxy_set_header X-Forwarded-For $remote_addr; ({})", facts.settings.listen);
+    let ours = |kind: fn(&Sources) -> f64| {
+        front.requests > 0 && kind(after) - kind(before) >= f64::from(front.requests)
+    };
+    let listens_here =
+        || format!("for nginx: proxy_set_header X-Forwarded-For $remote_addr; ({})", facts.settings.listen);
     if ours(|sources| sources.forwarded) {
     } else if ours(|sources| sources.unbelieved) {
         findings.add(
             Code::ForwardedUntrusted,
-            format_args!("{} names its clients and is not believed: all share the limits of one address", front.url),
+            format_args!(
+                "{} names its clients and is not believed: all share the limits of one address",
+                front.url
+            ),
             "set RELAY_TRUSTED_PROXIES to the address of the proxy (127.0.0.1,::1 if it is on this machine)",
         );
     } else if ours(|sources| sources.unnamed) {
         findings.add(
             Code::ForwardedMissing,
-            format_args!("{} does not say who its clients are: all share the limits of one address", front.url),
+            format_args!(
+                "{} does not say who its clients are: all share the limits of one address",
+                front.url
+            ),
             format_args!("let the proxy set X-Forwarded-For; {}", listens_here()),
         );
     } else if front.tls.is_some() && ours(|sources| sources.connection) {
         findings.add(
             Code::ForwardedMissing,
             format_args!("{} does not say who its clients are, and is not trusted to", front.url),
-            format_args!("let the proxy set X-Forwarded-For, and set RELAY_TRUSTED_PROXIES to its address; {}", listens_here()),
+            format_args!(
+                "let the proxy set X-Forwarded-For, and set RELAY_TRUSTED_PROXIES to its address; {}",
+                listens_here()
+            ),
         );
     }
 }

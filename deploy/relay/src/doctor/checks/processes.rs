@@ -76,7 +76,8 @@ fn check_versions(told: &Told, findings: &mut Findings) {
             format_args!("use the `relay` command of version {version}"),
         );
     }
-    let sqlite: Vec<u32> = told.status.sqlite_version.split('.').filter_map(|part| part.parse().ok()).collect();
+    let sqlite: Vec<u32> =
+        told.status.sqlite_version.split('.').filter_map(|part| part.parse().ok()).collect();
     if !sqlite.is_empty() && sqlite[..] < OLDEST_SQLITE[..] {
         findings.add(
             Code::SqliteOld,
@@ -105,7 +106,10 @@ fn check_faults(told: &Told, findings: &mut Findings) {
     if counters.connections_refused > 0.0 {
         findings.add(
             Code::ConnectionsRefused,
-            format_args!("{:.0} connections were turned away because too many were open", counters.connections_refused),
+            format_args!(
+                "{:.0} connections were turned away because too many were open",
+                counters.connections_refused
+            ),
             "raise RELAY_MAX_CONNECTIONS, or run more gateways (RELAY_GATEWAYS)",
         );
     }
@@ -127,7 +131,10 @@ mod tests {
 
     #[test]
     fn versions_are_one_and_the_same() {
-        assert_eq!(codes_told(|told| told.status.processes[1].version = "0.0.9".to_owned()), ["versions-mixed"]);
+        assert_eq!(
+            codes_told(|told| told.status.processes[1].version = "0.0.9".to_owned()),
+            ["versions-mixed"]
+        );
         let other = codes_told(|told| {
             for process in &mut told.status.processes {
                 process.version = "9.0.0".to_owned();

@@ -52,7 +52,11 @@ fn check_volume(facts: &Facts, told: &Told, volume: Volume, refuses: bool, findi
     if refuses || (volume.free < volume.total / 20 && volume.free < PLENTY) {
         findings.add(
             Code::DiskLow,
-            format_args!("{} of {} are free on the volume of {path}", bytes(volume.free), bytes(volume.total)),
+            format_args!(
+                "{} of {} are free on the volume of {path}",
+                bytes(volume.free),
+                bytes(volume.total)
+            ),
             "make room on that volume, or make it larger",
         );
         return;

@@ -1,0 +1,95 @@
+//! The sockets between the processes, and how far the way to storage leads.
+
+use super::PATIENCE;
+use super::http::get;
+use crate::doctor::facts::{Reached, Socket};
+use relay_proto::socket::Door;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// How far the way to storage's socket leads.
+pub(super) fn reach(socket: &Path) -> Reached {
+    let stream = match UnixStream::connect(socket) {
+        Ok(stream) => stream,
+        Err(error) => {
+            return match error.kind() {
+                ErrorKind::NotFound => Reached::Missing,
+                ErrorKind::PermissionDenied => Reached::Denied,
+                _ => Reached::Dead,
+            };
+        }
+    };
+    match stream
+        .set_read_timeout(Some(PATIENCE))
+        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+        .and_then(|()| get(&stream, "/ready", None))
+    {
+        Ok(answer) => answer.not_ready().map_or(Reached::Ready, Reached::NotReady),
+        Err(error) => without_answer(&error),
+    }
+}
+
+/// What it means that a connection stood and nothing came.
+fn without_answer(error: &io::Error) -> Reached {
+    match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Reached::Refused,
+        _ => Reached::Silent,
+    }
+}
+
+impl Reached {
+    /// Whether there is a storage that answers.
+    pub(super) const fn answers(&self) -> bool {
+        matches!(self, Self::Ready | Self::NotReady(_))
+    }
+}
+
+/// The sockets that this user can see, with everything on the way to them.
+pub(super) fn seen(sockets: &Path) -> Vec<Socket> {
+    [Door::Gateway, Door::Federation, Door::Admin]
+        .iter()
+        .filter_map(|door| {
+            let path = fs::canonicalize(door.storage_socket(sockets)).ok()?;
+            let mode = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o777);
+            let mut modes = path.ancestors().map(mode).collect::<Option<Vec<u32>>>()?;
+            modes.reverse();
+            Some(Socket { path, modes })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn every_end_of_the_way_is_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("storage.sock");
+        assert_eq!(reach(&path), Reached::Missing);
+        let listener = UnixListener::bind(&path).unwrap();
+        let turning_away = std::thread::spawn(move || {
+            drop(listener.accept().unwrap());
+        });
+        assert_eq!(reach(&path), Reached::Refused);
+        turning_away.join().unwrap();
+        assert_eq!(reach(&path), Reached::Dead);
+    }
+
+    #[test]
+    fn a_socket_is_seen_with_everything_above_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Door::Admin.storage_socket(directory.path());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let _listener = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();
+        let seen = seen(directory.path());
+        assert_eq!(seen.len(), 1);
+        assert_eq!(seen[0].modes.last(), Some(&0o660));
+        assert_eq!(seen[0].modes.len(), seen[0].path.ancestors().count());
+    }
+}

@@ -1,0 +1,161 @@
+//! What storage tells its operator.
+
+use super::PATIENCE;
+use crate::doctor::facts::{Counters, Sources, Told};
+use relay_daemon::Clock;
+use relay_proto::client::StorageClient;
+use relay_proto::telemetry::{Family, Role, Sample, Values};
+use relay_proto::{Refusal, UnixSeconds};
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+
+/// How long gateways may take to report what they counted: they do so every second.
+const REPORTED: Duration = Duration::from_millis(2500);
+/// Between two looks at that.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How old a storage must be, in seconds, before a silent process is missing.
+const YOUTH: u64 = 4;
+
+/// A storage that can be asked.
+pub(super) struct Storage(StorageClient);
+
+impl Storage {
+    /// The one behind the operator's socket. Inside a runtime only.
+    pub(super) fn at(socket: PathBuf) -> Self {
+        Self(StorageClient::new(socket))
+    }
+
+    /// Everything it tells; nothing when it does not even tell its status. A storage that has just begun is given the
+    /// time in which the other processes report.
+    pub(super) async fn tell(&self, clock: &Clock) -> Option<Told> {
+        let mut told = self.tell_at_once().await?;
+        while is_incomplete(&told) && is_young(&told, clock.now()) {
+            sleep(LOOK).await;
+            told = self.tell_at_once().await?;
+        }
+        Some(told)
+    }
+
+    async fn tell_at_once(&self) -> Option<Told> {
+        let (status, keys, peering, before) = tokio::join!(
+            answer(self.0.status()),
+            answer(self.0.key_status()),
+            answer(self.0.peers()),
+            self.count()
+        );
+        let before = before.unwrap_or_default();
+        Some(Told { status: status?, keys, peering, before, after: before })
+    }
+
+    async fn count(&self) -> Option<Counters> {
+        answer(self.0.collect()).await.map(|families| counters(&families))
+    }
+
+    /// Counts again, when so many requests more have been reported or should have been.
+    pub(super) async fn count_again(&self, before: Counters, requests: u32) -> Counters {
+        let mut after = before;
+        let look = async {
+            loop {
+                after = self.count().await.unwrap_or(after);
+                if after.sources.all() - before.sources.all() >= f64::from(requests) {
+                    return;
+                }
+                sleep(LOOK).await;
+            }
+        };
+        // What was not reported in time is not there.
+        drop(timeout(REPORTED, look).await);
+        after
+    }
+}
+
+/// Whether somebody does not report who should.
+fn is_incomplete(told: &Told) -> bool {
+    let reports = |role: Role| told.status.processes.iter().any(|process| process.role == role);
+    let wants_peers = told.peering.as_ref().is_some_and(|peering| peering.identity.is_some());
+    let silent = told.peering.as_ref().is_some_and(|peering| !peering.reporting);
+    !reports(Role::Gateway) || (wants_peers && silent)
+}
+
+fn is_young(told: &Told, now: UnixSeconds) -> bool {
+    let storage = told.status.processes.iter().find(|process| process.role == Role::Storaged);
+    storage.is_some_and(|storage| storage.started_at.distance(now) < YOUTH)
+}
+
+async fn answer<T>(question: impl Future<Output = Result<T, Refusal>>) -> Option<T> {
+    timeout(PATIENCE, question).await.ok()?.ok()
+}
+
+impl Sources {
+    const fn all(&self) -> f64 {
+        self.connection + self.forwarded + self.unnamed + self.unbelieved
+    }
+}
+
+fn counters(families: &[Family]) -> Counters {
+    let all = |name: &str| sum(families, name, None);
+    let source = |label: &str| sum(families, "relay_client_addresses_total", Some(label));
+    Counters {
+        full: all("relay_storage_full"),
+        panics: all("relay_panics_total"),
+        damaged: all("relay_blobs_damaged_total"),
+        connections_refused: all("relay_connections_refused_total"),
+        busy: all("relay_client_addresses_busy"),
+        limited: sum(families, "relay_rate_limited_total", Some("address")),
+        sources: Sources {
+            connection: source("connection"),
+            forwarded: source("forwarded"),
+            unnamed: source("unnamed"),
+            unbelieved: source("unbelieved"),
+        },
+    }
+}
+
+/// The sum of a metric's series, or of those with a label of this value.
+fn sum(families: &[Family], name: &str, label: Option<&str>) -> f64 {
+    let wanted = |sample: &&Sample<f64>| {
+        label.is_none_or(|label| sample.labels.iter().any(|(_, value)| value == label))
+    };
+    let family = families.iter().find(|family| family.name == name);
+    match family.map(|family| &family.values) {
+        Some(Values::Counters(samples) | Values::Gauges(samples)) => {
+            samples.iter().filter(wanted).map(|sample| sample.value).sum()
+        }
+        Some(Values::Histograms(_)) | None => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_that_matters_is_one_that_a_process_has() {
+        let families: Vec<Family> =
+            [storaged::metrics().unwrap(), gateway::metrics().unwrap()].into_iter().flatten().collect();
+        for name in [
+            "relay_storage_full",
+            "relay_panics_total",
+            "relay_blobs_damaged_total",
+            "relay_connections_refused_total",
+            "relay_client_addresses_busy",
+            "relay_rate_limited_total",
+            "relay_client_addresses_total",
+        ] {
+            assert!(families.iter().any(|family| family.name == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn series_are_summed_by_label() {
+        let sample =
+            |label: &str, value| Sample { labels: vec![("scope".to_owned(), label.to_owned())], value };
+        let values = Values::Counters(vec![sample("address", 2.0), sample("mailbox", 3.0)]);
+        let families = [Family { name: "m".to_owned(), help: String::new(), values }];
+        assert_eq!(sum(&families, "m", None), 5.0);
+        assert_eq!(sum(&families, "m", Some("address")), 2.0);
+        assert_eq!(sum(&families, "n", None), 0.0);
+    }
+}

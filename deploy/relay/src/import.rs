@@ -1,0 +1,75 @@
+//! `relay import`: takes over what a relay of the older kind left behind, and says what it took and what it left.
+
+use crate::progress::Progress;
+use crate::quantity::{counted, grouped};
+use crate::unwritable;
+use relay_daemon::{Clock, Exit, Failure, Vars};
+use std::io::Write;
+use std::path::Path;
+use storaged::offline::{self, Imported, Part, Tally};
+
+/// Takes over, while no relay runs.
+pub(crate) fn import<W: Write, E: Write>(
+    vars: &Vars,
+    clock: &Clock,
+    directory: &Path,
+    out: &mut W,
+    errors: &mut E,
+) -> Result<Exit, Failure> {
+    let mut progress = Progress::of_something_short(errors);
+    let imported = offline::import(vars, directory, clock.now(), &mut |name, done, all| {
+        progress.show(done, all, &format_args!("{name}: {} of {} rows", grouped(done), grouped(all)));
+    });
+    progress.end();
+    out.write_all(told(&imported?).as_bytes()).map_err(unwritable)?;
+    Ok(Exit::Success)
+}
+
+fn told(imported: &Imported) -> String {
+    let mut text = String::new();
+    for (name, part) in &imported.parts {
+        text += &match part {
+            Part::Read { of, tally } => format!("{name}: {}\n", tally_in_words(of, tally)),
+            Part::Left(why) => format!("{name}: left; {why}\n"),
+        };
+    }
+    if imported.over_quota > 0 {
+        text += &format!(
+            "mailboxes that hold more than one can be sent now: {}; that stays until it is received or expires\n",
+            grouped(imported.over_quota),
+        );
+    }
+    text
+}
+
+fn tally_in_words(of: &str, tally: &Tally) -> String {
+    let mut words = format!("{} taken", counted(tally.taken, of));
+    for (number, what) in [
+        (tally.known, "here before or acknowledged"),
+        (tally.expired, "expired"),
+        (tally.malformed, "not understood"),
+    ] {
+        if number > 0 {
+            words += &format!(", {} {what}", grouped(number));
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_and_what_was_left_is_told() {
+        let tally = Tally { taken: 1200, known: 0, expired: 3, malformed: 1 };
+        let parts = vec![
+            ("blobs.db".to_owned(), Part::Read { of: "blob", tally }),
+            ("notes".to_owned(), Part::Left("it is not known")),
+        ];
+        let text = told(&Imported { parts, over_quota: 2 });
+        assert!(text.contains("blobs.db: 1,200 blobs taken, 3 expired, 1 not understood\n"), "{text}");
+        assert!(text.contains("notes: left; it is not known\n"), "{text}");
+        assert!(text.contains("mailboxes that hold more than one can be sent now: 2;"), "{text}");
+    }
+}
