@@ -68,10 +68,29 @@ impl Compose {
         text(&output.stdout)
     }
 
+    /// Runs a piece of shell in the relay's folder with its variables and some more, and returns what it prints.
+    ///
+    /// # Panics
+    /// When it fails; the message shows what it said.
+    pub fn shell(&self, script: &str, variables: &[(&str, &str)]) -> String {
+        let mut command = Command::new("bash");
+        command.args(["-euo", "pipefail", "-c", script]);
+        let output = self.here(command).envs(variables.iter().copied()).output().expect("bash");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{script}{}{}", text(&output.stdout), text(&output.stderr));
+        text(&output.stdout)
+    }
+
     fn command(&self, words: &str) -> Command {
         let mut command = Command::new("docker");
-        command.arg("compose").args(words.split_whitespace()).current_dir(self.folder.path());
+        command.arg("compose").args(words.split_whitespace());
+        self.here(command)
+    }
+
+    /// The same command in the relay's folder, with its variables and no others.
+    fn here(&self, mut command: Command) -> Command {
         command
+            .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin")
             .env("HOME", self.folder.path());

@@ -47,7 +47,7 @@ pub(crate) fn backup<W: Write, E: Write>(
     let manifest = Manifest::of(&database, &census, now).map_err(failed)?;
     manifest.write(&unfinished.0).map_err(failed)?;
     sync(&unfinished.0).map_err(failed)?;
-    let finished = directory.join(format!("{NAMED}{}", stamp(now)));
+    let finished = free_name(directory, now);
     fs::rename(&unfinished.0, &finished).map_err(failed)?;
     sync(directory).map_err(failed)?;
     let gone = match keep {
@@ -63,6 +63,17 @@ pub(crate) fn backup<W: Write, E: Write>(
         writeln!(errors, "relay: the database is not well: {problem}").map_err(unwritable)?;
     }
     Ok(if census.problems.is_empty() { Exit::Success } else { Exit::Corrupt })
+}
+
+/// The name of a backup of this moment. Of two in one second the later one gets the next.
+fn free_name(directory: &Path, mut moment: UnixSeconds) -> PathBuf {
+    loop {
+        let name = directory.join(format!("{NAMED}{}", stamp(moment)));
+        if !name.exists() {
+            return name;
+        }
+        moment = moment.plus(1);
+    }
 }
 
 /// Says what a backup holds, and for how long.

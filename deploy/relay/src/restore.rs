@@ -42,8 +42,12 @@ pub(crate) fn restore(
     )
     .map_err(unwritable)?;
     if let Some(aside) = restored.aside {
-        writeln!(out, "the database that was here lies in {}; delete it when you are done", aside.display())
-            .map_err(unwritable)?;
+        writeln!(
+            out,
+            "the database that was here lies in {}*; delete that when you are done",
+            aside.display()
+        )
+        .map_err(unwritable)?;
     }
     Ok(Exit::Success)
 }

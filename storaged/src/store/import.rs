@@ -125,12 +125,14 @@ impl Target {
     ) -> Result<Tally, Failure> {
         let mut tally = Tally::default();
         let mut is_over = false;
+        // Whether the store is full is known between transactions, and the last twentieth is not for mail.
+        let most = BATCH_BYTES.min(usize::try_from(self.gauges.ceiling_bytes() / 40).unwrap_or(BATCH_BYTES));
         while !is_over {
             let mut fates = Tally::default();
             let mut batch = Batch::begin(&self.sql, &self.gauges).map_err(Failure::from)?;
             let (mut written, mut bytes) = (0, 0);
             let mut refused = None;
-            while written < BATCH_ROWS && bytes < BATCH_BYTES {
+            while written < BATCH_ROWS && bytes < most {
                 let Some((row, size)) = rows().map_err(unreadable)? else {
                     is_over = true;
                     break;
@@ -145,10 +147,12 @@ impl Target {
                 written += 1;
                 bytes += size;
             }
-            // What came before the one that did not fit stays.
-            batch.commit().map_err(Failure::from)?;
-            tally.add(&fates);
-            if let Some(error) = refused {
+            // What came before the one that did not fit stays, unless SQLite has given up all of it.
+            let committed = batch.commit();
+            if committed.is_ok() {
+                tally.add(&fates);
+            }
+            if let Some(error) = refused.or(committed.err()) {
                 self.log.empty(&self.sql)?;
                 return Err(stopped(error, tally.seen()));
             }

@@ -77,7 +77,9 @@ pub(super) fn finish(directory: &Path) -> io::Result<Option<PathBuf>> {
     let second = ready.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
     let aside = directory.join(format!("relay.db.before-{second}"));
     let (database, log) = (directory.join(DATABASE), directory.join("relay.db-wal"));
-    if log.exists() {
+    if fs::metadata(&log).is_ok_and(|log| log.len() == 0) {
+        fs::remove_file(log)?;
+    } else if log.exists() {
         // It goes where the database goes: the one holds what the other lacks.
         fs::rename(log, directory.join(format!("relay.db.before-{second}-wal")))?;
     }
@@ -133,7 +135,8 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 fn prepare(database: &Path, now: UnixSeconds) -> Result<(), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = Connection::open_with_flags(database, flags)?;
-    sql.execute_batch("PRAGMA journal_mode=DELETE; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON;")?;
+    // It is synced as a whole afterwards, and worth nothing before.
+    sql.execute_batch("PRAGMA synchronous=OFF; PRAGMA journal_mode=DELETE; PRAGMA secure_delete=ON;")?;
     meta::set(&sql, used::RESTORED, used::restored_floor(now))?;
     if sql.pragma_query_value(None, "user_version", |row| row.get::<_, u32>(0))? >= 4 {
         sql.execute_batch(&format!(

@@ -6,3 +6,4 @@
 mod policy;
 mod promises;
 mod replacing;
+mod runbooks;

@@ -1,5 +1,9 @@
 //! Backups: made while the relay serves, put in elsewhere, and never half.
 
+mod cuts;
+mod meanwhile;
+mod peers;
+
 use nix::sys::signal::Signal;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{random_bytes, random_mailbox};
@@ -62,7 +66,7 @@ async fn a_relay_lost_with_its_disk_goes_on_elsewhere_from_a_backup() {
     load.more(50).await;
     let (code, said) = relay(&old, &["backup", backups.to_str().unwrap()]).await;
     assert_eq!(code, 0, "{said}");
-    for word in ["blobs in", "expires on", "stays in it", "keys", "1 backup in"] {
+    for word in ["blobs in", "expires on", "stays in it", "keys", "open what is sealed", "1 backup in"] {
         assert!(said.contains(word), "{word}: {said}");
     }
     load.more(50).await;
@@ -79,7 +83,9 @@ async fn a_relay_lost_with_its_disk_goes_on_elsewhere_from_a_backup() {
     let count = added.len();
     added.retain(|row| row[0] != Value::Text("restored_floor".to_owned()));
     assert_eq!(added.len() + 1, count, "the floor of signatures is raised");
-    before.get_mut("meta").unwrap().sort_by_key(|row| format!("{row:?}"));
+    // Numbers of deletions are passed over: somebody may remember some from after the backup.
+    let numbers = [before.remove("sqlite_sequence"), after.remove("sqlite_sequence")];
+    assert_ne!(numbers[0], numbers[1]);
     assert!(before == after, "every row is as it was");
 
     new.start().await;
@@ -158,14 +164,15 @@ async fn a_stopped_relay_is_backed_up_verified_and_compacted_too() {
     assert_eq!(cluster.storaged.terminate().await, 0);
     let (code, said) = relay(&cluster, &["verify"]).await;
     assert!(code == 0 && said.contains("1 blob with") && said.contains("all is well"), "{said}");
+    let before = fs::read(cluster.database()).unwrap();
+    assert_eq!(relay(&cluster, &["verify"]).await.0, 0);
+    assert!(before == fs::read(cluster.database()).unwrap(), "looking changes nothing");
     let (code, said) = relay(&cluster, &["compact"]).await;
     assert!(code == 0 && said.contains("0 B of them free"), "{said}");
     let backups = cluster.directory().join("backups");
     for _ in 0..3 {
         let (code, said) = relay(&cluster, &["backup", "--keep", "2", backups.to_str().unwrap()]).await;
         assert_eq!(code, 0, "{said}");
-        // Their names are their seconds.
-        deadline::pace(std::time::Duration::from_millis(1100)).await;
     }
     assert_eq!(fs::read_dir(&backups).unwrap().count(), 2);
     cluster.storaged.spawn();

@@ -16,6 +16,7 @@ mod federation;
 mod full_disk;
 mod guardians;
 mod health;
+mod importing;
 mod hosts;
 mod interop;
 mod limits;
