@@ -1,18 +1,14 @@
 //! Taking over what the relay of one process left behind.
 
+use relay_tests::deadline::unix_now as now;
 use relay_tests::fields::{guardian_fields, key_fields, random_bytes, random_mailbox, random_name};
 use relay_tests::oblivious::Key;
 use relay_tests::{Action, Cluster, Via};
 use rusqlite::{Connection, params};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 const DAY: u64 = 86_400;
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
 
 async fn relay(cluster: &Cluster, arguments: &[&str]) -> (i32, String) {
     let finished = cluster.command(arguments).finish().await;

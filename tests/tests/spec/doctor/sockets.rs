@@ -32,7 +32,7 @@ async fn a_socket_behind_a_closed_directory() {
     }
     let relay = Cluster::simple().await;
     let directory = relay.sockets().join("admin");
-    fs::set_permissions(&directory, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&directory, Permissions::from_mode(0o0)).unwrap();
     finds("socket-denied", &doctor(&relay).wrapped("unshare", &["-U", "--"])).await;
     fs::set_permissions(&directory, Permissions::from_mode(0o750)).unwrap();
 }
