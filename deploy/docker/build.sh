@@ -59,7 +59,7 @@ take_caddy() {
 
 mkdir -p "$staging"
 programs=compiled caddy=pulled
-if [[ " ${targets[*]} " =~ \ (storaged|gateway|federated|relay)\  ]] && ! can_have rust:1-bookworm; then
+if ! can_have rust:1-bookworm; then
   echo "the public Rust image cannot be had: programs are built on this host"
   programs=host
   build_on_host

@@ -117,7 +117,10 @@ pub fn check(path: &Path) -> Result<(), SocketError> {
 
 /// Makes a directory, and those above it, for owner and group only. One that exists is left as it is: an
 /// operator or a service manager may have given it a group.
-fn make_directory(directory: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When one of them cannot be made.
+pub fn make_directory(directory: &Path) -> io::Result<()> {
     if directory.is_dir() {
         return Ok(());
     }

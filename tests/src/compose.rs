@@ -48,8 +48,21 @@ impl Compose {
     /// Sets a variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
-        self.variables.insert(name.to_owned(), value.to_string());
+        self.set(name, value);
         self
+    }
+
+    /// Sets a variable for the next command.
+    pub fn set(&mut self, name: &str, value: impl ToString) {
+        self.variables.insert(name.to_owned(), value.to_string());
+    }
+
+    /// Lays a file beside compose.yaml which changes it, as operators have them.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn changed_by(&self, yaml: &str) {
+        std::fs::write(self.folder.path().join("compose.override.yaml"), yaml).expect("a file");
     }
 
     /// Runs `docker compose` with some words, and returns what it prints.

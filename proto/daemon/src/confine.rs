@@ -11,6 +11,7 @@ use landlock::{
 };
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
+use relay_proto::socket::{self, Door};
 use relay_proto::telemetry::Role;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -18,6 +19,12 @@ use std::path::{Path, PathBuf};
 
 /// The newest rules that are asked for. An older kernel takes what it knows.
 const NEWEST: ABI = ABI::V6;
+
+/// Where storage listens.
+const STORAGE_DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
+
+/// Where federated listens: to gateways, and to the operator.
+const FEDERATED_DIRECTORIES: [&str; 2] = ["peering", "federated"];
 
 /// How much of the rules about files and networks the kernel enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +37,16 @@ pub enum Level {
     Nothing,
 }
 
+/// Where SQLite gets its randomness, and in static programs everybody: those do not find the C library's function for it.
+const RANDOMNESS: [&str; 2] = ["/dev/random", "/dev/urandom"];
+
 /// What a role keeps.
 #[derive(Debug, Default)]
 struct Kept {
     /// Directories it may change.
     writes: Vec<PathBuf>,
+    /// Directories of the sockets that it makes.
+    sockets: Vec<PathBuf>,
     /// Files and directories it may read.
     reads: Vec<PathBuf>,
     /// Ports it may listen on.
@@ -59,6 +71,9 @@ pub fn confine(role: Role, vars: &Vars) -> Result<Level, Failure> {
         // Rules are made of what is there. What cannot be made, its owner will report better.
         drop(DirBuilder::new().recursive(true).mode(0o700).create(directory));
     }
+    for directory in &kept.sockets {
+        drop(socket::make_directory(directory));
+    }
     match kept.enforce() {
         Ok(RulesetStatus::FullyEnforced) => Ok(Level::Full),
         Ok(RulesetStatus::PartiallyEnforced) => Ok(Level::Partial),
@@ -75,12 +90,9 @@ impl Kept {
         let sockets = variables::socket_directory(&data, reader.read(&variables::SOCKET_DIR));
         match role {
             Role::Storaged => Self {
-                writes: vec![data, sockets],
-                reads: reader
-                    .read(&variables::ANCHOR_DIR)
-                    .into_iter()
-                    .chain(["/dev/urandom".into()])
-                    .collect(),
+                writes: vec![data],
+                sockets: STORAGE_DOORS.map(|door| sockets.join(door.directory())).to_vec(),
+                reads: reader.read(&variables::ANCHOR_DIR).into_iter().collect(),
                 ..Self::default()
             },
             Role::Gateway => Self {
@@ -91,7 +103,8 @@ impl Kept {
                 ..Self::default()
             },
             Role::Federated => Self {
-                writes: vec![sockets],
+                // Its own sockets, and not those of storage beside them, which it could put its own in the place of.
+                sockets: FEDERATED_DIRECTORIES.map(|directory| sockets.join(directory)).to_vec(),
                 // Names of hosts, and whom to trust under them.
                 reads: ["/etc", "/usr/share", "/usr/lib/ssl", "/usr/local/share", "/run/systemd/resolve"]
                     .into_iter()
@@ -104,6 +117,7 @@ impl Kept {
                     .into_iter()
                     .collect(),
                 connects: true,
+                ..Self::default()
             },
         }
     }
@@ -121,7 +135,13 @@ impl Kept {
             .create()?;
         let may_write = AccessFs::from_all(NEWEST) & !AccessFs::Execute;
         let may_read = AccessFs::from_read(NEWEST) & !AccessFs::Execute;
-        for (paths, access) in [(&self.writes, may_write), (&self.reads, may_read)] {
+        let randomness = RANDOMNESS.map(PathBuf::from);
+        for (paths, access) in [
+            (&self.writes[..], may_write),
+            (&self.sockets[..], may_write),
+            (&self.reads[..], may_read),
+            (&randomness[..], may_read),
+        ] {
             for path in paths {
                 if let Some((opened, access)) = open(path, access) {
                     rules = rules.add_rule(PathBeneath::new(opened, access))?;

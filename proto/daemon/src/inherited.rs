@@ -73,15 +73,7 @@ pub(crate) fn unix(path: &Path) -> Option<UnixListener> {
 /// # Errors
 /// [`Exit::Config`], with where the listener is.
 pub fn none_is_left() -> Result<(), Failure> {
-    let place = match held().first() {
-        None => return Ok(()),
-        Some(Listener::Tcp(_, address)) => address.to_string(),
-        Some(Listener::Unix(listener)) => match listener.local_addr() {
-            Ok(address) => format!("{address:?}"),
-            Err(_) => "a place unknown".to_owned(),
-        },
-        Some(Listener::Odd) => "no address that it could serve".to_owned(),
-    };
+    let Some(place) = unclaimed() else { return Ok(()) };
     Err(Failure::new(
         Exit::Config,
         format_args!(
@@ -89,4 +81,17 @@ pub fn none_is_left() -> Result<(), Failure> {
              socket unit and in the variables"
         ),
     ))
+}
+
+/// Where a listener is that was handed over and is not in use.
+pub(crate) fn unclaimed() -> Option<String> {
+    Some(match held().first()? {
+        Listener::Tcp(_, address) => address.to_string(),
+        Listener::Unix(listener) => match listener.local_addr().ok().as_ref().and_then(|at| at.as_pathname())
+        {
+            Some(path) => path.display().to_string(),
+            None => "a place without a name".to_owned(),
+        },
+        Listener::Odd => "no address that it could serve".to_owned(),
+    })
 }

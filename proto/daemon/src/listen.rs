@@ -31,6 +31,15 @@ pub fn listen_tcp(address: SocketAddr, sharing: Sharing, variable: &str) -> Resu
         return taken.map_err(|error| unusable(&address, &error));
     }
     bind(address, sharing).map_err(|error| {
+        if let Some(other) = inherited::unclaimed() {
+            return Failure::new(
+                Exit::Config,
+                format_args!(
+                    "cannot listen on {address} ({error}); this process was handed a listener at {other}: name the \
+                     same address in the socket unit and in {variable}"
+                ),
+            );
+        }
         let (exit, advice) = match error.kind() {
             io::ErrorKind::AddrInUse => (Exit::Unavailable, "another process listens there"),
             io::ErrorKind::AddrNotAvailable => (Exit::Unavailable, "this machine has no such address"),

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind::PermissionDenied;
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -103,12 +104,19 @@ fn federated_connects_and_looks_names_up_and_sees_no_mail_at_rest() {
     let data = directory.path().join("data");
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = elsewhere.local_addr().unwrap();
-    let vars = vars.with("RELAY_SOCKET_DIR", directory.path().join("sockets").display().to_string());
+    let sockets = directory.path().join("sockets");
+    let storage = sockets.join("gateway/storage.sock");
+    fs::create_dir_all(storage.parent().unwrap()).unwrap();
+    let _storage = UnixListener::bind(&storage).unwrap();
+    let vars = vars.with("RELAY_SOCKET_DIR", sockets.display().to_string());
     taken_over(Role::Federated, &vars, move || {
         assert!(TcpStream::connect(address).is_ok(), "a peer");
         assert!(File::open("/etc/hosts").is_ok(), "names");
         denied(File::open(data.join("relay.db")), "the database");
         denied(File::create("/etc/relay-was-here"), "the system's files");
+        assert!(UnixListener::bind(sockets.join("peering/tunnel.sock")).is_ok(), "its own socket");
+        denied(fs::remove_file(&storage), "storage's socket");
+        denied(UnixListener::bind(sockets.join("gateway/other.sock")), "a socket in storage's place");
         denied(TcpListener::bind("127.0.0.1:0"), "a port that nobody asked for");
         runs_nothing(&data);
     });

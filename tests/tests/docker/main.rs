@@ -3,7 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod kernel;
+mod neighbours;
 mod policy;
 mod promises;
 mod replacing;
 mod runbooks;
+mod variables;

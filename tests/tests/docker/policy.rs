@@ -13,6 +13,7 @@ const SERVICES: [(&str, &str, Mounts); 5] = [
         "storaged",
         "10001:10001",
         &[
+            ("/etc/relay/anchor", false),
             ("/run/relay/admin", true),
             ("/run/relay/federation", true),
             ("/run/relay/gateway", true),
@@ -51,6 +52,7 @@ async fn every_container_may_do_its_own_job_and_nothing_else() {
         assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]), "{service}");
         assert!(host["CapAdd"].is_null(), "{service}");
         assert_eq!(host["Privileged"], false, "{service}");
+        assert_eq!(host["IpcMode"], "none", "{service}");
         let security = host["SecurityOpt"].to_string();
         assert!(security.contains("no-new-privileges:true") && !security.contains("unconfined"), "{service}");
         assert!((1..=256).contains(&host["PidsLimit"].as_i64().unwrap()), "{service}");
@@ -131,4 +133,6 @@ fn an_image_holds_one_program_and_no_shell() {
         };
         assert_eq!(health, expected, "{name}");
     }
+    let front = inspect("relay/front:latest")["Config"]["Healthcheck"]["Test"].clone();
+    assert_eq!(front, serde_json::json!(["CMD", "/gateway", "health"]));
 }

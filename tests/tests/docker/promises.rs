@@ -50,3 +50,19 @@ async fn federation_is_there_when_its_profile_is_asked_for() {
     let peers = relay.compose("run --rm admin peers");
     assert!(peers.contains("wss://relay.invalid"), "{peers}");
 }
+
+#[tokio::test]
+#[ignore = "wants Docker; .ci/run runs it"]
+async fn a_client_cannot_say_who_it_is() {
+    let relay = Compose::lay_out(10).variable("RELAY_ADDR_RATE_LIMIT", 20);
+    let trust = relay.up("--wait").await;
+    let client = relay.client(Via::Plain, &trust);
+    let mut refused = 0;
+    for number in 0..40 {
+        let claimed = format!("198.51.100.{number}");
+        let headers = [("x-forwarded-for", claimed.as_str()), ("content-type", "application/json")];
+        let body = serde_json::json!({ "mailbox_tokens": [random_mailbox()] }).to_string();
+        refused += usize::from(client.raw("POST", "/v2/fetch", &headers, body).await.status == 429);
+    }
+    assert!((10..=20).contains(&refused), "{refused} of 40 were refused, and 20 a minute are allowed");
+}

@@ -40,7 +40,7 @@ async fn finds(code: &str, launch: &Launch) {
     assert_eq!(look(launch).await, expected);
 }
 
-async fn finds_nothing(launch: &Launch) {
+pub(super) async fn finds_nothing(launch: &Launch) {
     assert_eq!(look(launch).await, Diagnosis { codes: Vec::new(), exit: 0 });
 }
 
@@ -57,7 +57,7 @@ fn doctor(relay: &Cluster) -> Launch {
 }
 
 /// The same, with a URL to look at and an authority to trust.
-fn doctor_at(url: &str, authority: Option<&Path>, relay: &Cluster) -> Launch {
+pub(super) fn doctor_at(url: &str, authority: Option<&Path>, relay: &Cluster) -> Launch {
     let launch = doctor(relay).arguments(&[url]);
     match authority {
         Some(certificate) => launch.variable("SSL_CERT_FILE", certificate.display()),

@@ -1,6 +1,7 @@
 //! The examples for proxies in front, with the real programs: a relay behind them keeps its promises, clients cannot say
 //! who they are, and nobody notices that the gateway is replaced.
 
+use crate::doctor::{doctor_at, finds_nothing};
 use relay_tests::binaries::{self, Program};
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::random_mailbox;
@@ -142,6 +143,7 @@ async fn a_relay_behind_a_proxy_passes_its_selftest() {
                 .await;
             assert_eq!(selftest.code, Some(0), "{make:?}: {}{}", selftest.stdout, selftest.stderr);
         }
+        finds_nothing(&doctor_at(&url, Some(&fronted.certificate), &fronted.relay)).await;
         let peers = fronted.client(Via::Plain).raw("GET", "/federation", &[], "").await;
         assert_eq!(peers.status, 404, "{make:?}: the gateway answers, and this relay does not peer");
     }

@@ -12,6 +12,8 @@ use std::path::PathBuf;
 pub(crate) struct Facts {
     /// This machine's time.
     pub(crate) now: UnixSeconds,
+    /// The user that looks.
+    pub(crate) user: u32,
     /// What the variables say.
     pub(crate) settings: Settings,
     /// The data directory, unless the store is in memory.

@@ -40,6 +40,7 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
     let storage = Storage::at(socket);
     let mut facts = Facts {
         now: clock.now(),
+        user: nix::unistd::geteuid().as_raw(),
         data,
         volume,
         sockets: sockets::seen(&settings.sockets),

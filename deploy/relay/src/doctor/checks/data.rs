@@ -25,6 +25,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             check_mode(path, contents.mode, DIRECTORY_EXCESS, "700", findings);
             check_contents(path, contents, findings);
             if !runs {
+                check_user(path, contents, facts.user, findings);
                 check_database(path, contents, findings);
             }
         }
@@ -59,6 +60,21 @@ fn check_contents(path: &Path, contents: &Contents, findings: &mut Findings) {
     }
     for (name, _, mode) in contents.files.iter().filter(|(name, _, _)| name.starts_with("relay.db")) {
         check_mode(&path.join(name), *mode, FILE_EXCESS, "600", findings);
+    }
+}
+
+/// Whether this user could start a relay there. Root may look on behalf of anybody.
+fn check_user(path: &Path, contents: &Contents, user: u32, findings: &mut Findings) {
+    if user != 0 && user != contents.owner && !findings.has(Code::DataOwner) {
+        findings.add(
+            Code::DataOwner,
+            format_args!(
+                "{} belongs to uid {}, and no relay of uid {user} can start there",
+                path.display(),
+                contents.owner
+            ),
+            format_args!("run the relay as uid {}, or chown -R {user} {}", contents.owner, path.display()),
+        );
     }
 }
 
@@ -130,6 +146,22 @@ mod tests {
     fn all_of_it_has_one_owner() {
         assert_eq!(codes(with(|contents| contents.files[1].1 = 0)), ["data-owner"]);
         assert_eq!(codes(with(|contents| contents.owner = 0)), ["data-owner"]);
+    }
+
+    #[test]
+    fn a_relay_starts_only_in_a_directory_of_its_own() {
+        let of = |user: u32| {
+            codes(|facts| {
+                facts.user = user;
+                facts.reached = Reached::Missing;
+                facts.told = None;
+                facts.front = None;
+                facts.operator = None;
+            })
+        };
+        assert_eq!(of(1000), ["data-owner"]);
+        assert_eq!(of(0), ["socket-missing"], "root may look on behalf of anybody");
+        assert!(codes(|facts| facts.user = 1000).is_empty(), "it runs, and somebody else looks");
     }
 
     #[test]

@@ -14,6 +14,7 @@ const DAY: u64 = 86_400;
 pub(crate) fn good() -> Facts {
     Facts {
         now: UnixSeconds::new(NOW),
+        user: 10001,
         settings: settings(),
         data: Some(Data::Open(contents())),
         volume: Some(Volume { total: 100 << 30, free: 50 << 30, database: 0 }),

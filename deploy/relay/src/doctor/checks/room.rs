@@ -10,7 +10,7 @@ const REFUSED: f64 = 0.95;
 /// Part of the ceiling from which that is near.
 const NEAR: f64 = 0.90;
 /// A volume this free is not full, whatever part of it that is, in bytes.
-const PLENTY: u64 = 10 << 30;
+const PLENTY: u64 = 2 << 30;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
@@ -105,7 +105,7 @@ mod tests {
         assert_eq!(with(20 << 30, 500 << 20, 0), ["disk-low"]);
         assert_eq!(with(8 << 30, 900 << 20, 0), ["disk-room"]);
         assert!(with(8 << 30, 900 << 20, 200 << 20).is_empty(), "the file has some of it already");
-        assert!(with(4 << 40, 20 << 30, 0).is_empty(), "a small part of much is much");
+        assert!(with(4 << 40, 3 << 30, 0).is_empty(), "a small part of much is much");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
     let socket = Door::Admin.storage_socket(&facts.settings.sockets);
     let socket = socket.display();
-    let user = nix::unistd::geteuid();
+    let user = facts.user;
     match &facts.reached {
         Reached::Ready => {}
         Reached::Missing => findings.add(
