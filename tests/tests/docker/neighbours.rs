@@ -4,6 +4,8 @@
 use relay_tests::compose::Compose;
 use relay_tests::deadline::{self, PATIENCE};
 use serde_json::Value;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 
 /// Where the front of the far one is.
 const FAR: &str = "far.relay.local";
@@ -42,6 +44,8 @@ async fn relays_peer_by_name_over_tls_by_way_of_their_fronts() {
         .variable("RELAY_FEDERATION_PEERS", "wss://relay.invalid");
     far.changed_by(&format!("services: {{front: {{networks: {{outside: {{aliases: [{FAR}]}}}}}}}}\n"));
     far.up("--wait").await;
+    // It is read by the other relay's federated.
+    fs::set_permissions(far.authority(), Permissions::from_mode(0o644)).unwrap();
     let near = relay(9).variable("RELAY_FEDERATION_PEERS", format!("wss://{FAR}:8443"));
     near.changed_by(&format!(
         "services:\n  federated:\n    networks: [outside, far]\n    environment: {{SSL_CERT_FILE: /root.crt}}\n    \
