@@ -67,12 +67,15 @@ pub fn confine(role: Role, vars: &Vars) -> Result<Level, Failure> {
     prctl::set_dumpable(false).map_err(|error| refused("core dumps", &error))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(|error| refused("core dumps", &error))?;
     let kept = Kept::by(role, vars);
-    for directory in &kept.writes {
-        // Rules are made of what is there. What cannot be made, its owner will report better.
-        drop(DirBuilder::new().recursive(true).mode(0o700).create(directory));
-    }
-    for directory in &kept.sockets {
-        drop(socket::make_directory(directory));
+    // Rules are made of what is there. A process that will refuse its variables touches nothing, and what cannot be made,
+    // its owner will report better.
+    if vars.parse() {
+        for directory in &kept.writes {
+            drop(DirBuilder::new().recursive(true).mode(0o700).create(directory));
+        }
+        for directory in &kept.sockets {
+            drop(socket::make_directory(directory));
+        }
     }
     match kept.enforce() {
         Ok(RulesetStatus::FullyEnforced) => Ok(Level::Full),

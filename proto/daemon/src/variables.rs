@@ -61,6 +61,8 @@ pub trait Described: Sync {
     fn about(&self) -> &'static str;
     /// Whether default and example parse, and nonsense does not.
     fn is_sound(&self) -> bool;
+    /// Whether a value parses.
+    fn accepts(&self, value: &str) -> bool;
 }
 
 impl<T: 'static> Described for Variable<T> {
@@ -78,6 +80,10 @@ impl<T: 'static> Described for Variable<T> {
 
     fn is_sound(&self) -> bool {
         (self.parse)(self.default).is_ok() && (self.parse)(self.example).is_ok()
+    }
+
+    fn accepts(&self, value: &str) -> bool {
+        (self.parse)(value).is_ok()
     }
 }
 

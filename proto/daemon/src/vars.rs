@@ -50,6 +50,13 @@ impl Vars {
         self.0.get(name).is_some_and(|value| !value.is_empty())
     }
 
+    /// Whether every variable that is set has a value that parses. Contradictions are for whoever reads them together.
+    pub(crate) fn parse(&self) -> bool {
+        KNOWN.iter().all(|known| {
+            self.0.get(known.name()).is_none_or(|value| value.is_empty() || known.accepts(value))
+        })
+    }
+
     /// Where the environment says that the certificates of authorities lie (`SSL_CERT_FILE`, `SSL_CERT_DIR`).
     pub(crate) fn trust_files(&self) -> impl Iterator<Item = std::path::PathBuf> + '_ {
         ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(|name| self.0.get(name)).map(Into::into)
