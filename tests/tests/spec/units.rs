@@ -93,6 +93,29 @@ fn sockets_directories_and_variables_name_the_same_places() {
 }
 
 #[test]
+fn a_gateway_that_starts_does_not_stop_those_that_share_its_listener() {
+    // The service manager resets the flag of a listener that it hands over, for whoever has it already as well; accepting
+    // would then block whole processes.
+    for service in ["relay-gateway", "relay-storaged"] {
+        let text = fs::read_to_string(units().join(format!("{service}.service"))).unwrap();
+        assert!(text.lines().any(|line| line == "NonBlocking=true"), "{service}");
+    }
+}
+
+#[test]
+fn no_process_is_given_up_and_none_loses_landlock_to_its_filter() {
+    for (service, _) in SERVICES {
+        let text = fs::read_to_string(units().join(format!("{service}.service"))).unwrap();
+        for line in [
+            "StartLimitIntervalSec=0",
+            "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{service} has no {line}");
+        }
+    }
+}
+
+#[test]
 fn gateways_have_neither_the_database_nor_the_sockets_of_others() {
     let text = fs::read_to_string(units().join("relay-gateway.service")).unwrap();
     let hidden = text.lines().find_map(|line| line.strip_prefix("InaccessiblePaths=")).unwrap();
