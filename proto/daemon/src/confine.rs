@@ -43,6 +43,8 @@ const RANDOMNESS: [&str; 2] = ["/dev/random", "/dev/urandom"];
 /// What a role keeps.
 #[derive(Debug, Default)]
 struct Kept {
+    /// The data directory, where the sockets lie within it: closed to all but its owner, whichever process is there first.
+    private: Option<PathBuf>,
     /// Directories it may change.
     writes: Vec<PathBuf>,
     /// Directories of the sockets that it makes.
@@ -70,7 +72,7 @@ pub fn confine(role: Role, vars: &Vars) -> Result<Level, Failure> {
     // Rules are made of what is there. A process that will refuse its variables touches nothing, and what cannot be made,
     // its owner will report better.
     if vars.parse() {
-        for directory in &kept.writes {
+        for directory in kept.private.iter().chain(&kept.writes) {
             drop(DirBuilder::new().recursive(true).mode(0o700).create(directory));
         }
         for directory in &kept.sockets {
@@ -106,6 +108,7 @@ impl Kept {
                 ..Self::default()
             },
             Role::Federated => Self {
+                private: sockets.starts_with(&data).then_some(data),
                 // Its own sockets, and not those of storage beside them, which it could put its own in the place of.
                 sockets: FEDERATED_DIRECTORIES.map(|directory| sockets.join(directory)).to_vec(),
                 // Names of hosts, and whom to trust under them.

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind::PermissionDenied;
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
@@ -47,6 +48,18 @@ fn taken_over(role: Role, vars: &Vars, intrusion: impl FnOnce() + Send + 'static
         }
     });
     confined.join().unwrap();
+}
+
+#[test]
+fn data_is_closed_to_others_whichever_process_is_first() {
+    for role in [Role::Storaged, Role::Federated] {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        let vars = Vars::from_pairs([("RELAY_DATA_DIR", data.display().to_string())]);
+        thread::spawn(move || confine(role, &vars).unwrap()).join().unwrap();
+        let mode = fs::metadata(&data).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode, 0o700, "made by {role:?}");
+    }
 }
 
 fn denied<T>(outcome: io::Result<T>, what: &str) {
