@@ -9,6 +9,9 @@ use std::process::{Command, Stdio};
 /// Where the steps of the schema lie. The commit that added the newest one begins this version.
 const STEPS: &str = "storaged/src/store/migrations";
 
+/// What the version before calls itself.
+const VERSION: &str = "0.0.0";
+
 /// Names a directory that has the programs of the version before already.
 const READY_MADE: &str = "PREVIOUS_VERSION_DIRECTORY";
 
@@ -30,6 +33,7 @@ pub fn directory() -> PathBuf {
     if !programs.exists() {
         let source = home.join("source");
         unpack(&commit, &source);
+        set_apart(&source.join("Cargo.toml"));
         binaries::build(&source, &target, &profile);
         let half = home.join("half");
         fs::create_dir_all(&half).expect("a directory");
@@ -49,6 +53,15 @@ fn commit(workspace: &Path) -> String {
         git(workspace, &["log", "--no-renames", "--diff-filter=A", "-1", "--format=%H", "--", STEPS]);
     assert!(!newest.is_empty(), "there is no history to find the version before in; a full clone has it");
     git(workspace, &["rev-parse", &format!("{newest}^")])
+}
+
+/// Gives its packages a version of their own. In the target directory they would otherwise lie where those of this version
+/// do, and what either generates from `.proto` files would be taken for the other's.
+fn set_apart(manifest: &Path) {
+    let text = fs::read_to_string(manifest).expect("a manifest");
+    let (before, rest) = text.split_once("\nversion = \"").expect("the workspace's version");
+    let (_, after) = rest.split_once('"').expect("an end of it");
+    fs::write(manifest, format!("{before}\nversion = \"{VERSION}\"{after}")).expect("a manifest");
 }
 
 fn git(workspace: &Path, arguments: &[&str]) -> String {
