@@ -6,7 +6,8 @@ use crate::limits::{MAX_CARRIED_BLOBS, MAX_CLIENT_URL};
 use crate::mail::BlobName;
 use crate::peer::{Body, Hello, Hops, Message, OfferedBlob, Room};
 use crate::peer_wire as wire;
-use crate::{Ciphertext, Malformed, OriginHint, Refusal, UnixSeconds};
+use crate::wire::CarriedBlob as Carried;
+use crate::{Malformed, Refusal};
 use bytes::Bytes;
 use prost::Message as _;
 use wire::message::Body as WireBody;
@@ -166,17 +167,18 @@ fn read_names(names: &[wire::BlobName]) -> Result<Vec<BlobName>, Refusal> {
     names.iter().map(read).collect()
 }
 
+/// A blob is carried between relays with the fields that it has between a relay's own processes, and two more.
 fn write_blob(offered: OfferedBlob) -> wire::Blob {
     let OfferedBlob { blob, content_hash, hops } = offered;
-    let CarriedBlob { mailbox, blob_id, ciphertext, origin_hint, created_at, expires_at, owner } = blob;
+    let Carried { mailbox, blob_id, ciphertext, origin_hint, created_at, expires_at, owner } = blob.into();
     wire::Blob {
-        mailbox: bytes_of(mailbox.as_bytes()),
-        blob_id: bytes_of(blob_id.as_bytes()),
-        ciphertext: ciphertext.as_bytes().clone(),
-        origin_hint: origin_hint.map(|hint| hint.as_bytes().clone()),
-        created_at: created_at.get(),
-        expires_at: expires_at.get(),
-        owner: owner.map(|owner| bytes_of(owner.as_bytes())),
+        mailbox,
+        blob_id,
+        ciphertext,
+        origin_hint,
+        created_at,
+        expires_at,
+        owner,
         content_hash: bytes_of(&content_hash),
         hop_count: hops.get(),
     }
@@ -201,18 +203,8 @@ fn read_blob(message: wire::Blob) -> Result<OfferedBlob, Refusal> {
         content_hash,
         hop_count,
     } = message;
-    let blob = CarriedBlob {
-        mailbox: identifier("mailbox", &mailbox)?,
-        blob_id: identifier("blob_id", &blob_id)?,
-        ciphertext: Ciphertext::try_from(ciphertext).map_err(|_| Refusal::invalid("ciphertext"))?,
-        origin_hint: origin_hint
-            .map(OriginHint::try_from)
-            .transpose()
-            .map_err(|_| Refusal::invalid("origin_hint"))?,
-        created_at: UnixSeconds::new(created_at),
-        expires_at: UnixSeconds::new(expires_at),
-        owner: owner.map(|owner| identifier("owner", &owner)).transpose()?,
-    };
+    let carried = Carried { mailbox, blob_id, ciphertext, origin_hint, created_at, expires_at, owner };
+    let blob = CarriedBlob::try_from(carried)?;
     let content_hash = content_hash.as_ref().try_into().map_err(|_| Refusal::invalid("content_hash"))?;
     Ok(OfferedBlob { blob, content_hash, hops: Hops::said(hop_count) })
 }
@@ -220,7 +212,7 @@ fn read_blob(message: wire::Blob) -> Result<OfferedBlob, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BlobId, MailboxHash, OwnerHash, PeerId, Signature};
+    use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, OwnerHash, PeerId, Signature, UnixSeconds};
     use proptest::prelude::*;
 
     fn offered(content: &'static [u8]) -> OfferedBlob {
