@@ -7,6 +7,7 @@ use relay_proto::Refusal;
 use relay_proto::admin::BackupPart;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -61,7 +62,7 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Part>, Refusal
 async fn hand_out(file: CopyFile, parts: mpsc::Sender<Part>) {
     let runtime = Handle::current();
     let reading = tokio::task::spawn_blocking(move || {
-        let outcome = read(&file, |part| runtime.block_on(parts.send_timeout(part, PATIENCE)));
+        let outcome = read(file.path(), |part| runtime.block_on(parts.send_timeout(part, PATIENCE)));
         // It holds everything that the relay holds: not a moment longer than need be.
         drop(file);
         if let Err(error) = outcome {
@@ -75,8 +76,8 @@ async fn hand_out(file: CopyFile, parts: mpsc::Sender<Part>) {
 }
 
 /// Ends early, and without an error, when somebody has gone who took the pieces.
-fn read(file: &CopyFile, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part>>) -> io::Result<()> {
-    let mut copy = File::open(file.path())?;
+fn read(copy: &Path, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part>>) -> io::Result<()> {
+    let mut copy = File::open(copy)?;
     let total = copy.metadata()?.len();
     let mut part = BackupPart::Course { copied: total, total };
     loop {
@@ -92,5 +93,42 @@ fn read(file: &CopyFile, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part
         }
         piece.truncate(length);
         part = BackupPart::Piece(Bytes::from(piece));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::io::Write as _;
+
+    fn copy(bytes: usize) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&vec![7; bytes]).unwrap();
+        file
+    }
+
+    #[test]
+    fn a_copy_is_handed_out_whole_and_in_pieces() {
+        let file = copy(2 * PIECE + 1);
+        let (pieces, bytes) = (Cell::new(0), Cell::new(0));
+        read(file.path(), |part| {
+            if let BackupPart::Piece(piece) = part.unwrap() {
+                assert!(piece.iter().all(|byte| *byte == 7) && piece.len() <= PIECE);
+                pieces.set(pieces.get() + 1);
+                bytes.set(bytes.get() + piece.len());
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!((pieces.get(), bytes.get()), (3, 2 * PIECE + 1));
+    }
+
+    #[test]
+    fn whoever_left_is_no_error_and_whoever_sleeps_is_given_up() {
+        let file = copy(10);
+        read(file.path(), |part| Err(SendTimeoutError::Closed(part))).unwrap();
+        let given_up = read(file.path(), |part| Err(SendTimeoutError::Timeout(part))).unwrap_err();
+        assert_eq!(given_up.kind(), io::ErrorKind::TimedOut);
     }
 }
