@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{random_bytes, random_mailbox};
 use relay_tests::ledger::{self, Load};
-use relay_tests::{Cluster, Owner, Via};
+use relay_tests::{Action, Cluster, Owner, Via};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -103,9 +103,15 @@ async fn what_was_signed_before_a_restore_is_used_up() {
     let backups = relay_.directory().join("backups");
     assert_eq!(relay(&relay_, &["backup", backups.to_str().unwrap()]).await.0, 0);
     let owner = Owner::random();
-    let mailbox = random_mailbox();
-    let registration = owner.register(&[&mailbox]);
-    relay_.client().call(relay_tests::Action::Register, &registration).await.success();
+    let used = [
+        (Action::Register, owner.register(&[&random_mailbox()])),
+        (Action::Purge, owner.purge(&owner.mailbox())),
+        (Action::GuardianStore, owner.guardian_store(&[b"a guardian"])),
+        (Action::GuardianDelete, owner.guardian_delete()),
+    ];
+    for (action, fields) in &used {
+        relay_.client().call(*action, fields).await.success();
+    }
     relay_.kill();
     let backup = only(&backups);
     let (code, said) = relay(&relay_, &["restore", backup.to_str().unwrap()]).await;
@@ -116,7 +122,9 @@ async fn what_was_signed_before_a_restore_is_used_up() {
     });
     assert!(aside.count() >= 1, "what was there is laid aside");
     relay_.start().await;
-    relay_.client().call(relay_tests::Action::Register, &registration).await.failure(401);
+    for (action, fields) in &used {
+        relay_.client().call(*action, fields).await.failure(401);
+    }
 }
 
 #[tokio::test]
