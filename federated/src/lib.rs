@@ -35,7 +35,8 @@ pub use offload::plan::Ratios;
 use metrics::Metrics;
 use ops::FederatedOps;
 use relay_daemon::{
-    Clock, Failure, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops as endpoints, report,
+    Clock, Failure, Running, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops as endpoints,
+    report,
 };
 use relay_proto::client::StorageClient;
 use relay_proto::socket::Door;
@@ -56,7 +57,11 @@ const LAST_REQUESTS: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Variables that make no sense, or a socket or port that cannot be had.
-pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+pub fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Running {
+    Box::pin(live(vars, clock, shutdown))
+}
+
+async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let config = Config::from_vars(&vars)?;
     let process = lifecycle::this_process(Role::Federated, clock.now());
     let metrics = Arc::new(Metrics::new()?);

@@ -43,7 +43,8 @@ use ops::{Operators, Ops};
 use recall::Recall;
 use relay_daemon::lifecycle::this_process;
 use relay_daemon::{
-    Clock, ConfigError, Exit, Failure, Sharing, Shutdown, Vars, inherited, listen_tcp, notify, variables,
+    Clock, ConfigError, Exit, Failure, Running, Sharing, Shutdown, Vars, inherited, listen_tcp, notify,
+    variables,
 };
 use relay_proto::client::{PeeringClient, StorageClient};
 use relay_proto::telemetry::{Family, Role};
@@ -68,7 +69,11 @@ pub const SPARE_FILES: usize = 128 + tunnel::MOST;
 ///
 /// # Errors
 /// When the variables do not make sense, or a port cannot be had.
-pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+pub fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Running {
+    Box::pin(live(vars, clock, shutdown))
+}
+
+async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let config = Config::read(&vars)?;
     let clients = listen_tcp(config.listen_addr, Sharing::Replicas, variables::LISTEN_ADDR.name)?;
     let operators = listen_tcp(config.metrics_addr, Sharing::Replicas, variables::METRICS_ADDR.name)?;

@@ -27,7 +27,9 @@ use keyring::Keyring;
 use limits::Limits;
 use metrics::Metrics;
 use peering::Peering;
-use relay_daemon::{Clock, Exit, Failure, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops};
+use relay_daemon::{
+    Clock, Exit, Failure, Running, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops,
+};
 use relay_proto::server::Services;
 use relay_proto::socket::Door;
 use relay_proto::telemetry::{Family, Role};
@@ -57,7 +59,11 @@ struct Daemon {
 ///
 /// # Errors
 /// [`Failure`] with the exit code and what mends it: variables, data directory, disk, sockets.
-pub async fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
+pub fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Running {
+    Box::pin(live(vars, clock, shutdown))
+}
+
+async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let config = Config::from_vars(&vars)?;
     let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?;
     // The data directory's lock comes first: whoever holds it may replace the sockets.

@@ -26,7 +26,7 @@ mod vars;
 pub use clock::{Clock, ManualClock};
 pub use confine::{Level, confine};
 pub use exit::{Exit, Failure};
-pub use lifecycle::Shutdown;
+pub use lifecycle::{Running, Shutdown};
 pub use limits::raise_open_files;
 pub use listen::{Sharing, listen_tcp, listen_unix, port_is_free};
 pub use logging::start as start_logging;

@@ -5,6 +5,7 @@ use relay_proto::UnixSeconds;
 use relay_proto::telemetry::{Process, Role};
 use std::future::Future;
 use std::io::Write as _;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -37,14 +38,15 @@ impl Shutdown {
     }
 }
 
+/// A daemon at work until it is asked to stop. It is behind a pointer so that its machine code is made once, in its own
+/// crate, and not again in every program that has the daemon in it.
+pub type Running = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+
 /// Runs a daemon to its end: variables, logging, signals, `body`, exit code.
 ///
 /// The first SIGTERM or SIGINT begins the shutdown; another one, [`SAME_REQUEST`] later or more, ends the
 /// process at once with [`Exit::Forced`], and so does [`STOP_DEADLINE`].
-pub fn run<F>(role: Role, vars: Vars, body: impl FnOnce(Vars, Shutdown) -> F) -> ExitCode
-where
-    F: Future<Output = Result<(), Failure>>,
-{
+pub fn run(role: Role, vars: Vars, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode {
     let outcome = prepare(role, &vars).and_then(|runtime| {
         let outcome = runtime.block_on(async {
             let shutdown = Shutdown::default();

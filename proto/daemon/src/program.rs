@@ -1,9 +1,8 @@
 //! The command line of a daemon: nothing to run it, `health` to ask the one that runs.
 
-use crate::{Exit, Failure, Shutdown, Vars, build, health, lifecycle};
+use crate::{Exit, Failure, Running, Shutdown, Vars, build, health, lifecycle};
 use relay_proto::telemetry::Role;
 use std::ffi::OsString;
-use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -30,10 +29,7 @@ fn wish(mut arguments: impl Iterator<Item = OsString>) -> Option<Wish> {
 }
 
 /// Is the program of a daemon: does what its command line says, and answers its exit code.
-pub fn run<F>(role: Role, body: impl FnOnce(Vars, Shutdown) -> F) -> ExitCode
-where
-    F: Future<Output = Result<(), Failure>>,
-{
+pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode {
     let name = role.name();
     let usage =
         format!("usage: {name} [health | --version]\nEverything is set by variables; the README lists them.");
