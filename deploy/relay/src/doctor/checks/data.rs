@@ -14,8 +14,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let path = &facts.settings.data;
     let runs = !matches!(facts.reached, Reached::Missing | Reached::Dead);
     match &facts.data {
-        // A storage that answers has its data elsewhere, or where this user does not see it.
-        Some(Data::Missing) if !runs => findings.add(
+        // A storage that answers, or whose sockets are elsewhere, has its data where this command need not see it.
+        Some(Data::Missing) if !runs && facts.settings.sockets.starts_with(path) => findings.add(
             Code::DataMissing,
             format_args!("there is no data directory at {}, and no relay runs", path.display()),
             "set RELAY_DATA_DIR as the relay has it, mount its volume, or start a new relay with `relay up`",
@@ -132,14 +132,19 @@ mod tests {
 
     #[test]
     fn a_missing_directory_explains_that_no_relay_runs() {
-        let found = codes(|facts| {
-            facts.data = Some(Data::Missing);
-            facts.reached = Reached::Missing;
-            facts.told = None;
-            facts.front = None;
-            facts.operator = None;
-        });
-        assert_eq!(found, ["data-missing"]);
+        let with_sockets_in = |place: &str| {
+            codes(|facts| {
+                facts.data = Some(Data::Missing);
+                facts.settings.sockets = place.into();
+                facts.reached = Reached::Missing;
+                facts.told = None;
+                facts.front = None;
+                facts.operator = None;
+            })
+        };
+        assert_eq!(with_sockets_in("/var/lib/relay/run"), ["data-missing"]);
+        // As in a container of the operator's, which has the sockets alone.
+        assert_eq!(with_sockets_in("/run/relay"), ["socket-missing"]);
     }
 
     #[test]
