@@ -40,7 +40,7 @@ impl Shutdown {
 
 /// A daemon at work until it is asked to stop. It is behind a pointer so that its machine code is made once, in its own
 /// crate, and not again in every program that has the daemon in it.
-pub type Running = Pin<Box<dyn Future<Output = Result<(), Failure>>>>;
+pub type Running = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// Runs a daemon to its end: variables, logging, signals, `body`, exit code.
 ///
