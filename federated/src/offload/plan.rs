@@ -7,10 +7,6 @@ use relay_proto::admin::Capacity;
 use relay_proto::peer::Room;
 use std::collections::HashMap;
 
-/// Most bytes of ciphertext in one message, where the blobs are not larger themselves. Enough for a commit to be
-/// worth its sync, and little to offer again when a connection breaks.
-pub(super) const MESSAGE: u64 = 2 << 20;
-
 /// Parts of the ceiling.
 #[derive(Debug, Clone, Copy)]
 pub struct Ratios {
@@ -63,6 +59,7 @@ pub(super) fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::offload::window::MESSAGE;
     use proptest::prelude::*;
 
     const RATIOS: Ratios = Ratios { threshold: 0.8, refuse: 0.95 };

@@ -2,8 +2,11 @@
 //! it took long, so that a slow line carries what it can carry, in messages that arrive in time, and a fast one is kept
 //! busy.
 
-use super::plan::MESSAGE;
 use std::time::Duration;
+
+/// Most bytes of ciphertext in one message, where the blobs are not larger themselves. Enough for a commit to be
+/// worth its sync, and little to offer again when a connection breaks.
+pub(super) const MESSAGE: u64 = 2 << 20;
 
 /// The least, the first and the most, in bytes.
 const LEAST: u64 = 64 << 10;
