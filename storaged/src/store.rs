@@ -12,6 +12,7 @@ pub(crate) mod census;
 mod checkpoint;
 pub(crate) mod compact;
 pub(crate) mod copy;
+mod directory;
 pub(crate) mod error;
 pub(crate) mod escrow;
 pub(crate) mod exchanges;

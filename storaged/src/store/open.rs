@@ -1,13 +1,13 @@
-//! Opening the data directory: who owns it, what must be in it, and how SQLite is set.
+//! Opening the database, and how SQLite is set.
 
+use super::directory::{self, DATABASE, expect_data, lock, make_private_file, mark, sync_directory, trouble};
 use super::error::StoreError;
 use super::{restore, schema};
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,9 +17,6 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// Bytes of the log that survive a checkpoint.
 const LOG_LIMIT: i64 = 64 << 20;
-
-/// Name of the database in the data directory.
-pub(super) const DATABASE: &str = "relay.db";
 
 /// Where the database is.
 #[derive(Debug, Clone)]
@@ -56,11 +53,7 @@ impl Home {
                 _lock: None,
             });
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| trouble("make the data directory", directory, &error))?;
+        directory::make(directory)?;
         let lock = lock(directory)?;
         let database = directory.join(DATABASE);
         // What processes left that died while they made a backup or put one in.
@@ -163,94 +156,6 @@ impl Home {
 /// No creation: a file that is missing now was there a moment ago.
 fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX
-}
-
-pub(super) fn lock(directory: &Path) -> Result<File, Failure> {
-    let path = directory.join("lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| trouble("open the lock file", &path, &error))?;
-    give_to_owner(directory, &path).map_err(|error| trouble("give away", &path, &error))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Failure::new(
-            Exit::Locked,
-            format_args!(
-                "another storaged owns {}; stop it, or set RELAY_DATA_DIR to another directory",
-                directory.display()
-            ),
-        )),
-        Err(TryLockError::Error(error)) => Err(trouble("lock", &path, &error)),
-    }
-}
-
-/// Data that was here once must be here now: an empty mailbox is worse than an error.
-fn expect_data(directory: &Path, database: &Path) -> Result<(), Failure> {
-    let log = directory.join("relay.db-wal");
-    if !database.exists() && (marker(directory).exists() || log.exists()) {
-        return Err(Failure::new(
-            Exit::DataMissing,
-            format_args!(
-                "{} held a relay's data, and its relay.db is gone; bring the file back or restore a backup \
-                 (relay restore). To begin anew with an empty relay, empty the directory",
-                directory.display()
-            ),
-        ));
-    }
-    Ok(())
-}
-
-/// Says that a database was made here.
-fn marker(directory: &Path) -> PathBuf {
-    directory.join("initialized")
-}
-
-pub(super) fn mark(directory: &Path) -> io::Result<()> {
-    if marker(directory).exists() {
-        return Ok(());
-    }
-    make_private_file(directory, &marker(directory))?;
-    sync_directory(directory)
-}
-
-fn make_private_file(directory: &Path, path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.flush()?;
-    give_to_owner(directory, path)?;
-    file.sync_all()
-}
-
-/// Gives a file to whom the data directory belongs, where an operator works on it as root.
-pub(super) fn give_to_owner(directory: &Path, path: &Path) -> io::Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let owner = fs::metadata(directory)?;
-    chown(path, Some(owner.uid()), Some(owner.gid()))
-}
-
-pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-pub(super) fn trouble(action: &str, path: &Path, error: &io::Error) -> Failure {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
-        _ => Exit::Io,
-    };
-    let uid = nix::unistd::geteuid();
-    Failure::new(
-        exit,
-        format_args!(
-            "cannot {action} {}: {error}; storaged runs as uid {uid} (mend: chown -R {uid} {})",
-            path.display(),
-            path.display()
-        ),
-    )
 }
 
 /// Sets every pragma that durability and privacy rest on, and reads it back: SQLite ignores what it does not

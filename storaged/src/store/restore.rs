@@ -4,15 +4,15 @@
 //! whoever takes the data directory next, be that a relay that starts or the same command again, finishes what is left
 //! to do. Before that moment everything is as it was.
 
+use super::directory::{self, DATABASE};
 use super::error::StoreError;
-use super::open::{self, DATABASE};
 use super::{census, meta, used};
 use relay_daemon::{Exit, Failure};
 use relay_proto::UnixSeconds;
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Name of the unfinished copy, and how the names of what SQLite lays beside it begin.
@@ -39,13 +39,9 @@ pub(super) fn restore(
     replace: bool,
     now: UnixSeconds,
 ) -> Result<Restored, Failure> {
-    let trouble = |error: io::Error| open::trouble("restore into", directory, &error);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| open::trouble("make the data directory", directory, &error))?;
-    let _lock = open::lock(directory)?;
+    let trouble = |error: io::Error| directory::trouble("restore into", directory, &error);
+    directory::make(directory)?;
+    let _lock = directory::lock(directory)?;
     // One that was cut short is done anew, with this backup; what it was to replace is what this one replaces.
     let pending = ready(directory).map_err(trouble)?;
     if pending.is_none() && directory.join(DATABASE).exists() && !replace {
@@ -61,12 +57,12 @@ pub(super) fn restore(
     let partial = Partial(directory.join(PARTIAL));
     copy(backup, &partial.0).map_err(trouble)?;
     prepare(&partial.0, now).map_err(Failure::from)?;
-    open::give_to_owner(directory, &partial.0).map_err(trouble)?;
+    directory::give_to_owner(directory, &partial.0).map_err(trouble)?;
     File::open(&partial.0).and_then(|file| file.sync_all()).map_err(trouble)?;
     let ready = pending.unwrap_or_else(|| directory.join(format!("{READY}{}", now.get())));
-    fs::rename(&partial.0, ready).and_then(|()| open::sync_directory(directory)).map_err(trouble)?;
+    fs::rename(&partial.0, ready).and_then(|()| directory::sync_directory(directory)).map_err(trouble)?;
     let aside = finish(directory).map_err(trouble)?;
-    open::mark(directory).map_err(trouble)?;
+    directory::mark(directory).map_err(trouble)?;
     Ok(Restored { aside })
 }
 
@@ -87,9 +83,9 @@ pub(super) fn finish(directory: &Path) -> io::Result<Option<PathBuf>> {
     if database.exists() {
         fs::rename(&database, &aside)?;
     }
-    open::sync_directory(directory)?;
+    directory::sync_directory(directory)?;
     fs::rename(ready, database)?;
-    open::sync_directory(directory)?;
+    directory::sync_directory(directory)?;
     Ok(aside.exists().then_some(aside))
 }
 

@@ -4,9 +4,9 @@
 //! database stops growing early, and a ballast file lies ready to be thrown off: what it frees lets acks,
 //! purges and expiry go on.
 
+use super::directory::DATABASE;
 use super::error::StoreError;
 use super::gauges::Gauges;
-use super::open::DATABASE;
 use crate::config::Config;
 use nix::fcntl::posix_fallocate;
 use nix::sys::statvfs::statvfs;
