@@ -1,5 +1,5 @@
-//! What the runbooks say is run here, or, where it wants a service manager, at least held against what is installed.
-//! The blocks for Compose are run by the tests under Docker.
+//! What the runbooks say is run here, or, where it wants a service manager, held against what is installed. `.ci/package`
+//! runs the blocks for systemd and those that make the package, and the tests under Docker those for Compose.
 
 use relay_tests::binaries::{self, Program};
 use relay_tests::runbook::{blocks, kinds};
@@ -52,7 +52,7 @@ fn commands_for_systemd_name_units_that_there_are() {
 #[test]
 fn no_command_is_left_out() {
     for kind in kinds() {
-        let tested = ["host", "systemd", "compose", "images"].contains(&kind.as_str());
+        let tested = ["host", "systemd", "compose", "images", "package"].contains(&kind.as_str());
         assert!(tested, "nobody runs the blocks of kind {kind:?}");
     }
     for block in blocks("images") {
