@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::store;
-use relay_daemon::{Failure, Vars};
+use relay_daemon::{Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::admin::Slack;
 use std::path::Path;
@@ -11,12 +11,12 @@ pub use crate::store::census::Census;
 pub use crate::store::import::{Imported, Part, Tally};
 pub use crate::store::restore::Restored;
 
-/// Takes stock of a backup's database.
+/// Takes stock of a backup's database, at that pace.
 ///
 /// # Errors
 /// When it is not there, is not a relay's, or is of a newer version.
-pub fn inspect(database: &Path) -> Result<Census, Failure> {
-    store::inspect(database)
+pub fn inspect(database: &Path, pace: Pace) -> Result<Census, Failure> {
+    store::inspect(database, pace)
 }
 
 /// Takes stock of the relay's own database.

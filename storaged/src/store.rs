@@ -48,7 +48,7 @@ use gauges::Gauges;
 use open::Home;
 use readers::Readers;
 use relay_daemon::variables::Backend;
-use relay_daemon::{Exit, Failure};
+use relay_daemon::{Exit, Failure, Pace};
 use relay_proto::Refusal;
 use relay_proto::UnixSeconds;
 use relay_proto::admin::{Capacity, Slack};
@@ -129,14 +129,14 @@ pub(crate) fn take_back(config: &Config, to: u32) -> Result<(), Failure> {
 }
 
 /// Takes stock of a database that nobody has open.
-pub(crate) fn inspect(database: &Path) -> Result<census::Census, Failure> {
-    restore::inspect(database)
+pub(crate) fn inspect(database: &Path, pace: Pace) -> Result<census::Census, Failure> {
+    restore::inspect(database, pace)
 }
 
 /// Takes stock of the database of a relay that does not run.
 pub(crate) fn inspect_home(config: &Config) -> Result<census::Census, Failure> {
     let home = home_at_rest(config)?;
-    census::take(&home.open_to_look()?)
+    census::take(home.open_to_look()?, Pace::hurried())
 }
 
 /// Copies the database of a relay that does not run.

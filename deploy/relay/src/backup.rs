@@ -5,11 +5,12 @@ pub(crate) mod manifest;
 mod receive;
 mod retention;
 
+use crate::ask;
 use crate::moment::{day, stamp, utc};
 use crate::quantity::{bytes, counted};
 use crate::unwritable;
 use manifest::Manifest;
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
@@ -42,9 +43,12 @@ pub(crate) fn backup<W: Write, E: Write>(
     let unfinished = Unfinished(directory.join(format!("{UNFINISHED}{}", stamp(now))));
     make(&unfinished.0).map_err(failed)?;
     let database = unfinished.0.join(DATABASE);
-    receive::copy(vars, &database, errors)?;
-    let census = offline::inspect(&database)?;
-    let manifest = Manifest::of(&database, &census, now).map_err(failed)?;
+    let serves = ask::is_running(vars)?;
+    receive::copy(vars, serves, &database, errors)?;
+    // Mail comes first, where somebody may send some.
+    let pace = || if serves { Pace::gentle() } else { Pace::hurried() };
+    let census = offline::inspect(&database, pace())?;
+    let manifest = Manifest::of(&database, &census, now, pace()).map_err(failed)?;
     manifest.write(&unfinished.0).map_err(failed)?;
     sync(&unfinished.0).map_err(failed)?;
     let finished = free_name(directory, now);

@@ -4,7 +4,7 @@ use crate::backup::{DATABASE, manifest::Manifest};
 use crate::moment::utc;
 use crate::quantity::counted;
 use crate::{ask, unwritable};
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
 use std::io::Write;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(crate) fn restore(
         ));
     }
     let manifest = Manifest::check(backup)?;
-    let census = offline::inspect(&backup.join(DATABASE))?;
+    let census = offline::inspect(&backup.join(DATABASE), Pace::hurried())?;
     if let Some(problem) = census.problems.first() {
         return Err(Failure::new(
             Exit::Corrupt,

@@ -4,7 +4,7 @@ use crate::backup::{DATABASE, manifest::Manifest};
 use crate::moment::utc;
 use crate::quantity::{bytes, counted};
 use crate::{ask, unwritable};
-use relay_daemon::{Exit, Failure, Vars};
+use relay_daemon::{Exit, Failure, Pace, Vars};
 use std::io::Write;
 use std::path::Path;
 use storaged::offline;
@@ -14,7 +14,7 @@ pub(crate) fn verify(vars: &Vars, backup: Option<&Path>, out: &mut impl Write) -
     let census = match backup {
         Some(backup) => {
             Manifest::check(backup)?;
-            offline::inspect(&backup.join(DATABASE))?
+            offline::inspect(&backup.join(DATABASE), Pace::hurried())?
         }
         None if ask::is_running(vars)? => {
             return Err(Failure::new(

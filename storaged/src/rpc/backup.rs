@@ -3,6 +3,7 @@
 use crate::store::Store;
 use crate::store::copy::{CopyFile, Course};
 use bytes::Bytes;
+use relay_daemon::Pace;
 use relay_proto::Refusal;
 use relay_proto::admin::BackupPart;
 use std::fs::File;
@@ -15,11 +16,11 @@ use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 
-/// Bytes of a piece.
-const PIECE: usize = 1 << 20;
+/// Bytes of a piece: little enough that nobody's request waits for it for long.
+const PIECE: usize = 256 << 10;
 
 /// Pieces that may be on their way.
-const ON_THEIR_WAY: usize = 4;
+const ON_THEIR_WAY: usize = 8;
 
 /// How long nobody may take a piece. A copy is not kept for somebody who sleeps.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -80,6 +81,7 @@ fn read(copy: &Path, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part>>) 
     let mut copy = File::open(copy)?;
     let total = copy.metadata()?.len();
     let mut part = BackupPart::Course { copied: total, total };
+    let mut pace = Pace::gentle();
     loop {
         match send(Ok(part)) {
             Ok(()) => {}
@@ -93,6 +95,7 @@ fn read(copy: &Path, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part>>) 
         }
         piece.truncate(length);
         part = BackupPart::Piece(Bytes::from(piece));
+        pace.rest();
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::position::Position;
 use super::sql::time;
 use super::{keys, meta, schema};
-use relay_daemon::Failure;
+use relay_daemon::{Failure, Pace};
 use relay_proto::{BlobId, MailboxHash, UnixSeconds};
 use rusqlite::Connection;
 
@@ -45,10 +45,19 @@ const SUMS: [(&str, &str); 11] = [
     ("outbox", "SELECT count(*) FROM outbox"),
 ];
 
-/// Looks at everything. Changes nothing.
-pub(super) fn take(sql: &Connection) -> Result<Census, Failure> {
-    schema::check(sql)?;
-    look(sql).map_err(Failure::from)
+/// Operations of SQLite's machine between two rests: a few milliseconds.
+const OPERATIONS: i32 = 1000;
+
+/// Looks at everything, and rests in between. Changes nothing.
+pub(super) fn take(mut sql: Connection, mut pace: Pace) -> Result<Census, Failure> {
+    let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
+    schema::check(&sql)?;
+    let rest = move || {
+        pace.rest();
+        false
+    };
+    sql.progress_handler(OPERATIONS, Some(rest)).map_err(failed)?;
+    look(&sql).map_err(Failure::from)
 }
 
 fn look(sql: &Connection) -> Result<Census, StoreError> {

@@ -7,7 +7,7 @@
 use super::directory::{self, DATABASE};
 use super::error::StoreError;
 use super::{census, meta, used};
-use relay_daemon::{Exit, Failure};
+use relay_daemon::{Exit, Failure, Pace};
 use relay_proto::UnixSeconds;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File, OpenOptions};
@@ -145,7 +145,7 @@ fn prepare(database: &Path, now: UnixSeconds) -> Result<(), StoreError> {
 }
 
 /// Takes stock of a database that nobody has open, without touching it.
-pub(super) fn inspect(database: &Path) -> Result<census::Census, Failure> {
+pub(super) fn inspect(database: &Path, pace: Pace) -> Result<census::Census, Failure> {
     let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
     if !database.is_file() {
         return Err(Failure::new(Exit::DataMissing, format_args!("there is no {}", database.display())));
@@ -155,7 +155,7 @@ pub(super) fn inspect(database: &Path) -> Result<census::Census, Failure> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let sql = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags).map_err(failed)?;
-    census::take(&sql)
+    census::take(sql, pace)
 }
 
 #[cfg(test)]

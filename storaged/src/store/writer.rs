@@ -228,7 +228,9 @@ impl Thread {
         let outcome = copy::target(&file).and_then(|mut target| {
             let copying = Copying::begin(connection, &mut target)?;
             loop {
+                let began = Instant::now();
                 let (done, course) = copying.step()?;
+                let rest = began.elapsed() * copy::REST;
                 job.course.send_replace(course);
                 if done {
                     return Ok(Ok(()));
@@ -241,7 +243,7 @@ impl Thread {
                     Ok(false) => return Err(StoreError::Full),
                     Err(failure) => return Ok(Err(failure)),
                 }
-                match self.serve_one(connection, log) {
+                match self.serve(connection, log, rest) {
                     Ok(stopping) => stop = stopping,
                     // The store itself has failed, and not the copy.
                     Err(failure) => return Ok(Err(failure)),
@@ -267,20 +269,28 @@ impl Thread {
         Ok(!self.gauges.is_volume_low())
     }
 
-    /// Serves what has come, if something has. Answers whether that was the word to stop.
-    fn serve_one(&self, connection: &Connection, log: &mut Log) -> Result<bool, Failure> {
-        match self.messages.try_recv() {
-            Ok(Message::Job { load, work }) => match self.transact(connection, log, load, work)? {
-                Next::Message => {}
-                Next::Copy(another) => another.end(Err(Refusal::Busy.into())),
-                Next::Stop => return Ok(true),
-            },
-            Ok(Message::Chore(chore)) => chore(connection),
-            Ok(Message::Copy(another)) => another.end(Err(Refusal::Busy.into())),
-            Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Ok(true),
-            Err(TryRecvError::Empty) => {}
+    /// Serves what has come, and if something has, whatever else comes within that time. Answers whether that was the
+    /// word to stop.
+    fn serve(&self, connection: &Connection, log: &mut Log, time: Duration) -> Result<bool, Failure> {
+        let end = Instant::now() + time;
+        let mut patience = Duration::ZERO;
+        loop {
+            match self.messages.recv_timeout(patience) {
+                Ok(Message::Job { load, work }) => match self.transact(connection, log, load, work)? {
+                    Next::Message => {}
+                    Next::Copy(another) => another.end(Err(Refusal::Busy.into())),
+                    Next::Stop => return Ok(true),
+                },
+                Ok(Message::Chore(chore)) => chore(connection),
+                Ok(Message::Copy(another)) => another.end(Err(Refusal::Busy.into())),
+                Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
+                Err(RecvTimeoutError::Timeout) => return Ok(false),
+            }
+            patience = end.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                return Ok(false);
+            }
         }
-        Ok(false)
     }
 
     /// One group commit. Answers what comes next.

@@ -1,7 +1,7 @@
 //! What a backup says of itself.
 
 use super::DATABASE;
-use relay_daemon::{Exit, Failure, build};
+use relay_daemon::{Exit, Failure, Pace, build};
 use relay_proto::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -37,9 +37,9 @@ pub(crate) struct Manifest {
 }
 
 impl Manifest {
-    /// Describes a database.
-    pub(super) fn of(database: &Path, census: &Census, created: UnixSeconds) -> io::Result<Self> {
-        let (database_bytes, database_sha256) = digest(database)?;
+    /// Describes a database, at that pace.
+    pub(super) fn of(database: &Path, census: &Census, created: UnixSeconds, pace: Pace) -> io::Result<Self> {
+        let (database_bytes, database_sha256) = digest(database, pace)?;
         Ok(Self {
             format: FORMAT,
             relay_version: build::VERSION.to_owned(),
@@ -77,7 +77,7 @@ impl Manifest {
                 format!("it is laid out as format {}, and this program knows {FORMAT}", manifest.format),
             ));
         }
-        let (bytes, sha256) = digest(&directory.join(DATABASE))
+        let (bytes, sha256) = digest(&directory.join(DATABASE), Pace::hurried())
             .map_err(|error| failed(Exit::DataMissing, format!("its {DATABASE} cannot be read ({error})")))?;
         if (bytes, &sha256) != (manifest.database_bytes, &manifest.database_sha256) {
             return Err(failed(Exit::Corrupt, format!("its {DATABASE} is not what was backed up")));
@@ -91,7 +91,7 @@ impl Manifest {
     }
 }
 
-fn digest(path: &Path) -> io::Result<(u64, String)> {
+fn digest(path: &Path, mut pace: Pace) -> io::Result<(u64, String)> {
     let mut file = File::open(path)?;
     let (mut hasher, mut length) = (Sha256::new(), 0);
     let mut piece = vec![0; 1 << 20];
@@ -102,5 +102,6 @@ fn digest(path: &Path) -> io::Result<(u64, String)> {
         }
         length += read as u64;
         hasher.update(&piece[..read]);
+        pace.rest();
     }
 }

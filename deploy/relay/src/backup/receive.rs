@@ -18,9 +18,12 @@ use tokio_stream::StreamExt as _;
 /// How long storage may be silent.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Copies the database into a new file, and syncs it.
-pub(super) fn copy(vars: &Vars, target: &Path, errors: &mut impl Write) -> Result<(), Failure> {
-    if !ask::is_running(vars)? {
+/// Bytes after which a file goes to the disk. All of it at once would hold those back who commit meanwhile.
+const TO_DISK: u64 = 64 << 20;
+
+/// Copies the database into a new file, and syncs it: from the relay, if one serves, or from its directory.
+pub(super) fn copy(vars: &Vars, serves: bool, target: &Path, errors: &mut impl Write) -> Result<(), Failure> {
+    if !serves {
         // Nobody else will write to a closed stderr either.
         drop(writeln!(errors, "no relay runs; copying its data directory"));
         return storaged::offline::copy(vars, target);
@@ -54,7 +57,11 @@ async fn receive(
             }
             BackupPart::Piece(piece) => {
                 file.write_all(&piece).map_err(unwritable)?;
+                let before = received / TO_DISK;
                 received += piece.len() as u64;
+                if received / TO_DISK != before {
+                    file.sync_data().map_err(unwritable)?;
+                }
                 let words = format_args!("{} of {} received", bytes(received), bytes(expected));
                 progress.show(expected.saturating_add(received), expected.saturating_mul(2), &words);
             }
@@ -107,7 +114,7 @@ mod tests {
         let storage = Storage::answering(sample(), |answers| answers.parts = parts);
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("relay.db");
-        copy(&storage.vars(), &target, &mut Vec::new()).map(|()| std::fs::read(&target).unwrap())
+        copy(&storage.vars(), true, &target, &mut Vec::new()).map(|()| std::fs::read(&target).unwrap())
     }
 
     fn piece(bytes: &'static [u8]) -> Result<BackupPart, Refusal> {

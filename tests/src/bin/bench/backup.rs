@@ -30,6 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Backups beside sends.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Backups {
+    /// For each GiB.
     pub(crate) seconds: Rounds,
     pub(crate) with_per_second: Rounds,
     /// Means of just before and just after.
@@ -62,7 +63,12 @@ pub(crate) async fn measure(directory: &Path, plan: &Plan) -> Fallible<Backups> 
             return Err(format!("the backup failed: {}", command.output()).into());
         }
         let after = send(&site, plan.window).await?;
-        backups.seconds.push(seconds);
+        // What is sent meanwhile is stored too, and backed up in the next round.
+        let made = std::fs::read_dir(directory.join(format!("backups-{round}")))?;
+        let size: u64 = made
+            .map(|made| Ok(std::fs::metadata(made?.path().join("relay.db"))?.len()))
+            .sum::<Fallible<u64>>()?;
+        backups.seconds.push(seconds * (1_u64 << 30) as f64 / size as f64);
         backups.with_per_second.push(sends as f64 / took);
         backups.alone_per_second.push(f64::midpoint(before.per_second(), after.per_second()));
         backups.slowest_ms.push(slowest.as_secs_f64() * 1000.0);

@@ -1,0 +1,61 @@
+//! How work that is in no hurry leaves the machine to work that is.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Long work on one thread, in small pieces with rests between them.
+#[derive(Debug)]
+pub struct Pace {
+    /// Rest for each moment of work.
+    rest: u32,
+    since: Instant,
+}
+
+impl Pace {
+    /// Work that somebody waits for: it never rests.
+    pub fn hurried() -> Self {
+        Self { rest: 0, since: Instant::now() }
+    }
+
+    /// Work beside a relay that serves: it takes a sixth of the time of one processor.
+    pub fn gentle() -> Self {
+        Self { rest: 5, since: Instant::now() }
+    }
+
+    /// Is called after each piece of work, a few milliseconds long at best: sleeps for as long as that one is worth.
+    #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for but time")]
+    pub fn rest(&mut self) {
+        let rest = self.due(self.since.elapsed());
+        if !rest.is_zero() {
+            thread::sleep(rest);
+        }
+        self.since = Instant::now();
+    }
+
+    fn due(&self, worked: Duration) -> Duration {
+        worked * self.rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_in_no_hurry_rests_longer_than_it_works() {
+        let worked = Duration::from_millis(3);
+        assert_eq!(Pace::gentle().due(worked), Duration::from_millis(15));
+        assert_eq!(Pace::hurried().due(worked), Duration::ZERO);
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "stands for work")]
+    fn a_rest_is_no_work() {
+        let mut pace = Pace::gentle();
+        thread::sleep(Duration::from_millis(2));
+        let before = Instant::now();
+        pace.rest();
+        assert!(before.elapsed() >= Duration::from_millis(10));
+        assert!(pace.since >= before + Duration::from_millis(10), "the next piece begins after it");
+    }
+}
