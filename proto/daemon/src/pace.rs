@@ -3,6 +3,10 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// The longest rest. What took so long was mostly waiting, for a disk or for whoever takes the pieces, and that is no
+/// work: resting for all of it would look like silence to the other side.
+const LONGEST: Duration = Duration::from_secs(1);
+
 /// Long work on one thread, in small pieces with rests between them.
 #[derive(Debug)]
 pub struct Pace {
@@ -25,15 +29,20 @@ impl Pace {
     /// Is called after each piece of work, a few milliseconds long at best: sleeps for as long as that one is worth.
     #[expect(clippy::disallowed_methods, reason = "there is nothing to wait for but time")]
     pub fn rest(&mut self) {
-        let rest = self.due(self.since.elapsed());
+        let rest = self.due();
         if !rest.is_zero() {
             thread::sleep(rest);
         }
         self.since = Instant::now();
     }
 
-    fn due(&self, worked: Duration) -> Duration {
-        worked * self.rest
+    /// The rest that is due for the work since the last one, for who has something else to do meanwhile.
+    pub fn due(&self) -> Duration {
+        self.worth(self.since.elapsed())
+    }
+
+    fn worth(&self, worked: Duration) -> Duration {
+        worked.saturating_mul(self.rest).min(LONGEST)
     }
 }
 
@@ -44,8 +53,14 @@ mod tests {
     #[test]
     fn who_is_in_no_hurry_rests_longer_than_it_works() {
         let worked = Duration::from_millis(3);
-        assert_eq!(Pace::gentle().due(worked), Duration::from_millis(15));
-        assert_eq!(Pace::hurried().due(worked), Duration::ZERO);
+        assert_eq!(Pace::gentle().worth(worked), Duration::from_millis(15));
+        assert_eq!(Pace::hurried().worth(worked), Duration::ZERO);
+    }
+
+    #[test]
+    fn whoever_waited_for_a_minute_does_not_rest_for_five() {
+        assert_eq!(Pace::gentle().worth(Duration::from_secs(60)), LONGEST);
+        assert_eq!(Pace::gentle().worth(Duration::MAX), LONGEST);
     }
 
     #[test]

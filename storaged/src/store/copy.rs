@@ -20,9 +20,6 @@ pub(super) const COPY: &str = "backup.partial";
 /// Pages that are copied between two transactions: 512 KiB, a few milliseconds.
 const STEP: i32 = 128;
 
-/// Rest for each moment of copying, while somebody writes.
-pub(super) const REST: u32 = 5;
-
 /// How far a copy is, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Course {

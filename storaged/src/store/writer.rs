@@ -11,7 +11,7 @@ use super::error::StoreError;
 use super::gauges::Gauges;
 use super::room::Room;
 use crate::metrics::Metrics;
-use relay_daemon::Failure;
+use relay_daemon::{Failure, Pace};
 use relay_proto::Refusal;
 use relay_proto::limits::MAX_WRITE_COMMANDS;
 use rusqlite::Connection;
@@ -228,9 +228,9 @@ impl Thread {
         let outcome = copy::target(&file).and_then(|mut target| {
             let copying = Copying::begin(connection, &mut target)?;
             loop {
-                let began = Instant::now();
+                let pace = Pace::gentle();
                 let (done, course) = copying.step()?;
-                let rest = began.elapsed() * copy::REST;
+                let rest = pace.due();
                 job.course.send_replace(course);
                 if done {
                     return Ok(Ok(()));
