@@ -25,19 +25,20 @@ use crate::rpc::{
     recovery::Recovery,
 };
 use crate::store::Store;
+use crate::store::census::{self, Census};
 use crate::store::writer::Ended;
 use crate::sweep::Sweep;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
-use relay_daemon::{ManualClock, Vars};
+use relay_daemon::{ManualClock, Pace, Vars};
 use relay_proto::caller::{Budget, Caller, Payer};
 use relay_proto::mail::{
     Fetch, MailPage, NewBlob, Ownership, Purge, Register, WriteAction, WriteCommand, Written,
 };
 use relay_proto::server::MailboxHandler as _;
 use relay_proto::{
-    AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, PublicKey, PurgeToken, Refusal, RequestId,
-    Signature, TokensDigest, UnixSeconds,
+    AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, PublicKey, PurgeToken, Refusal,
+    RequestId, Signature, TokensDigest, UnixSeconds,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -164,8 +165,17 @@ impl Relay {
         self.mailbox.write(vec![command]).await.pop().unwrap()
     }
 
+    /// Takes stock, as `relay verify` does.
+    fn census(&self) -> Census {
+        census::take(self.sql(), Pace::hurried()).unwrap()
+    }
+
     async fn send(&self, mailbox: MailboxHash, content: &[u8]) -> Result<BlobId, Refusal> {
-        match self.write(WriteAction::Send(blob(mailbox, content))).await? {
+        self.send_blob(blob(mailbox, content)).await
+    }
+
+    async fn send_blob(&self, blob: NewBlob) -> Result<BlobId, Refusal> {
+        match self.write(WriteAction::Send(blob)).await? {
             Written::Stored(id) => Ok(id),
             Written::Acknowledged(_) => panic!("a send was answered as an ack"),
         }
@@ -232,6 +242,15 @@ fn mailbox(number: u8) -> MailboxHash {
 fn blob(mailbox: MailboxHash, content: &[u8]) -> NewBlob {
     let ciphertext = Ciphertext::try_from(Bytes::copy_from_slice(content)).unwrap();
     NewBlob { mailbox, ciphertext, origin_hint: None }
+}
+
+/// The same with an origin hint.
+fn hinted(mailbox: MailboxHash, content: &[u8]) -> NewBlob {
+    NewBlob { origin_hint: Some(origin_hint()), ..blob(mailbox, content) }
+}
+
+fn origin_hint() -> OriginHint {
+    OriginHint::try_from(Bytes::from_static(&[7; 74])).unwrap()
 }
 
 fn key(seed: u8) -> SigningKey {

@@ -55,8 +55,8 @@ pub(crate) fn send(
         }
         None => {}
     }
-    let size = ciphertext.as_bytes().len() + origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
-    let size = u64::try_from(size).unwrap_or(u64::MAX);
+    let hint_length = origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
+    let size = counted_size(ciphertext.as_bytes().len(), hint_length);
     if write.gauges.is_full() {
         return Err(Refusal::StorageFull.into());
     }
@@ -81,8 +81,14 @@ pub(super) fn insert(
 
 /// What a blob counts, in bytes.
 pub(super) fn size_of(blob: &CarriedBlob) -> u64 {
-    let hint = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
-    u64::try_from(blob.ciphertext.as_bytes().len() + hint).unwrap_or(u64::MAX)
+    let hint_length = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
+    counted_size(blob.ciphertext.as_bytes().len(), hint_length)
+}
+
+/// The bytes that the column `size`, the sums and the quotas count: ciphertext and origin hint. Whoever checks a size
+/// checks it against this.
+pub(super) fn counted_size(ciphertext_length: usize, hint_length: usize) -> u64 {
+    u64::try_from(ciphertext_length.saturating_add(hint_length)).unwrap_or(u64::MAX)
 }
 
 /// Whether a mailbox has room for one more blob that it does not hold.

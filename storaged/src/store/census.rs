@@ -3,7 +3,7 @@
 use super::error::StoreError;
 use super::position::Position;
 use super::sql::time;
-use super::{keys, meta, schema};
+use super::{blobs, keys, meta, schema};
 use relay_daemon::{Failure, Pace};
 use relay_proto::{BlobId, MailboxHash, UnixSeconds};
 use rusqlite::Connection;
@@ -18,7 +18,7 @@ pub struct Census {
     pub schema_version: u32,
     /// Blobs.
     pub blobs: u64,
-    /// Bytes of their ciphertext.
+    /// Bytes of their ciphertext and origin hints, as quotas count them.
     pub blob_bytes: u64,
     /// When the last of them expires, if there is one.
     pub last_expiry: Option<UnixSeconds>,
@@ -49,7 +49,7 @@ const SUMS: [(&str, &str); 11] = [
 const OPERATIONS: i32 = 1000;
 
 /// Looks at everything, and rests in between. Changes nothing.
-pub(super) fn take(mut sql: Connection, mut pace: Pace) -> Result<Census, Failure> {
+pub(crate) fn take(mut sql: Connection, mut pace: Pace) -> Result<Census, Failure> {
     let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
     schema::check(&sql)?;
     let rest = move || {
@@ -106,26 +106,32 @@ impl Census {
     }
 
     fn mail(&mut self, sql: &Connection) -> Result<(), StoreError> {
-        let mut statement =
-            sql.prepare("SELECT seq, mailbox, id, size, ciphertext, created FROM blobs ORDER BY seq")?;
+        let mut statement = sql.prepare(
+            "SELECT seq, mailbox, id, size, ciphertext, created, coalesce(length(origin_hint), 0)
+             FROM blobs ORDER BY seq",
+        )?;
         let mut rows = statement.query([])?;
-        let (mut damaged, mut untimely) = (0_u64, 0_u64);
+        let (mut damaged, mut miscounted, mut untimely) = (0_u64, 0_u64, 0_u64);
         while let Some(row) = rows.next()? {
             let bytes =
                 |index| row.get_ref(index).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
             let ciphertext = bytes(4);
             let named = MailboxHash::try_from(bytes(1)).ok().zip(BlobId::try_from(bytes(2)).ok());
             let is_sound = named.is_some_and(|(mailbox, id)| BlobId::derive(&mailbox, ciphertext) == id);
-            let size: u64 = row.get(3)?;
-            damaged += u64::from(!is_sound || size != ciphertext.len() as u64);
+            damaged += u64::from(!is_sound);
+            let size = blobs::counted_size(ciphertext.len(), row.get(6)?);
+            miscounted += u64::from(row.get::<_, u64>(3)? != size);
             self.blobs += 1;
-            self.blob_bytes += ciphertext.len() as u64;
+            self.blob_bytes += size;
             let expires = Position::from_sql(row.get(0)?).expires();
             self.last_expiry = self.last_expiry.max(Some(expires));
             untimely += u64::from(expires <= time(row.get(5)?));
         }
         if untimely > 0 {
             self.problems.push(format!("{untimely} blobs expire before they came"));
+        }
+        if miscounted > 0 {
+            self.problems.push(format!("{miscounted} blobs have another size than is counted for them"));
         }
         if damaged > 0 {
             self.problems.push(format!("{damaged} blobs are not what their names say; they are not served"));

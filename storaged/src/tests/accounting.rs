@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
 enum Step {
-    Send(u8, u8),
+    Send(u8, u8, bool),
     Ack(u8, u8),
     Register(u8),
     Purge,
@@ -20,7 +20,8 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        6 => (0..4_u8, 0..8_u8).prop_map(|(mailbox, content)| Step::Send(mailbox, content)),
+        6 => (0..4_u8, 0..8_u8, any::<bool>())
+            .prop_map(|(mailbox, content, is_hinted)| Step::Send(mailbox, content, is_hinted)),
         4 => (0..4_u8, 0..8_u8).prop_map(|(mailbox, content)| Step::Ack(mailbox, content)),
         1 => (0..4_u8).prop_map(Step::Register),
         1 => Just(Step::Purge),
@@ -40,8 +41,9 @@ async fn run(steps: Vec<Step>) {
     let mut relay = Relay::start(VARIABLES);
     for (number, step) in steps.into_iter().enumerate() {
         match step {
-            Step::Send(to, content) => {
-                let sent = relay.send(mailbox(to), &[content]).await;
+            Step::Send(to, content, is_hinted) => {
+                let make = if is_hinted { hinted } else { blob };
+                let sent = relay.send_blob(make(mailbox(to), &[content])).await;
                 assert!(matches!(sent, Ok(_) | Err(Refusal::QuotaExceeded)), "{sent:?}");
             }
             Step::Ack(of, content) => {
@@ -66,21 +68,11 @@ async fn run(steps: Vec<Step>) {
             Step::Restart => relay = relay.restart(VARIABLES).await,
         }
     }
-    let sums = relay
-        .sql()
-        .query_row(
-            "SELECT (SELECT count(*) FROM blobs) = blobs AND
-                    (SELECT coalesce(sum(size), 0) FROM blobs) = bytes AND
-                    (SELECT count(*) FROM registrations) = registrations AND
-                    (SELECT count(*) FROM recovery_proofs) = recovery_proofs AND
-                    (SELECT count(*) FROM exchanges) = exchange_offers AND
-                    (SELECT count(*) FROM guardian_sets) = guardian_sets AND
-                    (SELECT count(*) FROM escrow_gates) = escrow_gates FROM totals",
-            [],
-            |row| row.get::<_, bool>(0),
-        )
-        .unwrap();
-    assert!(sums, "the sums have drifted from the tables");
+    assert_eq!(
+        relay.census().problems,
+        Vec::<String>::new(),
+        "what is counted has drifted from what is there"
+    );
     let blobs: u64 = relay.sql().query_row("SELECT blobs FROM totals", [], |row| row.get(0)).unwrap();
     assert_eq!(relay.store.gauges.blobs(), blobs);
 }
@@ -103,6 +95,27 @@ proptest! {
     fn sums_never_drift(steps in prop::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(run(steps));
+    }
+}
+
+#[tokio::test]
+async fn an_origin_hint_is_counted_where_it_is_checked() {
+    let relay = Relay::start(&[("RELAY_MAX_STORAGE_PER_USER", "1024")]);
+    relay.send_blob(hinted(mailbox(1), &[1; 950])).await.unwrap();
+    assert_eq!(
+        relay.send(mailbox(1), &[2]).await,
+        Err(Refusal::QuotaExceeded),
+        "74 bytes of it are the hint"
+    );
+    relay.send(mailbox(2), &[2; 1024]).await.unwrap();
+    let census = relay.census();
+    assert_eq!((census.blobs, census.blob_bytes), (2, 2048));
+    assert_eq!(census.problems, Vec::<String>::new());
+    for wrong in ["size = size - 74", "origin_hint = NULL"] {
+        let sql = relay.sql();
+        sql.execute_batch(&format!("BEGIN; UPDATE blobs SET {wrong} WHERE origin_hint IS NOT NULL")).unwrap();
+        let problems = census::take(sql, Pace::hurried()).unwrap().problems;
+        assert!(problems.iter().any(|problem| problem.contains("another size")), "{problems:?}");
     }
 }
 
