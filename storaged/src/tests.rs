@@ -9,6 +9,7 @@ mod guardians;
 mod keys;
 mod mail;
 mod owners;
+mod purged;
 mod recovery;
 mod replays;
 mod room;

@@ -1,14 +1,15 @@
-//! The `acked` table: ids of blobs that were received, so that a late retry of their send stores nothing.
+//! The `acked` table: ids of blobs that were acked or purged, so that a late retry or a replay of their send stores
+//! nothing.
 
 use super::error::StoreError;
 use super::sql::moment;
 use relay_proto::{BlobId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// For how long an acked id is remembered, in seconds.
+/// For how long an id is remembered, in seconds.
 const MEMORY_SECS: u64 = 3 * 86_400;
 
-/// Whether the blob was acked within the last three days.
+/// Whether the blob was acked or purged within the last three days.
 pub(super) fn contains(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
     let found = sql
         .prepare_cached("SELECT 1 FROM acked WHERE id = ?1 AND hour >= ?2")?
@@ -17,7 +18,16 @@ pub(super) fn contains(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Resul
     Ok(found.is_some())
 }
 
-/// Remembers an ack. Acking again counts from then.
+/// Remembers a blob that a client had deleted. Without a page left it is not remembered: the deletion is worth more
+/// than the memory of it.
+pub(super) fn remember_deleted(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<(), StoreError> {
+    match remember(sql, id, now) {
+        Ok(()) | Err(StoreError::Full) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Remembers an id. Remembering it again counts from then.
 pub(super) fn remember(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<(), StoreError> {
     sql.prepare_cached("INSERT OR REPLACE INTO acked (id, hour) VALUES (?1, ?2)")?
         .execute(params![id.as_bytes(), moment(now.hour_floor())])?;
@@ -34,7 +44,7 @@ pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u
     Ok(forgotten as u64)
 }
 
-/// The hour of an ack is rounded down, so one more keeps the promise.
+/// The hour is rounded down, so one more keeps the promise.
 fn oldest(now: UnixSeconds) -> UnixSeconds {
     now.minus(MEMORY_SECS).hour_floor()
 }

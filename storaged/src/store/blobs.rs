@@ -23,11 +23,11 @@ const CANDIDATES: usize = 1024;
 pub(crate) struct Sent {
     /// The blob's name.
     pub(crate) id: BlobId,
-    /// Whether it was stored now: not a repetition, not acked before.
+    /// Whether it was stored now: not a repetition, not acked or purged before.
     pub(crate) is_new: bool,
 }
 
-/// Stores a blob, unless it is here already or was acked lately.
+/// Stores a blob, unless it is here already or was acked or purged lately.
 pub(crate) fn send(
     write: &mut Write<'_>,
     blob: &NewBlob,
@@ -225,11 +225,8 @@ pub(crate) fn ack(
         None => hints::ack(write, &name)?,
     };
     let Some(expires) = removed else { return Ok(false) };
-    match acked::remember(write.sql, id, now) {
-        // On a full disk the deletion is worth more than the memory of it.
-        Ok(()) | Err(StoreError::Full) => Ok(expires > now),
-        Err(error) => Err(error),
-    }
+    acked::remember_deleted(write.sql, id, now)?;
+    Ok(expires > now)
 }
 
 /// Deletes a blob. Answers when it would have expired.
@@ -242,7 +239,7 @@ pub(super) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<Un
     Ok(Some(Position::from_sql(seq).expires()))
 }
 
-/// Deletes all mail of a mailbox. Answers how many blobs a client could still have fetched.
+/// Deletes all mail of a mailbox, and remembers that like acks. Answers how many blobs a client could still have fetched.
 pub(crate) fn clear(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
@@ -259,6 +256,7 @@ pub(crate) fn clear(
         let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(row.get(2)?) };
         held::purged(write, seq, &name, now)?;
         leases::gone(write, seq, &name)?;
+        acked::remember_deleted(write.sql, &name.blob_id, now)?;
         live += u64::from(Position::from_sql(seq).expires() > now);
     }
     // In this order the deleted blobs make room for what peers are to hear.

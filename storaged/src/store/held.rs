@@ -259,7 +259,7 @@ pub(crate) fn read(
     Ok(found)
 }
 
-/// Deletes what is held for an owner's mailboxes. Answers how many blobs a client could still have fetched.
+/// Deletes what is held for an owner's mailboxes, and remembers that like acks. Answers how many blobs a client could still have fetched.
 pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: UnixSeconds) -> Result<u64, StoreError> {
     if !write.has_held() {
         return Ok(0);
@@ -278,6 +278,7 @@ pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: UnixSeconds) 
     for (seq, name) in found {
         purged(write, seq, &name, now)?;
         live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now));
+        acked::remember_deleted(write.sql, &name.blob_id, now)?;
     }
     Ok(live)
 }

@@ -5,7 +5,7 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::position::Position;
 use super::sql::count;
-use super::{outbox, peers};
+use super::{acked, outbox, peers};
 use relay_proto::mail::{BlobName, Hint};
 use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -83,7 +83,7 @@ pub(super) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
     Ok(Some(expires))
 }
 
-/// Deletes all hints of a mailbox; the peers hear of it. Answers how many blobs a client could still have fetched.
+/// Deletes all hints of a mailbox, and remembers that like acks; the peers hear of it. Answers how many blobs a client could still have fetched.
 pub(super) fn clear(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
@@ -100,6 +100,7 @@ pub(super) fn clear(
     for id in ids {
         let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(id) };
         live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now));
+        acked::remember_deleted(write.sql, &name.blob_id, now)?;
     }
     Ok(live)
 }

@@ -1,8 +1,11 @@
 //! Purge: an owner's word deletes everything of the owner's, once, and nobody else's word deletes anything.
 
 use crate::scanner::{Scanner, Secret};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use relay_tests::deadline::unix_now;
-use relay_tests::fields::{random_bytes, random_mailbox};
+use relay_tests::fields::{random_bytes, random_mailbox, send_fields};
+use relay_tests::oblivious::envelope;
 use relay_tests::{Action, Client, Cluster, Owner, Via};
 use serde_json::json;
 
@@ -124,6 +127,39 @@ async fn a_purge_counts_once_ever() {
         client.call(Action::Purge, &again).await.refuses(401, "purge token replay detected");
         relay.storaged.restart().await;
     }
+    assert_eq!(client.fetch(&[owner.mailbox()]).await.page().blobs.len(), 1);
+}
+
+#[tokio::test]
+async fn a_sealed_send_that_is_brought_again_after_a_purge_brings_nothing_back() {
+    let mut relay = Cluster::simple().await;
+    let (owner, registered) = (Owner::random(), random_mailbox());
+    let client = relay.client();
+    client.call(Action::Register, &owner.register(&[&registered])).await.success();
+    let key = client.key().await;
+    let hinted = || {
+        let mut fields = send_fields(&registered, b"registered");
+        fields["origin_hint"] = json!(STANDARD.encode(random_bytes(74)));
+        fields
+    };
+    let captured = [send_fields(&owner.mailbox(), b"own"), hinted()]
+        .map(|fields| key.seal(&envelope::request(Action::Send, &fields)).0);
+    for sealed in &captured {
+        assert_eq!(client.carry(sealed.clone()).await.status, 200);
+    }
+    assert_eq!(purge(&client, &owner, &owner.mailbox()).await, 2);
+    for restart in [false, true] {
+        if restart {
+            relay.storaged.restart().await;
+        }
+        for sealed in &captured {
+            assert_eq!(client.carry(sealed.clone()).await.status, 200);
+        }
+        // A late retry of a direct send is no better.
+        client.send(&owner.mailbox(), b"own").await.blob_id();
+        assert!(client.fetch(&[&owner.mailbox(), &registered]).await.page().blobs.is_empty());
+    }
+    client.send(&owner.mailbox(), b"new").await.blob_id();
     assert_eq!(client.fetch(&[owner.mailbox()]).await.page().blobs.len(), 1);
 }
 

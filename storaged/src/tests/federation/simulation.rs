@@ -2,7 +2,7 @@
 //! clients send, ack and purge, clocks move on and processes start anew.
 //!
 //! Throughout: what a relay said it has, and nobody acked or purged, can be had there, or at the peer that it names
-//! and that does hold it; what was acked does not come back. In the end: what was acked or purged is gone at the
+//! and that does hold it; what was acked or purged does not come back. In the end: what was acked or purged is gone at the
 //! peers too, and all sums are right.
 
 mod judge;
@@ -18,7 +18,7 @@ const MAILBOXES: u8 = 4;
 const CONTENTS: u8 = 4;
 const TTL: u64 = 5 * 86_400;
 const VARIABLES: &[(&str, &str)] = &[("RELAY_BLOB_TTL_SECS", "432000")];
-/// For how long an ack is remembered.
+/// For how long an ack or a purge is remembered.
 const MEMORY: u64 = 3 * 86_400;
 /// The longest way, in seconds.
 const DELAY: u64 = 600;
@@ -49,8 +49,8 @@ impl Chance {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Promise {
     Kept(UnixSeconds),
+    /// It was acked or purged.
     Acked(UnixSeconds),
-    Purged,
     /// A client acked or purged it at the peer that held it, or its time is just over: both may be.
     Either(UnixSeconds),
 }
@@ -181,7 +181,9 @@ impl World {
 
     async fn send(&mut self, at: usize, key: Key) {
         let (to, content) = place(key);
-        self.relays[at].send(to, &content).await.unwrap();
+        // Some have an origin hint, and always the same ones.
+        let make = if content[0] % 2 == 0 { blob } else { hinted };
+        self.relays[at].send_blob(make(to, &content)).await.unwrap();
         let now = self.now();
         // What is repeated within the last hour of its time ends with it.
         let last_hour = |since: UnixSeconds| now <= since.plus(TTL + 2 * 3600);
@@ -208,12 +210,8 @@ impl World {
     async fn ack(&mut self, at: usize, key: Key) {
         self.loosen(at, key).await;
         let BlobName { mailbox, blob_id } = blob_name(key);
-        let relay = &self.relays[at];
-        let known =
-            "SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ?1) OR EXISTS (SELECT 1 FROM hints WHERE id = ?1)";
-        let was_known =
-            relay.sql().query_row(known, [blob_id.as_bytes()], |row| row.get::<_, bool>(0)).unwrap();
-        let removed = relay.ack(mailbox, blob_id).await.unwrap();
+        let was_known = self.knows(at, key);
+        let removed = self.relays[at].ack(mailbox, blob_id).await.unwrap();
         let now = self.now();
         if let Some(Promise::Kept(since)) = self.promises.get(&(at, key)) {
             assert!(removed || now >= since.plus(TTL), "a kept blob can be acked");
@@ -226,19 +224,25 @@ impl World {
         }
     }
 
+    /// Whether a relay has a blob or a hint to it, expired or not.
+    fn knows(&self, at: usize, key: Key) -> bool {
+        let known =
+            "SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ?1) OR EXISTS (SELECT 1 FROM hints WHERE id = ?1)";
+        let id = blob_name(key).blob_id;
+        self.relays[at].sql().query_row(known, [id.as_bytes()], |row| row.get(0)).unwrap()
+    }
+
     async fn purge(&mut self, at: usize) {
         for content in 0..CONTENTS {
             self.loosen(at, (0, content)).await;
         }
+        let known: Vec<u8> = (0..CONTENTS).filter(|content| self.knows(at, (0, *content))).collect();
         self.purges += 1;
         let purge = self.relays[at].purge_request(&owner(), self.purges);
         self.relays[at].mailbox.purge(purge).await.unwrap();
-        for content in 0..CONTENTS {
-            // An ack still counts: nothing brings the blob back.
-            let acked = matches!(self.promises.get(&(at, (0, content))), Some(Promise::Acked(_)));
-            if !acked {
-                self.promises.insert((at, (0, content)), Promise::Purged);
-            }
+        let now = self.now();
+        for content in known {
+            self.promises.insert((at, (0, content)), Promise::Acked(now));
         }
     }
 
