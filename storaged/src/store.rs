@@ -142,7 +142,11 @@ pub(crate) fn inspect_home(config: &Config) -> Result<census::Census, Failure> {
 /// Copies the database of a relay that does not run.
 pub(crate) fn copy_home(config: &Config, target: &Path) -> Result<(), Failure> {
     let home = home_at_rest(config)?;
-    copy::whole(&home.open_to_look()?, target).map_err(Failure::from)
+    copy::whole(&home.open_to_look()?, target).map_err(|error| match error {
+        // The relay's own database is only read.
+        StoreError::Full => Failure::new(Exit::Io, "cannot write the backup: no room is left on its volume"),
+        error => error.into(),
+    })
 }
 
 /// Gives all free pages of the database of a relay that does not run back. Answers what was free, and what is.

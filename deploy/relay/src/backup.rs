@@ -1,6 +1,7 @@
 //! `relay backup`: a consistent copy of everything the relay keeps, made while it serves or while it does not run,
 //! checked, and described in a manifest. What is half done is never taken for a backup: it gets its name last.
 
+mod directories;
 pub(crate) mod manifest;
 mod receive;
 mod retention;
@@ -12,9 +13,8 @@ use crate::unwritable;
 use manifest::Manifest;
 use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use storaged::offline::{self, Census};
 
@@ -24,10 +24,14 @@ pub(crate) const DATABASE: &str = "relay.db";
 /// What backups are called, before their time.
 const NAMED: &str = "relay-";
 
-/// What a backup is called while it is made.
+/// What follows their time if the relay's database was found damaged.
+const DAMAGED: &str = "-damaged";
+
+/// What a backup is called while it is made, before its time, and while it is removed.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Makes a backup in a directory, and keeps so many of the newest there.
+/// Makes a backup in a directory, and keeps so many of the newest good ones there. When the database is damaged, the
+/// copy is kept under a name that says so and removes no other.
 pub(crate) fn backup<W: Write, E: Write>(
     vars: &Vars,
     clock: &Clock,
@@ -37,11 +41,10 @@ pub(crate) fn backup<W: Write, E: Write>(
 ) -> Result<Exit, Failure> {
     let now = clock.now();
     let failed = |error: io::Error| trouble(directory, &error);
-    make(directory).map_err(failed)?;
+    let made = directories::make(directory).map_err(failed)?;
     let _lock = lock(directory)?;
-    clear_unfinished(directory).map_err(failed)?;
-    let unfinished = Unfinished(directory.join(format!("{UNFINISHED}{}", stamp(now))));
-    make(&unfinished.0).map_err(failed)?;
+    directories::clear_unfinished(directory).map_err(failed)?;
+    let unfinished = Unfinished::make(directory, now).map_err(failed)?;
     let database = unfinished.0.join(DATABASE);
     let serves = ask::is_running(vars)?;
     receive::copy(vars, serves, &database, errors)?;
@@ -50,34 +53,56 @@ pub(crate) fn backup<W: Write, E: Write>(
     let census = offline::inspect(&database, pace())?;
     let manifest = Manifest::of(&database, &census, now, pace()).map_err(failed)?;
     manifest.write(&unfinished.0).map_err(failed)?;
-    sync(&unfinished.0).map_err(failed)?;
-    let finished = free_name(directory, now);
+    directories::sync(&unfinished.0).map_err(failed)?;
+    let finished = free_name(directory, now, census.problems.is_empty());
     fs::rename(&unfinished.0, &finished).map_err(failed)?;
-    sync(directory).map_err(failed)?;
-    let gone = match keep {
-        Some(keep) => retention::keep_newest(directory, keep).map_err(failed)?,
-        None => 0,
+    made.stay();
+    directories::sync(directory).map_err(failed)?;
+    tell(&finished, &manifest, &census, now, out)?;
+    if !census.problems.is_empty() {
+        tell_damage(&finished, &census, errors)?;
+        return Ok(Exit::Corrupt);
+    }
+    let pruned = match keep {
+        Some(keep) => retention::keep_newest(directory, &finished, keep, pace).map_err(failed)?,
+        None => retention::Pruned::default(),
     };
     let left = retention::backups(directory).map_err(failed)?.len();
-    tell(&finished, &manifest, &census, now, out)?;
-    let removed = if gone > 0 { format!(", {gone} older removed") } else { String::new() };
+    let removed =
+        if pruned.removed > 0 { format!(", {} older removed", pruned.removed) } else { String::new() };
     writeln!(out, "{} in {}{removed}", counted(left as u64, "backup"), directory.display())
         .map_err(unwritable)?;
-    for problem in &census.problems {
-        writeln!(errors, "relay: the database is not well: {problem}").map_err(unwritable)?;
+    for reason in &pruned.damaged {
+        writeln!(errors, "relay: an older backup is damaged and does not count: {reason}")
+            .map_err(unwritable)?;
     }
-    Ok(if census.problems.is_empty() { Exit::Success } else { Exit::Corrupt })
+    Ok(Exit::Success)
 }
 
 /// The name of a backup of this moment. Of two in one second the later one gets the next.
-fn free_name(directory: &Path, mut moment: UnixSeconds) -> PathBuf {
+fn free_name(directory: &Path, mut moment: UnixSeconds, is_sound: bool) -> PathBuf {
+    let suffix = if is_sound { "" } else { DAMAGED };
     loop {
-        let name = directory.join(format!("{NAMED}{}", stamp(moment)));
+        let name = directory.join(format!("{NAMED}{}{suffix}", stamp(moment)));
         if !name.exists() {
             return name;
         }
         moment = moment.plus(1);
     }
+}
+
+/// Says what is wrong, and what became of the copy.
+fn tell_damage(place: &Path, census: &Census, errors: &mut impl Write) -> Result<(), Failure> {
+    for problem in &census.problems {
+        writeln!(errors, "relay: the database is damaged: {problem}").map_err(unwritable)?;
+    }
+    writeln!(
+        errors,
+        "relay: the copy is kept in {}, cannot be restored, and does not count as a backup; no other backup was \
+         removed. Do what \"Corruption\" in RUNBOOKS.md says",
+        place.display()
+    )
+    .map_err(unwritable)
 }
 
 /// Says what a backup holds, and for how long.
@@ -101,9 +126,10 @@ fn tell(
     let sealed = census.sealed.map_or_else(String::new, |(from, to)| {
         format!("; some of them open what is sealed to the relay from {} until {}", day(from), utc(to))
     });
+    let checked = if census.problems.is_empty() { "checked" } else { "DAMAGED" };
     write!(
         out,
-        "{}\n  {} in {}, schema {}, checked\n  {last}; delete it then at the latest\n  \
+        "{}\n  {} in {}, schema {}, {checked}\n  {last}; delete it then at the latest\n  \
          what is acknowledged, purged or expired later stays in it: whoever has it has that ciphertext\n  \
          it holds the relay's keys: keep it as safe as the relay{sealed}\n",
         place.display(),
@@ -128,34 +154,22 @@ fn lock(directory: &Path) -> Result<File, Failure> {
     }
 }
 
-/// A directory of the owner's own.
-fn make(directory: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-fn sync(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
-}
-
-/// Removes what commands that were killed left behind.
-fn clear_unfinished(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            fs::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
 /// A backup in the making, gone when it is dropped before it got its name.
 struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn make(directory: &Path, now: UnixSeconds) -> io::Result<Self> {
+        let place = directory.join(format!("{UNFINISHED}{}", stamp(now)));
+        directories::make_one(&place)?;
+        Ok(Self(place))
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if self.0.exists() {
             // Whatever is left goes with the next backup.
-            drop(fs::remove_dir_all(&self.0));
+            drop(directories::remove(&self.0));
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) fn restore(
             "the relay runs; stop it first, and start it again afterwards",
         ));
     }
-    let manifest = Manifest::check(backup)?;
+    let manifest = Manifest::check(backup, Pace::hurried())?;
     let census = offline::inspect(&backup.join(DATABASE), Pace::hurried())?;
     if let Some(problem) = census.problems.first() {
         return Err(Failure::new(

@@ -13,7 +13,7 @@ use storaged::offline;
 pub(crate) fn verify(vars: &Vars, backup: Option<&Path>, out: &mut impl Write) -> Result<Exit, Failure> {
     let census = match backup {
         Some(backup) => {
-            Manifest::check(backup)?;
+            Manifest::check(backup, Pace::hurried())?;
             offline::inspect(&backup.join(DATABASE), Pace::hurried())?
         }
         None if ask::is_running(vars)? => {

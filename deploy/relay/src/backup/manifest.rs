@@ -13,7 +13,7 @@ use std::path::Path;
 use storaged::offline::Census;
 
 /// Its name in the backup's directory.
-const NAME: &str = "manifest.json";
+pub(super) const NAME: &str = "manifest.json";
 
 /// The way in which backups are laid out. Another number is another way.
 const FORMAT: u32 = 1;
@@ -34,6 +34,10 @@ pub(crate) struct Manifest {
     database_sha256: String,
     /// Rows of each table.
     pub(crate) rows: BTreeMap<String, u64>,
+    /// Whether nothing was wrong with the database when it was looked at. Versions that did not say so looked as well,
+    /// but not all of them rightly.
+    #[serde(default)]
+    sound: bool,
 }
 
 impl Manifest {
@@ -49,6 +53,7 @@ impl Manifest {
             database_bytes,
             database_sha256,
             rows: census.rows.iter().cloned().collect(),
+            sound: census.problems.is_empty(),
         })
     }
 
@@ -60,12 +65,12 @@ impl Manifest {
         file.sync_all()
     }
 
-    /// Reads it, and checks that the database is the one that it describes.
+    /// Reads it.
     ///
     /// # Errors
-    /// When there is none, it cannot be understood, or the database is another one.
-    pub(crate) fn check(directory: &Path) -> Result<Self, Failure> {
-        let failed = |exit, text: String| Failure::new(exit, format_args!("{}: {text}", directory.display()));
+    /// When there is none, or it cannot be understood.
+    pub(super) fn read(directory: &Path) -> Result<Self, Failure> {
+        let failed = |exit, text: String| failure(directory, exit, &text);
         let text = fs::read(directory.join(NAME)).map_err(|error| {
             failed(Exit::DataMissing, format!("this is no backup, its {NAME} cannot be read ({error})"))
         })?;
@@ -77,18 +82,33 @@ impl Manifest {
                 format!("it is laid out as format {}, and this program knows {FORMAT}", manifest.format),
             ));
         }
-        let (bytes, sha256) = digest(&directory.join(DATABASE), Pace::hurried())
-            .map_err(|error| failed(Exit::DataMissing, format!("its {DATABASE} cannot be read ({error})")))?;
+        Ok(manifest)
+    }
+
+    /// Reads it, and checks at that pace that the database is the one that it describes.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be understood, or the database is another one.
+    pub(crate) fn check(directory: &Path, pace: Pace) -> Result<Self, Failure> {
+        let manifest = Self::read(directory)?;
+        let (bytes, sha256) = digest(&directory.join(DATABASE), pace).map_err(|error| {
+            failure(directory, Exit::DataMissing, &format!("its {DATABASE} cannot be read ({error})"))
+        })?;
         if (bytes, &sha256) != (manifest.database_bytes, &manifest.database_sha256) {
-            return Err(failed(Exit::Corrupt, format!("its {DATABASE} is not what was backed up")));
+            let text = format!("its {DATABASE} is not what was backed up");
+            return Err(failure(directory, Exit::Corrupt, &text));
         }
         Ok(manifest)
     }
 
-    /// Whether a directory has one at all.
-    pub(super) fn is_in(directory: &Path) -> bool {
-        directory.join(NAME).is_file()
+    /// Whether the database was found sound when it was backed up.
+    pub(super) const fn is_sound(&self) -> bool {
+        self.sound
     }
+}
+
+fn failure(directory: &Path, exit: Exit, text: &str) -> Failure {
+    Failure::new(exit, format_args!("{}: {text}", directory.display()))
 }
 
 fn digest(path: &Path, mut pace: Pace) -> io::Result<(u64, String)> {
