@@ -4,6 +4,7 @@ mod cuts;
 mod meanwhile;
 mod peers;
 mod retention;
+mod rounds;
 
 use nix::sys::signal::Signal;
 use relay_tests::deadline::{self, PATIENCE};
