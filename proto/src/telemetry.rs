@@ -2,6 +2,10 @@
 
 use crate::UnixSeconds;
 
+/// Seconds without a report after which a process is taken to hang. A third of the time after which it is replaced, so
+/// that an operator who looks sees it.
+const SILENT_SECS: u32 = 10;
+
 /// Which of the relay's programs a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -35,6 +39,15 @@ pub struct Process {
     pub version: String,
     /// When it started.
     pub started_at: UnixSeconds,
+    /// Seconds since storage last heard from it; processes report every second. Zero in what it says of itself.
+    pub silent_secs: u32,
+}
+
+impl Process {
+    /// Whether it has missed so many reports that it hangs or is stopped.
+    pub const fn is_silent(&self) -> bool {
+        self.silent_secs >= SILENT_SECS
+    }
 }
 
 /// What a process counted so far.

@@ -101,7 +101,7 @@ async fn assemble(
     let now = clock.now();
     let policy = policy::establish(&store, config, now).await?;
     let limits = Arc::new(Limits::new(config.rates(), clock.clone(), metrics.clone()));
-    let reporters = Arc::new(Reporters::default());
+    let reporters = Arc::new(Reporters::new(clock.clone()));
     let sweep = Arc::new(Sweep::new(Arc::clone(&store), clock.clone(), metrics.clone()));
     let draining = store.writer.run_one(|write| store::meta::get(write.sql, peering::DRAINING)).await?;
     let peering = Arc::new(Peering::new(draining == Some(1), clock.clone()));

@@ -67,6 +67,8 @@ fn as_value(known: &Known, now: UnixSeconds) -> Value {
                 "version": process.version,
                 "started_at": process.started_at.get(),
                 "uptime_seconds": now.get().saturating_sub(process.started_at.get()),
+                "last_report_seconds": process.silent_secs,
+                "answers": !process.is_silent(),
             })
         })
         .collect();
@@ -113,9 +115,13 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
         .processes
         .iter()
         .map(|process| {
-            let uptime = span(now.get().saturating_sub(process.started_at.get()));
             let (role, pid, version) = (process.role.name(), process.pid, &process.version);
-            format!("{role:<14}pid {pid:<8} version {version:<8} up {uptime}")
+            let state = if process.is_silent() {
+                format!("NOT ANSWERING for {} s", process.silent_secs)
+            } else {
+                format!("up {}", span(now.get().saturating_sub(process.started_at.get())))
+            };
+            format!("{role:<14}pid {pid:<8} version {version:<8} {state}")
         })
         .collect();
     let (live, ceiling) = (status.capacity.live_bytes, status.capacity.ceiling_bytes);
@@ -171,6 +177,7 @@ mod tests {
             pid,
             version: "0.1.0".to_owned(),
             started_at: UnixSeconds::new(1_000_000),
+            silent_secs: 0,
         };
         Status {
             processes: vec![process(Role::Storaged, 41), process(Role::Gateway, 42)],
@@ -221,6 +228,26 @@ mod tests {
         assert!(text.contains("durability=memory"), "{text}");
         assert!(text.contains("SUSPENDED"), "{text}");
         assert!(text.contains("NOT SERVED: no certificate holds"), "{text}");
+    }
+
+    #[test]
+    fn a_process_that_does_not_report_is_not_shown_as_up() {
+        let mut status = sample(true);
+        status.processes[0].silent_secs = 9;
+        status.processes[1].silent_secs = 42;
+        let known = known(status, anchored(None));
+        let now = UnixSeconds::new(1_000_060);
+        let shown = text(&known, now);
+        assert!(shown.contains("pid 41       version 0.1.0    up 1 min 0 s\n"), "{shown}");
+        assert!(shown.contains("pid 42       version 0.1.0    NOT ANSWERING for 42 s\n"), "{shown}");
+        let value = as_value(&known, now);
+        let silence = |index: usize| {
+            (
+                value["processes"][index]["last_report_seconds"].clone(),
+                value["processes"][index]["answers"].clone(),
+            )
+        };
+        assert_eq!((silence(0), silence(1)), ((json!(9), json!(true)), (json!(42), json!(false))));
     }
 
     #[test]

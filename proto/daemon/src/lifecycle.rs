@@ -129,5 +129,6 @@ fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
 
 /// This process, for reports.
 pub fn this_process(role: Role, started_at: UnixSeconds) -> Process {
-    Process { role, pid: std::process::id(), version: crate::build::VERSION.to_owned(), started_at }
+    let version = crate::build::VERSION.to_owned();
+    Process { role, pid: std::process::id(), version, started_at, silent_secs: 0 }
 }

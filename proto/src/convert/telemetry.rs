@@ -40,26 +40,26 @@ impl TryFrom<wire::Process> for Process {
     type Error = Refusal;
 
     fn try_from(message: wire::Process) -> Result<Self, Refusal> {
-        let wire::Process { role, pid, version, started_at } = message;
+        let wire::Process { role, pid, version, started_at, silent_secs } = message;
         let role = match wire::Role::try_from(role) {
             Ok(wire::Role::Storaged) => Role::Storaged,
             Ok(wire::Role::Gateway) => Role::Gateway,
             Ok(wire::Role::Federated) => Role::Federated,
             Ok(wire::Role::Unspecified) | Err(_) => return Err(Refusal::invalid("role")),
         };
-        Ok(Self { role, pid, version, started_at: UnixSeconds::new(started_at) })
+        Ok(Self { role, pid, version, started_at: UnixSeconds::new(started_at), silent_secs })
     }
 }
 
 impl From<Process> for wire::Process {
     fn from(process: Process) -> Self {
-        let Process { role, pid, version, started_at } = process;
+        let Process { role, pid, version, started_at, silent_secs } = process;
         let role = match role {
             Role::Storaged => wire::Role::Storaged,
             Role::Gateway => wire::Role::Gateway,
             Role::Federated => wire::Role::Federated,
         };
-        Self { role: role.into(), pid, version, started_at: started_at.get() }
+        Self { role: role.into(), pid, version, started_at: started_at.get(), silent_secs }
     }
 }
 
@@ -143,6 +143,7 @@ mod tests {
                 pid: 7,
                 version: "1.2.3".to_owned(),
                 started_at: UnixSeconds::new(9),
+                silent_secs: 42,
             },
             families: vec![
                 Family {

@@ -123,6 +123,8 @@ codes! {
         "See the log of `relay up` for why they end.");
     GatewayNotReady = ("gateway-not-ready", Error, "A gateway answers its operator and says that it is not ready.",
         "See its log; the reason is in the finding.");
+    ProcessSilent = ("process-silent", Error, "A process is connected to storaged and does not report: it hangs or is stopped.",
+        "Under `relay up` and systemd it is replaced within 40 seconds; restart it where neither is.");
     FilesFew = ("files-few", Warning, "A gateway may open fewer files than `RELAY_MAX_CONNECTIONS` needs: clients are turned away early.",
         "Raise the limit on open files (`LimitNOFILE=`, `ulimit -n`), or lower `RELAY_MAX_CONNECTIONS`.");
     ConnectionsRefused = ("connections-refused", Warning, "Clients were turned away because too many were connected.",

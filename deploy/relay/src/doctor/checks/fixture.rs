@@ -62,7 +62,13 @@ pub(crate) fn contents() -> Contents {
 }
 
 pub(crate) fn process(role: Role) -> Process {
-    Process { role, pid: 41, version: "0.1.0".to_owned(), started_at: UnixSeconds::new(NOW - 100) }
+    Process {
+        role,
+        pid: 41,
+        version: "0.1.0".to_owned(),
+        started_at: UnixSeconds::new(NOW - 100),
+        silent_secs: 0,
+    }
 }
 
 pub(crate) fn told() -> Told {

@@ -14,6 +14,7 @@ const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
     check_gateways(facts, told, findings);
+    check_silence(told, findings);
     check_versions(told, findings);
     check_faults(told, findings);
     let wanted = facts.settings.max_connections + gateway::SPARE_FILES;
@@ -54,6 +55,19 @@ fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
             Code::GatewayNotReady,
             format_args!("the gateway at {} is not ready: {reason}", facts.settings.ops),
             "see its log",
+        );
+    }
+}
+
+fn check_silence(told: &Told, findings: &mut Findings) {
+    for process in told.status.processes.iter().filter(|process| process.is_silent()) {
+        let (role, pid, silent) = (process.role.name(), process.pid, process.silent_secs);
+        findings.add(
+            Code::ProcessSilent,
+            format_args!("{role} (process {pid}) has not answered for {silent} s: it hangs or is stopped"),
+            format_args!(
+                "wait for 40 s: `relay up` and systemd replace it; where neither runs it, restart {role}"
+            ),
         );
     }
 }
@@ -127,6 +141,13 @@ mod tests {
         assert_eq!(codes(|facts| facts.settings.gateways = Some(2)), ["gateway-few"]);
         let not_ready = Some(Operator { not_ready: Some("stopping".to_owned()) });
         assert_eq!(codes(|facts| facts.operator = not_ready), ["gateway-not-ready"]);
+    }
+
+    #[test]
+    fn a_process_that_has_stopped_reporting_is_told() {
+        let after = |seconds| codes_told(|told| told.status.processes[1].silent_secs = seconds);
+        assert_eq!(after(42), ["process-silent"]);
+        assert!(after(9).is_empty());
     }
 
     #[test]
