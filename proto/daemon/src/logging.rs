@@ -22,7 +22,9 @@ const OURS: [&str; 6] = ["relay", "relay_daemon", "relay_proto", "storaged", "ga
 pub fn start(filter: &str, format: LogFormat) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter).map_err(|error| Failure::new(Exit::Config, error))?;
     let quiet = filter_fn(may_speak);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // A line that cannot be written is lost. To complain of it on the same stderr, which the terminal or the collector of
+    // logs has closed, would panic.
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).log_internal_errors(false);
     let layer = match format {
         LogFormat::Text => {
             use std::io::IsTerminal as _;

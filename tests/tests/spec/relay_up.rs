@@ -89,6 +89,24 @@ async fn signals_are_passed_on_and_nobody_is_left() {
     }
 }
 
+/// As when the terminal has closed, or whatever collects the log has ended.
+#[tokio::test]
+async fn a_log_that_nobody_takes_any_more_ends_no_process() {
+    let mut relay = Supervised::build();
+    let plain = relay.launch.clone();
+    relay.launch = plain.clone().wrapped("bash", &["-c", "exec \"$@\" 2> >(:)", "bash"]);
+    let mut relay = relay.start().await;
+    relay.launch = plain;
+    relay.client().send(&random_mailbox(), b"unheard").await.blob_id();
+    let victim = complete(&relay, 1).await["gateway"][0];
+    signal_pid(victim, Signal::SIGKILL);
+    deadline::until("a replacement", PATIENCE, async || {
+        (!processes_if_up(&relay).await?.get("gateway")?.contains(&victim)).then_some(())
+    })
+    .await;
+    assert_eq!(relay.process().terminate().await, 0);
+}
+
 #[tokio::test]
 async fn a_killed_relay_up_leaves_nobody_behind_and_starts_again() {
     let mut relay = Supervised::build().start().await;
