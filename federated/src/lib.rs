@@ -89,8 +89,6 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     tokio::join!(
         serve(listener, router, &shutdown),
         report::report(storage.clone(), process, metrics.registry.clone(), shutdown.clone()),
-        // The loop that answers is the one that works.
-        notify::live(shutdown.clone(), async || true),
         peers,
     );
     Ok(())

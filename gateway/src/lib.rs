@@ -129,8 +129,6 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
         refused: metrics.connections_refused.clone(),
     };
     notify::ready();
-    // The loop that answers is the one that works.
-    tasks.spawn(notify::live(shutdown.clone(), async || true));
     // The operator is served until the last client is.
     edge::serve(clients, server, shutdown).await;
     Ok(())

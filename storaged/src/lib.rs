@@ -79,14 +79,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     );
     inherited::none_is_left()?;
     notify::ready();
-    let store = Arc::clone(&daemon.store);
-    // A store that cannot commit is as good as dead, however lively the rest may be.
-    let living = tokio::spawn(notify::live(shutdown.clone(), move || {
-        let store = Arc::clone(&store);
-        async move { store.check().await.is_ok() }
-    }));
     let outcome = serve(daemon, &config, listeners, ended, &shutdown).await;
-    living.abort();
     shutdown.begin();
     outcome
 }

@@ -108,6 +108,12 @@ impl Launch {
         self
     }
 
+    /// Lets SIGHUP have its usual meaning, although the tests themselves may have been started by `nohup`.
+    #[must_use]
+    pub fn outliving_nothing(self) -> Self {
+        self.wrapped("env", &["--default-signal=HUP"])
+    }
+
     /// Sets a variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: impl ToString) -> Self {

@@ -45,15 +45,35 @@ pub fn is_alive(pid: u32) -> bool {
     stat_fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state != "Z" && state != "X"))
 }
 
+/// Whether a process was stopped by a signal.
+pub fn is_stopped(pid: u32) -> bool {
+    stat_fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "T"))
+}
+
 /// Whether every thread of a process is being traced.
 pub fn is_traced(pid: u32) -> bool {
     let threads = threads(pid);
     !threads.is_empty()
-        && threads.iter().all(|thread| {
-            fs::read_to_string(format!("/proc/{pid}/task/{thread}/status")).is_ok_and(|status| {
-                status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|by| by.trim() != "0"))
-            })
-        })
+        && threads.iter().all(|thread| has_tracer(&format!("/proc/{pid}/task/{thread}/status")))
+}
+
+/// Whether one thread is being traced.
+pub fn is_thread_traced(thread: u32) -> bool {
+    has_tracer(&format!("/proc/{thread}/status"))
+}
+
+fn has_tracer(status: &str) -> bool {
+    fs::read_to_string(status).is_ok_and(|status| {
+        status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|by| by.trim() != "0"))
+    })
+}
+
+/// The thread of a process that has this name.
+pub fn thread_named(pid: u32, name: &str) -> Option<u32> {
+    threads(pid).into_iter().find(|thread| {
+        fs::read_to_string(format!("/proc/{pid}/task/{thread}/comm"))
+            .is_ok_and(|found| found.trim_end() == name)
+    })
 }
 
 /// Whether some thread of a process is inside one of these system calls.

@@ -51,8 +51,21 @@ impl Strace {
     /// # Panics
     /// When `strace` may not attach.
     pub async fn bend(pid: u32, calls: &str, how: &str) -> Self {
+        Self::attach(&["-f", "-p", &pid.to_string()], calls, how, || procfs::is_traced(pid)).await
+    }
+
+    /// Bends some system calls of one thread alone. The first thread of a process has the process's own number.
+    ///
+    /// # Panics
+    /// When `strace` may not attach.
+    pub async fn bend_thread(thread: u32, calls: &str, how: &str) -> Self {
+        Self::attach(&["-p", &thread.to_string()], calls, how, || procfs::is_thread_traced(thread)).await
+    }
+
+    async fn attach(whom: &[&str], calls: &str, how: &str, is_caught: impl Fn() -> bool) -> Self {
         let mut child = Command::new("strace")
-            .args(["-f", "-o", "/dev/null", "-p", &pid.to_string()])
+            .args(["-o", "/dev/null"])
+            .args(whom)
             .args(["-e", &format!("trace={calls}"), "-e", &format!("inject={calls}:{how}")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -63,7 +76,7 @@ impl Strace {
             if child.try_wait().expect("strace can be waited for").is_some() {
                 return Some(false);
             }
-            procfs::is_traced(pid).then_some(true)
+            is_caught().then_some(true)
         })
         .await;
         assert!(attached == Some(true), "strace cannot attach");

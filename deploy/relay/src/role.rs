@@ -6,6 +6,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use relay_daemon::{Clock, Exit, Vars, lifecycle};
 use relay_proto::telemetry::Role;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
 impl RoleName {
@@ -27,18 +29,14 @@ pub(crate) fn play(name: RoleName, supervisor: Option<i32>, vars: Vars) -> ExitC
         return ExitCode::from(Exit::Forced.code());
     }
     show_as(name);
+    // The supervisor reads a child's output, of which there is none but its signs of life.
+    let signs_of_life = supervisor.and_then(|_| io::stdout().as_fd().try_clone_to_owned().ok());
     let clock = Clock::system();
-    match name {
-        RoleName::Storaged => {
-            lifecycle::run(Role::Storaged, vars, |vars, shutdown| storaged::run(vars, clock, shutdown))
-        }
-        RoleName::Gateway => {
-            lifecycle::run(Role::Gateway, vars, |vars, shutdown| gateway::run(vars, clock, shutdown))
-        }
-        RoleName::Federated => {
-            lifecycle::run(Role::Federated, vars, |vars, shutdown| federated::run(vars, clock, shutdown))
-        }
-    }
+    lifecycle::run(name.role(), vars, signs_of_life, |vars, shutdown| match name {
+        RoleName::Storaged => storaged::run(vars, clock, shutdown),
+        RoleName::Gateway => gateway::run(vars, clock, shutdown),
+        RoleName::Federated => federated::run(vars, clock, shutdown),
+    })
 }
 
 /// Asks the kernel to stop this process when its supervisor is gone. Answers whether the supervisor still

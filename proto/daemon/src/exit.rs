@@ -20,6 +20,8 @@ pub enum Exit {
     Unavailable = 69,
     /// A fault of the relay's own.
     Internal = 70,
+    /// Its work stood still for `RELAY_HANG_TIMEOUT`.
+    Hung = 71,
     /// The disk failed to read or write.
     Io = 74,
     /// Another process owns the data directory.
@@ -34,7 +36,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, for the documentation.
-    pub const ALL: [(Self, &'static str); 12] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Success, "stopped as asked"),
         (Self::Forced, "stopped before the work in hand was done: a second signal, or the deadline"),
         (Self::Usage, "the command line does not make sense"),
@@ -42,6 +44,7 @@ impl Exit {
         (Self::DataMissing, "data is expected and not there"),
         (Self::Unavailable, "an address, a port or another process cannot be had"),
         (Self::Internal, "a fault of the relay's own"),
+        (Self::Hung, "its work stood still for `RELAY_HANG_TIMEOUT`: it hung, and is to be started again"),
         (Self::Io, "the disk failed to read or write"),
         (Self::Locked, "another process owns the data directory"),
         (Self::Schema, "the database was written by a newer version, or is not the relay's"),

@@ -21,8 +21,10 @@ pub mod ops;
 mod pace;
 pub mod program;
 pub mod report;
+pub mod signals;
 pub mod variables;
 mod vars;
+pub mod watchdog;
 
 pub use clock::{Clock, ManualClock};
 pub use confine::{Level, confine};

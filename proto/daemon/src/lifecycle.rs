@@ -1,14 +1,15 @@
 //! How a process starts and stops: signal, not ready, stop accepting, finish, exit.
 
-use crate::{Exit, Failure, Vars, confine, logging, notify, raise_open_files, variables};
+use crate::signals::{HangUps, Request, StopSignals};
+use crate::{Exit, Failure, Vars, confine, logging, notify, raise_open_files, variables, watchdog};
 use relay_proto::UnixSeconds;
 use relay_proto::telemetry::{Process, Role};
 use std::future::Future;
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How long a process may take to stop after it was asked to.
@@ -44,13 +45,20 @@ pub type Running = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send>>;
 
 /// Runs a daemon to its end: variables, logging, signals, `body`, exit code.
 ///
-/// The first SIGTERM or SIGINT begins the shutdown; another one, [`SAME_REQUEST`] later or more, ends the
-/// process at once with [`Exit::Forced`], and so does [`STOP_DEADLINE`].
-pub fn run(role: Role, vars: Vars, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode {
-    let outcome = prepare(role, &vars).and_then(|runtime| {
+/// The first SIGTERM, SIGINT, SIGQUIT or SIGHUP begins the shutdown; another one than SIGHUP, [`SAME_REQUEST`] later or
+/// more, ends the process at once with [`Exit::Forced`], and so does [`STOP_DEADLINE`]. A process that hangs ends itself
+/// with [`Exit::Hung`]; `supervisor` is a pipe by which its supervisor knows that it runs.
+pub fn run(
+    role: Role,
+    vars: Vars,
+    supervisor: Option<OwnedFd>,
+    body: impl FnOnce(Vars, Shutdown) -> Running,
+) -> ExitCode {
+    let hang_ups = HangUps::as_started();
+    let outcome = prepare(role, &vars, supervisor).and_then(|runtime| {
         let outcome = runtime.block_on(async {
             let shutdown = Shutdown::default();
-            watch_signals(&shutdown)?;
+            watch_signals(&shutdown, hang_ups)?;
             tracing::info!(
                 version = crate::build::VERSION,
                 pid = std::process::id(),
@@ -76,10 +84,11 @@ pub fn run(role: Role, vars: Vars, body: impl FnOnce(Vars, Shutdown) -> Running)
     }
 }
 
-fn prepare(role: Role, vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> {
+fn prepare(role: Role, vars: &Vars, supervisor: Option<OwnedFd>) -> Result<tokio::runtime::Runtime, Failure> {
     let mut reader = vars.reader();
     let filter = reader.read(&variables::RUST_LOG);
     let format = reader.read(&variables::LOG_FORMAT);
+    let hang_timeout = reader.read(&variables::HANG_TIMEOUT);
     // Mistakes are reported by the daemon's own configuration, all together; until then the defaults serve.
     drop(reader);
     logging::start(&filter, format)?;
@@ -87,6 +96,8 @@ fn prepare(role: Role, vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> 
     raise_open_files();
     let landlock = confine(role, vars)?;
     tracing::info!(?landlock, "confined");
+    // Not before: the thread shall have no more rights than the others.
+    watchdog::start(role, hang_timeout, supervisor)?;
     // One thread: handing a request from thread to thread costs more than the request. The store's
     // connections have threads of their own, and the edge grows by replicas.
     tokio::runtime::Builder::new_current_thread()
@@ -95,31 +106,20 @@ fn prepare(role: Role, vars: &Vars) -> Result<tokio::runtime::Runtime, Failure> 
         .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot start the runtime: {error}")))
 }
 
-fn watch_signals(shutdown: &Shutdown) -> Result<(), Failure> {
-    let failed = |error| Failure::new(Exit::Internal, format_args!("cannot watch signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+fn watch_signals(shutdown: &Shutdown, hang_ups: HangUps) -> Result<(), Failure> {
+    let mut signals = StopSignals::watch(hang_ups)?;
     let shutdown = shutdown.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.next().await;
         tracing::info!("asked to stop");
         notify::stopping();
         shutdown.begin();
         tokio::time::sleep(SAME_REQUEST).await;
-        // What came meanwhile was the same request; a stream holds one signal at most.
-        for stream in [&mut terminate, &mut interrupt] {
-            tokio::select! {
-                biased;
-                _ = stream.recv() => {}
-                () = std::future::ready(()) => {}
-            }
-        }
+        // What came meanwhile was the same request.
+        signals.forget().await;
+        let asked_again = async { while signals.next().await == Request::HangUp {} };
         tokio::select! {
-            _ = terminate.recv() => tracing::warn!("asked again: stopping at once"),
-            _ = interrupt.recv() => tracing::warn!("asked again: stopping at once"),
+            () = asked_again => tracing::warn!("asked again: stopping at once"),
             () = tokio::time::sleep(STOP_DEADLINE) => tracing::warn!("the deadline has passed: stopping at once"),
         }
         std::process::exit(Exit::Forced.code().into());

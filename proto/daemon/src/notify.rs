@@ -1,11 +1,9 @@
-//! What the service manager is told (sd_notify(3)): that the process is ready, that it stops, and, as long as it gets on
-//! with its work, that it lives. Without one, nothing happens.
+//! What the service manager is told (sd_notify(3)): that the process is ready, that it stops, and, as long as its event loop
+//! turns, that it lives. Without one, nothing happens.
 
-use crate::Shutdown;
+use crate::watchdog;
 use sd_notify::NotifyState;
-use std::future::Future;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
 
 fn tell(state: NotifyState<'_>) {
     // Whether a manager listens is its own affair.
@@ -14,36 +12,27 @@ fn tell(state: NotifyState<'_>) {
     }
 }
 
-/// Tells that the process serves now.
+/// Tells that the process serves now. From here on its event loop has to turn: the service manager is told again and again
+/// that it does, and the watchdog of this process looks. To be called inside a runtime.
 pub fn ready() {
     tell(NotifyState::Ready);
+    let progress = watchdog::watch("the event loop", 1);
+    tokio::spawn(every(watchdog::LOOK, move || progress.made()));
+    if let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) {
+        // A third of the time after which the manager takes the process for dead: one message may be late.
+        tokio::spawn(every(limit / 3, || tell(NotifyState::Watchdog)));
+    }
+}
+
+async fn every(pause: Duration, mut act: impl FnMut()) {
+    let mut beats = tokio::time::interval(pause);
+    loop {
+        beats.tick().await;
+        act();
+    }
 }
 
 /// Tells that the process is stopping.
 pub(crate) fn stopping() {
     tell(NotifyState::Stopping);
-}
-
-/// Tells again and again that the process lives, as often as the manager wants to hear it, and only while `alive` says
-/// so in time. Ends with `shutdown`, or at once where nobody wants to hear it.
-pub async fn live<F>(shutdown: Shutdown, mut alive: impl FnMut() -> F)
-where
-    F: Future<Output = bool>,
-{
-    let Some(limit) = sd_notify::watchdog_enabled() else { return };
-    let pause = beat(limit);
-    loop {
-        if timeout(pause, alive()).await == Ok(true) {
-            tell(NotifyState::Watchdog);
-        }
-        tokio::select! {
-            () = sleep(pause) => {}
-            () = shutdown.begun() => return,
-        }
-    }
-}
-
-/// A third of the time after which the manager takes the process for dead: one beat may be late.
-fn beat(limit: Duration) -> Duration {
-    limit / 3
 }

@@ -34,7 +34,7 @@ pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode
     let usage =
         format!("usage: {name} [health | --version]\nEverything is set by variables; the README lists them.");
     let said = match wish(std::env::args_os().skip(1)) {
-        Some(Wish::Run) => return lifecycle::run(role, Vars::from_environment(), body),
+        Some(Wish::Run) => return lifecycle::run(role, Vars::from_environment(), None, body),
         Some(Wish::Health) => well(role).map(|()| "ready".to_owned()),
         Some(Wish::Version) => Ok(format!("{name} {}", build::VERSION)),
         Some(Wish::Help) => Ok(usage),

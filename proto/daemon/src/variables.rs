@@ -200,6 +200,8 @@ variables! {
         "Messages a minute that one peer may send; one holds up to 128 blobs.");
     METRICS_ADDR: SocketAddr = ("RELAY_METRICS_ADDR", "127.0.0.1:8081", "127.0.0.1:8081", address,
         "Where a gateway serves `/health`, `/ready`, `/metrics` and `/build-info` to the operator.");
+    HANG_TIMEOUT: u32 = ("RELAY_HANG_TIMEOUT", "30", "30", whole::<u32, 3, 3_600>,
+        "Seconds after which a process that hangs is ended and started again: by itself when its event loop stands still, by `relay up` when all of it does. More while a debugger is at work.");
     LOG_FORMAT: LogFormat = ("RELAY_LOG_FORMAT", "text", "json", log_format,
         "`text` for people, `json` for machines.");
     RUST_LOG: String = ("RUST_LOG", "info", "info,gateway=debug", filter,

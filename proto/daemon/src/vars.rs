@@ -1,6 +1,6 @@
 //! The only reader of the environment. All mistakes come in one report.
 
-use crate::variables::{KNOWN, LOG_FORMAT, RUST_LOG, Variable};
+use crate::variables::{HANG_TIMEOUT, KNOWN, LOG_FORMAT, RUST_LOG, Variable};
 use crate::{Exit, Failure};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,9 +70,10 @@ impl Vars {
                 reader.mistakes.push(unknown(name));
             }
         }
-        // Logging starts before any configuration is read; its mistakes belong into the same report.
+        // Logging and the watchdog start before any configuration is read; their mistakes belong into the same report.
         reader.read(&LOG_FORMAT);
         reader.read(&RUST_LOG);
+        reader.read(&HANG_TIMEOUT);
         reader
     }
 }

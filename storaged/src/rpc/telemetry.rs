@@ -11,7 +11,12 @@ use relay_proto::Refusal;
 use relay_proto::server::TelemetryHandler;
 use relay_proto::telemetry::{Family, Snapshot};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt as _};
+
+/// How long a commit may take while the operator waits. Programs that ask give up after three seconds.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves everybody.
 #[derive(Debug)]
@@ -56,7 +61,11 @@ impl Ops for Telemetry {
         if self.shutdown.has_begun() {
             return Err("stopping");
         }
-        self.store.check().await.map_err(|_| "the store cannot commit")
+        match timeout(PATIENCE, self.store.check()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err("the store cannot commit"),
+            Err(_) => Err("the store does not commit in time: the disk is slow or hangs"),
+        }
     }
 
     async fn metrics(&self) -> String {

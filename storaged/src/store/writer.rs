@@ -11,6 +11,7 @@ use super::error::StoreError;
 use super::gauges::Gauges;
 use super::room::Room;
 use crate::metrics::Metrics;
+use relay_daemon::watchdog::{Progress, watch};
 use relay_daemon::{Failure, Pace};
 use relay_proto::Refusal;
 use relay_proto::limits::MAX_WRITE_COMMANDS;
@@ -30,6 +31,9 @@ const QUEUE_BYTES: usize = 48 << 20;
 const BATCH_BYTES: usize = 8 << 20;
 /// Quiet time after which the log is emptied.
 const IDLE: Duration = Duration::from_millis(500);
+/// How many times longer than an event loop the thread may take for one step. A disk that takes minutes is slow or
+/// failing; whoever asks is told that storage is not ready, and to end the process would not make the disk faster.
+const HANG_LIMITS: u32 = 10;
 
 /// How much of a transaction a job takes.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +96,9 @@ impl Writer {
         let (queue, messages) = sync_channel(QUEUE_JOBS);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let (end, ended) = oneshot::channel();
-        let thread = Thread { messages, waiting_bytes: Arc::clone(&waiting_bytes), gauges, room, metrics };
+        let progress = watch("the writer of the store", HANG_LIMITS);
+        let thread =
+            Thread { messages, waiting_bytes: Arc::clone(&waiting_bytes), gauges, room, metrics, progress };
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
             // Nobody listens any more when the process is ending anyway.
             drop(end.send(thread.run(connection)));
@@ -185,12 +191,14 @@ struct Thread {
     gauges: Arc<Gauges>,
     room: Arc<Room>,
     metrics: Metrics,
+    progress: Progress,
 }
 
 impl Thread {
     fn run(self, mut connection: Connection) -> Result<(), Failure> {
         let mut log = Log::watch(&mut connection).map_err(Failure::from)?;
         loop {
+            self.progress.made();
             match self.messages.recv_timeout(IDLE) {
                 Ok(Message::Job { load, work }) => match self.transact(&connection, &mut log, load, work)? {
                     Next::Message => {}
@@ -275,6 +283,7 @@ impl Thread {
         let end = Instant::now() + time;
         let mut patience = Duration::ZERO;
         loop {
+            self.progress.made();
             match self.messages.recv_timeout(patience) {
                 Ok(Message::Job { load, work }) => match self.transact(connection, log, load, work)? {
                     Next::Message => {}

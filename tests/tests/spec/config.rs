@@ -40,6 +40,7 @@ async fn a_value_that_does_not_parse_is_named_with_an_example() {
         (Program::Storaged, "RELAY_STORAGE_BACKEND", "postgres", "sqlite or memory", "sqlite"),
         (Program::Storaged, "RELAY_MAX_STORAGE_BYTES", "1 GiB", "number", "1073741824"),
         (Program::Storaged, "RELAY_MIN_VERSION", "65536", "number", "2"),
+        (Program::Federated, "RELAY_HANG_TIMEOUT", "2", "number from 3 to 3600", "30"),
     ] {
         let directory = directory();
         let refusal = start(program, directory.path(), &[(name, value)]).await;

@@ -17,6 +17,7 @@ mod full_disk;
 mod guardians;
 mod health;
 mod hosts;
+mod hung;
 mod importing;
 mod interop;
 mod limits;

@@ -3,12 +3,14 @@
 use nix::sys::signal::Signal;
 use relay_tests::binaries::Program;
 use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::fields::random_mailbox;
+use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::process::{Launch, signal_pid};
+use relay_tests::wire::{self, Wire, post_head};
 use relay_tests::{Client, Supervised, Via, procfs};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
+use std::time::Duration;
 
 /// The processes of a relay by role, as `relay status` tells them.
 async fn processes(relay: &Supervised) -> BTreeMap<String, Vec<u32>> {
@@ -76,17 +78,41 @@ async fn processes_if_up(relay: &Supervised) -> Option<BTreeMap<String, Vec<u32>
 }
 
 #[tokio::test]
-async fn signals_are_passed_on_and_nobody_is_left() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let mut relay = Supervised::build().variable("RELAY_GATEWAYS", 2).start().await;
-        relay.client().send(&random_mailbox(), b"before the end").await.blob_id();
+async fn every_signal_that_stops_it_finishes_the_upload_in_flight_and_leaves_nobody() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        let mut relay = Supervised::build().variable("RELAY_GATEWAYS", 2);
+        relay.launch = relay.launch.outliving_nothing();
+        let mut relay = relay.start().await;
         let children = procfs::descendants(relay.process().pid());
         assert!(children.len() >= 4, "a store, two gateways and federation: {children:?}");
+        let mailbox = random_mailbox();
+        let body = send_fields(&mailbox, b"on its way").to_string();
+        let mut upload = Wire::open(relay.address()).await;
+        assert!(upload.write(post_head("/v2/send", body.len(), "expect: 100-continue\r\n")).await);
+        assert_eq!(upload.reply().await.status, 100);
         relay.process().signal(signal);
-        assert_eq!(relay.process().exit_code().await, 0);
+        wire::closed(relay.address()).await;
+        assert!(upload.write(&body).await);
+        let id = upload.reply().await.blob_id();
+        assert_eq!(relay.process().exit_code().await, 0, "{signal}");
         let left: Vec<_> = children.into_iter().filter(|child| procfs::is_alive(*child)).collect();
         assert!(left.is_empty(), "{left:?}");
+        let relay = relay.start().await;
+        assert_eq!(relay.client().fetch(&[mailbox]).await.page().ids(), [&id]);
     }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_to_outlive_its_terminal_does() {
+    let mut relay = Supervised::build();
+    relay.launch = relay.launch.wrapped("nohup", &[]);
+    let mut relay = relay.start().await;
+    let everybody = procfs::descendants(relay.process().pid());
+    relay.process().signal(Signal::SIGHUP);
+    deadline::pace(Duration::from_secs(1)).await;
+    relay.client().send(&random_mailbox(), b"nobody is at home").await.blob_id();
+    assert_eq!(procfs::descendants(relay.process().pid()), everybody);
+    assert_eq!(relay.process().terminate().await, 0);
 }
 
 /// As when the terminal has closed, or whatever collects the log has ended.

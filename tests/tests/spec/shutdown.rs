@@ -6,6 +6,7 @@ use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::ledger::{self, Load};
 use relay_tests::wire::{self, Wire, post_head};
+use std::time::Duration;
 
 /// Begins a send and stops before its body. The relay has read the head when this returns.
 async fn begin_send(relay: &Cluster, length: usize) -> Wire {
@@ -59,6 +60,22 @@ async fn an_operator_who_asks_again_does_not_wait() {
 }
 
 #[tokio::test]
+async fn a_terminal_that_closes_does_not_hurry_a_process_that_stops() {
+    let mut relay = Cluster::simple().await;
+    let body = send_fields(&random_mailbox(), b"on its way").to_string();
+    let mut wire = begin_send(&relay, body.len()).await;
+    relay.gateways[0].signal(Signal::SIGINT);
+    wire::closed(relay.address()).await;
+    // Longer than signals count as one request.
+    deadline::pace(Duration::from_millis(1500)).await;
+    relay.gateways[0].signal(Signal::SIGHUP);
+    deadline::pace(Duration::from_millis(500)).await;
+    assert!(wire.write(&body).await);
+    wire.reply().await.blob_id();
+    assert_eq!(relay.gateways[0].exit_code().await, 0);
+}
+
+#[tokio::test]
 async fn a_stopping_gateway_is_not_ready() {
     let mut relay = Cluster::simple().await;
     let body = send_fields(&random_mailbox(), b"slow").to_string();
@@ -100,11 +117,16 @@ async fn sigterm_of_a_gateway_under_load_loses_nothing() {
 
 #[tokio::test]
 async fn every_process_stops_when_asked() {
-    let mut relay = Cluster::builder().gateways(2).federated().start().await;
+    let mut relay = Cluster::builder().gateways(4).federated().build();
+    for gateway in &mut relay.gateways {
+        gateway.launch = gateway.launch.clone().outliving_nothing();
+    }
+    relay.start().await;
     relay.client().send(&random_mailbox(), b"before").await.blob_id();
-    for service in [Signal::SIGTERM, Signal::SIGINT].into_iter().zip(&mut relay.gateways) {
-        service.1.signal(service.0);
-        assert_eq!(service.1.exit_code().await, 0);
+    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
+    for (signal, gateway) in signals.into_iter().zip(&mut relay.gateways) {
+        gateway.signal(signal);
+        assert_eq!(gateway.exit_code().await, 0, "{signal}");
     }
     assert_eq!(relay.federated.as_mut().unwrap().terminate().await, 0);
     assert_eq!(relay.storaged.terminate().await, 0);

@@ -5,12 +5,16 @@ use crate::arguments::RoleName;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use relay_daemon::variables;
+use relay_daemon::watchdog::LOOK;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
-use tokio::process::{Child, Command};
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{MissedTickBehavior, interval};
 
 /// This very program, even after a newer one has taken its place on disk: the processes of one relay are of
 /// one version.
@@ -30,25 +34,58 @@ pub(super) fn start(role: RoleName, listen: SocketAddr) -> io::Result<Child> {
         .env_remove("WATCHDOG_USEC")
         .env_remove("WATCHDOG_PID")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        // It says nothing there but that it runs.
+        .stdout(Stdio::piped())
         // A group of its own: Ctrl-C in a terminal reaches the supervisor, and it tells the others in order.
         .process_group(0)
         .spawn()
 }
 
-/// Passes signals on until the child ends. The child is signalled by whoever reaps it, so that its process
-/// id cannot mean another process by then.
-pub(super) async fn attend(mut child: Child, mut signals: UnboundedReceiver<Signal>) -> End {
+/// Passes signals on until the child ends, and kills it when it gives no sign of life for `limit` seconds. The child is
+/// signalled by whoever reaps it, so that its process id cannot mean another process by then.
+pub(super) async fn attend(
+    mut child: Child,
+    mut signals: UnboundedReceiver<Signal>,
+    limit: u32,
+    name: &'static str,
+) -> End {
+    let mut signs = child.stdout.take();
+    let mut looks = interval(LOOK);
+    // Looks that were missed, because the machine slept or this process was stopped, are not made up for.
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut silent_looks = 0;
     loop {
         tokio::select! {
             ended = child.wait() => return ended.map_or(End::NeverBegan, how),
-            Some(signal) = signals.recv() => {
-                let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-                if let Some(Err(errno)) = pid.map(|pid| kill(pid, signal)) {
-                    tracing::warn!(%errno, "cannot signal a child process");
+            Some(signal) = signals.recv() => send(&child, signal),
+            heard = hear(&mut signs) => match heard {
+                true => silent_looks = 0,
+                false => signs = None,
+            },
+            _ = looks.tick() => {
+                silent_looks += 1;
+                // Only this signal ends a process that is stopped.
+                if silent_looks == limit {
+                    tracing::error!(seconds = limit, "{name} gives no sign of life: killing it");
+                    send(&child, Signal::SIGKILL);
                 }
             }
         }
+    }
+}
+
+/// Waits for signs of life. Returns false when there will be no more.
+async fn hear(signs: &mut Option<ChildStdout>) -> bool {
+    match signs {
+        Some(signs) => signs.read(&mut [0; 64]).await.is_ok_and(|bytes| bytes > 0),
+        None => pending().await,
+    }
+}
+
+fn send(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    if let Some(Err(errno)) = pid.map(|pid| kill(pid, signal)) {
+        tracing::warn!(%errno, "cannot signal a child process");
     }
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Plan {
     backend: Backend,
     pub(super) log_filter: String,
     pub(super) log_format: LogFormat,
+    /// After how many seconds without a sign of life a process is replaced.
+    pub(super) hang_timeout: u32,
 }
 
 impl Plan {
@@ -65,6 +67,7 @@ impl Plan {
             backend: reader.read(&variables::STORAGE_BACKEND),
             log_filter: reader.read(&variables::RUST_LOG),
             log_format: reader.read(&variables::LOG_FORMAT),
+            hang_timeout: reader.read(&variables::HANG_TIMEOUT),
         };
         for (variable, address) in
             [(&variables::LISTEN_ADDR, plan.listen), (&variables::METRICS_ADDR, plan.ops)]

@@ -7,12 +7,12 @@ use super::probe;
 use crate::arguments::RoleName;
 use nix::sys::signal::Signal;
 use relay_daemon::lifecycle::SAME_REQUEST;
+use relay_daemon::signals::{HangUps, Request, StopSignals};
 use relay_daemon::{Exit, Failure};
 use relay_proto::client::StorageClient;
 use relay_proto::socket::Door;
 use std::io::Write;
 use std::time::Duration;
-use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -65,7 +65,7 @@ pub(super) struct Supervisor<'a> {
     parting_until: Option<Instant>,
     ready: bool,
     exit: Exit,
-    signals: (SignalStream, SignalStream),
+    signals: StopSignals,
 }
 
 impl<'a> Supervisor<'a> {
@@ -74,11 +74,7 @@ impl<'a> Supervisor<'a> {
     /// # Errors
     /// When signals cannot be watched.
     pub(super) fn new(plan: &'a Plan) -> Result<Self, Failure> {
-        let failed = |error| Failure::new(Exit::Internal, format_args!("cannot watch signals: {error}"));
-        let signals = (
-            signal(SignalKind::terminate()).map_err(failed)?,
-            signal(SignalKind::interrupt()).map_err(failed)?,
-        );
+        let signals = StopSignals::watch(HangUps::as_started())?;
         let slot = |role| Slot {
             role,
             life: Life::Over,
@@ -120,7 +116,6 @@ impl<'a> Supervisor<'a> {
         while !self.is_over() {
             let deadline = self.deadline.unwrap_or_else(Instant::now);
             let parting_until = self.parting_until.unwrap_or_else(Instant::now);
-            let (terminate, interrupt) = &mut self.signals;
             tokio::select! {
                 Some(event) = self.events.join_next() => match event {
                     Ok(Event::Ended { slot, end }) => self.ended(slot, end),
@@ -128,8 +123,7 @@ impl<'a> Supervisor<'a> {
                     // These tasks only wait; should one fail all the same, its process has no keeper any more.
                     Err(error) => return Err(Failure::new(Exit::Internal, error)),
                 },
-                _ = terminate.recv() => self.asked_to_stop(),
-                _ = interrupt.recv() => self.asked_to_stop(),
+                request = self.signals.next() => self.asked_to_stop(request),
                 () = sleep_until(deadline), if self.deadline.is_some() => self.out_of_time(),
                 () = sleep_until(parting_until), if self.parting_until.is_some() => self.part_by_force(),
                 () = &mut serving, if !self.ready && self.stage == Stage::Running => {
@@ -152,8 +146,10 @@ impl<'a> Supervisor<'a> {
                 tracing::debug!(pid = child.id(), "started {}", slot.role.role().name());
                 let (sender, signals) = unbounded_channel();
                 slot.life = Life::Alive(sender);
-                self.events
-                    .spawn(async move { Event::Ended { slot: index, end: attend(child, signals).await } });
+                let (limit, name) = (self.plan.hang_timeout, slot.role.role().name());
+                self.events.spawn(async move {
+                    Event::Ended { slot: index, end: attend(child, signals, limit, name).await }
+                });
                 self.tell_processes();
             }
             Err(error) => {
@@ -206,7 +202,7 @@ impl<'a> Supervisor<'a> {
         });
     }
 
-    fn asked_to_stop(&mut self) {
+    fn asked_to_stop(&mut self, request: Request) {
         let first = *self.asked.get_or_insert_with(Instant::now);
         match self.stage {
             Stage::Running => {
@@ -214,7 +210,8 @@ impl<'a> Supervisor<'a> {
                 self.stop();
             }
             // A service manager and a terminal may both pass on what is one request.
-            Stage::Draining | Stage::Parting | Stage::Closing if first.elapsed() < SAME_REQUEST => {}
+            Stage::Draining | Stage::Parting | Stage::Closing
+                if first.elapsed() < SAME_REQUEST || request == Request::HangUp => {}
             Stage::Draining | Stage::Parting | Stage::Closing => {
                 tracing::warn!("asked again: stopping at once");
                 self.kill();
