@@ -10,7 +10,9 @@ pub(crate) use plan::local;
 pub(crate) use probe::near;
 
 use plan::Plan;
-use relay_daemon::{ConfigError, Exit, Failure, Vars, port_is_free, start_logging, variables};
+use relay_daemon::{
+    ConfigError, Exit, Failure, Sharing, Vars, listen_tcp, port_is_free, start_logging, variables,
+};
 use std::io::Write;
 use supervisor::Supervisor;
 
@@ -36,14 +38,15 @@ pub(crate) fn up(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
         .build()
         .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot start the runtime: {error}")))?;
     runtime.block_on(async {
-        // Gateways share their ports with one another, so the kernel would let them share with a stranger
-        // of the same user too: another relay, say.
-        port_is_free(plan.listen, variables::LISTEN_ADDR.name)?;
+        let clients = listen_tcp(plan.listen, Sharing::Alone, variables::LISTEN_ADDR.name)?;
+        // Gateways share this port with one another, so the kernel would let them share with a stranger of the
+        // same user too: another relay, say.
         port_is_free(plan.ops, variables::METRICS_ADDR.name)?;
         // Its own bind would tell as well, again and again: federated is started again whatever ends it.
         if let Some(peers) = plan.peers {
             port_is_free(peers, variables::FEDERATION_LISTEN_ADDR.name)?;
         }
-        Supervisor::new(&plan)?.run(out).await
+        let clients = clients.into_std().map_err(|error| Failure::new(Exit::Internal, error))?;
+        Supervisor::new(&plan, clients)?.run(out).await
     })
 }

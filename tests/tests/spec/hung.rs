@@ -84,6 +84,28 @@ async fn a_gateway_that_is_stopped_is_replaced() {
     }
 }
 
+#[tokio::test]
+async fn whoever_connects_while_a_gateway_is_stopped_is_served_by_another() {
+    let relay = Supervised::build().variable("RELAY_GATEWAYS", 3).start().await;
+    let victim = complete(&relay, "gateway", 3).await[0];
+    signal_pid(victim, Signal::SIGSTOP);
+    let mailbox = random_mailbox();
+    for number in 0..30 {
+        relay.client().send(&mailbox, format!("blob {number}").as_bytes()).await.blob_id();
+    }
+    assert!(procfs::is_alive(victim), "it was not replaced meanwhile");
+    signal_pid(victim, Signal::SIGKILL);
+}
+
+#[tokio::test]
+async fn whoever_connects_while_the_only_gateway_is_stopped_is_served_by_the_next() {
+    let relay = Supervised::build().variable("RELAY_HANG_TIMEOUT", LIMIT).start().await;
+    let victim = complete(&relay, "gateway", 1).await[0];
+    signal_pid(victim, Signal::SIGSTOP);
+    relay.client().send(&random_mailbox(), b"waits").await.blob_id();
+    assert!(!procfs::is_alive(victim));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_that_is_stopped_is_replaced_and_clients_wait_no_longer_than_for_a_restart() {
     let mut relay = Supervised::build()

@@ -8,7 +8,8 @@ use relay_daemon::variables;
 use relay_daemon::watchdog::LOOK;
 use std::future::pending;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use tokio::io::AsyncReadExt as _;
@@ -22,18 +23,27 @@ const MYSELF: &str = "/proc/self/exe";
 
 /// Starts a process of the relay.
 ///
+/// Gateways are handed the listener for clients, as a service manager hands one over, and take connections from it
+/// together. One that hangs takes none, and those that wait are taken by the others or by its successor.
+///
 /// # Errors
 /// When the system has no room for one.
-pub(super) fn start(role: RoleName, listen: SocketAddr) -> io::Result<Child> {
-    Command::new(MYSELF)
+pub(super) fn start(role: RoleName, listen: SocketAddr, clients: Option<&TcpListener>) -> io::Result<Child> {
+    let mut command = Command::new(MYSELF);
+    command
         .arg0("relay")
         .args(["role", role.role().name(), "--supervisor", &std::process::id().to_string()])
         .env(variables::LISTEN_ADDR.name, listen.to_string())
-        // The service manager supervises the supervisor.
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("WATCHDOG_USEC")
-        .env_remove("WATCHDOG_PID")
-        .stdin(Stdio::null())
+        .stdin(Stdio::null());
+    // The service manager supervises the supervisor.
+    for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"] {
+        command.env_remove(variable);
+    }
+    if let Some(listener) = clients.filter(|_| role == RoleName::Gateway) {
+        command.stdin(OwnedFd::from(listener.try_clone()?));
+        command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
+    }
+    command
         // It says nothing there but that it runs.
         .stdout(Stdio::piped())
         // A group of its own: Ctrl-C in a terminal reaches the supervisor, and it tells the others in order.

@@ -12,6 +12,7 @@ use relay_daemon::{Exit, Failure};
 use relay_proto::client::StorageClient;
 use relay_proto::socket::Door;
 use std::io::Write;
+use std::net::TcpListener;
 use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -54,6 +55,8 @@ struct Slot {
 /// The relay's processes.
 pub(super) struct Supervisor<'a> {
     plan: &'a Plan,
+    /// Where clients connect, for as long as there are to be gateways.
+    clients: Option<TcpListener>,
     slots: Vec<Slot>,
     events: JoinSet<Event>,
     /// The process ids of store and gateways, when all of them run.
@@ -73,7 +76,7 @@ impl<'a> Supervisor<'a> {
     ///
     /// # Errors
     /// When signals cannot be watched.
-    pub(super) fn new(plan: &'a Plan) -> Result<Self, Failure> {
+    pub(super) fn new(plan: &'a Plan, clients: TcpListener) -> Result<Self, Failure> {
         let signals = StopSignals::watch(HangUps::as_started())?;
         let slot = |role| Slot {
             role,
@@ -85,6 +88,7 @@ impl<'a> Supervisor<'a> {
         let slots = plan.processes().into_iter().map(slot).collect();
         Ok(Self {
             plan,
+            clients: Some(clients),
             slots,
             events: JoinSet::new(),
             processes: watch::Sender::default(),
@@ -140,7 +144,7 @@ impl<'a> Supervisor<'a> {
     fn start(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.since = Instant::now();
-        match start(slot.role, self.plan.listen) {
+        match start(slot.role, self.plan.listen, self.clients.as_ref()) {
             Ok(child) => {
                 slot.pid = child.id();
                 tracing::debug!(pid = child.id(), "started {}", slot.role.role().name());
@@ -247,6 +251,7 @@ impl<'a> Supervisor<'a> {
 
     /// Begins to stop: gateways first.
     fn stop(&mut self) {
+        self.clients = None;
         if self.stage == Stage::Running {
             self.deadline = Some(Instant::now() + STOP_DEADLINE);
             self.enter(Stage::Draining);
