@@ -1,10 +1,17 @@
 //! A process's own health check: the program asks the running process whether it is ready. Containers that hold nothing
 //! but one program, and supervisors, have no other client to ask with.
+//!
+//! A container engine runs this command again and again, notes what it says and does nothing about it. So where the process
+//! was stopped by a signal, this command lets it go on. One that hangs in another way ends itself (see
+//! [`crate::watchdog`]), and the engine starts it again.
 
 use crate::{ConfigError, Exit, Failure, Vars, variables};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use relay_proto::socket::Door;
 use relay_proto::telemetry::Role;
 use std::fmt;
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -82,6 +89,22 @@ impl fmt::Display for Place {
     }
 }
 
+/// The first process of a container, which the engine started and which takes no other end for its own.
+const FIRST: i32 = 1;
+
+/// Lets the daemon go on that is the first process here and was stopped. Returns whether there was one.
+pub(crate) fn let_go_on(role: Role) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{FIRST}/stat")).unwrap_or_default();
+    is_stopped(&stat, role.name()) && kill(Pid::from_raw(FIRST), Signal::SIGCONT).is_ok()
+}
+
+/// Reads a name and a state as proc(5) writes them: `T` is stopped by a signal, `t` by a debugger.
+fn is_stopped(stat: &str, name: &str) -> bool {
+    stat.split_once(" (")
+        .and_then(|(_, rest)| rest.rsplit_once(") "))
+        .is_some_and(|(found, rest)| found == name && rest.starts_with('T'))
+}
+
 /// The address by which this machine reaches a listener of its own.
 fn from_here(listener: SocketAddr) -> SocketAddr {
     let host = match listener.ip() {
@@ -136,6 +159,16 @@ mod tests {
             let refused = verdict(other).unwrap_err();
             assert_eq!(refused.exit, Exit::Unavailable);
             assert!(refused.text.contains("is not this relay"), "{other:?}: {refused}");
+        }
+    }
+
+    #[test]
+    fn only_a_daemon_that_was_stopped_by_a_signal_is_let_go_on() {
+        assert!(is_stopped("1 (gateway) T 0 1 1 0", "gateway"));
+        for other in
+            ["1 (gateway) S 0 1", "1 (gateway) t 0 1", "1 (caddy) T 0 1", "1 (a) T (gateway) S 0", ""]
+        {
+            assert!(!is_stopped(other, "gateway"), "{other:?}");
         }
     }
 

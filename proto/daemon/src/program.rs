@@ -54,7 +54,17 @@ pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode
 }
 
 fn well(role: Role) -> Result<(), Failure> {
-    health::Place::of(role, &Vars::from_environment())?.check()
+    let place = health::Place::of(role, &Vars::from_environment())?;
+    place.check().map_err(|failure| {
+        if health::let_go_on(role) {
+            Failure::new(
+                failure.exit,
+                format_args!("{failure}; the process was stopped by a signal and goes on now"),
+            )
+        } else {
+            failure
+        }
+    })
 }
 
 #[cfg(test)]

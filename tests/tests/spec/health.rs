@@ -1,10 +1,11 @@
 //! A program that asks its own process: what containers, supervisors and scripts have for a health check.
 
-use relay_tests::Cluster;
+use nix::sys::signal::Signal;
 use relay_tests::cluster::Service;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::ops::Ops;
-use relay_tests::process::{Finished, Launch};
+use relay_tests::process::{Finished, Launch, signal_pid};
+use relay_tests::{Cluster, namespace, procfs};
 
 /// The daemon's program with the variables of the one that runs, and with these words.
 async fn said(launch: &Launch, words: &[&str]) -> Finished {
@@ -63,4 +64,36 @@ async fn a_daemon_tells_its_version_and_takes_no_other_word() {
             assert!(answer.stderr.contains(&format!("usage: {name} ")), "{}", answer.stderr);
         }
     }
+}
+
+/// As in a container: nobody inside of it may end its first process, and the engine does not.
+#[tokio::test]
+async fn asking_lets_a_stopped_daemon_of_a_container_go_on() {
+    if !namespace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::builder().build();
+    let gateway = &mut relay.gateways[0];
+    let asking = gateway.launch.clone();
+    gateway.launch =
+        gateway.launch.clone().wrapped("unshare", &["-rpf", "--mount-proc", "--kill-child", "--"]);
+    gateway.spawn();
+    let answers = async |gateway: &Service| {
+        gateway.ops.attempt("/health", &[]).await.is_ok_and(|reply| reply.status == 200).then_some(())
+    };
+    deadline::until("a gateway", PATIENCE, async || answers(gateway).await).await;
+    let first = procfs::descendants(gateway.pid()).pop_first().unwrap().to_string();
+    let inside = asking.named("asked").only_arguments(&["health"]);
+    let inside = inside.wrapped("nsenter", &["-t", &first, "-U", "-p", "-m", "--preserve-credentials", "--"]);
+    assert!(!inside.finish().await.stderr.contains("goes on now"), "it misses its store, and is not stopped");
+    signal_pid(first.parse().unwrap(), Signal::SIGSTOP);
+    let answer = inside.finish().await;
+    assert_eq!(answer.code, Some(69));
+    assert!(
+        answer.stderr.contains("no answer at ") && answer.stderr.contains("goes on now"),
+        "{}",
+        answer.stderr
+    );
+    deadline::until("a gateway that goes on", PATIENCE, async || answers(gateway).await).await;
+    gateway.kill();
 }
