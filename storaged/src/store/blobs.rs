@@ -220,6 +220,7 @@ pub(crate) fn ack(
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
     let name = BlobName { mailbox: *mailbox, blob_id: *id };
+    held::acked_here(write, &name, now)?;
     let removed = match remove(write, &name)? {
         Some(expires) => Some(expires),
         None => hints::ack(write, &name)?,

@@ -3,6 +3,7 @@
 
 use super::batch::Write;
 use super::error::StoreError;
+use super::outbox::TakenBack;
 use super::position::Position;
 use super::sql::{count, time};
 use super::{acked, blobs, carried, forgotten, hints, leases, outbox};
@@ -47,7 +48,9 @@ pub(crate) fn accept(
     if never {
         return Ok(Verdict::Refused);
     }
-    if !may_grow || write.gauges.is_full() {
+    // The peer may be hearing just now that an earlier copy was deleted here, and would let go of this one.
+    let is_told = outbox::take_back(write, peer, &name)? == TakenBack::TooLate;
+    if is_told || !may_grow || write.gauges.is_full() {
         return Ok(Verdict::NotNow);
     }
     let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
@@ -207,7 +210,9 @@ fn judge_stranger(
     Ok(if has_room { None } else { Some(Verdict::NotNow) })
 }
 
-/// Lets go of what is held for a peer, and remembers that a late copy is not wanted. Answers whether it was here.
+/// Lets go of what is held for a peer, and remembers that a late copy is not wanted. If the peer holds the blob for this
+/// relay instead, a client had it deleted there, and it is gone as if it were acked here. Answers whether a blob was
+/// held.
 pub(crate) fn forget(
     write: &mut Write<'_>,
     peer: &PeerId,
@@ -221,6 +226,10 @@ pub(crate) fn forget(
         if is_theirs {
             let_go(write, seq, name)?;
         }
+    }
+    if hints::locate(write.sql, name)?.is_some_and(|hint| hint.peer == *peer.as_bytes()) {
+        hints::take(write, name)?;
+        acked::remember_deleted(write.sql, &name.blob_id, now)?;
     }
     // What it deletes is worth more than the memory of it, and makes room for that.
     forgotten::remember(write, peer, name, now)?;
@@ -283,18 +292,24 @@ pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: UnixSeconds) 
     Ok(live)
 }
 
-/// Remembers, while it is still known who brought the blob at a place, that no late copy of it is wanted.
+/// Tells the relay that the blob at a place is held for, while that is still known, that a client deletes it here.
+/// Remembers besides that no late copy of it is wanted.
 pub(super) fn purged(
-    write: &Write<'_>,
+    write: &mut Write<'_>,
     seq: i64,
     name: &BlobName,
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
     let brought_by = if write.has_held() { holder(write.sql, seq)? } else { None };
-    match brought_by {
-        Some(peer) => forgotten::remember(write, &PeerId::from_bytes(peer), name, now),
-        None => Ok(()),
-    }
+    let Some(peer) = brought_by.map(PeerId::from_bytes) else { return Ok(()) };
+    outbox::put(write, &peer, name, Position::from_sql(seq).expires())?;
+    forgotten::remember(write, &peer, name, now)
+}
+
+/// The same for a blob that a client acks.
+pub(super) fn acked_here(write: &mut Write<'_>, name: &BlobName, now: UnixSeconds) -> Result<(), StoreError> {
+    let here = if write.has_held() { blobs::locate(write.sql, name)? } else { None };
+    here.map_or(Ok(()), |(seq, _)| purged(write, seq, name, now))
 }
 
 /// Whom the blob at a place is held for.

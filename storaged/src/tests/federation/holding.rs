@@ -118,6 +118,49 @@ async fn a_purge_here_takes_what_is_held_of_the_owners() {
 }
 
 #[tokio::test]
+async fn what_a_client_acks_or_purges_at_the_peer_does_not_come_back_at_its_origin() {
+    for purges in [false, true] {
+        let (origin, peer) = (Relay::start(&[]), Relay::start(&[]));
+        let own = MailboxHash::of_public_key(&public(&key(1)));
+        let id = origin.send_blob(hinted(own, b"own")).await.unwrap();
+        assert_eq!(carry((&origin, A), (&peer, B), false).await, 1);
+        if purges {
+            assert_eq!(peer.mailbox.purge(peer.purge_request(&key(1), 1)).await, Ok(1));
+        } else {
+            assert_eq!(peer.ack(own, id).await, Ok(true));
+        }
+        assert_eq!(deliver((&peer, B), (&origin, A)).await, 1);
+        assert_eq!(origin.send_blob(hinted(own, b"own")).await, Ok(id), "as if it were new");
+        let page = origin.page(&[own]).await.unwrap();
+        assert!(page.blobs.is_empty() && page.moved.is_empty());
+        for relay in [&origin, &peer] {
+            relay.recount();
+            relay.clock.advance(3 * DAY + HOUR);
+        }
+        origin.send(own, b"own").await.unwrap();
+        assert_eq!(carry((&origin, A), (&peer, B), false).await, 1, "it is other mail by then");
+    }
+}
+
+#[tokio::test]
+async fn a_blob_is_not_taken_again_while_its_origin_may_be_hearing_of_its_deletion() {
+    let (origin, peer) = moved_pair().await;
+    let name = name(mailbox(1), b"one");
+    peer.ack(mailbox(1), name.blob_id).await.unwrap();
+    assert_eq!(peer.waiting(A).await.len(), 1, "on its way from here on");
+    origin.offload.missing(BlobNames { peer: B, names: vec![name] }).await.unwrap();
+    for relay in [&origin, &peer] {
+        relay.clock.advance(3 * DAY + HOUR);
+    }
+    origin.send(mailbox(1), b"one").await.unwrap();
+    assert_eq!(carry((&origin, A), (&peer, B), false).await, 0);
+    assert_eq!(deliver((&peer, B), (&origin, A)).await, 1);
+    assert_eq!(origin.fetch(mailbox(1)).await, [b"one"], "it is no peer's word that deletes it");
+    origin.recount();
+    peer.recount();
+}
+
+#[tokio::test]
 async fn an_owner_that_became_known_later_is_remembered_with_the_next_offer() {
     let relay = Relay::start(&[]);
     let blob = carried(mailbox(1), b"one", START.plus(86_400));

@@ -35,10 +35,18 @@ impl World {
     }
 
     /// Lets everything that is to be told arrive, and looks whether it was heeded.
-    pub(super) async fn settle(&self) {
+    pub(super) async fn settle(&mut self) {
         self.wait(DELAY);
         for (from, to) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
-            while deliver((&self.relays[from], PEERS[from]), (&self.relays[to], PEERS[to])).await > 0 {}
+            loop {
+                let entries = self.relays[from].offload.outbox(PEERS[to], 100).await.unwrap();
+                if entries.is_empty() {
+                    break;
+                }
+                self.hear(from, to, entries.iter().map(|entry| entry.name).collect()).await;
+                let numbers = entries.iter().map(|entry| entry.number).collect();
+                self.relays[from].offload.delivered(numbers).await.unwrap();
+            }
         }
         self.check().await;
         for (at, relay) in self.relays.iter().enumerate() {
