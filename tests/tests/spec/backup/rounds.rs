@@ -160,7 +160,9 @@ impl Rounds {
         let federation = Federation::pair(&SMALL).await;
         let owners = (0..MAILBOXES).map(|_| Owner::random()).collect();
         let mail = Mail { owners, ledger: Ledger::default(), chance: Chance(seed) };
-        Self { federation, mail, chance: Chance(seed ^ 0x5eed), figures: Figures::default() }
+        // Another stream than that of the mail. A state of zero would stay zero.
+        let chance = Chance(seed.rotate_left(32) | 1);
+        Self { federation, mail, chance, figures: Figures::default() }
     }
 
     async fn round(&mut self, round: usize) {
@@ -172,7 +174,7 @@ impl Rounds {
         let backups = self.backups();
         let arguments = ["backup", "--keep", &keep, backups.to_str().unwrap()];
         let mut command = self.federation.relays[0].command(&arguments).start();
-        let after = Duration::from_millis(self.chance.below(150));
+        let after = Duration::from_millis(self.chance.below(300));
         let mail = self.mail.go_on(&client, STEPS);
         let [origin, peer] = &mut self.federation.relays[..] else { panic!("two relays") };
         let kill = async {
