@@ -44,6 +44,8 @@ pub(crate) struct Call {
     pub(crate) caller: Caller,
     pub(crate) patience: Patience,
     pub(crate) name: Name,
+    /// Whether the answer will be sealed, so that it must fit [`relay_proto::page::RUNG`].
+    pub(crate) sealed: bool,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Body,
     /// The way out of HTTP, where the request asks for one.

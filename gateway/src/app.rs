@@ -105,8 +105,8 @@ pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>
                 None
             };
             let patience = Patience::since(Instant::now());
-            let (name, headers) = (Name::of(origin), head.headers);
-            (route.answer)(Call { app, caller, patience, name, headers, body, passage }).await
+            let (name, sealed, headers) = (Name::of(origin), origin.is_sealed(), head.headers);
+            (route.answer)(Call { app, caller, patience, name, sealed, headers, body, passage }).await
         });
         outcome.await.unwrap_or_else(|error| refuse(error, found, &Versions::default()))
     }
@@ -135,8 +135,8 @@ async fn answer_versioned(
         match admitted.await {
             Ok((route, caller)) => {
                 let (app, patience) = (Arc::clone(app), Patience::since(began));
-                let name = Name::of(origin);
-                (route.answer)(Call { app, caller, patience, name, headers, body, passage: None }).await
+                let (name, sealed, passage) = (Name::of(origin), origin.is_sealed(), None);
+                (route.answer)(Call { app, caller, patience, name, sealed, headers, body, passage }).await
             }
             Err(error) => {
                 if !expects {

@@ -180,7 +180,7 @@ impl MailboxHandler for FakeStorage {
             Some(MovedBlob { mailbox_index, ..*moved })
         };
         let moved = state.moved.iter().filter_map(belongs).collect();
-        Ok(MailPage { blobs, truncated: state.truncated, moved })
+        Ok(MailPage { blobs, truncated: state.truncated, moved, oversized: 0 })
     }
 
     async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {

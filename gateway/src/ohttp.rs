@@ -29,6 +29,7 @@ use bytes::Bytes;
 use crypto::{Crypto, Opened, Unopened};
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::http::response::Parts;
 use hyper::{HeaderMap, Request, Response};
 use keyring::Keyring;
 use problem::Problem;
@@ -89,7 +90,14 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
         }
         Err(error) => error.reply(),
     };
-    let plain = write(form, reply).await;
+    let plain = match write(form, reply).await {
+        Ok(plain) => plain,
+        Err(head) => {
+            let fault = Fault::AnswerTooLarge;
+            app.metrics.rejected(fault.reason());
+            too_large(form, head, fault).ok_or(Fault::Internal)?
+        }
+    };
     // An answer that storage will not give again must not be turned away: where no memory is to be had, it goes
     // without a share.
     let share = if plain.len() > LARGE { app.intake.share(2 * plain.len()).await.ok() } else { None };
@@ -141,14 +149,25 @@ fn read(
     }
 }
 
-/// Makes a padded plaintext of an answer.
-async fn write(form: Form, reply: Reply) -> Vec<u8> {
+/// Makes a padded plaintext of an answer. Returns the head of one that is too large for that.
+async fn write(form: Form, reply: Reply) -> Result<Vec<u8>, Parts> {
     let (head, body) = reply.into_parts();
     // The router's bodies are whole already.
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    padded(form, &head, &body).ok_or(head)
+}
+
+/// What is said in place of an answer that is too large. It stays inside: outside, a client would take it for a
+/// stale key.
+fn too_large(form: Form, mut head: Parts, fault: Fault) -> Option<Vec<u8>> {
+    head.status = fault.status();
+    padded(form, &head, fault.body().as_bytes())
+}
+
+fn padded(form: Form, head: &Parts, body: &[u8]) -> Option<Vec<u8>> {
     match form {
-        Form::Envelope => envelope::write(&body),
-        Form::Binary => binary::write(&head, &body),
+        Form::Envelope => envelope::write(body),
+        Form::Binary => binary::write(head, body),
     }
 }
 

@@ -184,6 +184,7 @@ mod tests {
             Fault::Binary,
             Fault::Expectation,
             Fault::ForeignAuthority,
+            Fault::AnswerTooLarge,
         ];
         let document = document().to_string();
         for fault in Fault::ALL {

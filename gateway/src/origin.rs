@@ -18,3 +18,10 @@ pub(crate) enum Origin {
         request_id: RequestId,
     },
 }
+
+impl Origin {
+    /// Whether the answer will be sealed.
+    pub(crate) const fn is_sealed(self) -> bool {
+        matches!(self, Self::Oblivious { .. })
+    }
+}

@@ -60,6 +60,8 @@ pub struct Fetch {
     pub caller: Caller,
     /// Which mailboxes, at most [`crate::limits::MAX_MAILBOXES`].
     pub mailboxes: Vec<MailboxHash>,
+    /// Whether the answer will be sealed, so that blobs that do not fit are left out and counted.
+    pub sealed: bool,
 }
 
 /// A page of mail, oldest first.
@@ -71,6 +73,8 @@ pub struct MailPage {
     pub truncated: bool,
     /// What else belongs here and lies at peers, oldest first, at most [`crate::limits::MAX_MOVED_BLOBS`].
     pub moved: Vec<MovedBlob>,
+    /// How many blobs were left out because they fit no sealed answer.
+    pub oversized: u64,
 }
 
 /// A blob that was moved to a peer.

@@ -28,6 +28,7 @@ pub(crate) mod meta;
 mod moved;
 mod open;
 pub(crate) mod outbox;
+pub(crate) mod page;
 pub(crate) mod peers;
 mod position;
 pub(crate) mod readers;

@@ -9,6 +9,7 @@ mod guardians;
 mod keys;
 mod mail;
 mod owners;
+mod pages;
 mod purged;
 mod recovery;
 mod replays;
@@ -190,7 +191,12 @@ impl Relay {
     }
 
     async fn page(&self, mailboxes: &[MailboxHash]) -> Result<MailPage, Refusal> {
-        self.mailbox.fetch(Fetch { caller: None, mailboxes: mailboxes.to_vec() }).await
+        self.mailbox.fetch(Fetch { caller: None, mailboxes: mailboxes.to_vec(), sealed: false }).await
+    }
+
+    /// As [`Relay::page`], for an answer that will be sealed.
+    async fn sealed_page(&self, mailboxes: &[MailboxHash]) -> Result<MailPage, Refusal> {
+        self.mailbox.fetch(Fetch { caller: None, mailboxes: mailboxes.to_vec(), sealed: true }).await
     }
 
     /// The contents of a mailbox's first page.

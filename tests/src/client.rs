@@ -4,6 +4,7 @@ use crate::action::Action;
 use crate::deadline;
 use crate::fields::{ack_fields, mailbox_fields, send_fields};
 use crate::oblivious::{self, Key, binary, envelope};
+use crate::outer_relay::{Habits, OuterRelay};
 use crate::reply::Reply;
 use crate::trust::Trust;
 use bytes::Bytes;
@@ -14,10 +15,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OnceCell};
 
 /// The ways in which a client may speak to the relay. A promise to clients holds over each of them, so tests
 /// of such promises run once for each.
@@ -29,14 +30,35 @@ pub enum Via {
     Envelope,
     /// Sealed (RFC 9458): a request of its own in Binary HTTP (RFC 9292).
     Bhttp,
+    /// As [`Via::Envelope`], through an [outer relay](OuterRelay), with its bounds.
+    OuterEnvelope,
+    /// As [`Via::Bhttp`], through an [outer relay](OuterRelay), with its bounds.
+    OuterBhttp,
 }
 
 impl Via {
     /// Every way.
-    pub const ALL: [Self; 3] = [Self::Plain, Self::Envelope, Self::Bhttp];
+    pub const ALL: [Self; 5] =
+        [Self::Plain, Self::Envelope, Self::Bhttp, Self::OuterEnvelope, Self::OuterBhttp];
 
-    /// The ways in which the relay does not learn who asks.
+    /// The ways straight to a gateway, for what no outer relay lets through.
+    pub const STRAIGHT: [Self; 3] = [Self::Plain, Self::Envelope, Self::Bhttp];
+
+    /// The ways straight to a gateway in which what is asked is sealed.
     pub const OBLIVIOUS: [Self; 2] = [Self::Envelope, Self::Bhttp];
+
+    /// The ways through an outer relay.
+    pub const OUTER: [Self; 2] = [Self::OuterEnvelope, Self::OuterBhttp];
+
+    /// Whether what is inside is an envelope, which has no headers and no status.
+    pub const fn is_envelope(self) -> bool {
+        matches!(self, Self::Envelope | Self::OuterEnvelope)
+    }
+
+    /// Whether it goes through an outer relay.
+    pub const fn is_outer(self) -> bool {
+        matches!(self, Self::OuterEnvelope | Self::OuterBhttp)
+    }
 
     /// Its name, for messages and for values of its own.
     pub const fn name(self) -> &'static str {
@@ -44,6 +66,8 @@ impl Via {
             Self::Plain => "plain",
             Self::Envelope => "envelope",
             Self::Bhttp => "bhttp",
+            Self::OuterEnvelope => "outer-envelope",
+            Self::OuterBhttp => "outer-bhttp",
         }
     }
 }
@@ -58,8 +82,12 @@ pub struct Client {
     outer_headers: Vec<(&'static str, String)>,
     key: OnceLock<Key>,
     tls: Option<Trust>,
-    connection: Mutex<Option<SendRequest<Full<Bytes>>>>,
+    connection: Mutex<Connection>,
+    outer: OnceCell<Arc<OuterRelay>>,
+    outer_connection: Mutex<Connection>,
 }
+
+type Connection = Option<SendRequest<Full<Bytes>>>;
 
 impl Client {
     /// A client of the relay at an address.
@@ -72,6 +100,8 @@ impl Client {
             key: OnceLock::new(),
             tls: None,
             connection: Mutex::new(None),
+            outer: OnceCell::new(),
+            outer_connection: Mutex::new(None),
         }
     }
 
@@ -83,6 +113,7 @@ impl Client {
             outer_headers: self.outer_headers.clone(),
             key: self.key.clone(),
             tls: self.tls.clone(),
+            outer: self.outer.clone(),
             ..Self::new(self.address, self.via)
         }
     }
@@ -93,7 +124,7 @@ impl Client {
     /// When requests are envelopes, which have no headers.
     #[must_use]
     pub fn with_header(mut self, name: &'static str, value: impl ToString) -> Self {
-        assert!(self.via != Via::Envelope, "an envelope has no headers");
+        assert!(!self.via.is_envelope(), "an envelope has no headers");
         self.headers.push((name, value.to_string()));
         self
     }
@@ -157,7 +188,21 @@ impl Client {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).map_err(io::Error::other)?;
-        let mut slot = self.connection.lock().await;
+        let reply = self.exchange(request, self.address, &self.connection).await?;
+        if self.tls.is_some() && reply.status == 502 {
+            *self.connection.lock().await = None;
+            return Err(io::Error::other("the front had no answer"));
+        }
+        Ok(reply)
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        address: SocketAddr,
+        slot: &Mutex<Connection>,
+    ) -> io::Result<Reply> {
+        let mut slot = slot.lock().await;
         let mut kept = slot.take();
         if let Some(sender) = &mut kept
             && sender.ready().await.is_err()
@@ -167,7 +212,7 @@ impl Client {
         let mut sender = match kept {
             Some(sender) => sender,
             None => {
-                let stream = TcpStream::connect(self.address).await?;
+                let stream = TcpStream::connect(address).await?;
                 match &self.tls {
                     Some(trust) => connect(trust.begin(stream).await?).await?,
                     None => connect(stream).await?,
@@ -175,10 +220,28 @@ impl Client {
             }
         };
         let reply = exchange(&mut sender, request).await?;
-        if self.tls.is_some() && reply.status == 502 {
-            return Err(io::Error::other("the front had no answer"));
-        }
         *slot = Some(sender);
+        Ok(reply)
+    }
+
+    /// One HTTP request that belongs to a sealed one: through an outer relay, if this client has one.
+    async fn attempt_sealed(&self, method: &str, path: &str, body: impl Into<Bytes>) -> io::Result<Reply> {
+        let kind = [("content-type", oblivious::REQUEST_TYPE)];
+        let kind = if method == "POST" { &kind[..] } else { &[] };
+        if !self.via.is_outer() {
+            return self.attempt(method, path, kind, body).await;
+        }
+        let start = async || Arc::new(OuterRelay::start(self.address, Habits::default()).await);
+        let relay = self.outer.get_or_init(start).await;
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "outer.example");
+        for (name, value) in kind {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into())).map_err(io::Error::other)?;
+        let reply = self.exchange(request, relay.address(), &self.outer_connection).await?;
+        if reply.status == 502 {
+            return Err(io::Error::other("the outer relay had no answer"));
+        }
         Ok(reply)
     }
 
@@ -211,7 +274,7 @@ impl Client {
         if let Some(key) = self.key.get() {
             return Ok(key.clone());
         }
-        let reply = self.attempt("GET", oblivious::KEY_PATH, &[], "").await?;
+        let reply = self.attempt_sealed("GET", oblivious::KEY_PATH, "").await?;
         assert_eq!(reply.status, 200, "no key: {}", reply.describe());
         Ok(self.key.get_or_init(|| Key::bare(reply.body)).clone())
     }
@@ -227,8 +290,7 @@ impl Client {
     /// Seals a plaintext, sends it, opens the answer, and returns what carried it and what was inside.
     async fn try_sealed(&self, plaintext: &[u8]) -> io::Result<(Reply, Vec<u8>)> {
         let (sealed, opener) = self.try_key().await?.seal(plaintext);
-        let kind = [("content-type", oblivious::REQUEST_TYPE)];
-        let outer = self.attempt("POST", oblivious::PATH, &kind, sealed).await?;
+        let outer = self.attempt_sealed("POST", oblivious::PATH, sealed).await?;
         let inner = opener.open(&outer);
         Ok((outer, inner))
     }
@@ -266,12 +328,15 @@ impl Client {
                 let json = [("content-type", "application/json")];
                 self.attempt("POST", path, &json, fields.to_string()).await
             }
-            Via::Envelope => {
+            Via::Envelope | Via::OuterEnvelope => {
                 let (outer, inner) = self.try_sealed(&envelope::request(action, fields)).await?;
                 Ok(envelope::reply(outer, &inner))
             }
-            Via::Bhttp => {
-                let mut request = binary::Request::post(path, fields).at(self.authority());
+            Via::Bhttp | Via::OuterBhttp => {
+                let mut request = binary::Request::post(path, fields);
+                if self.via == Via::Bhttp {
+                    request = request.at(self.authority());
+                }
                 for (name, value) in &self.headers {
                     request = request.with_header(name, value);
                 }

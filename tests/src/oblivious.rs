@@ -108,10 +108,13 @@ impl Opener {
     }
 }
 
-/// Whether answers may have a size: 4 KiB, 32 KiB, 96 KiB and multiples of that.
+/// Whether answers may have a size: 4 KiB, 32 KiB, 96 KiB, and nothing above, which no outer relay would let through.
 pub const fn is_rung(size: usize) -> bool {
-    size == 4096 || size == 32_768 || (size > 0 && size.is_multiple_of(98_304))
+    matches!(size, 4096 | 32_768 | 98_304)
 }
+
+/// Bytes of the longest sealed answer as an outer relay sees it: nonce, the highest rung, tag.
+pub const LONGEST_ANSWER: usize = 32 + 98_304 + 16;
 
 #[cfg(test)]
 mod tests {
@@ -148,9 +151,9 @@ mod tests {
     }
 
     #[test]
-    fn rungs_are_4_32_and_multiples_of_96_kib() {
+    fn rungs_are_4_32_and_96_kib_and_nothing_above() {
         for (size, expected) in
-            [(4096, true), (32_768, true), (98_304, true), (196_608, true), (0, false), (8192, false)]
+            [(4096, true), (32_768, true), (98_304, true), (196_608, false), (0, false), (8192, false)]
         {
             assert_eq!(is_rung(size), expected, "{size}");
         }

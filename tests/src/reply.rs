@@ -106,11 +106,7 @@ impl Reply {
     /// The page of a fetch.
     #[track_caller]
     pub fn page(&self) -> Page {
-        let json = self.success();
-        let truncated =
-            json["truncated"].as_bool().unwrap_or_else(|| panic!("{} does not say", self.describe()));
-        let blobs = json["blobs"].as_array().unwrap_or_else(|| panic!("{} has no blobs", self.describe()));
-        Page { truncated, blobs: blobs.iter().map(Blob::read).collect() }
+        Page::read(&self.success())
     }
 
     /// Whole seconds of `Retry-After`. Not for an envelope, which has no place for it.
@@ -152,6 +148,17 @@ pub struct Page {
 }
 
 impl Page {
+    /// Reads the JSON of a page.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    pub fn read(json: &Value) -> Self {
+        let truncated = json["truncated"].as_bool().unwrap_or_else(|| panic!("{json} does not say"));
+        let blobs = json["blobs"].as_array().unwrap_or_else(|| panic!("{json} has no blobs"));
+        Self { truncated, blobs: blobs.iter().map(Blob::read).collect() }
+    }
+
     /// The ids, in order.
     pub fn ids(&self) -> Vec<&str> {
         self.blobs.iter().map(|blob| blob.id.as_str()).collect()

@@ -5,7 +5,7 @@
 //!   | intermediate key 32 | not_before u64 | not_after u64 | anchor signature 64
 //! ```
 
-use crate::oblivious::Key;
+use crate::oblivious::{CHACHA20_POLY1305, Key};
 use bytes::Bytes;
 use ed25519_dalek::{Signature, VerifyingKey};
 use sha2::{Digest as _, Sha256};
@@ -40,25 +40,68 @@ impl SignedKey {
     /// When it is none.
     #[track_caller]
     pub fn parse(record: &[u8]) -> Self {
-        assert!(record.len() <= LONGEST, "a record of {} bytes", record.len());
+        match Self::read(record) {
+            Ok(signed) => signed,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Reads a record to its last byte.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn read(record: &[u8]) -> Result<Self, String> {
+        if record.len() > LONGEST {
+            return Err(format!("a record of {} bytes", record.len()));
+        }
         let mut rest = record;
-        assert_eq!(take::<1>(&mut rest), [1], "version");
-        let window = u64::from_be_bytes(take(&mut rest));
-        let length = usize::from(u16::from_be_bytes(take(&mut rest)));
-        assert!(length <= 512, "a configuration of {length} bytes");
+        if try_take::<1>(&mut rest)? != [1] {
+            return Err("another version of the record".to_owned());
+        }
+        let window = u64::from_be_bytes(try_take(&mut rest)?);
+        let length = usize::from(u16::from_be_bytes(try_take(&mut rest)?));
+        if length > 512 || length > rest.len() {
+            return Err(format!("a configuration of {length} bytes"));
+        }
         let (config, after) = rest.split_at(length);
         rest = after;
         let signed = Self {
             window,
             key: Key::bare(Bytes::copy_from_slice(config)),
-            signature: Signature::from_bytes(&take(&mut rest)),
-            intermediate: take(&mut rest),
-            not_before: u64::from_be_bytes(take(&mut rest)),
-            not_after: u64::from_be_bytes(take(&mut rest)),
-            anchor_signature: Signature::from_bytes(&take(&mut rest)),
+            signature: Signature::from_bytes(&try_take(&mut rest)?),
+            intermediate: try_take(&mut rest)?,
+            not_before: u64::from_be_bytes(try_take(&mut rest)?),
+            not_after: u64::from_be_bytes(try_take(&mut rest)?),
+            anchor_signature: Signature::from_bytes(&try_take(&mut rest)?),
         };
-        assert!(rest.is_empty(), "{} bytes follow the record", rest.len());
-        signed
+        if !rest.is_empty() {
+            return Err(format!("{} bytes follow the record", rest.len()));
+        }
+        Ok(signed)
+    }
+
+    /// Whether a client that knows an anchor takes the key at a time, in Unix seconds.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn holds(&self, anchor: &str, now: u64) -> Result<(), String> {
+        let window = now / 86_400;
+        if self.window != window {
+            return Err(format!("the record is for window {}, and this is {window}", self.window));
+        }
+        if u64::from(self.key.id()) != window % 256 {
+            return Err(format!("key {} in window {window}", self.key.id()));
+        }
+        if !(self.not_before..self.not_after).contains(&now) {
+            return Err("the certificate does not hold now".to_owned());
+        }
+        if self.key.suites().first() != Some(&CHACHA20_POLY1305) {
+            return Err("another suite comes first".to_owned());
+        }
+        if !self.is_vouched_for_by(anchor) {
+            return Err("the anchor does not vouch for it".to_owned());
+        }
+        Ok(())
     }
 
     /// Whether both signatures hold, strictly, from an anchor in hex.
@@ -140,6 +183,12 @@ impl Rollover {
             && VerifyingKey::from_bytes(&self.anchor)
                 .is_ok_and(|anchor| anchor.verify_strict(&message, &self.signature).is_ok())
     }
+}
+
+fn try_take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], String> {
+    let (taken, after) = rest.split_first_chunk().ok_or("the record is cut short")?;
+    *rest = after;
+    Ok(*taken)
 }
 
 #[track_caller]

@@ -10,6 +10,7 @@ use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::limits::EXCHANGE_TTL_SECS;
 use relay_proto::limits::GUESS_PATIENCE;
 use relay_proto::mail::Caller;
+use relay_proto::page;
 use relay_proto::{ExchangeCode, ExchangeText, RequestId};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -90,9 +91,14 @@ fn parse_claim(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Cla
     Ok(Claim { caller, request_id, offer, response })
 }
 
+/// Reads a text, unless it is too long, or too long for the sealed answer in which the other one may want to read it.
 fn text(field: &Field<'_>, no_text: Fault, too_large: Fault) -> Result<ExchangeText, ApiError> {
     let text = field.text().ok_or(no_text)?;
-    ExchangeText::try_from(text.to_owned()).map_err(|_| too_large.into())
+    let text = ExchangeText::try_from(text.to_owned()).map_err(|_| too_large)?;
+    if success::written(&text.as_str())?.len() > page::BUDGET {
+        return Err(too_large.into());
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -134,14 +140,16 @@ mod tests {
     #[tokio::test]
     async fn texts_may_be_empty_and_64_kib_and_no_longer() {
         let relay = Relay::start().await;
-        for text in [String::new(), "\u{7f}\u{1}".repeat(32 << 10)] {
+        for text in [String::new(), "\u{7f}xx\"".repeat(16 << 10), "\u{1}".repeat(page::BUDGET / 6 - 1)] {
             let claim = json!({ "code": offered(&relay, &text).await, "response": text });
             assert_eq!(relay.post("/v2/exchange/claim", &claim).await.json(200)["payload"], text);
             let reply = relay.post("/v2/exchange/complete", &claim).await;
             assert_eq!(reply.json(200)["response"], text);
+            assert!(reply.json(200).to_string().len() <= page::BUDGET + 40, "it fits a sealed answer");
         }
-        // Bytes count, not letters.
-        for text in ["x".repeat(65_537), "\u{e9}".repeat(32_769)] {
+        // Bytes count, not letters, and so do those that escaping adds.
+        let escaped = ["\"".repeat(49_000), "\u{1}".repeat(page::BUDGET / 6)];
+        for text in ["x".repeat(65_537), "\u{e9}".repeat(32_769)].into_iter().chain(escaped) {
             let reply = relay.post("/v2/exchange/offer", &json!({ "payload": text })).await;
             assert_eq!(reply.error(400), "payload too large");
             let reply =

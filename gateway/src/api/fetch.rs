@@ -1,5 +1,6 @@
 //! `POST /v2/fetch`: a page of what waits in some mailboxes. Nothing is removed.
 
+mod cut;
 mod hints;
 mod moved;
 
@@ -7,8 +8,9 @@ use super::error::{ApiError, Fault};
 use super::reply::Reply;
 use super::tokens::Tokens;
 use super::{Call, fields, success};
+use cut::Found;
 use hints::ForwardingHints;
-use relay_proto::mail::{Fetch, MailPage, StoredBlob};
+use relay_proto::mail::{Fetch, StoredBlob};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,6 +23,8 @@ const HINT_PATIENCE: Duration = Duration::from_millis(500);
 struct Page {
     blobs: Vec<StoredBlob>,
     truncated: bool,
+    /// How many blobs wait that no sealed answer has room for.
+    oversized: u64,
     hints: Option<ForwardingHints>,
 }
 
@@ -29,6 +33,8 @@ struct WrittenPage<'a> {
     status: &'static str,
     blobs: Vec<WrittenBlob<'a>>,
     truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oversized: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarding_hints: Option<ForwardingHints>,
 }
@@ -44,18 +50,18 @@ struct WrittenBlob<'a> {
 }
 
 pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, sealed, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
     let Tokens { mailboxes, spellings, .. } = Tokens::read(tokens)?;
-    let (fetch, deadline) = (Fetch { caller, mailboxes }, patience.deadline());
+    let (fetch, deadline) = (Fetch { caller, mailboxes, sealed }, patience.deadline());
     let page = app.storage.fetch(&fetch, deadline).await?;
-    let page = if page.moved.is_empty() {
-        let MailPage { blobs, truncated, moved: _ } = page;
-        Page { blobs, truncated, hints: None }
+    let (found, hints) = if page.moved.is_empty() {
+        (Found::here(page), None)
     } else {
         moved::complete(&app, &fetch.mailboxes, page, deadline).await
     };
+    let page = cut::cut(found, hints, sealed);
     let page = write(page, &spellings)?;
     drop(share);
     success::large(&app.intake, page).await
@@ -63,7 +69,7 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.
 fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
-    let Page { blobs, truncated, hints: forwarding_hints } = page;
+    let Page { blobs, truncated, oversized, hints: forwarding_hints } = page;
     let blobs = blobs
         .into_iter()
         .map(|blob| {
@@ -76,7 +82,8 @@ fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
             })
         })
         .collect::<Result<_, ApiError>>()?;
-    success::written(&WrittenPage { status: "ok", blobs, truncated, forwarding_hints })
+    let oversized = (oversized > 0).then_some(oversized);
+    success::written(&WrittenPage { status: "ok", blobs, truncated, oversized, forwarding_hints })
 }
 
 #[cfg(test)]
@@ -112,14 +119,14 @@ mod tests {
             let mut room = PageRoom::default();
             let blobs: Vec<_> =
                 sizes.into_iter().take_while(|(size, hint)| room.take(*size, *hint)).map(|(size, hint)| stored(size, hint)).collect();
-            let page = write(Page { blobs, truncated: false, hints: None }, &["f".repeat(64).into()]).unwrap();
+            let page = write(Page { blobs, truncated: false, oversized: 0, hints: None }, &["f".repeat(64).into()]).unwrap();
             prop_assert!(page.len() <= RUNG - 4, "{} bytes", page.len());
         }
     }
 
     #[test]
     fn a_token_longer_than_it_may_be_cannot_be_written() {
-        let page = Page { blobs: vec![stored(1, false)], truncated: false, hints: None };
+        let page = Page { blobs: vec![stored(1, false)], truncated: false, oversized: 0, hints: None };
         assert!(write(page, &[]).is_err());
     }
 

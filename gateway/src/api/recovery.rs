@@ -1,4 +1,8 @@
 //! `POST /v2/recovery/store` and `/v2/recovery/query`: proofs by which people come back after a loss.
+//!
+//! A sealed answer to a query is a page: the proofs come in the order in which their keys were asked for, and it ends
+//! before the first one that does not fit, with `truncated`. Keys before the last proof that came and without one
+//! are unknown; the client asks again for those behind it. Each such answer holds a proof, so this ends.
 
 use super::error::{ApiError, Fault};
 use super::fields::Field;
@@ -6,16 +10,20 @@ use super::reply::Reply;
 use super::{Call, fields, success};
 use relay_proto::limits::MAX_RECOVERY_KEYS;
 use relay_proto::mail::Caller;
+use relay_proto::page;
 use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
 use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof, RequestId};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Not;
 
 #[derive(Serialize)]
 struct Proofs<'a> {
     status: &'static str,
     proofs: Vec<Proof<'a>>,
+    #[serde(skip_serializing_if = "Not::not")]
+    truncated: bool,
 }
 
 #[derive(Serialize)]
@@ -46,12 +54,12 @@ fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<StoreProo
 }
 
 pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+    let Call { app, caller, patience, sealed, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
     let [key_hashes] = fields::read(&body, ["key_hashes"])?;
     let Keys { names: keys, spellings } = Keys::read(key_hashes)?;
     let proofs = app.storage.query_proofs(QueryProofs { caller, keys }, patience.deadline()).await?;
-    let proofs = write(proofs, &spellings)?;
+    let proofs = write(proofs, &spellings, sealed)?;
     drop(share);
     success::large(&app.intake, proofs).await
 }
@@ -85,27 +93,42 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// What a proof adds besides its base64: names, quotes, the key, two times of at most 20 digits, a comma.
+const PROOF_FRAME: usize = 170;
+
 /// Writes the proofs in the order of their keys; `spellings` are the keys that were asked for.
-fn write(mut proofs: Vec<StoredProof>, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
+fn write(
+    mut proofs: Vec<StoredProof>,
+    spellings: &[Cow<'_, str>],
+    sealed: bool,
+) -> Result<Vec<u8>, ApiError> {
     proofs.sort_by_key(|stored| stored.key_index);
-    let proofs = proofs
-        .into_iter()
-        .map(|stored| {
-            Ok(Proof {
-                key_hash: spellings.get(stored.key_index).ok_or(Fault::Internal)?,
-                proof_data: stored.proof.to_base64(),
-                created_at: stored.created_at.get(),
-                expires_at: stored.expires_at.get(),
-            })
+    let found = proofs.len();
+    let mut room = page::BUDGET;
+    let fitting = proofs.into_iter().map_while(|stored| {
+        let proof_data = stored.proof.to_base64();
+        if sealed {
+            room = room.checked_sub(PROOF_FRAME + proof_data.len())?;
+        }
+        Some((stored.key_index, proof_data, stored.created_at, stored.expires_at))
+    });
+    let proofs = fitting
+        .map(|(key_index, proof_data, created_at, expires_at)| {
+            let key_hash = spellings.get(key_index).ok_or(Fault::Internal)?;
+            let (created_at, expires_at) = (created_at.get(), expires_at.get());
+            Ok(Proof { key_hash, proof_data, created_at, expires_at })
         })
-        .collect::<Result<_, ApiError>>()?;
-    success::written(&Proofs { status: "ok", proofs })
+        .collect::<Result<Vec<_>, ApiError>>()?;
+    let truncated = proofs.len() < found;
+    success::written(&Proofs { status: "ok", proofs, truncated })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{PROOF_EXPIRES_AT, PROOF_STORED_AT, Relay, base64_of};
+    use bytes::Bytes;
+    use proptest::prelude::*;
     use relay_proto::{Refusal, UnixSeconds};
     use serde_json::json;
     use std::time::Duration;
@@ -147,10 +170,40 @@ mod tests {
             created_at: UnixSeconds::new(0),
             expires_at: UnixSeconds::new(0),
         };
-        let written = write(vec![stored(1), stored(0)], &["a".into(), "b".into()]).unwrap();
+        let written = write(vec![stored(1), stored(0)], &["a".into(), "b".into()], false).unwrap();
         let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
         assert_eq!([&written["proofs"][0]["key_hash"], &written["proofs"][1]["key_hash"]], ["a", "b"]);
-        assert_eq!(write(vec![stored(1)], &["a".into()]).unwrap_err().fault, Fault::Internal);
+        assert_eq!(write(vec![stored(1)], &["a".into()], false).unwrap_err().fault, Fault::Internal);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn sealed_answers_fit_their_rung_and_asking_for_the_rest_ends(
+            lengths in prop::collection::vec(prop::option::of(1_usize..=4096), 1..=50),
+        ) {
+            let spellings: Vec<Cow<'_, str>> = (0..50).map(|key| Cow::from(format!("{key:064x}"))).collect();
+            let (mut from, mut rounds, mut found) = (0, 0, 0);
+            loop {
+                let proofs = lengths[from..].iter().enumerate().filter_map(|(key_index, length)| {
+                    let proof = RecoveryProof::try_from(Bytes::from(vec![255; (*length)?])).unwrap();
+                    let at = UnixSeconds::new(u64::MAX);
+                    Some(StoredProof { key_index, proof, created_at: at, expires_at: at })
+                });
+                let written = write(proofs.collect(), &spellings[from..], true).unwrap();
+                prop_assert!(written.len() <= page::RUNG - 300, "{} bytes", written.len());
+                let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
+                let proofs = written["proofs"].as_array().unwrap();
+                (rounds, found) = (rounds + 1, found + proofs.len());
+                if written.get("truncated").is_none() {
+                    break;
+                }
+                let last = proofs.last().unwrap()["key_hash"].as_str().unwrap();
+                from = spellings.iter().position(|key| key == last).unwrap() + 1;
+            }
+            prop_assert_eq!(found, lengths.iter().flatten().count());
+            prop_assert!(rounds <= 4, "{} rounds", rounds);
+        }
     }
 
     #[tokio::test]

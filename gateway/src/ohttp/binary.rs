@@ -61,20 +61,21 @@ fn text(bytes: &[u8]) -> Result<&str, ApiError> {
     std::str::from_utf8(bytes).map_err(|_| Fault::Binary.into())
 }
 
-/// Writes an answer and pads it with zeros up to its rung.
-pub(super) fn write(head: &Parts, body: &[u8]) -> Vec<u8> {
+/// Writes an answer and pads it with zeros up to its rung, if there is one.
+pub(super) fn write(head: &Parts, body: &[u8]) -> Option<Vec<u8>> {
     let mut message = Message::response(status(head.status.as_u16()));
     for (name, value) in &head.headers {
         message.put_header(name.as_str(), value.as_bytes());
     }
     message.write_content(body);
-    let mut plaintext = Vec::with_capacity(ladder::rung(body.len() + 512));
+    let capacity = ladder::rung(body.len() + 512).or_else(|| ladder::rung(body.len()))?;
+    let mut plaintext = Vec::with_capacity(capacity);
     if message.write_bhttp(Mode::KnownLength, &mut plaintext).is_err() {
         // A vector takes every write; should the library think otherwise, the client learns that much.
         plaintext = vec![1, 0x41, 0xf4, 0, 0, 0];
     }
-    plaintext.resize(ladder::rung(plaintext.len()), 0);
-    plaintext
+    plaintext.resize(ladder::rung(plaintext.len())?, 0);
+    Some(plaintext)
 }
 
 fn status(code: u16) -> StatusCode {
@@ -149,7 +150,9 @@ mod tests {
         let mut reply = hyper::Response::new(());
         *reply.status_mut() = hyper::StatusCode::TOO_MANY_REQUESTS;
         reply.headers_mut().insert("retry-after", HeaderValue::from_static("9"));
-        let bytes = write(&reply.into_parts().0, b"{}");
+        let head = reply.into_parts().0;
+        assert_eq!(write(&head, &[b'x'; 98_304]), None, "it has no rung");
+        let bytes = write(&head, b"{}").unwrap();
         assert_eq!(bytes.len(), 4096);
         let message = Message::read_bhttp(&mut Cursor::new(&bytes)).unwrap();
         assert_eq!(message.control().status().unwrap().code(), 429);
@@ -168,7 +171,7 @@ mod tests {
         let request = read(longer.as_bytes(), is_ours).unwrap();
         assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/v2/health"));
         // And the answer that the example gives: a status, and nothing else.
-        let bytes = write(&hyper::Response::new(()).into_parts().0, b"");
+        let bytes = write(&hyper::Response::new(()).into_parts().0, b"").unwrap();
         assert_eq!(bytes[..3], hex::decode("0140c8").unwrap());
         assert!(bytes[3..].iter().all(|byte| *byte == 0));
     }

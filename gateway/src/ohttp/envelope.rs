@@ -39,10 +39,10 @@ fn unframe(plaintext: &Bytes) -> Option<Bytes> {
     (length <= rest.len()).then(|| plaintext.slice(PREFIX..PREFIX + length))
 }
 
-/// Frames an answer's JSON and fills it up to its rung.
-pub(super) fn write(json: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(json.len()).unwrap_or(u32::MAX);
-    let rung = ladder::rung(PREFIX + json.len());
+/// Frames an answer's JSON and fills it up to its rung, if there is one.
+pub(super) fn write(json: &[u8]) -> Option<Vec<u8>> {
+    let length = u32::try_from(json.len()).ok()?;
+    let rung = ladder::rung(PREFIX + json.len())?;
     let mut plaintext = Vec::with_capacity(rung);
     plaintext.extend_from_slice(&length.to_be_bytes());
     plaintext.extend_from_slice(json);
@@ -50,7 +50,7 @@ pub(super) fn write(json: &[u8]) -> Vec<u8> {
     plaintext.resize(rung, 0);
     // Clients expect random bytes. All of it is sealed, so the thread's own generator is good enough.
     rand::fill(&mut plaintext[filled..]);
-    plaintext
+    Some(plaintext)
 }
 
 #[cfg(test)]
@@ -103,12 +103,13 @@ mod tests {
 
     #[test]
     fn an_answer_is_framed_as_a_request_is_and_fills_its_rung() {
-        for length in [0, 1, 4092, 4093, 32_764, 32_765, 98_300, 98_301] {
+        for length in [0, 1, 4092, 4093, 32_764, 32_765, 98_300] {
             let json = vec![b'x'; length];
-            let plaintext = Bytes::from(write(&json));
+            let plaintext = Bytes::from(write(&json).unwrap());
             assert_eq!(unframe(&plaintext).unwrap(), json);
-            assert_eq!(plaintext.len(), ladder::rung(length + 4));
+            assert_eq!(Some(plaintext.len()), ladder::rung(length + 4));
         }
+        assert_eq!(write(&[b'x'; 98_301]), None, "it has no rung");
     }
 
     proptest! {

@@ -1,9 +1,10 @@
 //! The oblivious door, in process: a client that seals, and what an observer outside sees.
 
 use crate::api;
+use crate::api::error::Reason;
 use crate::app::answer;
 use crate::fixture::keys::key_set;
-use crate::fixture::{Relay, policy};
+use crate::fixture::{Relay, base64_of, policy};
 use crate::metrics::Opening;
 use crate::origin::Origin;
 use axum::body::Body;
@@ -15,6 +16,7 @@ use ohttp::{ClientRequest, ClientResponse};
 use relay_proto::UnixSeconds;
 use relay_proto::caller::{Budget, Payer};
 use relay_proto::keys::DAY_SECS;
+use relay_proto::page::LARGEST;
 use relay_proto::policy::{Policy, VersionPolicy};
 use serde_json::{Value, json};
 use std::io::Cursor;
@@ -190,16 +192,94 @@ async fn answers_outside_have_the_size_of_a_rung_whatever_they_say() {
         seen.extend([envelope - AROUND, binary - AROUND]);
     }
     for size in &seen {
-        assert!([4096, 32_768].contains(size) || size.is_multiple_of(98_304), "{size}");
+        assert!([4096, 32_768, 98_304].contains(size), "{size}");
     }
-    assert!(
-        seen.contains(&4096) && seen.contains(&32_768) && seen.iter().any(|size| *size > 98_304),
-        "{seen:?}"
-    );
+    assert!([4096, 32_768, 98_304].iter().all(|size| seen.contains(size)), "{seen:?}");
+}
+
+/// The longest answer that a relay in between lets through: the highest rung, sealed.
+const LONGEST: usize = (96 << 10) + 32 + 16;
+
+#[tokio::test]
+async fn the_largest_blob_that_fits_a_page_arrives_in_either_form_with_every_header_there_is() {
+    let relay = Relay::start().await;
+    let deadline = UnixSeconds::new(u64::MAX);
+    let versions = VersionPolicy { minimum: 0, warn: u16::MAX, deadline };
+    relay.post_policy(Policy { versions, ..policy() }).await;
+    let hint = base64_of(74);
+    for (size, hint) in [(LARGEST, None), (LARGEST - 74, Some(hint))] {
+        let mailbox = hex::encode([u8::from(hint.is_some()); 32]);
+        let mut fields =
+            json!({ "recipient_id": mailbox, "ciphertext": base64_of(size), "origin_hint": hint });
+        fields.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        relay.post("/v2/send", &fields).await.json(200);
+        let too_large = json!({ "recipient_id": mailbox, "ciphertext": base64_of(LARGEST + 1) });
+        relay.post("/v2/send", &too_large).await.json(200);
+        let fetch = json!({ "mailbox_tokens": [mailbox] });
+        let (envelope, length) = relay.envelope("fetch", fetch.clone()).await;
+        let (_, binary, other) = relay.binary(post("/v2/fetch", &fetch)).await;
+        assert_eq!((length, other), (LONGEST, LONGEST));
+        assert_eq!(envelope, binary);
+        assert_eq!(envelope["blobs"].as_array().unwrap().len(), 1);
+        assert_eq!(envelope["blobs"][0]["ciphertext"], base64_of(size));
+        assert_eq!((&envelope["truncated"], &envelope["oversized"]), (&json!(false), &json!(1)));
+    }
 }
 
 #[tokio::test]
-async fn a_large_blob_goes_both_ways() {
+async fn no_answer_passes_the_highest_rung_also_of_what_was_stored_before_it_was_bounded() {
+    let relay = Relay::start().await;
+    let text = "\u{1}".repeat(65_536);
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        codes.push(relay.storage.offered(&text).to_digits());
+    }
+    let claim = |code: &str| json!({ "code": code, "response": "r" });
+    let (json, length) = relay.envelope("exchange_claim", claim(&codes[0])).await;
+    assert_eq!((json["error"].as_str(), length), (Some("answer too large to be sealed"), 4096 + 48));
+    let (status, json, length) = relay.binary(post("/v2/exchange/claim", &claim(&codes[1]))).await;
+    assert_eq!((status, length), (413, 4096 + 48));
+    assert_eq!(json["error"], "answer too large to be sealed");
+    assert_eq!(relay.app.metrics.rejections(Reason::TooLarge), 2);
+}
+
+#[tokio::test]
+async fn fifty_of_the_longest_proofs_come_in_pages_and_an_escrow_blob_in_one() {
+    let relay = Relay::start().await;
+    let keys: Vec<_> = (0..50).map(|number| format!("{number:064x}")).collect();
+    for key in &keys {
+        let store = json!({ "key_hash": key, "proof_data": base64_of(4096) });
+        relay.post("/v2/recovery/store", &store).await.json(200);
+    }
+    let (mut rest, mut answers) = (&keys[..], 0);
+    loop {
+        let query = json!({ "key_hashes": rest });
+        let (json, length) = relay.envelope("recovery_query", query.clone()).await;
+        let (_, other, other_length) = relay.binary(post("/v2/recovery/query", &query)).await;
+        assert!(length <= LONGEST && other_length == length);
+        assert_eq!(json, other);
+        answers += 1;
+        rest = &rest[json["proofs"].as_array().unwrap().len()..];
+        if json["truncated"] != true {
+            break;
+        }
+    }
+    assert_eq!((rest.len(), answers), (0, 3));
+    let put = |slot: &str, blob: String| {
+        let (gate, slot) = ("aa".repeat(32), slot.repeat(32));
+        json!({ "escrow_action": "Put", "gate_hash": gate, "slot_hash": slot, "blob": blob, "ttl_seconds": 60 })
+    };
+    let longest = format!("{}AA", "A".repeat(65_535 / 3 * 4));
+    relay.post("/v2/escrow", &put("01", longest.clone())).await.json(200);
+    relay.post("/v2/escrow", &put("02", String::new())).await.json(200);
+    let mut get = put("02", String::new());
+    get["escrow_action"] = json!("Get");
+    let (json, length) = relay.envelope("escrow", get).await;
+    assert_eq!((&json["blob"], length), (&json!(longest), LONGEST));
+}
+
+#[tokio::test]
+async fn a_large_blob_is_sent_sealed_and_fetched_directly() {
     let relay = Relay::start().await;
     for (text, action) in [("A".repeat(400_000), "envelope"), ("B".repeat(400_000), "binary")] {
         let sent = match action {
@@ -208,9 +288,14 @@ async fn a_large_blob_goes_both_ways() {
         };
         assert_eq!(sent["status"], "ok");
     }
-    let blobs = relay.envelope("fetch", fetch()).await.0["blobs"].clone();
-    assert_eq!(blobs.as_array().unwrap().len(), 2);
-    assert_eq!(blobs[1]["ciphertext"], "B".repeat(400_000));
+    let page = relay.envelope("fetch", fetch()).await.0;
+    assert_eq!(page, json!({ "status": "ok", "blobs": [], "truncated": false, "oversized": 2 }));
+    let page = relay.post("/v2/fetch", &fetch()).await.json(200);
+    assert_eq!(
+        (&page["blobs"][0]["ciphertext"], &page["truncated"]),
+        (&json!("A".repeat(400_000)), &json!(true))
+    );
+    assert_eq!(page["blobs"].as_array().unwrap().len(), 1);
     let too_large = vec![0; (1 << 20) / 3 * 4 + 20_000];
     assert_eq!(relay.sealed(too_large).await.status, 413);
 }

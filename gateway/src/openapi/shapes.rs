@@ -144,7 +144,7 @@ fn of_vault(path: &str) -> Option<Shape> {
         ),
         "/v2/recovery/query" => Shape::post(
             object(&json!({ "key_hashes": list(&hex(64), 1, 50) }), &["key_hashes"]),
-            done(&json!({ "proofs": list(&proof(), 0, 50) })),
+            proofs(),
             &[Fault::KeyHashCount, Fault::KeyHashes],
         ),
         "/v2/exchange/offer" => Shape::post(
@@ -270,6 +270,13 @@ fn done(fields: &Value) -> Value {
 /// What a fetch shows.
 fn page() -> Value {
     let mut page = done(&json!({ "blobs": list(&blob(), 0, 1024), "truncated": { "type": "boolean" } }));
+    page["properties"]["oversized"] = json!({
+        "type": "integer",
+        "minimum": 1,
+        "description": "Only in answers to sealed requests, and only where there are any: how many blobs wait in the \
+                        mailboxes that are too large for a sealed answer, which ends at 96 KiB. They are not among the \
+                        blobs and do not make the page truncated; a direct request shows each alone, after the rest.",
+    });
     page["properties"]["forwarding_hints"] = json!({
         "type": "object",
         "description": "Mail that lies with other relays and did not come back in time: where it can be fetched. Signed \
@@ -282,6 +289,18 @@ fn page() -> Value {
         "additionalProperties": false,
     });
     page
+}
+
+/// What a recovery query shows.
+fn proofs() -> Value {
+    let mut proofs = done(&json!({ "proofs": list(&proof(), 0, 50) }));
+    proofs["properties"]["truncated"] = json!({
+        "const": true,
+        "description": "Only in answers to sealed requests, and only where it is true: the proofs, which come in the \
+                        order of their keys, did not all fit. The keys behind that of the last proof are to be asked \
+                        for again; those before it without a proof are unknown.",
+    });
+    proofs
 }
 
 fn forwarding_hint() -> Value {

@@ -119,21 +119,21 @@ impl TryFrom<wire::FetchRequest> for Fetch {
     type Error = Refusal;
 
     fn try_from(message: wire::FetchRequest) -> Result<Self, Refusal> {
-        let wire::FetchRequest { caller: payer, mailboxes: list } = message;
-        Ok(Self { caller: caller(payer)?, mailboxes: mailboxes(&list)? })
+        let wire::FetchRequest { caller: payer, mailboxes: list, sealed } = message;
+        Ok(Self { caller: caller(payer)?, mailboxes: mailboxes(&list)?, sealed })
     }
 }
 
 impl From<Fetch> for wire::FetchRequest {
     fn from(fetch: Fetch) -> Self {
-        let Fetch { caller, mailboxes } = fetch;
-        Self { caller: caller_message(caller), mailboxes: mailbox_bytes(&mailboxes) }
+        let Fetch { caller, mailboxes, sealed } = fetch;
+        Self { caller: caller_message(caller), mailboxes: mailbox_bytes(&mailboxes), sealed }
     }
 }
 
 impl From<MailPage> for wire::FetchReply {
     fn from(page: MailPage) -> Self {
-        let MailPage { blobs, truncated, moved } = page;
+        let MailPage { blobs, truncated, moved, oversized } = page;
         let write = |blob: StoredBlob| {
             let StoredBlob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place } = blob;
             wire::Blob {
@@ -146,7 +146,8 @@ impl From<MailPage> for wire::FetchReply {
             }
         };
         let blobs = blobs.into_iter().map(write).collect();
-        Self { blobs, truncated, moved: moved.into_iter().map(wire::MovedBlob::from).collect() }
+        let moved = moved.into_iter().map(wire::MovedBlob::from).collect();
+        Self { blobs, truncated, moved, oversized }
     }
 }
 
@@ -171,7 +172,7 @@ fn mailbox_index(index: u32, asked: usize) -> Result<usize, Refusal> {
 
 /// Reads the answer to a fetch of `asked` mailboxes.
 pub(crate) fn mail_page(message: wire::FetchReply, asked: usize) -> Result<MailPage, Refusal> {
-    let wire::FetchReply { blobs, truncated, moved } = message;
+    let wire::FetchReply { blobs, truncated, moved, oversized } = message;
     if moved.len() > MAX_MOVED_BLOBS {
         return Err(Refusal::invalid("moved"));
     }
@@ -201,6 +202,7 @@ pub(crate) fn mail_page(message: wire::FetchReply, asked: usize) -> Result<MailP
         blobs: blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?,
         truncated,
         moved: moved.into_iter().map(read_moved).collect::<Result<_, Refusal>>()?,
+        oversized,
     })
 }
 
@@ -439,7 +441,7 @@ mod tests {
             peer: crate::PeerId::from_bytes([6; 32]),
             reachable: true,
         };
-        let page = MailPage { blobs: vec![blob], truncated: true, moved: vec![moved] };
+        let page = MailPage { blobs: vec![blob], truncated: true, moved: vec![moved], oversized: 7 };
         let reply = wire::FetchReply::from(page.clone());
         assert_eq!(format!("{:?}", mail_page(reply.clone(), 2).unwrap()), format!("{page:?}"));
         assert_eq!(mail_page(reply, 1).unwrap_err(), Refusal::invalid("mailbox_index"));
@@ -474,8 +476,11 @@ mod tests {
     #[test]
     fn the_number_of_mailboxes_is_bounded() {
         for (count, accepted) in [(0, false), (1, true), (MAX_MAILBOXES, true), (MAX_MAILBOXES + 1, false)] {
-            let message =
-                wire::FetchRequest { caller: None, mailboxes: vec![Bytes::from(vec![5; 32]); count] };
+            let message = wire::FetchRequest {
+                caller: None,
+                mailboxes: vec![Bytes::from(vec![5; 32]); count],
+                sealed: true,
+            };
             assert_eq!(Fetch::try_from(message).is_ok(), accepted, "{count}");
         }
     }

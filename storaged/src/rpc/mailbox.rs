@@ -10,7 +10,7 @@ use crate::store::blobs::Sent;
 use crate::store::error::StoreError;
 use crate::store::used::Once;
 use crate::store::writer::Load;
-use crate::store::{Store, answers, blobs, guardians, held, hints, keys, registrations, used};
+use crate::store::{Store, answers, blobs, guardians, held, hints, keys, page, registrations, used};
 use ed25519_dalek::Signer as _;
 use relay_daemon::Clock;
 use relay_proto::mail::{
@@ -57,8 +57,7 @@ impl MailboxHandler for Mailbox {
     }
 
     async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
-        let Fetch { caller, mailboxes } = fetch;
-        self.limits.charge_caller(caller)?;
+        self.limits.charge_caller(fetch.caller)?;
         let (limits, now, ttl) = (Arc::clone(&self.limits), self.clock.now(), self.bounds.ttl);
         let has_registrations = self.store.gauges.registrations() > 0;
         let peering = Arc::clone(&self.peering);
@@ -67,9 +66,9 @@ impl MailboxHandler for Mailbox {
             .readers
             .run(move |sql| {
                 let admit = |mailbox: &MailboxHash| limits.try_mailbox(mailbox);
-                let fetched = blobs::fetch(sql, &mailboxes, now, admit, || peering.reachable())?;
+                let fetched = page::fetch(sql, &fetch, now, admit, || peering.reachable())?;
                 let due = if has_registrations {
-                    registrations::due_for_renewal(sql, &mailboxes, ttl, now)?
+                    registrations::due_for_renewal(sql, &fetch.mailboxes, ttl, now)?
                 } else {
                     Vec::new()
                 };

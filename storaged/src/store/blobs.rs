@@ -3,20 +3,14 @@
 use super::acked;
 use super::batch::Write;
 use super::error::StoreError;
-use super::moved::Moved;
 use super::position::Position;
-use super::sql::{count, moment, time};
+use super::sql::{count, moment};
 use super::{held, hints, leases};
 use crate::config::Bounds;
-use bytes::Bytes;
 use relay_proto::federation::CarriedBlob;
-use relay_proto::mail::{BlobName, MailPage, NewBlob, StoredBlob};
-use relay_proto::page::PageRoom;
-use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, PeerId, Refusal, UnixSeconds};
+use relay_proto::mail::{BlobName, NewBlob};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-
-/// More than a page of the smallest blobs holds: candidates beyond this many can wait for the next page.
-const CANDIDATES: usize = 1024;
 
 /// What became of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,140 +283,4 @@ pub(crate) fn count_expired(sql: &Connection, now: UnixSeconds, limit: u64) -> R
         |row| row.get(0),
     )?;
     Ok(expired.max(0).unsigned_abs())
-}
-
-/// A page of mail and what was noticed on the way.
-#[derive(Debug, Default)]
-pub(crate) struct Fetched {
-    /// The page.
-    pub(crate) page: MailPage,
-    /// Blobs whose content does not match their name. They are not served.
-    pub(crate) damaged: u64,
-    /// When to ask again, if every mailbox that holds something was refused.
-    pub(crate) refused: Option<std::time::Duration>,
-}
-
-/// Reads the oldest mail of some mailboxes, in the order of arrival. `admit` is asked once for each mailbox
-/// that holds something; one that it refuses is left for a later page. `reachable` tells which peers can be asked for
-/// what they hold.
-pub(crate) fn fetch(
-    sql: &Connection,
-    mailboxes: &[MailboxHash],
-    now: UnixSeconds,
-    mut admit: impl FnMut(&MailboxHash) -> Result<(), std::time::Duration>,
-    reachable: impl FnOnce() -> Vec<PeerId>,
-) -> Result<Fetched, StoreError> {
-    let mut fetched = Fetched::default();
-    let mut candidates = Vec::new();
-    let mut moved = Moved::begin(sql, reachable)?;
-    let mut admitted = false;
-    let first_alive = Position::first_alive(now).sql();
-    let mut statement =
-        sql.prepare_cached("SELECT created, seq FROM blobs WHERE mailbox = ?1 AND seq >= ?2")?;
-    for (index, mailbox) in mailboxes.iter().enumerate() {
-        let before = candidates.len();
-        let mut rows = statement.query(params![mailbox.as_bytes(), first_alive])?;
-        while let Some(row) = rows.next()? {
-            candidates.push(Candidate { created: row.get(0)?, seq: row.get(1)?, mailbox_index: index });
-        }
-        let collected = match &mut moved {
-            Some(moved) => Some(moved.collect(sql, mailbox, index, first_alive)?),
-            None => None,
-        };
-        if candidates.len() == before && !collected.is_some_and(|collected| collected.any) {
-            continue;
-        }
-        match admit(mailbox) {
-            Ok(()) => admitted = true,
-            Err(wait) => {
-                candidates.truncate(before);
-                if let (Some(moved), Some(collected)) = (&mut moved, &collected) {
-                    moved.undo(collected);
-                }
-                fetched.page.truncated = true;
-                fetched.refused = fetched.refused.max(Some(wait));
-            }
-        }
-        if candidates.len() > 16 * CANDIDATES {
-            fetched.page.truncated |= keep_oldest(&mut candidates);
-        }
-        if let Some(moved) = &mut moved {
-            moved.shorten();
-        }
-    }
-    if admitted {
-        fetched.refused = None;
-    }
-    fetched.page.truncated |= keep_oldest(&mut candidates);
-    candidates.sort_unstable();
-    read_page(sql, &candidates, mailboxes, &mut fetched)?;
-    if let Some(moved) = moved {
-        let (chosen, left_out) = moved.choose();
-        fetched.page.moved = chosen;
-        fetched.page.truncated |= left_out;
-    }
-    Ok(fetched)
-}
-
-/// A blob that may go into a page. Ordered by arrival: by the hour, and within it by the place in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    created: i64,
-    seq: i64,
-    mailbox_index: usize,
-}
-
-/// Drops all but the oldest candidates. Answers whether any was dropped.
-fn keep_oldest(candidates: &mut Vec<Candidate>) -> bool {
-    if candidates.len() <= CANDIDATES {
-        return false;
-    }
-    candidates.select_nth_unstable(CANDIDATES);
-    candidates.truncate(CANDIDATES);
-    true
-}
-
-fn read_page(
-    sql: &Connection,
-    candidates: &[Candidate],
-    mailboxes: &[MailboxHash],
-    fetched: &mut Fetched,
-) -> Result<(), StoreError> {
-    let mut room = PageRoom::default();
-    let mut statement =
-        sql.prepare_cached("SELECT id, ciphertext, created, origin_hint FROM blobs WHERE seq = ?1")?;
-    for Candidate { seq, mailbox_index, .. } in candidates.iter().copied() {
-        let mut rows = statement.query([seq])?;
-        let Some(row) = rows.next()? else { continue };
-        let blob =
-            mailboxes.get(mailbox_index).and_then(|mailbox| read_blob(row, mailbox, mailbox_index, seq));
-        let Some(blob) = blob else {
-            fetched.damaged += 1;
-            continue;
-        };
-        if !room.take(blob.ciphertext.as_bytes().len(), blob.origin_hint.is_some()) {
-            fetched.page.truncated = true;
-            break;
-        }
-        fetched.page.blobs.push(blob);
-    }
-    Ok(())
-}
-
-/// Reads a row, if its content still has the name it was stored under.
-fn read_blob(row: &Row<'_>, mailbox: &MailboxHash, mailbox_index: usize, seq: i64) -> Option<StoredBlob> {
-    let blob_id = BlobId::try_from(row.get_ref(0).ok()?.as_blob().ok()?).ok()?;
-    let content = row.get_ref(1).ok()?.as_blob().ok()?;
-    if BlobId::derive(mailbox, content) != blob_id {
-        return None;
-    }
-    let hint = row.get_ref(3).ok()?.as_blob_or_null().ok()?;
-    Some(StoredBlob {
-        mailbox_index,
-        blob_id,
-        ciphertext: Ciphertext::try_from(Bytes::copy_from_slice(content)).ok()?,
-        created_at: time(row.get(2).ok()?),
-        origin_hint: hint.and_then(|bytes| OriginHint::try_from(Bytes::copy_from_slice(bytes)).ok()),
-        place: seq.max(0).unsigned_abs(),
-    })
 }

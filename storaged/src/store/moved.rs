@@ -5,7 +5,7 @@ use super::hints;
 use super::sql::time;
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};
 use relay_proto::mail::MovedBlob;
-use relay_proto::page::{self, wire_size};
+use relay_proto::page::{self, PageRoom};
 use relay_proto::{BlobId, MailboxHash, PeerId};
 use rusqlite::{Connection, params};
 
@@ -26,13 +26,25 @@ struct Candidate {
     peer: [u8; PeerId::LENGTH],
 }
 
+impl Candidate {
+    fn bytes(&self) -> usize {
+        usize::try_from(self.size).unwrap_or(usize::MAX)
+    }
+}
+
 /// Collects what lies at peers, mailbox by mailbox.
 #[derive(Debug)]
 pub(super) struct Moved {
     /// Peers that can be asked.
     reachable: Vec<PeerId>,
+    sealed: bool,
+    /// What peers can be asked for and fits a page.
     asked: Vec<Candidate>,
+    /// What they can be asked for and fits none, where such a blob may come alone.
+    larger: Vec<Candidate>,
     hinted: Vec<Candidate>,
+    /// How many fit none, where they are left out.
+    oversized: u64,
     left_out: bool,
 }
 
@@ -41,12 +53,16 @@ impl Moved {
     /// asked.
     pub(super) fn begin(
         sql: &Connection,
+        sealed: bool,
         reachable: impl FnOnce() -> Vec<PeerId>,
     ) -> Result<Option<Self>, StoreError> {
         Ok(hints::any(sql)?.then(|| Self {
             reachable: reachable(),
+            sealed,
             asked: Vec::new(),
+            larger: Vec::new(),
             hinted: Vec::new(),
+            oversized: 0,
             left_out: false,
         }))
     }
@@ -59,7 +75,7 @@ impl Moved {
         mailbox_index: usize,
         first_alive: i64,
     ) -> Result<Collected, StoreError> {
-        let before = Collected { asked: self.asked.len(), hinted: self.hinted.len(), any: false };
+        let before = self.mark();
         let mut statement = sql.prepare_cached(
             "SELECT created, seq, size, id, peer FROM hints WHERE mailbox = ?1 AND seq >= ?2",
         )?;
@@ -73,15 +89,41 @@ impl Moved {
                 id: row.get(3)?,
                 peer: row.get(4)?,
             };
-            let can_be_asked = self.reachable.iter().any(|peer| *peer.as_bytes() == candidate.peer);
-            if can_be_asked { &mut self.asked } else { &mut self.hinted }.push(candidate);
+            self.add(candidate);
         }
-        Ok(Collected { any: self.asked.len() + self.hinted.len() > before.asked + before.hinted, ..before })
+        Ok(Collected { any: self.mark() != before, ..before })
+    }
+
+    fn add(&mut self, candidate: Candidate) {
+        let fits = page::fits(candidate.bytes());
+        if !fits && self.sealed {
+            self.oversized += 1;
+            return;
+        }
+        let can_be_asked = self.reachable.iter().any(|peer| *peer.as_bytes() == candidate.peer);
+        let list = match (can_be_asked, fits) {
+            (true, true) => &mut self.asked,
+            (true, false) => &mut self.larger,
+            (false, _) => &mut self.hinted,
+        };
+        list.push(candidate);
+    }
+
+    const fn mark(&self) -> Collected {
+        Collected {
+            asked: self.asked.len(),
+            larger: self.larger.len(),
+            hinted: self.hinted.len(),
+            oversized: self.oversized,
+            any: false,
+        }
     }
 
     /// Takes back what was collected last.
     pub(super) fn undo(&mut self, collected: &Collected) {
         self.asked.truncate(collected.asked);
+        self.larger.truncate(collected.larger);
+        self.oversized = collected.oversized;
         self.hinted.truncate(collected.hinted);
     }
 
@@ -91,39 +133,45 @@ impl Moved {
             self.left_out = true;
             keep_oldest(&mut self.asked, MAX_ASKED);
         }
+        if self.larger.len() > COLLECTED {
+            self.left_out = true;
+            keep_oldest(&mut self.larger, 1);
+        }
         if self.hinted.len() > COLLECTED {
             keep_oldest(&mut self.hinted, MAX_HINTS);
         }
     }
 
     /// What belongs into a page, oldest first: of what can be asked for as much as a page holds, and of the rest as
-    /// many as there may be hints. Answers besides whether something that can be asked for was left out.
-    pub(super) fn choose(mut self) -> (Vec<MovedBlob>, bool) {
-        let all = self.asked.len();
+    /// many as there may be hints. A larger blob is asked for when nothing waits that fits, which for what lies here
+    /// `is_any_small` says. Answers besides whether something that can be asked for was left out, and how many blobs
+    /// fit no page where that leaves them out.
+    pub(super) fn choose(mut self, is_any_small: bool) -> (Vec<MovedBlob>, bool, u64) {
+        let all = self.asked.len() + self.larger.len();
         keep_oldest(&mut self.asked, MAX_ASKED);
         keep_oldest(&mut self.hinted, MAX_HINTS);
-        let mut bytes = 0;
-        let fitting = self.asked.iter().take_while(|candidate| {
-            bytes += wire_size(usize::try_from(candidate.size).unwrap_or(usize::MAX), false);
-            bytes <= page::BUDGET
-        });
-        // A single larger one comes alone.
-        let fitting = fitting.count().max(1).min(self.asked.len());
-        self.asked.truncate(fitting);
-        let left_out = self.left_out || fitting < all;
+        let mut room = PageRoom::default();
+        self.asked.retain(|candidate| room.take(candidate.bytes(), false));
+        if self.asked.is_empty() && !is_any_small {
+            keep_oldest(&mut self.larger, 1);
+            self.asked = self.larger;
+        }
+        let left_out = self.left_out || self.asked.len() < all;
         let asked = self.asked.into_iter().map(|candidate| (candidate, true));
         let hinted = self.hinted.into_iter().map(|candidate| (candidate, false));
         let mut chosen: Vec<_> = asked.chain(hinted).collect();
         chosen.sort_unstable();
-        (chosen.into_iter().map(moved_blob).collect(), left_out)
+        (chosen.into_iter().map(moved_blob).collect(), left_out, self.oversized)
     }
 }
 
 /// What was there before a mailbox was looked at.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Collected {
     asked: usize,
+    larger: usize,
     hinted: usize,
+    oversized: u64,
     /// Whether something was found.
     pub(super) any: bool,
 }

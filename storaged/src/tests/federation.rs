@@ -23,11 +23,11 @@ use relay_proto::{OwnerHash, PeerId};
 
 /// The relays, as peers: the origin, and two that hold.
 const A: PeerId = PeerId::from_bytes([1; 32]);
-const B: PeerId = PeerId::from_bytes([2; 32]);
+pub(super) const B: PeerId = PeerId::from_bytes([2; 32]);
 const C: PeerId = PeerId::from_bytes([3; 32]);
 
 /// How long offers last in these tests, in seconds.
-const LEASE_SECS: u32 = 60;
+pub(super) const LEASE_SECS: u32 = 60;
 
 fn name(mailbox: MailboxHash, content: &[u8]) -> BlobName {
     BlobName { mailbox, blob_id: BlobId::derive(&mailbox, content) }
@@ -89,7 +89,7 @@ impl Relay {
     }
 
     /// Says that the links to these peers are up.
-    fn reach(&self, peers: &[PeerId]) {
+    pub(super) fn reach(&self, peers: &[PeerId]) {
         let state = |identity: &PeerId| PeerState {
             url: String::new(),
             identity: Some(*identity),

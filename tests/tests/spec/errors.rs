@@ -57,6 +57,11 @@ fn sound(action: Action) -> Value {
     }
 }
 
+/// Whether an outer relay refuses to bring it, for its size.
+fn is_for_no_outer_relay(value: &Value) -> bool {
+    value.to_string().len() > 60_000
+}
+
 #[tokio::test]
 async fn known_mistakes_have_the_texts_that_clients_know() {
     let relay = Cluster::simple().await;
@@ -115,6 +120,9 @@ async fn known_mistakes_have_the_texts_that_clients_know() {
                 "guardian_hash does not match designator_pk",
             ),
         ] {
+            if via.is_outer() && is_for_no_outer_relay(&value) {
+                continue;
+            }
             let reply = client.call(action, &with(sound(action), name, value)).await;
             assert_eq!(refused(&reply, 400), text, "{action:?} {name}");
         }
@@ -164,6 +172,9 @@ async fn values_of_the_wrong_shape_are_refused() {
             (Action::Escrow, "ttl_seconds", json!(604_801)),
             (Action::Escrow, "ttl_seconds", json!(-1)),
         ] {
+            if via.is_outer() && is_for_no_outer_relay(&value) {
+                continue;
+            }
             let reply = client.call(action, &with(sound(action), name, value)).await;
             refused(&reply, 400);
         }
@@ -187,7 +198,7 @@ async fn every_required_field_is_required_and_typed() {
                 }
             }
             // An envelope is an object; what else may be sealed is no action.
-            if via == Via::Envelope {
+            if via.is_envelope() {
                 continue;
             }
             for body in [json!([]), json!("text"), json!(7), json!(null), json!([CANARY])] {
@@ -233,13 +244,13 @@ async fn bodies_that_are_no_json_are_refused() {
 #[tokio::test]
 async fn a_blob_may_have_the_largest_size_and_not_a_byte_more() {
     let relay = Cluster::simple().await;
-    for via in Via::ALL {
+    for via in Via::STRAIGHT {
         let client = relay.client_via(via);
         let mailbox = random_mailbox();
         let large = random_bytes((1 << 20) + 1);
         let id = client.send(&mailbox, &large[1..]).await.blob_id();
         refused(&client.send(&mailbox, &large).await, 413);
-        assert_eq!(client.fetch(&[&mailbox]).await.page().ids(), [&id]);
+        assert_eq!(relay.client().fetch(&[&mailbox]).await.page().ids(), [&id]);
     }
 }
 

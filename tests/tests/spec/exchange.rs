@@ -162,7 +162,7 @@ async fn an_offer_may_live_for_30_to_3600_seconds() {
 #[tokio::test]
 async fn each_side_may_say_64_kib() {
     let relay = Cluster::simple().await;
-    for via in Via::ALL {
+    for via in Via::STRAIGHT {
         let client = relay.client_via(via);
         let long = hex::encode(random_bytes(32 << 10));
         let code = offer(&client, &long).await;
@@ -174,6 +174,29 @@ async fn each_side_may_say_64_kib() {
         // Bytes count, not letters.
         let reply = client.call(Action::ExchangeOffer, &offer_fields(&"\u{e9}".repeat(32_769))).await;
         reply.refuses(400, "payload too large");
+    }
+}
+
+#[tokio::test]
+async fn what_no_sealed_answer_has_room_for_is_refused_when_it_is_offered() {
+    let relay = Cluster::simple().await;
+    // Each of these letters is six in JSON.
+    let hostile = "\u{1}".repeat(20_000);
+    for via in Via::STRAIGHT {
+        let client = relay.client_via(via);
+        let reply = client.call(Action::ExchangeOffer, &offer_fields(&hostile)).await;
+        reply.refuses(400, "payload too large");
+        let code = offer(&client, &hostile[..10_000]).await;
+        claim(&client, &code, &hostile).await.refuses(400, "response too large");
+        for (claiming, completing) in
+            [(Via::OuterEnvelope, Via::OuterBhttp), (Via::OuterBhttp, Via::OuterEnvelope)]
+        {
+            let code = offer(&client, &hostile[..10_000]).await;
+            let claimed = claim(&relay.client_via(claiming), &code, &hostile[..9000]).await;
+            assert_eq!(claimed.said("payload"), hostile[..10_000]);
+            let completed = complete(&relay.client_via(completing), &code).await;
+            assert_eq!(completed.said("response"), hostile[..9000]);
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod mailbox;
 mod monitoring;
 mod oblivious;
 mod ops;
+mod outer;
 mod perturbed;
 mod privacy;
 mod proxies;

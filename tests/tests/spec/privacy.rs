@@ -182,7 +182,7 @@ async fn say_everything(relay: &mut Cluster) -> Said {
                 .client_via(via)
                 .with_outer_header("user-agent", &agent)
                 .with_outer_header("x-forwarded-for", forwarded);
-            if via == Via::Bhttp {
+            if matches!(via, Via::Bhttp | Via::OuterBhttp) {
                 client = client.with_header("user-agent", &inner_agent);
             }
             succeed(&client, &mut said).await;

@@ -60,7 +60,10 @@ async fn without_a_policy_every_version_is_welcome() {
     for via in Via::ALL {
         let reply = relay.client_via(via).fetch(&[random_mailbox()]).await;
         reply.success();
-        assert_eq!(policy(&reply), (0, 0));
+        // An envelope has no headers, and an outer relay lets none of those around it through.
+        if via != Via::OuterEnvelope {
+            assert_eq!(policy(&reply), (0, 0));
+        }
         assert_eq!(upgrade_deadline(&reply), None);
     }
 }

@@ -80,7 +80,7 @@ faults! {
     Payload = BAD_REQUEST, "payload must be text", Invalid, None,
         "`payload` is absent or no text.";
     PayloadTooLarge = BAD_REQUEST, "payload too large", Invalid, None,
-        "`payload` is longer than 65536 bytes.";
+        "`payload` is longer than 65536 bytes, or than fits a sealed answer once its characters are escaped.";
     OfferTtl = BAD_REQUEST, "TTL must be between 30 and 3600 seconds", Invalid, None,
         "`expires_secs` is malformed or out of range.";
     Code = BAD_REQUEST, "code must be exactly 6 digits", Invalid, None,
@@ -88,7 +88,7 @@ faults! {
     Response = BAD_REQUEST, "response must be text", Invalid, None,
         "`response` is absent or no text.";
     ResponseTooLarge = BAD_REQUEST, "response too large", Invalid, None,
-        "`response` is longer than 65536 bytes.";
+        "`response` is longer than 65536 bytes, or than fits a sealed answer once its characters are escaped.";
     UnknownCode = BAD_REQUEST, "invalid or expired code", Invalid, None,
         "No live offer has the code.";
     AlreadyClaimed = BAD_REQUEST, "already claimed", Invalid, None,
@@ -163,6 +163,8 @@ faults! {
         "The body is longer than the largest blob (`RELAY_MAX_MESSAGE_SIZE`) can make it.";
     BlobTooLarge = PAYLOAD_TOO_LARGE, "blob too large", TooLarge, None,
         "The decoded blob is larger than `RELAY_MAX_MESSAGE_SIZE`.";
+    AnswerTooLarge = PAYLOAD_TOO_LARGE, "answer too large to be sealed", TooLarge, None,
+        "Inside an oblivious request: the answer would be longer than 96 KiB, which relays in between refuse.";
     ContentType = UNSUPPORTED_MEDIA_TYPE, "unsupported content type", Invalid, None,
         "An oblivious request must be `message/ohttp-req`.";
     Expectation = EXPECTATION_FAILED, "expectations are not supported", Invalid, None,

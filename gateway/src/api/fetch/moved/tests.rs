@@ -1,18 +1,11 @@
 //! Pages of which a part lies with peers, and how they are cut.
 
-use super::super::tests::stored;
-use super::super::write;
+use super::super::cut::tests::here;
 use super::*;
 use crate::fixture::{RECALL, Relay};
 use crate::storage::PATIENCE;
 use bytes::Bytes;
-use proptest::prelude::*;
-use relay_proto::limits::MAX_CLIENT_URL;
-use relay_proto::mail::{Hint, SignedHints};
-use relay_proto::page::RUNG;
-use relay_proto::{
-    BlobId, Ciphertext, MailboxToken, OriginHint, PeerId, PublicKey, Refusal, Signature, UnixSeconds,
-};
+use relay_proto::{BlobId, Ciphertext, MailboxToken, OriginHint, PeerId, Refusal, UnixSeconds};
 use serde_json::{Value, json};
 
 const PEER: PeerId = PeerId::from_bytes([8; 32]);
@@ -236,80 +229,16 @@ async fn a_request_whose_patience_is_spent_does_not_wait_for_peers() {
     let blob = carried("moved");
     relay.peers.hold(blob.clone());
     relay.storage.moved(&blob, moved(0, 1));
-    let page = complete(
+    let (found, _) = complete(
         &relay.app,
         &[mailbox()],
         MailPage { moved: vec![MovedBlob { blob_id: blob.blob_id, ..moved(0, 1) }], ..MailPage::default() },
         Instant::now() + HINT_PATIENCE,
     )
     .await;
-    assert!(page.blobs.is_empty());
+    assert!(found.blobs.is_empty());
     assert!(relay.peers.asked().is_empty());
     assert_eq!(relay.storage.hinted(), [[blob.name()]]);
-}
-
-fn here(sizes: &[(usize, bool)]) -> Vec<StoredBlob> {
-    let blob = |(place, (size, hint)): (u64, &(usize, bool))| StoredBlob { place, ..stored(*size, *hint) };
-    (0..).zip(sizes).map(blob).collect()
-}
-
-/// Hints as large as they can be.
-fn largest_hints(count: usize) -> Option<ForwardingHints> {
-    let hint = Hint {
-        blob_id: BlobId::from_bytes([255; 16]),
-        relay_url: format!("https://{}", "a".repeat(MAX_CLIENT_URL - 8)),
-        expires_at: UnixSeconds::new(u64::MAX),
-    };
-    ForwardingHints::of(SignedHints {
-        hints: vec![hint; count],
-        signing_key: PublicKey::from_bytes([255; 32]),
-        signature: Signature::from_bytes([255; 64]),
-    })
-}
-
-fn merged(sizes: &[(usize, bool)]) -> Merged {
-    Merged { blobs: here(sizes), truncated: false, missing: Vec::new(), is_clearer: false }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-    #[test]
-    fn every_page_with_hints_fits_its_rung(
-        sizes in prop_oneof![
-            prop::collection::vec((1_usize..72_000, any::<bool>()), 0..8),
-            prop::collection::vec((1_usize..20_000, any::<bool>()), 0..60),
-            prop::collection::vec((1_usize..40, any::<bool>()), 300..900),
-        ],
-        hints in 0..=MAX_HINTS,
-    ) {
-        let page = cut(merged(&sizes), largest_hints(hints));
-        let (kept, has_hints) = (page.blobs.len(), page.hints.is_some());
-        prop_assert!(kept > 0 || sizes.is_empty());
-        prop_assert!((0..).zip(&page.blobs).all(|(place, blob)| blob.place == place), "the oldest, in order");
-        let left_out = kept < sizes.len() || (hints > 0 && !has_hints);
-        prop_assert_eq!(page.truncated, left_out);
-        let is_large = kept == 1 && wire_size(sizes[0].0, sizes[0].1) > BUDGET;
-        let written = write(page, &["f".repeat(64).into()]).unwrap();
-        prop_assert!(is_large || written.len() <= RUNG - 4, "{} bytes", written.len());
-    }
-
-    #[test]
-    fn hints_take_the_room_that_they_say(hints in 1..=MAX_HINTS) {
-        let with = write(cut(merged(&[]), largest_hints(hints)), &[]).unwrap();
-        let without = write(cut(merged(&[]), None), &[]).unwrap();
-        prop_assert_eq!(with.len() - without.len(), largest_hints(hints).unwrap().wire_size());
-    }
-}
-
-#[test]
-fn hints_wait_while_the_first_blob_needs_their_room() {
-    for size in [72_000, 1 << 20] {
-        let page = cut(merged(&[(size, false), (1, false)]), largest_hints(MAX_HINTS));
-        assert_eq!((page.hints.is_some(), page.truncated), (false, true), "{size}");
-        assert_eq!(page.blobs[0].ciphertext.as_bytes().len(), size);
-    }
-    let page = cut(merged(&[(60_000, false), (20_000, false)]), largest_hints(MAX_HINTS));
-    assert_eq!((page.blobs.len(), page.hints.is_some(), page.truncated), (1, true, true));
 }
 
 fn nothing_came() -> Brought {
@@ -333,12 +262,12 @@ async fn what_a_peer_lost_is_asked_for_once_and_what_is_behind_it_next() {
 fn asking_again_helps_where_a_peer_could_be_asked() {
     let names: Vec<Moved> =
         (0..60).map(|place| (carried(&place.to_string()).name(), moved(0, place))).collect();
-    let here = || Here { blobs: here(&[(1, false)]), truncated: false };
-    let asked = merge(here(), names.clone(), nothing_came());
-    assert!(asked.truncated);
-    assert_eq!(asked.missing, names[..MAX_HINTS].iter().map(|(name, _)| *name).collect::<Vec<_>>());
-    assert!(!merge(here(), names.clone(), Brought::Nothing).truncated);
+    let here = || Here { blobs: here(&[(1, false)]), truncated: false, oversized: 0 };
+    let (found, missing) = merge(here(), names.clone(), nothing_came());
+    assert!(found.truncated);
+    assert_eq!(missing, names[..MAX_HINTS].iter().map(|(name, _)| *name).collect::<Vec<_>>());
+    assert!(!merge(here(), names.clone(), Brought::Nothing).0.truncated);
     let away =
         names.into_iter().map(|(name, moved)| (name, MovedBlob { reachable: false, ..moved })).collect();
-    assert!(!merge(here(), away, nothing_came()).truncated);
+    assert!(!merge(here(), away, nothing_came()).0.truncated);
 }
