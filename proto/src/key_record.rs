@@ -6,8 +6,8 @@
 //!   | intermediate key 32 | not_before u64 | not_after u64 | anchor signature 64
 //! ```
 //!
-//! Numbers are big-endian. `window` is the day, unix time divided by 86,400, whatever the length of a key's own
-//! window is. The first signature is Ed25519 by the intermediate key over `vauchi-ohttp-keyconfig-v1`, window
+//! Numbers are big-endian. `window` is the key's window, whose length is a day: unix time divided by 86,400. Clients
+//! take no other, and no key whose id is not the window modulo 256. The first signature is Ed25519 by the intermediate key over `vauchi-ohttp-keyconfig-v1`, window
 //! and key configuration; the second is the [`Certificate`]'s.
 
 use crate::anchor::Certificate;
@@ -31,7 +31,7 @@ const LABEL: &[u8] = b"vauchi-ohttp-keyconfig-v1";
 /// A signed key record, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyRecord {
-    /// Unix time in days.
+    /// The window: unix time in days. Only where windows are shorter, for tests, it counts those.
     pub day: u64,
     /// What is signed: one key configuration (RFC 9458 §3.1).
     pub config: Bytes,
@@ -125,13 +125,26 @@ impl KeyRecord {
     /// # Errors
     /// [`Distrust`], the first reason found.
     pub fn verify(&self, anchor: &PublicKey, now: UnixSeconds) -> Result<(), Distrust> {
+        self.verify_in_window(anchor, now, now.get() / crate::keys::DAY_SECS)
+    }
+
+    /// As [`KeyRecord::verify`], where windows may be of another length than a day.
+    ///
+    /// # Errors
+    /// As [`KeyRecord::verify`].
+    pub fn verify_in_window(
+        &self,
+        anchor: &PublicKey,
+        now: UnixSeconds,
+        window: u64,
+    ) -> Result<(), Distrust> {
         if !self.certificate.is_by(anchor) {
             return Err(Distrust::Certificate);
         }
         if !self.certificate.holds_at(now) {
             return Err(Distrust::Time);
         }
-        if self.day != now.get() / crate::keys::DAY_SECS {
+        if self.day != window {
             return Err(Distrust::Day);
         }
         let message = message(self.day, &self.config);

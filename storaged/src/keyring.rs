@@ -62,6 +62,13 @@ impl Keyring {
         clock: Clock,
         metrics: Metrics,
     ) -> Result<Self, Failure> {
+        if config.window_secs != DAY_SECS {
+            tracing::warn!(
+                seconds = config.window_secs,
+                "keys for Oblivious HTTP turn after seconds, which is for tests: clients refuse them; leave \
+                 RELAY_OHTTP_KEY_ROTATION_HOURS unset"
+            );
+        }
         let offline = match &config.anchor {
             Some(directory) => {
                 let signer = Signer::offline(directory).map_err(|problem| {
@@ -231,7 +238,9 @@ fn record(
     }
     let Some(certificate) = signer.certificate_at(begins) else { return Ok(None) };
     let config = bytes::Bytes::copy_from_slice(config);
-    let Some(signed) = KeyRecord::sign(day, config, &signer.intermediate, *certificate) else {
+    // With windows of a day, this is the day. A key's id is its window modulo 256, and clients hold the record to it.
+    let signed = KeyRecord::sign(window.number, config, &signer.intermediate, *certificate);
+    let Some(signed) = signed else {
         return Err(StoreError::Internal(0));
     };
     let record = SignedRecord {

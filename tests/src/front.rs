@@ -1,6 +1,7 @@
 //! A proxy in front of gateways that has the faults a test gives it. It speaks plain HTTP; a TLS front may stand before it.
 
 use crate::client::{connect, exchange};
+use crate::signed_key;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -24,6 +25,8 @@ pub struct Habits {
     pub date: Option<&'static str>,
     /// What it answers by itself, whatever is asked.
     pub answer: Option<&'static str>,
+    /// Whether it changes a byte of the signed key record on its way.
+    pub spoils_records: bool,
 }
 
 /// The front. It ends with this.
@@ -85,6 +88,7 @@ async fn pass_on(
     habits: Habits,
     request: Request<Incoming>,
 ) -> io::Result<Response<Full<Bytes>>> {
+    let spoils = habits.spoils_records && request.uri().path() == signed_key::PATH;
     let (mut head, body) = request.into_parts();
     head.headers.remove(UPGRADE);
     head.headers.remove(CONNECTION);
@@ -94,7 +98,11 @@ async fn pass_on(
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let mut sender = connect(TcpStream::connect(target).await?).await?;
     let reply = exchange(&mut sender, Request::from_parts(head, Full::new(body))).await?;
-    let mut response = Response::new(Full::new(reply.body.clone()));
+    let mut body = reply.body.to_vec();
+    if spoils && let Some(last) = body.last_mut() {
+        *last ^= 1;
+    }
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = StatusCode::from_u16(reply.status).map_err(io::Error::other)?;
     *response.headers_mut() = reply.headers;
     if let Some(date) = habits.date {

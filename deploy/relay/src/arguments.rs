@@ -157,6 +157,9 @@ pub struct Selftest {
     /// An oblivious relay in front, to whose URL the sealed requests go; the key still comes from the relay itself
     #[arg(long, value_name = "OUTER_URL")]
     pub relay: Option<String>,
+    /// The anchor that clients pin, in 64 hexadecimal digits; without it nobody tells whose the signed key record is
+    #[arg(long, value_name = "HEX")]
+    pub anchor: Option<String>,
 }
 
 /// How clients' requests travel.
@@ -250,7 +253,7 @@ mod tests {
     #[test]
     fn a_selftest_goes_as_it_is_unless_told() {
         let Ok(Command::Selftest(plain)) = parsed("selftest http://host") else { panic!() };
-        assert_eq!((plain.via, plain.relay), (Via::Plain, None));
+        assert_eq!((plain.via, plain.relay, plain.anchor), (Via::Plain, None, None));
         let sealed = "selftest http://host --via ohttp --relay https://outer/path";
         let Ok(Command::Selftest(sealed)) = parsed(sealed) else { panic!() };
         assert_eq!((sealed.via, sealed.relay.as_deref()), (Via::Ohttp, Some("https://outer/path")));

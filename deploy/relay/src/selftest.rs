@@ -3,6 +3,7 @@
 mod client;
 pub(crate) mod errand;
 mod oblivious;
+pub(crate) mod record;
 mod steps;
 mod way;
 
@@ -10,6 +11,7 @@ use crate::arguments::{Selftest, Via};
 use crate::unwritable;
 use client::{Base, Client, Outer, Trouble};
 use relay_daemon::{Clock, Exit, Failure};
+use relay_proto::PublicKey;
 use std::io::Write;
 use std::time::Duration;
 use steps::Trial;
@@ -39,7 +41,10 @@ pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> R
     let randomness =
         |error| Failure::new(Exit::Internal, format_args!("the system has no randomness: {error}"));
     let steps = steps::of(how.via);
-    let mut trial = Trial::new(Client::new(base), way, clock.clone()).map_err(randomness)?;
+    let anchor = how.anchor.as_deref().map(PublicKey::from_hex).transpose().map_err(|_| {
+        Failure::new(Exit::Usage, "--anchor takes 64 hexadecimal digits, as `relay status` shows them")
+    })?;
+    let mut trial = Trial::new(Client::new(base), way, anchor, clock.clone()).map_err(randomness)?;
     let began = clock.monotonic();
     let mut failed = 0_usize;
     for (name, step) in &steps {
@@ -87,7 +92,7 @@ mod tests {
     use super::*;
 
     fn how(url: &str, via: Via, relay: Option<&str>) -> Selftest {
-        Selftest { url: url.to_owned(), via, relay: relay.map(str::to_owned) }
+        Selftest { url: url.to_owned(), via, relay: relay.map(str::to_owned), anchor: None }
     }
 
     #[test]
@@ -123,6 +128,15 @@ mod tests {
         }
         for outer in ["", "outer", "ftp://outer"] {
             assert_eq!(refused(how("http://host", Via::Ohttp, Some(outer))).exit, Exit::Usage, "{outer}");
+        }
+    }
+
+    #[test]
+    fn an_anchor_is_64_hexadecimal_digits() {
+        for anchor in ["", "ab", &"g".repeat(64)] {
+            let how = Selftest { anchor: Some(anchor.to_owned()), ..how("http://host", Via::Plain, None) };
+            let refused = selftest(&how, &Clock::system(), &mut Vec::new()).unwrap_err();
+            assert_eq!(refused.exit, Exit::Usage, "{anchor:?}");
         }
     }
 

@@ -136,8 +136,8 @@ variables! {
         "Oblivious requests a minute from one relay's address; ten times that for those in `RELAY_OHTTP_RELAYS`.");
     OHTTP_RELAYS: Vec<IpNet> = ("RELAY_OHTTP_RELAYS", "", "192.0.2.7,2001:db8::/48", networks,
         "Networks of the oblivious relays that the operator knows, as a comma-separated list.");
-    OHTTP_KEY_ROTATION: u64 = ("RELAY_OHTTP_KEY_ROTATION_HOURS", "24", "24", parse::hours_or_seconds,
-        "Hours for which a key for Oblivious HTTP is shown (1 to 24), or seconds, for tests, as in `10s`. It is accepted for one such time longer.");
+    OHTTP_KEY_ROTATION: u64 = ("RELAY_OHTTP_KEY_ROTATION_HOURS", "24", "24", parse::day_or_seconds,
+        "Hours for which a key for Oblivious HTTP is shown: 24, since clients refuse every other window; or seconds, for tests, as in `10s`. It is accepted for one such time longer.");
     ANCHOR_DIR: Option<PathBuf> = ("RELAY_ANCHOR_DIR", "", "/etc/relay/anchor", optional_directory,
         "Directory with `anchor.json` and `intermediate.key` of an offline anchor (`relay anchor`). Unset: the relay is its own anchor.");
     EXCHANGE_MAX_OFFERS: u64 = ("RELAY_EXCHANGE_MAX_OFFERS", "10000", "10000", whole::<u64, 1, 100_000>,

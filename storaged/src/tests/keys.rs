@@ -80,7 +80,7 @@ async fn a_seed_that_is_over_is_in_no_file() {
 }
 
 #[tokio::test]
-async fn the_record_of_every_moment_is_of_its_day_and_key_and_vouched_for() {
+async fn the_record_of_every_moment_is_of_its_window_and_key_and_vouched_for() {
     let relay = at_noon().await;
     for window_secs in [DAY_SECS, 10, 7 * 3600, 3 * DAY_SECS] {
         let ring = keyring(&relay, window_secs, None).await;
@@ -92,7 +92,12 @@ async fn the_record_of_every_moment_is_of_its_day_and_key_and_vouched_for() {
             let set = ring.current().await.unwrap();
             let record = set.record_at(now).unwrap();
             let parsed = KeyRecord::parse(&record.record).unwrap();
-            assert_eq!(parsed.verify(&anchor, now), Ok(()), "window {window_secs}, step {step}");
+            // A client counts in days, so it takes those of whole days only.
+            let number = set.window_at(now);
+            let believed = parsed.verify_in_window(&anchor, now, number);
+            assert_eq!(believed, Ok(()), "window {window_secs}, step {step}");
+            assert_eq!(parsed.verify(&anchor, now).is_ok(), number == now.get() / DAY_SECS);
+            assert_eq!(u64::from(parsed.config[0]), parsed.day % 256);
             let window = set.windows.iter().find(|window| window.number == set.window_at(now)).unwrap();
             assert_eq!(parsed.config, window.encoded_config().unwrap());
         }

@@ -41,6 +41,7 @@ async fn a_value_that_does_not_parse_is_named_with_an_example() {
         (Program::Storaged, "RELAY_MAX_STORAGE_BYTES", "1 GiB", "number", "1073741824"),
         (Program::Storaged, "RELAY_MIN_VERSION", "65536", "number", "2"),
         (Program::Federated, "RELAY_HANG_TIMEOUT", "2", "number from 3 to 3600", "30"),
+        (Program::Storaged, "RELAY_OHTTP_KEY_ROTATION_HOURS", "12", "clients refuse a key", "24"),
     ] {
         let directory = directory();
         let refusal = start(program, directory.path(), &[(name, value)]).await;

@@ -4,9 +4,10 @@ use nix::sys::signal::Signal;
 use relay_tests::binaries::Program;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{random_mailbox, send_fields};
+use relay_tests::front::{Front, Habits};
 use relay_tests::process::{Launch, signal_pid};
 use relay_tests::wire::{self, Wire, post_head};
-use relay_tests::{Client, Supervised, Via, procfs};
+use relay_tests::{Client, Owner, Supervised, Via, procfs};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::TcpListener;
@@ -198,6 +199,27 @@ async fn selftest_proves_a_relay_step_by_step() {
     for step in ["send", "fetch", "ack", "register", "purge"] {
         assert!(proof.stdout.contains(step), "no {step:?} in: {}", proof.stdout);
     }
+}
+
+#[tokio::test]
+async fn selftest_checks_the_signed_key_record_as_clients_do() {
+    let relay = Supervised::build().start().await;
+    let url = format!("http://{}", relay.address());
+    let shown = relay.command(&["keys", "--json"]).finish().await;
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    let anchor = shown["anchor"].as_str().unwrap().to_owned();
+    let walk =
+        async |url: &str, anchor: &str| relay.command(&["selftest", url, "--anchor", anchor]).finish().await;
+    let proof = walk(&url, &anchor).await;
+    assert_eq!(proof.code, Some(0), "{}{}", proof.stdout, proof.stderr);
+    let other = Owner::random().mailbox();
+    let proof = walk(&url, &other).await;
+    assert_eq!(proof.code, Some(1));
+    assert!(proof.stdout.contains("FAILED: the anchor did not sign the certificate"), "{}", proof.stdout);
+    assert_eq!(walk(&url, "no anchor").await.code, Some(64));
+    let front = Front::start(relay.address(), Habits { spoils_records: true, ..Habits::default() }).await;
+    let proof = walk(&front.url(), &anchor).await;
+    assert_eq!(proof.code, Some(1), "{}", proof.stdout);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use crate::oblivious::{is_key_problem, max_age, within_one};
 use relay_tests::deadline::{self, PATIENCE, unix_now};
 use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::oblivious::{KEY_PATH, Key, envelope};
+use relay_tests::signed_key::SignedKey;
 use relay_tests::{Action, Client, Cluster, Via};
 use std::fs;
 use std::time::Duration;
@@ -49,6 +50,19 @@ async fn all_gateways_turn_at_once_and_number_their_keys() {
         seen.push((number, key));
         begun(number + 1).await;
     }
+}
+
+#[tokio::test]
+async fn a_signed_record_carries_the_window_of_its_key_and_the_log_says_that_this_is_for_tests() {
+    let relay = relay(1).await;
+    let (number, record) =
+        in_one_window(async || crate::signed_keys::record(&relay.client()).await.body).await;
+    let signed = SignedKey::parse(&record);
+    assert_eq!(signed.window, number);
+    assert_eq!(u64::from(signed.key.id()), number % 256);
+    assert!(signed.is_vouched_for_by(&crate::signed_keys::anchor(&relay).await));
+    let said = relay.storaged.output();
+    assert!(said.contains("which is for tests") && said.contains("RELAY_OHTTP_KEY_ROTATION_HOURS"), "{said}");
 }
 
 #[tokio::test]

@@ -67,8 +67,8 @@ codes! {
         "Name the addresses of the proxy alone, for example `RELAY_TRUSTED_PROXIES=127.0.0.1,::1`.");
     AllowEverywhere = ("allow-everywhere", Warning, "`RELAY_FEDERATION_ALLOW_CIDRS` has all addresses in it, so the name of a peer may lead into the relay's own network.",
         "Name the networks in which peers are, for example `RELAY_FEDERATION_ALLOW_CIDRS=10.7.0.0/16`, or leave it unset.");
-    RotationForTests = ("rotation-for-tests", Warning, "Keys for Oblivious HTTP turn after seconds, which is for tests: clients that kept one are refused all the time.",
-        "Leave `RELAY_OHTTP_KEY_ROTATION_HOURS` unset, or set hours.");
+    RotationForTests = ("rotation-for-tests", Warning, "Keys for Oblivious HTTP turn after seconds, which is for tests: clients take none of them.",
+        "Leave `RELAY_OHTTP_KEY_ROTATION_HOURS` unset, or set 24.");
     MetricsOpen = ("metrics-open", Warning, "The operator's port is open beyond this machine and its metrics want no token.",
         "Set `RELAY_METRICS_ADDR=127.0.0.1:8081`, or `RELAY_METRICS_TOKEN`.");
     DataMissing = ("data-missing", Error, "The data directory is not there, and no relay runs.",
@@ -161,6 +161,8 @@ codes! {
         "See its log.");
     RecordMissing = ("record-missing", Error, "No signed key record is served: clients that pin the anchor are not served.",
         "Certify the key again (`relay anchor certify`) and copy `anchor.json` to `RELAY_ANCHOR_DIR`.");
+    RecordRefused = ("record-refused", Error, "Clients refuse the signed key record that they are given: its anchor, certificate, window, key id, suites or size is not what they want.",
+        "Let the name lead to this relay, let nothing cache or change `/v2/ohttp-key-signed`, and keep the clock right.");
     CertificateEnds = ("certificate-ends", Warning, "The last certificate of the offline anchor ends within two weeks.",
         "`relay anchor certify` on the offline machine, and copy `anchor.json` to `RELAY_ANCHOR_DIR`.");
     FederationSilent = ("federation-silent", Error, "Peers are wanted and federated does not report.",

@@ -202,6 +202,8 @@ pub(crate) struct Front {
     pub(crate) skew: Option<u64>,
     /// SHA-256 of the key that clients are given.
     pub(crate) key: Option<[u8; 32]>,
+    /// The signed key record that clients are given.
+    pub(crate) record: Option<Record>,
     /// How a sealed request went.
     pub(crate) sealed: Option<Sealed>,
     /// How many requests were sent that a gateway of this relay would count.
@@ -232,6 +234,15 @@ pub(crate) enum Health {
     Good,
     /// This status, or a 200 with something else in it.
     Other(u16),
+}
+
+/// The answer to a client that asks for a signed key record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record {
+    /// A body.
+    Body(Vec<u8>),
+    /// This status in its place.
+    Status(u16),
 }
 
 /// How a sealed request went.

@@ -21,6 +21,8 @@ pub(crate) struct Errand {
     pub(crate) date: Option<UnixSeconds>,
     /// SHA-256 of the key that is given.
     pub(crate) key: Option<[u8; 32]>,
+    /// The body of the signed key record; or the status of an answer without one.
+    pub(crate) record: Option<Result<Vec<u8>, u16>>,
     /// How a sealed request went; nothing where it did not come to that.
     pub(crate) sealed: Option<Result<(), Setback>>,
     /// How many requests were answered.
@@ -47,7 +49,7 @@ pub(crate) fn check(url: &str) -> Result<(), &'static str> {
 /// Runs it. Each request has the same limit of time.
 pub(crate) fn run(url: &str, patience: Duration) -> Errand {
     let health = Err("that is not a URL".to_owned());
-    let mut errand = Errand { health, date: None, key: None, sealed: None, answered: 0 };
+    let mut errand = Errand { health, date: None, key: None, record: None, sealed: None, answered: 0 };
     let Ok(base) = url.parse::<Base>() else { return errand };
     let client = Client::with_patience(base, patience);
     let health = match client.get("/health") {
@@ -77,6 +79,12 @@ impl Errand {
         }
         answer.is(200, "application/ohttp-keys").map_err(broken)?;
         self.key = Some(fingerprint(&answer.body));
+        let record = client.get("/v2/ohttp-key-signed").map_err(broken)?;
+        self.answered += 1;
+        if record.status == LIMITED {
+            return Err(Setback::Limited);
+        }
+        self.record = Some(if record.status == 200 { Ok(record.body) } else { Err(record.status) });
         let mut way = Way::oblivious(None);
         way.learn(answer.body);
         // Without an authority: a front's name need not be one that the relay knows.

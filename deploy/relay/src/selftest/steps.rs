@@ -10,8 +10,8 @@ use super::way::Way;
 use crate::arguments::Via;
 use ed25519_dalek::{Signer as _, SigningKey};
 use relay_daemon::Clock;
-use relay_proto::MailboxToken;
 use relay_proto::key_record::KeyRecord;
+use relay_proto::{MailboxToken, PublicKey};
 use serde_json::{Value, json};
 
 /// A step and its name.
@@ -23,7 +23,7 @@ const DIRECT: &[Step] = &[
     ("version headers", Trial::version_headers),
     ("key, with its fingerprint", Trial::bare_key),
     ("the list of keys has the same key", Trial::key_list),
-    ("key record, signed for today over the same key", Trial::key_record),
+    ("key record, as clients check it", Trial::key_record),
     ("anchor rollovers", Trial::rollovers),
     ("a request to an unknown key is refused as such", Trial::unknown_key),
 ];
@@ -80,6 +80,8 @@ pub(super) fn of(via: Via) -> Vec<Step> {
 pub(super) struct Trial {
     client: Client,
     way: Way,
+    /// What clients pin, where somebody said it.
+    anchor: Option<PublicKey>,
     clock: Clock,
     key: SigningKey,
     mailbox: MailboxToken,
@@ -94,13 +96,19 @@ pub(super) struct Trial {
 }
 
 impl Trial {
-    pub(super) fn new(client: Client, way: Way, clock: Clock) -> Result<Self, getrandom::Error> {
+    pub(super) fn new(
+        client: Client,
+        way: Way,
+        anchor: Option<PublicKey>,
+        clock: Clock,
+    ) -> Result<Self, getrandom::Error> {
         let mut blob = vec![0; 1024];
         getrandom::fill(&mut blob)?;
         let name = || Ok(hex::encode(random::<32>()?));
         Ok(Self {
             client,
             way,
+            anchor,
             clock,
             key: SigningKey::from_bytes(&random()?),
             mailbox: MailboxToken::random()?,

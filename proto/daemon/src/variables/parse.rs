@@ -39,13 +39,16 @@ where
         .ok_or_else(|| format!("a whole number from {MIN} to {MAX}"))
 }
 
-/// Seconds, from a number of hours or, with an `s` behind it, of seconds.
-pub(super) fn hours_or_seconds(text: &str) -> Result<u64, String> {
+/// The length of a key's window in seconds: a day, written in hours, or for tests a number of seconds with an `s`.
+pub(super) fn day_or_seconds(text: &str) -> Result<u64, String> {
     let seconds = match text.strip_suffix('s') {
         Some(seconds) => whole::<u64, 1, 86_400>(seconds),
-        None => whole::<u64, 1, 24>(text).map(|hours| hours * 3600),
+        None => whole::<u64, 24, 24>(text).map(|hours| hours * 3600),
     };
-    seconds.map_err(|_| "a whole number of hours from 1 to 24, or of seconds, as in 10s".to_owned())
+    seconds.map_err(|_| {
+        "24, because clients refuse a key whose window is not one day, or for tests a number of seconds, as in 10s"
+            .to_owned()
+    })
 }
 
 pub(super) fn boolean(text: &str) -> Result<bool, String> {
@@ -227,12 +230,11 @@ mod tests {
     }
 
     #[test]
-    fn times_are_hours_or_with_an_s_seconds() {
-        assert_eq!(hours_or_seconds("1"), Ok(3600));
-        assert_eq!(hours_or_seconds("24"), Ok(86_400));
-        assert_eq!(hours_or_seconds("10s"), Ok(10));
-        for text in ["0", "25", "0s", "86401s", "1h", "s", "", "-1", "1.5"] {
-            assert!(hours_or_seconds(text).is_err(), "{text:?}");
+    fn a_window_is_a_day_or_with_an_s_seconds() {
+        assert_eq!(day_or_seconds("24"), Ok(86_400));
+        assert_eq!(day_or_seconds("10s"), Ok(10));
+        for text in ["0", "1", "12", "23", "25", "48", "0s", "86401s", "24h", "s", "", "-1", "24.0"] {
+            assert!(day_or_seconds(text).unwrap_err().contains("clients refuse"), "{text:?}");
         }
     }
 
@@ -277,7 +279,7 @@ mod tests {
             let outcomes = [
                 users(&text).is_ok(), networks(&text).is_ok(), token(&text).is_ok(), filter(&text).is_ok(),
                 address(&text).is_ok(), whole::<u64, 0, 9>(&text).is_ok(), optional_directory(&text).is_ok(),
-                hours_or_seconds(&text).is_ok(), url(&text).is_ok(), ratio(&text).is_ok(), peers(&text).is_ok(),
+                day_or_seconds(&text).is_ok(), url(&text).is_ok(), ratio(&text).is_ok(), peers(&text).is_ok(),
                 identities(&text).is_ok(), relay_id(&text).is_ok(), optional_address(&text).is_ok(),
             ];
             prop_assert_eq!(outcomes.len(), 14);

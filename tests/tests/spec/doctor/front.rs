@@ -9,7 +9,7 @@ use relay_tests::tls_front::TlsFront;
 use serde_json::json;
 use std::net::SocketAddr;
 
-const NAMING: Habits = Habits { names_clients: true, date: None, answer: None };
+const NAMING: Habits = Habits { names_clients: true, date: None, answer: None, spoils_records: false };
 
 /// A relay that trusts a front, and a front with some habits, in TLS.
 struct Fronted {
@@ -108,6 +108,12 @@ async fn a_front_that_reaches_no_gateway_or_is_something_else() {
 async fn a_front_that_leads_to_another_relay() {
     let (relay, other) = (Cluster::simple().await, Cluster::simple().await);
     finds("ohttp-key", &doctor_at(&format!("http://{}", other.address()), None, &relay)).await;
+}
+
+#[tokio::test]
+async fn a_signed_key_record_that_clients_refuse() {
+    let fronted = Fronted::start("127.0.0.1", Habits { spoils_records: true, ..NAMING }).await;
+    finds("record-refused", &fronted.doctor()).await;
 }
 
 #[tokio::test]

@@ -2,9 +2,11 @@
 
 use crate::doctor::checks::judge;
 use crate::doctor::facts::*;
+use crate::selftest::record::tests::{key, record};
 use relay_daemon::variables::Backend;
 use relay_proto::UnixSeconds;
 use relay_proto::admin::{Capacity, CertificateTimes, KeyStatus, Status, WindowStatus};
+use relay_proto::anchor::public;
 use relay_proto::telemetry::{Process, Role};
 
 pub(crate) const NOW: u64 = 1_750_000_000;
@@ -89,7 +91,7 @@ pub(crate) fn told() -> Told {
             window_secs: DAY,
             windows: [-1_i64, 0, 1].map(window).to_vec(),
             self_anchored: false,
-            anchor: None,
+            anchor: Some(public(&key(1))),
             commitment: None,
             certificates: vec![CertificateTimes {
                 not_before: UnixSeconds::new(NOW - DAY),
@@ -117,6 +119,7 @@ fn front() -> Front {
         health: Health::Good,
         skew: Some(1),
         key: Some(window(0).fingerprint),
+        record: Some(Record::Body(record(UnixSeconds::new(NOW), |_| ()).encode().to_vec())),
         sealed: Some(Sealed::Good),
         requests: 3,
         upgrade: None,

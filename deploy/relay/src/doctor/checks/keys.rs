@@ -1,9 +1,10 @@
 //! Oblivious HTTP from end to end, and who vouches for its keys and for how long.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Sealed};
+use crate::doctor::facts::{Facts, Front, Record, Sealed};
 use crate::doctor::finding::Findings;
 use crate::moment::{span, utc};
+use crate::selftest::record;
 use relay_proto::UnixSeconds;
 use relay_proto::admin::KeyStatus;
 
@@ -29,11 +30,40 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             format_args!("the key that clients get at {} is not this relay's", front.url),
             "let the name lead to this relay, and let nothing cache /v2/ohttp-key longer than Cache-Control says",
         );
-    } else if let Some(Sealed::Broken(reason)) = &front.sealed {
+        return;
+    }
+    check_signed(facts, keys, front, findings);
+    if let Some(Sealed::Broken(reason)) = &front.sealed {
         findings.add(
             Code::OhttpBroken,
             format_args!("a sealed request to {} was not answered: {reason}", front.url),
             format_args!("`relay selftest {} --via ohttp` shows which step fails", front.url),
+        );
+    }
+}
+
+/// Checks the signed record that clients get, as they do.
+fn check_signed(facts: &Facts, keys: &KeyStatus, front: &Front, findings: &mut Findings) {
+    // Said already: none is served, or only to tests, or by another clock.
+    let said = [Code::RecordMissing, Code::RotationForTests, Code::ClockOff];
+    if said.into_iter().any(|code| findings.has(code)) {
+        return;
+    }
+    let refused = match &front.record {
+        Some(Record::Body(body)) => {
+            record::check(body, keys.anchor.as_ref(), facts.now, facts.now).err().map(str::to_owned)
+        }
+        Some(Record::Status(status)) => Some(format!("status {status} in its place")),
+        None => None,
+    };
+    if let Some(reason) = refused {
+        findings.add(
+            Code::RecordRefused,
+            format_args!("clients refuse the signed key record that they get at {}: {reason}", front.url),
+            format_args!(
+                "let nothing cache or change /v2/ohttp-key-signed; `relay selftest {} --anchor HEX` shows more",
+                front.url
+            ),
         );
     }
 }
@@ -59,10 +89,13 @@ fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{NOW, codes_met, codes_told};
-    use crate::doctor::facts::{Sealed, Told};
+    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told};
+    use crate::doctor::facts::{Record, Sealed, Told};
+    use crate::selftest::record::tests::{key, record};
     use relay_proto::UnixSeconds;
     use relay_proto::admin::KeyStatus;
+    use relay_proto::anchor::public;
+    use relay_proto::key_record::KeyRecord;
 
     fn with_keys(change: impl FnOnce(&mut KeyStatus)) -> Vec<&'static str> {
         codes_told(|told: &mut Told| change(told.keys.as_mut().unwrap()))
@@ -79,6 +112,28 @@ mod tests {
         });
         assert!(own.is_empty(), "it renews by itself");
         assert_eq!(codes_told(|told| told.keys = None), ["keys-unknown"]);
+    }
+
+    #[test]
+    fn the_signed_record_is_held_to_what_clients_hold_it_to() {
+        let now = UnixSeconds::new(NOW);
+        let signed = |record: KeyRecord| Some(Record::Body(record.encode().to_vec()));
+        for wrong in [
+            signed(record(now, |config| config[0] ^= 1)),
+            signed(record(now.minus(86_400), |_| ())),
+            Some(Record::Body(b"something else".to_vec())),
+            Some(Record::Status(404)),
+        ] {
+            assert_eq!(codes_met(|front| front.record = wrong.clone()), ["record-refused"], "{wrong:?}");
+        }
+        let other_anchor = with_keys(|keys| keys.anchor = Some(public(&key(9))));
+        assert_eq!(other_anchor, ["record-refused"]);
+        assert!(codes_met(|front| front.record = None).is_empty(), "a limit");
+        let for_tests = codes(|facts| {
+            facts.settings.rotation_secs = 10;
+            facts.front.as_mut().unwrap().record = signed(record(now, |config| config[0] ^= 1));
+        });
+        assert_eq!(for_tests, ["rotation-for-tests"]);
     }
 
     #[test]

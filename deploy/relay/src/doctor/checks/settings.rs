@@ -3,9 +3,7 @@
 use crate::doctor::code::Code;
 use crate::doctor::facts::Facts;
 use crate::doctor::finding::Findings;
-
-/// Windows shorter than this are for tests, in seconds.
-const SHORTEST_WINDOW: u64 = 3600;
+use relay_proto::keys::DAY_SECS;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let settings = &facts.settings;
@@ -29,7 +27,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             "name the networks of peers in RELAY_FEDERATION_ALLOW_CIDRS, or leave it unset",
         );
     }
-    if settings.rotation_secs < SHORTEST_WINDOW {
+    if settings.rotation_secs != DAY_SECS {
         findings.add(
             Code::RotationForTests,
             format_args!("RELAY_OHTTP_KEY_ROTATION_HOURS turns keys every {} s", settings.rotation_secs),

@@ -1,7 +1,7 @@
 //! What clients meet: at the public URL, or at a gateway's own port where there is no URL to look at.
 
 use super::{tls, upgrade};
-use crate::doctor::facts::{Facts, Front, Health, Sealed, Tls};
+use crate::doctor::facts::{Facts, Front, Health, Record, Sealed, Tls};
 use crate::selftest::errand::{self, Errand, Setback};
 use crate::up::near;
 use relay_daemon::{Clock, Exit, Failure};
@@ -62,6 +62,7 @@ fn nothing(url: &str) -> Front {
         health: Health::None("not asked".to_owned()),
         skew: None,
         key: None,
+        record: None,
         sealed: None,
         requests: 0,
         upgrade: None,
@@ -70,10 +71,11 @@ fn nothing(url: &str) -> Front {
 
 /// Asks what a client would.
 fn walk(front: &mut Front, clock: &Clock) {
-    let Errand { health, date, key, sealed, answered } = errand::run(&front.url, super::PATIENCE);
+    let Errand { health, date, key, record, sealed, answered } = errand::run(&front.url, super::PATIENCE);
     front.skew = date.map(|theirs| theirs.distance(clock.now()));
     front.requests = answered;
     front.key = key;
+    front.record = record.map(|answer| answer.map_or_else(Record::Status, Record::Body));
     front.health = match health {
         Ok((_, true)) => Health::Good,
         Ok((status, false)) => Health::Other(status),
