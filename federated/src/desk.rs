@@ -38,6 +38,10 @@ impl Desk {
     }
 
     async fn take(&self, peer: PeerId, home: bool, offered: Vec<OfferedBlob>) -> Vec<Verdict> {
+        if !self.roster.agrees_on_time(&peer) {
+            self.metrics.offloads_rejected.inc_by(offered.len() as u64);
+            return vec![Verdict::NotNow; offered.len()];
+        }
         let mut verdicts = vec![Verdict::Refused; offered.len()];
         let (mut places, mut blobs) = (Vec::new(), Vec::new());
         for (place, blob) in offered.into_iter().enumerate() {
@@ -93,7 +97,11 @@ pub(crate) fn sound(offered: OfferedBlob) -> Option<CarriedBlob> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixture::Scene;
+    use crate::roster::tests::hello;
     use bytes::Bytes;
+    use relay_daemon::Clock;
+    use relay_proto::peer::Hello;
     use relay_proto::{BlobId, Ciphertext, MailboxHash, UnixSeconds};
 
     fn offered(hops: u32) -> OfferedBlob {
@@ -124,5 +132,30 @@ mod tests {
         let mut misheard = offered(1);
         misheard.content_hash = [0; 32];
         assert!(sound(misheard).is_none());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_taken_from_a_peer_whose_clock_is_apart_and_what_it_deletes_is_deleted() {
+        let scene = Scene::set();
+        let desk = Desk {
+            storage: scene.storage.clone(),
+            roster: Arc::clone(&scene.roster),
+            metrics: Arc::clone(&scene.metrics),
+        };
+        let time = Some(Clock::system().now().plus(6 * 3600));
+        let (joined, _commands) = scene.roster.join(&Hello { time, ..hello(1) }).unwrap();
+        for home in [false, true] {
+            let question = Question::Offload { home, blobs: vec![offered(1), offered(1)] };
+            let Body::OffloadAck { verdicts, .. } = desk.answer(joined.peer, question).await else {
+                panic!()
+            };
+            assert_eq!(verdicts, [Verdict::NotNow; 2]);
+        }
+        assert!(scene.store.inside().accepted.is_empty());
+        assert_eq!(scene.metrics.offloads_rejected.get(), 4);
+        let forget = Question::Forget(vec![offered(1).blob.name()]);
+        assert_eq!(desk.answer(joined.peer, forget).await, Body::ForgetAck(true));
+        let recall = Question::Recall(vec![offered(1).blob.name()]);
+        assert!(matches!(desk.answer(joined.peer, recall).await, Body::RecallAck { .. }));
     }
 }

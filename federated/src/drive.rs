@@ -4,6 +4,7 @@
 use crate::desk::Desk;
 use crate::link::Reason;
 use crate::link::channel::{Channel, Event, Transit};
+use crate::peer_clock::OwnClock;
 use crate::roster::{Command, Joined};
 use crate::session::{Action, Session};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -79,6 +80,7 @@ struct State {
     closing: Option<Reason>,
     end: Option<End>,
     began: Duration,
+    clock: OwnClock,
     worn: bool,
     /// Frames that were sent, and when that was another number.
     progress: (u64, Duration),
@@ -94,6 +96,7 @@ impl<S: Transit> Drive<S> {
             closing: None,
             end: None,
             began: self.clock.monotonic(),
+            clock: OwnClock::read(&self.clock),
             worn: false,
             progress: (0, self.clock.monotonic()),
         };
@@ -113,6 +116,10 @@ impl<S: Transit> Drive<S> {
                 Some((number, answer)) = state.serving.next() => vec![Session::answer(number, answer)],
                 _ = ticks.tick() => {
                     self.look_at_keys(&mut state);
+                    if state.clock.was_set(&self.clock) {
+                        // The peer is told the new time in another greeting.
+                        state.closing.get_or_insert(Reason::Ended);
+                    }
                     self.abandon(&mut state);
                     self.look_at_progress(&mut state);
                     state.session.tick(self.clock.monotonic())

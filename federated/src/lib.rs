@@ -22,6 +22,7 @@ mod link;
 mod metrics;
 mod offload;
 mod ops;
+mod peer_clock;
 mod peering;
 mod reach;
 mod recall;

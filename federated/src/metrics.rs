@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) dials_failed: IntCounter,
     pub(crate) handshakes_refused: IntCounter,
     pub(crate) pins_refused: IntCounter,
+    pub(crate) clocks_apart: IntGauge,
     fill: Gauge,
 }
 
@@ -85,6 +86,13 @@ fn build() -> Result<Metrics, prometheus::Error> {
         pins_refused: counter(
             "relay_federation_pins_refused_total",
             "Attempts to connect to a peer that showed another key than the one it is pinned to.",
+        )?,
+        clocks_apart: register(
+            &registry,
+            IntGauge::new(
+                "relay_federation_peers_clock_apart",
+                "Peers with a connection whose clock is more than five minutes from this relay's: no mail moves.",
+            )?,
         )?,
         fill: register(
             &registry,

@@ -136,7 +136,8 @@ impl Offloader {
         let on_its_way = |peer: &PeerId| windows.get(peer).map_or(0, Window::in_flight);
         if self.draining.load(Relaxed) {
             // What belongs to others goes home first: they need not be told where it is.
-            let idle = self.roster.connected().into_iter().find(|peer| on_its_way(peer) == 0);
+            let may_move = |peer: &PeerId| on_its_way(peer) == 0 && self.roster.agrees_on_time(peer);
+            let idle = self.roster.connected().into_iter().find(may_move);
             if let Some(peer) = idle {
                 let bytes = windows.get(&peer).copied().unwrap_or_default().message();
                 return Some(Errand { peer, home: true, bytes });

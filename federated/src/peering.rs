@@ -76,7 +76,7 @@ impl Listeners {
             client_url: config.client_url.clone(),
             messages_per_minute: config.messages_per_minute,
         };
-        let card = Card { identity, about };
+        let card = Card { identity, about, clock: clock.clone() };
         let urls: Vec<String> = config.peers.iter().map(|peer| peer.as_str().to_owned()).collect();
         let roster = Arc::new(Roster::new(
             urls.clone(),

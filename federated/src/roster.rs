@@ -2,10 +2,12 @@
 
 use crate::link::Reason;
 use crate::metrics::Metrics;
+use crate::peer_clock::PeerClock;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::PeerId;
 use relay_proto::federation::{Link, PeerState};
+use relay_proto::limits::MAX_CLOCKS_APART_SECS;
 use relay_proto::peer::{Body, Hello, Room};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,9 @@ const QUEUE: usize = 64;
 
 /// For how long a peer that left a recall unanswered is not asked by others who have no time.
 const AVOIDED: Duration = Duration::from_secs(30);
+
+/// Why no mail moves to or from a peer that is connected.
+const CLOCKS_APART: &str = "its clock and this relay's are more than 5 minutes apart: no mail moves";
 
 /// What a connection is told to do.
 #[derive(Debug)]
@@ -73,9 +78,21 @@ struct Peer {
     room: Room,
     leaving: bool,
     last_seen: Option<relay_proto::UnixSeconds>,
+    clock: Option<PeerClock>,
     allowance: Rate,
     avoided_until: Option<Duration>,
     counts: Counts,
+}
+
+impl Peer {
+    /// How far its clock is ahead of this relay's, in seconds, while it is connected.
+    fn clock_ahead(&self, clock: &Clock) -> Option<i64> {
+        self.clock.filter(|_| !self.links.is_empty()).map(|theirs| theirs.ahead(clock))
+    }
+
+    fn is_clock_apart(&self, clock: &Clock) -> bool {
+        self.clock_ahead(clock).is_some_and(|ahead| ahead.unsigned_abs() > MAX_CLOCKS_APART_SECS)
+    }
 }
 
 /// Blobs that went one way or the other.
@@ -146,6 +163,7 @@ impl Roster {
             room: Room::default(),
             leaving: false,
             last_seen: None,
+            clock: None,
             allowance: self.rate,
             avoided_until: None,
             counts: Counts::default(),
@@ -162,6 +180,12 @@ impl Roster {
         peer.links.push((number, sender));
         peer.room = hello.room;
         peer.last_seen = Some(self.clock.now());
+        peer.clock = hello.time.map(|said| PeerClock::said_now(said, &self.clock));
+        if peer.is_clock_apart(&self.clock) {
+            tracing::warn!(
+                "the clocks of a peer and of this relay are more than 5 minutes apart: no mail moves"
+            );
+        }
         // A little less than allowed: on the way, messages bunch up.
         peer.allowance = Rate::per_minute((hello.messages_per_minute / 10).saturating_mul(9).max(1));
         Ok((Joined { roster: Arc::clone(self), peer: hello.identity, number }, receiver))
@@ -227,13 +251,23 @@ impl Roster {
     /// Peers that take mail, with the room they say they have.
     pub(crate) fn places(&self) -> Vec<Place> {
         let inner = self.lock();
-        let taking = |peer: &&Peer| !peer.links.is_empty() && !peer.leaving && peer.room.accepting;
+        let taking = |peer: &&Peer| {
+            !peer.links.is_empty()
+                && !peer.leaving
+                && peer.room.accepting
+                && !peer.is_clock_apart(&self.clock)
+        };
         inner
             .peers
             .iter()
             .filter(|(_, peer)| taking(peer))
             .map(|(id, peer)| Place { peer: *id, free_bytes: peer.room.free_bytes })
             .collect()
+    }
+
+    /// Whether a peer's clock and this relay's agree, as far as is known: only then mail moves.
+    pub(crate) fn agrees_on_time(&self, peer: &PeerId) -> bool {
+        self.lock().peers.get(peer).is_none_or(|known| !known.is_clock_apart(&self.clock))
     }
 
     /// How much room this relay has, as it tells its peers.
@@ -356,12 +390,11 @@ impl Roster {
 
     /// What operators are shown: configured peers in their order, then those that dialled.
     pub(crate) fn states(&self) -> Vec<PeerState> {
-        let now = self.clock.monotonic();
         let inner = self.lock();
         let mut states: Vec<PeerState> = Vec::new();
         for dialled in &inner.dialled {
             let known = dialled.identity.and_then(|identity| inner.peers.get(&identity));
-            let mut state = state(dialled.identity, known, now);
+            let mut state = state(dialled.identity, known, &self.clock);
             state.url.clone_from(&dialled.url);
             if !state.link.is_up() {
                 if !dialled.trouble.is_empty() {
@@ -375,9 +408,11 @@ impl Roster {
         }
         for (identity, peer) in &inner.peers {
             if !inner.dialled.iter().any(|dialled| dialled.identity == Some(*identity)) {
-                states.push(state(Some(*identity), Some(peer), now));
+                states.push(state(Some(*identity), Some(peer), &self.clock));
             }
         }
+        let apart = inner.peers.values().filter(|peer| peer.is_clock_apart(&self.clock)).count();
+        self.metrics.clocks_apart.set(i64::try_from(apart).unwrap_or(i64::MAX));
         states
     }
 
@@ -392,7 +427,8 @@ impl Roster {
     }
 }
 
-fn state(identity: Option<PeerId>, peer: Option<&Peer>, now: Duration) -> PeerState {
+fn state(identity: Option<PeerId>, peer: Option<&Peer>, clock: &Clock) -> PeerState {
+    let now = clock.monotonic();
     let avoided = peer.and_then(|peer| peer.avoided_until).is_some_and(|until| until > now);
     let link = match peer {
         Some(peer) if !peer.links.is_empty() && peer.leaving => Link::Leaving,
@@ -400,6 +436,11 @@ fn state(identity: Option<PeerId>, peer: Option<&Peer>, now: Duration) -> PeerSt
         _ => Link::Down,
     };
     let counts = peer.map(|peer| peer.counts).unwrap_or_default();
+    let trouble = match peer {
+        _ if avoided => "does not answer",
+        Some(peer) if peer.is_clock_apart(clock) => CLOCKS_APART,
+        _ => "",
+    };
     PeerState {
         url: String::new(),
         identity,
@@ -409,7 +450,8 @@ fn state(identity: Option<PeerId>, peer: Option<&Peer>, now: Duration) -> PeerSt
         blobs_sent: counts.sent,
         blobs_received: counts.received,
         blobs_recalled: counts.recalled,
-        trouble: if avoided { "does not answer".to_owned() } else { String::new() },
+        trouble: trouble.to_owned(),
+        clock_ahead_secs: peer.and_then(|peer| peer.clock_ahead(clock)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Mail between relays as federation and storage speak of it.
 
+use crate::limits::MAX_CLOCKS_APART_SECS;
 use crate::mail::BlobName;
 use crate::{
     BlobId, Ciphertext, MailboxHash, NoiseKey, NoiseSecret, OriginHint, OwnerHash, PeerId, PeerSeed,
@@ -173,8 +174,17 @@ pub struct PeerState {
     pub blobs_received: u64,
     /// Blobs it gave back to be fetched.
     pub blobs_recalled: u64,
-    /// Why there is no link, in a few fixed words.
+    /// Why there is no link, or no mail moves, in a few fixed words.
     pub trouble: String,
+    /// How far its clock is ahead of this relay's, in seconds, if it said so.
+    pub clock_ahead_secs: Option<i64>,
+}
+
+impl PeerState {
+    /// Whether its clock is so far from this relay's that no mail moves between the two.
+    pub fn is_clock_apart(&self) -> bool {
+        self.clock_ahead_secs.is_some_and(|ahead| ahead.unsigned_abs() > MAX_CLOCKS_APART_SECS)
+    }
 }
 
 /// How it stands with a peer.

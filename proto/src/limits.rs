@@ -49,5 +49,9 @@ pub const MAX_MOVED_BLOBS: usize = 64;
 /// Most forwarding hints in one answer.
 pub const MAX_HINTS: usize = 32;
 
+/// How far the clocks of two relays may be apart for mail to move between them, in seconds: what one stores, the other
+/// lets go of by its own clock.
+pub const MAX_CLOCKS_APART_SECS: u64 = 300;
+
 /// Longest URL that a peer may announce for clients, in bytes.
 pub const MAX_CLIENT_URL: usize = 200;

@@ -3,7 +3,7 @@
 use crate::convert::peer as convert;
 use crate::federation::{CarriedBlob, Verdict};
 use crate::mail::BlobName;
-use crate::{Malformed, PeerId, Signature};
+use crate::{Malformed, PeerId, Signature, UnixSeconds};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -92,6 +92,8 @@ pub struct Hello {
     pub messages_per_minute: u32,
     /// How much room it has.
     pub room: Room,
+    /// Its clock, if it says.
+    pub time: Option<UnixSeconds>,
 }
 
 /// How much room a relay has for others.

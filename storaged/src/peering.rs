@@ -89,6 +89,7 @@ mod tests {
             blobs_received: 0,
             blobs_recalled: 0,
             trouble: String::new(),
+            clock_ahead_secs: None,
         });
         assert!(!peering.hear(states.collect()).draining);
         assert_eq!(peering.reachable(), [1, 2].map(|number| PeerId::from_bytes([number; 32])));

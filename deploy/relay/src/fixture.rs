@@ -28,6 +28,7 @@ pub(crate) fn peer(url: &str, number: u8) -> PeerState {
         blobs_received: 3,
         blobs_recalled: 20,
         trouble: String::new(),
+        clock_ahead_secs: Some(0),
     }
 }
 
@@ -41,6 +42,7 @@ fn absent(url: &str, identity: Option<PeerId>, link: Link, trouble: &str) -> Pee
         blobs_received: 0,
         blobs_recalled: 0,
         trouble: trouble.to_owned(),
+        clock_ahead_secs: None,
         ..peer(url, 0)
     }
 }

@@ -190,6 +190,7 @@ mod tests {
                 "blobs_received": 3,
                 "blobs_recalled": 20,
                 "trouble": null,
+                "clock_ahead_seconds": 0,
                 "pinned": true,
                 "pinned_key": NoiseKey::from_bytes([1; 32]).to_base64url(),
                 "blobs_moved": 1180,

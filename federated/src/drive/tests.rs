@@ -203,3 +203,17 @@ async fn worn_keys_are_told_to_who_renews_them_and_end_the_channel_of_who_waits(
         }
     }
 }
+
+#[tokio::test]
+async fn a_clock_that_is_set_ends_the_connection_so_that_the_next_greeting_tells_the_time() {
+    let [left, mut right] = open_pair().await;
+    let scene = Scene::set();
+    let clock = ManualClock::at(UnixSeconds::new(1_000_000));
+    let drive = Drive { clock: clock.clock(), ..end(&scene, left, 2, LONG) };
+    let driving = tokio::spawn(drive.run());
+    // It begins before the clock is set.
+    tokio::task::yield_now().await;
+    clock.jump_to(UnixSeconds::new(1_000_100));
+    assert!(matches!(heard(&mut right).await, Event::Closed(Reason::Ended)));
+    assert_eq!(driving.await.unwrap(), End::Closing);
+}

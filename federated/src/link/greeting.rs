@@ -5,7 +5,7 @@
 use super::Broken;
 use ed25519_dalek::{Signature as Ed25519Signature, Signer as _, VerifyingKey};
 use relay_proto::peer::{Hello, Room, VERSION};
-use relay_proto::{NoiseKey, PeerId, PeerSeed, Signature};
+use relay_proto::{NoiseKey, PeerId, PeerSeed, Signature, UnixSeconds};
 
 /// Which side of a handshake somebody is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(crate) fn sign(
     responder: &NoiseKey,
     hash: &[u8; 32],
     about: &About,
-    room: Room,
+    (room, now): (Room, UnixSeconds),
 ) -> Hello {
     let identity = seed.id();
     let signature = seed.signing_key().sign(&message(role, &identity, responder, hash));
@@ -56,6 +56,7 @@ pub(crate) fn sign(
         client_url: about.client_url.clone(),
         messages_per_minute: about.messages_per_minute,
         room,
+        time: Some(now),
     }
 }
 
@@ -80,7 +81,7 @@ mod tests {
     fn hello(role: Role) -> Hello {
         let about =
             About { relay_id: "north".to_owned(), client_url: String::new(), messages_per_minute: 300 };
-        sign(role, &SEED, &KEY, &HASH, &about, Room::default())
+        sign(role, &SEED, &KEY, &HASH, &about, (Room::default(), UnixSeconds::new(7)))
     }
 
     #[test]

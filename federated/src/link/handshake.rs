@@ -6,6 +6,7 @@ use super::greeting::{self, About, Role};
 use super::noise::Handshake;
 use super::stream::Urgency;
 use futures_util::{SinkExt as _, StreamExt as _};
+use relay_daemon::Clock;
 use relay_proto::federation::Identity;
 use relay_proto::peer::{Body, Hello, Message, Room};
 use relay_proto::{NoiseKey, PeerId};
@@ -22,6 +23,8 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 pub(crate) struct Card {
     pub(crate) identity: Identity,
     pub(crate) about: About,
+    /// Whose time it shows.
+    pub(crate) clock: Clock,
 }
 
 impl Card {
@@ -31,7 +34,14 @@ impl Card {
     }
 
     fn hello(&self, role: Role, responder: &NoiseKey, hash: &[u8; 32], room: Room) -> Hello {
-        greeting::sign(role, &self.identity.signing_seed, responder, hash, &self.about, room)
+        greeting::sign(
+            role,
+            &self.identity.signing_seed,
+            responder,
+            hash,
+            &self.about,
+            (room, self.clock.now()),
+        )
     }
 }
 
@@ -133,7 +143,8 @@ async fn body<S: Transit>(channel: &mut Channel<S>) -> Result<Body, Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_proto::{NoiseSecret, PeerSeed};
+    use relay_daemon::ManualClock;
+    use relay_proto::{NoiseSecret, PeerSeed, UnixSeconds};
     use tokio::io::{DuplexStream, duplex};
 
     fn card(number: u8) -> Card {
@@ -147,6 +158,7 @@ mod tests {
                 client_url: String::new(),
                 messages_per_minute: 300,
             },
+            clock: ManualClock::at(UnixSeconds::new(u64::from(number) * 1000)).clock(),
         }
     }
 
@@ -170,6 +182,7 @@ mod tests {
         let ((_, theirs), (_, ours)) = (dialled.unwrap(), accepted.unwrap());
         assert_eq!((theirs.identity, ours.identity), (other.id(), one.id()));
         assert_eq!((theirs.relay_id.as_str(), theirs.room), ("relay-2", room));
+        assert_eq!([theirs.time, ours.time], [2000, 1000].map(|time| Some(UnixSeconds::new(time))));
     }
 
     #[tokio::test]

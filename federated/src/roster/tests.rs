@@ -11,6 +11,7 @@ pub(crate) fn hello(number: u8) -> Hello {
         client_url: String::new(),
         messages_per_minute: 300,
         room: Room { free_bytes: 1000, accepting: true },
+        time: None,
     }
 }
 
@@ -156,4 +157,29 @@ async fn a_turn_of_taking_mail_is_told_at_once_and_other_changes_are_not() {
     assert_eq!(roster.own_room(), room(9, true));
     roster.tell_all(room(8, true));
     assert!(matches!(commands.try_recv(), Ok(Command::Tell(told)) if told == room(8, true)));
+}
+
+#[test]
+fn no_mail_moves_while_the_clocks_are_apart_and_what_a_peer_holds_is_asked_for_all_the_same() {
+    let (roster, clock) = roster(&[], 60);
+    let now = clock.clock().now();
+    for (said, ahead) in [(None, None), (Some(now), Some(0)), (Some(now.plus(300)), Some(300))] {
+        let (_joined, _commands) = roster.join(&Hello { time: said, ..hello(1) }).unwrap();
+        assert!(roster.agrees_on_time(&id(1)) && roster.places().len() == 1, "{said:?}");
+        assert_eq!((roster.states()[0].clock_ahead_secs, roster.states()[0].trouble.as_str()), (ahead, ""));
+    }
+    for (said, ahead) in [(now.plus(301), 301), (now.minus(301), -301)] {
+        let (_joined, _commands) = roster.join(&Hello { time: Some(said), ..hello(1) }).unwrap();
+        assert!(!roster.agrees_on_time(&id(1)) && roster.places().is_empty());
+        assert!(roster.answers(&id(1)) && roster.connected() == [id(1)]);
+        let state = roster.states().remove(0);
+        assert!(state.is_clock_apart() && state.link.is_up());
+        assert_eq!((state.clock_ahead_secs, state.trouble.as_str()), (Some(ahead), CLOCKS_APART));
+        assert_eq!(roster.metrics.clocks_apart.get(), 1);
+        // This relay's own clock was the wrong one, and is set.
+        clock.jump_to(said);
+        assert!(roster.agrees_on_time(&id(1)) && roster.states()[0].trouble.is_empty());
+        assert_eq!(roster.metrics.clocks_apart.get(), 0);
+        clock.jump_to(now);
+    }
 }

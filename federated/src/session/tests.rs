@@ -36,6 +36,7 @@ fn hello() -> Hello {
         client_url: String::new(),
         messages_per_minute: 1,
         room: ROOM,
+        time: None,
     }
 }
 

@@ -319,6 +319,7 @@ impl TryFrom<wire::PeerState> for PeerState {
             blobs_received,
             blobs_recalled,
             trouble,
+            clock_ahead_secs,
         } = message;
         let link = match wire::Link::try_from(link) {
             Ok(wire::Link::Down) => Link::Down,
@@ -337,6 +338,7 @@ impl TryFrom<wire::PeerState> for PeerState {
             blobs_received,
             blobs_recalled,
             trouble,
+            clock_ahead_secs,
         })
     }
 }
@@ -353,6 +355,7 @@ impl From<PeerState> for wire::PeerState {
             blobs_received,
             blobs_recalled,
             trouble,
+            clock_ahead_secs,
         } = state;
         let link = match link {
             Link::Down => wire::Link::Down,
@@ -370,6 +373,7 @@ impl From<PeerState> for wire::PeerState {
             blobs_received,
             blobs_recalled,
             trouble,
+            clock_ahead_secs,
         }
     }
 }
@@ -498,6 +502,7 @@ mod tests {
             blobs_received: 4,
             blobs_recalled: 5,
             trouble: "no".to_owned(),
+            clock_ahead_secs: Some(-6),
         }
     }
 
@@ -569,7 +574,8 @@ mod tests {
             draining: true,
         };
         assert_eq!(Peering::try_from(wire::PeersReply::from(peering.clone())), Ok(peering));
-        let fresh = PeerState { identity: None, last_seen: None, ..state(Link::Down) };
+        let fresh =
+            PeerState { identity: None, last_seen: None, clock_ahead_secs: None, ..state(Link::Down) };
         assert_eq!(PeerState::try_from(wire::PeerState::from(fresh.clone())), Ok(fresh));
     }
 

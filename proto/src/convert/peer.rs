@@ -7,7 +7,7 @@ use crate::mail::BlobName;
 use crate::peer::{Body, Hello, Hops, Message, OfferedBlob, Room};
 use crate::peer_wire as wire;
 use crate::wire::CarriedBlob as Carried;
-use crate::{Malformed, Refusal};
+use crate::{Malformed, Refusal, UnixSeconds};
 use bytes::Bytes;
 use prost::Message as _;
 use wire::message::Body as WireBody;
@@ -82,8 +82,9 @@ fn read_body(body: WireBody) -> Result<Body, Refusal> {
 }
 
 fn hello_parts(hello: Hello) -> (u32, Bytes, Bytes, Option<wire::About>) {
-    let Hello { version, identity, signature, relay_id, client_url, messages_per_minute, room } = hello;
-    let about = wire::About { relay_id, client_url, messages_per_minute, capacity: Some(write_room(room)) };
+    let Hello { version, identity, signature, relay_id, client_url, messages_per_minute, room, time } = hello;
+    let (capacity, unix_time) = (Some(write_room(room)), time.map_or(0, UnixSeconds::get));
+    let about = wire::About { relay_id, client_url, messages_per_minute, capacity, unix_time };
     (version, bytes_of(identity.as_bytes()), bytes_of(signature.as_bytes()), Some(about))
 }
 
@@ -93,7 +94,7 @@ fn read_hello(
     signature: &Bytes,
     about: Option<wire::About>,
 ) -> Result<Hello, Refusal> {
-    let wire::About { relay_id, client_url, messages_per_minute, capacity } =
+    let wire::About { relay_id, client_url, messages_per_minute, capacity, unix_time } =
         super::required("about", about)?;
     // Shown to operators: nothing that a terminal would take for a command.
     if relay_id.len() > MAX_RELAY_ID || !relay_id.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -110,6 +111,7 @@ fn read_hello(
         client_url,
         messages_per_minute,
         room: read_room(super::required("capacity", capacity)?),
+        time: (unix_time > 0).then(|| UnixSeconds::new(unix_time)),
     })
 }
 
@@ -212,7 +214,7 @@ fn read_blob(message: wire::Blob) -> Result<OfferedBlob, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, OwnerHash, PeerId, Signature, UnixSeconds};
+    use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, OwnerHash, PeerId, Signature};
     use proptest::prelude::*;
 
     fn offered(content: &'static [u8]) -> OfferedBlob {
@@ -238,6 +240,7 @@ mod tests {
             client_url: "https://relay.example".to_owned(),
             messages_per_minute: 300,
             room: Room { free_bytes: 7, accepting: true },
+            time: Some(UnixSeconds::new(1_800_000_000)),
         }
     }
 
@@ -304,6 +307,12 @@ mod tests {
         assert!(reread(Message::new(1, Body::Hello(long))).is_err());
         let long = Hello { relay_id: "a".repeat(65), ..hello() };
         assert!(reread(Message::new(1, Body::Hello(long))).is_err());
+    }
+
+    #[test]
+    fn a_greeting_may_not_tell_the_time() {
+        let silent = Message::new(1, Body::Hello(Hello { time: None, ..hello() }));
+        assert_eq!(reread(silent.clone()), Ok(silent));
     }
 
     #[test]

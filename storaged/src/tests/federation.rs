@@ -100,6 +100,7 @@ impl Relay {
             blobs_received: 0,
             blobs_recalled: 0,
             trouble: String::new(),
+            clock_ahead_secs: None,
         };
         self.offload.tell(peers.iter().map(state).collect());
     }

@@ -74,6 +74,7 @@ impl About {
             client_url: String::new(),
             messages_per_minute: 300,
             capacity: Some(Capacity { free_bytes: 1 << 30, accepting: true }),
+            unix_time: 0,
         }
     }
 }

@@ -103,6 +103,9 @@ pub struct About {
     /// How much room it has.
     #[prost(message, optional, tag = "4")]
     pub capacity: Option<Capacity>,
+    /// Seconds since 1970 by its clock; 0 where it does not say.
+    #[prost(uint64, tag = "5")]
+    pub unix_time: u64,
 }
 
 /// How much room there is.

@@ -1,5 +1,6 @@
 //! Relays that peer: what one cannot hold another holds, and clients need not know.
 
+mod clocks;
 mod crashes;
 mod guard;
 mod hinting;

@@ -177,6 +177,8 @@ codes! {
         "Ask its operator whether the key was changed; only then `relay peers forget URL`.");
     PeersFull = ("peers-full", Warning, "No peer that is connected has room.",
         "Ask their operators for room, or find more peers.");
+    PeerClock = ("peer-clock", Warning, "The clocks of a peer and of this relay are more than five minutes apart: no mail moves between the two.",
+        "Let both machines keep time, and ask the peer's operator.");
     PeerLeaving = ("peer-leaving", Note, "A peer said that it leaves: it takes no mail.",
         "Nothing, if it comes back.");
     Draining = ("draining", Note, "This relay is being emptied into its peers.",

@@ -137,6 +137,7 @@ impl Row<'_> {
             "blobs_received": self.state.map(|state| state.blobs_received),
             "blobs_recalled": self.state.map(|state| state.blobs_recalled),
             "trouble": self.trouble(),
+            "clock_ahead_seconds": self.state.and_then(|state| state.clock_ahead_secs),
             "pinned": self.pin.is_some(),
             "pinned_key": self.pin.map(|key| key.to_base64url()),
             "blobs_moved": holdings.map_or(0, |holdings| holdings.moved),

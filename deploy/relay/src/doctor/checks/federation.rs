@@ -3,6 +3,7 @@
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Health};
 use crate::doctor::finding::Findings;
+use crate::moment::span;
 use crate::quantity::counted;
 use crate::standing::{Federation, Standing};
 use relay_proto::federation::{Link, Peering};
@@ -50,6 +51,17 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 fn check_peers(peering: &Peering, standing: &Standing, findings: &mut Findings) {
     for peer in &peering.peers {
         let name = if peer.url.is_empty() { "a peer that connects here" } else { &peer.url };
+        if let Some(ahead) = peer.clock_ahead_secs.filter(|_| peer.is_clock_apart()) {
+            let direction = if ahead > 0 { "ahead of" } else { "behind" };
+            findings.add(
+                Code::PeerClock,
+                format_args!(
+                    "the clock of {name} is {} {direction} this relay's: no mail moves",
+                    span(ahead.unsigned_abs())
+                ),
+                "let both machines keep time: `timedatectl set-ntp true`; ask its operator",
+            );
+        }
         match peer.link {
             Link::Up => {}
             Link::Down if peer.url.is_empty() => {}
@@ -103,6 +115,9 @@ mod tests {
         assert_eq!(with(vec![linked(Link::PinChanged)]), ["peer-pin"]);
         assert_eq!(with(vec![linked(Link::Leaving)]), ["peer-leaving"]);
         assert_eq!(with(vec![PeerState { free_bytes: 0, ..peer("wss://a", 1) }]), ["peers-full"]);
+        for (ahead, codes) in [(300, &[][..]), (-301, &["peer-clock"]), (21_600, &["peer-clock"])] {
+            assert_eq!(with(vec![PeerState { clock_ahead_secs: Some(ahead), ..peer("wss://a", 1) }]), codes);
+        }
         let gone = PeerState { link: Link::Down, ..peer("", 1) };
         assert!(with(vec![gone]).is_empty(), "who connects by itself comes when it likes");
     }
