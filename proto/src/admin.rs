@@ -42,6 +42,44 @@ pub struct Status {
     pub sweep_suspended: bool,
     /// Keys that the relay holds, by name and age.
     pub keys: Vec<Key>,
+    /// Whether storage believes its machine's clock; an older storage does not say.
+    pub clock: Option<ClockStatus>,
+}
+
+/// Whether storage believes its machine's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockStatus {
+    /// Whether it does, and why not.
+    pub standing: ClockStanding,
+    /// How far the clock is from the time that storage goes by, in seconds.
+    pub apart_secs: u64,
+    /// Uptime after which a clock that stays the same is trusted, in seconds; 0 when it is, or never will be.
+    pub trusted_in_secs: u64,
+}
+
+/// How a clock stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClockStanding {
+    /// It is believed.
+    Trusted,
+    /// Too far ahead of the last trusted time: nothing expires by it.
+    Ahead,
+    /// Behind the newest trusted time: nothing is stored.
+    Behind,
+    /// Before the time the program was built: nothing is stored.
+    BeforeBuild,
+}
+
+impl ClockStanding {
+    /// Its name for programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Ahead => "ahead",
+            Self::Behind => "behind",
+            Self::BeforeBuild => "before build",
+        }
+    }
 }
 
 /// A key that the relay holds; never the key itself.

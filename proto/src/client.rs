@@ -5,7 +5,7 @@ mod vault;
 
 pub use federation::PeeringClient;
 
-use crate::admin::{BackupPart, KeyStatus, Slack, Status};
+use crate::admin::{BackupPart, ClockStatus, KeyStatus, Slack, Status};
 use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
@@ -161,6 +161,16 @@ impl StorageClient {
     pub async fn compact(&self, give: bool) -> Result<Slack, Refusal> {
         let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
         Ok(client.compact(wire::CompactRequest { give }).await.map_err(told)?.into_inner().into())
+    }
+
+    /// Has storage believe its machine's clock from now on. Answers how it stood before.
+    ///
+    /// # Errors
+    /// [`Refusal::ClockWrong`] for a clock that is certainly wrong, and when storage cannot be reached.
+    pub async fn trust_clock(&self) -> Result<ClockStatus, Refusal> {
+        let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
+        let reply = client.trust_clock(wire::TrustClockRequest {}).await.map_err(told)?.into_inner();
+        convert::required("before", reply.before)?.try_into()
     }
 
     /// The keys for Oblivious HTTP as they stand.

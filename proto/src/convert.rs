@@ -52,6 +52,6 @@ fn caller_message(caller: Caller) -> Option<wire::Caller> {
     Some(wire::Caller { budget: budget.into(), address: bytes_of(address.as_bytes()) })
 }
 
-fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Refusal> {
+pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Refusal> {
     value.ok_or(Refusal::invalid(field))
 }

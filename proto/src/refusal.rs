@@ -63,6 +63,9 @@ pub enum Refusal {
     /// As many offers are live as may be.
     #[error("too many offers")]
     TooManyOffers,
+    /// The clock of the relay's machine is behind: what is stored under it would end too early.
+    #[error("the relay's clock is wrong")]
+    ClockWrong,
     /// A queue is full.
     #[error("storage is busy")]
     Busy,

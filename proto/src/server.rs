@@ -7,7 +7,7 @@ mod services;
 pub use federation::{OffloadHandler, RecallHandler};
 pub use services::Services;
 
-use crate::admin::{BackupPart, KeyStatus, Slack, Status};
+use crate::admin::{BackupPart, ClockStatus, KeyStatus, Slack, Status};
 use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::federation::Peering;
@@ -124,6 +124,8 @@ pub trait AdminHandler: Send + Sync + 'static {
     > + Send;
     /// Tells what is free, after giving some of it back if that is wanted.
     fn compact(&self, give: bool) -> impl Future<Output = Result<Slack, Refusal>> + Send;
+    /// Believes the machine's clock from now on. Answers how it stood before.
+    fn trust_clock(&self) -> impl Future<Output = Result<ClockStatus, Refusal>> + Send;
 }
 
 struct Adapter<H>(Arc<H>);
@@ -308,5 +310,10 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
     async fn compact(&self, request: Request<wire::CompactRequest>) -> Reply<wire::CompactReply> {
         let wire::CompactRequest { give } = request.into_inner();
         Ok(Response::new(self.0.compact(give).await?.into()))
+    }
+
+    async fn trust_clock(&self, _: Request<wire::TrustClockRequest>) -> Reply<wire::TrustClockReply> {
+        let before = Some(self.0.trust_clock().await?.into());
+        Ok(Response::new(wire::TrustClockReply { before }))
     }
 }

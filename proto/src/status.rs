@@ -33,6 +33,7 @@ impl From<Refusal> for wire::Refusal {
             Refusal::OutsideWindow => (RefusalCode::OutsideWindow, None, Cow::default()),
             Refusal::BadSignature => (RefusalCode::BadSignature, None, Cow::default()),
             Refusal::Replayed => (RefusalCode::Replayed, None, Cow::default()),
+            Refusal::ClockWrong => (RefusalCode::ClockWrong, None, Cow::default()),
             Refusal::Busy => (RefusalCode::Busy, None, Cow::default()),
             Refusal::OutcomeUnknown => (RefusalCode::OutcomeUnknown, None, Cow::default()),
             Refusal::Unavailable => (RefusalCode::Unavailable, None, Cow::default()),
@@ -64,6 +65,7 @@ impl From<wire::Refusal> for Refusal {
             Ok(RefusalCode::OutsideWindow) => Self::OutsideWindow,
             Ok(RefusalCode::BadSignature) => Self::BadSignature,
             Ok(RefusalCode::Replayed) => Self::Replayed,
+            Ok(RefusalCode::ClockWrong) => Self::ClockWrong,
             Ok(RefusalCode::Busy) => Self::Busy,
             Ok(RefusalCode::OutcomeUnknown) => Self::OutcomeUnknown,
             Ok(RefusalCode::Unavailable) => Self::Unavailable,
@@ -88,7 +90,7 @@ impl From<Refusal> for Status {
             }
             Refusal::UnknownCode => Code::NotFound,
             Refusal::OutsideWindow | Refusal::BadSignature | Refusal::Replayed => Code::Unauthenticated,
-            Refusal::Busy | Refusal::Unavailable => Code::Unavailable,
+            Refusal::Busy | Refusal::Unavailable | Refusal::ClockWrong => Code::Unavailable,
             Refusal::OutcomeUnknown => Code::Unknown,
             Refusal::Internal => Code::Internal,
         };
@@ -135,6 +137,7 @@ mod tests {
             Refusal::OutsideWindow,
             Refusal::BadSignature,
             Refusal::Replayed,
+            Refusal::ClockWrong,
             Refusal::Busy,
             Refusal::OutcomeUnknown,
             Refusal::Unavailable,

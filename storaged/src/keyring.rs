@@ -7,7 +7,9 @@ use crate::signer::Signer;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::{Store, keys};
-use relay_daemon::{Clock, Exit, Failure, Shutdown};
+use crate::trusted_clock::TrustedClock;
+use crate::trusted_time::Times;
+use relay_daemon::{Exit, Failure, Shutdown};
 use relay_proto::admin::{CertificateTimes, KeyStatus, WindowStatus};
 use relay_proto::key_record::KeyRecord;
 use relay_proto::keys::{DAY_SECS, KeySet, KeyWindow, SignedRecord, fingerprint};
@@ -26,7 +28,7 @@ const REFRESHES: u64 = 6;
 #[derive(Debug)]
 pub(crate) struct Keyring {
     store: Arc<Store>,
-    clock: Clock,
+    time: Arc<TrustedClock>,
     metrics: Metrics,
     config: Keys,
     /// What the offline anchor said when it could last be read.
@@ -38,16 +40,16 @@ pub(crate) struct Keyring {
 #[derive(Debug, Clone)]
 struct Shown {
     /// When it was made.
-    made: UnixSeconds,
+    made: Times,
     set: KeySet,
     status: KeyStatus,
 }
 
 impl Shown {
-    /// Whether it was made in the same window and on the same day.
-    fn is_of(&self, now: UnixSeconds) -> bool {
-        self.set.window_at(self.made) == self.set.window_at(now)
-            && self.made.get() / DAY_SECS == now.get() / DAY_SECS
+    /// Whether it was made in the same windows and on the same day.
+    fn is_of(&self, times: Times) -> bool {
+        let windows = |times: Times| [times.wall, times.now].map(|time| self.set.window_at(time));
+        windows(self.made) == windows(times) && self.made.wall.get() / DAY_SECS == times.wall.get() / DAY_SECS
     }
 }
 
@@ -59,7 +61,7 @@ impl Keyring {
     pub(crate) async fn open(
         store: Arc<Store>,
         config: Keys,
-        clock: Clock,
+        time: Arc<TrustedClock>,
         metrics: Metrics,
     ) -> Result<Self, Failure> {
         if config.window_secs != DAY_SECS {
@@ -79,7 +81,7 @@ impl Keyring {
             None => None,
         };
         let keyring =
-            Self { store, clock, metrics, config, offline: Mutex::new(offline), shown: Mutex::new(None) };
+            Self { store, time, metrics, config, offline: Mutex::new(offline), shown: Mutex::new(None) };
         keyring.refresh().await?;
         Ok(keyring)
     }
@@ -103,9 +105,9 @@ impl Keyring {
 
     /// The keys of this moment.
     pub(crate) async fn current(&self) -> Result<KeySet, Refusal> {
-        let now = self.clock.now();
+        let times = self.time.times();
         match self.shown() {
-            Some(shown) if shown.is_of(now) => Ok(shown.set),
+            Some(shown) if shown.is_of(times) => Ok(shown.set),
             // A window or a day has begun since the last tick.
             _ => Ok(self.refresh().await?.set),
         }
@@ -138,13 +140,14 @@ impl Keyring {
     }
 
     async fn refresh(&self) -> Result<Shown, StoreError> {
-        let now = self.clock.now();
+        let times = self.time.times();
+        let now = times.wall;
         let offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (window_secs, refresh_secs) = (self.config.window_secs, self.refresh_secs());
         let shown = self
             .store
             .writer
-            .run_one(move |write| turn(write, now, window_secs, refresh_secs, offline))
+            .run_one(move |write| turn(write, times, window_secs, refresh_secs, offline))
             .await?;
         let ends = shown.set.record_at(now).map_or(0, |record| record.certified_until.get());
         self.metrics.certificate_ends(ends);
@@ -161,21 +164,25 @@ impl Keyring {
 }
 
 /// Brings keys and records to a moment, in one transaction.
+///
+/// The key that is shown is the wall clock's. Nothing is deleted that was promised until the trusted time says so, and
+/// what was sealed to a key of the trusted time is opened besides: if the clock is wrong, clients use those.
 fn turn(
     write: &mut Write<'_>,
-    now: UnixSeconds,
+    times: Times,
     window_secs: u64,
     refresh_secs: u64,
     offline: Option<Signer>,
 ) -> Result<Shown, StoreError> {
-    let current = now.get() / window_secs;
-    let windows = keys::turn(write, current, window_secs)?;
+    let (now, deletable) = (times.wall, times.deletable);
+    let [current, trusted, ended] = [now, times.now, deletable].map(|time| time.get() / window_secs);
+    let windows = keys::turn(write, [current, trusted], ended, window_secs)?;
     let signer = match offline {
         Some(signer) => signer,
-        None => Signer::own(write.sql, now)?,
+        None => Signer::own(write.sql, now, deletable)?,
     };
     let today = now.get() / DAY_SECS;
-    keys::forget_records(write.sql, today.saturating_sub(1))?;
+    keys::forget_records(write.sql, (deletable.get() / DAY_SECS).saturating_sub(1))?;
     let mut records = Vec::new();
     let mut fingerprints = Vec::new();
     for window in &windows {
@@ -210,7 +217,7 @@ fn turn(
         certificates,
         problem,
     };
-    Ok(Shown { made: now, set, status })
+    Ok(Shown { made: times, set, status })
 }
 
 /// The days, of today and tomorrow, on which a window's key is shown.

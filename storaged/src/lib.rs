@@ -17,6 +17,8 @@ mod rpc;
 mod signer;
 mod store;
 mod sweep;
+mod trusted_clock;
+mod trusted_time;
 
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,7 @@ use peering::Peering;
 use relay_daemon::{
     Clock, Exit, Failure, Running, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops,
 };
+use relay_proto::UnixSeconds;
 use relay_proto::server::Services;
 use relay_proto::socket::Door;
 use relay_proto::telemetry::{Family, Role};
@@ -41,6 +44,7 @@ use std::sync::Arc;
 use store::Store;
 use sweep::Sweep;
 use tokio::net::UnixListener;
+use trusted_clock::TrustedClock;
 
 /// Schema version of the databases that this version of the relay writes. It opens older ones, and no newer ones.
 pub const SCHEMA_VERSION: u32 = store::schema::VERSION;
@@ -48,6 +52,7 @@ pub const SCHEMA_VERSION: u32 = store::schema::VERSION;
 /// Everything the daemon serves, wired together.
 struct Daemon {
     store: Arc<Store>,
+    time: Arc<TrustedClock>,
     sweep: Arc<Sweep>,
     keyring: Arc<Keyring>,
     gateway: Services,
@@ -91,11 +96,15 @@ async fn assemble(
     clock: &Clock,
     shutdown: &Shutdown,
 ) -> Result<Daemon, Failure> {
+    // Without a time of its build, no time is too early for this program.
+    let built = relay_daemon::build::time().unwrap_or(UnixSeconds::new(0));
+    let time = Arc::new(TrustedClock::new(store.clock, clock.clone(), built, metrics.clone()));
+    time.keep(&store).await?;
     let now = clock.now();
-    let policy = policy::establish(&store, config, now).await?;
+    let policy = policy::establish(&store, config, time.times().stamp).await?;
     let limits = Arc::new(Limits::new(config.rates(), clock.clone(), metrics.clone()));
     let reporters = Arc::new(Reporters::new(clock.clone()));
-    let sweep = Arc::new(Sweep::new(Arc::clone(&store), clock.clone(), metrics.clone()));
+    let sweep = Arc::new(Sweep::new(Arc::clone(&store), Arc::clone(&time), metrics.clone()));
     let draining = store.writer.run_one(|write| store::meta::get(write.sql, peering::DRAINING)).await?;
     let peering = Arc::new(Peering::new(draining == Some(1), clock.clone()));
     let mailbox = Arc::new(Mailbox {
@@ -103,13 +112,13 @@ async fn assemble(
         store: Arc::clone(&store),
         limits: Arc::clone(&limits),
         bounds: config.bounds,
-        clock: clock.clone(),
+        time: Arc::clone(&time),
         metrics: metrics.clone(),
     });
-    let vault = vault(config, &store, &limits, clock, &metrics);
+    let vault = vault(config, &store, &limits, (&time, clock), &metrics);
     let admission = Arc::new(Admission { policy, shutdown: shutdown.clone() });
     let keyring =
-        Keyring::open(Arc::clone(&store), config.keys.clone(), clock.clone(), metrics.clone()).await?;
+        Keyring::open(Arc::clone(&store), config.keys.clone(), Arc::clone(&time), metrics.clone()).await?;
     let keyring = Arc::new(keyring);
     let keys = Arc::new(rpc::keys::Keys { keyring: Arc::clone(&keyring) });
     let offload = Arc::new(Offload {
@@ -118,13 +127,13 @@ async fn assemble(
         rounds: Rounds::new(clock.clone()),
         bounds: config.bounds,
         refuse: config.refuse,
-        clock: clock.clone(),
+        time: Arc::clone(&time),
         metrics: metrics.clone(),
     });
     let admin = Arc::new(Admin {
         store: Arc::clone(&store),
         reporters: Arc::clone(&reporters),
-        sweep: Arc::clone(&sweep),
+        time: Arc::clone(&time),
         keyring: Arc::clone(&keyring),
         peering,
         federates: config.federates,
@@ -133,6 +142,7 @@ async fn assemble(
     });
     let telemetry = Arc::new(Telemetry {
         store: Arc::clone(&store),
+        time: Arc::clone(&time),
         limits,
         reporters,
         metrics,
@@ -140,6 +150,7 @@ async fn assemble(
     });
     Ok(Daemon {
         store,
+        time,
         sweep,
         keyring,
         gateway: vault.mailbox(&mailbox).keys(&keys).admission(&admission).telemetry(&telemetry),
@@ -153,19 +164,19 @@ fn vault(
     config: &Config,
     store: &Arc<Store>,
     limits: &Arc<Limits>,
-    clock: &Clock,
+    (time, clock): (&Arc<TrustedClock>, &Clock),
     metrics: &Metrics,
 ) -> Services {
-    let common = || (Arc::clone(store), Arc::clone(limits), clock.clone());
-    let (store, limits, clock) = common();
-    let guesses = Guesses::new(config.exchange.guess_rate, clock.clone(), metrics.clone());
-    let exchange = Exchange { store, limits, clock, guesses: Arc::new(guesses), bounds: config.exchange };
-    let (store, limits, clock) = common();
-    let recovery = Recovery { store, limits, clock };
-    let (store, limits, clock) = common();
-    let guardian = Guardian { store, limits, clock };
-    let (store, limits, clock) = common();
-    let escrow = Escrow { store, limits, clock };
+    let common = || (Arc::clone(store), Arc::clone(limits), Arc::clone(time));
+    let guesses = Arc::new(Guesses::new(config.exchange.guess_rate, clock.clone(), metrics.clone()));
+    let (store, limits, time) = common();
+    let exchange = Exchange { store, limits, time, guesses, bounds: config.exchange };
+    let (store, limits, time) = common();
+    let recovery = Recovery { store, limits, time };
+    let (store, limits, time) = common();
+    let guardian = Guardian { store, limits, time };
+    let (store, limits, time) = common();
+    let escrow = Escrow { store, limits, time };
     Services::default()
         .recovery(&Arc::new(recovery))
         .exchange(&Arc::new(exchange))
@@ -181,7 +192,7 @@ async fn serve(
     mut ended: store::writer::Ended,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
-    let Daemon { store, sweep, keyring, gateway: mail, federation: peers, admin: operator } = daemon;
+    let Daemon { store, time, sweep, keyring, gateway: mail, federation: peers, admin: operator } = daemon;
     let interval = config.sweep_interval;
     let sweeping = tokio::spawn({
         let shutdown = shutdown.clone();
@@ -204,6 +215,9 @@ async fn serve(
     // Calls in flight are answered; nothing new comes. What waits is committed and the log emptied.
     sweeping.abort();
     turning.abort();
+    if let Err(error) = time.keep(&store).await {
+        tracing::warn!(%error, "the time could not be written down; what was written a minute ago stands");
+    }
     store.writer.stop();
     ended.await.unwrap_or_else(|_| Err(writer_died()))
 }

@@ -111,7 +111,7 @@ impl Metrics {
             )?,
             sweep_suspended: gauge(
                 "relay_sweep_suspended",
-                "1 while expiry waits because far too much would go at once: check the clock.",
+                "1 while expiry waits because the clock is not trusted: it jumped, or is behind.",
             )?,
             hints_stored: counter(
                 "relay_federation_hints_stored_total",

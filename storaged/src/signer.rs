@@ -37,7 +37,12 @@ pub(crate) struct Signer {
 impl Signer {
     /// The relay as its own anchor. Makes keys and certificate where there are none, and renews the certificate in
     /// good time.
-    pub(crate) fn own(sql: &Connection, now: UnixSeconds) -> Result<Self, StoreError> {
+    /// What had ended at `deletable` is deleted.
+    pub(crate) fn own(
+        sql: &Connection,
+        now: UnixSeconds,
+        deletable: UnixSeconds,
+    ) -> Result<Self, StoreError> {
         let anchor = keys::signing_key(sql, "anchor")?;
         let intermediate = keys::signing_key(sql, "intermediate")?;
         let lasting = now.plus(RENEW_DAYS * DAY);
@@ -46,7 +51,7 @@ impl Signer {
             let not_before = now.hour_floor().minus(TOLERANCE_SECS);
             let not_after = now.hour_floor().plus(OWN_DAYS * DAY);
             let fresh = Certificate::issue(&anchor, &public(&intermediate), not_before, not_after);
-            keys::certify(sql, &fresh, now)?;
+            keys::certify(sql, &fresh, deletable)?;
             certificates = keys::certificates(sql)?;
         }
         Ok(Self {

@@ -10,6 +10,7 @@ pub(crate) mod blobs;
 mod carried;
 pub(crate) mod census;
 mod checkpoint;
+pub(crate) mod clock;
 pub(crate) mod compact;
 pub(crate) mod copy;
 mod directory;
@@ -39,11 +40,13 @@ pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod schema;
 mod sql;
+pub(crate) mod tombstones;
 pub(crate) mod used;
 pub(crate) mod writer;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::trusted_time::Memory;
 use error::StoreError;
 use gauges::Gauges;
 use open::Home;
@@ -69,6 +72,8 @@ pub(crate) struct Store {
     pub(crate) gauges: Arc<Gauges>,
     /// Keeps an eye on ceiling and volume.
     pub(crate) room: Arc<Room>,
+    /// What was remembered of the clock when the store was opened.
+    pub(crate) clock: Memory,
     /// Whether what is stored outlives the process.
     pub(crate) durable: bool,
     /// Owns the data directory until the store is dropped.
@@ -88,13 +93,14 @@ impl Store {
         let room = Arc::new(Room::new(config, Arc::clone(&gauges)));
         room.apply(&connection).map_err(Failure::from)?;
         gauges.load(&connection).map_err(Failure::from)?;
+        let clock = clock::recall(&connection).map_err(Failure::from)?;
         let readers = Readers::start(&home).map_err(Failure::from)?;
         let (writer, ended) = Writer::start(connection, Arc::clone(&gauges), Arc::clone(&room), metrics)
             .map_err(|error| {
                 Failure::new(Exit::Internal, format_args!("cannot start the writer thread: {error}"))
             })?;
         let durable = config.backend == Backend::Sqlite;
-        Ok((Self { writer, readers, gauges, room, durable, _home: home }, ended))
+        Ok((Self { writer, readers, gauges, room, clock, durable, _home: home }, ended))
     }
 
     /// How full the store is.

@@ -1,32 +1,34 @@
 //! Sweeping out what has expired, in small batches between other people's writes.
 //!
-//! A clock that jumped makes everything look expired. So a sweep that would take more than half of a store
-//! worth speaking of waits a day first, and says so: fetches hide what has expired in the meantime, and
-//! when the clock is mended nothing was lost.
+//! A clock that jumped makes everything look expired. So a sweep goes by the trusted time, which is never later than
+//! the clock's.
 
 use crate::metrics::Metrics;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
+use crate::store::tombstones::Tombstones;
 use crate::store::{
     Store, acked, answers, blobs, escrow, exchanges, forgotten, guardians, hints, outbox, recovery,
     registrations, used,
 };
-use relay_daemon::{Clock, Shutdown};
+use crate::trusted_clock::TrustedClock;
+use crate::trusted_time::BEHIND;
+use relay_daemon::Shutdown;
 use relay_proto::{Refusal, UnixSeconds};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Rows in one transaction: more, and every touched page lands in the log at once.
 const BATCH: u32 = 500;
 /// The same for rows that may weigh 128 KiB.
 const HEAVY_BATCH: u32 = 32;
-/// Stores smaller than this are swept without question.
-const SMALL: u64 = 1000;
-/// How long an enormous sweep waits.
-const PATIENCE: Duration = Duration::from_secs(86_400);
+/// Tombstones that are looked at at once.
+const LOOK_AT: u32 = 5000;
 /// Time between two sweeps of exchanges, which live for minutes.
 const EXCHANGES: Duration = Duration::from_secs(60);
+/// Time after which the trusted time is written down again.
+const KEEP: Duration = Duration::from_secs(60);
 /// Time between two looks at the volume.
 const LOOK: Duration = Duration::from_secs(2);
 /// Free pages that stay for reuse.
@@ -38,31 +40,27 @@ const VACUUM_PAGES: i64 = 256;
 #[derive(Debug)]
 pub(crate) struct Sweep {
     store: Arc<Store>,
-    clock: Clock,
+    time: Arc<TrustedClock>,
     metrics: Metrics,
-    suspended: AtomicBool,
-    /// When, on the monotonic clock, too much looked expired for the first time.
-    alarmed_at: Mutex<Option<Duration>>,
+    /// Whether tombstones may have been made under a clock that was ahead.
+    doubts_tombstones: AtomicBool,
 }
 
 impl Sweep {
-    pub(crate) fn new(store: Arc<Store>, clock: Clock, metrics: Metrics) -> Self {
-        Self { store, clock, metrics, suspended: AtomicBool::new(false), alarmed_at: Mutex::default() }
+    pub(crate) fn new(store: Arc<Store>, time: Arc<TrustedClock>, metrics: Metrics) -> Self {
+        Self { store, time, metrics, doubts_tombstones: AtomicBool::new(true) }
     }
 
-    /// Whether an enormous sweep waits.
-    pub(crate) fn is_suspended(&self) -> bool {
-        self.suspended.load(Ordering::Relaxed)
-    }
-
-    /// Sweeps at once and then every `interval`, and keeps an eye on the volume, until the process stops.
+    /// Sweeps at once and then every `interval`, keeps the time and an eye on the volume, until the process stops.
     pub(crate) async fn run(&self, interval: Duration, shutdown: Shutdown) {
         let mut sweeps = tokio::time::interval(interval);
         let mut exchanges = tokio::time::interval(EXCHANGES);
         let mut looks = tokio::time::interval(LOOK);
+        let mut keeps = tokio::time::interval(KEEP);
         sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         exchanges.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        keeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let report = |swept: Result<(), StoreError>| {
             if let Err(error) = swept {
                 tracing::warn!(%error, "the sweep ended early and goes on next time");
@@ -78,6 +76,11 @@ impl Sweep {
                     drop(tokio::task::spawn_blocking(move || room.tend()).await);
                     self.store.writer.chore(give_back);
                 }
+                _ = keeps.tick() => {
+                    if let Err(error) = self.time.keep(&self.store).await {
+                        tracing::debug!(%error, "the time could not be written down; it is a minute later");
+                    }
+                }
                 () = shutdown.begun() => return,
             }
         }
@@ -85,43 +88,49 @@ impl Sweep {
 
     /// One sweep through everything that expires.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        if self.is_sane(now).await? {
-            let mut total = 0;
-            loop {
-                let expired = self.batch(move |write| blobs::expire(write, now, BATCH)).await?;
-                self.metrics.blobs_expired.inc_by(expired);
-                total += expired;
-                if expired < u64::from(BATCH) {
-                    break;
-                }
-            }
-            loop {
-                let expired = self.batch(move |write| hints::expire(write, now, BATCH)).await?;
-                self.metrics.hints_expired.inc_by(expired);
-                if expired < u64::from(BATCH) {
-                    break;
-                }
-            }
-            if total > 0 {
-                tracing::info!(blobs = total, "expired mail swept");
-            }
-            self.all(BATCH, move |write| registrations::expire(write, now, BATCH)).await?;
-            self.all(BATCH, move |write| recovery::expire(write, now, BATCH)).await?;
-            self.all(BATCH, move |write| guardians::expire(write, now, BATCH)).await?;
-            self.all(HEAVY_BATCH, move |write| escrow::expire(write, now, HEAVY_BATCH)).await?;
-            self.all(BATCH, move |write| outbox::expire(write, now, BATCH)).await?;
-        }
+        let now = self.time.times().deletable;
+        self.sweep_mail(now).await?;
+        self.all(BATCH, move |write| registrations::expire(write, now, BATCH)).await?;
+        self.all(BATCH, move |write| recovery::expire(write, now, BATCH)).await?;
+        self.all(BATCH, move |write| guardians::expire(write, now, BATCH)).await?;
+        self.all(HEAVY_BATCH, move |write| escrow::expire(write, now, HEAVY_BATCH)).await?;
+        self.all(BATCH, move |write| outbox::expire(write, now, BATCH)).await?;
         self.sweep_exchanges().await?;
+        self.check_tombstones().await?;
         self.all(BATCH, move |write| acked::forget(write.sql, now, BATCH)).await?;
         self.all(BATCH, move |write| used::forget(write.sql, now, BATCH)).await?;
-        self.all(BATCH, move |write| forgotten::expire(write.sql, now, BATCH)).await?;
-        self.all(BATCH, move |write| answers::forget(write.sql, now, BATCH)).await
+        self.all(BATCH, move |write| forgotten::expire(write.sql, now, BATCH)).await
     }
 
-    /// Sweeps out exchanges, from the log as well: they are over after minutes, for the disk too.
+    /// Sweeps out mail, and hints at mail.
+    async fn sweep_mail(&self, now: UnixSeconds) -> Result<(), StoreError> {
+        // A peer whose mail is held here may have a clock that is a little behind: nothing of its goes early.
+        let ended = now.minus(BEHIND);
+        let mut total = 0;
+        loop {
+            let expired = self.batch(move |write| blobs::expire(write, ended, BATCH)).await?;
+            self.metrics.blobs_expired.inc_by(expired);
+            total += expired;
+            if expired < u64::from(BATCH) {
+                break;
+            }
+        }
+        if total > 0 {
+            tracing::info!(blobs = total, "expired mail swept");
+        }
+        loop {
+            let expired = self.batch(move |write| hints::expire(write, now, BATCH)).await?;
+            self.metrics.hints_expired.inc_by(expired);
+            if expired < u64::from(BATCH) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sweeps out exchanges, from the log as well: they are over after minutes, for the disk too. Answers to calls go
+    /// with them.
     pub(crate) async fn sweep_exchanges(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.time.times().deletable_minutes;
         let erased = |write: &mut Write<'_>, swept: u64| {
             if swept > 0 {
                 write.answer_after_erasure();
@@ -136,6 +145,9 @@ impl Sweep {
             let swept = exchanges::forget(write.sql, now, HEAVY_BATCH)?;
             Ok(erased(write, swept))
         };
+        if self.time.is_trusted() {
+            self.all(HEAVY_BATCH, move |write| exchanges::shorten(write.sql, now, HEAVY_BATCH)).await?;
+        }
         for swept in [self.all(HEAVY_BATCH, expire).await, self.all(HEAVY_BATCH, forget).await] {
             match swept {
                 // A reader held the log back. It is emptied as soon as nobody writes.
@@ -143,6 +155,31 @@ impl Sweep {
                 Err(error) => return Err(error),
             }
         }
+        self.all(BATCH, move |write| answers::forget(write.sql, now, BATCH)).await
+    }
+
+    /// Once the clock is right, tombstones that were made while it was ahead count from now.
+    async fn check_tombstones(&self) -> Result<(), StoreError> {
+        if !self.time.is_trusted() {
+            self.doubts_tombstones.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
+        if !self.doubts_tombstones.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let now = self.time.times().now;
+        for table in [Tombstones::Acked, Tombstones::Forgotten] {
+            let mut after = 0;
+            let look = |after| move |sql: &rusqlite::Connection| table.look(sql, after, now, LOOK_AT);
+            while let Some(slice) = self.store.readers.run(look(after)).await? {
+                if slice.is_ahead {
+                    let range = (after, slice.last);
+                    self.all(BATCH, move |write| table.bring_back(write.sql, range, now, BATCH)).await?;
+                }
+                after = slice.last;
+            }
+        }
+        self.doubts_tombstones.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -160,38 +197,6 @@ impl Sweep {
     ) -> Result<(), StoreError> {
         while self.batch(write).await? >= u64::from(batch) {}
         Ok(())
-    }
-
-    /// Whether what has expired is a plausible part of the store.
-    async fn is_sane(&self, now: UnixSeconds) -> Result<bool, StoreError> {
-        let gauges = &self.store.gauges;
-        let half = (gauges.blobs() + gauges.hints() + gauges.recovery_proofs() + gauges.guardian_sets()) / 2;
-        // What lives for days or minutes is no witness: it may well all be over.
-        let count = move |sql: &rusqlite::Connection| {
-            let blobs = blobs::count_expired(sql, now, half + 1)?;
-            let proofs = recovery::count_expired(sql, now, half + 1)?;
-            let hints = hints::count_expired(sql, now, half + 1)?;
-            Ok(blobs + hints + proofs + guardians::count_expired(sql, now, half + 1)?)
-        };
-        let expired = self.store.readers.run(count).await?;
-        let enormous = expired > half && expired >= SMALL / 2;
-        let mut alarmed_at = self.alarmed_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let sane = if enormous {
-            let uptime = self.clock.monotonic();
-            let since = *alarmed_at.get_or_insert(uptime);
-            uptime.saturating_sub(since) >= PATIENCE
-        } else {
-            *alarmed_at = None;
-            true
-        };
-        if !sane && !self.suspended.load(Ordering::Relaxed) {
-            tracing::error!(
-                "more than half of what is stored looks expired: expiry waits for a day. Is the clock right?"
-            );
-        }
-        self.suspended.store(!sane, Ordering::Relaxed);
-        self.metrics.sweep_suspended.set(i64::from(!sane));
-        Ok(sane)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's parts together, against real SQLite in a temporary directory, with a clock that tests move.
 
 mod accounting;
+mod clock;
 mod escrow;
 mod exchange;
 mod expiry;
@@ -30,6 +31,7 @@ use crate::store::Store;
 use crate::store::census::{self, Census};
 use crate::store::writer::Ended;
 use crate::sweep::Sweep;
+use crate::trusted_clock::TrustedClock;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use relay_daemon::{ManualClock, Pace, Vars};
@@ -53,6 +55,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A quarter past some hour.
 const START: UnixSeconds = UnixSeconds::new(1_800_000_900);
 
+/// When the program of these tests was built.
+const BUILT: UnixSeconds = UnixSeconds::new(1_600_000_000);
+
 /// A store with its handlers, on a clock of its own.
 struct Relay {
     mailbox: Mailbox,
@@ -61,6 +66,7 @@ struct Relay {
     sweep: Sweep,
     store: Arc<Store>,
     metrics: Metrics,
+    time: Arc<TrustedClock>,
     clock: ManualClock,
     ended: Ended,
     directory: TempDir,
@@ -75,18 +81,23 @@ struct Vault {
 }
 
 impl Vault {
-    fn open(config: &Config, store: &Arc<Store>, clock: &ManualClock, metrics: &Metrics) -> Self {
+    fn open(
+        config: &Config,
+        store: &Arc<Store>,
+        (time, clock): (&Arc<TrustedClock>, &ManualClock),
+        metrics: &Metrics,
+    ) -> Self {
         let limits = Arc::new(Limits::new(config.rates(), clock.clock(), metrics.clone()));
-        let parts = || (Arc::clone(store), Arc::clone(&limits), clock.clock());
-        let (store, limits, clock) = parts();
-        let guesses = Guesses::new(config.exchange.guess_rate, clock.clone(), metrics.clone());
-        let exchange = Exchange { store, limits, clock, guesses: Arc::new(guesses), bounds: config.exchange };
-        let (store, limits, clock) = parts();
-        let recovery = Recovery { store, limits, clock };
-        let (store, limits, clock) = parts();
-        let guardian = Guardian { store, limits, clock };
-        let (store, limits, clock) = parts();
-        Self { recovery, exchange, guardian, escrow: Escrow { store, limits, clock } }
+        let guesses = Guesses::new(config.exchange.guess_rate, clock.clock(), metrics.clone());
+        let parts = || (Arc::clone(store), Arc::clone(&limits), Arc::clone(time));
+        let (store, limits, time) = parts();
+        let exchange = Exchange { store, limits, time, guesses: Arc::new(guesses), bounds: config.exchange };
+        let (store, limits, time) = parts();
+        let recovery = Recovery { store, limits, time };
+        let (store, limits, time) = parts();
+        let guardian = Guardian { store, limits, time };
+        let (store, limits, time) = parts();
+        Self { recovery, exchange, guardian, escrow: Escrow { store, limits, time } }
     }
 }
 
@@ -103,6 +114,7 @@ impl Relay {
         let metrics = Metrics::new().unwrap();
         let (store, ended) = Store::open(&config, metrics.clone()).unwrap();
         let store = Arc::new(store);
+        let time = Arc::new(TrustedClock::new(store.clock, clock.clock(), BUILT, metrics.clone()));
         let limits = Limits::new(config.rates(), clock.clock(), metrics.clone());
         let peering = Arc::new(Peering::new(false, clock.clock()));
         let offload = Offload {
@@ -111,7 +123,7 @@ impl Relay {
             rounds: Rounds::new(clock.clock()),
             bounds: config.bounds,
             refuse: config.refuse,
-            clock: clock.clock(),
+            time: Arc::clone(&time),
             metrics: metrics.clone(),
         };
         let mailbox = Mailbox {
@@ -119,17 +131,18 @@ impl Relay {
             store: Arc::clone(&store),
             limits: Arc::new(limits),
             bounds: config.bounds,
-            clock: clock.clock(),
+            time: Arc::clone(&time),
             metrics: metrics.clone(),
         };
-        let vault = Vault::open(&config, &store, &clock, &metrics);
-        let sweep = Sweep::new(Arc::clone(&store), clock.clock(), metrics.clone());
-        Self { mailbox, offload, vault, sweep, store, metrics, clock, ended, directory }
+        let vault = Vault::open(&config, &store, (&time, &clock), &metrics);
+        let sweep = Sweep::new(Arc::clone(&store), Arc::clone(&time), metrics.clone());
+        Self { mailbox, offload, vault, sweep, store, metrics, time, clock, ended, directory }
     }
 
     /// Closes the store properly and opens it again.
     async fn restart(self, variables: &[(&str, &str)]) -> Self {
-        let Self { mailbox, offload, vault, sweep, store, clock, ended, directory, .. } = self;
+        let Self { mailbox, offload, vault, sweep, store, time, clock, ended, directory, .. } = self;
+        time.keep(&store).await.unwrap();
         store.writer.stop();
         ended.await.unwrap().unwrap();
         drop((mailbox, offload, vault, sweep, store));

@@ -75,6 +75,9 @@ pub enum Command {
         #[arg(value_name = "BACKUP")]
         backup: Option<PathBuf>,
     },
+    /// Say that the clock of a running relay's machine is right
+    #[command(subcommand, disable_help_subcommand = true)]
+    Clock(ClockCommand),
     /// Give the database's free pages back to the volume
     Compact,
     /// Take over what another kind of relay left behind, into a stopped relay
@@ -130,6 +133,15 @@ pub enum PeersCommand {
         /// The address, as `relay peers` shows it
         url: String,
     },
+}
+
+/// What to do with the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub enum ClockCommand {
+    /// Go by the clock from now on: what is over by it expires, and new mail is stored
+    ///
+    /// A relay does not believe a clock that jumped (`relay status` shows that). Check it first: mail that expires is gone.
+    Trust,
 }
 
 /// From where to take over.

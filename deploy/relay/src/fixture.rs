@@ -1,7 +1,7 @@
 //! A storage that answers operators what a test wants, and peers for it to tell of.
 
 use relay_daemon::Vars;
-use relay_proto::admin::{BackupPart, Capacity, KeyStatus, Slack, Status};
+use relay_proto::admin::{BackupPart, Capacity, ClockStanding, ClockStatus, KeyStatus, Slack, Status};
 use relay_proto::federation::{Holdings, Link, PeerState, Peering, Pin};
 use relay_proto::server::{AdminHandler, Services};
 use relay_proto::socket::{self, AllowedUsers, Door};
@@ -86,6 +86,10 @@ pub(crate) fn sample() -> Peering {
     }
 }
 
+/// A clock that is trusted.
+pub(crate) const TRUSTED: ClockStatus =
+    ClockStatus { standing: ClockStanding::Trusted, apart_secs: 0, trusted_in_secs: 0 };
+
 /// What is to be answered.
 #[derive(Debug)]
 pub(crate) struct Answers {
@@ -105,6 +109,8 @@ pub(crate) struct Answers {
     pub(crate) parts: Vec<Result<BackupPart, Refusal>>,
     /// Pages of the database; all but one are free.
     pub(crate) pages: u64,
+    /// How the clock stands.
+    pub(crate) clock: ClockStatus,
 }
 
 #[derive(Debug)]
@@ -133,6 +139,7 @@ impl AdminHandler for Handler {
             sqlite_version: String::new(),
             sweep_suspended: false,
             keys: Vec::new(),
+            clock: Some(answers.clock),
         })
     }
 
@@ -169,6 +176,14 @@ impl AdminHandler for Handler {
         *pages -= u64::from(give && *pages > 1);
         Ok(Slack { free_bytes: (*pages - 1) * 4096, file_bytes: *pages * 4096 })
     }
+
+    async fn trust_clock(&self) -> Result<ClockStatus, Refusal> {
+        let clock = &mut self.0.lock().unwrap().clock;
+        if clock.standing == ClockStanding::BeforeBuild {
+            return Err(Refusal::ClockWrong);
+        }
+        Ok(std::mem::replace(clock, TRUSTED))
+    }
 }
 
 /// A storage behind its operator's socket. It ends with this value.
@@ -192,6 +207,7 @@ impl Storage {
             falls_silent: false,
             parts: Vec::new(),
             pages: 1,
+            clock: TRUSTED,
         };
         let handler = Arc::new(Handler(Mutex::new(answers)));
         let directory = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ mod anchor;
 pub mod arguments;
 mod ask;
 mod backup;
+mod clock;
 mod compact;
 mod doctor;
 mod downgrade;
@@ -30,7 +31,7 @@ mod status;
 mod up;
 mod verify;
 
-use arguments::{Arguments, Command, ImportCommand, PeersCommand};
+use arguments::{Arguments, ClockCommand, Command, ImportCommand, PeersCommand};
 use clap::Parser as _;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use std::ffi::OsString;
@@ -64,6 +65,7 @@ pub fn run<W: Write, E: Write>(
         }
         Command::Restore { backup, replace } => restore::restore(&vars(), &clock, &backup, replace, out),
         Command::Verify { backup } => verify::verify(&vars(), backup.as_deref(), out),
+        Command::Clock(ClockCommand::Trust) => clock::trust(&vars(), out),
         Command::Compact => compact::compact(&vars(), out, errors),
         Command::Import(ImportCommand::Vauchi { directory }) => {
             import::import(&vars(), &clock, &directory, out, errors)
@@ -122,6 +124,7 @@ mod tests {
             &["peers", "forget"],
             &["peers", "--json", "forget", "ws://a"],
             &["drain", "--json"],
+            &["clock"],
             &["selftest"],
             &["selftest", "ftp://host"],
             outer_without_ohttp,
@@ -148,6 +151,7 @@ mod tests {
             "backup",
             "restore",
             "verify",
+            "clock",
             "compact",
             "import",
             "downgrade",

@@ -1,6 +1,7 @@
 //! `relay status`: what storage tells its operator, for people and for programs.
 
 use crate::ask::ask;
+use crate::clock;
 use crate::keys::anchor_line;
 use crate::moment::span;
 use crate::quantity::grouped;
@@ -85,6 +86,11 @@ fn as_value(known: &Known, now: UnixSeconds) -> Value {
         "schema_version": status.schema_version,
         "sqlite_version": status.sqlite_version,
         "sweep_suspended": status.sweep_suspended,
+        "clock": status.clock.map(|clock| json!({
+            "standing": clock.standing.name(),
+            "apart_seconds": clock.apart_secs,
+            "trusted_in_seconds": clock.trusted_in_secs,
+        })),
         "keys": keys,
         "anchor": oblivious.as_ref().and_then(|keys| keys.anchor).map(|anchor| hex::encode(anchor.as_bytes())),
         "federation": standing.as_ref().map(Standing::as_value),
@@ -142,13 +148,13 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
         status.sqlite_version
     ));
     lines.push(if status.sweep_suspended {
-        format!(
-            "{:<14}SUSPENDED: far more would expire at once than is plausible; check this machine's clock",
-            "expiry"
-        )
+        format!("{:<14}SUSPENDED: the clock of storaged's machine is not trusted", "expiry")
     } else {
         format!("{:<14}running", "expiry")
     });
+    if let Some(wrong) = status.clock.as_ref().and_then(clock::wrong) {
+        lines.push(format!("{:<14}NOT TRUSTED: {wrong}", "clock"));
+    }
     if status.keys.is_empty() {
         lines.push(format!("{:<14}none", "keys"));
     }
@@ -164,12 +170,15 @@ mod tests {
     use super::*;
     use crate::fixture::{self, Storage, nobody};
     use relay_proto::PublicKey;
-    use relay_proto::admin::{Capacity, Key};
+    use relay_proto::admin::{Capacity, ClockStanding, ClockStatus, Key};
     use relay_proto::telemetry::{Process, Role};
 
     fn known(status: Status, keys: KeyStatus) -> Known {
         Known { status, keys: Some(keys), standing: Some(Standing::of(&nobody())) }
     }
+
+    const AHEAD: ClockStatus =
+        ClockStatus { standing: ClockStanding::Ahead, apart_secs: 86_400 * 4, trusted_in_secs: 60 };
 
     fn sample(durable: bool) -> Status {
         let process = |role, pid| Process {
@@ -188,6 +197,7 @@ mod tests {
             sqlite_version: "3.51.3".to_owned(),
             sweep_suspended: !durable,
             keys: vec![Key { name: "federation".to_owned(), since: UnixSeconds::new(913_600) }],
+            clock: Some(if durable { fixture::TRUSTED } else { AHEAD }),
         }
     }
 
@@ -227,6 +237,7 @@ mod tests {
         let text = text(&known(sample(false), keys), UnixSeconds::new(1_000_000));
         assert!(text.contains("durability=memory"), "{text}");
         assert!(text.contains("SUSPENDED"), "{text}");
+        assert!(text.contains("clock         NOT TRUSTED: it jumped 4 d 0 h ahead"), "{text}");
         assert!(text.contains("NOT SERVED: no certificate holds"), "{text}");
     }
 
@@ -272,6 +283,8 @@ mod tests {
         assert_eq!(value["keys"][0]["name"], "federation");
         assert_eq!(value["live_bytes"], 1_234_567);
         assert_eq!(value["sweep_suspended"], true);
+        assert_eq!(value["clock"]["standing"], "ahead");
+        assert_eq!(value["clock"]["apart_seconds"], 345_600);
         assert_eq!(value["anchor"], "aa".repeat(32));
         assert_eq!(value["federation"]["enabled"], false);
     }

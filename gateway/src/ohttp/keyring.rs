@@ -29,7 +29,7 @@ const STALE_AFTER: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Keys {
     pub(crate) set: KeySet,
-    /// Three at most.
+    /// Three, and three of another time while storage does not trust its clock.
     accepted: Vec<AcceptedKey>,
     /// The encoded configuration of each window.
     configs: Vec<(u64, ShownKey)>,

@@ -77,6 +77,7 @@ fn of_mail(path: &str) -> Option<Shape> {
                 Fault::BlobTooLarge,
                 Fault::QuotaExceeded,
                 Fault::StorageFull,
+                Fault::ClockWrong,
             ],
         ),
         "/v2/fetch" => Shape::post(
@@ -109,6 +110,7 @@ fn of_mail(path: &str) -> Option<Shape> {
                 Fault::RegistrationSignature,
                 Fault::RegistrationReplay,
                 Fault::StorageFull,
+                Fault::ClockWrong,
             ],
         ),
         "/v2/purge" => Shape::post(
@@ -140,7 +142,7 @@ fn of_vault(path: &str) -> Option<Shape> {
         "/v2/recovery/store" => Shape::post(
             object(&json!({ "key_hash": hex(64), "proof_data": base64() }), &["key_hash", "proof_data"]),
             done(&json!({})),
-            &[Fault::KeyHash, Fault::ProofData, Fault::StorageFull],
+            &[Fault::KeyHash, Fault::ProofData, Fault::ClockWrong, Fault::StorageFull],
         ),
         "/v2/recovery/query" => Shape::post(
             object(&json!({ "key_hashes": list(&hex(64), 1, 50) }), &["key_hashes"]),
@@ -159,6 +161,7 @@ fn of_vault(path: &str) -> Option<Shape> {
                 Fault::OfferTtl,
                 Fault::TooManyOffers,
                 Fault::StorageFull,
+                Fault::ClockWrong,
             ],
         ),
         "/v2/exchange/claim" => Shape::post(
@@ -211,6 +214,7 @@ fn of_designator(stores: bool) -> Shape {
         Fault::GuardianSignature,
         Fault::GuardianReplay,
         Fault::StorageFull,
+        Fault::ClockWrong,
     ];
     Shape::post(object(&fields, &required), done(&json!({})), faults)
 }
@@ -247,6 +251,7 @@ fn of_escrow() -> Shape {
             Fault::EscrowBlob,
             Fault::EscrowTtl,
             Fault::StorageFull,
+            Fault::ClockWrong,
         ],
     )
 }

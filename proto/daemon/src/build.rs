@@ -1,5 +1,7 @@
 //! What this binary was built from.
 
+use relay_proto::UnixSeconds;
+
 /// Version of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Commit, or `unknown`.
@@ -12,4 +14,93 @@ pub const TIME: &str = env!("RELAY_BUILD_TIME");
 /// The body of `/build-info`.
 pub(crate) fn json() -> serde_json::Value {
     serde_json::json!({ "version": VERSION, "sha": SHA, "ref": REF, "built_at": TIME })
+}
+
+/// [`TIME`], if it is known: no clock that is right is before it.
+pub fn time() -> Option<UnixSeconds> {
+    parse(TIME)
+}
+
+/// A time as git and packagers write it (RFC 3339), since 1970: `2026-03-01T14:05:09+01:00`, or with `Z`.
+fn parse(text: &str) -> Option<UnixSeconds> {
+    let (date_time, offset) = text.split_at_checked("2026-03-01T14:05:09".len())?;
+    let (date, time) = date_time.split_once('T')?;
+    let [year, month, day] = numbers(date, '-')?;
+    let [hour, minute, second] = numbers(time, ':')?;
+    let offset = match offset {
+        "Z" => 0,
+        _ => {
+            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            match offset.get(..1)? {
+                "+" => seconds,
+                "-" => -seconds,
+                _ => return None,
+            }
+        }
+    };
+    let in_range = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..=60).contains(&second);
+    let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
+    u64::try_from(seconds).ok().filter(|_| in_range).map(UnixSeconds::new)
+}
+
+fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
+    let mut parts = text.split(separator).map(|part| part.parse::<u16>().ok().map(i64::from));
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
+/// Days from 1970-01-01 to a date of the Gregorian calendar. Years are counted from the first of March, so that a leap
+/// day is a year's last day.
+const fn days(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1970-01-01T01:00:00+01:00", 0),
+            ("2000-02-29T00:00:00+00:00", 951_782_400),
+            ("2000-03-01T00:00:00Z", 951_868_800),
+            ("2100-02-28T23:59:59Z", 4_107_542_399),
+            ("2026-11-26T22:30:01-05:30", 1_795_752_001),
+        ] {
+            assert_eq!(parse(text), Some(UnixSeconds::new(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_is_not_known() {
+        for text in [
+            "unknown",
+            "",
+            "2026-03-01",
+            "2026-03-01T14:05:09",
+            "2026-03-01 14:05:09Z",
+            "2026-13-01T14:05:09Z",
+            "2026-03-01T24:05:09Z",
+            "2026-03-01T14:05:09*01:00",
+            "2026-03-01T14:05:09+0100",
+            "1969-12-31T00:00:00Z",
+            "2026-03-\u{e9}1T14:05:09Z",
+        ] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn this_program_was_built_before_now() {
+        let now = crate::Clock::system().now();
+        assert!(time().is_none_or(|built| built <= now.plus(300)), "{TIME}");
+    }
 }

@@ -1,6 +1,6 @@
 //! Messages of the admin and offload services.
 
-use crate::admin::{BackupPart, Capacity, Key, Slack, Status};
+use crate::admin::{BackupPart, Capacity, ClockStanding, ClockStatus, Key, Slack, Status};
 use crate::telemetry::Process;
 use crate::{Refusal, UnixSeconds, wire};
 use std::borrow::Cow;
@@ -34,6 +34,7 @@ impl TryFrom<wire::StatusReply> for Status {
             sqlite_version,
             sweep_suspended,
             keys,
+            clock,
         } = message;
         Ok(Self {
             processes: processes.into_iter().map(Process::try_from).collect::<Result<_, _>>()?,
@@ -47,6 +48,7 @@ impl TryFrom<wire::StatusReply> for Status {
                 .into_iter()
                 .map(|wire::Key { name, since }| Key { name, since: UnixSeconds::new(since) })
                 .collect(),
+            clock: clock.map(ClockStatus::try_from).transpose()?,
         })
     }
 }
@@ -62,6 +64,7 @@ impl From<Status> for wire::StatusReply {
             sqlite_version,
             sweep_suspended,
             keys,
+            clock,
         } = status;
         Self {
             processes: processes.into_iter().map(wire::Process::from).collect(),
@@ -77,7 +80,37 @@ impl From<Status> for wire::StatusReply {
                 .into_iter()
                 .map(|Key { name, since }| wire::Key { name, since: since.get() })
                 .collect(),
+            clock: clock.map(wire::ClockStatus::from),
         }
+    }
+}
+
+impl From<ClockStatus> for wire::ClockStatus {
+    fn from(status: ClockStatus) -> Self {
+        let ClockStatus { standing, apart_secs, trusted_in_secs } = status;
+        let standing = match standing {
+            ClockStanding::Trusted => wire::ClockStanding::Trusted,
+            ClockStanding::Ahead => wire::ClockStanding::Ahead,
+            ClockStanding::Behind => wire::ClockStanding::Behind,
+            ClockStanding::BeforeBuild => wire::ClockStanding::BeforeBuild,
+        };
+        Self { standing: standing.into(), apart_secs, trusted_in_secs }
+    }
+}
+
+impl TryFrom<wire::ClockStatus> for ClockStatus {
+    type Error = Refusal;
+
+    fn try_from(message: wire::ClockStatus) -> Result<Self, Refusal> {
+        let wire::ClockStatus { standing, apart_secs, trusted_in_secs } = message;
+        let standing = match wire::ClockStanding::try_from(standing) {
+            Ok(wire::ClockStanding::Trusted) => ClockStanding::Trusted,
+            Ok(wire::ClockStanding::Ahead) => ClockStanding::Ahead,
+            Ok(wire::ClockStanding::Behind) => ClockStanding::Behind,
+            Ok(wire::ClockStanding::BeforeBuild) => ClockStanding::BeforeBuild,
+            Ok(wire::ClockStanding::Unspecified) | Err(_) => return Err(Refusal::invalid("standing")),
+        };
+        Ok(Self { standing, apart_secs, trusted_in_secs })
     }
 }
 
@@ -134,6 +167,13 @@ mod tests {
             assert_eq!(BackupPart::try_from(wire::BackupPart::from(part.clone())), Ok(part));
         }
         assert!(BackupPart::try_from(wire::BackupPart { part: None }).is_err());
+        for standing in
+            [ClockStanding::Trusted, ClockStanding::Ahead, ClockStanding::Behind, ClockStanding::BeforeBuild]
+        {
+            let clock = ClockStatus { standing, apart_secs: 3, trusted_in_secs: 9 };
+            assert_eq!(ClockStatus::try_from(wire::ClockStatus::from(clock)), Ok(clock));
+        }
+        assert!(ClockStatus::try_from(wire::ClockStatus::default()).is_err());
         let slack = Slack { free_bytes: 5, file_bytes: 7 };
         assert_eq!(Slack::from(wire::CompactReply::from(slack)), slack);
     }

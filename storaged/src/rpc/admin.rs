@@ -5,8 +5,8 @@ use crate::peering::{DRAINING, Peering};
 use crate::reporters::Reporters;
 use crate::store::batch::Write;
 use crate::store::{Store, compact, meta, peers, schema};
-use crate::sweep::Sweep;
-use relay_proto::admin::{BackupPart, Key, KeyStatus, Slack, Status};
+use crate::trusted_clock::TrustedClock;
+use relay_proto::admin::{BackupPart, ClockStanding, ClockStatus, Key, KeyStatus, Slack, Status};
 use relay_proto::federation;
 use relay_proto::server::AdminHandler;
 use relay_proto::telemetry::Process;
@@ -19,7 +19,7 @@ use tokio_stream::Stream;
 pub(crate) struct Admin {
     pub(crate) store: Arc<Store>,
     pub(crate) reporters: Arc<Reporters>,
-    pub(crate) sweep: Arc<Sweep>,
+    pub(crate) time: Arc<TrustedClock>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) peering: Arc<Peering>,
     /// Whether the operator wants peers.
@@ -33,6 +33,7 @@ impl AdminHandler for Admin {
     async fn status(&self) -> Result<Status, Refusal> {
         let mut processes = vec![self.process.clone()];
         processes.extend(self.reporters.processes());
+        let clock = self.time.status();
         Ok(Status {
             processes,
             capacity: self.store.capacity(),
@@ -40,8 +41,9 @@ impl AdminHandler for Admin {
             registrations: self.store.gauges.registrations(),
             schema_version: schema::VERSION,
             sqlite_version: rusqlite::version().to_owned(),
-            sweep_suspended: self.sweep.is_suspended(),
+            sweep_suspended: clock.standing != ClockStanding::Trusted,
             keys: vec![Key { name: "address hashing".to_owned(), since: self.address_key_since }],
+            clock: Some(clock),
         })
     }
 
@@ -101,5 +103,9 @@ impl AdminHandler for Admin {
             Ok(slack)
         };
         Ok(self.store.writer.run_one(step).await?)
+    }
+
+    async fn trust_clock(&self) -> Result<ClockStatus, Refusal> {
+        self.time.trust(&self.store).await
     }
 }

@@ -5,7 +5,7 @@ use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::writer::Load;
 use crate::store::{Store, answers, escrow, replays};
-use relay_daemon::Clock;
+use crate::trusted_clock::TrustedClock;
 use relay_proto::Refusal;
 use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use relay_proto::server::EscrowHandler;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 pub(crate) struct Escrow {
     pub(crate) store: Arc<Store>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) clock: Clock,
+    pub(crate) time: Arc<TrustedClock>,
 }
 
 impl EscrowHandler for Escrow {
@@ -25,7 +25,7 @@ impl EscrowHandler for Escrow {
         if put.ttl_secs == 0 {
             return Err(Refusal::invalid("ttl_secs"));
         }
-        let now = self.clock.now();
+        let now = self.time.times_to_store()?;
         let load = Load { commands: 1, bytes: put.blob.as_bytes().len() };
         let work = move |write: &mut Write<'_>| {
             if let Some(answer) = answers::find(write.sql, &put.request_id)? {
@@ -36,7 +36,7 @@ impl EscrowHandler for Escrow {
                 return Ok(Deposit::AlreadyExists);
             }
             let deposit = escrow::put(write, &put, now)?;
-            answers::remember(write.sql, &put.request_id, number(deposit), now)?;
+            answers::remember(write.sql, &put.request_id, number(deposit), now.stamp)?;
             Ok(deposit)
         };
         Ok(self.store.writer.run(load, |batch| batch.attempt(work)).await?)
@@ -45,14 +45,14 @@ impl EscrowHandler for Escrow {
     async fn get(&self, get: GetEscrow) -> Result<Withdrawal, Refusal> {
         let GetEscrow { caller, gate, slot } = get;
         self.limits.charge_caller(caller)?;
-        let now = self.clock.now();
+        let now = self.time.times().now;
         Ok(self.store.readers.run(move |sql| escrow::get(sql, &gate, &slot, now)).await?)
     }
 
     async fn count(&self, count: CountEscrow) -> Result<u32, Refusal> {
         let CountEscrow { caller, gate } = count;
         self.limits.charge_caller(caller)?;
-        let now = self.clock.now();
+        let now = self.time.times().now;
         Ok(self.store.readers.run(move |sql| escrow::count_filled(sql, &gate, now)).await?)
     }
 }

@@ -7,7 +7,8 @@ use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::writer::Load;
 use crate::store::{Store, exchanges};
-use relay_daemon::Clock;
+use crate::trusted_clock::TrustedClock;
+use crate::trusted_time::Times;
 use relay_proto::caller::Caller;
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::limits::{EXCHANGE_TTL_SECS, GUESS_PATIENCE};
@@ -24,7 +25,7 @@ pub(crate) struct Exchange {
     pub(crate) limits: Arc<Limits>,
     pub(crate) guesses: Arc<Guesses>,
     pub(crate) bounds: config::Exchange,
-    pub(crate) clock: Clock,
+    pub(crate) time: Arc<TrustedClock>,
 }
 
 impl ExchangeHandler for Exchange {
@@ -35,7 +36,7 @@ impl ExchangeHandler for Exchange {
         if !EXCHANGE_TTL_SECS.contains(&ttl_secs) {
             return Err(Refusal::invalid("ttl_secs"));
         }
-        let now = self.clock.now();
+        let now = self.time.times_to_store()?;
         let load = Load { commands: 1, bytes: offer.payload.as_str().len() };
         let work = move |write: &mut Write<'_>| exchanges::offer(write, &offer, ttl_secs, max_offers, now);
         Ok(self.store.writer.run(load, |batch| batch.attempt(work)).await?)
@@ -61,7 +62,7 @@ impl Exchange {
         let mut turn = None;
         loop {
             let (guess, guesses) = (Arc::clone(&guess), Arc::clone(&self.guesses));
-            let (now, has_turn) = (self.clock.now(), turn.is_some());
+            let (now, has_turn) = (self.time.times(), turn.is_some());
             let work = move |write: &mut Write<'_>| guess.judge(write, &guesses, has_turn, now);
             let outcome = self.store.writer.run(load, |batch| batch.attempt(work)).await;
             match outcome.map_err(Refusal::from) {
@@ -104,8 +105,10 @@ impl Guess {
         write: &mut Write<'_>,
         guesses: &Guesses,
         has_turn: bool,
-        now: UnixSeconds,
+        now: Times,
     ) -> Result<ExchangeText, StoreError> {
+        // Exchanges live for minutes: none is to be claimed for as long as a clock is not trusted.
+        let now = now.stamp;
         if let Some(text) = self.answered(write.sql, now)? {
             return Ok(text);
         }

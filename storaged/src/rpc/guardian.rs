@@ -6,7 +6,7 @@ use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::used::Once;
 use crate::store::{Store, answers, guardians, used};
-use relay_daemon::Clock;
+use crate::trusted_clock::TrustedClock;
 use relay_proto::guardian::{DeleteGuardians, Designating, Designation, QueryGuardians, StoreGuardians};
 use relay_proto::server::GuardianHandler;
 use relay_proto::{GuardianEntry, Refusal, RequestId};
@@ -20,14 +20,14 @@ const DONE: u64 = 1;
 pub(crate) struct Guardian {
     pub(crate) store: Arc<Store>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) clock: Clock,
+    pub(crate) time: Arc<TrustedClock>,
 }
 
 impl GuardianHandler for Guardian {
     async fn store(&self, store: StoreGuardians) -> Result<(), Refusal> {
         let StoreGuardians { caller, request_id, designation, entries } = store;
         self.limits.charge_caller(caller)?;
-        let (now, set) = (self.clock.now(), designation.set());
+        let (now, set) = (self.time.times_to_store()?.stamp, designation.set());
         self.designate(request_id, designation, Designating::Store, move |write| {
             guardians::store(write, &set, &entries, now)
         })
@@ -37,7 +37,7 @@ impl GuardianHandler for Guardian {
     async fn query(&self, query: QueryGuardians) -> Result<Vec<GuardianEntry>, Refusal> {
         let QueryGuardians { caller, set } = query;
         self.limits.charge_caller(caller)?;
-        let now = self.clock.now();
+        let now = self.time.times().now;
         Ok(self.store.readers.run(move |sql| guardians::query(sql, &set, now)).await?)
     }
 
@@ -62,9 +62,9 @@ impl Guardian {
         what: Designating,
         effect: impl FnOnce(&mut Write<'_>) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), Refusal> {
-        let now = self.clock.now();
+        let now = self.time.times();
         let Designation { public_key, timestamp, signature } = &designation;
-        let proven = proof::check(public_key, &designation.message(what), signature, *timestamp, now);
+        let proven = proof::check(public_key, &designation.message(what), signature, *timestamp, now.wall);
         let once = Once::of("guardian", signature.as_bytes());
         let timestamp = *timestamp;
         let work = move |write: &mut Write<'_>| {
@@ -76,7 +76,7 @@ impl Guardian {
             proven?;
             used::take(write.sql, once, timestamp)?;
             effect(write)?;
-            answers::remember(write.sql, &request_id, DONE, now)
+            answers::remember(write.sql, &request_id, DONE, now.stamp)
         };
         Ok(self.store.writer.run_one(work).await?)
     }

@@ -11,14 +11,15 @@ use crate::store::error::StoreError;
 use crate::store::used::Once;
 use crate::store::writer::Load;
 use crate::store::{Store, answers, blobs, guardians, held, hints, keys, page, registrations, used};
+use crate::trusted_clock::TrustedClock;
+use crate::trusted_time::Times;
 use ed25519_dalek::Signer as _;
-use relay_daemon::Clock;
 use relay_proto::mail::{
     BlobName, Fetch, MailPage, NewBlob, Purge, Register, SignedHints, WriteAction, WriteCommand,
     WriteOutcomes, Written,
 };
 use relay_proto::server::MailboxHandler;
-use relay_proto::{GuardianHash, MailboxHash, Refusal, Signature, UnixSeconds};
+use relay_proto::{GuardianHash, MailboxHash, Refusal, Signature};
 use std::sync::Arc;
 
 /// Name of the key that signs hints.
@@ -30,7 +31,7 @@ pub(crate) struct Mailbox {
     pub(crate) store: Arc<Store>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Bounds,
-    pub(crate) clock: Clock,
+    pub(crate) time: Arc<TrustedClock>,
     pub(crate) metrics: Metrics,
     pub(crate) peering: Arc<Peering>,
 }
@@ -58,7 +59,7 @@ impl MailboxHandler for Mailbox {
 
     async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
         self.limits.charge_caller(fetch.caller)?;
-        let (limits, now, ttl) = (Arc::clone(&self.limits), self.clock.now(), self.bounds.ttl);
+        let (limits, now, ttl) = (Arc::clone(&self.limits), self.time.times(), self.bounds.ttl);
         let has_registrations = self.store.gauges.registrations() > 0;
         let peering = Arc::clone(&self.peering);
         let (fetched, due) = self
@@ -66,7 +67,7 @@ impl MailboxHandler for Mailbox {
             .readers
             .run(move |sql| {
                 let admit = |mailbox: &MailboxHash| limits.try_mailbox(mailbox);
-                let fetched = page::fetch(sql, &fetch, now, admit, || peering.reachable())?;
+                let fetched = page::fetch(sql, &fetch, now.now, admit, || peering.reachable())?;
                 let due = if has_registrations {
                     registrations::due_for_renewal(sql, &fetch.mailboxes, ttl, now)?
                 } else {
@@ -75,7 +76,7 @@ impl MailboxHandler for Mailbox {
                 Ok((fetched, due))
             })
             .await?;
-        self.renew(due, now);
+        self.renew(due);
         if fetched.damaged > 0 {
             self.metrics.blobs_damaged.inc_by(fetched.damaged);
             tracing::error!(
@@ -93,10 +94,10 @@ impl MailboxHandler for Mailbox {
     async fn register(&self, register: Register) -> Result<u32, Refusal> {
         let Register { caller, request_id, mailboxes, ownership } = register;
         self.limits.charge_caller(caller)?;
-        let (now, ttl) = (self.clock.now(), self.bounds.ttl);
+        let (now, ttl) = (self.time.times_to_store()?, self.bounds.ttl);
         let proven = match &ownership {
             Some(proof) => {
-                proof::check(&proof.public_key, &proof.message(), &proof.signature, proof.timestamp, now)
+                proof::check(&proof.public_key, &proof.message(), &proof.signature, proof.timestamp, now.wall)
             }
             None => Ok(()),
         };
@@ -110,7 +111,7 @@ impl MailboxHandler for Mailbox {
             if let Some(proof) = &ownership {
                 let once = Once::of("register", proof.signature.as_bytes());
                 used::take(write.sql, once, proof.timestamp)?;
-                answers::remember(write.sql, &request_id, u64::from(count), now)?;
+                answers::remember(write.sql, &request_id, u64::from(count), now.stamp)?;
             }
             for mailbox in &mailboxes {
                 registrations::register(write, mailbox, owner.as_ref(), ttl, now)?;
@@ -123,9 +124,9 @@ impl MailboxHandler for Mailbox {
     }
 
     async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
-        let now = self.clock.now();
+        let now = self.time.times();
         let proven =
-            proof::check(&purge.public_key, &purge.message(), &purge.signature, purge.timestamp, now);
+            proof::check(&purge.public_key, &purge.message(), &purge.signature, purge.timestamp, now.wall);
         let limits = Arc::clone(&self.limits);
         let (deleted, is_new) = self
             .store
@@ -146,7 +147,7 @@ impl MailboxHandler for Mailbox {
     }
 
     async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {
-        let now = self.clock.now();
+        let now = self.time.times().now;
         let (hints, known) = self
             .store
             .readers
@@ -169,7 +170,10 @@ impl Mailbox {
             WriteAction::Send(blob) if blob.ciphertext.as_bytes().len() > self.bounds.blob_bytes => {
                 Err(Refusal::TooLarge)
             }
-            WriteAction::Send(blob) => self.limits.charge_mailbox(&blob.mailbox),
+            WriteAction::Send(blob) => {
+                self.time.times_to_store()?;
+                self.limits.charge_mailbox(&blob.mailbox)
+            }
             // Charged only if it removes nothing.
             WriteAction::Ack { .. } => Ok(()),
         }
@@ -180,7 +184,7 @@ impl Mailbox {
         if commands == 0 {
             return Vec::new();
         }
-        let (limits, bounds, now) = (Arc::clone(&self.limits), self.bounds, self.clock.now());
+        let (limits, bounds, now) = (Arc::clone(&self.limits), self.bounds, self.time.times());
         let job = move |batch: &mut Batch<'_>| {
             let mut counts = Counts::default();
             let outcomes = actions
@@ -204,10 +208,11 @@ impl Mailbox {
 
     /// Writes renewed registrations down without keeping the fetch waiting. One that is lost comes again
     /// with the next fetch.
-    fn renew(&self, due: Vec<MailboxHash>, now: UnixSeconds) {
+    fn renew(&self, due: Vec<MailboxHash>) {
         if due.is_empty() {
             return;
         }
+        let Ok(now) = self.time.times_to_store() else { return };
         let (writer, ttl) = (self.store.writer.clone(), self.bounds.ttl);
         tokio::spawn(async move {
             let load = Load { commands: due.len(), bytes: 0 };
@@ -233,7 +238,7 @@ fn write_one(
     action: &WriteAction,
     bounds: &Bounds,
     limits: &Limits,
-    now: UnixSeconds,
+    now: Times,
     counts: &mut Counts,
 ) -> Result<Written, Refusal> {
     match action {
@@ -256,13 +261,8 @@ fn write_one(
     }
 }
 
-fn send(
-    write: &mut Write<'_>,
-    blob: &NewBlob,
-    bounds: &Bounds,
-    now: UnixSeconds,
-) -> Result<Sent, StoreError> {
-    if bounds.require_registration && !registrations::contains(write.sql, &blob.mailbox, now)? {
+fn send(write: &mut Write<'_>, blob: &NewBlob, bounds: &Bounds, now: Times) -> Result<Sent, StoreError> {
+    if bounds.require_registration && !registrations::contains(write.sql, &blob.mailbox, now.now)? {
         return Err(Refusal::NotRegistered.into());
     }
     blobs::send(write, blob, bounds, now)
@@ -270,17 +270,12 @@ fn send(
 
 /// Deletes everything of an owner's: whole or not at all. The signature holds; whether it was used before,
 /// and whether it speaks for this mailbox, is decided here, before any limit is charged.
-fn purge_owner(
-    write: &mut Write<'_>,
-    purge: &Purge,
-    limits: &Limits,
-    now: UnixSeconds,
-) -> Result<u64, StoreError> {
+fn purge_owner(write: &mut Write<'_>, purge: &Purge, limits: &Limits, now: Times) -> Result<u64, StoreError> {
     let once = Once::of("purge", purge.purge_token.as_bytes());
     used::take(write.sql, once, purge.timestamp)?;
     let own = MailboxHash::of_public_key(&purge.public_key);
     let owner = purge.public_key.owner();
-    let mut mailboxes = registrations::of_owner(write.sql, &owner, now)?;
+    let mut mailboxes = registrations::of_owner(write.sql, &owner, now.now)?;
     if purge.mailbox != own && !mailboxes.contains(&purge.mailbox) {
         return Err(Refusal::BadSignature.into());
     }
@@ -292,6 +287,6 @@ fn purge_owner(
     }
     deleted += held::clear(write, &owner, now)?;
     guardians::delete(write, &GuardianHash::of_public_key(&purge.public_key).name())?;
-    answers::remember(write.sql, &purge.request_id, deleted, now)?;
+    answers::remember(write.sql, &purge.request_id, deleted, now.stamp)?;
     Ok(deleted)
 }

@@ -9,7 +9,8 @@ use crate::store::batch::{Batch, Write};
 use crate::store::error::StoreError;
 use crate::store::writer::Load;
 use crate::store::{Store, held, hints, keys, leases, outbox, peers};
-use relay_daemon::Clock;
+use crate::trusted_clock::TrustedClock;
+use crate::trusted_time::BEHIND;
 use relay_proto::admin::Capacity;
 use relay_proto::federation::{
     Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
@@ -28,7 +29,7 @@ pub(crate) struct Offload {
     pub(crate) bounds: Bounds,
     /// The part of the ceiling above which mail of others is refused.
     pub(crate) refuse: f64,
-    pub(crate) clock: Clock,
+    pub(crate) time: Arc<TrustedClock>,
     pub(crate) metrics: Metrics,
 }
 
@@ -106,7 +107,7 @@ impl OffloadHandler for Offload {
         if !self.store.durable {
             return Ok(Vec::new());
         }
-        let now = self.clock.now();
+        let now = self.time.times().now;
         let places = self.offer(lease, now).await?;
         let expected = places.len();
         let blobs = self.store.readers.run(move |sql| leases::read(sql, &places, now)).await?;
@@ -118,7 +119,7 @@ impl OffloadHandler for Offload {
 
     async fn settle(&self, settle: Settle) -> Result<u32, Refusal> {
         let Settle { peer, home, settlements } = settle;
-        let now = self.clock.now();
+        let now = self.time.times().now;
         let load = Load { commands: settlements.len(), bytes: 0 };
         let work = move |batch: &mut Batch<'_>| {
             let mut moved = 0;
@@ -144,7 +145,7 @@ impl OffloadHandler for Offload {
     }
 
     async fn delivered(&self, numbers: Vec<u64>) -> Result<(), Refusal> {
-        let now = self.clock.now();
+        let now = self.time.times().stamp;
         Ok(self.store.writer.run_one(move |write| outbox::delivered(write, &numbers, now)).await?)
     }
 
@@ -160,7 +161,11 @@ impl OffloadHandler for Offload {
         if !self.store.durable {
             return Ok(vec![Verdict::NotNow; blobs.len()]);
         }
-        let (bounds, now, may_grow) = (self.bounds, self.clock.now(), self.may_grow());
+        // What is taken under a clock that is behind would be kept too long or let go too early.
+        let Ok(now) = self.time.times_to_store() else {
+            return Ok(vec![Verdict::NotNow; blobs.len()]);
+        };
+        let (bounds, may_grow) = (self.bounds, self.may_grow());
         let bytes = blobs.iter().map(|blob| blob.ciphertext.as_bytes().len()).sum();
         let load = Load { commands: blobs.len(), bytes };
         // Hashing is not the writer's work.
@@ -185,13 +190,14 @@ impl OffloadHandler for Offload {
 
     async fn read(&self, names: BlobNames) -> Result<Found, Refusal> {
         let BlobNames { peer, names } = names;
-        let now = self.clock.now();
+        // Whose mail it is decides when it is over: that relay's clock may be a little behind.
+        let now = self.time.times().now.minus(BEHIND);
         Ok(self.store.readers.run(move |sql| held::read(sql, &peer, &names, now)).await?)
     }
 
     async fn forget(&self, names: BlobNames) -> Result<u32, Refusal> {
         let BlobNames { peer, names } = names;
-        let now = self.clock.now();
+        let now = self.time.times().stamp;
         let work = move |batch: &mut Batch<'_>| {
             let mut deleted = 0;
             for name in &names {

@@ -3,7 +3,7 @@
 use crate::limits::Limits;
 use crate::store::batch::Write;
 use crate::store::{Store, recovery, replays};
-use relay_daemon::Clock;
+use crate::trusted_clock::TrustedClock;
 use relay_proto::Refusal;
 use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
 use relay_proto::server::RecoveryHandler;
@@ -14,18 +14,18 @@ use std::sync::Arc;
 pub(crate) struct Recovery {
     pub(crate) store: Arc<Store>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) clock: Clock,
+    pub(crate) time: Arc<TrustedClock>,
 }
 
 impl RecoveryHandler for Recovery {
     async fn store(&self, store: StoreProof) -> Result<(), Refusal> {
         let StoreProof { caller, request_id, key, proof } = store;
         self.limits.charge_caller(caller)?;
-        let now = self.clock.now();
+        let now = self.time.times_to_store()?;
         let work = move |write: &mut Write<'_>| {
             // A message that is brought again must not put an older proof in place of a newer one.
             if replays::is_first(write, caller, &request_id, now)? {
-                recovery::store(write, &key, &proof, now)?;
+                recovery::store(write, &key, &proof, now.stamp)?;
             }
             Ok(())
         };
@@ -36,7 +36,7 @@ impl RecoveryHandler for Recovery {
         let QueryProofs { caller, keys } = query;
         self.limits.charge_caller(caller)?;
         self.limits.charge_recovery(caller)?;
-        let now = self.clock.now();
+        let now = self.time.times().now;
         Ok(self.store.readers.run(move |sql| recovery::query(sql, &keys, now)).await?)
     }
 }

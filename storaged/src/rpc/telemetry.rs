@@ -4,6 +4,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::reporters::Reporters;
 use crate::store::Store;
+use crate::trusted_clock::TrustedClock;
 use relay_daemon::metrics::{merge, render};
 use relay_daemon::ops::Ops;
 use relay_daemon::{Shutdown, metrics};
@@ -22,6 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Telemetry {
     pub(crate) store: Arc<Store>,
+    pub(crate) time: Arc<TrustedClock>,
     pub(crate) limits: Arc<Limits>,
     pub(crate) reporters: Arc<Reporters>,
     pub(crate) metrics: Metrics,
@@ -61,6 +63,7 @@ impl Ops for Telemetry {
         if self.shutdown.has_begun() {
             return Err("stopping");
         }
+        self.time.check()?;
         match timeout(PATIENCE, self.store.check()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err("the store cannot commit"),

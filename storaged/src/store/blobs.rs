@@ -7,6 +7,7 @@ use super::position::Position;
 use super::sql::{count, moment};
 use super::{held, hints, leases};
 use crate::config::Bounds;
+use crate::trusted_time::Times;
 use relay_proto::federation::CarriedBlob;
 use relay_proto::mail::{BlobName, NewBlob};
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
@@ -26,8 +27,9 @@ pub(crate) fn send(
     write: &mut Write<'_>,
     blob: &NewBlob,
     bounds: &Bounds,
-    now: UnixSeconds,
+    now: Times,
 ) -> Result<Sent, StoreError> {
+    let Times { now, stamp, .. } = now;
     let NewBlob { mailbox, ciphertext, origin_hint } = blob;
     let id = BlobId::derive(mailbox, ciphertext.as_bytes());
     let name = BlobName { mailbox: *mailbox, blob_id: id };
@@ -39,7 +41,7 @@ pub(crate) fn send(
     match holding.same_id_expires {
         Some(expires) if expires > now => {
             if write.has_held() {
-                held::share(write, &name, bounds.ttl.expiry(now))?;
+                held::share(write, &name, bounds.ttl.expiry(stamp))?;
             }
             return Ok(known);
         }
@@ -57,8 +59,8 @@ pub(crate) fn send(
     if !holding.takes(write, mailbox, size, bounds, now)? {
         return Err(Refusal::QuotaExceeded.into());
     }
-    let position = Position::new(bounds.ttl.expiry(now), write.arrive());
-    insert_row(write, position, &name, size, now.hour_floor(), origin_hint.as_ref(), ciphertext)?;
+    let position = Position::new(bounds.ttl.expiry(stamp), write.arrive());
+    insert_row(write, position, &name, size, stamp.hour_floor(), origin_hint.as_ref(), ciphertext)?;
     Ok(Sent { id, is_new: true })
 }
 
@@ -211,17 +213,17 @@ pub(crate) fn ack(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
     id: &BlobId,
-    now: UnixSeconds,
+    now: Times,
 ) -> Result<bool, StoreError> {
     let name = BlobName { mailbox: *mailbox, blob_id: *id };
-    held::acked_here(write, &name, now)?;
+    held::acked_here(write, &name, now.stamp)?;
     let removed = match remove(write, &name)? {
         Some(expires) => Some(expires),
         None => hints::ack(write, &name)?,
     };
     let Some(expires) = removed else { return Ok(false) };
-    acked::remember_deleted(write.sql, id, now)?;
-    Ok(expires > now)
+    acked::remember_deleted(write.sql, id, now.stamp)?;
+    Ok(expires > now.now)
 }
 
 /// Deletes a blob. Answers when it would have expired.
@@ -235,11 +237,7 @@ pub(super) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<Un
 }
 
 /// Deletes all mail of a mailbox, and remembers that like acks. Answers how many blobs a client could still have fetched.
-pub(crate) fn clear(
-    write: &mut Write<'_>,
-    mailbox: &MailboxHash,
-    now: UnixSeconds,
-) -> Result<u64, StoreError> {
+pub(crate) fn clear(write: &mut Write<'_>, mailbox: &MailboxHash, now: Times) -> Result<u64, StoreError> {
     let mut statement =
         write.sql.prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 RETURNING size, seq, id")?;
     let mut rows = statement.query(params![mailbox.as_bytes()])?;
@@ -249,10 +247,10 @@ pub(crate) fn clear(
         write.change.bytes -= row.get::<_, i64>(0)?;
         let seq = row.get(1)?;
         let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(row.get(2)?) };
-        held::purged(write, seq, &name, now)?;
+        held::purged(write, seq, &name, now.stamp)?;
         leases::gone(write, seq, &name)?;
-        acked::remember_deleted(write.sql, &name.blob_id, now)?;
-        live += u64::from(Position::from_sql(seq).expires() > now);
+        acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
+        live += u64::from(Position::from_sql(seq).expires() > now.now);
     }
     // In this order the deleted blobs make room for what peers are to hear.
     Ok(live + hints::clear(write, mailbox, now)?)
@@ -273,14 +271,4 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
         expired += 1;
     }
     Ok(expired)
-}
-
-/// Counts blobs whose time has passed, up to `limit`.
-pub(crate) fn count_expired(sql: &Connection, now: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
-    let expired: i64 = sql.query_row(
-        "SELECT count(*) FROM (SELECT 1 FROM blobs WHERE seq < ?1 LIMIT ?2)",
-        params![Position::first_alive(now).sql(), count(limit)],
-        |row| row.get(0),
-    )?;
-    Ok(expired.max(0).unsigned_abs())
 }

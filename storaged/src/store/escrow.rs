@@ -7,6 +7,7 @@
 use super::batch::Write;
 use super::error::StoreError;
 use super::sql::{count, moment, time};
+use crate::trusted_time::Times;
 use bytes::Bytes;
 use relay_proto::escrow::{Deposit, PutEscrow, SLOTS, Withdrawal};
 use relay_proto::{EscrowBlob, GateName, SlotName, UnixSeconds};
@@ -17,11 +18,11 @@ use subtle::ConstantTimeEq as _;
 const BYTES_EACH: u64 = 64 << 10;
 
 /// Fills a slot. The first one behind a gate fixes the gate's end.
-pub(crate) fn put(write: &mut Write<'_>, put: &PutEscrow, now: UnixSeconds) -> Result<Deposit, StoreError> {
+pub(crate) fn put(write: &mut Write<'_>, put: &PutEscrow, now: Times) -> Result<Deposit, StoreError> {
     write.expect_room()?;
     let PutEscrow { gate, slot, blob, ttl_secs, .. } = put;
-    if !is_live(write, gate, now)? {
-        open(write, gate, now.plus(u64::from(*ttl_secs)))?;
+    if !is_live(write, gate, now.now)? {
+        open(write, gate, now.stamp.plus(u64::from(*ttl_secs)))?;
     }
     let (filled, is_filled): (u32, bool) = write
         .sql

@@ -9,7 +9,9 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::replays;
 use super::sql::{count, moment};
+use crate::trusted_time::Times;
 use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::limits::EXCHANGE_TTL_SECS;
 use relay_proto::{ExchangeCode, ExchangeText, OfferName, Refusal, RequestId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
@@ -49,10 +51,10 @@ pub(crate) fn offer(
     offer: &Offer,
     ttl_secs: u64,
     max_offers: u64,
-    now: UnixSeconds,
+    now: Times,
 ) -> Result<ExchangeCode, StoreError> {
     let taker = Taker::of("offer", &offer.request_id);
-    if let Some(code) = offered(write, &taker, &offer.request_id, now)? {
+    if let Some(code) = offered(write, &taker, &offer.request_id, now.stamp)? {
         return Ok(code);
     }
     write.expect_room()?;
@@ -63,7 +65,7 @@ pub(crate) fn offer(
     let is_full = |write: &Write<'_>| held(write) >= max_offers;
     // What has expired and waits for the sweep counts for nothing.
     if is_full(write) {
-        expire(write, now, MAKE_WAY)?;
+        expire(write, now.deletable_minutes, MAKE_WAY)?;
     }
     if is_full(write) {
         return Err(Refusal::TooManyOffers.into());
@@ -74,8 +76,8 @@ pub(crate) fn offer(
     )?;
     for code in candidates(&offer.request_id) {
         let name = code.offer();
-        forget_expired(write, &name, now)?;
-        let expires = moment(now.plus(ttl_secs));
+        forget_expired(write, &name, now.deletable_minutes)?;
+        let expires = moment(now.stamp.plus(ttl_secs));
         if insert.execute(params![name.as_bytes(), expires, taker.0, offer.payload.as_str()])? > 0 {
             write.change.exchange_offers += 1;
             return Ok(code);
@@ -243,6 +245,23 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
         .execute(params![moment(now), limit])? as u64;
     write.change.exchange_offers -= count(expired);
     Ok(expired)
+}
+
+/// Gives up to `limit` offers and responses an end that they can have: what was stored under a clock that was ahead
+/// would be there until that time comes. Answers how many.
+pub(crate) fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let latest = moment(now.plus(*EXCHANGE_TTL_SECS.end()));
+    let mut shortened = 0;
+    for statement in [
+        "UPDATE exchanges SET expires = ?1 WHERE name IN (SELECT name FROM exchanges WHERE expires > ?1 LIMIT ?2)",
+        "UPDATE exchange_answers SET expires = ?1
+         WHERE completed_by IN (SELECT completed_by FROM exchange_answers WHERE expires > ?1 LIMIT ?2)",
+        "UPDATE answers SET expires = ?1
+         WHERE request_id IN (SELECT request_id FROM answers WHERE expires > ?1 LIMIT ?2)",
+    ] {
+        shortened += sql.prepare_cached(statement)?.execute(params![latest, limit])?;
+    }
+    Ok(shortened as u64)
 }
 
 /// Forgets up to `limit` responses that were taken minutes ago. Answers how many.

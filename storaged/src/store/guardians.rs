@@ -97,16 +97,6 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
     Ok(expired)
 }
 
-/// Counts sets whose time has passed, up to `limit`.
-pub(crate) fn count_expired(sql: &Connection, now: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
-    let expired: i64 = sql.query_row(
-        "SELECT count(*) FROM (SELECT 1 FROM guardian_sets WHERE expires <= ?1 LIMIT ?2)",
-        params![moment(now), count(limit)],
-        |row| row.get(0),
-    )?;
-    Ok(expired.max(0).unsigned_abs())
-}
-
 /// Each entry behind its length.
 #[expect(clippy::cast_possible_truncation, reason = "an entry has 256 bytes at most")]
 fn pack(entries: &[GuardianEntry]) -> Vec<u8> {

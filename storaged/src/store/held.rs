@@ -8,6 +8,7 @@ use super::position::Position;
 use super::sql::{count, time};
 use super::{acked, blobs, carried, forgotten, hints, leases, outbox};
 use crate::config::Bounds;
+use crate::trusted_time::Times;
 use relay_proto::federation::{CarriedBlob, Found, Verdict};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
 use relay_proto::mail::BlobName;
@@ -28,10 +29,10 @@ pub(crate) fn accept(
     blob: &CarriedBlob,
     bounds: &Bounds,
     may_grow: bool,
-    now: UnixSeconds,
+    Times { now, stamp, .. }: Times,
 ) -> Result<Verdict, StoreError> {
     let name = blob.name();
-    let lasts_too_long = blob.expires_at > bounds.ttl.expiry(now.plus(TOLERANCE_SECS));
+    let lasts_too_long = blob.expires_at > bounds.ttl.expiry(stamp.plus(TOLERANCE_SECS));
     if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
         if Position::from_sql(seq).expires() > now {
             let may_last = !lasts_too_long && !write.gauges.is_full();
@@ -54,8 +55,7 @@ pub(crate) fn accept(
         return Ok(Verdict::NotNow);
     }
     let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
-    let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
-    let created = blob.created_at.hour_floor().clamp(oldest, now.hour_floor());
+    let created = arrival(blob, bounds, stamp);
     blobs::insert(write, position, blob, created)?;
     write
         .sql
@@ -146,7 +146,7 @@ pub(crate) fn come_home(
     blob: &CarriedBlob,
     bounds: &Bounds,
     may_grow: bool,
-    now: UnixSeconds,
+    Times { now, stamp, .. }: Times,
 ) -> Result<Verdict, StoreError> {
     let name = blob.name();
     if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
@@ -172,15 +172,19 @@ pub(crate) fn come_home(
                 return Ok(verdict);
             }
             hints::take(write, &name)?;
-            let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(now));
-            let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
-            let created = blob.created_at.hour_floor().clamp(oldest, now.hour_floor());
-            (Position::new(ends, write.arrive()), created)
+            let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(stamp));
+            (Position::new(ends, write.arrive()), arrival(blob, bounds, stamp))
         }
     };
     blobs::insert(write, position, blob, created)?;
     leases::came_home(write, peer, position.sql(), &name, now)?;
     Ok(Verdict::Accepted)
+}
+
+/// The hour in which a blob arrived at its origin, if it can have been.
+fn arrival(blob: &CarriedBlob, bounds: &Bounds, now: UnixSeconds) -> UnixSeconds {
+    let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
+    blob.created_at.hour_floor().clamp(oldest, now.hour_floor())
 }
 
 /// What to say to a blob that comes home without a hint, if it is not taken.
@@ -269,7 +273,7 @@ pub(crate) fn read(
 }
 
 /// Deletes what is held for an owner's mailboxes, and remembers that like acks. Answers how many blobs a client could still have fetched.
-pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: UnixSeconds) -> Result<u64, StoreError> {
+pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: Times) -> Result<u64, StoreError> {
     if !write.has_held() {
         return Ok(0);
     }
@@ -285,9 +289,9 @@ pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: UnixSeconds) 
         .collect::<Result<Vec<(i64, BlobName)>, _>>()?;
     let mut live = 0;
     for (seq, name) in found {
-        purged(write, seq, &name, now)?;
-        live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now));
-        acked::remember_deleted(write.sql, &name.blob_id, now)?;
+        purged(write, seq, &name, now.stamp)?;
+        live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now.now));
+        acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
     }
     Ok(live)
 }

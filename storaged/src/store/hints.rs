@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::position::Position;
 use super::sql::count;
 use super::{acked, outbox, peers};
+use crate::trusted_time::Times;
 use relay_proto::mail::{BlobName, Hint};
 use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -84,11 +85,7 @@ pub(super) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
 }
 
 /// Deletes all hints of a mailbox, and remembers that like acks; the peers hear of it. Answers how many blobs a client could still have fetched.
-pub(super) fn clear(
-    write: &mut Write<'_>,
-    mailbox: &MailboxHash,
-    now: UnixSeconds,
-) -> Result<u64, StoreError> {
+pub(super) fn clear(write: &mut Write<'_>, mailbox: &MailboxHash, now: Times) -> Result<u64, StoreError> {
     if !write.has_hints() {
         return Ok(0);
     }
@@ -99,8 +96,8 @@ pub(super) fn clear(
     let mut live = 0;
     for id in ids {
         let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(id) };
-        live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now));
-        acked::remember_deleted(write.sql, &name.blob_id, now)?;
+        live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now.now));
+        acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
     }
     Ok(live)
 }
@@ -128,16 +125,6 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
         .execute(params![Position::first_alive(now).sql(), limit])? as u64;
     write.change.hints -= count(expired);
     Ok(expired)
-}
-
-/// Counts hints whose time has passed, up to `limit`.
-pub(crate) fn count_expired(sql: &Connection, now: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
-    let expired: i64 = sql.query_row(
-        "SELECT count(*) FROM (SELECT 1 FROM hints WHERE seq < ?1 LIMIT ?2)",
-        params![Position::first_alive(now).sql(), count(limit)],
-        |row| row.get(0),
-    )?;
-    Ok(expired.max(0).unsigned_abs())
 }
 
 /// Whether there are hints, at the moment that a reader sees.

@@ -14,11 +14,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 /// Name of the length of windows among the single numbers.
 pub(super) const WINDOW_SECS: &str = "key_window_secs";
 
-/// Makes sure that the current window and the next one have seeds, and that none older than the previous one is
-/// left, in any file. Answers the windows, oldest first.
+/// Makes sure that the current window and the next one have seeds, and that none is left, in any file, from before the
+/// window that came before `ended`. Answers the windows of the current time and of the trusted one, each with its
+/// neighbours, oldest first.
 pub(crate) fn turn(
     write: &mut Write<'_>,
-    current: u64,
+    [current, trusted]: [u64; 2],
+    ended: u64,
     window_secs: u64,
 ) -> Result<Vec<KeyWindow>, StoreError> {
     if meta::get(write.sql, WINDOW_SECS)? != Some(count(window_secs)) {
@@ -27,11 +29,11 @@ pub(crate) fn turn(
         meta::set(write.sql, WINDOW_SECS, count(window_secs))?;
         write.answer_after_erasure();
     }
-    let previous = current.saturating_sub(1);
+    let oldest = count(ended.saturating_sub(1));
     let outdated =
-        write.sql.prepare_cached("DELETE FROM key_windows WHERE number < ?1")?.execute([count(previous)])?;
+        write.sql.prepare_cached("DELETE FROM key_windows WHERE number < ?1")?.execute([oldest])?;
     if outdated > 0 {
-        write.sql.prepare_cached("DELETE FROM key_records WHERE number < ?1")?.execute([count(previous)])?;
+        write.sql.prepare_cached("DELETE FROM key_records WHERE number < ?1")?.execute([oldest])?;
         write.answer_after_erasure();
     }
     for number in [current, current.saturating_add(1)] {
@@ -48,14 +50,15 @@ pub(crate) fn turn(
                 .execute([count(number)])?;
         }
     }
-    windows(write.sql, previous, current.saturating_add(1))
+    windows(write.sql, current, trusted)
 }
 
-fn windows(sql: &Connection, first: u64, last: u64) -> Result<Vec<KeyWindow>, StoreError> {
+fn windows(sql: &Connection, current: u64, trusted: u64) -> Result<Vec<KeyWindow>, StoreError> {
     let mut statement = sql.prepare_cached(
-        "SELECT number, seed FROM key_windows WHERE number BETWEEN ?1 AND ?2 ORDER BY number",
+        "SELECT number, seed FROM key_windows
+         WHERE number BETWEEN ?1 - 1 AND ?1 + 1 OR number BETWEEN ?2 - 1 AND ?2 + 1 ORDER BY number",
     )?;
-    let mut rows = statement.query([count(first), count(last)])?;
+    let mut rows = statement.query([count(current), count(trusted)])?;
     let mut windows = Vec::new();
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(0)?;

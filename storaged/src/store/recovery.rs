@@ -105,13 +105,3 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
     write.change.recovery_proofs -= count(expired);
     Ok(expired)
 }
-
-/// Counts proofs whose time has passed, up to `limit`.
-pub(crate) fn count_expired(sql: &Connection, now: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
-    let expired: i64 = sql.query_row(
-        "SELECT count(*) FROM (SELECT 1 FROM recovery_proofs WHERE expires <= ?1 LIMIT ?2)",
-        params![moment(now), count(limit)],
-        |row| row.get(0),
-    )?;
-    Ok(expired.max(0).unsigned_abs())
-}

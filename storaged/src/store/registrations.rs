@@ -3,6 +3,7 @@
 use super::batch::Write;
 use super::error::StoreError;
 use super::sql::{count, moment};
+use crate::trusted_time::Times;
 use relay_proto::{MailboxHash, OwnerHash, Refusal, Ttl, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -18,10 +19,10 @@ pub(crate) fn register(
     mailbox: &MailboxHash,
     owner: Option<&OwnerHash>,
     ttl: Ttl,
-    now: UnixSeconds,
+    now: Times,
 ) -> Result<(), StoreError> {
     let owner = owner.map(OwnerHash::as_bytes);
-    let (expires, now) = (moment(ttl.expiry(now)), moment(now));
+    let (expires, now) = (moment(ttl.expiry(now.stamp)), moment(now.now));
     let renewed = write
         .sql
         .prepare_cached(
@@ -80,15 +81,15 @@ pub(crate) fn due_for_renewal(
     sql: &Connection,
     mailboxes: &[MailboxHash],
     ttl: Ttl,
-    now: UnixSeconds,
+    now: Times,
 ) -> Result<Vec<MailboxHash>, StoreError> {
-    let latest = moment(ttl.expiry(now).minus(RENEWAL_SECS));
+    let latest = moment(ttl.expiry(now.stamp).minus(RENEWAL_SECS));
     let mut statement = sql.prepare_cached(
         "SELECT 1 FROM registrations WHERE mailbox = ?1 AND expires > ?2 AND expires <= ?3",
     )?;
     let mut due = Vec::new();
     for mailbox in mailboxes {
-        if statement.exists(params![mailbox.as_bytes(), moment(now), latest])? {
+        if statement.exists(params![mailbox.as_bytes(), moment(now.now), latest])? {
             due.push(*mailbox);
         }
     }
@@ -100,13 +101,13 @@ pub(crate) fn renew(
     write: &mut Write<'_>,
     mailboxes: &[MailboxHash],
     ttl: Ttl,
-    now: UnixSeconds,
+    now: Times,
 ) -> Result<(), StoreError> {
     let mut statement = write
         .sql
         .prepare_cached("UPDATE registrations SET expires = ?2 WHERE mailbox = ?1 AND expires > ?3")?;
     for mailbox in mailboxes {
-        statement.execute(params![mailbox.as_bytes(), moment(ttl.expiry(now)), moment(now)])?;
+        statement.execute(params![mailbox.as_bytes(), moment(ttl.expiry(now.stamp)), moment(now.now)])?;
     }
     Ok(())
 }

@@ -8,8 +8,9 @@
 use super::acked;
 use super::batch::Write;
 use super::error::StoreError;
+use crate::trusted_time::Times;
 use relay_proto::caller::{Caller, Payer};
-use relay_proto::{BlobId, RequestId, UnixSeconds};
+use relay_proto::{BlobId, RequestId};
 use sha2::{Digest as _, Sha256};
 
 /// Whether this request is carried out for the first time, as far as it could be another one's replay. From now on
@@ -18,7 +19,7 @@ pub(crate) fn is_first(
     write: &Write<'_>,
     caller: Caller,
     request: &RequestId,
-    now: UnixSeconds,
+    now: Times,
 ) -> Result<bool, StoreError> {
     if !caller.as_ref().is_some_and(Payer::is_oblivious) {
         return Ok(true);
@@ -28,9 +29,9 @@ pub(crate) fn is_first(
     let mut name = [0; BlobId::LENGTH];
     name.copy_from_slice(&digest[..BlobId::LENGTH]);
     let name = BlobId::from_bytes(name);
-    if acked::contains(write.sql, &name, now)? {
+    if acked::contains(write.sql, &name, now.now)? {
         return Ok(false);
     }
-    acked::remember(write.sql, &name, now)?;
+    acked::remember(write.sql, &name, now.stamp)?;
     Ok(true)
 }

@@ -5,6 +5,7 @@
 
 mod anchors;
 mod backup;
+mod clocks;
 mod config;
 mod crash_points;
 mod doctor;

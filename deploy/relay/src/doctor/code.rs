@@ -105,12 +105,14 @@ codes! {
         "`chmod o-rwx` its directory.");
     StorageSilent = ("storage-silent", Error, "storaged takes connections and does not answer.",
         "See its log; restart it if it does not recover.");
-    StorageNotReady = ("storage-not-ready", Error, "storaged answers and cannot commit, or is stopping.",
+    StorageNotReady = ("storage-not-ready", Error, "storaged answers and cannot commit, is stopping, or its clock is behind.",
         "See its log: the disk may be full or failing.");
     SqliteOld = ("sqlite-old", Error, "storaged was built with an SQLite that can lose commits.",
         "Build it with the bundled SQLite.");
-    SweepSuspended = ("sweep-suspended", Error, "Expiry waits: more than half of what is stored looks expired, so the clock is probably wrong.",
-        "Set the clock right; expiry goes on by itself, in any case after a day.");
+    SweepSuspended = ("sweep-suspended", Error, "Expiry waits: the clock of storaged's machine jumped ahead, or the relay was off for long, so the clock is not trusted.",
+        "Set the clock right; if it is right, `relay clock trust`. After a day of uptime it is trusted anyway.");
+    ClockBehind = ("clock-behind", Error, "New mail is refused: the clock of storaged's machine is behind the time that the relay knows, or before the relay was built.",
+        "Set the clock right; if it is right, `relay clock trust`. After a day of uptime it is trusted anyway.");
     ClockOff = ("clock-off", Error, "The clocks of this machine, of storaged or of the front are more than a minute apart. Signed requests are refused.",
         "Let every machine keep time, for example with systemd-timesyncd or chrony.");
     BlobsDamaged = ("blobs-damaged", Error, "Blobs were not served because their content does not match their name: the disk or the memory is failing.",
@@ -175,10 +177,10 @@ codes! {
         "The reason is in the finding; ask its operator.");
     PeerPin = ("peer-pin", Error, "A peer shows another key than the one it is pinned to.",
         "Ask its operator whether the key was changed; only then `relay peers forget URL`.");
-    PeersFull = ("peers-full", Warning, "No peer that is connected has room.",
-        "Ask their operators for room, or find more peers.");
     PeerClock = ("peer-clock", Warning, "The clocks of a peer and of this relay are more than five minutes apart: no mail moves between the two.",
         "Let both machines keep time, and ask the peer's operator.");
+    PeersFull = ("peers-full", Warning, "No peer that is connected has room.",
+        "Ask their operators for room, or find more peers.");
     PeerLeaving = ("peer-leaving", Note, "A peer said that it leaves: it takes no mail.",
         "Nothing, if it comes back.");
     Draining = ("draining", Note, "This relay is being emptied into its peers.",

@@ -193,6 +193,8 @@ faults! {
         "No certificate of the relay's anchor holds now.";
     Unreachable = SERVICE_UNAVAILABLE, "storage is not reachable", Unavailable, Some(2),
         "Storage did not answer within 5 seconds, or within 10 for a claim or completion of an exchange.";
+    ClockWrong = SERVICE_UNAVAILABLE, "relay stores nothing at this time", Unavailable, Some(600),
+        "The clock of the relay's machine is behind: what is stored would end too early. Mail is fetched and acked as always.";
     FederationAway = SERVICE_UNAVAILABLE, "federation is not reachable", Unavailable, Some(5),
         "The part of the relay that speaks with peers did not take the connection within 5 seconds.";
     StorageFull = INSUFFICIENT_STORAGE, "quota exceeded: relay storage is full", StorageFull, Some(600),

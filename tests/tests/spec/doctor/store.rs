@@ -1,6 +1,7 @@
 //! Room, and what is kept where and for how long.
 
 use super::{comes_to_find, doctor, finds, finds_nothing};
+use crate::clocks;
 use relay_tests::fields::{random_bytes, random_mailbox};
 use relay_tests::{Cluster, Launch, volume};
 use std::fs;
@@ -87,20 +88,15 @@ async fn a_certificate_of_the_anchor_that_ends_soon() {
 }
 
 #[tokio::test]
-async fn a_clock_that_makes_everything_look_expired() {
+async fn a_clock_that_jumped_ahead() {
     let mut relay = Cluster::simple().await;
-    let client = relay.client();
-    for number in 0..1010_u16 {
-        client.send(&random_mailbox(), &number.to_be_bytes()).await.blob_id();
-    }
-    assert_eq!(relay.storaged.terminate().await, 0);
-    let database = rusqlite::Connection::open(relay.database()).unwrap();
-    // A row's key begins with the hour in which it expires: all of them a year ago.
-    let aged = database.execute("UPDATE blobs SET seq = seq - (24 * 485 << 40)", []).unwrap();
-    assert_eq!(aged, 1010);
-    drop(database);
-    relay.storaged.spawn();
-    relay.storaged.ready().await;
-    relay.gateways[0].ready().await;
+    clocks::moved(&mut relay, 130).await;
     comes_to_find("sweep-suspended", &doctor(&relay)).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_behind() {
+    let mut relay = Cluster::simple().await;
+    clocks::moved(&mut relay, -1).await;
+    comes_to_find("clock-behind", &doctor(&relay)).await;
 }

@@ -1,22 +1,18 @@
 //! Clocks: this machine's, storage's and the front's.
 
+use crate::clock;
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told};
 use crate::doctor::finding::Findings;
 use crate::moment::span;
+use relay_proto::admin::{ClockStanding, Status};
 
 /// How far two clocks may be apart, in seconds: as far as a signed request may be from the relay's time.
 const TOLERANCE: u64 = 60;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     if let Some(told) = &facts.told {
-        if told.status.sweep_suspended {
-            findings.add(
-                Code::SweepSuspended,
-                "expiry waits: more than half of what is stored looks expired",
-                "set this machine's clock right, then restart storaged",
-            );
-        }
+        check_trust(&told.status, findings);
         if let Some(how) = strange(facts, told) {
             off(how, findings);
         }
@@ -26,6 +22,34 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         && !findings.has(Code::ClockOff)
     {
         off(format!("the clock at {} and this machine's are {} apart", front.url, span(skew)), findings);
+    }
+}
+
+/// Whether storage believes its machine's clock.
+fn check_trust(status: &Status, findings: &mut Findings) {
+    let wrong = status.clock.as_ref().and_then(|clock| Some((clock.standing, clock::wrong(clock)?)));
+    match wrong {
+        Some((ClockStanding::Behind, wrong)) => findings.add(
+            Code::ClockBehind,
+            format_args!("storaged does not trust its machine's clock: {wrong}"),
+            "set the clock right; if it is right: relay clock trust",
+        ),
+        Some((ClockStanding::BeforeBuild, wrong)) => findings.add(
+            Code::ClockBehind,
+            format_args!("storaged does not trust its machine's clock: {wrong}"),
+            "set the clock right",
+        ),
+        Some((_, wrong)) => findings.add(
+            Code::SweepSuspended,
+            format_args!("storaged does not trust its machine's clock: {wrong}"),
+            "set the clock right; if it is right: relay clock trust",
+        ),
+        None if status.sweep_suspended => findings.add(
+            Code::SweepSuspended,
+            "expiry waits: storaged does not trust its machine's clock",
+            "set the clock right",
+        ),
+        None => {}
     }
 }
 
@@ -53,7 +77,9 @@ fn strange(facts: &Facts, told: &Told) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told};
+    use crate::fixture::TRUSTED;
     use relay_proto::UnixSeconds;
+    use relay_proto::admin::{ClockStanding, ClockStatus};
 
     #[test]
     fn clocks_that_are_apart_are_told_once() {
@@ -79,7 +105,19 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_that_waits_is_told() {
+    fn a_clock_that_storage_does_not_trust_is_told_and_what_that_means() {
         assert_eq!(codes_told(|told| told.status.sweep_suspended = true), ["sweep-suspended"]);
+        for (standing, code) in [
+            (ClockStanding::Ahead, "sweep-suspended"),
+            (ClockStanding::Behind, "clock-behind"),
+            (ClockStanding::BeforeBuild, "clock-behind"),
+        ] {
+            let clock = ClockStatus { standing, ..TRUSTED };
+            let codes = codes_told(|told| {
+                told.status.sweep_suspended = true;
+                told.status.clock = Some(clock);
+            });
+            assert_eq!(codes, [code]);
+        }
     }
 }

@@ -86,6 +86,7 @@ pub(crate) fn told() -> Told {
             sqlite_version: "3.51.3".to_owned(),
             sweep_suspended: false,
             keys: Vec::new(),
+            clock: Some(crate::fixture::TRUSTED),
         },
         keys: Some(KeyStatus {
             window_secs: DAY,

@@ -1,8 +1,9 @@
 //! The way to storage.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Reached};
+use crate::doctor::facts::{Facts, Reached, Told};
 use crate::doctor::finding::Findings;
+use relay_proto::admin::ClockStanding;
 use relay_proto::socket::Door;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
@@ -41,12 +42,20 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             format_args!("storaged takes connections at {socket} and does not answer"),
             "see its log, and restart it if it does not recover",
         ),
+        // What is wrong with its clock is said with the clocks.
+        Reached::NotReady(_) if facts.told.as_ref().is_some_and(is_behind) => {}
         Reached::NotReady(reason) => findings.add(
             Code::StorageNotReady,
             format_args!("storaged is not ready: {reason}"),
             "see its log: the disk may be full or failing",
         ),
     }
+}
+
+/// Whether storage stores nothing new because of its clock.
+fn is_behind(told: &Told) -> bool {
+    let standing = told.status.clock.map(|clock| clock.standing);
+    matches!(standing, Some(ClockStanding::Behind | ClockStanding::BeforeBuild))
 }
 
 fn check_modes(facts: &Facts, findings: &mut Findings) {

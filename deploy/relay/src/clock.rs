@@ -1,0 +1,108 @@
+//! `relay clock trust`: the operator says that the machine's clock is right.
+
+use crate::ask::ask;
+use crate::moment::span;
+use crate::unwritable;
+use relay_daemon::{Exit, Failure, Vars};
+use relay_proto::Refusal;
+use relay_proto::admin::{ClockStanding, ClockStatus};
+use std::io::Write;
+
+/// Has storage trust the clock, and says what that changes.
+///
+/// # Errors
+/// When no relay answers, or its clock is certainly wrong.
+pub(crate) fn trust(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
+    let before = ask(vars, async |storage| match storage.trust_clock().await {
+        Err(Refusal::ClockWrong) => Ok(None),
+        answer => answer.map(Some),
+    })?;
+    let Some(before) = before else {
+        return Err(Failure::new(
+            Exit::Config,
+            "this machine's clock is before the time the relay was built, so it is wrong; set it right",
+        ));
+    };
+    writeln!(out, "{}", told(&before)).map_err(unwritable)?;
+    Ok(Exit::Success)
+}
+
+fn told(before: &ClockStatus) -> String {
+    let apart = span(before.apart_secs);
+    match before.standing {
+        ClockStanding::Trusted => "the clock was trusted already".to_owned(),
+        ClockStanding::Ahead => {
+            format!("the clock is trusted, {apart} ahead of before: what is over by it expires")
+        }
+        ClockStanding::Behind | ClockStanding::BeforeBuild => {
+            format!("the clock is trusted, {apart} behind what it was: new mail is stored again")
+        }
+    }
+}
+
+/// What is wrong with a clock, for people; nothing where it is trusted.
+pub(crate) fn wrong(clock: &ClockStatus) -> Option<String> {
+    let apart = span(clock.apart_secs);
+    match clock.standing {
+        ClockStanding::Trusted => None,
+        ClockStanding::Ahead => {
+            Some(format!("it jumped {apart} ahead: nothing expires by it{}", settled(clock.trusted_in_secs)))
+        }
+        ClockStanding::Behind => Some(format!(
+            "it is {apart} behind the time the relay knows: nothing new is stored{}",
+            settled(clock.trusted_in_secs)
+        )),
+        ClockStanding::BeforeBuild => Some(format!(
+            "it is {apart} before the time the relay was built: nothing new is stored; set it right"
+        )),
+    }
+}
+
+fn settled(seconds: u64) -> String {
+    format!(
+        "; set it right, or if it is: `relay clock trust` (if it stays the same it is trusted in {} of uptime)",
+        span(seconds)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Storage, TRUSTED, sample};
+
+    fn trusted(standing: ClockStanding) -> Result<String, Failure> {
+        let before = ClockStatus { standing, apart_secs: 7200, trusted_in_secs: 3600 };
+        let storage = Storage::answering(sample(), |answers| answers.clock = before);
+        let mut out = Vec::new();
+        assert_eq!(trust(&storage.vars(), &mut out)?, Exit::Success);
+        storage.change(|answers| assert_eq!(answers.clock, TRUSTED));
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn what_the_operators_word_changes_is_said() {
+        assert_eq!(trusted(ClockStanding::Trusted).unwrap(), "the clock was trusted already\n");
+        assert!(trusted(ClockStanding::Ahead).unwrap().contains("2 h 0 min ahead of before"));
+        assert!(trusted(ClockStanding::Behind).unwrap().contains("new mail is stored again"));
+    }
+
+    #[test]
+    fn a_clock_that_is_certainly_wrong_is_not_trusted() {
+        let refused = trusted(ClockStanding::BeforeBuild).unwrap_err();
+        assert_eq!(refused.exit, Exit::Config);
+        assert!(refused.text.contains("set it right"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_command_that_settles_it() {
+        assert_eq!(wrong(&TRUSTED), None);
+        for standing in [ClockStanding::Ahead, ClockStanding::Behind] {
+            let said =
+                wrong(&ClockStatus { standing, apart_secs: 130 * 86_400, trusted_in_secs: 3600 }).unwrap();
+            assert!(said.contains("130 d 0 h") && said.contains("relay clock trust"), "{said}");
+            assert!(said.contains("1 h 0 min of uptime"), "{said}");
+        }
+        let early = ClockStatus { standing: ClockStanding::BeforeBuild, ..TRUSTED };
+        assert!(!wrong(&early).unwrap().contains("clock trust"), "nobody's word helps there");
+    }
+}
