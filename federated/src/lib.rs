@@ -36,8 +36,8 @@ pub use offload::plan::Ratios;
 use metrics::Metrics;
 use ops::FederatedOps;
 use relay_daemon::{
-    Clock, Failure, Running, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops as endpoints,
-    report,
+    Clock, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
+    ops as endpoints, patiently, report,
 };
 use relay_proto::client::StorageClient;
 use relay_proto::socket::Door;
@@ -67,6 +67,13 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     let process = lifecycle::this_process(Role::Federated, clock.now());
     let metrics = Arc::new(Metrics::new()?);
     ops::refuse_a_second(&config.ops_socket)?;
+    let sockets = [
+        config.ops_socket.clone(),
+        Door::tunnel_socket(&config.sockets),
+        Door::recall_socket(&config.sockets),
+    ];
+    let served = if config.peering.is_some() { &sockets[..] } else { &sockets[..1] };
+    let _locks = patiently(|| SocketLocks::take(served)).await?;
     let listener = listen_unix(&config.ops_socket)?;
     let storage = StorageClient::new(Door::Federation.storage_socket(&config.sockets));
     let operator = Arc::new(FederatedOps::new(storage.clone(), metrics.registry.clone()));

@@ -30,7 +30,8 @@ use limits::Limits;
 use metrics::Metrics;
 use peering::Peering;
 use relay_daemon::{
-    Clock, Exit, Failure, Running, Shutdown, Vars, inherited, lifecycle, listen_unix, notify, ops,
+    Clock, Exit, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
+    ops, patiently,
 };
 use relay_proto::UnixSeconds;
 use relay_proto::server::Services;
@@ -48,6 +49,9 @@ use trusted_clock::TrustedClock;
 
 /// Schema version of the databases that this version of the relay writes. It opens older ones, and no newer ones.
 pub const SCHEMA_VERSION: u32 = store::schema::VERSION;
+
+/// Where it listens.
+const DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
 
 /// Everything the daemon serves, wired together.
 struct Daemon {
@@ -71,12 +75,15 @@ pub fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Running {
 async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let config = Config::from_vars(&vars)?;
     let metrics = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?;
-    // The data directory's lock comes first: whoever holds it may replace the sockets.
-    let (store, ended) = Store::open(&config, metrics.clone())?;
+    // Locks come first: whoever holds them owns the data and may replace the sockets.
+    let home = patiently(|| Store::take(&config)).await?;
+    let sockets = DOORS.map(|door| door.storage_socket(&config.sockets));
+    let _locks = patiently(|| SocketLocks::take(&sockets)).await?;
+    let (store, ended) = Store::open_in(home, &config, metrics.clone())?;
     let store = Arc::new(store);
     let daemon = assemble(&config, store, metrics, &clock, &shutdown).await?;
-    let listen = |door: Door| listen_unix(&door.storage_socket(&config.sockets));
-    let listeners = [listen(Door::Gateway)?, listen(Door::Federation)?, listen(Door::Admin)?];
+    let [gateway, federation, admin] = &sockets;
+    let listeners = [listen_unix(gateway)?, listen_unix(federation)?, listen_unix(admin)?];
     tracing::info!(
         durability = if daemon.store.durable { "disk" } else { "memory" },
         blobs = daemon.store.gauges.blobs(),

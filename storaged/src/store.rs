@@ -81,13 +81,28 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Takes the data directory, so that nobody else does.
+    ///
+    /// # Errors
+    /// With the exit code and the mend: the directory is another's, or data is missing.
+    pub(crate) fn take(config: &Config) -> Result<Home, Failure> {
+        Home::take(config.backend, &config.data)
+    }
+
+    /// Takes the data directory and opens the store.
+    ///
+    /// # Errors
+    /// Those of [`Store::take`] and [`Store::open_in`].
+    #[cfg(test)]
+    pub(crate) fn open(config: &Config, metrics: Metrics) -> Result<(Self, Ended), Failure> {
+        Self::open_in(Self::take(config)?, config, metrics)
+    }
+
     /// Opens the store. The receiver tells when and how the writer ends.
     ///
     /// # Errors
-    /// With the exit code and the mend: the directory is another's, the file is damaged, foreign or newer,
-    /// data is missing, the disk fails.
-    pub(crate) fn open(config: &Config, metrics: Metrics) -> Result<(Self, Ended), Failure> {
-        let home = Home::take(config.backend, &config.data)?;
+    /// With the exit code and the mend: the file is damaged, foreign or newer, the disk fails.
+    pub(crate) fn open_in(home: Home, config: &Config, metrics: Metrics) -> Result<(Self, Ended), Failure> {
         let connection = home.open_writer()?;
         let gauges = Arc::new(Gauges::default());
         let room = Arc::new(Room::new(config, Arc::clone(&gauges)));

@@ -11,9 +11,13 @@ pub(crate) use probe::near;
 
 use plan::Plan;
 use relay_daemon::{
-    ConfigError, Exit, Failure, Sharing, Vars, listen_tcp, port_is_free, start_logging, variables,
+    ConfigError, Exit, Failure, Sharing, SocketLocks, Vars, listen_tcp, port_is_free, start_logging,
+    variables,
 };
+use relay_proto::socket::Door;
+use std::fs::DirBuilder;
 use std::io::Write;
+use std::os::unix::fs::DirBuilderExt as _;
 use supervisor::Supervisor;
 
 /// Checks the variables of all processes.
@@ -46,7 +50,21 @@ pub(crate) fn up(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
         if let Some(peers) = plan.peers {
             port_is_free(peers, variables::FEDERATION_LISTEN_ADDR.name)?;
         }
+        let _lock = lock_out_a_second(&plan)?;
         let clients = clients.into_std().map_err(|error| Failure::new(Exit::Internal, error))?;
         Supervisor::new(&plan, clients)?.run(out).await
     })
+}
+
+/// Two supervisors beside each other would fight for the sockets, and gateways of the one would store mail with the other.
+/// Whatever else is wrong with the directory, the process that needs it will report better.
+fn lock_out_a_second(plan: &Plan) -> Result<Option<SocketLocks>, Failure> {
+    if let Some(private) = plan.private() {
+        drop(DirBuilder::new().recursive(true).mode(0o700).create(private));
+    }
+    let place = plan.sockets.join(Door::Admin.directory()).join("relay-up");
+    match SocketLocks::take(&[place]) {
+        Err(failure) if failure.exit != Exit::Locked => Ok(None),
+        taken => taken.map(Some),
+    }
 }

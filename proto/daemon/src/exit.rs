@@ -24,7 +24,7 @@ pub enum Exit {
     Hung = 71,
     /// The disk failed to read or write.
     Io = 74,
-    /// Another process owns the data directory.
+    /// Another process owns the data directory, or serves its sockets in the same place.
     Locked = 75,
     /// The database was written by a newer version, or is not the relay's.
     Schema = 76,
@@ -46,7 +46,10 @@ impl Exit {
         (Self::Internal, "a fault of the relay's own"),
         (Self::Hung, "its work stood still for `RELAY_HANG_TIMEOUT`: it hung, and is to be started again"),
         (Self::Io, "the disk failed to read or write"),
-        (Self::Locked, "another process owns the data directory"),
+        (
+            Self::Locked,
+            "another process owns the data directory, or serves its sockets in the same directory",
+        ),
         (Self::Schema, "the database was written by a newer version, or is not the relay's"),
         (Self::Permission, "the operating system denies access"),
         (Self::Config, "the variables do not make sense"),

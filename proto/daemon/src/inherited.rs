@@ -18,6 +18,13 @@ enum Listener {
     Odd,
 }
 
+impl Listener {
+    fn is_unix_at(&self, path: &Path) -> bool {
+        let Self::Unix(listener) = self else { return false };
+        listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path))
+    }
+}
+
 /// What was handed to this process and is not in use yet.
 fn held() -> MutexGuard<'static, Vec<Listener>> {
     static HELD: OnceLock<Mutex<Vec<Listener>>> = OnceLock::new();
@@ -53,15 +60,15 @@ pub(crate) fn tcp(address: SocketAddr) -> Option<TcpListener> {
     }
 }
 
+/// Whether a listener at this path was handed over and is not in use yet.
+pub(crate) fn is_unix_waiting(path: &Path) -> bool {
+    held().iter().any(|listener| listener.is_unix_at(path))
+}
+
 /// The listener at this path, if one was handed over.
 pub(crate) fn unix(path: &Path) -> Option<UnixListener> {
-    let is_there = |listener: &UnixListener| {
-        listener.local_addr().is_ok_and(|address| address.as_pathname() == Some(path))
-    };
     let mut held = held();
-    let place = held
-        .iter()
-        .position(|listener| matches!(listener, Listener::Unix(listener) if is_there(listener)))?;
+    let place = held.iter().position(|listener| listener.is_unix_at(path))?;
     match held.swap_remove(place) {
         Listener::Unix(listener) => Some(listener),
         Listener::Tcp(..) | Listener::Odd => None,

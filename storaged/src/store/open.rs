@@ -27,7 +27,7 @@ pub(super) enum Place {
 
 /// The data directory, owned for as long as this value lives.
 #[derive(Debug)]
-pub(super) struct Home {
+pub(crate) struct Home {
     pub(super) place: Place,
     _lock: Option<File>,
 }

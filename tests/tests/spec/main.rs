@@ -41,6 +41,7 @@ mod runbooks;
 mod scanner;
 mod shutdown;
 mod signed_keys;
+mod sockets;
 mod startup;
 mod units;
 mod versions;

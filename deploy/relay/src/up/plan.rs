@@ -5,7 +5,7 @@ use relay_daemon::variables::{self, Backend, LogFormat, Variable, socket_directo
 use relay_daemon::{ConfigError, Vars};
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where a relay serves when nobody says: this machine alone, whatever a gateway by itself would do.
 const LOOPBACK: &str = "127.0.0.1:8080";
@@ -98,6 +98,11 @@ impl Plan {
             ));
         }
         reader.finish().map(|()| plan)
+    }
+
+    /// The data directory, where the sockets lie within it: closed to all but its owner.
+    pub(super) fn private(&self) -> Option<&Path> {
+        self.sockets.starts_with(&self.data).then_some(&self.data)
     }
 
     /// Every process, in the order in which they start.
