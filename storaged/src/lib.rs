@@ -41,6 +41,7 @@ use reporters::Reporters;
 use rounds::Rounds;
 use rpc::{admin::Admin, admission::Admission, mailbox::Mailbox, offload::Offload, telemetry::Telemetry};
 use rpc::{escrow::Escrow, exchange::Exchange, guardian::Guardian, recovery::Recovery};
+use std::path::PathBuf;
 use std::sync::Arc;
 use store::Store;
 use sweep::Sweep;
@@ -52,6 +53,9 @@ pub const SCHEMA_VERSION: u32 = store::schema::VERSION;
 
 /// Where it listens.
 const DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
+
+/// How often a start tries to store what it must.
+const START_ATTEMPTS: u32 = 3;
 
 /// Everything the daemon serves, wired together.
 struct Daemon {
@@ -81,8 +85,36 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     let _locks = patiently(|| SocketLocks::take(&sockets)).await?;
     let (store, ended) = Store::open_in(home, &config, metrics.clone())?;
     let store = Arc::new(store);
-    let daemon = assemble(&config, store, metrics, &clock, &shutdown).await?;
-    let [gateway, federation, admin] = &sockets;
+    let outcome = open_to_all(&config, &store, ended, metrics, &clock, &shutdown, &sockets).await;
+    match outcome {
+        Err(failure) if failure.exit == Exit::Corrupt => {
+            // Nobody is served any more. A panic in there is reported by the hook.
+            let reported = tokio::task::spawn_blocking(move || store.report_damage()).await;
+            Err(reported.ok().flatten().unwrap_or(failure))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Serves what is open until the process is asked to stop or the store fails.
+async fn open_to_all(
+    config: &Config,
+    store: &Arc<Store>,
+    ended: store::writer::Ended,
+    metrics: Metrics,
+    clock: &Clock,
+    shutdown: &Shutdown,
+    sockets: &[PathBuf; 3],
+) -> Result<(), Failure> {
+    let daemon = match assemble_with_room(config, store, &metrics, clock, shutdown).await {
+        Ok(daemon) => daemon,
+        // If the store failed, its own word says more.
+        Err(failure) => {
+            store.writer.stop();
+            return Err(ended.await.ok().and_then(Result::err).unwrap_or(failure));
+        }
+    };
+    let [gateway, federation, admin] = sockets;
     let listeners = [listen_unix(gateway)?, listen_unix(federation)?, listen_unix(admin)?];
     tracing::info!(
         durability = if daemon.store.durable { "disk" } else { "memory" },
@@ -91,9 +123,27 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     );
     inherited::none_is_left()?;
     notify::ready();
-    let outcome = serve(daemon, &config, listeners, ended, &shutdown).await;
+    let outcome = serve(daemon, config, listeners, ended, shutdown).await;
     shutdown.begin();
     outcome
+}
+
+/// What a start stores may find no room, which makes some: then it is done again.
+async fn assemble_with_room(
+    config: &Config,
+    store: &Arc<Store>,
+    metrics: &Metrics,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> Result<Daemon, Failure> {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        match assemble(config, Arc::clone(store), metrics.clone(), clock, shutdown).await {
+            Err(failure) if failure.exit == Exit::Io && attempts < START_ATTEMPTS => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn assemble(

@@ -13,12 +13,14 @@ mod checkpoint;
 pub(crate) mod clock;
 pub(crate) mod compact;
 pub(crate) mod copy;
+mod damage;
 mod directory;
 pub(crate) mod error;
 pub(crate) mod escrow;
 pub(crate) mod exchanges;
 pub(crate) mod forgotten;
 pub(crate) mod gauges;
+mod generation;
 pub(crate) mod guardians;
 pub(crate) mod held;
 pub(crate) mod hints;
@@ -59,7 +61,7 @@ use relay_proto::admin::{Capacity, Slack};
 use room::Room;
 use std::path::Path;
 use std::sync::Arc;
-use writer::{Ended, Writer};
+use writer::{End, Ended, Writer};
 
 /// The open store.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ pub(crate) struct Store {
     /// Whether what is stored outlives the process.
     pub(crate) durable: bool,
     /// Owns the data directory until the store is dropped.
-    _home: Home,
+    home: Home,
 }
 
 impl Store {
@@ -103,19 +105,40 @@ impl Store {
     /// # Errors
     /// With the exit code and the mend: the file is damaged, foreign or newer, the disk fails.
     pub(crate) fn open_in(home: Home, config: &Config, metrics: Metrics) -> Result<(Self, Ended), Failure> {
-        let connection = home.open_writer()?;
         let gauges = Arc::new(Gauges::default());
         let room = Arc::new(Room::new(config, Arc::clone(&gauges)));
-        room.apply(&connection).map_err(Failure::from)?;
-        gauges.load(&connection).map_err(Failure::from)?;
-        let clock = clock::recall(&connection).map_err(Failure::from)?;
-        let readers = Readers::start(&home).map_err(Failure::from)?;
-        let (writer, ended) = Writer::start(connection, Arc::clone(&gauges), Arc::clone(&room), metrics)
-            .map_err(|error| {
-                Failure::new(Exit::Internal, format_args!("cannot start the writer thread: {error}"))
-            })?;
+        let (end, ended) = End::channel();
+        let (connection, clock, readers) = room::giving_way(room.directory(), || {
+            damage::expect_none(&home)?;
+            let connection = home.open_writer()?;
+            room.apply(&connection)?;
+            gauges.load(&connection)?;
+            let clock = clock::recall(&connection)?;
+            Ok((connection, clock, Readers::start(&home, end.clone())?))
+        })?;
+        if room.is_low() && !room.hold_log() && room.drop_ballast() {
+            tracing::error!("the volume is full: the ballast is thrown off so that deletions go on");
+            room.hold_log();
+        }
+        let writer = Writer::start(
+            connection,
+            home.log_was_empty,
+            Arc::clone(&gauges),
+            Arc::clone(&room),
+            metrics,
+            end,
+        )
+        .map_err(|error| {
+            Failure::new(Exit::Internal, format_args!("cannot start the writer thread: {error}"))
+        })?;
         let durable = config.backend == Backend::Sqlite;
-        Ok((Self { writer, readers, gauges, room, clock, durable, _home: home }, ended))
+        Ok((Self { writer, readers, gauges, room, clock, durable, home }, ended))
+    }
+
+    /// After the store ended because of damage: names it, and keeps the next start from serving it. Answers a better
+    /// reason for the end, if there is one.
+    pub(crate) fn report_damage(&self) -> Option<Failure> {
+        damage::report(&self.home)
     }
 
     /// How full the store is.

@@ -201,7 +201,7 @@ impl Sweep {
 }
 
 /// Gives some free pages back to the volume, when there are many.
-fn give_back(sql: &rusqlite::Connection) {
+fn give_back(sql: &rusqlite::Connection) -> Result<(), StoreError> {
     let vacuum = || -> Result<(), rusqlite::Error> {
         let number = |pragma| sql.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
         let (pages, free) = (number("page_count")?, number("freelist_count")?);
@@ -212,7 +212,7 @@ fn give_back(sql: &rusqlite::Connection) {
         }
         Ok(())
     };
-    if let Err(error) = vacuum().map_err(StoreError::from) {
-        tracing::warn!(%error, "free pages could not be given back");
-    }
+    vacuum()
+        .map_err(StoreError::from)
+        .inspect_err(|error| tracing::warn!(%error, "free pages could not be given back"))
 }

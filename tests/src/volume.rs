@@ -29,6 +29,15 @@ pub fn mounted(launch: Launch, directory: &Path, megabytes: u32) -> Launch {
     launch.wrapped("unshare", &["-rm", "--", "sh", "-c", &mount, &directory.display().to_string()])
 }
 
+/// The same, and the program is started again whenever it ends, on the same volume. The process is the one that does that.
+#[must_use]
+pub fn mounted_for_long(launch: Launch, directory: &Path, megabytes: u32) -> Launch {
+    let mount = format!(
+        "mount -t tmpfs -o size={megabytes}m,mode=700 none \"$0\" && while :; do \"$@\"; echo \"ended: $?\"; done"
+    );
+    launch.wrapped("unshare", &["-rm", "--", "sh", "-c", &mount, &directory.display().to_string()])
+}
+
 /// A directory as a process sees it.
 pub fn seen_by(pid: u32, directory: &Path) -> PathBuf {
     let inside = directory.strip_prefix("/").expect("an absolute path");

@@ -12,7 +12,7 @@ pub enum Exit {
     Forced = 1,
     /// The command line does not make sense.
     Usage = 64,
-    /// The database is damaged. The file is kept as it is.
+    /// The database is damaged, or its log is of another one. The files are kept as they are.
     Corrupt = 65,
     /// Data is expected and not there.
     DataMissing = 66,
@@ -40,7 +40,10 @@ impl Exit {
         (Self::Success, "stopped as asked"),
         (Self::Forced, "stopped before the work in hand was done: a second signal, or the deadline"),
         (Self::Usage, "the command line does not make sense"),
-        (Self::Corrupt, "the database is damaged; the file is kept as it is"),
+        (
+            Self::Corrupt,
+            "the database is damaged, or its log is of another one; the files are kept as they are",
+        ),
         (Self::DataMissing, "data is expected and not there"),
         (Self::Unavailable, "an address, a port or another process cannot be had"),
         (Self::Internal, "a fault of the relay's own"),

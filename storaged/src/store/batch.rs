@@ -3,6 +3,7 @@
 
 use super::error::StoreError;
 use super::gauges::{Change, Gauges, Size};
+use super::generation;
 use relay_proto::Refusal;
 use rusqlite::Connection;
 
@@ -68,6 +69,10 @@ pub(crate) struct Batch<'a> {
     change: Change,
     erasure: bool,
     broken: bool,
+    /// What the disk said to one of the writes, the worst of it.
+    failure: Option<StoreError>,
+    /// Rows that the connection had changed before.
+    changed_before: u64,
 }
 
 impl<'a> Batch<'a> {
@@ -78,7 +83,15 @@ impl<'a> Batch<'a> {
 
     /// A batch that refuses every write.
     pub(super) fn broken(sql: &'a Connection, gauges: &'a Gauges) -> Self {
-        Self { sql, gauges, change: Change::default(), erasure: false, broken: true }
+        Self {
+            sql,
+            gauges,
+            change: Change::default(),
+            erasure: false,
+            broken: true,
+            failure: None,
+            changed_before: sql.total_changes(),
+        }
     }
 
     /// Does one write, whole or not at all.
@@ -90,7 +103,7 @@ impl<'a> Batch<'a> {
             return Err(Refusal::OutcomeUnknown.into());
         }
         let before = self.change;
-        self.sql.prepare_cached("SAVEPOINT one")?.execute([])?;
+        self.run("SAVEPOINT one")?;
         let outcome = self.attempt_loose(write);
         let closed = match outcome {
             Ok(_) => self.close(&["RELEASE one"]),
@@ -117,10 +130,33 @@ impl<'a> Batch<'a> {
             gauges: self.gauges,
             erasure: &mut self.erasure,
         });
-        if outcome.is_err() {
-            self.broken = self.sql.is_autocommit();
+        self.note(outcome)
+    }
+
+    /// Remembers what the disk said. After a failure nothing of this transaction is to be believed.
+    fn note<T>(&mut self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
+        let Err(error) = &outcome else { return outcome };
+        // Some failures make SQLite roll back everything; what came before is gone with it.
+        self.broken |= error.is_fatal() || self.sql.is_autocommit();
+        let has_fatal = self.failure.as_ref().is_some_and(StoreError::is_fatal);
+        if let Some(error) = error.of_disk().filter(|_| !has_fatal) {
+            self.failure = Some(error);
         }
         outcome
+    }
+
+    fn run(&mut self, statement: &str) -> Result<(), StoreError> {
+        let run = || -> Result<(), StoreError> {
+            self.sql.prepare_cached(statement)?.execute([])?;
+            Ok(())
+        };
+        let outcome = run();
+        self.note(outcome)
+    }
+
+    /// Whether a write found no room.
+    pub(super) fn lacked_room(&self) -> bool {
+        self.failure.as_ref().is_some_and(StoreError::may_be_full)
     }
 
     /// Whether some blob is held for a peer.
@@ -129,11 +165,7 @@ impl<'a> Batch<'a> {
     }
 
     fn close(&mut self, statements: &[&str]) -> Result<(), StoreError> {
-        let closed = statements.iter().try_for_each(|statement| -> Result<(), StoreError> {
-            self.sql.prepare_cached(statement)?.execute([])?;
-            Ok(())
-        });
-        // Some failures make SQLite roll back everything; what came before is gone with it.
+        let closed = statements.iter().try_for_each(|statement| self.run(statement));
         if closed.is_err() || self.sql.is_autocommit() {
             self.broken = true;
         }
@@ -145,9 +177,10 @@ impl<'a> Batch<'a> {
         std::mem::take(&mut self.erasure)
     }
 
-    /// Ends the transaction. On success everything in it is on disk.
-    pub(super) fn commit(self) -> Result<(), StoreError> {
-        let committed = self.try_commit();
+    /// Ends the transaction. On success everything in it is on disk. Where it is to begin a generation of the log,
+    /// answers whether it did: one that changed nothing does not.
+    pub(super) fn commit(mut self, begins: bool) -> Result<bool, StoreError> {
+        let committed = self.try_commit(begins);
         if committed.is_err() && !self.sql.is_autocommit() {
             // Whether it succeeds changes nothing: the caller treats the outcome as unknown.
             drop(self.sql.execute_batch("ROLLBACK"));
@@ -155,15 +188,19 @@ impl<'a> Batch<'a> {
         committed
     }
 
-    fn try_commit(&self) -> Result<(), StoreError> {
+    fn try_commit(&mut self, begins: bool) -> Result<bool, StoreError> {
         if self.broken {
-            return Err(StoreError::Refused(Refusal::OutcomeUnknown));
+            return Err(self.failure.take().unwrap_or(StoreError::Refused(Refusal::OutcomeUnknown)));
         }
         self.change.write(self.sql)?;
+        let begins = begins && self.sql.total_changes() != self.changed_before;
+        if begins {
+            generation::begin(self.sql)?;
+        }
         let size = Size::read(self.sql)?;
         self.sql.prepare_cached("COMMIT")?.execute([])?;
         self.gauges.committed(&self.change, size);
-        Ok(())
+        Ok(begins)
     }
 }
 
@@ -202,7 +239,7 @@ mod tests {
         });
         assert!(failed.is_err());
         batch.attempt(|write| add(write, "third")).unwrap();
-        batch.commit().unwrap();
+        batch.commit(false).unwrap();
         let names: String =
             connection.query_row("SELECT group_concat(name) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!(names, "first,third");
@@ -222,9 +259,40 @@ mod tests {
         batch.attempt_loose(|write| insert(write, "first")).unwrap();
         assert!(batch.attempt_loose(|write| insert(write, "first")).is_err());
         batch.attempt_loose(|write| insert(write, "second")).unwrap();
-        batch.commit().unwrap();
+        batch.commit(false).unwrap();
         let count: u64 = connection.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!((count, gauges.blobs()), (2, 2));
+    }
+
+    #[test]
+    fn what_the_disk_says_inside_a_write_ends_the_transaction() {
+        for (said, fatal) in
+            [(StoreError::Io(10), true), (StoreError::Corrupt(11), true), (StoreError::Full, false)]
+        {
+            let connection = database();
+            let gauges = Gauges::default();
+            let mut batch = Batch::begin(&connection, &gauges).unwrap();
+            batch.attempt(|write| add(write, "first")).unwrap();
+            let said = said.of_disk();
+            assert!(batch.attempt(|_| Err::<(), _>(said.unwrap())).is_err());
+            assert_eq!(batch.attempt(|write| add(write, "second")).is_err(), fatal);
+            assert_eq!(batch.lacked_room(), !fatal);
+            assert_eq!(batch.commit(false).is_err_and(|error| error.is_fatal()), fatal);
+        }
+    }
+
+    #[test]
+    fn only_a_commit_that_changes_something_begins_a_generation() {
+        let connection = database();
+        connection.execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER)").unwrap();
+        let gauges = Gauges::default();
+        let commit = |name: Option<&str>, begins| {
+            let mut batch = Batch::begin(&connection, &gauges).unwrap();
+            batch.attempt(|write| name.map_or(Ok(()), |name| add(write, name))).unwrap();
+            batch.commit(begins).unwrap()
+        };
+        assert!(!commit(None, true) && !commit(Some("first"), false));
+        assert!(commit(Some("second"), true));
     }
 
     #[test]
@@ -239,7 +307,7 @@ mod tests {
         });
         assert!(gone.is_err());
         assert!(batch.attempt(|write| add(write, "second")).is_err());
-        assert!(batch.commit().is_err());
+        assert!(batch.commit(false).is_err());
         let count: i64 = connection.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!((count, gauges.blobs()), (0, 0));
     }

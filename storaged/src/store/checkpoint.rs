@@ -1,6 +1,7 @@
 //! The write-ahead log: kept short under load, empty at rest, and erased when somebody asked for deletion.
 
 use super::error::StoreError;
+use super::room::Room;
 use relay_daemon::Failure;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
@@ -25,27 +26,47 @@ pub(super) struct Log {
     pages: Arc<AtomicU32>,
     next: u32,
     unerased: bool,
+    /// Whether the log kept its room, and what was in it, when it was emptied last.
+    kept: bool,
+    /// Whether the next commit is the first of a generation: all that came before it is in the file.
+    begins: bool,
+    room: Arc<Room>,
 }
 
 impl Log {
-    /// Starts watching. What a previous process left in the log counts as something to empty.
-    pub(super) fn watch(connection: &mut Connection) -> Result<Self, StoreError> {
+    /// Starts watching. What a previous process left in the log counts as something to empty. `was_empty` says that it
+    /// left nothing.
+    pub(super) fn watch(
+        connection: &mut Connection,
+        room: Arc<Room>,
+        was_empty: bool,
+    ) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicU32::new(1));
         let counted = Arc::clone(&pages);
         connection.wal_hook(Some(move |_: &mut Wal, pages: c_int| {
             counted.store(u32::try_from(pages).unwrap_or(u32::MAX), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, next: PASSIVE, unerased: false })
+        Ok(Self { pages, next: PASSIVE, unerased: false, kept: false, begins: was_empty, room })
+    }
+
+    /// Whether the next commit begins a generation of the log.
+    pub(super) fn begins(&self) -> bool {
+        self.begins
+    }
+
+    /// A commit began one.
+    pub(super) fn began(&mut self) {
+        self.begins = false;
     }
 
     /// Copies the log into the database when it has grown long.
-    pub(super) fn keep_short(&mut self, connection: &Connection, volume_low: bool) -> Result<(), Failure> {
+    pub(super) fn keep_short(&mut self, connection: &Connection) -> Result<(), Failure> {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages >= AT_MOST || (volume_low && pages >= PASSIVE_ON_LOW_VOLUME) {
+        if pages >= AT_MOST || (self.room.is_low() && pages >= PASSIVE_ON_LOW_VOLUME) {
             self.empty(connection)?;
         } else if pages >= self.next {
-            let caught_up = checkpoint(connection, "PASSIVE")?;
+            let caught_up = self.checkpoint(connection, "PASSIVE")?;
             self.next = if caught_up { PASSIVE } else { pages.saturating_add(AGAIN) };
         } else if pages < PASSIVE {
             self.next = PASSIVE;
@@ -53,9 +74,15 @@ impl Log {
         Ok(())
     }
 
+    /// Copies the log into the database, as far as readers allow.
+    pub(super) fn copy(&mut self, connection: &Connection) -> Result<(), Failure> {
+        self.checkpoint(connection, "PASSIVE").map(drop)
+    }
+
     /// Empties the log while nobody waits.
     pub(super) fn empty_when_idle(&mut self, connection: &Connection) -> Result<(), Failure> {
-        if self.pages.load(Ordering::Relaxed) > 0 || self.unerased {
+        let kept_for_nothing = self.kept && !self.room.is_low();
+        if self.pages.load(Ordering::Relaxed) > 0 || self.unerased || kept_for_nothing {
             self.empty(connection).map(drop)
         } else {
             Ok(())
@@ -69,30 +96,41 @@ impl Log {
         self.empty(connection)
     }
 
-    /// Copies the log into the database and cuts it to nothing.
+    /// Copies the log into the database and cuts it to nothing. On a volume that is nearly full it keeps its room, and is
+    /// written over from its beginning: somebody else would take what it let go, and deletions go through the log too.
     pub(super) fn empty(&mut self, connection: &Connection) -> Result<bool, Failure> {
-        let emptied = checkpoint(connection, "TRUNCATE")?;
+        let low = self.room.is_low();
+        let keeps = low && !self.unerased;
+        let emptied = self.checkpoint(connection, if keeps { "RESTART" } else { "TRUNCATE" })?;
+        if low {
+            self.room.hold_log();
+        }
         if emptied {
             self.pages.store(0, Ordering::Relaxed);
             self.unerased = false;
+            self.kept = keeps;
             self.next = PASSIVE;
         }
         Ok(emptied)
     }
-}
 
-/// Runs a checkpoint. Answers whether all of the log was copied. A failing disk is fatal.
-fn checkpoint(connection: &Connection, mode: &str) -> Result<bool, Failure> {
-    let outcome = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
-    });
-    match outcome.map_err(StoreError::from) {
-        Ok((busy, log, copied)) => Ok(busy == 0 && log == copied),
-        // The commits in the log are safe; there is just no room or no lock to copy them now.
-        Err(StoreError::Full | StoreError::Locked) => Ok(false),
-        Err(error) => {
-            tracing::error!(%error, "a checkpoint failed");
-            Err(error.into())
+    /// Runs a checkpoint. Answers whether all of the log was copied, and nobody reads it. A failing disk is fatal.
+    fn checkpoint(&mut self, connection: &Connection, mode: &str) -> Result<bool, Failure> {
+        let outcome = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        });
+        match outcome.map_err(|error| self.room.judge(error.into())) {
+            Ok((busy, log, copied)) => {
+                // From here on the next commit may be written over the beginning of the log.
+                self.begins |= log == copied;
+                Ok(busy == 0 && log == copied)
+            }
+            // The commits in the log are safe; there is just no room or no lock to copy them now.
+            Err(StoreError::Full | StoreError::Locked) => Ok(false),
+            Err(error) => {
+                tracing::error!(%error, "a checkpoint failed");
+                Err(error.into())
+            }
         }
     }
 }

@@ -9,13 +9,39 @@ use std::path::{Path, PathBuf};
 /// Name of the database in the data directory.
 pub(super) const DATABASE: &str = "relay.db";
 
+/// Name of its log.
+pub(super) const LOG: &str = "relay.db-wal";
+
 /// Makes it, for its owner alone, where it is missing.
 pub(super) fn make(directory: &Path) -> Result<(), Failure> {
+    follow_links(directory)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
         .map_err(|error| trouble("make the data directory", directory, &error))
+}
+
+/// Says where links lead on the way to the directory. Through one that leads nowhere nothing is made.
+fn follow_links(directory: &Path) -> Result<(), Failure> {
+    for place in directory.ancestors() {
+        let Ok(target) = fs::read_link(place) else { continue };
+        if !place.exists() {
+            return Err(Failure::new(
+                Exit::DataMissing,
+                format_args!(
+                    "{} is a symbolic link to {}, which is not there; mount its volume, or set RELAY_DATA_DIR to another \
+                     directory",
+                    place.display(),
+                    target.display()
+                ),
+            ));
+        }
+        if place == directory {
+            tracing::info!(link = %place.display(), target = %target.display(), "the data directory is a symbolic link");
+        }
+    }
+    Ok(())
 }
 
 /// Locks it for whoever holds the file.
@@ -96,17 +122,26 @@ pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
 
 /// What the operator is told when the disk refuses something.
 pub(super) fn trouble(action: &str, path: &Path, error: &io::Error) -> Failure {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
-        _ => Exit::Io,
-    };
     let uid = nix::unistd::geteuid();
-    Failure::new(
-        exit,
-        format_args!(
-            "cannot {action} {}: {error}; storaged runs as uid {uid} (mend: chown -R {uid} {})",
-            path.display(),
-            path.display()
-        ),
-    )
+    let (exit, advice) = match error.kind() {
+        io::ErrorKind::PermissionDenied => (Exit::Permission, denied(path, uid)),
+        io::ErrorKind::ReadOnlyFilesystem => (Exit::Permission, "its volume is mounted read-only".to_owned()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            (Exit::Io, "make room on its volume".to_owned())
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            (Exit::Io, "something else is in its place; set RELAY_DATA_DIR to a directory".to_owned())
+        }
+        _ => (Exit::Io, "check the disk".to_owned()),
+    };
+    Failure::new(exit, format_args!("cannot {action} {}: {error}; {advice}", path.display()))
+}
+
+/// Names the file, and nothing beside or below it: what else lies there is not the relay's to give away.
+fn denied(path: &Path, uid: nix::unistd::Uid) -> String {
+    let directory = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+    let is_empty = fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    let hint = if is_empty { ", or mount its volume: the directory is empty" } else { "" };
+    let owned = if path.exists() { path } else { directory };
+    format!("storaged runs as uid {uid} (mend: chown {uid} {}{hint})", owned.display())
 }

@@ -3,6 +3,7 @@
 use relay_daemon::{Exit, Failure};
 use relay_proto::Refusal;
 use rusqlite::ErrorCode;
+use rusqlite::ffi;
 
 /// A failure inside the store.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,25 @@ pub enum StoreError {
     Internal(i32),
 }
 
+/// Codes of writes that a used-up quota fails as well as a broken disk: the system's own number goes no further than SQLite.
+const WRITES: [i32; 3] = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_SHMSIZE, ffi::SQLITE_IOERR_TRUNCATE];
+
 impl StoreError {
+    /// The same, if it comes from the disk and not from what was asked.
+    pub(super) const fn of_disk(&self) -> Option<Self> {
+        match self {
+            Self::Full => Some(Self::Full),
+            Self::Io(code) => Some(Self::Io(*code)),
+            Self::Corrupt(code) => Some(Self::Corrupt(*code)),
+            Self::Refused(_) | Self::Interrupted | Self::Locked | Self::Internal(_) => None,
+        }
+    }
+
+    /// Whether it may be for want of room alone.
+    pub(super) fn may_be_full(&self) -> bool {
+        matches!(self, Self::Full) || matches!(self, Self::Io(code) if WRITES.contains(code))
+    }
+
     /// Whether the process must stop and recover from disk.
     pub const fn is_fatal(&self) -> bool {
         matches!(self, Self::Io(_) | Self::Corrupt(_))
@@ -79,6 +98,10 @@ impl From<StoreError> for Failure {
             StoreError::Locked => {
                 (Exit::Locked, "end the program that has the database open; the relay must be its only user")
             }
+            // A commit failed; whoever ran it has said how.
+            StoreError::Refused(Refusal::OutcomeUnknown) => {
+                (Exit::Io, "nothing could be stored: see the log, check the disk, then start again")
+            }
             StoreError::Refused(_) | StoreError::Interrupted | StoreError::Internal(_) => {
                 (Exit::Internal, "this is a fault of the relay; please report it")
             }
@@ -90,7 +113,6 @@ impl From<StoreError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rusqlite::ffi;
 
     fn of(code: i32) -> StoreError {
         rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("near \"secret\"".to_owned())).into()
@@ -102,6 +124,10 @@ mod tests {
         assert!(of(ffi::SQLITE_IOERR_FSYNC).is_fatal());
         assert!(of(ffi::SQLITE_CORRUPT).is_fatal());
         assert!(!of(ffi::SQLITE_BUSY).is_fatal());
+        assert!(of(ffi::SQLITE_IOERR_WRITE).may_be_full() && of(ffi::SQLITE_FULL).may_be_full());
+        for other in [ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_READ, ffi::SQLITE_CORRUPT] {
+            assert!(!of(other).may_be_full(), "{other}");
+        }
         for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR, ffi::SQLITE_CORRUPT, ffi::SQLITE_ERROR] {
             assert!(!of(code).to_string().contains("secret"));
             assert!(!Failure::from(of(code)).text.contains("secret"));

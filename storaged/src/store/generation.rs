@@ -42,18 +42,20 @@ pub(super) fn check(directory: &Path, database: &Path) -> Result<(), Failure> {
     if !database.exists() || is_empty(&log) {
         return Ok(());
     }
-    let belongs = match together(database) {
-        Together::Generation(current, before) => match alone(database) {
-            Alone::Generation(found) => found == current || Some(found) == before || !is_checked(found),
-            // A file that the log was never copied into, or that an older version of the relay wrote last.
-            Alone::Nothing => before.is_none(),
-            Alone::Foreign => false,
-            // Cut off by a power failure while the log was copied into it, which the log mends.
-            Alone::Unreadable => true,
-        },
-        Together::Nothing => true,
-        Together::Unreadable => false,
-    };
+    let alone = alone(database);
+    // SQLite would remove the log of an empty file.
+    let belongs = !matches!(alone, Alone::Foreign)
+        && match together(database) {
+            Together::Generation(current, before) => match alone {
+                Alone::Generation(found) => found == current || Some(found) == before || !is_checked(found),
+                // A file that the log was not copied into yet, or that an older version of the relay wrote last.
+                Alone::Nothing => before.is_none(),
+                // Cut off by a power failure while the log was copied into it, which the log mends.
+                Alone::Unreadable | Alone::Foreign => true,
+            },
+            Together::Nothing => true,
+            Together::Unreadable => false,
+        };
     if belongs { Ok(()) } else { Err(refusal(directory)) }
 }
 
@@ -103,7 +105,7 @@ fn together(database: &Path) -> Together {
 enum Alone {
     Generation(i64),
     Nothing,
-    /// It is no database.
+    /// It is no database, or an empty file.
     Foreign,
     Unreadable,
 }
@@ -111,7 +113,6 @@ enum Alone {
 fn alone(database: &Path) -> Alone {
     let mut begin = [0; MAGIC.len()];
     match File::open(database).and_then(|mut file| file.read(&mut begin)) {
-        Ok(0) => return Alone::Nothing,
         Ok(_) if begin != MAGIC => return Alone::Foreign,
         Ok(_) => {}
         Err(_) => return Alone::Unreadable,

@@ -108,10 +108,10 @@ impl Target {
         let home = Home::take(config.backend, &config.data)?;
         let mut sql = home.open_writer()?;
         let gauges = Arc::new(Gauges::default());
-        let room = Room::new(config, Arc::clone(&gauges));
+        let room = Arc::new(Room::new(config, Arc::clone(&gauges)));
         room.apply(&sql).map_err(Failure::from)?;
         gauges.load(&sql).map_err(Failure::from)?;
-        let log = Log::watch(&mut sql).map_err(Failure::from)?;
+        let log = Log::watch(&mut sql, room, home.log_was_empty).map_err(Failure::from)?;
         Ok(Self { sql, log, gauges, bounds: config.bounds, now, _home: home })
     }
 
@@ -148,15 +148,18 @@ impl Target {
                 bytes += size;
             }
             // What came before the one that did not fit stays, unless SQLite has given up all of it.
-            let committed = batch.commit();
-            if committed.is_ok() {
+            let committed = batch.commit(self.log.begins());
+            if let Ok(begins) = committed {
                 tally.add(&fates);
+                if begins {
+                    self.log.began();
+                }
             }
             if let Some(error) = refused.or(committed.err()) {
                 self.log.empty(&self.sql)?;
                 return Err(stopped(error, tally.seen()));
             }
-            self.log.keep_short(&self.sql, false)?;
+            self.log.keep_short(&self.sql)?;
             heard(tally.seen());
         }
         Ok(tally)

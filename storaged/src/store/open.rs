@@ -1,8 +1,10 @@
 //! Opening the database, and how SQLite is set.
 
-use super::directory::{self, DATABASE, expect_data, lock, make_private_file, mark, sync_directory, trouble};
+use super::directory::{
+    self, DATABASE, LOG, expect_data, lock, make_private_file, mark, sync_directory, trouble,
+};
 use super::error::StoreError;
-use super::{restore, schema};
+use super::{generation, restore, room, schema};
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
 use rusqlite::{Connection, OpenFlags};
@@ -29,6 +31,8 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(crate) struct Home {
     pub(super) place: Place,
+    /// Whether the process before left nothing in the log.
+    pub(super) log_was_empty: bool,
     _lock: Option<File>,
 }
 
@@ -50,9 +54,14 @@ impl Home {
             let number = STORES.fetch_add(1, Ordering::Relaxed);
             return Ok(Self {
                 place: Place::Memory { uri: format!("file:/relay-{number}?vfs=memdb") },
+                log_was_empty: true,
                 _lock: None,
             });
         }
+        room::giving_way(Some(directory), || Self::take_directory(directory))
+    }
+
+    fn take_directory(directory: &Path) -> Result<Self, Failure> {
         directory::make(directory)?;
         let lock = lock(directory)?;
         let database = directory.join(DATABASE);
@@ -62,8 +71,10 @@ impl Home {
         let finished = restore::finish(directory);
         finished.map_err(|error| trouble("finish the restore in", directory, &error))?;
         expect_data(directory, &database)?;
+        generation::check(directory, &database)?;
+        let log_was_empty = generation::is_empty(&directory.join(LOG));
         let place = Place::File { directory: directory.to_owned(), database };
-        Ok(Self { place, _lock: Some(lock) })
+        Ok(Self { place, log_was_empty, _lock: Some(lock) })
     }
 
     /// Opens the one connection that writes, and brings the schema up to date.
@@ -75,6 +86,11 @@ impl Home {
                     make_private_file(directory, database)
                         .and_then(|()| sync_directory(directory))
                         .map_err(|error| trouble("make the database", database, &error))?;
+                    tracing::warn!(
+                        directory = %directory.display(),
+                        "a new, empty store is made; if mail was there before, stop the relay and look whether its volume \
+                         is mounted"
+                    );
                 }
                 Connection::open_with_flags(database, flags()).map_err(|error| {
                     match StoreError::from(error) {
@@ -271,6 +287,24 @@ mod tests {
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
         let refused = Home::take(Backend::Sqlite, &file.join("data")).unwrap_err();
-        assert!(refused.text.contains("chown"), "{refused}");
+        assert!(refused.text.contains("RELAY_DATA_DIR") && !refused.text.contains("chown"), "{refused}");
+    }
+
+    #[test]
+    fn links_are_followed_and_those_that_lead_nowhere_are_named_with_their_target() {
+        use std::os::unix::fs::symlink;
+        let directory = tempfile::tempdir().unwrap();
+        let (target, link) = (directory.path().join("volume"), directory.path().join("data"));
+        symlink(&target, &link).unwrap();
+        for dangling in [link.clone(), link.join("relay")] {
+            let refused = Home::take(Backend::Sqlite, &dangling).unwrap_err();
+            assert_eq!(refused.exit, Exit::DataMissing);
+            assert!(refused.text.contains(&target.display().to_string()), "{refused}");
+            assert!(!refused.text.contains("chown"), "{refused}");
+        }
+        assert!(!target.exists());
+        fs::create_dir(&target).unwrap();
+        drop(opened(&link).unwrap());
+        assert!(target.join("relay.db").exists());
     }
 }

@@ -3,6 +3,8 @@
 
 use super::error::StoreError;
 use super::open::Home;
+use super::writer::End;
+use relay_daemon::Failure;
 use relay_proto::Refusal;
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,11 +28,13 @@ type Work = Box<dyn FnOnce(&mut Connection) + Send>;
 #[derive(Debug, Clone)]
 pub(crate) struct Readers {
     queue: SyncSender<Work>,
+    end: End,
 }
 
 impl Readers {
-    /// Opens the connections and starts their threads. They end when the last handle is gone.
-    pub(super) fn start(home: &Home) -> Result<Self, StoreError> {
+    /// Opens the connections and starts their threads. They end when the last handle is gone. A failing disk and a
+    /// damaged page end the store.
+    pub(super) fn start(home: &Home, end: End) -> Result<Self, StoreError> {
         let (queue, work) = sync_channel(QUEUE);
         let work = Arc::new(Mutex::new(work));
         for _ in 0..READERS {
@@ -41,7 +45,7 @@ impl Readers {
                 .spawn(move || reader.run(&work))
                 .map_err(|_| StoreError::Io(0))?;
         }
-        Ok(Self { queue })
+        Ok(Self { queue, end })
     }
 
     /// Runs `read` in a transaction, so that it sees one moment.
@@ -53,8 +57,15 @@ impl Readers {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
+        let end = self.end.clone();
         let work = Box::new(move |connection: &mut Connection| {
             let outcome = connection.transaction().map_err(StoreError::from).and_then(|moment| read(&moment));
+            if let Some(error) = outcome.as_ref().err().and_then(StoreError::of_disk)
+                && error.is_fatal()
+            {
+                tracing::error!(%error, "a read failed");
+                end.tell(Err(Failure::from(error)));
+            }
             // The caller may be gone.
             drop(reply.send(outcome));
         });

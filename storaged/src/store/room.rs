@@ -4,17 +4,19 @@
 //! database stops growing early, and a ballast file lies ready to be thrown off: what it frees lets acks,
 //! purges and expiry go on.
 
-use super::directory::DATABASE;
+use super::directory::{DATABASE, LOG as LOG_FILE};
 use super::error::StoreError;
 use super::gauges::Gauges;
 use crate::config::Config;
-use nix::fcntl::posix_fallocate;
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate, posix_fallocate};
 use nix::sys::statvfs::statvfs;
 use relay_daemon::variables::Backend;
+use relay_daemon::{Exit, Failure};
 use rusqlite::Connection;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +25,14 @@ const RESERVE: u64 = 64 << 20;
 /// Most that the ballast weighs, in bytes: as much as the log may still have to bring into the database. On
 /// small volumes a fiftieth.
 const BALLAST: u64 = 24 << 20;
+
+/// Name of the ballast in the data directory.
+const BALLAST_FILE: &str = "ballast";
+/// Bytes that the log keeps on a volume that is nearly full, whoever else wants them: so much that it is written over and
+/// over before it needs more. A fiftieth of the volume, at least and at most this.
+const LOG: (i64, i64) = (2 << 20, 16 << 20);
+/// Less is not worth keeping.
+const SMALLEST_LOG: i64 = 64 << 10;
 
 /// Watches ceiling and volume.
 #[derive(Debug)]
@@ -101,7 +111,38 @@ impl Room {
     /// Throws the ballast off: a commit found no room. Answers whether there was any.
     pub(crate) fn drop_ballast(&self) -> bool {
         self.gauges.set_volume_low(true);
-        self.ballast().is_some_and(|path| fs::remove_file(path).is_ok())
+        self.directory.as_deref().is_some_and(let_ballast_go)
+    }
+
+    /// Whether the volume is nearly full.
+    pub(super) fn is_low(&self) -> bool {
+        self.directory.is_some() && self.gauges.is_volume_low()
+    }
+
+    /// Takes room on the volume for the log, beyond its end, so that deletions find it there when nothing else is left.
+    /// Answers whether the log has some. A file system that cannot do that leaves the log what it has.
+    pub(super) fn hold_log(&self) -> bool {
+        let Some((directory, volume)) = self.directory.as_ref().zip(self.volume()) else { return true };
+        let Ok(log) = OpenOptions::new().write(true).open(directory.join(LOG_FILE)) else { return true };
+        let mut bytes = i64::try_from(volume.total / 50).unwrap_or(i64::MAX).clamp(LOG.0, LOG.1);
+        while bytes >= SMALLEST_LOG {
+            match fallocate(&log, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
+                Ok(()) => return true,
+                Err(Errno::ENOSPC | Errno::EDQUOT) => bytes /= 2,
+                Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    /// Whether the volume takes nothing more.
+    pub(super) fn is_out(&self) -> bool {
+        self.directory.as_deref().is_some_and(is_exhausted)
+    }
+
+    /// What an error means: SQLite takes a quota that is used up for a disk that fails.
+    pub(super) fn judge(&self, error: StoreError) -> StoreError {
+        if error.may_be_full() && self.is_out() { StoreError::Full } else { error }
     }
 
     /// The data directory, where there is one.
@@ -120,12 +161,9 @@ impl Room {
         Some(Volume { total: found.blocks() * unit, free: found.blocks_available() * unit })
     }
 
-    fn ballast(&self) -> Option<PathBuf> {
-        self.directory.as_ref().map(|directory| directory.join("ballast"))
-    }
-
     fn take_ballast(&self, volume: Volume) -> io::Result<()> {
-        let Some(path) = self.ballast().filter(|path| !path.exists()) else { return Ok(()) };
+        let ballast = self.directory.as_ref().map(|directory| directory.join(BALLAST_FILE));
+        let Some(path) = ballast.filter(|path| !path.exists()) else { return Ok(()) };
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let weight = i64::try_from((volume.total / 50).min(BALLAST)).unwrap_or(0);
         posix_fallocate(&file, 0, weight).map_err(|errno| {
@@ -133,6 +171,52 @@ impl Room {
             errno.into()
         })
     }
+}
+
+/// Does something that opens the data directory. Where it finds the volume full, lets the ballast go and does it again.
+///
+/// # Errors
+/// Those of `open`; for a volume that stays full, with that reason.
+pub(super) fn giving_way<T>(
+    directory: Option<&Path>,
+    mut open: impl FnMut() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut outcome = open();
+    let is_out = |outcome: &Result<T, Failure>| {
+        directory.filter(|directory| {
+            outcome.as_ref().is_err_and(|failure| failure.exit == Exit::Io) && is_exhausted(directory)
+        })
+    };
+    if is_out(&outcome).is_some_and(let_ballast_go) {
+        tracing::error!("the volume is full: the ballast is thrown off so that the relay can start");
+        outcome = open();
+    }
+    match is_out(&outcome) {
+        Some(directory) => outcome.map_err(|failure| {
+            Failure::new(
+                Exit::Io,
+                format_args!(
+                    "the volume of {} is full, and nothing is left to let go: make room on it, and the relay starts ({failure})",
+                    directory.display()
+                ),
+            )
+        }),
+        None => outcome,
+    }
+}
+
+fn let_ballast_go(directory: &Path) -> bool {
+    fs::remove_file(directory.join(BALLAST_FILE)).is_ok()
+}
+
+/// Whether the volume takes nothing more.
+fn is_exhausted(directory: &Path) -> bool {
+    let path = directory.join("probe");
+    let write = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    let outcome = write().and_then(|file| file.write_all_at(&[0; 4096], 0));
+    drop(fs::remove_file(&path));
+    outcome
+        .is_err_and(|error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
 }
 
 fn reserve(volume: Volume) -> u64 {

@@ -16,10 +16,11 @@ use relay_daemon::{Failure, Pace};
 use relay_proto::Refusal;
 use relay_proto::limits::MAX_WRITE_COMMANDS;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
@@ -51,7 +52,7 @@ impl Load {
 
 type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Work = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
-type Chore = Box<dyn FnOnce(&Connection) + Send>;
+type Chore = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
 
 enum Message {
     Job {
@@ -82,28 +83,58 @@ pub(crate) struct Writer {
     waiting_bytes: Arc<AtomicUsize>,
 }
 
-/// How the writer thread ended.
+/// How the store ended.
 pub(crate) type Ended = oneshot::Receiver<Result<(), Failure>>;
 
+/// Says how the store ended. Whoever is first is heard.
+#[derive(Debug, Clone)]
+pub(super) struct End(Arc<Mutex<Option<EndSender>>>);
+
+type EndSender = oneshot::Sender<Result<(), Failure>>;
+
+impl End {
+    pub(super) fn channel() -> (Self, Ended) {
+        let (end, ended) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(end)))), ended)
+    }
+
+    pub(super) fn tell(&self, outcome: Result<(), Failure>) {
+        if let Some(end) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Nobody listens any more when the process is ending anyway.
+            drop(end.send(outcome));
+        }
+    }
+}
+
+/// A thread that panics says nothing, and whoever listens hears that nobody will.
+struct Last(End);
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        drop(self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
 impl Writer {
-    /// Starts the thread.
+    /// Starts the thread. `log_was_empty` says that the process before left nothing in the log.
     pub(super) fn start(
         connection: Connection,
+        log_was_empty: bool,
         gauges: Arc<Gauges>,
         room: Arc<Room>,
         metrics: Metrics,
-    ) -> std::io::Result<(Self, Ended)> {
+        end: End,
+    ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE_JOBS);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let (end, ended) = oneshot::channel();
         let progress = watch("the writer of the store", HANG_LIMITS);
         let thread =
             Thread { messages, waiting_bytes: Arc::clone(&waiting_bytes), gauges, room, metrics, progress };
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
-            // Nobody listens any more when the process is ending anyway.
-            drop(end.send(thread.run(connection)));
+            let last = Last(end);
+            last.0.tell(thread.run(connection, log_was_empty));
         })?;
-        Ok((Self { queue, waiting_bytes }, ended))
+        Ok(Self { queue, waiting_bytes })
     }
 
     /// Runs `work` in the next transaction; answers after its commit.
@@ -151,7 +182,7 @@ impl Writer {
     }
 
     /// Runs something between two transactions. Dropped when the queue is full: chores come again.
-    pub(crate) fn chore(&self, chore: impl FnOnce(&Connection) + Send + 'static) {
+    pub(crate) fn chore(&self, chore: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static) {
         if self.queue.try_send(Message::Chore(Box::new(chore))).is_err() {
             tracing::debug!("the writer has no time for a chore");
         }
@@ -195,8 +226,9 @@ struct Thread {
 }
 
 impl Thread {
-    fn run(self, mut connection: Connection) -> Result<(), Failure> {
-        let mut log = Log::watch(&mut connection).map_err(Failure::from)?;
+    fn run(self, mut connection: Connection, log_was_empty: bool) -> Result<(), Failure> {
+        let mut log =
+            Log::watch(&mut connection, Arc::clone(&self.room), log_was_empty).map_err(Failure::from)?;
         loop {
             self.progress.made();
             match self.messages.recv_timeout(IDLE) {
@@ -214,12 +246,18 @@ impl Thread {
                         break;
                     }
                 }
-                Ok(Message::Chore(chore)) => chore(&connection),
+                Ok(Message::Chore(chore)) => self.carry_out(chore, &connection, &mut log)?,
                 Err(RecvTimeoutError::Timeout) => log.empty_when_idle(&connection)?,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
         }
         log.empty(&connection)?;
+        if self.room.is_low() {
+            // Closing would remove the log, and whoever fills the volume would have its room.
+            connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+                .map_err(|error| Failure::from(StoreError::from(error)))?;
+        }
         connection.close().map_err(|(_, error)| Failure::from(StoreError::from(error)))
     }
 
@@ -237,7 +275,11 @@ impl Thread {
             let copying = Copying::begin(connection, &mut target)?;
             loop {
                 let pace = Pace::gentle();
-                let (done, course) = copying.step()?;
+                let (done, course) = match copying.step().map_err(|error| self.room.judge(error)) {
+                    // Database and copy are on the same disk.
+                    Err(error) if error.is_fatal() => return Ok(Err(error.into())),
+                    step => step?,
+                };
                 let rest = pace.due();
                 job.course.send_replace(course);
                 if done {
@@ -290,7 +332,7 @@ impl Thread {
                     Next::Copy(another) => another.end(Err(Refusal::Busy.into())),
                     Next::Stop => return Ok(true),
                 },
-                Ok(Message::Chore(chore)) => chore(connection),
+                Ok(Message::Chore(chore)) => self.carry_out(chore, connection, log)?,
                 Ok(Message::Copy(another)) => another.end(Err(Refusal::Busy.into())),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
                 Err(RecvTimeoutError::Timeout) => return Ok(false),
@@ -355,22 +397,24 @@ impl Thread {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
             }
         }
-        let committed = batch.commit();
+        let lacked_room = batch.lacked_room();
+        let committed = batch.commit(log.begins()).map_err(|error| self.room.judge(error));
         self.metrics.commit(commands, started.elapsed());
-        if let Err(error) = committed {
-            tracing::error!(%error, "a commit failed");
-            if matches!(error, StoreError::Full) {
-                self.make_way(connection, log)?;
+        let begins = match committed {
+            Ok(begins) => begins,
+            Err(error) => {
+                answers.append(&mut erasing);
+                return self.refuse_uncommitted(answers, connection, log, error).map(|()| next);
             }
-            let fatal = error.is_fatal();
-            for answer in answers.into_iter().chain(erasing) {
-                // What a failed commit left behind is known only after recovery: never a plain "no".
-                answer(Err(Refusal::OutcomeUnknown.into()));
-            }
-            return if fatal { Err(error.into()) } else { Ok(next) };
+        };
+        if begins {
+            log.began();
         }
         for answer in answers {
             answer(Ok(()));
+        }
+        if lacked_room && self.room.is_out() {
+            self.make_way(connection, log)?;
         }
         if !erasing.is_empty() {
             let erased = log.erase(connection)?;
@@ -379,10 +423,28 @@ impl Thread {
             }
         }
         for chore in chores {
-            chore(connection);
+            self.carry_out(chore, connection, log)?;
         }
-        log.keep_short(connection, self.gauges.is_volume_low())?;
+        log.keep_short(connection)?;
         Ok(next)
+    }
+
+    /// What a failed commit left behind is known only after recovery: never a plain "no".
+    fn refuse_uncommitted(
+        &self,
+        answers: Vec<Answer>,
+        connection: &Connection,
+        log: &mut Log,
+        error: StoreError,
+    ) -> Result<(), Failure> {
+        tracing::error!(%error, "a transaction failed");
+        if matches!(error, StoreError::Full) {
+            self.make_way(connection, log)?;
+        }
+        for answer in answers {
+            answer(Err(Refusal::OutcomeUnknown.into()));
+        }
+        if error.is_fatal() { Err(error.into()) } else { Ok(()) }
     }
 
     /// The volume is full: frees what can be freed, so that the next deletion finds room in the log.
@@ -393,6 +455,16 @@ impl Thread {
         log.empty(connection).map(drop)
     }
 
+    /// What a chore leaves undone comes again, unless the disk fails.
+    fn carry_out(&self, chore: Chore, connection: &Connection, log: &mut Log) -> Result<(), Failure> {
+        match chore(connection).map_err(|error| self.room.judge(error)) {
+            Err(error) if error.is_fatal() => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
+        // What a chore gave back is free on the volume only when the log is copied, and a busy relay is never idle.
+        if self.room.is_low() { log.copy(connection) } else { Ok(()) }
+    }
+
     fn refuse_unbegun(
         &self,
         load: Load,
@@ -400,6 +472,7 @@ impl Thread {
         connection: &Connection,
         error: StoreError,
     ) -> Result<Next, Failure> {
+        let error = self.room.judge(error);
         tracing::error!(%error, "a transaction could not begin");
         self.waiting_bytes.fetch_sub(load.bytes, Ordering::Relaxed);
         let fatal = error.is_fatal();

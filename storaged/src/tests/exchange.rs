@@ -355,6 +355,7 @@ async fn who_hangs_up_pays_all_the_same() {
     let (release, held) = std::sync::mpsc::channel::<()>();
     relay.store.writer.chore(move |_| {
         held.recv().unwrap_err();
+        Ok(())
     });
     for _ in 0..10 {
         let guess = relay.claim(wrong(code), "response");

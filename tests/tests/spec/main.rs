@@ -5,9 +5,11 @@
 
 mod anchors;
 mod backup;
+mod belonging;
 mod clocks;
 mod config;
 mod crash_points;
+mod damage;
 mod doctor;
 mod edge;
 mod errors;

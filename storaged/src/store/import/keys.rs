@@ -146,7 +146,7 @@ impl Target {
     ) -> Result<T, Failure> {
         let mut batch = Batch::begin(&self.sql, &self.gauges).map_err(Failure::from)?;
         let outcome = batch.attempt(|write_one| write(write_one.sql)).map_err(Failure::from)?;
-        batch.commit().map_err(Failure::from)?;
+        batch.commit(false).map_err(Failure::from)?;
         Ok(outcome)
     }
 }
