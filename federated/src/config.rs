@@ -48,6 +48,8 @@ pub struct Peering {
     pub reports: Duration,
     /// Messages a minute that a peer may send.
     pub messages_per_minute: u32,
+    /// For how long this relay keeps mail, in seconds.
+    pub keeps_secs: u64,
 }
 
 impl Config {
@@ -77,6 +79,7 @@ impl Config {
             patience: Duration::from_secs(reader.read(&variables::FEDERATION_PEER_TIMEOUT)),
             reports: Duration::from_secs(reader.read(&variables::FEDERATION_CAPACITY_INTERVAL)),
             messages_per_minute: reader.read(&variables::FEDERATION_RATE_LIMIT),
+            keeps_secs: reader.read(&variables::BLOB_TTL_SECS),
         };
         if !enabled && !peering.peers.is_empty() {
             reader.contradiction(

@@ -6,6 +6,7 @@ use crate::session::Question;
 use relay_proto::PeerId;
 use relay_proto::client::StorageClient;
 use relay_proto::federation::{Accept, BlobNames, CarriedBlob, Verdict};
+use relay_proto::inventory::List;
 use relay_proto::mail::BlobName;
 use relay_proto::peer::{Body, Hops, OfferedBlob};
 use std::sync::Arc;
@@ -33,6 +34,13 @@ impl Desk {
                     tracing::debug!(%refusal, "storage does not carry out a peer's deletions; it tells them again");
                 }
                 Body::ForgetAck(forgotten.is_ok())
+            }
+            Question::Inventory { after, names } => {
+                let listing = self.storage.list(List { peer, after, names }).await;
+                if let Err(refusal) = &listing {
+                    tracing::debug!(%refusal, "storage does not list what is held for a peer");
+                }
+                Body::InventoryAck(listing.ok())
             }
         }
     }

@@ -221,7 +221,7 @@ impl<S: Transit> Drive<S> {
 
     fn told(&self, state: &mut State, command: Option<Command>) -> Vec<Action> {
         match command {
-            Some(Command::Ask(question, within, reply)) => match state.session.ask(question, within) {
+            Some(Command::Ask(question, within, reply)) => match state.session.ask(*question, within) {
                 Some((number, action)) => {
                     state.asked.insert(number, reply);
                     vec![action]

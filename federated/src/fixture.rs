@@ -11,7 +11,8 @@ use relay_proto::federation::{
     Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
     Pin, Settle, Verdict,
 };
-use relay_proto::peer::Body;
+use relay_proto::inventory::{List, Listing, Reconcile, Reconciled};
+use relay_proto::peer::{Body, Hello};
 use relay_proto::server::{OffloadHandler, Services};
 use relay_proto::socket::{AllowedUsers, Door, bind};
 use relay_proto::{BlobId, Ciphertext, MailboxHash, NoiseSecret, PeerId, PeerSeed, Refusal, UnixSeconds};
@@ -26,11 +27,16 @@ pub(crate) struct Inside {
     pub(crate) own: Vec<CarriedBlob>,
     pub(crate) held: Vec<CarriedBlob>,
     pub(crate) leases: Vec<Lease>,
+    /// A peer for whom there is nothing to be leased.
+    pub(crate) nothing_for: Option<PeerId>,
     pub(crate) settled: Vec<Settle>,
     pub(crate) outbox: Vec<OutboxEntry>,
     pub(crate) missing: Vec<BlobNames>,
     pub(crate) accepted: Vec<Accept>,
     pub(crate) forgotten: Vec<BlobNames>,
+    /// What peers listed, and whether names are needed of parts without.
+    pub(crate) reconciled: Vec<Reconcile>,
+    pub(crate) needs_names: bool,
     /// How often all leases were ended.
     pub(crate) resumed: usize,
     /// Whether it says no to everything.
@@ -84,6 +90,9 @@ impl OffloadHandler for Store {
     async fn lease(&self, lease: Lease) -> Result<Vec<CarriedBlob>, Refusal> {
         let mut inside = self.asked()?;
         inside.leases.push(lease);
+        if inside.nothing_for == Some(lease.peer) {
+            return Ok(Vec::new());
+        }
         let from = if lease.home { &mut inside.held } else { &mut inside.own };
         let count = from.len().min(lease.max_blobs as usize).min(2);
         Ok(from.drain(..count).collect())
@@ -132,6 +141,19 @@ impl OffloadHandler for Store {
         self.asked()?.forgotten.push(names);
         Ok(0)
     }
+
+    async fn list(&self, _: List) -> Result<Listing, Refusal> {
+        let mut listing = Listing::default();
+        self.asked()?.held.iter().for_each(|blob| listing.sum.add(&blob.blob_id));
+        Ok(listing)
+    }
+
+    async fn reconcile(&self, part: Reconcile) -> Result<Reconciled, Refusal> {
+        let mut inside = self.asked()?;
+        let needs_names = inside.needs_names && !part.names;
+        inside.reconciled.push(part);
+        Ok(Reconciled { needs_names, ..Reconciled::default() })
+    }
 }
 
 /// A store, a roster and what they count.
@@ -152,11 +174,14 @@ impl Scene {
             own: Vec::new(),
             held: Vec::new(),
             leases: Vec::new(),
+            nothing_for: None,
             settled: Vec::new(),
             outbox: Vec::new(),
             missing: Vec::new(),
             accepted: Vec::new(),
             forgotten: Vec::new(),
+            reconciled: Vec::new(),
+            needs_names: false,
             resumed: 0,
             is_away: false,
         })));
@@ -192,13 +217,18 @@ impl Scene {
             let mut unanswered = Vec::new();
             while let Some(command) = commands.recv().await {
                 let Command::Ask(question, _, reply) = command else { continue };
-                match answer(question) {
+                match answer(*question) {
                     Some(answer) => drop(reply.send(answer)),
                     None => unanswered.push(reply),
                 }
             }
         });
         joined
+    }
+
+    /// A peer of a version that lists nothing.
+    pub(crate) fn older_peer(&self, number: u8) -> Joined {
+        self.roster.join(&Hello { lists: false, ..hello(number) }).unwrap().0
     }
 
     /// Waits until a condition holds.

@@ -5,7 +5,7 @@
 //!
 //! From the outside in: `reach` and `guard` find the hosts of peers, `dial` and `accept` make connections,
 //! `link` makes a channel of one, `drive` moves a `session` along it, and `roster` knows who is there.
-//! `desk` carries out what peers ask; `offload`, `deletions` and `recall` are what this relay asks of them.
+//! `desk` carries out what peers ask; `offload`, `deletions`, `recall` and `inventory` are what this relay asks of them.
 
 mod accept;
 mod config;
@@ -18,6 +18,7 @@ mod fixture;
 #[doc(hidden)]
 pub mod fuzz;
 mod guard;
+mod inventory;
 mod link;
 mod metrics;
 mod offload;

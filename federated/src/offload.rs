@@ -11,15 +11,15 @@ use crate::metrics::Metrics;
 use crate::roster::{Counts, Roster};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use plan::Ratios;
-use relay_daemon::Shutdown;
-use relay_proto::PeerId;
+use relay_daemon::{Clock, Shutdown};
 use relay_proto::admin::Capacity;
 use relay_proto::client::StorageClient;
 use relay_proto::federation::{CarriedBlob, Lease, Settle, Verdict};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
 use relay_proto::mail::BlobName;
 use relay_proto::peer::{Body, Hops, OfferedBlob};
-use std::collections::HashMap;
+use relay_proto::{PeerId, Ttl};
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,6 +47,7 @@ pub(crate) struct Offloader {
     pub(crate) draining: Arc<AtomicBool>,
     /// How long a peer may take to answer.
     pub(crate) patience: Duration,
+    pub(crate) clock: Clock,
 }
 
 /// What is to be asked for next.
@@ -77,6 +78,8 @@ impl Offloader {
         let mut moves = Moves::new();
         let mut windows: HashMap<PeerId, Window> = HashMap::new();
         let mut failed = false;
+        // Peers that were offered all they may be, and took nothing more: the next ones are asked first.
+        let mut sated: HashSet<PeerId> = HashSet::new();
         while !shutdown.has_begun() {
             if failed && moves.is_empty() {
                 // Nothing is on its way, so nothing is to be expected of what was leased.
@@ -90,7 +93,7 @@ impl Offloader {
                 Ok(capacity) => {
                     offloader.look(capacity);
                     while moves.len() < IN_FLIGHT
-                        && let Some(errand) = offloader.next(capacity, &windows)
+                        && let Some(errand) = offloader.next(capacity, &windows, &mut sated)
                     {
                         windows.entry(errand.peer).or_default().begin(errand.bytes);
                         moves.push(Box::pin(Arc::clone(&offloader).run_errand(errand)));
@@ -105,6 +108,9 @@ impl Offloader {
                         let answered = (outcome != Outcome::Failed).then_some(took);
                         windows.entry(errand.peer).or_default().end(errand.bytes, answered);
                         failed |= outcome == Outcome::Failed;
+                        if outcome == Outcome::Nothing {
+                            sated.insert(errand.peer);
+                        }
                         // A peer or a store that has nothing to say is not asked again at once.
                         rests = outcome != Outcome::Moved;
                     }
@@ -132,7 +138,12 @@ impl Offloader {
     }
 
     /// What to do next, if anything.
-    fn next(&self, capacity: Capacity, windows: &HashMap<PeerId, Window>) -> Option<Errand> {
+    fn next(
+        &self,
+        capacity: Capacity,
+        windows: &HashMap<PeerId, Window>,
+        sated: &mut HashSet<PeerId>,
+    ) -> Option<Errand> {
         let on_its_way = |peer: &PeerId| windows.get(peer).map_or(0, Window::in_flight);
         if self.draining.load(Relaxed) {
             // What belongs to others goes home first: they need not be told where it is.
@@ -146,7 +157,13 @@ impl Offloader {
             return Some(Errand { peer, home: false, bytes });
         }
         let excess = self.ratios.excess(capacity, windows.values().map(Window::in_flight).sum());
-        let (peer, bytes) = plan::choose(&self.roster.places(), windows, excess)?;
+        let mut places = self.roster.places();
+        places.retain(|place| !sated.contains(&place.peer));
+        if places.is_empty() {
+            // Everybody has had a turn.
+            sated.clear();
+        }
+        let (peer, bytes) = plan::choose(&places, windows, excess)?;
         Some(Errand { peer, home: false, bytes })
     }
 
@@ -173,6 +190,12 @@ impl Offloader {
             max_blobs: MAX_CARRIED_BLOBS as u32,
             max_bytes: bytes.min(MAX_CARRIED_BYTES as u64),
             lease_secs: LEASE_SECS,
+            // What would outlast the peer's own mail it refuses. What goes home it has promised that time itself.
+            latest_expiry: self
+                .roster
+                .keeps(&peer)
+                .filter(|_| !home)
+                .map(|seconds| Ttl::from_secs(seconds).expiry(self.clock.now())),
         };
         let blobs = match self.storage.lease(lease).await {
             Ok(blobs) if blobs.is_empty() => return Outcome::Nothing,

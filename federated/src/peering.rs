@@ -5,6 +5,7 @@ use crate::config::Peering;
 use crate::deletions::Deletions;
 use crate::desk::Desk;
 use crate::dial::Dialler;
+use crate::inventory::Inventories;
 use crate::link::Reason;
 use crate::link::greeting::About;
 use crate::link::handshake::Card;
@@ -75,6 +76,7 @@ impl Listeners {
             relay_id: config.relay_id.clone().unwrap_or_else(|| id.to_base64url().chars().take(8).collect()),
             client_url: config.client_url.clone(),
             messages_per_minute: config.messages_per_minute,
+            keeps_secs: config.keeps_secs,
         };
         let card = Card { identity, about, clock: clock.clone() };
         let urls: Vec<String> = config.peers.iter().map(|peer| peer.as_str().to_owned()).collect();
@@ -105,7 +107,7 @@ impl Listeners {
             pending,
             asking,
         });
-        let parts = Parts { config, storage, metrics, roster, draining };
+        let parts = Parts { config, storage, metrics, roster, draining, clock: clock.clone() };
         parts.spawn_diallers(&tasks, &card, &desk, &clock, shutdown);
         let recalling =
             Arc::new(Recalls::new(parts.storage.clone(), Arc::clone(&parts.roster), Arc::clone(metrics)));
@@ -116,6 +118,7 @@ impl Listeners {
             serve_recalls(recalls, parts.config.users.clone(), &recalling, shutdown),
             parts.offloader().run(shutdown),
             parts.deletions().run(shutdown),
+            parts.inventories().run(shutdown),
             parts.report_room(shutdown),
             parts.report(shutdown),
             parts.leave(shutdown),
@@ -174,6 +177,7 @@ struct Parts<'a> {
     metrics: &'a Arc<Metrics>,
     roster: Arc<Roster>,
     draining: Arc<AtomicBool>,
+    clock: Clock,
 }
 
 impl Parts<'_> {
@@ -211,6 +215,7 @@ impl Parts<'_> {
             ratios: self.config.ratios,
             draining: Arc::clone(&self.draining),
             patience: self.config.patience,
+            clock: self.clock.clone(),
         }
     }
 
@@ -219,6 +224,14 @@ impl Parts<'_> {
             storage: self.storage.clone(),
             roster: Arc::clone(&self.roster),
             metrics: Arc::clone(self.metrics),
+            patience: self.config.patience,
+        }
+    }
+
+    fn inventories(&self) -> Inventories {
+        Inventories {
+            storage: self.storage.clone(),
+            roster: Arc::clone(&self.roster),
             patience: self.config.patience,
         }
     }

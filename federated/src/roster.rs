@@ -34,7 +34,7 @@ const CLOCKS_APART: &str = "its clock and this relay's are more than 5 minutes a
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Ask the peer, and pass on its answer.
-    Ask(Body, Duration, oneshot::Sender<Body>),
+    Ask(Box<Body>, Duration, oneshot::Sender<Body>),
     /// Tell the peer how much room there is.
     Tell(Room),
     /// Close once what was asked is answered.
@@ -77,6 +77,10 @@ struct Peer {
     links: Vec<(u64, mpsc::Sender<Command>)>,
     room: Room,
     leaving: bool,
+    /// For how long it keeps mail, in seconds; 0 when it does not say.
+    keeps_secs: u64,
+    /// Whether it says what it holds when it is asked.
+    lists: bool,
     last_seen: Option<relay_proto::UnixSeconds>,
     clock: Option<PeerClock>,
     allowance: Rate,
@@ -162,6 +166,8 @@ impl Roster {
             links: Vec::new(),
             room: Room::default(),
             leaving: false,
+            keeps_secs: 0,
+            lists: false,
             last_seen: None,
             clock: None,
             allowance: self.rate,
@@ -179,6 +185,8 @@ impl Roster {
         }
         peer.links.push((number, sender));
         peer.room = hello.room;
+        peer.keeps_secs = hello.keeps_secs;
+        peer.lists = hello.lists;
         peer.last_seen = Some(self.clock.now());
         peer.clock = hello.time.map(|said| PeerClock::said_now(said, &self.clock));
         if peer.is_clock_apart(&self.clock) {
@@ -232,7 +240,7 @@ impl Roster {
     ) -> Result<Body, Unanswered> {
         let (reply, answer) = oneshot::channel();
         let link = self.newest_link(peer).ok_or(Unanswered)?;
-        link.send(Command::Ask(question, within, reply)).await.map_err(|_| Unanswered)?;
+        link.send(Command::Ask(Box::new(question), within, reply)).await.map_err(|_| Unanswered)?;
         drop(link);
         answer.await.map_err(|_| Unanswered)
     }
@@ -246,6 +254,13 @@ impl Roster {
     pub(crate) fn connected(&self) -> Vec<PeerId> {
         let inner = self.lock();
         inner.peers.iter().filter(|(_, peer)| !peer.links.is_empty()).map(|(id, _)| *id).collect()
+    }
+
+    /// Connected peers that can be asked what they hold, each with the number of its latest hello.
+    pub(crate) fn listing(&self) -> Vec<(PeerId, u64)> {
+        let inner = self.lock();
+        let peers = inner.peers.iter().filter(|(_, peer)| peer.lists);
+        peers.filter_map(|(id, peer)| Some((*id, peer.links.last()?.0))).collect()
     }
 
     /// Peers that take mail, with the room they say they have.
@@ -268,6 +283,11 @@ impl Roster {
     /// Whether a peer's clock and this relay's agree, as far as is known: only then mail moves.
     pub(crate) fn agrees_on_time(&self, peer: &PeerId) -> bool {
         self.lock().peers.get(peer).is_none_or(|known| !known.is_clock_apart(&self.clock))
+    }
+
+    /// For how long a peer keeps mail, in seconds, if it says so.
+    pub(crate) fn keeps(&self, id: &PeerId) -> Option<u64> {
+        self.lock().peers.get(id).map(|peer| peer.keeps_secs).filter(|seconds| *seconds > 0)
     }
 
     /// How much room this relay has, as it tells its peers.
@@ -452,6 +472,7 @@ fn state(identity: Option<PeerId>, peer: Option<&Peer>, clock: &Clock) -> PeerSt
         blobs_recalled: counts.recalled,
         trouble: trouble.to_owned(),
         clock_ahead_secs: peer.and_then(|peer| peer.clock_ahead(clock)),
+        keeps_secs: peer.map_or(0, |peer| peer.keeps_secs),
     }
 }
 

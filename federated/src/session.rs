@@ -18,6 +18,8 @@ pub(crate) enum Question {
     Recall(Vec<BlobName>),
     /// To delete blobs that it moved here.
     Forget(Vec<BlobName>),
+    /// To know what is held for it, behind a name.
+    Inventory { after: Option<BlobName>, names: bool },
 }
 
 impl Question {
@@ -29,6 +31,7 @@ impl Question {
             }
             Self::Recall(_) => Body::RecallAck { blobs: Vec::new(), missing: Vec::new() },
             Self::Forget(_) => Body::ForgetAck(false),
+            Self::Inventory { .. } => Body::InventoryAck(None),
         }
     }
 }
@@ -72,6 +75,7 @@ enum Kind {
     Recall,
     Forget,
     Drain,
+    Inventory,
 }
 
 impl Kind {
@@ -81,6 +85,7 @@ impl Kind {
             Body::Recall(_) => Some(Self::Recall),
             Body::Forget(_) => Some(Self::Forget),
             Body::Drain => Some(Self::Drain),
+            Body::Inventory { .. } => Some(Self::Inventory),
             _ => None,
         }
     }
@@ -90,7 +95,8 @@ impl Kind {
             (Self::Offload(blobs), Body::OffloadAck { verdicts, .. }) => verdicts.len() == blobs,
             (Self::Recall, Body::RecallAck { .. })
             | (Self::Forget, Body::ForgetAck(_))
-            | (Self::Drain, Body::DrainAck) => true,
+            | (Self::Drain, Body::DrainAck)
+            | (Self::Inventory, Body::InventoryAck(_)) => true,
             _ => false,
         }
     }
@@ -186,6 +192,7 @@ impl Session {
             Body::Offload { home, blobs } => Question::Offload { home, blobs },
             Body::Recall(names) => Question::Recall(names),
             Body::Forget(names) => Question::Forget(names),
+            Body::Inventory { after, names } => Question::Inventory { after, names },
             // Greetings are over.
             _ => return Err(Broken),
         };

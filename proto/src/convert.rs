@@ -7,6 +7,7 @@ mod escrow;
 mod exchange;
 pub(crate) mod federation;
 mod guardian;
+mod inventory;
 mod keys;
 pub(crate) mod mailbox;
 pub(crate) mod peer;

@@ -71,6 +71,8 @@ pub struct Lease {
     pub max_bytes: u64,
     /// For so long, in seconds, nobody else gets them.
     pub lease_secs: u32,
+    /// Only those that are over by then, because the peer keeps none for longer.
+    pub latest_expiry: Option<UnixSeconds>,
 }
 
 /// What a peer said of blobs that were leased for it.
@@ -178,6 +180,8 @@ pub struct PeerState {
     pub trouble: String,
     /// How far its clock is ahead of this relay's, in seconds, if it said so.
     pub clock_ahead_secs: Option<i64>,
+    /// For how long it keeps mail, in seconds; 0 when it does not say.
+    pub keeps_secs: u64,
 }
 
 impl PeerState {
@@ -250,6 +254,22 @@ pub struct Peering {
     pub holdings: Vec<Holdings>,
     /// Whether the relay is being emptied into its peers.
     pub draining: bool,
+    /// For how long this relay keeps mail, in seconds.
+    pub keeps_secs: u64,
+    /// Blobs of this relay's own that last longer than any peer that is up keeps mail, counted up to
+    /// [`crate::limits::MAX_OUTLASTING`].
+    pub outlasting: u64,
+}
+
+/// What became of giving what is held for one relay to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reassigned {
+    /// So many blobs belong to the other one now.
+    Blobs(u64),
+    /// Nothing: the first one is connected, and so has not lost its keys.
+    FromIsConnected,
+    /// Nothing: the other one never proved itself here.
+    ToIsUnknown,
 }
 
 /// What lies with a peer, or waits for it.

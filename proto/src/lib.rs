@@ -19,6 +19,7 @@ mod exchange_code;
 pub mod federation;
 pub mod guardian;
 pub mod identifier;
+pub mod inventory;
 pub mod key_record;
 pub mod keys;
 pub mod limits;

@@ -37,6 +37,12 @@ pub const GUESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5
 /// Most blobs in one message between relays, and in one lease.
 pub const MAX_CARRIED_BLOBS: usize = 128;
 
+/// Up to how many blobs are counted that last longer than peers keep mail.
+pub const MAX_OUTLASTING: u64 = 1000;
+
+/// Most blobs that one message between relays lists.
+pub const MAX_LISTED_BLOBS: usize = 1000;
+
 /// Bytes of ciphertext after which a message between relays takes no further blob. A single larger one goes alone.
 pub const MAX_CARRIED_BYTES: usize = 4 << 20;
 

@@ -95,7 +95,7 @@ pub struct MovedBlob {
 }
 
 /// A blob by its mailbox and name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlobName {
     /// Where it lies.
     pub mailbox: MailboxHash,

@@ -2,6 +2,7 @@
 
 use crate::convert::peer as convert;
 use crate::federation::{CarriedBlob, Verdict};
+use crate::inventory::Listing;
 use crate::mail::BlobName;
 use crate::{Malformed, PeerId, Signature, UnixSeconds};
 use bytes::Bytes;
@@ -59,6 +60,15 @@ pub enum Body {
     Drain,
     /// Understood.
     DrainAck,
+    /// Asks what is held for the sender.
+    Inventory {
+        /// Behind this name.
+        after: Option<BlobName>,
+        /// Whether the names are wanted, or only their number and sum.
+        names: bool,
+    },
+    /// A part of it; `None` if nobody looked.
+    InventoryAck(Option<Listing>),
 }
 
 impl Body {
@@ -71,6 +81,7 @@ impl Body {
                 | Self::RecallAck { .. }
                 | Self::ForgetAck(_)
                 | Self::DrainAck
+                | Self::InventoryAck(_)
         )
     }
 }
@@ -94,6 +105,10 @@ pub struct Hello {
     pub room: Room,
     /// Its clock, if it says.
     pub time: Option<UnixSeconds>,
+    /// For how long it keeps mail, in seconds; 0 when it does not say.
+    pub keeps_secs: u64,
+    /// Whether it says what it holds when it is asked.
+    pub lists: bool,
 }
 
 /// How much room a relay has for others.

@@ -10,14 +10,14 @@ pub use services::Services;
 use crate::admin::{BackupPart, ClockStatus, KeyStatus, Slack, Status};
 use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
-use crate::federation::Peering;
+use crate::federation::{Peering, Reassigned};
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use crate::keys::KeySet;
 use crate::mail::{BlobName, Fetch, MailPage, Purge, Register, SignedHints, WriteCommand, WriteOutcomes};
 use crate::policy::Policy;
 use crate::recovery::{QueryProofs, StoreProof, StoredProof};
 use crate::telemetry::{Family, Snapshot};
-use crate::{ExchangeCode, ExchangeText, GuardianEntry, Refusal, convert, wire};
+use crate::{ExchangeCode, ExchangeText, GuardianEntry, PeerId, Refusal, convert, wire};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -114,6 +114,12 @@ pub trait AdminHandler: Send + Sync + 'static {
     fn peers(&self) -> impl Future<Output = Result<Peering, Refusal>> + Send;
     /// Forgets what an address is pinned to. Answers whether it was.
     fn forget_peer(&self, url: String) -> impl Future<Output = Result<bool, Refusal>> + Send;
+    /// Gives what is held for one relay to another.
+    fn reassign_peer(
+        &self,
+        from: PeerId,
+        to: PeerId,
+    ) -> impl Future<Output = Result<Reassigned, Refusal>> + Send;
     /// Begins or ends emptying the relay into its peers. Answers how many blobs are still here.
     fn drain(&self, draining: bool) -> impl Future<Output = Result<u64, Refusal>> + Send;
     /// What `relay backup` writes. The stream ends when all of the copy is out.
@@ -293,6 +299,16 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
     async fn forget_peer(&self, request: Request<wire::ForgetPeerRequest>) -> Reply<wire::ForgetPeerReply> {
         let forgotten = self.0.forget_peer(request.into_inner().url).await?;
         Ok(Response::new(wire::ForgetPeerReply { forgotten }))
+    }
+
+    async fn reassign_peer(
+        &self,
+        request: Request<wire::ReassignPeerRequest>,
+    ) -> Reply<wire::ReassignPeerReply> {
+        let wire::ReassignPeerRequest { from, to } = request.into_inner();
+        let identifier = crate::convert::identifier;
+        let reassigned = self.0.reassign_peer(identifier("from", &from)?, identifier("to", &to)?).await?;
+        Ok(Response::new(reassigned.into()))
     }
 
     async fn drain(&self, request: Request<wire::DrainRequest>) -> Reply<wire::DrainReply> {

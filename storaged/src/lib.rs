@@ -195,6 +195,7 @@ async fn assemble(
         peering,
         federates: config.federates,
         process: lifecycle::this_process(Role::Storaged, now),
+        keeps: config.bounds.ttl,
         address_key_since: now,
     });
     let telemetry = Arc::new(Telemetry {

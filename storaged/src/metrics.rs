@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     pub(crate) hints_expired: IntCounter,
     pub(crate) hints_missing: IntCounter,
     hints_active: IntGauge,
+    claims_active: IntGauge,
     held: IntGauge,
     outbox: IntGauge,
     certificate_ends: IntGauge,
@@ -126,6 +127,10 @@ impl Metrics {
                 "Hints removed because the peer does not have the blob: a client acked it there, or the peer lost it.",
             )?,
             hints_active: gauge("relay_federation_hints_active", "Blobs of this relay's that peers hold.")?,
+            claims_active: gauge(
+                "relay_federation_claims_active",
+                "Blobs that peers say they hold for this relay, and of which nothing else here tells, as after a restore.",
+            )?,
             held: gauge("relay_federation_held_blobs", "Blobs of peers that this relay holds.")?,
             outbox: gauge("relay_federation_outbox_entries", "Deletions that wait to be told to peers.")?,
             certificate_ends: gauge(
@@ -187,6 +192,7 @@ impl Metrics {
         set(&self.guardian_sets, gauges.guardian_sets());
         set(&self.escrow_gates, gauges.escrow_gates());
         set(&self.hints_active, gauges.hints());
+        set(&self.claims_active, gauges.claims());
         set(&self.held, gauges.held());
         set(&self.outbox, gauges.outbox());
         set(&self.live_bytes, gauges.live_bytes());

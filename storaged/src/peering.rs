@@ -2,7 +2,7 @@
 
 use relay_daemon::Clock;
 use relay_proto::PeerId;
-use relay_proto::federation::{Orders, PeerState};
+use relay_proto::federation::{Link, Orders, PeerState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -51,6 +51,14 @@ impl Peering {
         peers.iter().filter(|peer| peer.link.is_up()).filter_map(|peer| peer.identity).collect()
     }
 
+    /// For how long the peers that take mail keep it at most, in seconds, where all of them say so.
+    pub(crate) fn longest_kept(&self) -> Option<u64> {
+        let peers = self.peers().unwrap_or_default();
+        let taking = || peers.iter().filter(|peer| peer.link == Link::Up);
+        let longest = taking().map(|peer| peer.keeps_secs).max()?;
+        taking().all(|peer| peer.keeps_secs > 0).then_some(longest)
+    }
+
     /// Whether the relay is being emptied.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
@@ -71,7 +79,6 @@ mod tests {
     use super::*;
     use relay_daemon::ManualClock;
     use relay_proto::UnixSeconds;
-    use relay_proto::federation::Link;
 
     #[test]
     fn a_peer_can_be_asked_while_its_link_is_up_and_somebody_says_so() {
@@ -90,8 +97,10 @@ mod tests {
             blobs_recalled: 0,
             trouble: String::new(),
             clock_ahead_secs: None,
+            keeps_secs: 3600,
         });
         assert!(!peering.hear(states.collect()).draining);
+        assert_eq!(peering.longest_kept(), Some(3600));
         assert_eq!(peering.reachable(), [1, 2].map(|number| PeerId::from_bytes([number; 32])));
         clock.advance(FRESH + Duration::from_secs(1));
         assert!(peering.peers().is_none() && peering.reachable().is_empty());

@@ -81,6 +81,7 @@ mod tests {
             max_blobs: 1,
             max_bytes: 1,
             lease_secs: 1,
+            latest_expiry: None,
         };
         let first = lease(1, false);
         assert_eq!(rounds.stands_at(&first), 0);

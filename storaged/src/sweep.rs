@@ -8,7 +8,7 @@ use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::tombstones::Tombstones;
 use crate::store::{
-    Store, acked, answers, blobs, escrow, exchanges, forgotten, guardians, hints, outbox, recovery,
+    Store, acked, answers, blobs, claims, escrow, exchanges, forgotten, guardians, hints, outbox, recovery,
     registrations, used,
 };
 use crate::trusted_clock::TrustedClock;
@@ -90,6 +90,7 @@ impl Sweep {
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.time.times().deletable;
         self.sweep_mail(now).await?;
+        self.all(BATCH, move |write| claims::expire(write, now, BATCH)).await?;
         self.all(BATCH, move |write| registrations::expire(write, now, BATCH)).await?;
         self.all(BATCH, move |write| recovery::expire(write, now, BATCH)).await?;
         self.all(BATCH, move |write| guardians::expire(write, now, BATCH)).await?;

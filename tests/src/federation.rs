@@ -67,8 +67,12 @@ impl Federation {
 }
 
 /// What storage counts of mail between relays.
-const BETWEEN: [&str; 3] =
-    ["relay_federation_hints_active", "relay_federation_held_blobs", "relay_federation_outbox_entries"];
+const BETWEEN: [&str; 4] = [
+    "relay_federation_hints_active",
+    "relay_federation_claims_active",
+    "relay_federation_held_blobs",
+    "relay_federation_outbox_entries",
+];
 
 /// A relay that peers with others on loopback, and looks often at what others look at now and then.
 pub fn peering(builder: Builder) -> Builder {

@@ -29,7 +29,7 @@ mod tests;
 
 pub use channel::Channel;
 pub use closed::Closed;
-pub use conduct::{Conduct, OnForget, OnOffload, OnRecall};
+pub use conduct::{Conduct, OnForget, OnInventory, OnOffload, OnRecall};
 pub use dial::{Dialled, Recording};
 pub use greeting::{First, Greeting};
 pub use keys::PeerKeys;

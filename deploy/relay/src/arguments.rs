@@ -1,6 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use relay_proto::PeerId;
 use std::path::PathBuf;
 
 /// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
@@ -133,6 +134,22 @@ pub enum PeersCommand {
         /// The address, as `relay peers` shows it
         url: String,
     },
+    /// Give the mail held here for a relay that lost its keys to the same relay with new keys
+    ///
+    /// Its operator asks for it: make sure that it is them, by another way than the relay. Whoever has the new identity can
+    /// fetch that mail. The relay learns within ten minutes what is held for it, or when it connects anew.
+    Reassign {
+        /// The identity that the relay had, as `relay peers` shows it
+        #[arg(value_name = "OLD_IDENTITY", value_parser = identity)]
+        from: PeerId,
+        /// The identity that it has now; it has connected once
+        #[arg(value_name = "NEW_IDENTITY", value_parser = identity)]
+        to: PeerId,
+    },
+}
+
+fn identity(text: &str) -> Result<PeerId, &'static str> {
+    PeerId::from_base64url(text).map_err(|_| "an identity has 43 characters, as `relay peers` shows it")
 }
 
 /// What to do with the clock.
@@ -279,6 +296,10 @@ mod tests {
             panic!()
         };
         assert_eq!(command, PeersCommand::Forget { url: "ws://a".to_owned() });
+        let [from, to] = [1, 2].map(|number| PeerId::from_bytes([number; 32]));
+        let line = format!("peers reassign {} {}", from.to_base64url(), to.to_base64url());
+        let Ok(Command::Peers { command: Some(command), .. }) = parsed(&line) else { panic!() };
+        assert_eq!(command, PeersCommand::Reassign { from, to });
     }
 
     #[test]
@@ -313,6 +334,8 @@ mod tests {
             "peers help",
             "peers forget",
             "peers forget ws://a ws://b",
+            "peers reassign",
+            "peers reassign AAAA AAAA",
             "drain now",
         ] {
             assert!(parsed(wrong).is_err(), "{wrong}");

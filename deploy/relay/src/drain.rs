@@ -99,7 +99,7 @@ fn empty<E: Write>(
             () = sleep_until(deadline) => Ok(End::TimeOver),
         };
         progress.end();
-        let left = are(course.left);
+        let (left, staying) = (are(course.left), course.staying());
         let unfinished = |why: String| Err(Failure::new(Exit::Forced, why));
         match end? {
             End::Emptied => {
@@ -110,10 +110,10 @@ fn empty<E: Write>(
             End::TimeOver => {
                 let seconds = pace.patience.as_secs();
                 unfinished(format!(
-                    "{left} still here after {seconds} seconds (RELAY_FEDERATION_DRAIN_TIMEOUT); {GOES_ON}"
+                    "{left} still here after {seconds} seconds (RELAY_FEDERATION_DRAIN_TIMEOUT){staying}; {GOES_ON}"
                 ))
             }
-            End::Interrupted => unfinished(format!("{left} still here; {GOES_ON}")),
+            End::Interrupted => unfinished(format!("{left} still here{staying}; {GOES_ON}")),
             End::Withdrawn => {
                 unfinished(format!("somebody ended this by `relay drain --stop`; {left} still here"))
             }
@@ -135,7 +135,7 @@ async fn begin(line: &Line) -> Result<Course, Failure> {
         return Err(Failure::new(Exit::Unavailable, format_args!("{reason}, so nothing would move{order}")));
     }
     let left = line.ask(async |storage| storage.drain(true).await).await?;
-    Ok(Course { most: left, left, hindrance: hindrance(&standing) })
+    Ok(Course { most: left, left, hindrance: hindrance(&standing), outlasting: peering.outlasting })
 }
 
 /// Why mail would stay where it is, and what mends that.
@@ -183,6 +183,7 @@ async fn follow<E: Write>(
                 if let Some(standing) = peering.as_ref().map(Standing::of) {
                     looked = heard;
                     course.hindrance = hindrance(&standing);
+                    course.outlasting = peering.as_ref().map_or(0, |peering| peering.outlasting);
                     if !standing.draining {
                         return Ok(End::Withdrawn);
                     }
@@ -269,6 +270,16 @@ mod tests {
             assert!(unfinished.text.contains(said), "{unfinished}");
         }
         assert!(storage.is_draining());
+    }
+
+    #[test]
+    fn what_would_outlast_the_peers_time_is_said_to_be_the_reason() {
+        let storage = Storage::start(Peering { outlasting: 7, ..sample() });
+        let pace = Pace { patience: Duration::from_millis(20), ..QUICK };
+        let (outcome, _, errors) = run(&storage, pace, pending());
+        let unfinished = outcome.unwrap_err();
+        assert!(unfinished.text.contains("7 of them would outlast"), "{unfinished}");
+        assert!(errors.contains("7 of them would outlast"), "{errors}");
     }
 
     #[test]

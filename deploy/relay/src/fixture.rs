@@ -2,7 +2,7 @@
 
 use relay_daemon::Vars;
 use relay_proto::admin::{BackupPart, Capacity, ClockStanding, ClockStatus, KeyStatus, Slack, Status};
-use relay_proto::federation::{Holdings, Link, PeerState, Peering, Pin};
+use relay_proto::federation::{Holdings, Link, PeerState, Peering, Pin, Reassigned};
 use relay_proto::server::{AdminHandler, Services};
 use relay_proto::socket::{self, AllowedUsers, Door};
 use relay_proto::{NoiseKey, PeerId, Refusal, UnixSeconds};
@@ -29,6 +29,7 @@ pub(crate) fn peer(url: &str, number: u8) -> PeerState {
         blobs_recalled: 20,
         trouble: String::new(),
         clock_ahead_secs: Some(0),
+        keeps_secs: 120 * 86_400,
     }
 }
 
@@ -65,6 +66,8 @@ pub(crate) const fn nobody() -> Peering {
         pins: Vec::new(),
         holdings: Vec::new(),
         draining: false,
+        keeps_secs: 120 * 86_400,
+        outlasting: 0,
     }
 }
 
@@ -83,6 +86,8 @@ pub(crate) fn sample() -> Peering {
         pins: vec![pin("ws://10.0.0.7:8080", 2), pin("wss://relay-b.example", 1)],
         holdings: vec![holdings(1, 1180)],
         draining: false,
+        keeps_secs: 120 * 86_400,
+        outlasting: 0,
     }
 }
 
@@ -105,6 +110,8 @@ pub(crate) struct Answers {
     pub(crate) withdrawn: bool,
     /// Federated does not report any more from the next look at the blobs on.
     pub(crate) falls_silent: bool,
+    /// What becomes of giving what is held to another relay.
+    pub(crate) reassigned: Reassigned,
     /// What a backup is made of.
     pub(crate) parts: Vec<Result<BackupPart, Refusal>>,
     /// Pages of the database; all but one are free.
@@ -158,6 +165,10 @@ impl AdminHandler for Handler {
         Ok(pins.len() < before)
     }
 
+    async fn reassign_peer(&self, _: PeerId, _: PeerId) -> Result<Reassigned, Refusal> {
+        Ok(self.0.lock().unwrap().reassigned)
+    }
+
     async fn drain(&self, draining: bool) -> Result<u64, Refusal> {
         let mut answers = self.0.lock().unwrap();
         answers.peering.draining = draining;
@@ -205,6 +216,7 @@ impl Storage {
             away: 0,
             withdrawn: false,
             falls_silent: false,
+            reassigned: Reassigned::Blobs(0),
             parts: Vec::new(),
             pages: 1,
             clock: TRUSTED,

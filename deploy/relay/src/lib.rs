@@ -59,6 +59,9 @@ pub fn run<W: Write, E: Write>(
         Command::Peers { command: Some(PeersCommand::Forget { url }), .. } => {
             peers::forget(&vars(), &url, out)
         }
+        Command::Peers { command: Some(PeersCommand::Reassign { from, to }), .. } => {
+            peers::reassign(&vars(), from, to, out)
+        }
         Command::Drain { stop } => drain::drain(&vars(), stop, out, errors),
         Command::Backup { directory, keep } => {
             backup::backup(&vars(), &clock, &directory, keep.map(usize::from), (out, errors))

@@ -3,11 +3,12 @@
 mod row;
 
 use crate::ask::ask;
+use crate::quantity::counted;
 use crate::standing::{Federation, Standing};
 use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
-use relay_proto::UnixSeconds;
-use relay_proto::federation::Peering;
+use relay_proto::federation::{Peering, Reassigned};
+use relay_proto::{PeerId, UnixSeconds};
 use row::{HEADS, rows};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -48,6 +49,34 @@ pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exi
     )
     .map_err(unwritable)?;
     Ok(Exit::Success)
+}
+
+/// Gives what is held for a relay that lost its keys to the same relay with new ones.
+///
+/// # Errors
+/// When the relay is connected under its old keys, or never was under the new ones, or no relay answers.
+pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId, out: &mut impl Write) -> Result<Exit, Failure> {
+    let refused =
+        |why: &str| Err(Failure::new(Exit::DataMissing, format_args!("{why}; nothing was changed")));
+    match ask(vars, async |storage| storage.reassign_peer(from, to).await)? {
+        Reassigned::Blobs(blobs) => {
+            writeln!(
+                out,
+                "{} of the old identity {} to the new one now; the relay learns that within ten minutes, or when it \
+                 connects anew",
+                counted(blobs, "blob"),
+                if blobs == 1 { "belongs" } else { "belong" }
+            )
+            .map_err(unwritable)?;
+            Ok(Exit::Success)
+        }
+        Reassigned::FromIsConnected => {
+            refused("the relay with the old identity is connected, so it has not lost its keys")
+        }
+        Reassigned::ToIsUnknown => refused(
+            "no relay with the new identity has connected here yet; let it connect first (`relay peers` shows it)",
+        ),
+    }
 }
 
 fn as_value(peering: &Peering) -> Value {
@@ -191,6 +220,7 @@ mod tests {
                 "blobs_recalled": 20,
                 "trouble": null,
                 "clock_ahead_seconds": 0,
+                "keeps_secs": 120 * 86_400,
                 "pinned": true,
                 "pinned_key": NoiseKey::from_bytes([1; 32]).to_base64url(),
                 "blobs_moved": 1180,
@@ -225,6 +255,29 @@ mod tests {
         assert_eq!(refused.exit, Exit::DataMissing);
         assert!(refused.text.contains(url) && refused.text.contains("relay peers"), "{refused}");
         assert!(out.is_empty());
+    }
+
+    #[test]
+    fn what_is_held_is_given_to_new_keys_or_it_is_said_why_not() {
+        let storage = Storage::start(sample());
+        let told = |reassigned| {
+            storage.change(|answers| answers.reassigned = reassigned);
+            let mut out = Vec::new();
+            let outcome = reassign(&storage.vars(), id(1), id(2), &mut out);
+            (outcome, String::from_utf8(out).unwrap())
+        };
+        let (outcome, said) = told(Reassigned::Blobs(1200));
+        assert_eq!(outcome, Ok(Exit::Success));
+        assert!(said.starts_with("1,200 blobs of the old identity belong to the new one"), "{said}");
+        for (reassigned, why) in [
+            (Reassigned::FromIsConnected, "old identity is connected"),
+            (Reassigned::ToIsUnknown, "no relay with the new identity"),
+        ] {
+            let (outcome, said) = told(reassigned);
+            let refused = outcome.unwrap_err();
+            assert_eq!(refused.exit, Exit::DataMissing);
+            assert!(refused.text.contains(why) && said.is_empty(), "{refused}");
+        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) fn restore(
     let restored = offline::restore(vars, &backup.join(DATABASE), replace, clock.now())?;
     writeln!(
         out,
-        "restored: {} as of {}. What came later is gone; what was acknowledged or purged later is back, until it is \
+        "restored: {} as of {}. What came later is gone unless a peer holds it; what was acknowledged or purged later is back, until it is \
          fetched and acknowledged again, or expires. Requests that were signed up to now are refused.",
         counted(census.blobs, "blob"),
         utc(UnixSeconds::new(manifest.created)),

@@ -22,6 +22,8 @@ pub(crate) struct About {
     pub(crate) relay_id: String,
     pub(crate) client_url: String,
     pub(crate) messages_per_minute: u32,
+    /// For how long it keeps mail.
+    pub(crate) keeps_secs: u64,
 }
 
 /// The bytes that are signed.
@@ -57,6 +59,8 @@ pub(crate) fn sign(
         messages_per_minute: about.messages_per_minute,
         room,
         time: Some(now),
+        keeps_secs: about.keeps_secs,
+        lists: true,
     }
 }
 
@@ -79,8 +83,12 @@ mod tests {
     const HASH: [u8; 32] = [3; 32];
 
     fn hello(role: Role) -> Hello {
-        let about =
-            About { relay_id: "north".to_owned(), client_url: String::new(), messages_per_minute: 300 };
+        let about = About {
+            relay_id: "north".to_owned(),
+            client_url: String::new(),
+            messages_per_minute: 300,
+            keeps_secs: 7,
+        };
         sign(role, &SEED, &KEY, &HASH, &about, (Room::default(), UnixSeconds::new(7)))
     }
 

@@ -157,6 +157,7 @@ mod tests {
                 relay_id: format!("relay-{number}"),
                 client_url: String::new(),
                 messages_per_minute: 300,
+                keeps_secs: 86_400,
             },
             clock: ManualClock::at(UnixSeconds::new(u64::from(number) * 1000)).clock(),
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixture::{Scene, blob, peer_id};
-use relay_proto::peer::Room;
+use relay_proto::peer::{Hello, Room};
 
 const ROOM: Room = Room { free_bytes: 1000, accepting: true };
 
@@ -17,6 +17,7 @@ fn offloader(scene: &Scene, draining: bool) -> Offloader {
         ratios: Ratios { threshold: 0.8, refuse: 0.95 },
         draining: Arc::new(AtomicBool::new(draining)),
         patience: Duration::from_millis(500),
+        clock: Clock::system(),
     }
 }
 
@@ -122,4 +123,39 @@ async fn a_relay_that_is_emptied_gives_back_first_and_then_gives_away() {
     assert!(!scene.roster.own_room().accepting, "it takes nothing");
     let homes: Vec<_> = scene.store.inside().settled.iter().map(|settle| settle.home).collect();
     assert_eq!(homes.iter().filter(|home| **home).count(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_is_offered_nothing_that_outlasts_the_time_for_which_it_keeps_mail() {
+    let scene = Scene::set();
+    full(&scene, 900);
+    let (_brief, mut commands) =
+        scene.roster.join(&Hello { keeps_secs: 7200, ..crate::roster::tests::hello(1) }).unwrap();
+    let _silent = tokio::spawn(async move { while commands.recv().await.is_some() {} });
+    work(&scene, true, "what is the peer's and what is this relay's own", |inside| inside.leases.len() >= 2)
+        .await;
+    let now = Clock::system().now();
+    for lease in &scene.store.inside().leases {
+        let latest = lease.latest_expiry.map(|latest| latest.get());
+        assert_eq!(latest.is_none(), lease.home);
+        assert!(latest.is_none_or(|latest| (now.get() + 3600..=now.get() + 3 * 3600).contains(&latest)));
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_nothing_can_be_offered_to_keeps_no_other_one_from_its_share() {
+    let scene = Scene::set();
+    full(&scene, 900);
+    // Most room, and nothing in the store is for it.
+    scene.store.inside().nothing_for = Some(peer_id(1));
+    let (_roomy, _commands) = scene
+        .roster
+        .join(&Hello {
+            room: Room { free_bytes: u64::MAX, accepting: true },
+            ..crate::roster::tests::hello(1)
+        })
+        .unwrap();
+    let _peer = scene.peer(2, accepted);
+    work(&scene, false, "a settlement", |inside| !inside.settled.is_empty()).await;
+    assert_eq!(scene.store.inside().settled[0].peer, peer_id(2));
 }

@@ -12,6 +12,8 @@ pub(crate) fn hello(number: u8) -> Hello {
         messages_per_minute: 300,
         room: Room { free_bytes: 1000, accepting: true },
         time: None,
+        keeps_secs: 0,
+        lists: true,
     }
 }
 
@@ -134,7 +136,7 @@ async fn questions_go_over_the_newest_connection_and_answers_come_back() {
     let (answer, ()) = tokio::join!(roster.ask(&one, question.clone(), Duration::from_secs(5)), async {
         match commands.recv().await.unwrap() {
             Command::Ask(asked, _, reply) => {
-                assert_eq!(asked, question);
+                assert_eq!(*asked, question);
                 reply.send(Body::DrainAck).unwrap();
             }
             other => panic!("{other:?}"),

@@ -37,6 +37,8 @@ fn hello() -> Hello {
         messages_per_minute: 1,
         room: ROOM,
         time: None,
+        keeps_secs: 0,
+        lists: true,
     }
 }
 
@@ -103,6 +105,8 @@ fn what_is_too_much_is_answered_without_a_look() {
     let nothing = Body::RecallAck { blobs: Vec::new(), missing: Vec::new() };
     assert_eq!(refused(Body::Recall(vec![name(1)])), Some(nothing));
     assert_eq!(refused(Body::Forget(vec![name(1)])), Some(Body::ForgetAck(false)));
+    let inventory = Body::Inventory { after: None, names: true };
+    assert_eq!(refused(inventory), Some(Body::InventoryAck(None)));
     let offload = Body::Offload { home: false, blobs: Vec::new() };
     assert_eq!(refused(offload), Some(Body::OffloadAck { verdicts: Vec::new(), room: ROOM }));
     assert_eq!(refused(Body::Capacity(ROOM)), None);
@@ -117,6 +121,8 @@ fn answers_are_free_and_everything_else_is_charged() {
         (Body::Recall(Vec::new()), true),
         (Body::Forget(Vec::new()), true),
         (Body::Drain, true),
+        (Body::Inventory { after: None, names: false }, true),
+        (Body::InventoryAck(None), false),
         (Body::Hello(hello()), true),
         (Body::HelloAck(hello()), false),
         (recalled(), false),
@@ -189,7 +195,7 @@ fn notices_and_answers_are_no_questions() {
 
 proptest! {
     #[test]
-    fn no_order_of_messages_panics_or_grows(steps in prop::collection::vec((0_u64..4, 0_u8..9, any::<bool>()), 0..60)) {
+    fn no_order_of_messages_panics_or_grows(steps in prop::collection::vec((0_u64..4, 0_u8..11, any::<bool>()), 0..60)) {
         let mut session = session();
         for (request, kind, admitted) in steps {
             let body = match kind {
@@ -201,6 +207,8 @@ proptest! {
                 5 => Body::Forget(Vec::new()),
                 6 => Body::ForgetAck(admitted),
                 7 => Body::Drain,
+                8 => Body::Inventory { after: None, names: admitted },
+                9 => Body::InventoryAck(None),
                 _ => { session.ask(Body::Recall(vec![name(2)]), PATIENCE); continue }
             };
             if let Ok(actions) = session.hear(Message::new(request, body), admitted, ROOM, START) {

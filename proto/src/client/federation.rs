@@ -5,8 +5,9 @@ use crate::admin::Capacity;
 use crate::convert::federation as convert;
 use crate::federation::{
     Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
-    Peering, Pin, Settle, Verdict, Wanted,
+    Peering, Pin, Reassigned, Settle, Verdict, Wanted,
 };
+use crate::inventory::{List, Listing, Reconcile, Reconciled};
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{BlobName, SignedHints};
 use crate::{PeerId, Refusal, wire};
@@ -146,6 +147,24 @@ impl StorageClient {
         Ok(reply.into_inner().deleted)
     }
 
+    /// A part of what is held for a peer.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn list(&self, list: List) -> Result<Listing, Refusal> {
+        let reply = self.offload().list(wire::ListRequest::from(list)).await.map_err(told)?;
+        reply.into_inner().try_into()
+    }
+
+    /// Settles a part of what a peer holds with what is known here; answers after the commit.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn reconcile(&self, part: Reconcile) -> Result<Reconciled, Refusal> {
+        let reply = self.offload().reconcile(wire::ReconcileRequest::from(part)).await.map_err(told)?;
+        Ok(reply.into_inner().into())
+    }
+
     /// Where blobs that moved are, signed for clients.
     ///
     /// # Errors
@@ -170,6 +189,16 @@ impl StorageClient {
     pub async fn forget_peer(&self, url: String) -> Result<bool, Refusal> {
         let reply = self.admin().forget_peer(wire::ForgetPeerRequest { url }).await.map_err(told)?;
         Ok(reply.into_inner().forgotten)
+    }
+
+    /// Gives what is held for one relay to another one, which is the same with new keys.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn reassign_peer(&self, from: PeerId, to: PeerId) -> Result<Reassigned, Refusal> {
+        let bytes = |id: PeerId| crate::convert::bytes_of(id.as_bytes());
+        let request = wire::ReassignPeerRequest { from: bytes(from), to: bytes(to) };
+        Ok(self.admin().reassign_peer(request).await.map_err(told)?.into_inner().into())
     }
 
     /// Begins or ends emptying the relay into its peers. Answers how many blobs are still here.

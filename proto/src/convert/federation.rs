@@ -3,7 +3,7 @@
 use super::{bytes_of, identifier, required};
 use crate::federation::{
     Accept, BlobNames, CarriedBlob, Found, Holdings, Identity, Introduction, Lease, Link, Met, Orders,
-    OutboxEntry, PeerState, Peering, Pin, Settle, Verdict, Wanted,
+    OutboxEntry, PeerState, Peering, Pin, Reassigned, Settle, Verdict, Wanted,
 };
 use crate::limits::{MAX_CARRIED_BLOBS, MAX_MOVED_BLOBS};
 use crate::mail::BlobName;
@@ -163,18 +163,21 @@ impl TryFrom<wire::LeaseRequest> for Lease {
     type Error = Refusal;
 
     fn try_from(message: wire::LeaseRequest) -> Result<Self, Refusal> {
-        let wire::LeaseRequest { peer, home, max_blobs, max_bytes, lease_secs } = message;
+        let wire::LeaseRequest { peer, home, max_blobs, max_bytes, lease_secs, latest_expiry } = message;
         if usize::try_from(max_blobs).is_ok_and(|blobs| blobs > MAX_CARRIED_BLOBS) {
             return Err(Refusal::invalid("max_blobs"));
         }
-        Ok(Self { peer: identifier("peer", &peer)?, home, max_blobs, max_bytes, lease_secs })
+        let peer = identifier("peer", &peer)?;
+        let latest_expiry = (latest_expiry > 0).then_some(UnixSeconds::new(latest_expiry));
+        Ok(Self { peer, home, max_blobs, max_bytes, lease_secs, latest_expiry })
     }
 }
 
 impl From<Lease> for wire::LeaseRequest {
     fn from(lease: Lease) -> Self {
-        let Lease { peer, home, max_blobs, max_bytes, lease_secs } = lease;
-        Self { peer: bytes_of(peer.as_bytes()), home, max_blobs, max_bytes, lease_secs }
+        let Lease { peer, home, max_blobs, max_bytes, lease_secs, latest_expiry } = lease;
+        let latest_expiry = latest_expiry.map_or(0, UnixSeconds::get);
+        Self { peer: bytes_of(peer.as_bytes()), home, max_blobs, max_bytes, lease_secs, latest_expiry }
     }
 }
 
@@ -320,6 +323,7 @@ impl TryFrom<wire::PeerState> for PeerState {
             blobs_recalled,
             trouble,
             clock_ahead_secs,
+            keeps_secs,
         } = message;
         let link = match wire::Link::try_from(link) {
             Ok(wire::Link::Down) => Link::Down,
@@ -339,6 +343,7 @@ impl TryFrom<wire::PeerState> for PeerState {
             blobs_recalled,
             trouble,
             clock_ahead_secs,
+            keeps_secs,
         })
     }
 }
@@ -356,6 +361,7 @@ impl From<PeerState> for wire::PeerState {
             blobs_recalled,
             trouble,
             clock_ahead_secs,
+            keeps_secs,
         } = state;
         let link = match link {
             Link::Down => wire::Link::Down,
@@ -374,6 +380,7 @@ impl From<PeerState> for wire::PeerState {
             blobs_recalled,
             trouble,
             clock_ahead_secs,
+            keeps_secs,
         }
     }
 }
@@ -405,6 +412,27 @@ impl From<Orders> for wire::Orders {
     }
 }
 
+impl From<wire::ReassignPeerReply> for Reassigned {
+    fn from(message: wire::ReassignPeerReply) -> Self {
+        let wire::ReassignPeerReply { blobs, from_is_connected, to_is_unknown } = message;
+        match (from_is_connected, to_is_unknown) {
+            (true, _) => Self::FromIsConnected,
+            (false, true) => Self::ToIsUnknown,
+            (false, false) => Self::Blobs(blobs),
+        }
+    }
+}
+
+impl From<Reassigned> for wire::ReassignPeerReply {
+    fn from(reassigned: Reassigned) -> Self {
+        match reassigned {
+            Reassigned::Blobs(blobs) => Self { blobs, ..Self::default() },
+            Reassigned::FromIsConnected => Self { from_is_connected: true, ..Self::default() },
+            Reassigned::ToIsUnknown => Self { to_is_unknown: true, ..Self::default() },
+        }
+    }
+}
+
 impl TryFrom<wire::BringRequest> for Vec<Wanted> {
     type Error = Refusal;
 
@@ -433,7 +461,17 @@ impl TryFrom<wire::PeersReply> for Peering {
     type Error = Refusal;
 
     fn try_from(message: wire::PeersReply) -> Result<Self, Refusal> {
-        let wire::PeersReply { reporting, noise_key, identity, peers, pins, holdings, draining } = message;
+        let wire::PeersReply {
+            reporting,
+            noise_key,
+            identity,
+            peers,
+            pins,
+            holdings,
+            draining,
+            keeps_secs,
+            outlasting,
+        } = message;
         let read = |holdings: wire::PeerHoldings| {
             let wire::PeerHoldings { identity, moved, held, outbox } = holdings;
             Ok(Holdings { identity: identifier("identity", &identity)?, moved, held, outbox })
@@ -446,13 +484,25 @@ impl TryFrom<wire::PeersReply> for Peering {
             pins: pins.into_iter().map(Pin::try_from).collect::<Result<_, _>>()?,
             holdings: holdings.into_iter().map(read).collect::<Result<_, Refusal>>()?,
             draining,
+            keeps_secs,
+            outlasting,
         })
     }
 }
 
 impl From<Peering> for wire::PeersReply {
     fn from(peering: Peering) -> Self {
-        let Peering { reporting, noise_key, identity, peers, pins, holdings, draining } = peering;
+        let Peering {
+            reporting,
+            noise_key,
+            identity,
+            peers,
+            pins,
+            holdings,
+            draining,
+            keeps_secs,
+            outlasting,
+        } = peering;
         let write = |Holdings { identity, moved, held, outbox }: Holdings| wire::PeerHoldings {
             identity: bytes_of(identity.as_bytes()),
             moved,
@@ -467,6 +517,8 @@ impl From<Peering> for wire::PeersReply {
             pins: pins.into_iter().map(wire::Pin::from).collect(),
             holdings: holdings.into_iter().map(write).collect(),
             draining,
+            keeps_secs,
+            outlasting,
         }
     }
 }
@@ -503,6 +555,14 @@ mod tests {
             blobs_recalled: 5,
             trouble: "no".to_owned(),
             clock_ahead_secs: Some(-6),
+            keeps_secs: 6,
+        }
+    }
+
+    #[test]
+    fn what_became_of_giving_to_another_relay_survives_the_wire() {
+        for reassigned in [Reassigned::Blobs(7), Reassigned::FromIsConnected, Reassigned::ToIsUnknown] {
+            assert_eq!(Reassigned::from(wire::ReassignPeerReply::from(reassigned)), reassigned);
         }
     }
 
@@ -517,7 +577,9 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_storage_survives_the_wire() {
-        let lease = Lease { peer: PEER, home: true, max_blobs: 7, max_bytes: 8, lease_secs: 9 };
+        let latest_expiry = Some(UnixSeconds::new(10));
+        let lease =
+            Lease { peer: PEER, home: true, max_blobs: 7, max_bytes: 8, lease_secs: 9, latest_expiry };
         let read = Lease::try_from(wire::LeaseRequest::from(lease)).unwrap();
         assert_eq!(format!("{read:?}"), format!("{lease:?}"));
         let settlements =
@@ -572,6 +634,8 @@ mod tests {
             }],
             holdings: vec![Holdings { identity: PEER, moved: 1, held: 2, outbox: 3 }],
             draining: true,
+            keeps_secs: 4,
+            outlasting: 5,
         };
         assert_eq!(Peering::try_from(wire::PeersReply::from(peering.clone())), Ok(peering));
         let fresh =

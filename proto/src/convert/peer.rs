@@ -1,8 +1,10 @@
 //! Messages between relays.
 
+use super::inventory::name_sum;
 use super::{bytes_of, identifier};
 use crate::federation::{CarriedBlob, Verdict};
-use crate::limits::{MAX_CARRIED_BLOBS, MAX_CLIENT_URL};
+use crate::inventory::{HeldBlob, Listing, NameSum};
+use crate::limits::{MAX_CARRIED_BLOBS, MAX_CLIENT_URL, MAX_LISTED_BLOBS};
 use crate::mail::BlobName;
 use crate::peer::{Body, Hello, Hops, Message, OfferedBlob, Room};
 use crate::peer_wire as wire;
@@ -53,6 +55,10 @@ fn write_body(body: Body) -> WireBody {
         Body::ForgetAck(done) => WireBody::ForgetAck(wire::ForgetAck { done }),
         Body::Drain => WireBody::Drain(wire::Drain {}),
         Body::DrainAck => WireBody::DrainAck(wire::DrainAck {}),
+        Body::Inventory { after, names } => {
+            WireBody::Inventory(wire::Inventory { after: after.map(write_name), names })
+        }
+        Body::InventoryAck(listing) => WireBody::InventoryAck(write_listing(listing)),
     }
 }
 
@@ -78,13 +84,29 @@ fn read_body(body: WireBody) -> Result<Body, Refusal> {
         WireBody::ForgetAck(wire::ForgetAck { done }) => Body::ForgetAck(done),
         WireBody::Drain(wire::Drain {}) => Body::Drain,
         WireBody::DrainAck(wire::DrainAck {}) => Body::DrainAck,
+        WireBody::Inventory(wire::Inventory { after, names }) => {
+            Body::Inventory { after: after.as_ref().map(read_name).transpose()?, names }
+        }
+        WireBody::InventoryAck(listing) => Body::InventoryAck(read_listing(listing)?),
     })
 }
 
 fn hello_parts(hello: Hello) -> (u32, Bytes, Bytes, Option<wire::About>) {
-    let Hello { version, identity, signature, relay_id, client_url, messages_per_minute, room, time } = hello;
+    let Hello {
+        version,
+        identity,
+        signature,
+        relay_id,
+        client_url,
+        messages_per_minute,
+        room,
+        time,
+        keeps_secs,
+        lists,
+    } = hello;
     let (capacity, unix_time) = (Some(write_room(room)), time.map_or(0, UnixSeconds::get));
-    let about = wire::About { relay_id, client_url, messages_per_minute, capacity, unix_time };
+    let about =
+        wire::About { relay_id, client_url, messages_per_minute, capacity, unix_time, keeps_secs, lists };
     (version, bytes_of(identity.as_bytes()), bytes_of(signature.as_bytes()), Some(about))
 }
 
@@ -94,7 +116,7 @@ fn read_hello(
     signature: &Bytes,
     about: Option<wire::About>,
 ) -> Result<Hello, Refusal> {
-    let wire::About { relay_id, client_url, messages_per_minute, capacity, unix_time } =
+    let wire::About { relay_id, client_url, messages_per_minute, capacity, unix_time, keeps_secs, lists } =
         super::required("about", about)?;
     // Shown to operators: nothing that a terminal would take for a command.
     if relay_id.len() > MAX_RELAY_ID || !relay_id.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -112,6 +134,8 @@ fn read_hello(
         messages_per_minute,
         room: read_room(super::required("capacity", capacity)?),
         time: (unix_time > 0).then(|| UnixSeconds::new(unix_time)),
+        keeps_secs,
+        lists,
     })
 }
 
@@ -151,22 +175,70 @@ fn read_verdict(number: i32) -> Result<Verdict, Refusal> {
 }
 
 fn write_names(names: Vec<BlobName>) -> Vec<wire::BlobName> {
-    let write = |BlobName { mailbox, blob_id }: BlobName| wire::BlobName {
-        mailbox: bytes_of(mailbox.as_bytes()),
-        blob_id: bytes_of(blob_id.as_bytes()),
-    };
-    names.into_iter().map(write).collect()
+    names.into_iter().map(write_name).collect()
+}
+
+fn write_name(BlobName { mailbox, blob_id }: BlobName) -> wire::BlobName {
+    wire::BlobName { mailbox: bytes_of(mailbox.as_bytes()), blob_id: bytes_of(blob_id.as_bytes()) }
 }
 
 fn read_names(names: &[wire::BlobName]) -> Result<Vec<BlobName>, Refusal> {
     if names.len() > MAX_CARRIED_BLOBS {
         return Err(Refusal::invalid("names"));
     }
-    let read = |name: &wire::BlobName| {
-        let wire::BlobName { mailbox, blob_id } = name;
-        Ok(BlobName { mailbox: identifier("mailbox", mailbox)?, blob_id: identifier("blob_id", blob_id)? })
+    names.iter().map(read_name).collect()
+}
+
+fn read_name(name: &wire::BlobName) -> Result<BlobName, Refusal> {
+    let wire::BlobName { mailbox, blob_id } = name;
+    Ok(BlobName { mailbox: identifier("mailbox", mailbox)?, blob_id: identifier("blob_id", blob_id)? })
+}
+
+fn write_listing(listing: Option<Listing>) -> wire::InventoryAck {
+    let Some(Listing { sum: NameSum { count, ids }, blobs, until }) = listing else {
+        return wire::InventoryAck::default();
     };
-    names.iter().map(read).collect()
+    let write = |blob: HeldBlob| {
+        let HeldBlob { name: BlobName { mailbox, blob_id }, size, created_at, expires_at } = blob;
+        wire::HeldBlob {
+            mailbox: bytes_of(mailbox.as_bytes()),
+            blob_id: bytes_of(blob_id.as_bytes()),
+            size,
+            created_at: created_at.get(),
+            expires_at: expires_at.get(),
+        }
+    };
+    wire::InventoryAck {
+        looked: true,
+        count,
+        ids: bytes_of(&ids),
+        blobs: blobs.into_iter().map(write).collect(),
+        until: until.map(write_name),
+    }
+}
+
+fn read_listing(message: wire::InventoryAck) -> Result<Option<Listing>, Refusal> {
+    let wire::InventoryAck { looked, count, ids, blobs, until } = message;
+    if !looked {
+        return Ok(None);
+    }
+    if blobs.len() > MAX_LISTED_BLOBS {
+        return Err(Refusal::invalid("blobs"));
+    }
+    let read = |blob: wire::HeldBlob| {
+        let wire::HeldBlob { mailbox, blob_id, size, created_at, expires_at } = blob;
+        Ok(HeldBlob {
+            name: read_name(&wire::BlobName { mailbox, blob_id })?,
+            size,
+            created_at: UnixSeconds::new(created_at),
+            expires_at: UnixSeconds::new(expires_at),
+        })
+    };
+    Ok(Some(Listing {
+        sum: name_sum(count, &ids)?,
+        blobs: blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?,
+        until: until.as_ref().map(read_name).transpose()?,
+    }))
 }
 
 /// A blob is carried between relays with the fields that it has between a relay's own processes, and two more.
@@ -241,7 +313,18 @@ mod tests {
             messages_per_minute: 300,
             room: Room { free_bytes: 7, accepting: true },
             time: Some(UnixSeconds::new(1_800_000_000)),
+            keeps_secs: 86_400,
+            lists: true,
         }
+    }
+
+    fn listing(blobs: usize) -> Listing {
+        let name = offered(b"one").blob.name();
+        let (created_at, expires_at) = (UnixSeconds::new(3600), UnixSeconds::new(7200));
+        let mut sum = NameSum::default();
+        sum.add(&name.blob_id);
+        let blobs = vec![HeldBlob { name, size: 3, created_at, expires_at }; blobs];
+        Listing { sum, blobs, until: Some(name) }
     }
 
     fn every_body() -> Vec<Body> {
@@ -259,6 +342,10 @@ mod tests {
             Body::ForgetAck(true),
             Body::Drain,
             Body::DrainAck,
+            Body::Inventory { after: Some(name), names: true },
+            Body::Inventory { after: None, names: false },
+            Body::InventoryAck(Some(listing(2))),
+            Body::InventoryAck(None),
         ]
     }
 
@@ -323,6 +410,10 @@ mod tests {
             let blobs = vec![offered(b"one"); count];
             assert_eq!(reread(Message::new(1, Body::Offload { home: false, blobs })).is_ok(), good);
         }
+        for (count, good) in [(MAX_LISTED_BLOBS, true), (MAX_LISTED_BLOBS + 1, false)] {
+            let listed = Body::InventoryAck(Some(listing(count)));
+            assert_eq!(reread(Message::new(1, listed)).is_ok(), good);
+        }
     }
 
     #[test]
@@ -352,7 +443,7 @@ mod tests {
         }
 
         #[test]
-        fn perturbed_messages_never_panic(pick in 0_usize..11, at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        fn perturbed_messages_never_panic(pick in 0_usize..15, at in any::<prop::sample::Index>(), bit in 0_u8..8) {
             let mut bytes = Message::new(3, every_body().swap_remove(pick)).encode();
             let at = at.index(bytes.len());
             bytes[at] ^= 1 << bit;

@@ -7,6 +7,7 @@ use crate::federation::{
     Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
     Pin, Settle, Verdict, Wanted,
 };
+use crate::inventory::{List, Listing, Reconcile, Reconciled};
 use crate::limits::MAX_CARRIED_BLOBS;
 use crate::{PeerId, Refusal, wire};
 use std::future::Future;
@@ -47,6 +48,10 @@ pub trait OffloadHandler: Send + Sync + 'static {
     fn read(&self, names: BlobNames) -> impl Future<Output = Result<Found, Refusal>> + Send;
     /// Deletes what is held for a peer; answers how many blobs.
     fn forget(&self, names: BlobNames) -> impl Future<Output = Result<u32, Refusal>> + Send;
+    /// A part of what is held for a peer.
+    fn list(&self, list: List) -> impl Future<Output = Result<Listing, Refusal>> + Send;
+    /// Settles a part of what a peer holds.
+    fn reconcile(&self, part: Reconcile) -> impl Future<Output = Result<Reconciled, Refusal>> + Send;
 }
 
 /// Brings blobs back for gateways.
@@ -126,6 +131,14 @@ impl<H: OffloadHandler> wire::offload_server::Offload for Adapter<H> {
     async fn forget(&self, request: Request<wire::BlobNames>) -> Reply<wire::ForgetReply> {
         let deleted = self.0.forget(request.into_inner().try_into()?).await?;
         Ok(Response::new(wire::ForgetReply { deleted }))
+    }
+
+    async fn list(&self, request: Request<wire::ListRequest>) -> Reply<wire::Listing> {
+        Ok(Response::new(self.0.list(request.into_inner().try_into()?).await?.into()))
+    }
+
+    async fn reconcile(&self, request: Request<wire::ReconcileRequest>) -> Reply<wire::ReconcileReply> {
+        Ok(Response::new(self.0.reconcile(request.into_inner().try_into()?).await?.into()))
     }
 }
 

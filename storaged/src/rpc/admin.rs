@@ -4,15 +4,19 @@ use crate::keyring::Keyring;
 use crate::peering::{DRAINING, Peering};
 use crate::reporters::Reporters;
 use crate::store::batch::Write;
-use crate::store::{Store, compact, meta, peers, schema};
+use crate::store::{Store, blobs, compact, held, meta, peers, schema};
 use crate::trusted_clock::TrustedClock;
 use relay_proto::admin::{BackupPart, ClockStanding, ClockStatus, Key, KeyStatus, Slack, Status};
-use relay_proto::federation;
+use relay_proto::federation::{self, Reassigned};
+use relay_proto::limits::MAX_OUTLASTING;
 use relay_proto::server::AdminHandler;
 use relay_proto::telemetry::Process;
-use relay_proto::{Refusal, UnixSeconds};
+use relay_proto::{PeerId, Refusal, Ttl, UnixSeconds};
 use std::sync::Arc;
 use tokio_stream::Stream;
+
+/// Blobs that are given to another relay in one transaction.
+const REASSIGNED_AT_ONCE: u32 = 500;
 
 /// Serves the operator.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(crate) struct Admin {
     /// Whether the operator wants peers.
     pub(crate) federates: bool,
     pub(crate) process: Process,
+    /// How long mail is kept.
+    pub(crate) keeps: Ttl,
     /// When the key for client addresses was drawn.
     pub(crate) address_key_since: UnixSeconds,
 }
@@ -58,8 +64,16 @@ impl AdminHandler for Admin {
         } else {
             None
         };
-        let (pins, holdings) =
-            self.store.readers.run(|sql| Ok((peers::pins(sql)?, peers::holdings(sql)?))).await?;
+        let latest =
+            self.peering.longest_kept().map(|kept| Ttl::from_secs(kept).expiry(self.time.times().now));
+        let read = move |sql: &rusqlite::Connection| {
+            let outlasting = match latest {
+                Some(latest) => blobs::count_outlasting(sql, latest, MAX_OUTLASTING)?,
+                None => 0,
+            };
+            Ok((peers::pins(sql)?, peers::holdings(sql)?, outlasting))
+        };
+        let (pins, holdings, outlasting) = self.store.readers.run(read).await?;
         Ok(federation::Peering {
             reporting: told.is_some(),
             noise_key: keys.as_ref().map(|keys| keys.noise_secret.public()),
@@ -68,11 +82,34 @@ impl AdminHandler for Admin {
             pins,
             holdings,
             draining: self.peering.is_draining(),
+            keeps_secs: self.keeps.as_secs(),
+            outlasting,
         })
     }
 
     async fn forget_peer(&self, url: String) -> Result<bool, Refusal> {
         Ok(self.store.writer.run_one(move |write| peers::unpin(write.sql, &url)).await?)
+    }
+
+    async fn reassign_peer(&self, from: PeerId, to: PeerId) -> Result<Reassigned, Refusal> {
+        // Whoever is there under the old keys has not lost them.
+        if self.peering.reachable().contains(&from) {
+            return Ok(Reassigned::FromIsConnected);
+        }
+        if from == to || !self.store.readers.run(move |sql| peers::is_known(sql, &to)).await? {
+            return Ok(Reassigned::ToIsUnknown);
+        }
+        let mut blobs = 0;
+        loop {
+            let give = move |write: &mut Write<'_>| held::reassign(write.sql, &from, &to, REASSIGNED_AT_ONCE);
+            let given = self.store.writer.run_one(give).await?;
+            blobs += given;
+            if given < u64::from(REASSIGNED_AT_ONCE) {
+                break;
+            }
+        }
+        tracing::info!(blobs, "the operator gives what was held for one relay to another");
+        Ok(Reassigned::Blobs(blobs))
     }
 
     async fn drain(&self, draining: bool) -> Result<u64, Refusal> {

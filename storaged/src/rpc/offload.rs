@@ -7,6 +7,7 @@ use crate::peering::Peering;
 use crate::rounds::Rounds;
 use crate::store::batch::{Batch, Write};
 use crate::store::error::StoreError;
+use crate::store::inventory::{self, Settled, Unsettled};
 use crate::store::writer::Load;
 use crate::store::{Store, held, hints, keys, leases, outbox, peers};
 use crate::trusted_clock::TrustedClock;
@@ -16,9 +17,13 @@ use relay_proto::federation::{
     Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
     Pin, Settle, Verdict,
 };
+use relay_proto::inventory::{List, Listing, Reconcile, Reconciled};
 use relay_proto::server::OffloadHandler;
 use relay_proto::{NoiseSecret, PeerId, PeerSeed, Refusal, UnixSeconds};
 use std::sync::Arc;
+
+/// Blobs of a peer's list that are settled in one transaction.
+const SETTLED_AT_ONCE: usize = 128;
 
 /// Serves federation.
 #[derive(Debug)]
@@ -206,5 +211,53 @@ impl OffloadHandler for Offload {
             Ok(deleted)
         };
         Ok(self.store.writer.run(Load::LIGHT, work).await?)
+    }
+
+    async fn list(&self, list: List) -> Result<Listing, Refusal> {
+        let List { peer, after, names } = list;
+        let now = self.time.times().now;
+        let read = move |sql: &rusqlite::Connection| inventory::list(sql, &peer, after.as_ref(), names, now);
+        Ok(self.store.readers.run(read).await?)
+    }
+
+    async fn reconcile(&self, part: Reconcile) -> Result<Reconciled, Refusal> {
+        // What is in memory only has no past that a peer could know more of.
+        if !self.store.durable {
+            return Ok(Reconciled::default());
+        }
+        // Under a clock that is behind nobody could say what is over.
+        let Ok(now) = self.time.times_to_store() else { return Ok(Reconciled::default()) };
+        let (peer, names) = (part.peer, part.names);
+        let ceiling = self.store.gauges.ceiling_bytes();
+        let compare = move |sql: &rusqlite::Connection| inventory::compare(sql, &part, ceiling, now.now);
+        let Some(Unsettled { blobs, mut room }) = self.store.readers.run(compare).await? else {
+            return Ok(Reconciled::default());
+        };
+        let mut reconciled = Reconciled { needs_names: !names, ..Reconciled::default() };
+        let bounds = self.bounds;
+        for blobs in blobs.chunks(SETTLED_AT_ONCE).map(<[_]>::to_vec) {
+            let load = Load { commands: blobs.len(), bytes: 0 };
+            let may_claim = room;
+            let work = move |batch: &mut Batch<'_>| {
+                let (mut claimed, mut told) = (0_u32, 0_u32);
+                for blob in &blobs {
+                    let has_room = u64::from(claimed) < may_claim;
+                    match batch.attempt(|write| inventory::settle(write, &peer, blob, has_room, &bounds, now))
+                    {
+                        Ok(Settled::Claimed) => claimed += 1,
+                        Ok(Settled::Told) => told += 1,
+                        // Without a page left the claim waits for the next time.
+                        Ok(Settled::Left) | Err(StoreError::Full) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                Ok((claimed, told))
+            };
+            let (claimed, told) = self.store.writer.run(load, work).await?;
+            reconciled.claimed += claimed;
+            reconciled.told += told;
+            room = room.saturating_sub(u64::from(claimed));
+        }
+        Ok(reconciled)
     }
 }

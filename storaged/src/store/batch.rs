@@ -50,6 +50,11 @@ impl Write<'_> {
         self.gauges.hints().saturating_add_signed(self.change.hints) > 0
     }
 
+    /// Whether some peer claims to hold a blob.
+    pub(super) fn has_claims(&self) -> bool {
+        self.gauges.claims().saturating_add_signed(self.change.claims) > 0
+    }
+
     /// Whether some blob is held for a peer.
     pub(super) fn has_held(&self) -> bool {
         self.gauges.held().saturating_add_signed(self.change.held) > 0
@@ -213,8 +218,8 @@ mod tests {
         connection
             .execute_batch(
                 "CREATE TABLE totals (blobs, bytes, registrations, arrivals, recovery_proofs, exchange_offers,
-                                      guardian_sets, escrow_gates, leases, hints, held, outbox);
-                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+                                      guardian_sets, escrow_gates, leases, hints, held, outbox, claims);
+                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
                  CREATE TABLE things (name TEXT UNIQUE)",
             )
             .unwrap();

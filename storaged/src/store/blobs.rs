@@ -5,7 +5,7 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::position::Position;
 use super::sql::{count, moment};
-use super::{held, hints, leases};
+use super::{claims, held, hints, leases};
 use crate::config::Bounds;
 use crate::trusted_time::Times;
 use relay_proto::federation::CarriedBlob;
@@ -41,7 +41,7 @@ pub(crate) fn send(
     match holding.same_id_expires {
         Some(expires) if expires > now => {
             if write.has_held() {
-                held::share(write, &name, bounds.ttl.expiry(stamp))?;
+                held::share(write, &name, bounds.ttl.expiry(stamp), now)?;
             }
             return Ok(known);
         }
@@ -85,18 +85,6 @@ pub(super) fn size_of(blob: &CarriedBlob) -> u64 {
 /// checks it against this.
 pub(super) fn counted_size(ciphertext_length: usize, hint_length: usize) -> u64 {
     u64::try_from(ciphertext_length.saturating_add(hint_length)).unwrap_or(u64::MAX)
-}
-
-/// Whether a mailbox has room for one more blob that it does not hold.
-pub(super) fn has_place(
-    write: &Write<'_>,
-    mailbox: &MailboxHash,
-    size: u64,
-    bounds: &Bounds,
-    now: UnixSeconds,
-) -> Result<bool, StoreError> {
-    let nobody = BlobId::from_bytes([0; BlobId::LENGTH]);
-    Holding::of(write.sql, mailbox, &nobody, now)?.takes(write, mailbox, size, bounds, now)
 }
 
 fn insert_row(
@@ -221,7 +209,8 @@ pub(crate) fn ack(
         Some(expires) => Some(expires),
         None => hints::ack(write, &name)?,
     };
-    let Some(expires) = removed else { return Ok(false) };
+    let claimed = claims::ack(write, &name)?;
+    let Some(expires) = removed.max(claimed) else { return Ok(false) };
     acked::remember_deleted(write.sql, id, now.stamp)?;
     Ok(expires > now.now)
 }
@@ -241,7 +230,7 @@ pub(crate) fn clear(write: &mut Write<'_>, mailbox: &MailboxHash, now: Times) ->
     let mut statement =
         write.sql.prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 RETURNING size, seq, id")?;
     let mut rows = statement.query(params![mailbox.as_bytes()])?;
-    let mut live = 0;
+    let (mut live, mut ids) = (0, Vec::new());
     while let Some(row) = rows.next()? {
         write.change.blobs -= 1;
         write.change.bytes -= row.get::<_, i64>(0)?;
@@ -251,9 +240,11 @@ pub(crate) fn clear(write: &mut Write<'_>, mailbox: &MailboxHash, now: Times) ->
         leases::gone(write, seq, &name)?;
         acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
         live += u64::from(Position::from_sql(seq).expires() > now.now);
+        ids.push(name.blob_id);
     }
     // In this order the deleted blobs make room for what peers are to hear.
-    Ok(live + hints::clear(write, mailbox, now)?)
+    live += hints::clear(write, mailbox, &mut ids, now)?;
+    Ok(live + claims::clear(write, mailbox, &ids, now)?)
 }
 
 /// Deletes up to `limit` blobs whose time has passed. Answers how many.
@@ -271,4 +262,15 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
         expired += 1;
     }
     Ok(expired)
+}
+
+/// Counts this relay's own blobs that last longer than to a moment, up to `limit`.
+pub(crate) fn count_outlasting(sql: &Connection, latest: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
+    let outlasting: i64 = sql.query_row(
+        "SELECT count(*) FROM (SELECT 1 FROM blobs WHERE seq >= ?1
+             AND NOT EXISTS (SELECT 1 FROM held WHERE held.seq = blobs.seq) LIMIT ?2)",
+        params![Position::new(latest.hour_floor().plus(3600), 0).sql(), count(limit)],
+        |row| row.get(0),
+    )?;
+    Ok(outlasting.max(0).unsigned_abs())
 }

@@ -30,19 +30,20 @@ pub struct Census {
     pub problems: Vec<String>,
 }
 
-/// The sums that are kept, and what they are sums of.
-const SUMS: [(&str, &str); 11] = [
-    ("blobs", "SELECT count(*) FROM blobs"),
-    ("bytes", "SELECT coalesce(sum(size), 0) FROM blobs"),
-    ("registrations", "SELECT count(*) FROM registrations"),
-    ("recovery_proofs", "SELECT count(*) FROM recovery_proofs"),
-    ("exchange_offers", "SELECT count(*) FROM exchanges"),
-    ("guardian_sets", "SELECT count(*) FROM guardian_sets"),
-    ("escrow_gates", "SELECT count(*) FROM escrow_gates"),
-    ("leases", "SELECT count(*) FROM leases"),
-    ("hints", "SELECT count(*) FROM hints"),
-    ("held", "SELECT count(*) FROM held"),
-    ("outbox", "SELECT count(*) FROM outbox"),
+/// The sums that are kept, since which version of the schema, and what they are sums of.
+const SUMS: [(&str, u32, &str); 12] = [
+    ("blobs", 4, "SELECT count(*) FROM blobs"),
+    ("bytes", 4, "SELECT coalesce(sum(size), 0) FROM blobs"),
+    ("registrations", 4, "SELECT count(*) FROM registrations"),
+    ("recovery_proofs", 4, "SELECT count(*) FROM recovery_proofs"),
+    ("exchange_offers", 4, "SELECT count(*) FROM exchanges"),
+    ("guardian_sets", 4, "SELECT count(*) FROM guardian_sets"),
+    ("escrow_gates", 4, "SELECT count(*) FROM escrow_gates"),
+    ("leases", 4, "SELECT count(*) FROM leases"),
+    ("hints", 4, "SELECT count(*) FROM hints"),
+    ("held", 4, "SELECT count(*) FROM held"),
+    ("outbox", 4, "SELECT count(*) FROM outbox"),
+    ("claims", 6, "SELECT count(*) FROM claims"),
 ];
 
 /// Operations of SQLite's machine between two rests: a few milliseconds.
@@ -74,13 +75,12 @@ fn look(sql: &Connection) -> Result<Census, StoreError> {
     census.keys(sql)?;
     census.tables(sql)?;
     // Sums came with the tables that they are over; older databases have fewer.
-    if census.schema_version >= 4 {
-        for (name, counted) in SUMS {
-            let kept: u64 = sql.query_row(&format!("SELECT {name} FROM totals"), [], |row| row.get(0))?;
-            let counted: u64 = sql.query_row(counted, [], |row| row.get(0))?;
-            if kept != counted {
-                census.problems.push(format!("the sum of {name} is kept as {kept} and counts {counted}"));
-            }
+    let version = census.schema_version;
+    for (name, _, counted) in SUMS.into_iter().filter(|(_, since, _)| version >= *since) {
+        let kept: u64 = sql.query_row(&format!("SELECT {name} FROM totals"), [], |row| row.get(0))?;
+        let counted: u64 = sql.query_row(counted, [], |row| row.get(0))?;
+        if kept != counted {
+            census.problems.push(format!("the sum of {name} is kept as {kept} and counts {counted}"));
         }
     }
     Ok(census)

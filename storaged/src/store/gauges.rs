@@ -17,6 +17,7 @@ pub(crate) struct Gauges {
     escrow_gates: AtomicI64,
     leases: AtomicI64,
     hints: AtomicI64,
+    claims: AtomicI64,
     held: AtomicI64,
     outbox: AtomicI64,
     live_pages: AtomicU64,
@@ -65,6 +66,11 @@ impl Gauges {
     /// Blobs that peers hold.
     pub(crate) fn hints(&self) -> u64 {
         held(&self.hints)
+    }
+
+    /// Blobs that peers claim to hold, and that nothing else tells of.
+    pub(crate) fn claims(&self) -> u64 {
+        held(&self.claims)
     }
 
     /// Blobs held for peers.
@@ -142,6 +148,7 @@ impl Gauges {
                 escrow_gates: row.get("escrow_gates")?,
                 leases: row.get("leases")?,
                 hints: row.get("hints")?,
+                claims: row.get("claims")?,
                 held: row.get("held")?,
                 outbox: row.get("outbox")?,
             })
@@ -170,6 +177,7 @@ impl Gauges {
         apply(&self.escrow_gates, change.escrow_gates);
         apply(&self.leases, change.leases);
         apply(&self.hints, change.hints);
+        apply(&self.claims, change.claims);
         apply(&self.held, change.held);
         apply(&self.outbox, change.outbox);
     }
@@ -213,6 +221,7 @@ pub(crate) struct Change {
     pub(crate) escrow_gates: i64,
     pub(crate) leases: i64,
     pub(crate) hints: i64,
+    pub(crate) claims: i64,
     pub(crate) held: i64,
     pub(crate) outbox: i64,
 }
@@ -234,6 +243,7 @@ impl Change {
             escrow_gates,
             leases,
             hints,
+            claims,
             held,
             outbox,
         } = *self;
@@ -242,7 +252,8 @@ impl Change {
                                    arrivals = arrivals + ?4, recovery_proofs = recovery_proofs + ?5,
                                    exchange_offers = exchange_offers + ?6, guardian_sets = guardian_sets + ?7,
                                    escrow_gates = escrow_gates + ?8, leases = leases + ?9,
-                                   hints = hints + ?10, held = held + ?11, outbox = outbox + ?12",
+                                   hints = hints + ?10, held = held + ?11, outbox = outbox + ?12,
+                                   claims = claims + ?13",
         )?
         .execute([
             blobs,
@@ -257,6 +268,7 @@ impl Change {
             hints,
             held,
             outbox,
+            claims,
         ])?;
         Ok(())
     }

@@ -5,8 +5,8 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::outbox::TakenBack;
 use super::position::Position;
-use super::sql::{count, time};
-use super::{acked, blobs, carried, forgotten, hints, leases, outbox};
+use super::sql::time;
+use super::{acked, blobs, carried, claims, forgotten, hints, leases, outbox};
 use crate::config::Bounds;
 use crate::trusted_time::Times;
 use relay_proto::federation::{CarriedBlob, Found, Verdict};
@@ -17,6 +17,14 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// How much later than this relay's own mail a peer's may end, in seconds: clocks differ.
 const TOLERANCE_SECS: u64 = 3600;
+
+/// What the column `shared` says of a blob that a client left here as well: it is this relay's own besides.
+const SHARED: i64 = 1;
+
+/// And of one that the peer brought home, and that nothing here told of: it is for this relay's clients, and no peer has
+/// a say in it. Nobody vouches for it, so that it counts as mail of others, for no quota, and moves to nobody but the
+/// peer that brought it.
+pub(super) const BROUGHT: i64 = 2;
 
 /// Takes a blob that a peer offers, which has the content it is named after. `may_grow` says whether there is room
 /// for mail of others.
@@ -57,12 +65,24 @@ pub(crate) fn accept(
     let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
     let created = arrival(blob, bounds, stamp);
     blobs::insert(write, position, blob, created)?;
+    hold(write, position, peer, blob.owner.as_ref(), 0)?;
+    Ok(Verdict::Accepted)
+}
+
+/// Notes whose the blob at a place is.
+fn hold(
+    write: &mut Write<'_>,
+    position: Position,
+    peer: &PeerId,
+    owner: Option<&OwnerHash>,
+    shared: i64,
+) -> Result<(), StoreError> {
     write
         .sql
-        .prepare_cached("INSERT INTO held (seq, peer, owner, shared) VALUES (?1, ?2, ?3, 0)")?
-        .execute(params![position.sql(), peer.as_bytes(), blob.owner.as_ref().map(OwnerHash::as_bytes)])?;
+        .prepare_cached("INSERT INTO held (seq, peer, owner, shared) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![position.sql(), peer.as_bytes(), owner.map(OwnerHash::as_bytes), shared])?;
     write.change.held += 1;
-    Ok(Verdict::Accepted)
+    Ok(())
 }
 
 /// Takes a blob that is here already. What somebody else left here is refused: it is not to be deleted when this
@@ -115,13 +135,33 @@ fn put_back(write: &mut Write<'_>, seq: i64, ends: UnixSeconds) -> Result<i64, S
 
 /// Makes a held blob this relay's own besides, because a client left the same one here: no peer's word deletes it,
 /// and it lasts as long as what is sent now.
-pub(super) fn share(write: &mut Write<'_>, name: &BlobName, ends: UnixSeconds) -> Result<(), StoreError> {
+pub(super) fn share(
+    write: &mut Write<'_>,
+    name: &BlobName,
+    ends: UnixSeconds,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
     let Some((seq, _)) = blobs::locate(write.sql, name)? else { return Ok(()) };
     let shared = write
         .sql
-        .prepare_cached("UPDATE held SET shared = 1 WHERE seq = ?1 AND shared = 0")?
-        .execute([seq])?;
-    if shared > 0 && ends > Position::from_sql(seq).expires() {
+        .prepare_cached("UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = 0")?
+        .execute([seq, SHARED])?;
+    if shared == 0 {
+        if brought_by(write.sql, seq)?.is_none() {
+            return Ok(());
+        }
+        // Now somebody vouches for it.
+        let bringer = gone(write, seq)?;
+        if let Some(Holder { peer, .. }) = bringer {
+            leases::note_copy(write, &PeerId::from_bytes(peer), seq, name, now)?;
+        }
+        return if ends > Position::from_sql(seq).expires() {
+            put_back(write, seq, ends).map(drop)
+        } else {
+            Ok(())
+        };
+    }
+    if ends > Position::from_sql(seq).expires() {
         put_back(write, seq, ends)?;
     }
     Ok(())
@@ -129,7 +169,10 @@ pub(super) fn share(write: &mut Write<'_>, name: &BlobName, ends: UnixSeconds) -
 
 /// Ends the holding of a blob for its peer, and the blob with it unless it is this relay's own besides.
 pub(super) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
-    let own = write.sql.prepare_cached("SELECT 1 FROM held WHERE seq = ?1 AND shared")?.exists([seq])?;
+    let own = write
+        .sql
+        .prepare_cached("SELECT 1 FROM held WHERE seq = ?1 AND shared = ?2")?
+        .exists([seq, SHARED])?;
     if !own {
         return blobs::remove(write, name).map(drop);
     }
@@ -137,9 +180,9 @@ pub(super) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result
     leases::over(write, seq)
 }
 
-/// Takes back a blob that a peer held for this relay: what there is a hint for, and in its old place. What there is
-/// no hint for is known to the peer alone, as after a backup was restored here. It is taken like mail of others, as
-/// long as there is room for that and in its mailbox: nobody vouches for it.
+/// Takes back a blob that a peer held for this relay: what there is a hint for, and in its old place, whichever peer the
+/// hint names. What there is no hint for is known to the peer alone, as after a backup was restored here. It is taken like
+/// mail of others, as long as there is room for that: nobody vouches for it.
 pub(crate) fn come_home(
     write: &mut Write<'_>,
     peer: &PeerId,
@@ -152,32 +195,50 @@ pub(crate) fn come_home(
     if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
         if Position::from_sql(seq).expires() > now {
             leases::came_home(write, peer, seq, &name, now)?;
+            claims::take(write, peer, &name)?;
             return Ok(Verdict::Accepted);
         }
         blobs::remove(write, &name)?;
     }
     let hint = hints::locate(write.sql, &name)?.filter(|hint| Position::from_sql(hint.seq).expires() > now);
-    let (position, created) = match hint {
-        Some(hint) if hint.peer == *peer.as_bytes() => {
-            if write.gauges.is_full() {
-                return Ok(Verdict::NotNow);
-            }
-            hints::take(write, &name)?;
-            (Position::from_sql(hint.seq), time(hint.created))
-        }
-        // Another peer holds it, and this one may let go of it.
-        Some(_) => return Ok(Verdict::Accepted),
-        None => {
-            if let Some(verdict) = judge_stranger(write, peer, blob, bounds, may_grow, now)? {
-                return Ok(verdict);
-            }
-            hints::take(write, &name)?;
-            let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(stamp));
-            (Position::new(ends, write.arrive()), arrival(blob, bounds, stamp))
-        }
-    };
-    blobs::insert(write, position, blob, created)?;
+    let Some(hint) = hint else { return take_in(write, peer, blob, bounds, may_grow, (now, stamp)) };
+    if write.gauges.is_full() {
+        return Ok(Verdict::NotNow);
+    }
+    let position = Position::from_sql(hint.seq);
+    hints::take(write, &name)?;
+    claims::take(write, peer, &name)?;
+    blobs::insert(write, position, blob, time(hint.created))?;
+    if hint.peer != *peer.as_bytes() {
+        // The note was from before a backup was restored, or that peer has a copy too: it need not keep it.
+        outbox::put(write, &PeerId::from_bytes(hint.peer), &name, position.expires())?;
+    }
     leases::came_home(write, peer, position.sql(), &name, now)?;
+    Ok(Verdict::Accepted)
+}
+
+/// Takes in a blob that a peer says is this relay's, and that nothing here tells of.
+fn take_in(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    may_grow: bool,
+    (now, stamp): (UnixSeconds, UnixSeconds),
+) -> Result<Verdict, StoreError> {
+    let name = blob.name();
+    if let Some(verdict) = judge_stranger(write, peer, blob, bounds, may_grow, now)? {
+        if verdict == Verdict::Accepted {
+            claims::take(write, peer, &name)?;
+        }
+        return Ok(verdict);
+    }
+    hints::take(write, &name)?;
+    claims::take(write, peer, &name)?;
+    let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(stamp));
+    let position = Position::new(ends, write.arrive());
+    blobs::insert(write, position, blob, arrival(blob, bounds, stamp))?;
+    hold(write, position, peer, blob.owner.as_ref(), BROUGHT)?;
     Ok(Verdict::Accepted)
 }
 
@@ -199,8 +260,7 @@ fn judge_stranger(
     let name = blob.name();
     let is_done_with = blob.expires_at <= now
         || acked::contains(write.sql, &name.blob_id, now)?
-        || outbox::contains(write.sql, peer, &name)?
-        || forgotten::contains(write.sql, peer, &name, now)?;
+        || outbox::contains(write.sql, peer, &name)?;
     if is_done_with {
         // Nothing to be kept for: the peer may let go of it.
         return Ok(Some(Verdict::Accepted));
@@ -208,10 +268,7 @@ fn judge_stranger(
     if blob.ciphertext.as_bytes().len() > bounds.blob_bytes {
         return Ok(Some(Verdict::Refused));
     }
-    let has_room = may_grow
-        && !write.gauges.is_full()
-        && blobs::has_place(write, &blob.mailbox, blobs::size_of(blob), bounds, now)?;
-    Ok(if has_room { None } else { Some(Verdict::NotNow) })
+    Ok(if may_grow && !write.gauges.is_full() { None } else { Some(Verdict::NotNow) })
 }
 
 /// Lets go of what is held for a peer, and remembers that a late copy is not wanted. If the peer holds the blob for this
@@ -235,6 +292,8 @@ pub(crate) fn forget(
         hints::take(write, name)?;
         acked::remember_deleted(write.sql, &name.blob_id, now)?;
     }
+    // What the peer merely claimed to hold it does not claim any more. It is no reason to refuse a send.
+    claims::take(write, peer, name)?;
     // What it deletes is worth more than the memory of it, and makes room for that.
     forgotten::remember(write, peer, name, now)?;
     Ok(is_theirs)
@@ -319,19 +378,61 @@ pub(super) fn acked_here(write: &mut Write<'_>, name: &BlobName, now: UnixSecond
 /// Whom the blob at a place is held for.
 pub(super) fn holder(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
     Ok(sql
-        .prepare_cached("SELECT peer FROM held WHERE seq = ?1")?
-        .query_row([seq], |row| row.get(0))
+        .prepare_cached("SELECT peer FROM held WHERE seq = ?1 AND shared != ?2")?
+        .query_row([seq, BROUGHT], |row| row.get(0))
         .optional()?)
 }
 
-/// Notes that the blob at a place is gone. Answers whether it was held for somebody.
-pub(super) fn gone(write: &mut Write<'_>, seq: i64) -> Result<bool, StoreError> {
+/// Who brought the blob at a place home, where nothing else told of it.
+pub(super) fn brought_by(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT peer FROM held WHERE seq = ?1 AND shared = ?2")?
+        .query_row([seq, BROUGHT], |row| row.get(0))
+        .optional()?)
+}
+
+/// What was noted of a blob that came from a peer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Holder {
+    pub(super) peer: [u8; PeerId::LENGTH],
+    /// It was brought home: the peer may have kept a copy.
+    pub(super) brought: bool,
+}
+
+/// Notes that the blob at a place is gone. Returns what was noted of where it came from.
+pub(super) fn gone(write: &mut Write<'_>, seq: i64) -> Result<Option<Holder>, StoreError> {
     if !write.has_held() {
-        return Ok(false);
+        return Ok(None);
     }
-    let rows = write.sql.prepare_cached("DELETE FROM held WHERE seq = ?1")?.execute([seq])?;
-    write.change.held -= count(rows as u64);
-    Ok(rows > 0)
+    let holder = write
+        .sql
+        .prepare_cached("DELETE FROM held WHERE seq = ?1 RETURNING peer, shared = ?2")?
+        .query_row([seq, BROUGHT], |row| Ok(Holder { peer: row.get(0)?, brought: row.get(1)? }))
+        .optional()?;
+    write.change.held -= i64::from(holder.is_some());
+    Ok(holder)
+}
+
+/// Gives up to `limit` blobs that are held for one relay to another one, which is the same with new keys. Returns how many.
+pub(crate) fn reassign(sql: &Connection, from: &PeerId, to: &PeerId, limit: u32) -> Result<u64, StoreError> {
+    // What they were offered to the first one under counts no more.
+    sql.prepare_cached(
+        "UPDATE leases SET peer = ?2, until = 0, open = 0
+         WHERE peer = ?1 AND seq IN (SELECT seq FROM held WHERE peer = ?1 ORDER BY seq LIMIT ?3)",
+    )?
+    .execute(params![from.as_bytes(), to.as_bytes(), limit])?;
+    let given = sql
+        .prepare_cached(
+            "UPDATE held SET peer = ?2
+             WHERE seq IN (SELECT seq FROM held WHERE peer = ?1 ORDER BY seq LIMIT ?3)",
+        )?
+        .execute(params![from.as_bytes(), to.as_bytes(), limit])?;
+    Ok(given as u64)
+}
+
+/// Whether anything is held for peers, at the moment that a reader sees.
+pub(super) fn any(sql: &Connection) -> Result<bool, StoreError> {
+    Ok(sql.prepare_cached("SELECT held > 0 FROM totals")?.query_row([], |row| row.get(0))?)
 }
 
 /// Blobs and bytes of a mailbox that are held for peers and nobody left here besides.
@@ -348,9 +449,9 @@ pub(super) fn holding(
         .sql
         .prepare_cached(
             "SELECT count(*), coalesce(sum(size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
-             WHERE mailbox = ?1 AND blobs.seq >= ?2 AND NOT shared",
+             WHERE mailbox = ?1 AND blobs.seq >= ?2 AND shared != ?3",
         )?
-        .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql()], |row| {
+        .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql(), SHARED], |row| {
             Ok((number(row, 0)?, number(row, 1)?))
         })?)
 }

@@ -5,7 +5,7 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::position::Position;
 use super::sql::count;
-use super::{acked, outbox, peers};
+use super::{acked, claims, outbox, peers};
 use crate::trusted_time::Times;
 use relay_proto::mail::{BlobName, Hint};
 use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
@@ -84,8 +84,14 @@ pub(super) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
     Ok(Some(expires))
 }
 
-/// Deletes all hints of a mailbox, and remembers that like acks; the peers hear of it. Answers how many blobs a client could still have fetched.
-pub(super) fn clear(write: &mut Write<'_>, mailbox: &MailboxHash, now: Times) -> Result<u64, StoreError> {
+/// Deletes all hints of a mailbox, remembers that like acks, and adds their ids to `cleared`; the peers are told. Answers how
+/// many blobs a client could still have fetched.
+pub(super) fn clear(
+    write: &mut Write<'_>,
+    mailbox: &MailboxHash,
+    cleared: &mut Vec<BlobId>,
+    now: Times,
+) -> Result<u64, StoreError> {
     if !write.has_hints() {
         return Ok(0);
     }
@@ -98,11 +104,12 @@ pub(super) fn clear(write: &mut Write<'_>, mailbox: &MailboxHash, now: Times) ->
         let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(id) };
         live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now.now));
         acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
+        cleared.push(name.blob_id);
     }
     Ok(live)
 }
 
-/// Deletes hints of blobs that a peer does not have. Answers how many.
+/// Deletes hints and claims of blobs that a peer does not have. Answers how many hints.
 pub(crate) fn missing(write: &mut Write<'_>, peer: &PeerId, names: &[BlobName]) -> Result<u32, StoreError> {
     let mut gone = 0;
     for name in names {
@@ -111,6 +118,7 @@ pub(crate) fn missing(write: &mut Write<'_>, peer: &PeerId, names: &[BlobName]) 
             take(write, name)?;
             gone += 1;
         }
+        claims::take(write, peer, name)?;
     }
     Ok(gone)
 }
@@ -155,7 +163,11 @@ pub(super) fn holding(
 pub(crate) fn of(sql: &Connection, names: &[BlobName], now: UnixSeconds) -> Result<Vec<Hint>, StoreError> {
     let mut hints = Vec::new();
     for name in names {
-        let Some(Located { seq, peer, .. }) = locate(sql, name)? else { continue };
+        let known = match locate(sql, name)? {
+            Some(Located { seq, peer, .. }) => Some((seq, peer)),
+            None => claims::locate(sql, name)?,
+        };
+        let Some((seq, peer)) = known else { continue };
         let expires_at = Position::from_sql(seq).expires();
         let url = peers::client_url(sql, &peer)?;
         if let Some(relay_url) = url.filter(|_| expires_at > now) {

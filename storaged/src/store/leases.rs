@@ -6,11 +6,12 @@ use super::error::StoreError;
 use super::outbox::{self, TakenBack};
 use super::position::Position;
 use super::sql::{count, moment};
-use super::{blobs, carried, held, hints};
+use super::{blobs, carried, claims, held, hints};
 use relay_proto::federation::{CarriedBlob, Lease, Verdict};
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use std::ops::Range;
 
 /// How long a blob is left alone that a peer refused without its being clear that it has no copy, and one that has
 /// just come home, in seconds.
@@ -41,19 +42,23 @@ pub(crate) fn search(
     now: UnixSeconds,
 ) -> Result<Search, StoreError> {
     let alive = Position::first_alive(now).sql();
-    let mut found = left_over(sql, lease, alive, now)?;
+    // The table is in the order of expiry: what the peer would not keep for as long as it is to last comes behind this.
+    let end =
+        lease.latest_expiry.map_or(i64::MAX, |latest| Position::new(latest.hour_floor().plus(3600), 0).sql());
+    let mut found = left_over(sql, lease, alive..end, now)?;
     let left_over = found.len();
     let most = usize::try_from(lease.max_blobs).unwrap_or(usize::MAX);
     let mut statement = sql.prepare_cached(if lease.home {
         "SELECT seq, EXISTS (SELECT 1 FROM leases WHERE leases.seq = held.seq)
-         FROM held WHERE seq > ?1 AND peer = ?3 ORDER BY seq LIMIT ?2"
+         FROM held WHERE seq > ?1 AND seq < ?5 AND peer = ?3 AND shared != ?4 ORDER BY seq LIMIT ?2"
     } else {
         "SELECT seq, EXISTS (SELECT 1 FROM leases WHERE leases.seq = blobs.seq)
-                  OR EXISTS (SELECT 1 FROM held WHERE held.seq = blobs.seq)
-         FROM blobs WHERE seq > ?1 AND ?3 IS NOT NULL ORDER BY seq LIMIT ?2"
+                  OR EXISTS (SELECT 1 FROM held
+                             WHERE held.seq = blobs.seq AND NOT (shared = ?4 AND peer = ?3))
+         FROM blobs WHERE seq > ?1 AND seq < ?5 ORDER BY seq LIMIT ?2"
     })?;
     let mut passed = after.max(alive - 1);
-    let mut rows = statement.query(params![passed, SEARCHED, lease.peer.as_bytes()])?;
+    let mut rows = statement.query(params![passed, SEARCHED, lease.peer.as_bytes(), held::BROUGHT, end])?;
     let mut seen = 0;
     while found.len() < most {
         let Some(row) = rows.next()? else {
@@ -69,14 +74,31 @@ pub(crate) fn search(
 }
 
 /// Places of blobs that were offered, and of which nothing came.
-fn left_over(sql: &Connection, lease: &Lease, alive: i64, now: UnixSeconds) -> Result<Vec<i64>, StoreError> {
+fn left_over(
+    sql: &Connection,
+    lease: &Lease,
+    places: Range<i64>,
+    now: UnixSeconds,
+) -> Result<Vec<i64>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT leases.seq FROM leases LEFT JOIN held ON held.seq = leases.seq
-         WHERE until <= ?1 AND leases.seq >= ?2 AND held.peer IS ?3 ORDER BY until LIMIT ?4",
+         WHERE until <= ?1 AND leases.seq >= ?2 AND leases.seq < ?7
+               AND CASE held.shared WHEN ?5 THEN ?3 IS NULL AND held.peer = ?6 ELSE held.peer IS ?3 END
+         ORDER BY until LIMIT ?4",
     )?;
     let holder = lease.home.then(|| lease.peer.as_bytes());
-    let places =
-        statement.query_map(params![moment(now), alive, holder, lease.max_blobs], |row| row.get(0))?;
+    let places = statement.query_map(
+        params![
+            moment(now),
+            places.start,
+            holder,
+            lease.max_blobs,
+            held::BROUGHT,
+            lease.peer.as_bytes(),
+            places.end
+        ],
+        |row| row.get(0),
+    )?;
     Ok(places.collect::<Result<_, _>>()?)
 }
 
@@ -160,7 +182,11 @@ fn put(
 /// Whether the blob at a place is held for a peer, or else is this relay's own.
 fn is_of_kind(sql: &Connection, seq: i64, peer: &PeerId, home: bool) -> Result<bool, StoreError> {
     let holder = held::holder(sql, seq)?;
-    Ok(if home { holder == Some(*peer.as_bytes()) } else { holder.is_none() })
+    if home {
+        return Ok(holder == Some(*peer.as_bytes()));
+    }
+    // What a peer brought home and nobody vouches for goes back to that peer, and to nobody else.
+    Ok(holder.is_none() && held::brought_by(sql, seq)?.is_none_or(|bringer| bringer == *peer.as_bytes()))
 }
 
 /// A blob's lease.
@@ -218,6 +244,9 @@ pub(crate) fn settle(
                 held::let_go(write, seq, name)?;
             } else {
                 let created = blobs::created_at(write.sql, seq)?;
+                // The peer that brought it home has it now, and is not to forget it.
+                held::gone(write, seq)?;
+                claims::take(write, peer, name)?;
                 blobs::remove(write, name)?;
                 hints::put(write, seq, name, size, created, peer)?;
             }
@@ -252,7 +281,8 @@ pub(super) fn came_home(
     name: &BlobName,
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
-    if held::holder(write.sql, seq)?.is_some() {
+    if held::holder(write.sql, seq)?.is_some() || held::brought_by(write.sql, seq)? == Some(*peer.as_bytes())
+    {
         return Ok(());
     }
     match of(write.sql, seq)? {
@@ -268,17 +298,52 @@ pub(super) fn came_home(
 
 /// Notes that the blob at a place was deleted, so that a peer that may have a copy hears of it.
 pub(super) fn gone(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
-    let was_held = held::gone(write, seq)?;
+    let expires = Position::from_sql(seq).expires();
+    let holder = held::gone(write, seq)?;
+    if let Some(held::Holder { peer, brought: true }) = holder {
+        outbox::put(write, &PeerId::from_bytes(peer), name, expires)?;
+    }
     if !write.has_leases() {
         return Ok(());
     }
     let Some(lease) = of(write.sql, seq)? else { return Ok(()) };
     end(write, seq)?;
-    if was_held {
+    if holder.is_some_and(|holder| !holder.brought) {
         // It was offered to its origin, who knows best.
         return Ok(());
     }
-    outbox::put(write, &PeerId::from_bytes(lease.peer), name, Position::from_sql(seq).expires())
+    outbox::put(write, &PeerId::from_bytes(lease.peer), name, expires)
+}
+
+/// Whether it is noted of the blob at a place that a peer may have a copy, or the blob is not this relay's to speak for.
+pub(super) fn may_be_at(sql: &Connection, seq: i64, peer: &PeerId) -> Result<bool, StoreError> {
+    if held::holder(sql, seq)?.is_some() || held::brought_by(sql, seq)?.is_some() {
+        return Ok(true);
+    }
+    Ok(of(sql, seq)?.is_some_and(|lease| lease.peer == *peer.as_bytes()))
+}
+
+/// Notes that a peer has a copy of the blob at a place, which lies here as well: a deletion here reaches it, and when
+/// mail moves it is offered what it has. Where another peer may have one already, this one need not keep its own, as long
+/// as that here is sound.
+pub(super) fn note_copy(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    seq: i64,
+    name: &BlobName,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    if may_be_at(write.sql, seq, peer)? {
+        return Ok(());
+    }
+    if of(write.sql, seq)?.is_none() {
+        write.change.leases += 1;
+        return put(write, seq, peer, moment(now), false, true);
+    }
+    if carried::read(write.sql, seq, now)?.is_some() {
+        outbox::put(write, peer, name, Position::from_sql(seq).expires())?;
+    }
+    Ok(())
 }
 
 /// Notes that the time of the blob at a place is over. Peers know it by themselves.

@@ -1,8 +1,8 @@
 //! What belongs into a page of mail and lies at peers.
 
 use super::error::StoreError;
-use super::hints;
 use super::sql::time;
+use super::{claims, hints};
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};
 use relay_proto::mail::MovedBlob;
 use relay_proto::page::{self, PageRoom};
@@ -15,9 +15,11 @@ const MAX_ASKED: usize = MAX_MOVED_BLOBS - MAX_HINTS;
 /// Candidates that are collected before all but the oldest are dropped.
 const COLLECTED: usize = 64 * MAX_MOVED_BLOBS;
 
-/// A hint that may belong into a page. Ordered by arrival.
+/// What may belong into a page. Ordered by arrival, behind all hints what peers merely claim to hold, so that no claim takes
+/// the place of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Candidate {
+    claimed: bool,
     created: i64,
     seq: i64,
     size: i64,
@@ -56,7 +58,8 @@ impl Moved {
         sealed: bool,
         reachable: impl FnOnce() -> Vec<PeerId>,
     ) -> Result<Option<Self>, StoreError> {
-        Ok(hints::any(sql)?.then(|| Self {
+        let any = hints::any(sql)? || claims::any(sql)?;
+        Ok(any.then(|| Self {
             reachable: reachable(),
             sealed,
             asked: Vec::new(),
@@ -77,7 +80,10 @@ impl Moved {
     ) -> Result<Collected, StoreError> {
         let before = self.mark();
         let mut statement = sql.prepare_cached(
-            "SELECT created, seq, size, id, peer FROM hints WHERE mailbox = ?1 AND seq >= ?2",
+            "SELECT created, seq, size, id, peer, FALSE FROM hints WHERE mailbox = ?1 AND seq >= ?2
+             UNION ALL
+             SELECT created, seq, size, id, peer, TRUE FROM claims WHERE mailbox = ?1 AND seq >= ?2
+                 AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.mailbox = ?1 AND blobs.id = claims.id)",
         )?;
         let mut rows = statement.query(params![mailbox.as_bytes(), first_alive])?;
         while let Some(row) = rows.next()? {
@@ -88,6 +94,7 @@ impl Moved {
                 mailbox_index,
                 id: row.get(3)?,
                 peer: row.get(4)?,
+                claimed: row.get(5)?,
             };
             self.add(candidate);
         }
@@ -160,7 +167,7 @@ impl Moved {
         let asked = self.asked.into_iter().map(|candidate| (candidate, true));
         let hinted = self.hinted.into_iter().map(|candidate| (candidate, false));
         let mut chosen: Vec<_> = asked.chain(hinted).collect();
-        chosen.sort_unstable();
+        chosen.sort_unstable_by_key(|(candidate, _)| (candidate.created, candidate.seq));
         (chosen.into_iter().map(moved_blob).collect(), left_out, self.oversized)
     }
 }

@@ -62,6 +62,11 @@ pub(crate) fn unpin(sql: &Connection, url: &str) -> Result<bool, StoreError> {
     Ok(sql.prepare_cached("DELETE FROM pins WHERE url = ?1")?.execute([url])? > 0)
 }
 
+/// Whether a peer has proved who it is, now or before.
+pub(crate) fn is_known(sql: &Connection, peer: &PeerId) -> Result<bool, StoreError> {
+    Ok(sql.prepare_cached("SELECT 1 FROM peers WHERE identity = ?1")?.exists([peer.as_bytes()])?)
+}
+
 /// Where a peer serves clients, if it said so.
 pub(crate) fn client_url(sql: &Connection, peer: &[u8]) -> Result<Option<String>, StoreError> {
     let url: Option<String> = sql
@@ -86,6 +91,7 @@ pub(crate) fn holdings(sql: &Connection) -> Result<Vec<Holdings>, StoreError> {
         Ok(())
     };
     count("SELECT peer, count(*) FROM hints GROUP BY peer", |holdings, rows| holdings.moved = rows)?;
+    count("SELECT peer, count(*) FROM claims GROUP BY peer", |holdings, rows| holdings.moved += rows)?;
     count("SELECT peer, count(*) FROM held GROUP BY peer", |holdings, rows| holdings.held = rows)?;
     count("SELECT peer, count(*) FROM outbox GROUP BY peer", |holdings, rows| holdings.outbox = rows)?;
     Ok(found.into_values().collect())

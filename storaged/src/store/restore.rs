@@ -138,7 +138,13 @@ fn prepare(database: &Path, now: UnixSeconds) -> Result<(), StoreError> {
         sql.execute_batch(&format!(
             "INSERT INTO sqlite_sequence (name, seq)
                  SELECT 'outbox', 0 WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'outbox');
-             UPDATE sqlite_sequence SET seq = seq + {PASSED_OVER} WHERE name = 'outbox'"
+             UPDATE sqlite_sequence SET seq = seq + {PASSED_OVER} WHERE name = 'outbox';
+             -- The peer may have got the blob again since, and be the only one to have it. It is asked what it holds.
+             DELETE FROM outbox WHERE EXISTS
+                 (SELECT 1 FROM blobs WHERE blobs.mailbox = outbox.mailbox AND blobs.id = outbox.id
+                  UNION ALL
+                  SELECT 1 FROM hints WHERE hints.mailbox = outbox.mailbox AND hints.id = outbox.id);
+             UPDATE totals SET outbox = (SELECT count(*) FROM outbox)"
         ))?;
     }
     sql.close().map_err(|(_, error)| error.into())

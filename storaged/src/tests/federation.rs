@@ -6,6 +6,7 @@ mod finding;
 mod hints;
 mod holding;
 mod home;
+mod inventory;
 mod moving;
 mod outbox;
 mod peers;
@@ -52,7 +53,8 @@ fn contents(blobs: &[CarriedBlob]) -> Vec<&[u8]> {
 
 impl Relay {
     async fn lease(&self, peer: PeerId, home: bool, max_blobs: u32) -> Vec<CarriedBlob> {
-        let lease = Lease { peer, home, max_blobs, max_bytes: 1 << 20, lease_secs: LEASE_SECS };
+        let lease =
+            Lease { peer, home, max_blobs, max_bytes: 1 << 20, lease_secs: LEASE_SECS, latest_expiry: None };
         self.offload.lease(lease).await.unwrap()
     }
 
@@ -101,6 +103,7 @@ impl Relay {
             blobs_recalled: 0,
             trouble: String::new(),
             clock_ahead_secs: None,
+            keeps_secs: 0,
         };
         self.offload.tell(peers.iter().map(state).collect());
     }
@@ -114,8 +117,18 @@ impl Relay {
     fn recount(&self) {
         assert_eq!(self.census().problems, Vec::<String>::new());
         let gauges = &self.store.gauges;
-        let held = [gauges.blobs(), gauges.leases(), gauges.hints(), gauges.held(), gauges.outbox()];
-        assert_eq!(held, ["blobs", "leases", "hints", "held", "outbox"].map(|table| self.rows(table)));
+        let held = [
+            gauges.blobs(),
+            gauges.leases(),
+            gauges.hints(),
+            gauges.claims(),
+            gauges.held(),
+            gauges.outbox(),
+        ];
+        assert_eq!(
+            held,
+            ["blobs", "leases", "hints", "claims", "held", "outbox"].map(|table| self.rows(table))
+        );
         for table in ["leases", "held"] {
             let strays = format!("SELECT count(*) FROM {table} WHERE seq NOT IN (SELECT seq FROM blobs)");
             let strays: u64 = self.sql().query_row(&strays, [], |row| row.get(0)).unwrap();

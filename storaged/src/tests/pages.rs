@@ -139,7 +139,14 @@ async fn oversized_blobs_at_peers_hide_no_others_there() {
     let sizes =
         [(LARGEST + 1, false), (LARGEST - 73, true), (LARGEST - 74, true), (200_000, false), (10, false)];
     leave(&relay, mailbox(1), &sizes).await;
-    let lease = Lease { peer: B, home: false, max_blobs: 100, max_bytes: 4 << 20, lease_secs: LEASE_SECS };
+    let lease = Lease {
+        peer: B,
+        home: false,
+        max_blobs: 100,
+        max_bytes: 4 << 20,
+        lease_secs: LEASE_SECS,
+        latest_expiry: None,
+    };
     let blobs = relay.offload.lease(lease).await.unwrap();
     let settlements = blobs.iter().map(|blob| (blob.name(), Verdict::Accepted)).collect();
     relay.offload.settle(Settle { peer: B, home: false, settlements }).await.unwrap();

@@ -11,6 +11,8 @@ pub struct Conduct {
     pub recall: OnRecall,
     /// Towards blobs that are no longer wanted.
     pub forget: OnForget,
+    /// Towards the question what it holds.
+    pub inventory: OnInventory,
     /// The room that its answers to offloads tell of, true or not; a lot by default.
     pub room: Option<Capacity>,
     /// Whether it refuses a blob in which something is wrong. Otherwise that fails the test, because no relay
@@ -100,4 +102,24 @@ pub enum OnForget {
     Lie,
     /// Forgets and cuts the connection.
     CutAfter,
+}
+
+/// What becomes of the question what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnInventory {
+    /// Lists what it holds.
+    #[default]
+    List,
+    /// Says nothing.
+    Silent,
+    /// Has not looked.
+    NotNow,
+    /// Lists a thousand blobs that nobody ever had, and then a thousand more, in order and without an end.
+    Endless,
+    /// Lists what it holds, in parts that begin anew.
+    Circles,
+    /// Lists one more than fits into a part.
+    TooMany,
+    /// Answers another kind of question.
+    AnotherKind,
 }

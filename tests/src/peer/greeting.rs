@@ -75,6 +75,8 @@ impl About {
             messages_per_minute: 300,
             capacity: Some(Capacity { free_bytes: 1 << 30, accepting: true }),
             unix_time: 0,
+            keeps_secs: 0,
+            lists: false,
         }
     }
 }

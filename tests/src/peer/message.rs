@@ -10,7 +10,7 @@ pub struct Message {
     #[prost(uint64, tag = "1")]
     pub request: u64,
     /// What is said, if it is known.
-    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "Body", tags = "2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub body: Option<Body>,
 }
 
@@ -57,17 +57,33 @@ pub enum Body {
     /// Understood.
     #[prost(message, tag = "12")]
     DrainAck(Drain),
+    /// Asks what is held for the sender.
+    #[prost(message, tag = "13")]
+    Inventory(Inventory),
+    /// A part of it.
+    #[prost(message, tag = "14")]
+    InventoryAck(InventoryAck),
 }
 
 impl Body {
     /// Whether it answers a question.
     pub const fn is_answer(&self) -> bool {
-        matches!(self, Self::OffloadAck(_) | Self::RecallAck(_) | Self::ForgetAck(_) | Self::DrainAck(_))
+        matches!(
+            self,
+            Self::OffloadAck(_)
+                | Self::RecallAck(_)
+                | Self::ForgetAck(_)
+                | Self::DrainAck(_)
+                | Self::InventoryAck(_)
+        )
     }
 
     /// Whether it asks for an answer.
     pub const fn is_question(&self) -> bool {
-        matches!(self, Self::Offload(_) | Self::Recall(_) | Self::Forget(_) | Self::Drain(_))
+        matches!(
+            self,
+            Self::Offload(_) | Self::Recall(_) | Self::Forget(_) | Self::Drain(_) | Self::Inventory(_)
+        )
     }
 }
 
@@ -106,6 +122,12 @@ pub struct About {
     /// Seconds since 1970 by its clock; 0 where it does not say.
     #[prost(uint64, tag = "5")]
     pub unix_time: u64,
+    /// For how long it keeps mail.
+    #[prost(uint64, tag = "6")]
+    pub keeps_secs: u64,
+    /// Whether it answers an inventory.
+    #[prost(bool, tag = "7")]
+    pub lists: bool,
 }
 
 /// How much room there is.
@@ -228,3 +250,54 @@ pub struct ForgetAck {
 /// `Drain` and `DrainAck`, which have no fields.
 #[derive(Clone, Copy, PartialEq, Eq, Encoding)]
 pub struct Drain {}
+
+/// Asks what is held for the sender.
+#[derive(Clone, PartialEq, Encoding)]
+pub struct Inventory {
+    /// Behind this name.
+    #[prost(message, optional, tag = "1")]
+    pub after: Option<BlobName>,
+    /// Whether the names are wanted.
+    #[prost(bool, tag = "2")]
+    pub names: bool,
+}
+
+/// A part of what is held.
+#[derive(Clone, PartialEq, Encoding)]
+pub struct InventoryAck {
+    /// Somebody looked.
+    #[prost(bool, tag = "1")]
+    pub looked: bool,
+    /// How many there are.
+    #[prost(uint64, tag = "2")]
+    pub count: u64,
+    /// Exclusive or of their ids.
+    #[prost(bytes = "vec", tag = "3")]
+    pub ids: Vec<u8>,
+    /// Which they are, if that was asked.
+    #[prost(message, repeated, tag = "4")]
+    pub blobs: Vec<HeldBlob>,
+    /// Where the part ends.
+    #[prost(message, optional, tag = "5")]
+    pub until: Option<BlobName>,
+}
+
+/// A blob that is held.
+#[derive(Clone, PartialEq, Eq, Encoding)]
+pub struct HeldBlob {
+    /// Hash of the mailbox's token.
+    #[prost(bytes = "vec", tag = "1")]
+    pub mailbox: Vec<u8>,
+    /// Its id.
+    #[prost(bytes = "vec", tag = "2")]
+    pub blob_id: Vec<u8>,
+    /// Bytes.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// Seconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub created_at: u64,
+    /// Seconds since 1970.
+    #[prost(uint64, tag = "5")]
+    pub expires_at: u64,
+}

@@ -56,6 +56,12 @@ impl Options {
         Self::greeting(Greeting { about, ..Greeting::default() })
     }
 
+    /// The usual, of a peer that says what it holds when it is asked.
+    pub fn listing() -> Self {
+        let about = Some(About { lists: true, ..About::default_of_a_peer() });
+        Self::greeting(Greeting { about, ..Greeting::default() })
+    }
+
     /// Every handshake that a relay must refuse, in either role, each with its name. None of them leads to a
     /// channel; how it ends is for the relay to say, by a close frame or a cut.
     pub fn wrong() -> Vec<(&'static str, Self)> {

@@ -5,6 +5,7 @@ mod crashes;
 mod guard;
 mod hinting;
 mod interop;
+mod inventory;
 mod leaving;
 mod meeting;
 mod misconduct;

@@ -1,6 +1,7 @@
 //! How far an emptying is.
 
 use crate::quantity::{counted, grouped};
+use relay_proto::limits::MAX_OUTLASTING;
 use std::fmt;
 
 /// How far it is.
@@ -12,6 +13,8 @@ pub(super) struct Course {
     pub(super) left: u64,
     /// Why nothing moves at the moment, if something is in the way.
     pub(super) hindrance: Option<&'static str>,
+    /// Blobs that last longer than any peer that is up keeps mail.
+    pub(super) outlasting: u64,
 }
 
 impl Course {
@@ -19,6 +22,19 @@ impl Course {
     pub(super) fn saw(&mut self, left: u64) {
         self.left = left;
         self.most = self.most.max(left);
+    }
+
+    /// What stays because no peer would keep it for as long as it is to last.
+    pub(super) fn staying(&self) -> String {
+        let or_more = if self.outlasting >= MAX_OUTLASTING { " or more" } else { "" };
+        match self.outlasting {
+            0 => String::new(),
+            number => format!(
+                "; {}{or_more} of them would outlast the time for which peers that are up keep mail, and move when that is \
+                 no longer so (`relay peers`)",
+                grouped(number)
+            ),
+        }
     }
 
     /// Blobs that have gone.
@@ -38,7 +54,7 @@ impl fmt::Display for Course {
         )?;
         match self.hindrance {
             Some(hindrance) => write!(formatter, "; waiting: {hindrance}"),
-            None => Ok(()),
+            None => write!(formatter, "{}", self.staying()),
         }
     }
 }
@@ -49,7 +65,7 @@ mod tests {
 
     #[test]
     fn mail_that_arrives_meanwhile_makes_the_task_larger_and_never_less_done() {
-        let mut course = Course { most: 10, left: 10, hindrance: None };
+        let mut course = Course { most: 10, left: 10, hindrance: None, outlasting: 0 };
         assert_eq!(course.to_string(), "0 of 10 blobs gone, 10 left");
         course.saw(4);
         assert_eq!(course.to_string(), "6 of 10 blobs gone, 4 left");
@@ -59,7 +75,12 @@ mod tests {
 
     #[test]
     fn what_is_in_the_way_is_said() {
-        let course = Course { most: 10, left: 4, hindrance: Some("no peer is up") };
+        let course = Course { most: 10, left: 4, hindrance: Some("no peer is up"), outlasting: 0 };
         assert_eq!(course.to_string(), "6 of 10 blobs gone, 4 left; waiting: no peer is up");
+        let staying = Course { hindrance: None, outlasting: 3, ..course };
+        let said = staying.to_string();
+        assert!(said.starts_with("6 of 10 blobs gone, 4 left; 3 of them would outlast"), "{said}");
+        let many = Course { outlasting: 1000, ..staying };
+        assert!(many.to_string().contains("1,000 or more of them"), "{many}");
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Row<'a> {
     identity: Option<PeerId>,
     /// What federated says of it, if it does.
     state: Option<&'a PeerState>,
+    /// For how long this relay keeps mail, in seconds.
+    keeps_secs: u64,
     /// The key that its address is pinned to.
     pin: Option<NoiseKey>,
     holdings: Option<Holdings>,
@@ -54,6 +56,7 @@ pub(super) fn rows(peering: &Peering) -> Vec<Row<'_>> {
             url,
             identity,
             state: Some(state),
+            keeps_secs: peering.keeps_secs,
             pin: pin.map(|pin| pin.noise_key),
             holdings: holdings_of(identity),
         });
@@ -64,6 +67,7 @@ pub(super) fn rows(peering: &Peering) -> Vec<Row<'_>> {
                 url: Some(&pin.url),
                 identity: Some(pin.identity),
                 state: None,
+                keeps_secs: peering.keeps_secs,
                 pin: Some(pin.noise_key),
                 holdings: holdings_of(Some(pin.identity)),
             });
@@ -72,7 +76,9 @@ pub(super) fn rows(peering: &Peering) -> Vec<Row<'_>> {
     for holdings in &peering.holdings {
         if !rows.iter().any(|row| row.identity == Some(holdings.identity)) {
             let identity = Some(holdings.identity);
-            rows.push(Row { url: None, identity, state: None, pin: None, holdings: Some(*holdings) });
+            let keeps_secs = peering.keeps_secs;
+            let holdings = Some(*holdings);
+            rows.push(Row { url: None, identity, state: None, keeps_secs, pin: None, holdings });
         }
     }
     rows
@@ -117,7 +123,19 @@ impl Row<'_> {
         if let Some(trouble) = self.trouble() {
             remarks.push(format!("trouble: {trouble}"));
         }
+        if let Some(kept) = self.keeps().filter(|kept| *kept < self.keeps_secs) {
+            remarks.push(format!(
+                "keeps mail for {}, and this relay for {}: what lasts longer is not moved there",
+                span(kept),
+                span(self.keeps_secs)
+            ));
+        }
         remarks
+    }
+
+    /// For how long the peer keeps mail, if it said so.
+    fn keeps(&self) -> Option<u64> {
+        self.state.map(|state| state.keeps_secs).filter(|kept| *kept > 0)
     }
 
     fn trouble(&self) -> Option<&str> {
@@ -138,6 +156,7 @@ impl Row<'_> {
             "blobs_recalled": self.state.map(|state| state.blobs_recalled),
             "trouble": self.trouble(),
             "clock_ahead_seconds": self.state.and_then(|state| state.clock_ahead_secs),
+            "keeps_secs": self.keeps(),
             "pinned": self.pin.is_some(),
             "pinned_key": self.pin.map(|key| key.to_base64url()),
             "blobs_moved": holdings.map_or(0, |holdings| holdings.moved),
@@ -166,6 +185,19 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].identity, rows[0].holdings), (Some(id(1)), Some(holdings(1, 5))));
         assert_eq!(rows[0].as_value()["pinned_key"], NoiseKey::from_bytes([1; 32]).to_base64url());
+    }
+
+    #[test]
+    fn a_peer_that_keeps_mail_for_less_time_than_this_relay_is_told_apart() {
+        let remarks = |keeps_secs| {
+            let peering = Peering { peers: vec![PeerState { keeps_secs, ..peer("ws://a", 1) }], ..sample() };
+            rows(&peering)[0].remarks()
+        };
+        for unremarkable in [0, 120 * 86_400, 365 * 86_400] {
+            assert_eq!(remarks(unremarkable).len(), 1, "{unremarkable}");
+        }
+        let said = remarks(4 * 3600).pop().unwrap();
+        assert!(said.starts_with("keeps mail for 4 h 0 min, and this relay for 120 d 0 h"), "{said}");
     }
 
     #[test]

@@ -45,7 +45,14 @@ fn search(relay: &Relay, home: bool, after: i64) -> (crate::store::leases::Searc
         }),
     )
     .unwrap();
-    let lease = Lease { peer: A, home, max_blobs: 128, max_bytes: 1 << 20, lease_secs: LEASE_SECS };
+    let lease = Lease {
+        peer: A,
+        home,
+        max_blobs: 128,
+        max_bytes: 1 << 20,
+        lease_secs: LEASE_SECS,
+        latest_expiry: None,
+    };
     let found = crate::store::leases::search(&sql, &lease, after, START).unwrap();
     (found, steps.load(Ordering::Relaxed))
 }

@@ -221,3 +221,33 @@ async fn what_a_client_left_here_too_is_not_the_peers_to_delete() {
         peer.recount();
     }
 }
+
+#[tokio::test]
+async fn what_is_held_for_a_relay_that_lost_its_keys_is_given_to_its_new_ones_and_to_nobody_else() {
+    let relay = Relay::start(&[]);
+    let ends = START.plus(86_400);
+    for round in 0..11_u8 {
+        let blobs = (0..100).map(|number| carried(mailbox(number), &[round, number], ends));
+        relay.accept(A, false, blobs.collect()).await;
+    }
+    let kept = carried(mailbox(200), b"another's", ends);
+    relay.accept_one(C, kept.clone()).await;
+    let offered = relay.lease(A, true, 1).await;
+    let give = |limit| {
+        let write = move |write: &mut crate::store::batch::Write<'_>| {
+            crate::store::held::reassign(write.sql, &A, &B, limit)
+        };
+        relay.store.writer.run_one(write)
+    };
+    assert_eq!(give(500).await.unwrap(), 500);
+    assert_eq!(give(500).await.unwrap(), 500);
+    assert_eq!(give(500).await.unwrap(), 100);
+    assert_eq!(give(500).await.unwrap(), 0);
+    let one = name(mailbox(3), &[10, 3]);
+    assert!(relay.holds_for(B, one).await && !relay.holds_for(A, one).await);
+    assert!(relay.holds_for(C, kept.name()).await);
+    assert_eq!(relay.settle(A, true, &offered, Verdict::Accepted).await, 0, "said of the old keys");
+    assert_eq!(relay.forget(A, vec![one]).await, 0);
+    assert_eq!(relay.forget(B, vec![one]).await, 1);
+    relay.recount();
+}

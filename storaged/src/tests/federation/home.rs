@@ -85,11 +85,16 @@ async fn what_was_acked_does_not_come_home() {
 }
 
 #[tokio::test]
-async fn what_another_peer_holds_is_not_brought_by_this_one() {
-    let (origin, _) = moved_pair().await;
+async fn what_another_peer_is_said_to_hold_comes_home_from_this_one_all_the_same() {
+    // The note may be from before a backup was restored: it is no reason to let this copy go.
+    let (origin, other) = moved_pair().await;
     let copy = carried(mailbox(1), b"one", START.plus(86_400));
-    assert_eq!(origin.accept(C, true, vec![copy]).await, [Verdict::Accepted], "it may let go of its copy");
-    assert_eq!(origin.page(&[mailbox(1)]).await.unwrap().moved[0].peer, B);
+    assert_eq!(origin.accept(C, true, vec![copy]).await, [Verdict::Accepted]);
+    assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
+    assert!(origin.page(&[mailbox(1)]).await.unwrap().moved.is_empty());
+    assert_eq!(deliver((&origin, A), (&other, B)).await, 1);
+    assert_eq!((other.store.gauges.blobs(), origin.store.gauges.held()), (0, 0));
+    origin.recount();
 }
 
 #[tokio::test]
@@ -102,7 +107,7 @@ async fn a_relay_whose_backup_knows_nothing_of_a_blob_takes_it_home_and_believes
     assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [Verdict::Accepted]);
     let page = origin.page(&[mailbox(1)]).await.unwrap();
     assert_eq!(page.blobs[0].created_at, START.hour_floor());
-    assert_eq!(origin.store.gauges.held(), 0, "it is the relay's own");
+    assert_eq!(origin.store.gauges.held(), 1, "it counts as mail of others: nobody vouches for it");
     origin.clock.advance(26 * HOUR);
     assert!(origin.fetch(mailbox(1)).await.is_empty());
     assert_eq!(
@@ -118,10 +123,79 @@ async fn nobody_fills_a_mailbox_or_the_store_by_calling_it_home() {
     let ends = START.plus(86_400);
     let blobs = [b"one", b"two", b"six"].map(|content| carried(mailbox(250), content, ends));
     let verdicts = origin.accept(B, true, blobs.to_vec()).await;
-    assert_eq!(verdicts, [Verdict::Accepted, Verdict::Accepted, Verdict::NotNow]);
+    assert_eq!(verdicts, [Verdict::Accepted; 3]);
+    for content in [b"own", b"too"] {
+        origin.send(mailbox(250), content).await.unwrap();
+    }
+    assert_eq!(origin.send(mailbox(250), b"more").await, Err(Refusal::QuotaExceeded));
     origin.fill_up().await;
     let stranger = carried(mailbox(251), b"stranger", ends);
     assert_eq!(origin.accept(B, true, vec![stranger]).await, [Verdict::NotNow]);
+}
+
+/// A relay to which a peer brought a blob that nothing there told of.
+async fn brought() -> (Relay, CarriedBlob) {
+    let origin = Relay::start(&[]);
+    let blob = carried(mailbox(1), b"one", START.plus(86_400));
+    assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [Verdict::Accepted]);
+    (origin, blob)
+}
+
+#[tokio::test]
+async fn what_a_peer_brought_and_nobody_vouches_for_goes_to_no_other_peer() {
+    let (origin, blob) = brought().await;
+    for advance in [HOUR, 2 * HOUR] {
+        origin.clock.advance(advance);
+        assert!(origin.lease(C, false, 10).await.is_empty());
+        assert!(origin.lease(C, true, 10).await.is_empty() && origin.lease(B, true, 10).await.is_empty());
+    }
+    // It may go back to that peer, as this relay's mail.
+    let peer = Relay::start(&[]);
+    assert_eq!(carry((&origin, A), (&peer, B), false).await, 1);
+    assert!(origin.waiting(B).await.is_empty() && peer.holds_for(A, blob.name()).await);
+    assert_eq!((origin.store.gauges.held(), origin.store.gauges.hints()), (0, 1));
+    origin.recount();
+}
+
+#[tokio::test]
+async fn an_offer_of_what_was_brought_that_came_to_nothing_is_in_nobodys_way() {
+    let (origin, _) = brought().await;
+    let leased = origin.lease(B, false, 10).await;
+    origin.settle(B, false, &leased, Verdict::NotNow).await;
+    origin.send(mailbox(2), b"own").await.unwrap();
+    assert_eq!(contents(&origin.lease(C, false, 1).await), [b"own"]);
+    assert_eq!(contents(&origin.lease(B, false, 10).await), [b"one"]);
+}
+
+#[tokio::test]
+async fn no_peer_has_a_say_in_what_it_brought_home() {
+    let (origin, blob) = brought().await;
+    for peer in [B, C] {
+        assert!(!origin.holds_for(peer, blob.name()).await);
+        assert_eq!(origin.forget(peer, vec![blob.name()]).await, 0);
+        assert_eq!(origin.accept_one(peer, blob.clone()).await, Verdict::Refused);
+    }
+    assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
+    // The peer may not have heard that it was taken: it hears of the ack.
+    assert_eq!(origin.ack(mailbox(1), blob.blob_id).await, Ok(true));
+    assert_eq!(origin.waiting(B).await, [blob.name()]);
+    assert_eq!((origin.store.gauges.blobs(), origin.store.gauges.held()), (0, 0));
+    origin.recount();
+}
+
+#[tokio::test]
+async fn what_was_brought_and_is_sent_by_a_client_too_is_the_relays_own() {
+    let (origin, blob) = brought().await;
+    origin.clock.advance(HOUR);
+    origin.send(mailbox(1), b"one").await.unwrap();
+    assert_eq!((origin.store.gauges.blobs(), origin.store.gauges.held()), (1, 0));
+    origin.clock.advance(48 * HOUR);
+    origin.sweep.sweep().await.unwrap();
+    assert_eq!(origin.fetch(mailbox(1)).await, [b"one"], "it lasts from when it was sent");
+    let peer = Relay::start(&[]);
+    assert_eq!(carry((&origin, A), (&peer, C), false).await, 1);
+    assert_eq!(origin.waiting(B).await, [blob.name()], "the peer that brought it may have kept its copy");
+    origin.recount();
 }
 
 #[tokio::test]

@@ -100,7 +100,14 @@ async fn an_offer_holds_as_many_bytes_as_asked_for_or_one_blob() {
         relay.send(mailbox(number), &[number; 1000]).await.unwrap();
     }
     let lease = |max_bytes| {
-        relay.offload.lease(Lease { peer: B, home: false, max_blobs: 9, max_bytes, lease_secs: LEASE_SECS })
+        relay.offload.lease(Lease {
+            peer: B,
+            home: false,
+            max_blobs: 9,
+            max_bytes,
+            lease_secs: LEASE_SECS,
+            latest_expiry: None,
+        })
     };
     assert_eq!(lease(10).await.unwrap().len(), 1);
     assert_eq!(lease(2000).await.unwrap().len(), 2);
@@ -152,4 +159,43 @@ async fn a_move_takes_nothing_from_what_is_promised_about_repetitions() {
     assert_eq!(origin.send(mailbox(1), b"one").await, Ok(id));
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one"], "after three days it counts as new");
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 1, "for the peer too");
+}
+
+#[tokio::test]
+async fn a_peer_is_offered_only_what_it_would_keep_to_its_end() {
+    let relay = Relay::start(&[("RELAY_BLOB_TTL_SECS", "86400")]);
+    relay.send(mailbox(1), b"old").await.unwrap();
+    relay.clock.advance(22 * HOUR);
+    relay.send(mailbox(1), b"new").await.unwrap();
+    relay.accept_one(B, carried(mailbox(2), b"theirs", START.plus(86_400 + 20 * 3600))).await;
+    let lease = async |peer, home, latest_expiry| {
+        let lease =
+            Lease { peer, home, max_blobs: 9, max_bytes: 1 << 20, lease_secs: LEASE_SECS, latest_expiry };
+        relay.offload.lease(lease).await.unwrap()
+    };
+    let now = START.plus(22 * 3600);
+    let fits = relay_proto::Ttl::from_secs(4 * 3600).expiry(now);
+    assert!(lease(C, false, Some(now.plus(3600))).await.is_empty());
+    let offered = lease(C, false, Some(fits)).await;
+    assert_eq!(contents(&offered), [b"old"]);
+    relay.settle(C, false, &offered, Verdict::NotNow).await;
+    // What came to nothing is not offered past that either.
+    assert!(lease(B, false, Some(now.plus(3600))).await.is_empty());
+    assert_eq!(lease(B, false, Some(UnixSeconds::new(u64::MAX))).await.len(), 2);
+    assert_eq!(lease(B, true, None).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_outlasts_the_time_of_every_peer_is_counted() {
+    let relay = Relay::start(&[("RELAY_BLOB_TTL_SECS", "86400")]);
+    for number in 0..3 {
+        relay.send(mailbox(number), b"own").await.unwrap();
+    }
+    relay.accept_one(B, carried(mailbox(9), b"theirs", START.plus(86_400))).await;
+    let count = |latest| crate::store::blobs::count_outlasting(&relay.sql(), latest, 2).unwrap();
+    assert_eq!(count(START.plus(23 * 3600)), 2, "up to the limit");
+    assert_eq!(count(relay_proto::Ttl::from_secs(86_400).expiry(START)), 0);
+    relay.clock.advance(HOUR);
+    relay.send(mailbox(4), b"own").await.unwrap();
+    assert_eq!(count(relay_proto::Ttl::from_secs(86_400).expiry(START)), 1);
 }

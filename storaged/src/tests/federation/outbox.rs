@@ -110,6 +110,7 @@ async fn a_blob_is_not_offered_to_a_peer_that_may_just_be_hearing_of_its_deletio
         max_blobs: 1,
         max_bytes: 1,
         lease_secs: LEASE_SECS,
+        latest_expiry: None,
     });
     assert!(offered.await.unwrap().is_empty());
     deliver((&origin, A), (&peer, B)).await;

@@ -6,6 +6,7 @@
 //! peers too, and all sums are right.
 
 mod judge;
+mod restoring;
 
 use super::*;
 use std::collections::HashMap;
@@ -66,12 +67,21 @@ struct Letter {
 
 #[derive(Debug, Clone)]
 enum Says {
-    Offload { home: bool, blobs: Vec<CarriedBlob> },
-    OffloadAck { home: bool, offered: UnixSeconds, said: Vec<(BlobName, Verdict)> },
+    Offload {
+        home: bool,
+        blobs: Vec<CarriedBlob>,
+    },
+    OffloadAck {
+        home: bool,
+        offered: UnixSeconds,
+        said: Vec<(BlobName, Verdict)>,
+    },
     Forget(Vec<(u64, BlobName)>),
     ForgetAck(Vec<u64>),
     Recall(Vec<BlobName>),
     RecallAck(Vec<BlobName>),
+    /// What the sender holds for the receiver.
+    Inventory(relay_proto::inventory::Listing),
 }
 
 impl Says {
@@ -86,8 +96,11 @@ struct World {
     promises: HashMap<(usize, Key), Promise>,
     chance: Chance,
     purges: u8,
-    /// How many blobs moved, came home, were told and were recalled in vain: a run that does nothing proves nothing.
-    done: [u64; 4],
+    /// How many blobs moved, came home, were told and were recalled in vain, how often a relay was put back and how many
+    /// blobs it claimed then: a run that does nothing proves nothing.
+    done: [u64; 6],
+    /// The last backup of each relay.
+    backups: HashMap<usize, restoring::Backup>,
 }
 
 fn owner() -> SigningKey {
@@ -113,7 +126,15 @@ impl World {
     fn new(seed: u64) -> Self {
         let relays = PEERS.iter().map(|_| Relay::start(VARIABLES)).collect();
         let chance = Chance(seed);
-        Self { relays, letters: Vec::new(), promises: HashMap::new(), chance, purges: 0, done: [0; 4] }
+        Self {
+            relays,
+            letters: Vec::new(),
+            promises: HashMap::new(),
+            chance,
+            purges: 0,
+            done: [0; 6],
+            backups: HashMap::new(),
+        }
     }
 
     fn now(&self) -> UnixSeconds {
@@ -227,7 +248,8 @@ impl World {
     /// Whether a relay has a blob or a hint to it, expired or not.
     fn knows(&self, at: usize, key: Key) -> bool {
         let known =
-            "SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ?1) OR EXISTS (SELECT 1 FROM hints WHERE id = ?1)";
+            "SELECT EXISTS (SELECT 1 FROM blobs WHERE id = ?1) OR EXISTS (SELECT 1 FROM hints WHERE id = ?1)
+                    OR EXISTS (SELECT 1 FROM claims WHERE id = ?1)";
         let id = blob_name(key).blob_id;
         self.relays[at].sql().query_row(known, [id.as_bytes()], |row| row.get(0)).unwrap()
     }
@@ -326,13 +348,18 @@ impl World {
                 let missing = BlobNames { peer: sender, names };
                 self.done[3] += u64::from(relay.offload.missing(missing).await.unwrap());
             }
+            Says::Inventory(listing) => {
+                let part =
+                    relay_proto::inventory::Reconcile { peer: sender, after: None, names: true, listing };
+                relay.offload.reconcile(part).await.unwrap();
+            }
         }
     }
 }
 
 #[tokio::test]
 async fn whatever_happens_no_blob_is_lost_and_none_comes_back() {
-    let mut done = [0; 4];
+    let mut done = [0; 6];
     for seed in SEEDS {
         let mut world = World::new(seed);
         for step in 0..STEPS {
@@ -347,7 +374,7 @@ async fn whatever_happens_no_blob_is_lost_and_none_comes_back() {
             *all += one;
         }
     }
-    assert!(done.iter().all(|times| *times > 3), "{done:?}");
+    assert!(done[..4].iter().all(|times| *times > 3), "{done:?}");
 }
 
 /// Runs. The last one met a peer that let go of what it had just taken again.

@@ -1,10 +1,10 @@
 //! What the peer answers: a function of the question, what it holds, and how it behaves.
 
 use super::{Desk, elsewhere, fault, stranger};
-use crate::peer::conduct::{OnForget, OnOffload, OnRecall};
+use crate::peer::conduct::{OnForget, OnInventory, OnOffload, OnRecall};
 use crate::peer::message::{
-    About, Blob, BlobName, Body, Capacity, Drain, ForgetAck, Message, Names, Offload, OffloadAck, RecallAck,
-    Verdict,
+    About, Blob, BlobName, Body, Capacity, Drain, ForgetAck, HeldBlob, Inventory, InventoryAck, Message,
+    Names, Offload, OffloadAck, RecallAck, Verdict,
 };
 
 /// The room that an answer to an offload tells of, if it is not told otherwise.
@@ -39,6 +39,7 @@ pub(super) fn to(channel: usize, message: Message, desk: &mut Desk) -> Result<Re
         Some(Body::Offload(offload)) => on_offload(request, offload, desk),
         Some(Body::Recall(names)) => Ok(on_recall(request, &names, desk)),
         Some(Body::Forget(names)) => Ok(on_forget(request, &names, desk)),
+        Some(Body::Inventory(asked)) => Ok(on_inventory(request, &asked, desk)),
         Some(Body::Drain(_)) if desk.conduct.ignores_drain => Ok(Reply::silence()),
         Some(Body::Drain(_)) => Ok(Reply::say(request, Body::DrainAck(Drain {}))),
         Some(Body::Capacity(capacity)) => {
@@ -185,4 +186,69 @@ fn on_forget(request: u64, names: &Names, desk: &mut Desk) -> Reply {
         OnForget::Silent => Reply::silence(),
         OnForget::CutAfter => Reply::cut(),
     }
+}
+
+/// Blobs that one part may list.
+const LISTED: usize = 1000;
+
+fn on_inventory(request: u64, asked: &Inventory, desk: &Desk) -> Reply {
+    let listed = |blobs: Vec<HeldBlob>, until: Option<BlobName>| {
+        let mut ids = vec![0; 16];
+        for blob in &blobs {
+            ids.iter_mut().zip(&blob.blob_id).for_each(|(sum, byte)| *sum ^= byte);
+        }
+        let (looked, count) = (true, blobs.len() as u64);
+        let blobs = if asked.names { blobs } else { Vec::new() };
+        Reply::say(request, Body::InventoryAck(InventoryAck { looked, count, ids, blobs, until }))
+    };
+    let behind = desk.held.iter().filter(|(name, _)| asked.after.as_ref().is_none_or(|after| *name > after));
+    let held: Vec<HeldBlob> = behind.take(LISTED).map(|(_, blob)| held_blob(blob)).collect();
+    let last = |blobs: &[HeldBlob]| {
+        blobs.last().map(|blob| BlobName { mailbox: blob.mailbox.clone(), blob_id: blob.blob_id.clone() })
+    };
+    match desk.conduct.inventory {
+        OnInventory::List => {
+            let until = if held.len() == LISTED { last(&held) } else { None };
+            listed(held, until)
+        }
+        OnInventory::Silent => Reply::silence(),
+        OnInventory::NotNow => Reply::say(request, Body::InventoryAck(InventoryAck::default())),
+        OnInventory::Endless => {
+            let bogus = bogus(asked.after.as_ref(), LISTED);
+            let until = last(&bogus);
+            listed(bogus, until)
+        }
+        OnInventory::Circles => {
+            let until = desk.held.keys().next().cloned();
+            listed(held, until)
+        }
+        OnInventory::TooMany => {
+            let blobs = bogus(None, LISTED + 1);
+            let ack = InventoryAck { looked: true, count: 1001, ids: vec![1; 16], blobs, until: None };
+            Reply::say(request, Body::InventoryAck(ack))
+        }
+        OnInventory::AnotherKind => Reply::say(request, Body::ForgetAck(ForgetAck { done: true })),
+    }
+}
+
+fn held_blob(blob: &Blob) -> HeldBlob {
+    HeldBlob {
+        mailbox: blob.mailbox.clone(),
+        blob_id: blob.blob_id.clone(),
+        size: (blob.ciphertext.len() + blob.origin_hint.as_ref().map_or(0, Vec::len)) as u64,
+        created_at: blob.created_at,
+        expires_at: blob.expires_at,
+    }
+}
+
+/// Blobs that nobody ever had, in order, behind a name.
+fn bogus(after: Option<&BlobName>, count: usize) -> Vec<HeldBlob> {
+    let number = |name: &BlobName| u64::from_be_bytes(name.mailbox[..8].try_into().expect("eight bytes"));
+    let first = after.map_or(0, number);
+    let blob = |number: u64| {
+        let mut mailbox = vec![7; 32];
+        mailbox[..8].copy_from_slice(&number.to_be_bytes());
+        HeldBlob { mailbox, ..held_blob(&stranger()) }
+    };
+    (first + 1..).take(count).map(blob).collect()
 }

@@ -83,3 +83,36 @@ async fn nothing_is_emptied_without_a_peer_to_take_it() {
     let said = lonely.command(&["drain"]).finish().await;
     assert_eq!(said.code, Some(69), "{}", said.stderr);
 }
+
+#[tokio::test]
+async fn mail_that_would_outlast_the_peers_time_stays_and_that_is_said() {
+    let brief = Cluster::builder().variable("RELAY_BLOB_TTL_SECS", 14_400);
+    let mut federation = Federation::build([Cluster::builder().variable("RELAY_BLOB_TTL_SECS", 7200), brief]);
+    for relay in &mut federation.relays {
+        relay.set("RELAY_FEDERATION_DRAIN_TIMEOUT", 1);
+        relay.start().await;
+    }
+    federation.connected().await;
+    let mut mail = Mail::default();
+    mail.fill(&federation.relays[0].client(), 5, 1000).await;
+    federation.relays[0].kill();
+    federation.relays[0].unset("RELAY_BLOB_TTL_SECS");
+    federation.relays[0].start().await;
+    federation.connected().await;
+    let [leaving, staying] = &federation.relays[..] else { panic!("two relays") };
+    mail.fill(&leaving.client(), 5, 1000).await;
+    let shown = leaving.command(&["peers"]).finish().await.stdout;
+    assert!(shown.contains("keeps mail for 4 h 0 min, and this relay for 120 d 0 h"), "{shown}");
+
+    // What fits moves; what does not stays, and loses none of its time.
+    deadline::until("half of it to move, and the reason for the other half", PATIENCE, async || {
+        let said = leaving.command(&["drain"]).finish().await;
+        assert_eq!(said.code, Some(1), "{}{}", said.stdout, said.stderr);
+        let moved = staying.stored("relay_federation_held_blobs").await;
+        (moved == 5 && said.stderr.contains("5 of them would outlast")).then_some(())
+    })
+    .await;
+    assert_eq!(leaving.stored("relay_blobs_stored").await, 5);
+    mail.receive_all(&leaving.client()).await;
+    federation.settled().await;
+}

@@ -1,0 +1,2 @@
+DROP TABLE claims;
+ALTER TABLE totals DROP COLUMN claims;
