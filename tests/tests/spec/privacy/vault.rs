@@ -117,10 +117,17 @@ pub(super) async fn fail(client: &Client, said: &mut Said) {
         let value = format!("{} !", said.nonsense(&format!("a bad {field}")));
         requests.push((action, with(fields, field, json!(value))));
     }
+    if client.via().is_outer() {
+        // An outer relay refuses by itself what is larger than 64 KiB.
+        requests.retain(|(_, fields)| fields.to_string().len() < 60_000);
+    }
     for (action, fields) in requests {
         let reply = client.call(action, &fields).await;
         assert_ne!(reply.status, 200, "{action:?}: {}", reply.describe());
         said.refusals.push(reply);
+    }
+    if client.via().is_outer() {
+        return;
     }
     let large = random_bytes(70_000);
     said.secret("a large blob", &hex::encode(&large[..32]));
