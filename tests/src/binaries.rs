@@ -70,6 +70,19 @@ pub(crate) fn folder(profile: &str) -> &str {
     if profile == "dev" { "debug" } else { profile }
 }
 
+/// What cargo tells a test about the test's own package. Build scripts that ask for these variables, ring's for one, would
+/// run again for every build by a test, and again for every build by a person, and all that depends on them with them.
+const OF_THE_TEST: [&str; 8] = [
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_LINKS",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_PKG_NAME",
+    "CARGO_PKG_VERSION_MAJOR",
+    "CARGO_PKG_VERSION_MINOR",
+    "CARGO_PKG_VERSION_PATCH",
+    "CARGO_PKG_VERSION_PRE",
+];
+
 /// Builds the programs of a workspace.
 pub(crate) fn build(workspace: &Path, target: &Path, profile: &str) {
     let mut cargo = Command::new(env!("CARGO"));
@@ -77,6 +90,9 @@ pub(crate) fn build(workspace: &Path, target: &Path, profile: &str) {
     // dependencies would be built once more for each.
     cargo.current_dir(workspace).args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
     cargo.arg("--target-dir").arg(target);
+    for variable in OF_THE_TEST {
+        cargo.env_remove(variable);
+    }
     let output = cargo.output().unwrap_or_else(|error| panic!("cannot run {}: {error}", env!("CARGO")));
     assert!(
         output.status.success(),
