@@ -14,10 +14,10 @@ use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Mutex, OnceCell};
 
 /// The ways in which a client may speak to the relay. A promise to clients holds over each of them, so tests
@@ -77,6 +77,7 @@ impl Via {
 #[derive(Debug)]
 pub struct Client {
     address: SocketAddr,
+    source: Option<IpAddr>,
     via: Via,
     headers: Vec<(&'static str, String)>,
     outer_headers: Vec<(&'static str, String)>,
@@ -94,6 +95,7 @@ impl Client {
     pub fn new(address: SocketAddr, via: Via) -> Self {
         Self {
             address,
+            source: None,
             via,
             headers: Vec::new(),
             outer_headers: Vec::new(),
@@ -109,6 +111,7 @@ impl Client {
     #[must_use]
     pub fn another(&self) -> Self {
         Self {
+            source: self.source,
             headers: self.headers.clone(),
             outer_headers: self.outer_headers.clone(),
             key: self.key.clone(),
@@ -133,6 +136,13 @@ impl Client {
     #[must_use]
     pub fn with_outer_header(mut self, name: &'static str, value: impl ToString) -> Self {
         self.outer_headers.push((name, value.to_string()));
+        self
+    }
+
+    /// Makes it come from an address of its own, which must be one of this machine's, as all of 127.0.0.0/8 are.
+    #[must_use]
+    pub const fn with_source(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
         self
     }
 
@@ -212,7 +222,7 @@ impl Client {
         let mut sender = match kept {
             Some(sender) => sender,
             None => {
-                let stream = TcpStream::connect(address).await?;
+                let stream = reach(address, self.source).await?;
                 match &self.tls {
                     Some(trust) => connect(trust.begin(stream).await?).await?,
                     None => connect(stream).await?,
@@ -384,6 +394,14 @@ impl Client {
     pub async fn register<M: AsRef<str>>(&self, mailboxes: &[M]) -> Reply {
         self.call(Action::Register, &mailbox_fields(mailboxes)).await
     }
+}
+
+/// Connects to an address, from another where one is given.
+async fn reach(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(source) = source else { return TcpStream::connect(address).await };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(source, 0))?;
+    socket.connect(address).await
 }
 
 /// Opens an HTTP/1.1 connection on a stream.

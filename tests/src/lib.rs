@@ -19,6 +19,7 @@ pub mod fault_proxy;
 pub mod federation;
 pub mod fields;
 pub mod front;
+pub mod honest;
 pub mod interop;
 pub mod ledger;
 pub mod metrics;

@@ -6,8 +6,22 @@ use std::time::Duration;
 
 /// Bytes of memory that a process holds; `None` when it is gone.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
+    kibibytes(pid, "VmRSS:")
+}
+
+/// The most bytes of memory that a process ever held; `None` when it is gone.
+pub fn peak_bytes(pid: u32) -> Option<u64> {
+    kibibytes(pid, "VmHWM:")
+}
+
+/// The name of a process; `None` when it is gone.
+pub fn name(pid: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{pid}/comm")).ok()?.trim_end().to_owned())
+}
+
+fn kibibytes(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
 }

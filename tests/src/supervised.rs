@@ -6,6 +6,8 @@ use crate::deadline::{self, PATIENCE};
 use crate::ops::Ops;
 use crate::ports::HeldPort;
 use crate::process::{Launch, Process};
+use crate::procfs;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -64,6 +66,17 @@ impl Supervised {
     /// The command's own process.
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("it was started")
+    }
+
+    /// The most memory that each of its processes ever held, in bytes, by name; of several with one name the most.
+    pub fn peaks(&mut self) -> BTreeMap<String, u64> {
+        let mut peaks = BTreeMap::new();
+        for child in procfs::descendants(self.process().pid()) {
+            let Some((name, bytes)) = procfs::name(child).zip(procfs::peak_bytes(child)) else { continue };
+            let peak: &mut u64 = peaks.entry(name).or_default();
+            *peak = bytes.max(*peak);
+        }
+        peaks
     }
 
     /// Main address.

@@ -4,6 +4,7 @@
 #![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod anchors;
+mod attacks;
 mod backup;
 mod belonging;
 mod clocks;
