@@ -1,6 +1,7 @@
 //! The door for peers that dial: a little HTTP with two addresses, behind gateways and, where the operator wants it,
 //! on a port of its own.
 
+use crate::arrivals::{Arrival, Arrivals};
 use crate::desk::Desk;
 use crate::drive::{Drive, Keys};
 use crate::link::Reason;
@@ -23,10 +24,10 @@ use relay_proto::{PeerId, Refusal};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
@@ -59,27 +60,28 @@ pub(crate) struct Door {
     pub(crate) patience: Duration,
     pub(crate) clock: Clock,
     pub(crate) tasks: TaskTracker,
-    pub(crate) pending: Arc<Semaphore>,
-    pub(crate) asking: Arc<Semaphore>,
+    pub(crate) pending: Arc<Arrivals>,
+    pub(crate) asking: Arc<Arrivals>,
 }
 
 /// Bounds of the door.
-pub(crate) fn bounds() -> [Arc<Semaphore>; 2] {
-    [PENDING, ASKING].map(|permits| Arc::new(Semaphore::new(permits)))
+pub(crate) fn bounds() -> [Arc<Arrivals>; 2] {
+    [PENDING, ASKING].map(Arrivals::new)
 }
 
 impl Door {
     /// Takes what gateways pass on.
     pub(crate) async fn serve_tunnel(self: Arc<Self>, listener: UnixListener, shutdown: &Shutdown) {
-        self.serve(|| async { listener.accept().await.map(|(stream, _)| stream) }, shutdown).await;
+        // Gateways know where somebody comes from, give each address a few tunnels, and say nothing of it.
+        self.serve(|| async { listener.accept().await.map(|(stream, _)| (stream, None)) }, shutdown).await;
     }
 
     /// Takes connections on a port.
     pub(crate) async fn serve_port(self: Arc<Self>, listener: TcpListener, shutdown: &Shutdown) {
         let accept = || async {
-            let (stream, _) = listener.accept().await?;
+            let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            Ok(stream)
+            Ok((stream, Some(peer.ip())))
         };
         self.serve(accept, shutdown).await;
     }
@@ -87,29 +89,29 @@ impl Door {
     async fn serve<S, F>(self: Arc<Self>, accept: impl Fn() -> F, shutdown: &Shutdown)
     where
         S: Transit,
-        F: Future<Output = io::Result<S>>,
+        F: Future<Output = io::Result<(S, Option<IpAddr>)>>,
     {
         loop {
             let accepted = tokio::select! {
                 accepted = accept() => accepted,
                 () = shutdown.begun() => return,
             };
-            let Ok(stream) = accepted else {
+            let Ok((stream, source)) = accepted else {
                 tokio::time::sleep(BACK_OFF).await;
                 continue;
             };
-            let Ok(permit) = Arc::clone(&self.asking).try_acquire_owned() else {
+            let Some(arrival) = self.asking.enter(source) else {
                 self.desk.metrics.handshakes_refused.inc();
                 continue;
             };
-            self.tasks.spawn(Arc::clone(&self).hear(stream, permit));
+            self.tasks.spawn(Arc::clone(&self).hear(stream, source, arrival));
         }
     }
 
     /// One request, and perhaps what comes of it.
-    async fn hear<S: Transit>(self: Arc<Self>, stream: S, permit: OwnedSemaphorePermit) {
+    async fn hear<S: Transit>(self: Arc<Self>, stream: S, source: Option<IpAddr>, arrival: Arrival) {
         let service = service_fn(|request| {
-            let answer = Arc::clone(&self).answer(request);
+            let answer = Arc::clone(&self).answer(request, source);
             async { Ok::<_, Infallible>(answer) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
@@ -119,11 +121,14 @@ impl Door {
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
         // What went wrong is the other end's affair.
-        drop(timeout(ASK, connection).await);
-        drop(permit);
+        drop(arrival.unless_crowded(timeout(ASK, connection)).await);
     }
 
-    fn answer(self: Arc<Self>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+    fn answer(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+        source: Option<IpAddr>,
+    ) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/federation/key") => {
                 text(StatusCode::OK, self.card.identity.noise_secret.public().to_base64url())
@@ -132,13 +137,13 @@ impl Door {
                 let Some(accept) = websocket_accept(request.headers()) else {
                     return text(StatusCode::BAD_REQUEST, "a WebSocket upgrade is expected here");
                 };
-                let Ok(permit) = Arc::clone(&self.pending).try_acquire_owned() else {
+                let Some(arrival) = self.pending.enter(source) else {
                     self.desk.metrics.handshakes_refused.inc();
                     return text(StatusCode::SERVICE_UNAVAILABLE, "too many peers are arriving");
                 };
                 let upgrade = hyper::upgrade::on(&mut request);
                 let door = Arc::clone(&self);
-                self.tasks.spawn(async move { door.meet(upgrade, permit).await });
+                self.tasks.spawn(async move { door.meet(upgrade, arrival).await });
                 switching(accept)
             }
             (_, "/federation" | "/federation/key") => {
@@ -148,12 +153,13 @@ impl Door {
         }
     }
 
-    async fn meet(self: Arc<Self>, upgrade: OnUpgrade, permit: OwnedSemaphorePermit) {
+    async fn meet(self: Arc<Self>, upgrade: OnUpgrade, arrival: Arrival) {
         let shaking = async {
             let connection = TokioIo::new(upgrade.await.ok()?);
             respond(connection, &self.card, self.roster.own_room()).await.ok()
         };
-        let Some((channel, hello)) = timeout(handshake::LIMIT, shaking).await.ok().flatten() else {
+        let shaken = arrival.unless_crowded(timeout(handshake::LIMIT, shaking)).await;
+        let Some((channel, hello)) = shaken.and_then(Result::ok).flatten() else {
             self.desk.metrics.handshakes_refused.inc();
             return;
         };
@@ -171,7 +177,7 @@ impl Door {
         let Ok((joined, commands)) = self.roster.join(&hello) else {
             return self.turn_away(channel, Reason::TooMuch).await;
         };
-        drop(permit);
+        drop(arrival);
         let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
         let drive =
             Drive { channel, joined, commands, desk, patience: self.patience, keys: Keys::Awaited, clock };

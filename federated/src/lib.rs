@@ -8,6 +8,7 @@
 //! `desk` carries out what peers ask; `offload`, `deletions`, `recall` and `inventory` are what this relay asks of them.
 
 mod accept;
+mod arrivals;
 mod config;
 mod deletions;
 mod desk;

@@ -14,10 +14,14 @@ use hyper::{HeaderMap, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use prometheus::IntGauge;
 use relay_daemon::headers::says;
+use relay_proto::AddressHash;
+use relay_proto::caller::Caller;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::net::UnixStream;
@@ -26,6 +30,9 @@ use tokio::time::{sleep, timeout};
 
 /// Tunnels of one gateway at once.
 pub(crate) const MOST: usize = 64;
+
+/// And of one address: a few relays in one house, and the next connection of each.
+pub(crate) const MOST_EACH: usize = 8;
 
 /// How long federated may take to accept a peer's connection.
 const REACH: Duration = Duration::from_secs(5);
@@ -41,35 +48,51 @@ const BUFFER: usize = 16 << 10;
 pub(crate) struct Tunnels {
     socket: PathBuf,
     room: Arc<Semaphore>,
+    /// How many each address has that has any.
+    each: Arc<Mutex<HashMap<AddressHash, usize>>>,
     active: IntGauge,
 }
 
 impl Tunnels {
     /// Tunnels to the socket at `socket`; `active` counts those that are open.
     pub(crate) fn new(socket: PathBuf, active: IntGauge) -> Self {
-        Self { socket, room: Arc::new(Semaphore::new(MOST)), active }
+        Self { socket, room: Arc::new(Semaphore::new(MOST)), each: Arc::default(), active }
     }
 
-    /// Opens a tunnel for a request with these headers. Answers also the value of `Sec-WebSocket-Accept`.
+    /// Opens a tunnel for a request of somebody with these headers. Answers also the value of `Sec-WebSocket-Accept`.
     ///
     /// # Errors
     /// When no upgrade is asked for, there are too many tunnels, or federated does not take this one.
-    pub(crate) async fn open(&self, asked: &HeaderMap) -> Result<(HeaderValue, Tunnel), Fault> {
+    pub(crate) async fn open(
+        &self,
+        caller: Caller,
+        asked: &HeaderMap,
+    ) -> Result<(HeaderValue, Tunnel), Fault> {
         let request = handshake(asked).ok_or(Fault::NotAnUpgrade)?;
-        let place = self.place()?;
+        let place = self.place(caller)?;
         let (accept, far) =
             timeout(REACH, self.reach(request)).await.unwrap_or(Err(Fault::FederationAway))?;
         Ok((accept, Tunnel::new(TokioIo::new(far), place)))
     }
 
-    /// Room for one tunnel more.
+    /// Room for one tunnel more of somebody.
     ///
     /// # Errors
-    /// [`Fault::TooManyTunnels`] when there is none.
-    pub(crate) fn place(&self) -> Result<Place, Fault> {
+    /// [`Fault::TooManyTunnels`] when there is none, or none for that address.
+    pub(crate) fn place(&self, caller: Caller) -> Result<Place, Fault> {
         let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Fault::TooManyTunnels)?;
+        let address = caller.map(|payer| payer.address);
+        if let Some(address) = address {
+            let mut each = lock(&self.each);
+            let count = each.entry(address).or_default();
+            if *count >= MOST_EACH {
+                return Err(Fault::TooManyTunnels);
+            }
+            *count += 1;
+        }
         self.active.inc();
-        Ok(Place { active: self.active.clone(), _permit: permit })
+        let each = Arc::clone(&self.each);
+        Ok(Place { active: self.active.clone(), address, each, _permit: permit })
     }
 
     async fn reach(&self, request: Request<Empty<Bytes>>) -> Result<(HeaderValue, Upgraded), Fault> {
@@ -123,13 +146,27 @@ pub(crate) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 #[derive(Debug)]
 pub(crate) struct Place {
     active: IntGauge,
+    address: Option<AddressHash>,
+    each: Arc<Mutex<HashMap<AddressHash, usize>>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.active.dec();
+        let Some(address) = self.address else { return };
+        if let Entry::Occupied(mut count) = lock(&self.each).entry(address) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
+}
+
+/// Nothing panics while it is locked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Either end of a tunnel.

@@ -13,10 +13,10 @@ use relay_proto::NoiseKey;
 
 /// Passes a peer on to federated. HTTP/2 and sealed requests have no passage out of HTTP.
 pub(super) async fn tunnel(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, headers, body, passage, .. } = call;
+    let Call { app, caller, headers, body, passage, .. } = call;
     noise_key(&app)?;
     let passage = passage.filter(|_| body.is_end_stream()).ok_or(Fault::NotAnUpgrade)?;
-    let (accept, tunnel) = app.tunnels.open(&headers).await?;
+    let (accept, tunnel) = app.tunnels.open(caller, &headers).await?;
     passage.take(tunnel);
     let mut reply = Reply::default();
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;

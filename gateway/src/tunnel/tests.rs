@@ -15,6 +15,7 @@ use hyper::Method;
 use hyper_util::rt::TokioExecutor;
 use prometheus::IntCounter;
 use relay_daemon::Shutdown;
+use relay_proto::caller::{Budget, Payer};
 use relay_proto::policy::Policy;
 use relay_proto::{NoiseKey, RequestId};
 use std::net::SocketAddr;
@@ -298,13 +299,30 @@ async fn what_federated_thinks_of_a_peer_is_told_in_the_gateways_words() {
 async fn there_are_64_tunnels_and_no_more() {
     let mut gateway = Gateway::start().await;
     let tunnels = &gateway.relay.app.tunnels;
-    let places: Vec<Place> = (0..MOST).map(|_| tunnels.place().unwrap()).collect();
+    let places: Vec<Place> = (0..MOST).map(|_| tunnels.place(None).unwrap()).collect();
     assert_eq!((places.len(), gateway.tunnels()), (64, 64));
     let head = gateway.say(HANDSHAKE).await.head().await;
     assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after: 30"), "{head}");
     drop(places);
     let _tunnel = gateway.tunnel().await;
     assert_eq!(gateway.tunnels(), 1);
+}
+
+#[tokio::test]
+async fn one_address_has_a_few_tunnels_and_takes_nobody_elses() {
+    let gateway = Gateway::start().await;
+    let tunnels = &gateway.relay.app.tunnels;
+    let caller =
+        |number| Some(Payer { budget: Budget::Client, address: AddressHash::from_bytes([number; 16]) });
+    let mut places: Vec<Place> = (0..MOST_EACH).map(|_| tunnels.place(caller(1)).unwrap()).collect();
+    assert_eq!(tunnels.place(caller(1)).err(), Some(Fault::TooManyTunnels));
+    places.push(tunnels.place(caller(2)).unwrap());
+    assert_eq!(gateway.tunnels(), 9, "what was refused took nothing");
+    places.remove(0);
+    places.push(tunnels.place(caller(1)).unwrap());
+    drop(places);
+    assert!(lock(&tunnels.each).is_empty(), "nobody is remembered without a tunnel");
+    assert_eq!(gateway.tunnels(), 0);
 }
 
 fn asked() -> HeaderMap {
@@ -321,12 +339,12 @@ async fn federated_that_is_away_or_frozen_costs_5_seconds_at_most() {
     let active = IntGauge::new("active", "Active.").unwrap();
     let tunnels = Tunnels::new(path.clone(), active.clone());
     let began = Instant::now();
-    assert_eq!(tunnels.open(&asked()).await.err(), Some(Fault::FederationAway));
+    assert_eq!(tunnels.open(None, &asked()).await.err(), Some(Fault::FederationAway));
     assert!(began.elapsed() < REACH);
     // Connections are made and nothing is ever said on them.
     let _frozen = UnixListener::bind(path).unwrap();
     let began = Instant::now();
-    assert_eq!(tunnels.open(&asked()).await.err(), Some(Fault::FederationAway));
+    assert_eq!(tunnels.open(None, &asked()).await.err(), Some(Fault::FederationAway));
     assert_eq!(began.elapsed(), REACH);
     assert_eq!(active.get(), 0);
 }
@@ -336,7 +354,7 @@ async fn a_tunnel_in_which_nothing_moves_ends() {
     let quiet = Duration::from_secs(150);
     let tunnels = Tunnels::new(PathBuf::new(), IntGauge::new("active", "Active.").unwrap());
     let ((mut peer, near), (far, mut end)) = (tokio::io::duplex(64), tokio::io::duplex(64));
-    let tunnel = Tunnel::new(far, tunnels.place().unwrap());
+    let tunnel = Tunnel::new(far, tunnels.place(None).unwrap());
     let carried = tokio::spawn(tunnel.carry(near, quiet));
     for _ in 0..10 {
         advance(quiet - Duration::from_secs(1)).await;

@@ -80,6 +80,9 @@ impl Dialled {
         if let Some(bytes) = options.receive_buffer {
             socket.set_recv_buffer_size(bytes).expect("a buffer of that size");
         }
+        if let Some(source) = options.source {
+            socket.bind(SocketAddr::new(source, 0)).expect("an address of this machine");
+        }
         let stream = socket.connect(address).await.expect("somebody listens");
         WebSocket::dial(stream, address, &format!("{}/federation", options.path)).await
     }

@@ -4,6 +4,7 @@ use super::greeting::{First, Greeting};
 use super::keys::PeerKeys;
 use super::message::{About, Body, Capacity, Message};
 use super::noise;
+use std::net::IpAddr;
 
 /// How to get to a channel.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Options {
     pub flipped_bit: Option<usize>,
     /// Bytes that this peer's kernel takes in before the relay has to wait, where a test needs few.
     pub receive_buffer: Option<u32>,
+    /// The address of this machine that a peer that dials comes from, where it matters.
+    pub source: Option<IpAddr>,
     /// What is said first.
     pub greeting: Greeting,
 }
@@ -33,6 +36,7 @@ impl Default for Options {
             payload: Vec::new(),
             flipped_bit: None,
             receive_buffer: None,
+            source: None,
             greeting: Greeting::default(),
         }
     }
