@@ -170,7 +170,7 @@ impl Scene {
     pub(crate) fn set() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Store(Mutex::new(Inside {
-            capacity: Capacity { live_bytes: 0, ceiling_bytes: 1000, durable: true },
+            capacity: Capacity { live_bytes: 0, ceiling_bytes: 1000, durable: true, foreign_bytes: 0 },
             own: Vec::new(),
             held: Vec::new(),
             leases: Vec::new(),

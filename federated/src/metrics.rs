@@ -125,9 +125,9 @@ mod tests {
     #[test]
     fn the_fill_is_a_ratio_of_the_ceiling() {
         let metrics = Metrics::new().unwrap();
-        metrics.saw(Capacity { live_bytes: 256, ceiling_bytes: 1024, durable: true });
+        metrics.saw(Capacity { live_bytes: 256, ceiling_bytes: 1024, durable: true, foreign_bytes: 0 });
         assert!((metrics.fill.get() - 0.25).abs() < 1e-9);
-        metrics.saw(Capacity { live_bytes: 0, ceiling_bytes: 0, durable: true });
+        metrics.saw(Capacity { live_bytes: 0, ceiling_bytes: 0, durable: true, foreign_bytes: 0 });
         assert!(metrics.fill.get().abs() < 1e-9);
     }
 

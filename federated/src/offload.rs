@@ -8,7 +8,7 @@ pub(crate) mod plan;
 mod window;
 
 use crate::metrics::Metrics;
-use crate::roster::{Counts, Roster};
+use crate::roster::{Counts, Place, Roster};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use plan::Ratios;
 use relay_daemon::{Clock, Shutdown};
@@ -50,6 +50,47 @@ pub(crate) struct Offloader {
     pub(crate) clock: Clock,
 }
 
+/// Whose turn is over.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Mail of peers is going home: this relay's own needs the room.
+    is_homing: bool,
+    /// Peers that were offered all they may be, and took nothing more: the next ones are asked first.
+    sated: HashSet<PeerId>,
+    /// Peers that nothing more can be brought home to.
+    at_home: HashSet<PeerId>,
+}
+
+impl Turns {
+    fn set_homing(&mut self, is_homing: bool) {
+        if !is_homing {
+            self.at_home.clear();
+        }
+        self.is_homing = is_homing;
+    }
+
+    /// An errand came to nothing.
+    fn over(&mut self, errand: Errand) {
+        let turns = if errand.home { &mut self.at_home } else { &mut self.sated };
+        turns.insert(errand.peer);
+    }
+
+    /// The peers of whom something may be here.
+    fn with_mail_here(&self, places: &[Place]) -> Vec<Place> {
+        places.iter().filter(|place| !self.at_home.contains(&place.peer)).copied().collect()
+    }
+
+    /// The peers that may take more.
+    fn unsated(&mut self, mut places: Vec<Place>) -> Vec<Place> {
+        places.retain(|place| !self.sated.contains(&place.peer));
+        if places.is_empty() {
+            // Everybody has had a turn.
+            self.sated.clear();
+        }
+        places
+    }
+}
+
 /// What is to be asked for next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Errand {
@@ -78,8 +119,7 @@ impl Offloader {
         let mut moves = Moves::new();
         let mut windows: HashMap<PeerId, Window> = HashMap::new();
         let mut failed = false;
-        // Peers that were offered all they may be, and took nothing more: the next ones are asked first.
-        let mut sated: HashSet<PeerId> = HashSet::new();
+        let mut turns = Turns::default();
         while !shutdown.has_begun() {
             if failed && moves.is_empty() {
                 // Nothing is on its way, so nothing is to be expected of what was leased.
@@ -91,9 +131,10 @@ impl Offloader {
             };
             match capacity {
                 Ok(capacity) => {
-                    offloader.look(capacity);
+                    turns.set_homing(offloader.ratios.homing(capacity, turns.is_homing, 0) > 0);
+                    offloader.look(capacity, turns.is_homing);
                     while moves.len() < IN_FLIGHT
-                        && let Some(errand) = offloader.next(capacity, &windows, &mut sated)
+                        && let Some(errand) = offloader.next(capacity, &windows, &mut turns)
                     {
                         windows.entry(errand.peer).or_default().begin(errand.bytes);
                         moves.push(Box::pin(Arc::clone(&offloader).run_errand(errand)));
@@ -109,7 +150,7 @@ impl Offloader {
                         windows.entry(errand.peer).or_default().end(errand.bytes, answered);
                         failed |= outcome == Outcome::Failed;
                         if outcome == Outcome::Nothing {
-                            sated.insert(errand.peer);
+                            turns.over(errand);
                         }
                         // A peer or a store that has nothing to say is not asked again at once.
                         rests = outcome != Outcome::Moved;
@@ -132,9 +173,10 @@ impl Offloader {
         freed.is_ok()
     }
 
-    fn look(&self, capacity: Capacity) {
+    fn look(&self, capacity: Capacity, is_homing: bool) {
         self.metrics.saw(capacity);
-        self.roster.set_own_room(self.ratios.room(capacity, self.draining.load(Relaxed)));
+        let closed = is_homing || self.draining.load(Relaxed);
+        self.roster.set_own_room(self.ratios.room(capacity, closed));
     }
 
     /// What to do next, if anything.
@@ -142,7 +184,7 @@ impl Offloader {
         &self,
         capacity: Capacity,
         windows: &HashMap<PeerId, Window>,
-        sated: &mut HashSet<PeerId>,
+        turns: &mut Turns,
     ) -> Option<Errand> {
         let on_its_way = |peer: &PeerId| windows.get(peer).map_or(0, Window::in_flight);
         if self.draining.load(Relaxed) {
@@ -156,21 +198,23 @@ impl Offloader {
             let (peer, bytes) = plan::choose(&self.roster.places(), windows, capacity.live_bytes)?;
             return Some(Errand { peer, home: false, bytes });
         }
-        let excess = self.ratios.excess(capacity, windows.values().map(Window::in_flight).sum());
-        let mut places = self.roster.places();
-        places.retain(|place| !sated.contains(&place.peer));
-        if places.is_empty() {
-            // Everybody has had a turn.
-            sated.clear();
+        let in_flight = windows.values().map(Window::in_flight).sum();
+        let places = self.roster.places();
+        // What belongs to others makes room first, where its origin has some.
+        let homing = self.ratios.homing(capacity, turns.is_homing, in_flight);
+        if let Some((peer, bytes)) = plan::choose(&turns.with_mail_here(&places), windows, homing) {
+            return Some(Errand { peer, home: true, bytes });
         }
-        let (peer, bytes) = plan::choose(&places, windows, excess)?;
+        let excess = self.ratios.excess(capacity, in_flight);
+        let (peer, bytes) = plan::choose(&turns.unsated(places), windows, excess)?;
         Some(Errand { peer, home: false, bytes })
     }
 
     async fn run_errand(self: Arc<Self>, errand: Errand) -> (Errand, Outcome, Duration) {
         let mut took = Duration::ZERO;
         let mut outcome = self.offer(errand, &mut took).await;
-        if errand.home && outcome == Outcome::Nothing && self.takes_mail(&errand.peer) {
+        let gives_away = self.draining.load(Relaxed) && self.takes_mail(&errand.peer);
+        if errand.home && outcome == Outcome::Nothing && gives_away {
             // Nothing of the peer's is here: it may have some of this relay's own.
             outcome = self.offer(Errand { home: false, ..errand }, &mut took).await;
         }

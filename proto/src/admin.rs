@@ -13,6 +13,8 @@ pub struct Capacity {
     pub ceiling_bytes: u64,
     /// Whether what is stored outlives the process.
     pub durable: bool,
+    /// Of the bytes in use, those of mail that is held for peers and for nobody else; 0 where only the whole is told.
+    pub foreign_bytes: u64,
 }
 
 impl Capacity {

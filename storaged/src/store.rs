@@ -149,6 +149,7 @@ impl Store {
             live_bytes: self.gauges.live_bytes(),
             ceiling_bytes: self.gauges.ceiling_bytes(),
             durable: self.durable,
+            foreign_bytes: self.gauges.foreign_bytes(),
         }
     }
 

@@ -139,7 +139,12 @@ impl AdminHandler for Handler {
         }
         Ok(Status {
             processes: Vec::new(),
-            capacity: Capacity { live_bytes: 0, ceiling_bytes: 1, durable: answers.durable },
+            capacity: Capacity {
+                live_bytes: 0,
+                ceiling_bytes: 1,
+                durable: answers.durable,
+                foreign_bytes: 0,
+            },
             blobs: answers.blobs,
             registrations: 0,
             schema_version: 1,

@@ -190,7 +190,12 @@ mod tests {
         };
         Status {
             processes: vec![process(Role::Storaged, 41), process(Role::Gateway, 42)],
-            capacity: Capacity { live_bytes: 1_234_567, ceiling_bytes: 12_345_670, durable },
+            capacity: Capacity {
+                live_bytes: 1_234_567,
+                ceiling_bytes: 12_345_670,
+                durable,
+                foreign_bytes: 0,
+            },
             blobs: 1200,
             registrations: 7,
             schema_version: 1,

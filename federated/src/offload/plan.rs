@@ -7,6 +7,11 @@ use relay_proto::admin::Capacity;
 use relay_proto::peer::Room;
 use std::collections::HashMap;
 
+/// The part of the threshold to which mail of peers goes home where this relay's own needs the room, and the part up to
+/// which it is taken in then: in between, so that nothing comes and goes for ever.
+const HOME_TO: f64 = 15.0 / 16.0;
+const TAKEN_TO: f64 = 31.0 / 32.0;
+
 /// Parts of the ceiling.
 #[derive(Debug, Clone, Copy)]
 pub struct Ratios {
@@ -23,12 +28,33 @@ impl Ratios {
         capacity.live_bytes.saturating_sub(kept).saturating_sub(in_flight)
     }
 
-    /// The room that peers are told of.
-    pub(crate) fn room(self, capacity: Capacity, draining: bool) -> Room {
-        let free_bytes = part(capacity.ceiling_bytes, self.refuse).saturating_sub(capacity.live_bytes);
-        let accepting = capacity.durable && !draining && free_bytes > 0;
+    /// Bytes of peers' mail that are to go home because this relay's own needs the room, less those on their way: from
+    /// where the store is above the threshold until it is a little below.
+    pub(super) fn homing(self, capacity: Capacity, is_homing: bool, in_flight: u64) -> u64 {
+        let end = part(capacity.ceiling_bytes, self.threshold * HOME_TO);
+        let begin = if is_homing { end } else { part(capacity.ceiling_bytes, self.threshold) };
+        if capacity.live_bytes <= begin || !has_much_of_its_own(capacity) {
+            return 0;
+        }
+        let excess = capacity.live_bytes.saturating_sub(end).min(capacity.foreign_bytes);
+        excess.saturating_sub(in_flight)
+    }
+
+    /// The room that peers are told of: up to the ratio of refusal, and no more than half of the store for all of them.
+    pub(crate) fn room(self, capacity: Capacity, closed: bool) -> Room {
+        let taken_to = if has_much_of_its_own(capacity) { self.threshold * TAKEN_TO } else { self.refuse };
+        let taken_to = part(capacity.ceiling_bytes, taken_to.min(self.refuse));
+        let below_ratio = taken_to.saturating_sub(capacity.live_bytes);
+        let share = (capacity.ceiling_bytes / 2).saturating_sub(capacity.foreign_bytes);
+        let free_bytes = below_ratio.min(share);
+        let accepting = capacity.durable && !closed && free_bytes > 0;
         Room { free_bytes: if accepting { free_bytes } else { 0 }, accepting }
     }
+}
+
+/// Whether a quarter of the store is mail of this relay's own. With less, it is not that which makes the store full.
+const fn has_much_of_its_own(capacity: Capacity) -> bool {
+    capacity.live_bytes.saturating_sub(capacity.foreign_bytes) >= capacity.ceiling_bytes / 4
 }
 
 #[expect(
@@ -65,7 +91,7 @@ mod tests {
     const RATIOS: Ratios = Ratios { threshold: 0.8, refuse: 0.95 };
 
     fn capacity(live_bytes: u64) -> Capacity {
-        Capacity { live_bytes, ceiling_bytes: 1000, durable: true }
+        Capacity { live_bytes, ceiling_bytes: 1000, durable: true, foreign_bytes: 0 }
     }
 
     fn places(free: &[u64]) -> Vec<Place> {
@@ -82,13 +108,53 @@ mod tests {
         }
     }
 
+    /// What peers are told where so much is in use and so much of it is theirs.
+    fn room(live_bytes: u64, foreign_bytes: u64) -> u64 {
+        RATIOS.room(Capacity { foreign_bytes, ..capacity(live_bytes) }, false).free_bytes
+    }
+
     #[test]
-    fn peers_are_told_of_the_room_below_the_ratio_of_refusal() {
-        assert_eq!(RATIOS.room(capacity(900), false), Room { free_bytes: 50, accepting: true });
+    fn peers_are_told_of_the_room_that_there_is_for_them() {
+        assert_eq!(RATIOS.room(capacity(700), false), Room { free_bytes: 75, accepting: true });
         let none = Room { free_bytes: 0, accepting: false };
-        assert_eq!(RATIOS.room(capacity(950), false), none);
+        assert_eq!(RATIOS.room(capacity(775), false), none);
         assert_eq!(RATIOS.room(capacity(0), true), none, "a relay that is being emptied takes nothing");
         assert_eq!(RATIOS.room(Capacity { durable: false, ..capacity(0) }, false), none, "nor does memory");
+        let low = Ratios { threshold: 0.05, refuse: 0.1 };
+        let told = |live_bytes| low.room(capacity(live_bytes), false).free_bytes;
+        assert_eq!([told(99), told(100)], [1, 0], "the ratio of refusal holds in any case");
+    }
+
+    #[test]
+    fn peers_have_half_of_the_store_and_no_more() {
+        assert_eq!([room(0, 0), room(100, 100), room(480, 480), room(500, 500)], [500, 400, 20, 0]);
+        assert_eq!(
+            [room(650, 450), room(750, 450), room(780, 450)],
+            [50, 25, 0],
+            "less beside much of its own"
+        );
+    }
+
+    #[test]
+    fn mail_of_peers_goes_home_where_a_relays_own_needs_the_room() {
+        let homing = |live_bytes, foreign_bytes, is_homing| {
+            RATIOS.homing(Capacity { foreign_bytes, ..capacity(live_bytes) }, is_homing, 0)
+        };
+        assert_eq!([homing(800, 100, false), homing(801, 100, false)], [0, 51]);
+        assert_eq!([homing(751, 100, true), homing(750, 100, true)], [1, 0], "once begun it goes on");
+        assert_eq!([homing(940, 30, false), homing(940, 0, false)], [30, 0], "no more than there is");
+        assert_eq!(homing(940, 700, false), 0, "it is theirs that fills the store");
+        let on_its_way = Capacity { foreign_bytes: 300, ..capacity(850) };
+        assert_eq!(RATIOS.homing(on_its_way, false, 80), 20);
+    }
+
+    #[test]
+    fn what_peers_bring_never_begins_to_send_it_home() {
+        for own in 250..800 {
+            let foreign = room(own, 0);
+            let full = Capacity { foreign_bytes: foreign, ..capacity(own + foreign) };
+            assert_eq!(RATIOS.homing(full, false, 0), 0, "{own}");
+        }
     }
 
     fn windows(in_flight: &[(u8, u64)]) -> HashMap<PeerId, Window> {

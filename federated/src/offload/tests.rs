@@ -55,7 +55,7 @@ async fn what_a_peer_took_is_settled_as_taken_and_the_room_it_has_left_is_noted(
 #[tokio::test]
 async fn below_the_threshold_and_without_peers_nothing_is_leased() {
     let scene = Scene::set();
-    full(&scene, 800);
+    full(&scene, 770);
     let peer = scene.peer(1, accepted);
     let shutdown = scene.shutdown.clone();
     let looked = async {
@@ -158,4 +158,20 @@ async fn a_peer_that_nothing_can_be_offered_to_keeps_no_other_one_from_its_share
     let _peer = scene.peer(2, accepted);
     work(&scene, false, "a settlement", |inside| !inside.settled.is_empty()).await;
     assert_eq!(scene.store.inside().settled[0].peer, peer_id(2));
+}
+
+#[tokio::test]
+async fn where_its_own_mail_needs_the_room_a_relay_gives_back_first_and_takes_nothing_in() {
+    let scene = Scene::set();
+    full(&scene, 940);
+    scene.store.inside().capacity.foreign_bytes = 300;
+    scene.store.inside().held = vec![blob(9)];
+    let _peer = scene.peer(1, accepted);
+    work(&scene, false, "a settlement", |inside| !inside.settled.is_empty()).await;
+    assert!(scene.store.inside().settled[0].home, "before its own");
+    assert!(!scene.roster.own_room().accepting, "or it would come back");
+    work(&scene, false, "its own mail, once nothing is left to give back", |inside| {
+        inside.settled.iter().any(|settle| !settle.home)
+    })
+    .await;
 }

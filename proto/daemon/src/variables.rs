@@ -187,7 +187,7 @@ variables! {
     FEDERATION_OFFLOAD_THRESHOLD: f64 = ("RELAY_FEDERATION_OFFLOAD_THRESHOLD", "0.80", "0.80", parse::ratio,
         "Part of `RELAY_MAX_STORAGE_BYTES` above which the oldest mail moves to peers.");
     FEDERATION_OFFLOAD_REFUSE: f64 = ("RELAY_FEDERATION_OFFLOAD_REFUSE", "0.95", "0.95", parse::ratio,
-        "Part of `RELAY_MAX_STORAGE_BYTES` above which mail of other relays is refused.");
+        "Part of `RELAY_MAX_STORAGE_BYTES` above which mail of other relays is refused. It never takes more than half, and goes home where this relay's own needs the room.");
     FEDERATION_RECALL_TIMEOUT: u64 = ("RELAY_FEDERATION_RECALL_TIMEOUT", "2000", "2000", whole::<u64, 0, 4_000>,
         "Milliseconds for which a fetch waits for mail that lies with peers. What comes later is hinted at.");
     FEDERATION_DRAIN_TIMEOUT: u64 = ("RELAY_FEDERATION_DRAIN_TIMEOUT", "300", "300", whole::<u64, 1, 86_400>,

@@ -7,15 +7,15 @@ use std::borrow::Cow;
 
 impl From<wire::CapacityReply> for Capacity {
     fn from(message: wire::CapacityReply) -> Self {
-        let wire::CapacityReply { live_bytes, ceiling_bytes, durable } = message;
-        Self { live_bytes, ceiling_bytes, durable }
+        let wire::CapacityReply { live_bytes, ceiling_bytes, durable, foreign_bytes } = message;
+        Self { live_bytes, ceiling_bytes, durable, foreign_bytes }
     }
 }
 
 impl From<Capacity> for wire::CapacityReply {
     fn from(capacity: Capacity) -> Self {
-        let Capacity { live_bytes, ceiling_bytes, durable } = capacity;
-        Self { live_bytes, ceiling_bytes, durable }
+        let Capacity { live_bytes, ceiling_bytes, durable, foreign_bytes } = capacity;
+        Self { live_bytes, ceiling_bytes, durable, foreign_bytes }
     }
 }
 
@@ -38,7 +38,7 @@ impl TryFrom<wire::StatusReply> for Status {
         } = message;
         Ok(Self {
             processes: processes.into_iter().map(Process::try_from).collect::<Result<_, _>>()?,
-            capacity: Capacity { live_bytes, ceiling_bytes, durable },
+            capacity: Capacity { live_bytes, ceiling_bytes, durable, foreign_bytes: 0 },
             blobs,
             registrations,
             schema_version,
@@ -57,7 +57,7 @@ impl From<Status> for wire::StatusReply {
     fn from(status: Status) -> Self {
         let Status {
             processes,
-            capacity: Capacity { live_bytes, ceiling_bytes, durable },
+            capacity: Capacity { live_bytes, ceiling_bytes, durable, foreign_bytes: _ },
             blobs,
             registrations,
             schema_version,

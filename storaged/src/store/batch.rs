@@ -2,7 +2,7 @@
 //! failure leaves its neighbours alone.
 
 use super::error::StoreError;
-use super::gauges::{Change, Gauges, Size};
+use super::gauges::{Change, Gauges, Size, foreign_bytes};
 use super::generation;
 use relay_proto::Refusal;
 use rusqlite::Connection;
@@ -53,6 +53,14 @@ impl Write<'_> {
     /// Whether some peer claims to hold a blob.
     pub(super) fn has_claims(&self) -> bool {
         self.gauges.claims().saturating_add_signed(self.change.claims) > 0
+    }
+
+    /// Whether a blob of so many bytes may be held for a peer more: mail of others never takes more than half of the
+    /// store, so that the relay's own has room however full its peers are.
+    pub(super) fn has_foreign_room(&self, size: u64) -> bool {
+        let change = foreign_bytes(self.change.held_bytes, self.change.held.saturating_add(1));
+        let taken = self.gauges.foreign_bytes().saturating_add_signed(change).saturating_add(size);
+        taken <= self.gauges.ceiling_bytes() / 2
     }
 
     /// Whether some blob is held for a peer.
@@ -218,8 +226,8 @@ mod tests {
         connection
             .execute_batch(
                 "CREATE TABLE totals (blobs, bytes, registrations, arrivals, recovery_proofs, exchange_offers,
-                                      guardian_sets, escrow_gates, leases, hints, held, outbox, claims);
-                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+                                      guardian_sets, escrow_gates, leases, hints, held, outbox, claims, held_bytes);
+                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
                  CREATE TABLE things (name TEXT UNIQUE)",
             )
             .unwrap();

@@ -5,6 +5,9 @@ use super::error::StoreError;
 use rusqlite::{Connection, Row};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
+/// Bytes that the rows of one held blob take besides its content: in three tables and their indexes.
+const FOREIGN_ROW_BYTES: i64 = 512;
+
 /// What the store holds, as of the last commit. Read by everybody, written by the writer thread.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
@@ -19,6 +22,7 @@ pub(crate) struct Gauges {
     hints: AtomicI64,
     claims: AtomicI64,
     held: AtomicI64,
+    held_bytes: AtomicI64,
     outbox: AtomicI64,
     live_pages: AtomicU64,
     file_pages: AtomicU64,
@@ -76,6 +80,13 @@ impl Gauges {
     /// Blobs held for peers.
     pub(crate) fn held(&self) -> u64 {
         held(&self.held)
+    }
+
+    /// Bytes of the store that mail takes which is held for peers and for nobody else, roughly: what each blob counts,
+    /// and what its rows take.
+    pub(crate) fn foreign_bytes(&self) -> u64 {
+        let [bytes, blobs] = [&self.held_bytes, &self.held].map(|gauge| gauge.load(Ordering::Relaxed));
+        foreign_bytes(bytes, blobs).max(0).unsigned_abs()
     }
 
     /// Deletions that wait to be told to peers.
@@ -150,6 +161,7 @@ impl Gauges {
                 hints: row.get("hints")?,
                 claims: row.get("claims")?,
                 held: row.get("held")?,
+                held_bytes: row.get("held_bytes")?,
                 outbox: row.get("outbox")?,
             })
         };
@@ -179,6 +191,7 @@ impl Gauges {
         apply(&self.hints, change.hints);
         apply(&self.claims, change.claims);
         apply(&self.held, change.held);
+        apply(&self.held_bytes, change.held_bytes);
         apply(&self.outbox, change.outbox);
     }
 
@@ -186,6 +199,11 @@ impl Gauges {
         self.live_pages.store(size.pages.saturating_sub(size.free), Ordering::Relaxed);
         self.file_pages.store(size.pages, Ordering::Relaxed);
     }
+}
+
+/// What so many held blobs take that count so many bytes.
+pub(super) const fn foreign_bytes(bytes: i64, blobs: i64) -> i64 {
+    bytes.saturating_add(blobs.saturating_mul(FOREIGN_ROW_BYTES))
 }
 
 fn held(gauge: &AtomicI64) -> u64 {
@@ -223,6 +241,7 @@ pub(crate) struct Change {
     pub(crate) hints: i64,
     pub(crate) claims: i64,
     pub(crate) held: i64,
+    pub(crate) held_bytes: i64,
     pub(crate) outbox: i64,
 }
 
@@ -245,6 +264,7 @@ impl Change {
             hints,
             claims,
             held,
+            held_bytes,
             outbox,
         } = *self;
         sql.prepare_cached(
@@ -253,7 +273,7 @@ impl Change {
                                    exchange_offers = exchange_offers + ?6, guardian_sets = guardian_sets + ?7,
                                    escrow_gates = escrow_gates + ?8, leases = leases + ?9,
                                    hints = hints + ?10, held = held + ?11, outbox = outbox + ?12,
-                                   claims = claims + ?13",
+                                   claims = claims + ?13, held_bytes = held_bytes + ?14",
         )?
         .execute([
             blobs,
@@ -269,6 +289,7 @@ impl Change {
             held,
             outbox,
             claims,
+            held_bytes,
         ])?;
         Ok(())
     }

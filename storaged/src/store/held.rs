@@ -5,7 +5,7 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::outbox::TakenBack;
 use super::position::Position;
-use super::sql::time;
+use super::sql::{count, time};
 use super::{acked, blobs, carried, claims, forgotten, hints, leases, outbox};
 use crate::config::Bounds;
 use crate::trusted_time::Times;
@@ -18,7 +18,10 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 /// How much later than this relay's own mail a peer's may end, in seconds: clocks differ.
 const TOLERANCE_SECS: u64 = 3600;
 
-/// What the column `shared` says of a blob that a client left here as well: it is this relay's own besides.
+/// What the column `shared` says of a blob that is here for the peer alone.
+const NOT_SHARED: i64 = 0;
+
+/// And of one that a client left here as well: it is this relay's own besides.
 const SHARED: i64 = 1;
 
 /// And of one that the peer brought home, and that nothing here told of: it is for this relay's clients, and no peer has
@@ -59,13 +62,14 @@ pub(crate) fn accept(
     }
     // The peer may be hearing just now that an earlier copy was deleted here, and would let go of this one.
     let is_told = outbox::take_back(write, peer, &name)? == TakenBack::TooLate;
-    if is_told || !may_grow || write.gauges.is_full() {
+    let has_room = may_grow && write.has_foreign_room(blobs::size_of(blob));
+    if is_told || !has_room || write.gauges.is_full() {
         return Ok(Verdict::NotNow);
     }
     let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
     let created = arrival(blob, bounds, stamp);
     blobs::insert(write, position, blob, created)?;
-    hold(write, position, peer, blob.owner.as_ref(), 0)?;
+    hold(write, position, peer, blob, NOT_SHARED)?;
     Ok(Verdict::Accepted)
 }
 
@@ -74,14 +78,16 @@ fn hold(
     write: &mut Write<'_>,
     position: Position,
     peer: &PeerId,
-    owner: Option<&OwnerHash>,
+    blob: &CarriedBlob,
     shared: i64,
 ) -> Result<(), StoreError> {
+    let (owner, size) = (blob.owner.as_ref().map(OwnerHash::as_bytes), count(blobs::size_of(blob)));
     write
         .sql
-        .prepare_cached("INSERT INTO held (seq, peer, owner, shared) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![position.sql(), peer.as_bytes(), owner.map(OwnerHash::as_bytes), shared])?;
+        .prepare_cached("INSERT INTO held (seq, peer, owner, shared, size) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![position.sql(), peer.as_bytes(), owner, shared, size])?;
     write.change.held += 1;
+    write.change.held_bytes += size;
     Ok(())
 }
 
@@ -142,11 +148,13 @@ pub(super) fn share(
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
     let Some((seq, _)) = blobs::locate(write.sql, name)? else { return Ok(()) };
-    let shared = write
+    let shared: Option<i64> = write
         .sql
-        .prepare_cached("UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = 0")?
-        .execute([seq, SHARED])?;
-    if shared == 0 {
+        .prepare_cached("UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = ?3 RETURNING size")?
+        .query_row([seq, SHARED, NOT_SHARED], |row| row.get(0))
+        .optional()?;
+    write.change.held_bytes -= shared.unwrap_or(0);
+    if shared.is_none() {
         if brought_by(write.sql, seq)?.is_none() {
             return Ok(());
         }
@@ -238,7 +246,7 @@ fn take_in(
     let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(stamp));
     let position = Position::new(ends, write.arrive());
     blobs::insert(write, position, blob, arrival(blob, bounds, stamp))?;
-    hold(write, position, peer, blob.owner.as_ref(), BROUGHT)?;
+    hold(write, position, peer, blob, BROUGHT)?;
     Ok(Verdict::Accepted)
 }
 
@@ -268,7 +276,8 @@ fn judge_stranger(
     if blob.ciphertext.as_bytes().len() > bounds.blob_bytes {
         return Ok(Some(Verdict::Refused));
     }
-    Ok(if may_grow && !write.gauges.is_full() { None } else { Some(Verdict::NotNow) })
+    let has_room = may_grow && write.has_foreign_room(blobs::size_of(blob));
+    Ok(if has_room && !write.gauges.is_full() { None } else { Some(Verdict::NotNow) })
 }
 
 /// Lets go of what is held for a peer, and remembers that a late copy is not wanted. If the peer holds the blob for this
@@ -404,13 +413,17 @@ pub(super) fn gone(write: &mut Write<'_>, seq: i64) -> Result<Option<Holder>, St
     if !write.has_held() {
         return Ok(None);
     }
-    let holder = write
+    let noted: Option<([u8; PeerId::LENGTH], i64, i64)> = write
         .sql
-        .prepare_cached("DELETE FROM held WHERE seq = ?1 RETURNING peer, shared = ?2")?
-        .query_row([seq, BROUGHT], |row| Ok(Holder { peer: row.get(0)?, brought: row.get(1)? }))
+        .prepare_cached("DELETE FROM held WHERE seq = ?1 RETURNING peer, shared, size")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    write.change.held -= i64::from(holder.is_some());
-    Ok(holder)
+    let Some((peer, shared, size)) = noted else { return Ok(None) };
+    write.change.held -= 1;
+    if shared != SHARED {
+        write.change.held_bytes -= size;
+    }
+    Ok(Some(Holder { peer, brought: shared == BROUGHT }))
 }
 
 /// Gives up to `limit` blobs that are held for one relay to another one, which is the same with new keys. Returns how many.
@@ -448,7 +461,7 @@ pub(super) fn holding(
     Ok(write
         .sql
         .prepare_cached(
-            "SELECT count(*), coalesce(sum(size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
+            "SELECT count(*), coalesce(sum(blobs.size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
              WHERE mailbox = ?1 AND blobs.seq >= ?2 AND shared != ?3",
         )?
         .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql(), SHARED], |row| {

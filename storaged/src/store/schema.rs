@@ -9,13 +9,14 @@ use rusqlite::Connection;
 const APPLICATION_ID: i32 = 0x5672_6c79;
 
 /// Every step so far. A database of version `n` has the first `n` behind it.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0001_mailboxes.sql"),
     include_str!("migrations/0002_vault.sql"),
     include_str!("migrations/0003_keys.sql"),
     include_str!("migrations/0004_federation.sql"),
     include_str!("migrations/0005_holdings.sql"),
     include_str!("migrations/0006_claims.sql"),
+    include_str!("migrations/0007_foreign.sql"),
 ];
 
 /// The oldest version that a database can be taken back to.
@@ -23,8 +24,11 @@ const MIGRATIONS: [&str; 6] = [
 pub(crate) const OLDEST: u32 = VERSION - WAYS_BACK.len() as u32;
 
 /// How the last steps are taken back, the last one first. Each loses nothing that the version before knows of.
-const WAYS_BACK: [&str; 2] =
-    [include_str!("migrations/0006_back.sql"), include_str!("migrations/0005_back.sql")];
+const WAYS_BACK: [&str; 3] = [
+    include_str!("migrations/0007_back.sql"),
+    include_str!("migrations/0006_back.sql"),
+    include_str!("migrations/0005_back.sql"),
+];
 
 /// The version that this program writes.
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]

@@ -2,6 +2,8 @@
 //! and honest ones at addresses of their own, which hardly notice. Each of these relays has the limits that an
 //! operator has who sets nothing.
 
+mod peers;
+
 use relay_tests::Supervised;
 use relay_tests::honest::Honest;
 use std::time::Duration;

@@ -25,7 +25,7 @@ fn populate(relay: &Relay, own: Range<u32>, leased: u32, held: Range<u32>) {
         .unwrap();
     transaction
         .execute(
-            "INSERT INTO held SELECT seq, ?3, NULL, 0 FROM blobs WHERE seq >= ?1 AND seq < ?2",
+            "INSERT INTO held SELECT seq, ?3, NULL, 0, size FROM blobs WHERE seq >= ?1 AND seq < ?2",
             rusqlite::params![first + i64::from(held.start), first + i64::from(held.end), A.as_bytes()],
         )
         .unwrap();
@@ -88,7 +88,7 @@ async fn every_question_asked_often_is_answered_by_an_index() {
         "SELECT seq FROM held WHERE seq > 1 AND peer = x'00' ORDER BY seq LIMIT 1",
         "SELECT count(*), coalesce(sum(size), 0) FROM hints WHERE mailbox = x'00' AND seq >= 1",
         "SELECT created, seq, size, id, peer FROM hints WHERE mailbox = x'00' AND seq >= 1",
-        "SELECT count(*), coalesce(sum(size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
+        "SELECT count(*), coalesce(sum(blobs.size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
          WHERE mailbox = x'00' AND blobs.seq >= 1 AND NOT shared",
         "SELECT number, mailbox, id FROM outbox WHERE peer = x'00' ORDER BY number LIMIT 1",
         "UPDATE outbox SET expires = 1 WHERE id = x'00' AND peer = x'00'",

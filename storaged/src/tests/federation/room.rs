@@ -31,6 +31,31 @@ async fn a_relay_takes_mail_of_others_up_to_the_ratio_of_refusal() {
 }
 
 #[tokio::test]
+async fn mail_of_all_peers_together_takes_half_of_the_store_at_most() {
+    let relay = Relay::start(&[("RELAY_MAX_STORAGE_BYTES", "1048576")]);
+    for (taken, peer) in (0_u8..).zip([A, B].into_iter().cycle()) {
+        let blob = carried(mailbox(taken), &[taken; 8000], START.plus(86_400));
+        if relay.accept_one(peer, blob).await == Verdict::NotNow {
+            break;
+        }
+    }
+    let foreign = relay.store.gauges.foreign_bytes();
+    assert!((500_000..=524_288).contains(&foreign), "{foreign}");
+    // An empty database takes a fifth of so small a store.
+    assert!(relay.store.gauges.fill() < 0.8, "{}", relay.store.gauges.fill());
+    // What a client leaves here as well is nobody else's any more, and makes room.
+    relay.send(mailbox(0), &[0; 8000]).await.unwrap();
+    let more = |number| carried(mailbox(number), &[number; 7000], START.plus(86_400));
+    assert_eq!(relay.accept_one(A, more(201)).await, Verdict::Accepted);
+    assert_eq!(relay.accept_one(B, more(202)).await, Verdict::NotNow);
+    relay.forget(A, vec![name(mailbox(2), &[2; 8000])]).await;
+    assert_eq!(relay.accept_one(B, more(202)).await, Verdict::Accepted);
+    relay.recount();
+    let relay = relay.restart(&[("RELAY_MAX_STORAGE_BYTES", "1048576")]).await;
+    assert_eq!(relay.accept_one(B, more(203)).await, Verdict::NotNow, "and after a restart");
+}
+
+#[tokio::test]
 async fn a_relay_that_is_being_emptied_takes_nothing_for_others() {
     let relay = Relay::start(&[]);
     relay.mailbox.peering.set_draining(true);

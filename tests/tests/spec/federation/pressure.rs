@@ -7,9 +7,10 @@ use relay_tests::fields::{random_bytes, random_mailbox, send_fields};
 use relay_tests::{Action, Client, Cluster};
 use std::time::{Duration, Instant};
 
-/// Bytes that each relay may take, and bytes of mail that go to one of them.
+/// Bytes that each relay may take, and bytes of mail that go to one of them, of which the other one takes no more than
+/// half of its own store.
 const CEILING: usize = 64 << 20;
-const MAIL: usize = 100 << 20;
+const MAIL: usize = 76 << 20;
 
 /// Clients at once, and mailboxes of each.
 const CLIENTS: usize = 8;

@@ -79,7 +79,12 @@ pub(crate) fn told() -> Told {
     Told {
         status: Status {
             processes: vec![process(Role::Storaged), process(Role::Gateway)],
-            capacity: Capacity { live_bytes: 1 << 20, ceiling_bytes: 1 << 30, durable: true },
+            capacity: Capacity {
+                live_bytes: 1 << 20,
+                ceiling_bytes: 1 << 30,
+                durable: true,
+                foreign_bytes: 0,
+            },
             blobs: 12,
             registrations: 0,
             schema_version: 1,

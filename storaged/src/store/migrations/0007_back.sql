@@ -1,0 +1,2 @@
+ALTER TABLE totals DROP COLUMN held_bytes;
+ALTER TABLE held DROP COLUMN size;
