@@ -29,7 +29,7 @@ use relay_daemon::ManualClock;
 use relay_proto::client::{PeeringClient, StorageClient};
 use relay_proto::federation::CarriedBlob;
 use relay_proto::mail::{
-    BlobName, Caller, Fetch, Hint, MailPage, MovedBlob, Purge, Register, SignedHints, StoredBlob,
+    BlobName, Caller, Fetch, Hint, MailPage, MovedBlob, Purge, Register, Registered, SignedHints, StoredBlob,
     WriteAction, WriteCommand, WriteOutcomes, Written,
 };
 use relay_proto::policy::{Policy, VersionPolicy};
@@ -66,6 +66,8 @@ pub(crate) fn policy() -> Policy {
 pub(crate) struct FakeStorage {
     policy: watch::Sender<Policy>,
     state: Mutex<State>,
+    /// What registrations are told besides their number.
+    pub(crate) registered: Mutex<Registered>,
 }
 
 #[derive(Default)]
@@ -201,9 +203,10 @@ impl MailboxHandler for FakeStorage {
         })
     }
 
-    async fn register(&self, register: Register) -> Result<u32, Refusal> {
+    async fn register(&self, register: Register) -> Result<Registered, Refusal> {
         self.call(register.caller, Some(register.request_id))?;
-        Ok(u32::try_from(register.mailboxes.len()).unwrap())
+        let registered = u32::try_from(register.mailboxes.len()).unwrap();
+        Ok(Registered { registered, ..*self.registered.lock().unwrap() })
     }
 
     async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
@@ -365,7 +368,11 @@ impl Relay {
             metrics,
             clock: clock.clock(),
         });
-        let storage = Arc::new(FakeStorage { policy: watch::Sender::new(policy()), state: Mutex::default() });
+        let storage = Arc::new(FakeStorage {
+            policy: watch::Sender::new(policy()),
+            state: Mutex::default(),
+            registered: Mutex::default(),
+        });
         let (keys, peers) = (Arc::new(FakeKeys::new()), Arc::default());
         Self { app, clock, client, storage, keys, peers, told, tasks, directory }
     }

@@ -12,7 +12,9 @@ use crate::metrics::Metrics;
 use batcher::Batcher;
 use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
-use relay_proto::mail::{BlobName, Fetch, MailPage, Purge, Register, SignedHints, WriteCommand, Written};
+use relay_proto::mail::{
+    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, WriteCommand, Written,
+};
 use retry::persist;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +61,11 @@ impl Storage {
     }
 
     /// Registers mailboxes.
-    pub(crate) async fn register(&self, register: Register, deadline: Instant) -> Result<u32, Refusal> {
+    pub(crate) async fn register(
+        &self,
+        register: Register,
+        deadline: Instant,
+    ) -> Result<Registered, Refusal> {
         persist(deadline, &self.metrics, || self.client.register(register.clone())).await
     }
 

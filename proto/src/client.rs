@@ -8,7 +8,7 @@ pub use federation::PeeringClient;
 use crate::admin::{BackupPart, ClockStatus, KeyStatus, Slack, Status};
 use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
-use crate::mail::{Fetch, MailPage, Purge, Register, WriteCommand, WriteOutcomes};
+use crate::mail::{Fetch, MailPage, Purge, Register, Registered, WriteCommand, WriteOutcomes};
 use crate::policy::Policy;
 use crate::status::refusal_of;
 use crate::telemetry::{Family, Snapshot};
@@ -64,13 +64,13 @@ impl StorageClient {
         convert::mailbox::mail_page(reply.into_inner(), asked)
     }
 
-    /// Registers mailboxes; answers how many.
+    /// Registers mailboxes; answers how they stand.
     ///
     /// # Errors
     /// A proof that does not hold, limits, and the way to storage.
-    pub async fn register(&self, register: Register) -> Result<u32, Refusal> {
+    pub async fn register(&self, register: Register) -> Result<Registered, Refusal> {
         let reply = self.mailbox().register(wire::RegisterRequest::from(register)).await.map_err(told)?;
-        Ok(reply.into_inner().registered)
+        Ok(reply.into_inner().into())
     }
 
     /// Deletes what an owner has; answers how many blobs.

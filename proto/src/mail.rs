@@ -168,6 +168,17 @@ pub struct Register {
     pub ownership: Option<Ownership>,
 }
 
+/// How the mailboxes of a [`Register`] stand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Registered {
+    /// How many they are.
+    pub registered: u32,
+    /// How many of them another key has or asks for; where no key was given, any key.
+    pub bound_elsewhere: u32,
+    /// How many the caller's key has to wait for, because somebody registered them without a key.
+    pub waiting: u32,
+}
+
 /// Proof that the holder of a key asks for a set of mailboxes.
 #[derive(Debug, Clone)]
 pub struct Ownership {

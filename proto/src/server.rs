@@ -13,7 +13,9 @@ use crate::exchange::{Claim, Complete, Offer};
 use crate::federation::{Peering, Reassigned};
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use crate::keys::KeySet;
-use crate::mail::{BlobName, Fetch, MailPage, Purge, Register, SignedHints, WriteCommand, WriteOutcomes};
+use crate::mail::{
+    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, WriteCommand, WriteOutcomes,
+};
 use crate::policy::Policy;
 use crate::recovery::{QueryProofs, StoreProof, StoredProof};
 use crate::telemetry::{Family, Snapshot};
@@ -30,8 +32,8 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn write(&self, commands: Vec<WriteCommand>) -> impl Future<Output = WriteOutcomes> + Send;
     /// Reads a page.
     fn fetch(&self, fetch: Fetch) -> impl Future<Output = Result<MailPage, Refusal>> + Send;
-    /// Registers mailboxes; answers how many.
-    fn register(&self, register: Register) -> impl Future<Output = Result<u32, Refusal>> + Send;
+    /// Registers mailboxes; answers how they stand.
+    fn register(&self, register: Register) -> impl Future<Output = Result<Registered, Refusal>> + Send;
     /// Deletes what an owner has; answers how many blobs.
     fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
     /// Says where blobs that moved are.
@@ -163,7 +165,7 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
 
     async fn register(&self, request: Request<wire::RegisterRequest>) -> Reply<wire::RegisterReply> {
         let registered = self.0.register(Register::try_from(request.into_inner())?).await?;
-        Ok(Response::new(wire::RegisterReply { registered }))
+        Ok(Response::new(registered.into()))
     }
 
     async fn purge(&self, request: Request<wire::PurgeRequest>) -> Reply<wire::PurgeReply> {

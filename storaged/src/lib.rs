@@ -11,6 +11,7 @@ pub mod offline;
 mod peering;
 mod policy;
 mod proof;
+mod purging;
 mod reporters;
 mod rounds;
 mod rpc;
@@ -29,6 +30,7 @@ use keyring::Keyring;
 use limits::Limits;
 use metrics::Metrics;
 use peering::Peering;
+use purging::Purging;
 use relay_daemon::{
     Clock, Exit, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
     ops, patiently,
@@ -171,6 +173,7 @@ async fn assemble(
         bounds: config.bounds,
         time: Arc::clone(&time),
         metrics: metrics.clone(),
+        purging: Purging::new(Arc::clone(&store), Arc::clone(&time), metrics.clone()),
     });
     let vault = vault(config, &store, &limits, (&time, clock), &metrics);
     let admission = Arc::new(Admission { policy, shutdown: shutdown.clone() });

@@ -16,6 +16,7 @@ pub(crate) mod compact;
 pub(crate) mod copy;
 mod damage;
 mod directory;
+mod erasure;
 pub(crate) mod error;
 pub(crate) mod escrow;
 pub(crate) mod exchanges;
@@ -36,6 +37,7 @@ pub(crate) mod outbox;
 pub(crate) mod page;
 pub(crate) mod peers;
 mod position;
+pub(crate) mod purges;
 pub(crate) mod readers;
 pub(crate) mod recovery;
 pub(crate) mod registrations;
@@ -44,6 +46,7 @@ pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod schema;
 mod sql;
+pub(crate) mod steps;
 pub(crate) mod tombstones;
 pub(crate) mod used;
 pub(crate) mod writer;
@@ -60,16 +63,21 @@ use relay_daemon::{Exit, Failure, Pace};
 use relay_proto::Refusal;
 use relay_proto::UnixSeconds;
 use relay_proto::admin::{Capacity, Slack};
+use relay_proto::caller::Caller;
+use relay_proto::limits::MAX_WRITE_COMMANDS;
 use room::Room;
 use std::path::Path;
 use std::sync::Arc;
-use writer::{End, Ended, Writer};
+use steps::Turns;
+use writer::{End, Ended, Load, Writer};
 
 /// The open store.
 #[derive(Debug)]
 pub(crate) struct Store {
     /// Runs writes, in groups.
     pub(crate) writer: Writer,
+    /// Who may queue a step of long work.
+    turns: Turns,
     /// Runs reads.
     pub(crate) readers: Readers,
     /// What the store holds.
@@ -134,7 +142,7 @@ impl Store {
             Failure::new(Exit::Internal, format_args!("cannot start the writer thread: {error}"))
         })?;
         let durable = config.backend == Backend::Sqlite;
-        Ok((Self { writer, readers, gauges, room, clock, durable, home }, ended))
+        Ok((Self { writer, turns: Turns::default(), readers, gauges, room, clock, durable, home }, ended))
     }
 
     /// After the store ended because of damage: names it, and keeps the next start from serving it. Answers a better
@@ -162,6 +170,48 @@ impl Store {
             return Err(Refusal::Invalid { field: "backup of a store in memory".into() });
         };
         if self.room.fits(self.gauges.file_bytes()) { Ok(directory) } else { Err(Refusal::StorageFull) }
+    }
+
+    /// Runs one step of long work when its caller's turn comes: all of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(crate) async fn step<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        work: impl FnOnce(&mut batch::Write<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.turns.step(&self.writer, caller, work).await
+    }
+
+    /// Does the same to each of some things, one after another and each whole or not at all, with as many in one
+    /// transaction as belong there. Ends with the first failure.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(crate) async fn each<I: Send + Sync + 'static, T: Send + 'static>(
+        &self,
+        items: Vec<I>,
+        work: impl Fn(&mut batch::Write<'_>, &I) -> Result<T, StoreError> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, StoreError> {
+        let items = Arc::new(items);
+        let mut done: Vec<T> = Vec::with_capacity(items.len());
+        while done.len() < items.len() {
+            let (all, from, work) = (Arc::clone(&items), done.len(), work.clone());
+            let load = Load { commands: all.len() - from, bytes: 0 };
+            let some = move |batch: &mut batch::Batch<'_>| {
+                let mut some = Vec::new();
+                for item in all.iter().skip(from).take(MAX_WRITE_COMMANDS) {
+                    some.push(batch.attempt(|write| work(write, item))?);
+                    if batch.is_large() {
+                        break;
+                    }
+                }
+                Ok(some)
+            };
+            done.append(&mut self.writer.run(load, some).await?);
+        }
+        Ok(done)
     }
 
     /// Whether a commit goes through.

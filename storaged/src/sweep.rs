@@ -4,6 +4,7 @@
 //! the clock's.
 
 use crate::metrics::Metrics;
+use crate::purging::Purging;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::tombstones::Tombstones;
@@ -42,13 +43,15 @@ pub(crate) struct Sweep {
     store: Arc<Store>,
     time: Arc<TrustedClock>,
     metrics: Metrics,
+    purging: Purging,
     /// Whether tombstones may have been made under a clock that was ahead.
     doubts_tombstones: AtomicBool,
 }
 
 impl Sweep {
     pub(crate) fn new(store: Arc<Store>, time: Arc<TrustedClock>, metrics: Metrics) -> Self {
-        Self { store, time, metrics, doubts_tombstones: AtomicBool::new(true) }
+        let purging = Purging::new(Arc::clone(&store), Arc::clone(&time), metrics.clone());
+        Self { store, time, metrics, purging, doubts_tombstones: AtomicBool::new(true) }
     }
 
     /// Sweeps at once and then every `interval`, keeps the time and an eye on the volume, until the process stops.
@@ -69,7 +72,10 @@ impl Sweep {
         loop {
             tokio::select! {
                 _ = sweeps.tick() => report(self.sweep().await),
-                _ = exchanges.tick() => report(self.sweep_exchanges().await),
+                _ = exchanges.tick() => {
+                    report(self.purging.resume().await);
+                    report(self.sweep_exchanges().await);
+                }
                 _ = looks.tick() => {
                     let room = Arc::clone(&self.store.room);
                     // A panic in there is reported by the hook; the next look comes anyway.
@@ -89,9 +95,11 @@ impl Sweep {
     /// One sweep through everything that expires.
     pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
         let now = self.time.times().deletable;
+        self.purging.resume().await?;
         self.sweep_mail(now).await?;
         self.all(BATCH, move |write| claims::expire(write, now, BATCH)).await?;
         self.all(BATCH, move |write| registrations::expire(write, now, BATCH)).await?;
+        self.all(BATCH, move |write| registrations::grant(write.sql, now, BATCH)).await?;
         self.all(BATCH, move |write| recovery::expire(write, now, BATCH)).await?;
         self.all(BATCH, move |write| guardians::expire(write, now, BATCH)).await?;
         self.all(HEAVY_BATCH, move |write| escrow::expire(write, now, HEAVY_BATCH)).await?;
@@ -100,7 +108,7 @@ impl Sweep {
         self.check_tombstones().await?;
         self.all(BATCH, move |write| acked::forget(write.sql, now, BATCH)).await?;
         self.all(BATCH, move |write| used::forget(write.sql, now, BATCH)).await?;
-        self.all(BATCH, move |write| forgotten::expire(write.sql, now, BATCH)).await
+        self.all(BATCH, move |write| forgotten::expire(write.sql, now, BATCH)).await.map(drop)
     }
 
     /// Sweeps out mail, and hints at mail.
@@ -109,10 +117,10 @@ impl Sweep {
         let ended = now.minus(BEHIND);
         let mut total = 0;
         loop {
-            let expired = self.batch(move |write| blobs::expire(write, ended, BATCH)).await?;
+            let (expired, is_over) = self.store.step(None, move |write| blobs::expire(write, ended)).await?;
             self.metrics.blobs_expired.inc_by(expired);
             total += expired;
-            if expired < u64::from(BATCH) {
+            if is_over {
                 break;
             }
         }
@@ -132,31 +140,24 @@ impl Sweep {
     /// with them.
     pub(crate) async fn sweep_exchanges(&self) -> Result<(), StoreError> {
         let now = self.time.times().deletable_minutes;
-        let erased = |write: &mut Write<'_>, swept: u64| {
-            if swept > 0 {
-                write.answer_after_erasure();
-            }
-            swept
-        };
-        let expire = move |write: &mut Write<'_>| {
-            let swept = exchanges::expire(write, now, HEAVY_BATCH)?;
-            Ok(erased(write, swept))
-        };
-        let forget = move |write: &mut Write<'_>| {
-            let swept = exchanges::forget(write.sql, now, HEAVY_BATCH)?;
-            Ok(erased(write, swept))
-        };
         if self.time.is_trusted() {
             self.all(HEAVY_BATCH, move |write| exchanges::shorten(write.sql, now, HEAVY_BATCH)).await?;
         }
-        for swept in [self.all(HEAVY_BATCH, expire).await, self.all(HEAVY_BATCH, forget).await] {
-            match swept {
+        let expired = self.all(HEAVY_BATCH, move |write| exchanges::expire(write, now, HEAVY_BATCH)).await?;
+        let forgotten =
+            self.all(HEAVY_BATCH, move |write| exchanges::forget(write.sql, now, HEAVY_BATCH)).await?;
+        if expired + forgotten > 0 {
+            let erase = |write: &mut Write<'_>| {
+                write.answer_after_erasure();
+                Ok(0)
+            };
+            match self.batch(erase).await {
                 // A reader held the log back. It is emptied as soon as nobody writes.
-                Err(StoreError::Refused(Refusal::OutcomeUnknown)) | Ok(()) => {}
+                Err(StoreError::Refused(Refusal::OutcomeUnknown)) | Ok(_) => {}
                 Err(error) => return Err(error),
             }
         }
-        self.all(BATCH, move |write| answers::forget(write.sql, now, BATCH)).await
+        self.all(BATCH, move |write| answers::forget(write.sql, now, BATCH)).await.map(drop)
     }
 
     /// Once the clock is right, tombstones that were made while it was ahead count from now.
@@ -188,16 +189,22 @@ impl Sweep {
         &self,
         write: impl FnOnce(&mut Write<'_>) -> Result<u64, StoreError> + Send + 'static,
     ) -> Result<u64, StoreError> {
-        self.store.writer.run_one(write).await
+        self.store.step(None, write).await
     }
 
     async fn all(
         &self,
         batch: u32,
         write: impl Fn(&mut Write<'_>) -> Result<u64, StoreError> + Copy + Send + 'static,
-    ) -> Result<(), StoreError> {
-        while self.batch(write).await? >= u64::from(batch) {}
-        Ok(())
+    ) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let done = self.batch(write).await?;
+            all += done;
+            if done < u64::from(batch) {
+                return Ok(all);
+            }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's parts together, against real SQLite in a temporary directory, with a clock that tests move.
 
 mod accounting;
+mod binding;
 mod clock;
 mod escrow;
 mod exchange;
@@ -12,6 +13,7 @@ mod mail;
 mod owners;
 mod pages;
 mod purged;
+mod purging;
 mod recovery;
 mod replays;
 mod room;
@@ -22,6 +24,7 @@ use crate::guesses::Guesses;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::peering::Peering;
+use crate::purging::Purging;
 use crate::rounds::Rounds;
 use crate::rpc::{
     escrow::Escrow, exchange::Exchange, guardian::Guardian, mailbox::Mailbox, offload::Offload,
@@ -127,6 +130,7 @@ impl Relay {
             metrics: metrics.clone(),
         };
         let mailbox = Mailbox {
+            purging: Purging::new(Arc::clone(&store), Arc::clone(&time), metrics.clone()),
             peering,
             store: Arc::clone(&store),
             limits: Arc::new(limits),
@@ -232,7 +236,8 @@ impl Relay {
             proof
         });
         let request_id = RequestId::random().unwrap();
-        self.mailbox.register(Register { caller: None, request_id, mailboxes, ownership }).await
+        let register = Register { caller: None, request_id, mailboxes, ownership };
+        self.mailbox.register(register).await.map(|registered| registered.registered)
     }
 
     /// A purge of the key's own mailbox, signed now.

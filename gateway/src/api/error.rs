@@ -95,6 +95,7 @@ pub(super) fn of_registration(refusal: Refusal) -> ApiError {
         Refusal::OutsideWindow => Fault::RegistrationWindow.into(),
         Refusal::BadSignature => Fault::RegistrationSignature.into(),
         Refusal::Replayed => Fault::RegistrationReplay.into(),
+        Refusal::QuotaExceeded => Fault::OwnerQuota.into(),
         other => other.into(),
     }
 }
@@ -152,7 +153,6 @@ mod tests {
             (Refusal::MailboxRateLimited { retry_after: wait }, Fault::RateLimited),
             (Refusal::AddressRateLimited { retry_after: wait }, Fault::RateLimited),
             (Refusal::GuessesSpent { retry_after: wait }, Fault::RateLimited),
-            (Refusal::QuotaExceeded, Fault::QuotaExceeded),
             (Refusal::StorageFull, Fault::StorageFull),
             (Refusal::NotRegistered, Fault::NotRegistered),
             (Refusal::TooLarge, Fault::BlobTooLarge),
@@ -165,6 +165,12 @@ mod tests {
             let answers = [ApiError::from, of_purge, of_registration, of_guardians, of_exchange];
             assert!(answers.iter().all(|answer| answer(refusal.clone()).fault == fault), "{refusal}");
         }
+    }
+
+    #[test]
+    fn a_full_mailbox_and_a_key_with_too_many_are_told_apart() {
+        assert_eq!(ApiError::from(Refusal::QuotaExceeded).fault, Fault::QuotaExceeded);
+        assert_eq!(of_registration(Refusal::QuotaExceeded).fault, Fault::OwnerQuota);
     }
 
     #[test]

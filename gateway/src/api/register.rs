@@ -12,6 +12,15 @@ use serde::Serialize;
 struct Registered {
     status: &'static str,
     registered: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    bound_to_other_key: u32,
+    #[serde(skip_serializing_if = "is_none")]
+    waiting_for_objection: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+const fn is_none(number: &u32) -> bool {
+    *number == 0
 }
 
 pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
@@ -23,7 +32,13 @@ pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
     let register = Register { caller, request_id, mailboxes, ownership };
     let registered =
         app.storage.register(register, patience.deadline()).await.map_err(error::of_registration)?;
-    success::of(&Registered { status: "ok", registered })
+    let relay_proto::mail::Registered { registered, bound_elsewhere, waiting } = registered;
+    success::of(&Registered {
+        status: "ok",
+        registered,
+        bound_to_other_key: bound_elsewhere,
+        waiting_for_objection: waiting,
+    })
 }
 
 fn parse(body: &[u8]) -> Result<(Vec<MailboxHash>, Option<Ownership>), ApiError> {
@@ -89,6 +104,27 @@ mod tests {
         assert_eq!(relay.storage.request_ids().len(), 1);
         relay.post("/v2/register", &body).await.json(200);
         assert_eq!(relay.storage.request_ids().len(), 2, "another request has another name");
+    }
+
+    #[tokio::test]
+    async fn names_of_other_keys_are_told_and_nothing_where_there_are_none() {
+        let relay = Relay::start().await;
+        let body = json!({ "mailbox_tokens": ["ab".repeat(32)] });
+        let told = relay_proto::mail::Registered { registered: 0, bound_elsewhere: 1, waiting: 2 };
+        *relay.storage.registered.lock().unwrap() = told;
+        assert_eq!(
+            relay.post("/v2/register", &body).await.json(200),
+            json!({ "status": "ok", "registered": 1, "bound_to_other_key": 1, "waiting_for_objection": 2 })
+        );
+    }
+
+    #[tokio::test]
+    async fn a_key_that_owns_too_many_mailboxes_is_told_so() {
+        let relay = Relay::start().await;
+        relay.storage.refuse_calls(&[Refusal::QuotaExceeded]);
+        let body = json!({ "mailbox_tokens": ["ab".repeat(32)] });
+        let reply = relay.post("/v2/register", &body).await;
+        assert!(reply.error(429).starts_with("quota exceeded"));
     }
 
     #[tokio::test]

@@ -98,7 +98,7 @@ fn of_mail(path: &str) -> Option<Shape> {
                 }),
                 &["mailbox_tokens"],
             ),
-            done(&json!({ "registered": count() })),
+            registered(),
             &[
                 Fault::TokenCount,
                 Fault::Token,
@@ -109,6 +109,7 @@ fn of_mail(path: &str) -> Option<Shape> {
                 Fault::RegistrationWindow,
                 Fault::RegistrationSignature,
                 Fault::RegistrationReplay,
+                Fault::OwnerQuota,
                 Fault::StorageFull,
                 Fault::ClockWrong,
             ],
@@ -270,6 +271,26 @@ fn done(fields: &Value) -> Value {
         required.push(name.clone());
     }
     json!({ "type": "object", "required": required, "properties": properties, "additionalProperties": false })
+}
+
+/// What a registration answers.
+fn registered() -> Value {
+    let mut registered = done(&json!({ "registered": count() }));
+    registered["properties"]["bound_to_other_key"] = json!({
+        "type": "integer",
+        "minimum": 1,
+        "description": "Only where there are any: how many of the mailboxes a key other than the caller's has or asks for. \
+                        Without a key, any key is another one. Registering without a key has just ended what such a key \
+                        asked for or had for the time being; a mailbox that it has for good is better given up for a new \
+                        token.",
+    });
+    registered["properties"]["waiting_for_objection"] = json!({
+        "type": "integer",
+        "minimum": 1,
+        "description": "Only where there are any: how many of the mailboxes were in use without a key, so that the \
+                        caller's key may purge them after 30 days in which nobody registers them without one.",
+    });
+    registered
 }
 
 /// What a fetch shows.

@@ -3,8 +3,8 @@
 use super::{bytes_of, caller, caller_message, identifier, required};
 use crate::limits::{MAX_CLIENT_URL, MAX_HINTS, MAX_MAILBOXES, MAX_MOVED_BLOBS, MAX_WRITE_COMMANDS};
 use crate::mail::{
-    BlobName, Fetch, Hint, MailPage, MovedBlob, NewBlob, Ownership, Purge, Register, SignedHints, StoredBlob,
-    WriteAction, WriteCommand, WriteOutcomes, Written,
+    BlobName, Fetch, Hint, MailPage, MovedBlob, NewBlob, Ownership, Purge, Register, Registered, SignedHints,
+    StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
 };
 use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds, wire};
 use bytes::Bytes;
@@ -279,6 +279,20 @@ impl TryFrom<wire::RegisterRequest> for Register {
             mailboxes: mailboxes(&list)?,
             ownership: ownership.map(Ownership::try_from).transpose()?,
         })
+    }
+}
+
+impl From<Registered> for wire::RegisterReply {
+    fn from(registered: Registered) -> Self {
+        let Registered { registered, bound_elsewhere, waiting } = registered;
+        Self { registered, bound_elsewhere, waiting }
+    }
+}
+
+impl From<wire::RegisterReply> for Registered {
+    fn from(message: wire::RegisterReply) -> Self {
+        let wire::RegisterReply { registered, bound_elsewhere, waiting } = message;
+        Self { registered, bound_elsewhere, waiting }
     }
 }
 

@@ -4,22 +4,21 @@ use crate::config::Bounds;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::peering::Peering;
-use crate::proof;
+use crate::purging::Purging;
 use crate::store::batch::{Batch, Write};
 use crate::store::blobs::Sent;
 use crate::store::error::StoreError;
-use crate::store::used::Once;
 use crate::store::writer::Load;
-use crate::store::{Store, answers, blobs, guardians, held, hints, keys, page, registrations, used};
+use crate::store::{Store, blobs, hints, keys, page, registrations};
 use crate::trusted_clock::TrustedClock;
 use crate::trusted_time::Times;
 use ed25519_dalek::Signer as _;
 use relay_proto::mail::{
-    BlobName, Fetch, MailPage, NewBlob, Purge, Register, SignedHints, WriteAction, WriteCommand,
+    BlobName, Fetch, MailPage, NewBlob, Purge, Register, Registered, SignedHints, WriteAction, WriteCommand,
     WriteOutcomes, Written,
 };
 use relay_proto::server::MailboxHandler;
-use relay_proto::{GuardianHash, MailboxHash, Refusal, Signature};
+use relay_proto::{MailboxHash, Refusal, Signature};
 use std::sync::Arc;
 
 /// Name of the key that signs hints.
@@ -34,6 +33,7 @@ pub(crate) struct Mailbox {
     pub(crate) time: Arc<TrustedClock>,
     pub(crate) metrics: Metrics,
     pub(crate) peering: Arc<Peering>,
+    pub(crate) purging: Purging,
 }
 
 impl MailboxHandler for Mailbox {
@@ -58,7 +58,8 @@ impl MailboxHandler for Mailbox {
     }
 
     async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
-        self.limits.charge_caller(fetch.caller)?;
+        let caller = fetch.caller;
+        self.limits.charge_caller(caller)?;
         let (limits, now, ttl) = (Arc::clone(&self.limits), self.time.times(), self.bounds.ttl);
         let has_registrations = self.store.gauges.registrations() > 0;
         let peering = Arc::clone(&self.peering);
@@ -76,7 +77,7 @@ impl MailboxHandler for Mailbox {
                 Ok((fetched, due))
             })
             .await?;
-        self.renew(due);
+        self.renew(due, caller);
         if fetched.damaged > 0 {
             self.metrics.blobs_damaged.inc_by(fetched.damaged);
             tracing::error!(
@@ -91,59 +92,13 @@ impl MailboxHandler for Mailbox {
         Ok(fetched.page)
     }
 
-    async fn register(&self, register: Register) -> Result<u32, Refusal> {
-        let Register { caller, request_id, mailboxes, ownership } = register;
-        self.limits.charge_caller(caller)?;
-        let (now, ttl) = (self.time.times_to_store()?, self.bounds.ttl);
-        let proven = match &ownership {
-            Some(proof) => {
-                proof::check(&proof.public_key, &proof.message(), &proof.signature, proof.timestamp, now.wall)
-            }
-            None => Ok(()),
-        };
-        let count = u32::try_from(mailboxes.len()).unwrap_or(u32::MAX);
-        let register = move |write: &mut Write<'_>| {
-            if answers::find(write.sql, &request_id)?.is_some() {
-                return Ok(());
-            }
-            proven?;
-            let owner = ownership.as_ref().map(|proof| proof.public_key.owner());
-            if let Some(proof) = &ownership {
-                let once = Once::of("register", proof.signature.as_bytes());
-                used::take(write.sql, once, proof.timestamp)?;
-                answers::remember(write.sql, &request_id, u64::from(count), now.stamp)?;
-            }
-            for mailbox in &mailboxes {
-                registrations::register(write, mailbox, owner.as_ref(), ttl, now)?;
-            }
-            Ok(())
-        };
-        let load = Load { commands: count as usize, bytes: 0 };
-        self.store.writer.run(load, |batch| batch.attempt(register)).await?;
-        Ok(count)
+    async fn register(&self, register: Register) -> Result<Registered, Refusal> {
+        self.limits.charge_caller(register.caller)?;
+        self.register_all(register).await
     }
 
     async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
-        let now = self.time.times();
-        let proven =
-            proof::check(&purge.public_key, &purge.message(), &purge.signature, purge.timestamp, now.wall);
-        let limits = Arc::clone(&self.limits);
-        let (deleted, is_new) = self
-            .store
-            .writer
-            .run_one(move |write| {
-                write.answer_after_erasure();
-                if let Some(answer) = answers::find(write.sql, &purge.request_id)? {
-                    return Ok((answer, false));
-                }
-                proven?;
-                Ok((purge_owner(write, &purge, &limits, now)?, true))
-            })
-            .await?;
-        if is_new {
-            self.metrics.blobs_purged.inc_by(deleted);
-        }
-        Ok(deleted)
+        self.purge_owner(purge).await
     }
 
     async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {
@@ -184,45 +139,37 @@ impl Mailbox {
         if commands == 0 {
             return Vec::new();
         }
-        let (limits, bounds, now) = (Arc::clone(&self.limits), self.bounds, self.time.times());
-        let job = move |batch: &mut Batch<'_>| {
-            let mut counts = Counts::default();
-            let outcomes = actions
-                .iter()
-                .map(|action| write_one(batch, action, &bounds, &limits, now, &mut counts))
-                .collect::<WriteOutcomes>();
-            Ok((outcomes, counts))
-        };
-        match self.store.writer.run(Load { commands, bytes }, job).await {
-            Ok((outcomes, counts)) => {
-                self.metrics.blobs_created.inc_by(counts.created);
-                self.metrics.blobs_acked.inc_by(counts.acked);
-                outcomes
-            }
-            Err(error) => {
-                let refusal = Refusal::from(error);
-                vec![Err(refusal); commands]
+        let actions = Arc::new(actions);
+        let mut outcomes: WriteOutcomes = Vec::with_capacity(commands);
+        while outcomes.len() < commands {
+            let (actions, done) = (Arc::clone(&actions), outcomes.len());
+            let (limits, bounds, now) = (Arc::clone(&self.limits), self.bounds, self.time.times());
+            let job = move |batch: &mut Batch<'_>| {
+                let mut counts = Counts::default();
+                let mut some = WriteOutcomes::new();
+                for action in actions.iter().skip(done) {
+                    some.push(write_one(batch, action, &bounds, &limits, now, &mut counts));
+                    // Acks say nothing of the sizes of what they delete.
+                    if batch.is_large() {
+                        break;
+                    }
+                }
+                Ok((some, counts))
+            };
+            let load = Load { commands: commands - done, bytes: if done == 0 { bytes } else { 0 } };
+            match self.store.writer.run(load, job).await {
+                Ok((mut some, counts)) => {
+                    self.metrics.blobs_created.inc_by(counts.created);
+                    self.metrics.blobs_acked.inc_by(counts.acked);
+                    outcomes.append(&mut some);
+                }
+                Err(error) => {
+                    let refusal = Refusal::from(error);
+                    outcomes.resize(commands, Err(refusal));
+                }
             }
         }
-    }
-
-    /// Writes renewed registrations down without keeping the fetch waiting. One that is lost comes again
-    /// with the next fetch.
-    fn renew(&self, due: Vec<MailboxHash>) {
-        if due.is_empty() {
-            return;
-        }
-        let Ok(now) = self.time.times_to_store() else { return };
-        let (writer, ttl) = (self.store.writer.clone(), self.bounds.ttl);
-        tokio::spawn(async move {
-            let load = Load { commands: due.len(), bytes: 0 };
-            let renewed = writer
-                .run(load, move |batch| batch.attempt(|write| registrations::renew(write, &due, ttl, now)))
-                .await;
-            if let Err(error) = renewed {
-                tracing::debug!(%error, "registrations wait for the next fetch to be renewed");
-            }
-        });
+        outcomes
     }
 }
 
@@ -266,27 +213,4 @@ fn send(write: &mut Write<'_>, blob: &NewBlob, bounds: &Bounds, now: Times) -> R
         return Err(Refusal::NotRegistered.into());
     }
     blobs::send(write, blob, bounds, now)
-}
-
-/// Deletes everything of an owner's: whole or not at all. The signature holds; whether it was used before,
-/// and whether it speaks for this mailbox, is decided here, before any limit is charged.
-fn purge_owner(write: &mut Write<'_>, purge: &Purge, limits: &Limits, now: Times) -> Result<u64, StoreError> {
-    let once = Once::of("purge", purge.purge_token.as_bytes());
-    used::take(write.sql, once, purge.timestamp)?;
-    let own = MailboxHash::of_public_key(&purge.public_key);
-    let owner = purge.public_key.owner();
-    let mut mailboxes = registrations::of_owner(write.sql, &owner, now.now)?;
-    if purge.mailbox != own && !mailboxes.contains(&purge.mailbox) {
-        return Err(Refusal::BadSignature.into());
-    }
-    limits.charge_mailbox(&purge.mailbox)?;
-    mailboxes.push(own);
-    let mut deleted = 0;
-    for mailbox in &mailboxes {
-        deleted += blobs::clear(write, mailbox, now)?;
-    }
-    deleted += held::clear(write, &owner, now)?;
-    guardians::delete(write, &GuardianHash::of_public_key(&purge.public_key).name())?;
-    answers::remember(write.sql, &purge.request_id, deleted, now.stamp)?;
-    Ok(deleted)
 }

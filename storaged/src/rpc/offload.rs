@@ -18,6 +18,7 @@ use relay_proto::federation::{
     Pin, Settle, Verdict,
 };
 use relay_proto::inventory::{List, Listing, Reconcile, Reconciled};
+use relay_proto::mail::BlobName;
 use relay_proto::server::OffloadHandler;
 use relay_proto::{NoiseSecret, PeerId, PeerSeed, Refusal, UnixSeconds};
 use std::sync::Arc;
@@ -89,7 +90,10 @@ impl OffloadHandler for Offload {
     }
 
     async fn resume(&self) -> Result<(), Refusal> {
-        self.store.writer.run_one(|write| leases::resume(write.sql)).await?;
+        let mut after = i64::MIN;
+        while let Some(last) = self.store.step(None, move |write| leases::resume(write.sql, after)).await? {
+            after = last;
+        }
         self.peering.restart();
         self.rounds.restart();
         Ok(())
@@ -125,17 +129,11 @@ impl OffloadHandler for Offload {
     async fn settle(&self, settle: Settle) -> Result<u32, Refusal> {
         let Settle { peer, home, settlements } = settle;
         let now = self.time.times().now;
-        let load = Load { commands: settlements.len(), bytes: 0 };
-        let work = move |batch: &mut Batch<'_>| {
-            let mut moved = 0;
-            for (name, verdict) in &settlements {
-                moved += u32::from(
-                    batch.attempt(|write| leases::settle(write, &peer, home, name, *verdict, now))?,
-                );
-            }
-            Ok(moved)
+        let settle = move |write: &mut Write<'_>, (name, verdict): &(BlobName, Verdict)| {
+            leases::settle(write, &peer, home, name, *verdict, now)
         };
-        let moved = self.store.writer.run(load, work).await?;
+        let moved = self.store.each(settlements, settle).await?;
+        let moved = moved.into_iter().map(u32::from).sum::<u32>();
         if !home {
             self.metrics.hints_stored.inc_by(moved.into());
         }
@@ -151,12 +149,15 @@ impl OffloadHandler for Offload {
 
     async fn delivered(&self, numbers: Vec<u64>) -> Result<(), Refusal> {
         let now = self.time.times().stamp;
-        Ok(self.store.writer.run_one(move |write| outbox::delivered(write, &numbers, now)).await?)
+        let delivered = move |write: &mut Write<'_>, number: &u64| outbox::delivered(write, *number, now);
+        self.store.each(numbers, delivered).await?;
+        Ok(())
     }
 
     async fn missing(&self, names: BlobNames) -> Result<u32, Refusal> {
         let BlobNames { peer, names } = names;
-        let gone = self.store.writer.run_one(move |write| hints::missing(write, &peer, &names)).await?;
+        let missing = move |write: &mut Write<'_>, name: &BlobName| hints::missing(write, &peer, name);
+        let gone = self.store.each(names, missing).await?.into_iter().map(u32::from).sum::<u32>();
         self.metrics.hints_missing.inc_by(gone.into());
         Ok(gone)
     }
@@ -203,14 +204,9 @@ impl OffloadHandler for Offload {
     async fn forget(&self, names: BlobNames) -> Result<u32, Refusal> {
         let BlobNames { peer, names } = names;
         let now = self.time.times().stamp;
-        let work = move |batch: &mut Batch<'_>| {
-            let mut deleted = 0;
-            for name in &names {
-                deleted += u32::from(batch.attempt(|write| held::forget(write, &peer, name, now))?);
-            }
-            Ok(deleted)
-        };
-        Ok(self.store.writer.run(Load::LIGHT, work).await?)
+        let forget = move |write: &mut Write<'_>, name: &BlobName| held::forget(write, &peer, name, now);
+        let deleted = self.store.each(names, forget).await?;
+        Ok(deleted.into_iter().map(u32::from).sum())
     }
 
     async fn list(&self, list: List) -> Result<Listing, Refusal> {

@@ -4,6 +4,7 @@
 use super::error::StoreError;
 use super::gauges::{Change, Gauges, Size, foreign_bytes};
 use super::generation;
+use super::steps::{STEP_BYTES, STEP_ROWS};
 use relay_proto::Refusal;
 use rusqlite::Connection;
 
@@ -17,12 +18,18 @@ pub(crate) struct Write<'a> {
     /// What the store held before this batch.
     pub(crate) gauges: &'a Gauges,
     erasure: &'a mut bool,
+    freed: &'a mut u64,
 }
 
 impl Write<'_> {
     /// The number of a blob that arrives now. No two have the same.
     pub(crate) fn arrive(&mut self) -> u64 {
         self.change.arrivals += 1;
+        self.gauges.arrivals().saturating_add_signed(self.change.arrivals)
+    }
+
+    /// The number of the last blob that arrived.
+    pub(super) fn last_arrival(&self) -> u64 {
         self.gauges.arrivals().saturating_add_signed(self.change.arrivals)
     }
 
@@ -68,6 +75,16 @@ impl Write<'_> {
         self.gauges.held().saturating_add_signed(self.change.held) > 0
     }
 
+    /// Whether a purge has begun and is not over.
+    pub(super) fn has_purges(&self) -> bool {
+        self.gauges.purges().saturating_add_signed(self.change.purges) > 0
+    }
+
+    /// Notes how many bytes of content a row had that was deleted. They are written over, so they are work as well.
+    pub(super) fn free(&mut self, bytes: i64) {
+        *self.freed = self.freed.saturating_add(bytes.max(0).unsigned_abs());
+    }
+
     /// Asks that the answer waits until deleted content is gone from the log as well.
     pub(crate) fn answer_after_erasure(&mut self) {
         *self.erasure = true;
@@ -81,6 +98,8 @@ pub(crate) struct Batch<'a> {
     gauges: &'a Gauges,
     change: Change,
     erasure: bool,
+    /// Bytes of content that were deleted.
+    freed: u64,
     broken: bool,
     /// What the disk said to one of the writes, the worst of it.
     failure: Option<StoreError>,
@@ -101,6 +120,7 @@ impl<'a> Batch<'a> {
             gauges,
             change: Change::default(),
             erasure: false,
+            freed: 0,
             broken: true,
             failure: None,
             changed_before: sql.total_changes(),
@@ -115,13 +135,14 @@ impl<'a> Batch<'a> {
         if self.broken {
             return Err(Refusal::OutcomeUnknown.into());
         }
-        let before = self.change;
+        let before = (self.change, self.erasure, self.freed);
         self.run("SAVEPOINT one")?;
         let outcome = self.attempt_loose(write);
         let closed = match outcome {
             Ok(_) => self.close(&["RELEASE one"]),
             Err(_) => {
-                self.change = before;
+                // What a failed write asked for is not done.
+                (self.change, self.erasure, self.freed) = before;
                 self.close(&["ROLLBACK TO one", "RELEASE one"])
             }
         };
@@ -142,6 +163,7 @@ impl<'a> Batch<'a> {
             change: &mut self.change,
             gauges: self.gauges,
             erasure: &mut self.erasure,
+            freed: &mut self.freed,
         });
         self.note(outcome)
     }
@@ -185,6 +207,11 @@ impl<'a> Batch<'a> {
         closed
     }
 
+    /// Whether so much was changed that what waits belongs into the next transaction.
+    pub(crate) fn is_large(&self) -> bool {
+        self.freed >= STEP_BYTES || self.sql.total_changes() - self.changed_before >= u64::from(STEP_ROWS)
+    }
+
     /// Whether the write just done asked for erasure.
     pub(super) fn take_erasure(&mut self) -> bool {
         std::mem::take(&mut self.erasure)
@@ -226,8 +253,9 @@ mod tests {
         connection
             .execute_batch(
                 "CREATE TABLE totals (blobs, bytes, registrations, arrivals, recovery_proofs, exchange_offers,
-                                      guardian_sets, escrow_gates, leases, hints, held, outbox, claims, held_bytes);
-                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+                                      guardian_sets, escrow_gates, leases, hints, held, outbox, claims, held_bytes,
+                                      purges);
+                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
                  CREATE TABLE things (name TEXT UNIQUE)",
             )
             .unwrap();
@@ -257,6 +285,49 @@ mod tests {
             connection.query_row("SELECT group_concat(name) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!(names, "first,third");
         assert_eq!(gauges.blobs(), 2);
+    }
+
+    #[test]
+    fn a_write_that_fails_asks_for_no_erasure() {
+        let connection = database();
+        let gauges = Gauges::default();
+        let mut batch = Batch::begin(&connection, &gauges).unwrap();
+        let refused = batch.attempt(|write| {
+            write.answer_after_erasure();
+            write.free(1 << 30);
+            Err::<(), _>(Refusal::BadSignature.into())
+        });
+        assert!(refused.is_err() && !batch.is_large());
+        assert!(!batch.take_erasure());
+        batch
+            .attempt(|write| {
+                write.answer_after_erasure();
+                Ok(())
+            })
+            .unwrap();
+        assert!(batch.take_erasure());
+    }
+
+    #[test]
+    fn a_batch_is_large_by_rows_or_by_what_it_deleted() {
+        let connection = database();
+        let gauges = Gauges::default();
+        let mut batch = Batch::begin(&connection, &gauges).unwrap();
+        for number in 0..STEP_ROWS {
+            assert!(!batch.is_large(), "{number}");
+            batch.attempt(|write| add(write, &number.to_string())).unwrap();
+        }
+        assert!(batch.is_large());
+        batch.commit(false).unwrap();
+        let mut batch = Batch::begin(&connection, &gauges).unwrap();
+        assert!(!batch.is_large());
+        batch
+            .attempt(|write| {
+                write.free(4 << 20);
+                Ok(())
+            })
+            .unwrap();
+        assert!(batch.is_large());
     }
 
     #[test]

@@ -3,9 +3,10 @@
 use super::acked;
 use super::batch::Write;
 use super::error::StoreError;
-use super::position::Position;
+use super::position::{ARRIVALS, Position};
 use super::sql::{count, moment};
-use super::{claims, held, hints, leases};
+use super::steps::StepRoom;
+use super::{claims, held, hints, leases, purges};
 use crate::config::Bounds;
 use crate::trusted_time::Times;
 use relay_proto::federation::CarriedBlob;
@@ -37,9 +38,12 @@ pub(crate) fn send(
     if acked::contains(write.sql, &id, now)? || hints::is_alive(write, &name, now)? {
         return Ok(known);
     }
-    let holding = Holding::of(write.sql, mailbox, &id, now)?;
-    match holding.same_id_expires {
-        Some(expires) if expires > now => {
+    let purged = purges::reaches_here(write, mailbox)?;
+    let holding = Holding::of(write.sql, mailbox, &id, purged, now)?;
+    match holding.same_id {
+        // As if it were deleted already: it is remembered like an acked one.
+        Some(position) if purges::takes(purged, position.sql()) => return Ok(known),
+        Some(position) if position.expires() > now => {
             if write.has_held() {
                 held::share(write, &name, bounds.ttl.expiry(stamp), now)?;
             }
@@ -149,7 +153,7 @@ pub(super) fn created_at(sql: &Connection, seq: i64) -> Result<i64, StoreError> 
 struct Holding {
     blobs: u64,
     bytes: u64,
-    same_id_expires: Option<UnixSeconds>,
+    same_id: Option<Position>,
 }
 
 impl Holding {
@@ -157,23 +161,33 @@ impl Holding {
         sql: &Connection,
         mailbox: &MailboxHash,
         id: &BlobId,
+        purged: Option<i64>,
         now: UnixSeconds,
     ) -> Result<Self, StoreError> {
         let read = |row: &Row<'_>| {
             Ok(Self {
                 blobs: row.get::<_, i64>(0)?.max(0).unsigned_abs(),
                 bytes: row.get::<_, i64>(1)?.max(0).unsigned_abs(),
-                same_id_expires: row.get::<_, Option<i64>>(2)?.map(|seq| Position::from_sql(seq).expires()),
+                same_id: row.get::<_, Option<i64>>(2)?.map(Position::from_sql),
             })
         };
         Ok(sql
             .prepare_cached(
-                "SELECT count(*) FILTER (WHERE seq >= ?3),
-                        coalesce(sum(size) FILTER (WHERE seq >= ?3), 0),
+                "SELECT count(*) FILTER (WHERE seq >= ?3 AND (seq & ?4) > ?5),
+                        coalesce(sum(size) FILTER (WHERE seq >= ?3 AND (seq & ?4) > ?5), 0),
                         max(CASE WHEN id = ?2 THEN seq END)
                  FROM blobs WHERE mailbox = ?1",
             )?
-            .query_row(params![mailbox.as_bytes(), id.as_bytes(), Position::first_alive(now).sql()], read)?)
+            .query_row(
+                params![
+                    mailbox.as_bytes(),
+                    id.as_bytes(),
+                    Position::first_alive(now).sql(),
+                    ARRIVALS,
+                    purged.unwrap_or(-1)
+                ],
+                read,
+            )?)
     }
 
     /// Whether there is room for one more. What lies at peers counts; what is held for them does not: no peer
@@ -218,50 +232,80 @@ pub(crate) fn ack(
 /// Deletes a blob. Answers when it would have expired.
 pub(super) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
     let Some((seq, size)) = locate(write.sql, name)? else { return Ok(None) };
-    write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
-    write.change.blobs -= 1;
-    write.change.bytes -= size;
-    leases::gone(write, seq, name)?;
+    remove_at(write, seq, size, name)?;
     Ok(Some(Position::from_sql(seq).expires()))
 }
 
-/// Deletes all mail of a mailbox, and remembers that like acks. Answers how many blobs a client could still have fetched.
-pub(crate) fn clear(write: &mut Write<'_>, mailbox: &MailboxHash, now: Times) -> Result<u64, StoreError> {
-    let mut statement =
-        write.sql.prepare_cached("DELETE FROM blobs WHERE mailbox = ?1 RETURNING size, seq, id")?;
-    let mut rows = statement.query(params![mailbox.as_bytes()])?;
-    let (mut live, mut ids) = (0, Vec::new());
-    while let Some(row) = rows.next()? {
-        write.change.blobs -= 1;
-        write.change.bytes -= row.get::<_, i64>(0)?;
-        let seq = row.get(1)?;
-        let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(row.get(2)?) };
-        held::purged(write, seq, &name, now.stamp)?;
-        leases::gone(write, seq, &name)?;
-        acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
-        live += u64::from(Position::from_sql(seq).expires() > now.now);
-        ids.push(name.blob_id);
-    }
-    // In this order the deleted blobs make room for what peers are to hear.
-    live += hints::clear(write, mailbox, &mut ids, now)?;
-    Ok(live + claims::clear(write, mailbox, &ids, now)?)
+/// Deletes the blob at a place.
+fn remove_at(write: &mut Write<'_>, seq: i64, size: i64, name: &BlobName) -> Result<(), StoreError> {
+    write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
+    write.change.blobs -= 1;
+    write.change.bytes -= size;
+    write.free(size);
+    leases::gone(write, seq, name)
 }
 
-/// Deletes up to `limit` blobs whose time has passed. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let mut statement = write.sql.prepare_cached(
-        "DELETE FROM blobs WHERE seq IN (SELECT seq FROM blobs WHERE seq < ?1 ORDER BY seq LIMIT ?2)
-         RETURNING size, seq",
-    )?;
-    let mut rows = statement.query(params![Position::first_alive(now).sql(), limit])?;
+/// Deletes what arrived in a mailbox up to some arrival, wherever it lies, and remembers that like acks: as much as there is
+/// room for. Adds to `live` how many blobs of it a client could still have fetched. Returns whether nothing is left.
+pub(super) fn clear(
+    write: &mut Write<'_>,
+    mailbox: &MailboxHash,
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
+    now: Times,
+) -> Result<bool, StoreError> {
+    let found = {
+        let mut statement = write.sql.prepare_cached(
+            "SELECT seq, id, size FROM blobs WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
+        )?;
+        let rows = statement
+            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| {
+                Ok((row.get(0)?, BlobId::from_bytes(row.get(1)?), row.get(2)?))
+            })?;
+        rows.collect::<Result<Vec<(i64, BlobId, i64)>, _>>()?
+    };
+    for (seq, blob_id, size) in found {
+        if !room.take(size) {
+            return Ok(false);
+        }
+        let name = BlobName { mailbox: *mailbox, blob_id };
+        held::purged(write, seq, &name, now.stamp)?;
+        remove_at(write, seq, size, &name)?;
+        acked::remember_deleted(write.sql, &blob_id, now.stamp)?;
+        *live += u64::from(Position::from_sql(seq).expires() > now.now);
+    }
+    // In this order the deleted blobs make room for what peers are to hear.
+    let is_clear = hints::clear(write, mailbox, arrivals, room, live, now)?;
+    Ok(is_clear && claims::clear(write, mailbox, arrivals, room, live, now)?)
+}
+
+/// Deletes blobs whose time has passed, as many as belong into one transaction. Returns how many, and whether none is
+/// left.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bool), StoreError> {
+    let mut room = StepRoom::WHOLE;
+    let found = {
+        let mut statement =
+            write.sql.prepare_cached("SELECT seq, size FROM blobs WHERE seq < ?1 ORDER BY seq LIMIT ?2")?;
+        let rows = statement.query_map(params![Position::first_alive(now).sql(), room.limit()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        rows.collect::<Result<Vec<(i64, i64)>, _>>()?
+    };
+    let mut delete = write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?;
     let mut expired = 0;
-    while let Some(row) = rows.next()? {
+    for (seq, size) in found {
+        if !room.take(size) {
+            return Ok((expired, false));
+        }
+        delete.execute([seq])?;
         write.change.blobs -= 1;
-        write.change.bytes -= row.get::<_, i64>(0)?;
-        leases::over(write, row.get(1)?)?;
+        write.change.bytes -= size;
+        write.free(size);
+        leases::over(write, seq)?;
         expired += 1;
     }
-    Ok(expired)
+    Ok((expired, true))
 }
 
 /// Counts this relay's own blobs that last longer than to a moment, up to `limit`.

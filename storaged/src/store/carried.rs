@@ -18,6 +18,7 @@ pub(super) fn read(sql: &Connection, seq: i64, now: UnixSeconds) -> Result<Optio
              FROM blobs LEFT JOIN held ON held.seq = blobs.seq
                   LEFT JOIN registrations
                        ON registrations.mailbox = blobs.mailbox AND registrations.expires > ?2
+                          AND registrations.binds <= 0
              WHERE blobs.seq = ?1",
         )?
         .query_row([seq, moment(now)], |row| Ok(blob(row, seq)))

@@ -31,7 +31,7 @@ pub struct Census {
 }
 
 /// The sums that are kept, since which version of the schema, and what they are sums of.
-const SUMS: [(&str, u32, &str); 13] = [
+const SUMS: [(&str, u32, &str); 14] = [
     ("blobs", 4, "SELECT count(*) FROM blobs"),
     ("bytes", 4, "SELECT coalesce(sum(size), 0) FROM blobs"),
     ("registrations", 4, "SELECT count(*) FROM registrations"),
@@ -45,6 +45,7 @@ const SUMS: [(&str, u32, &str); 13] = [
     ("outbox", 4, "SELECT count(*) FROM outbox"),
     ("claims", 6, "SELECT count(*) FROM claims"),
     ("held_bytes", 7, "SELECT coalesce(sum(size), 0) FROM held WHERE shared != 1"),
+    ("purges", 8, "SELECT count(*) FROM purges"),
 ];
 
 /// Operations of SQLite's machine between two rests: a few milliseconds.

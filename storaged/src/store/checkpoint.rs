@@ -1,6 +1,8 @@
 //! The write-ahead log: kept short under load, empty at rest, and erased when somebody asked for deletion.
 
+use super::erasure::{Answer, Erasures, READERS_WAIT};
 use super::error::StoreError;
+use super::open::LOCK_WAIT;
 use super::room::Room;
 use relay_daemon::Failure;
 use rusqlite::Connection;
@@ -8,6 +10,7 @@ use rusqlite::hooks::Wal;
 use std::ffi::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Pages (4 MiB) after which the log is copied into the database. Fewer cost throughput; more cost latency
 /// when it happens: at 4096, one send in a hundred waited twice as long.
@@ -26,6 +29,7 @@ pub(super) struct Log {
     pages: Arc<AtomicU32>,
     next: u32,
     unerased: bool,
+    erasures: Erasures,
     /// Whether the log kept its room, and what was in it, when it was emptied last.
     kept: bool,
     /// Whether the next commit is the first of a generation: all that came before it is in the file.
@@ -47,7 +51,15 @@ impl Log {
             counted.store(u32::try_from(pages).unwrap_or(u32::MAX), Ordering::Relaxed);
             Ok(())
         }))?;
-        Ok(Self { pages, next: PASSIVE, unerased: false, kept: false, begins: was_empty, room })
+        Ok(Self {
+            pages,
+            next: PASSIVE,
+            unerased: false,
+            erasures: Erasures::default(),
+            kept: false,
+            begins: was_empty,
+            room,
+        })
     }
 
     /// Whether the next commit begins a generation of the log.
@@ -89,11 +101,40 @@ impl Log {
         }
     }
 
-    /// Empties the log, so that what was deleted is nowhere in it. Answers whether that succeeded; readers
-    /// can hold it back for the time of the busy timeout.
-    pub(super) fn erase(&mut self, connection: &Connection) -> Result<bool, Failure> {
-        self.unerased = true;
-        self.empty(connection)
+    /// Keeps these answers until what was deleted is nowhere in the log any more.
+    pub(super) fn answer_after_erasure(&mut self, answers: Vec<Answer>) {
+        if !answers.is_empty() {
+            self.unerased = true;
+            self.erasures.wait(answers, Instant::now());
+        }
+    }
+
+    /// How long nothing need be done for those who wait for an erasure; `None` while nobody does.
+    pub(super) fn erasure_due_in(&self) -> Option<Duration> {
+        self.erasures.due_in(Instant::now())
+    }
+
+    /// Empties the log for those who wait for that, if it is time for it. Waits for readers for a moment only: who
+    /// writes would wait as well.
+    pub(super) fn erase_when_due(&mut self, connection: &Connection) -> Result<(), Failure> {
+        if self.erasure_due_in() != Some(Duration::ZERO) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let wait =
+            |time| connection.busy_timeout(time).map_err(|error| Failure::from(StoreError::from(error)));
+        wait(READERS_WAIT)?;
+        let emptied = self.empty(connection);
+        wait(LOCK_WAIT)?;
+        self.erasures.attempted(begun, Instant::now(), emptied?);
+        Ok(())
+    }
+
+    /// Empties the log when nothing comes after it, and answers everybody who waited for that.
+    pub(super) fn end(&mut self, connection: &Connection) -> Result<(), Failure> {
+        let emptied = self.empty(connection)?;
+        self.erasures.end(emptied);
+        Ok(())
     }
 
     /// Copies the log into the database and cuts it to nothing. On a volume that is nearly full it keeps its room, and is

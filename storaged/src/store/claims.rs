@@ -4,8 +4,9 @@
 
 use super::batch::Write;
 use super::error::StoreError;
-use super::position::Position;
+use super::position::{ARRIVALS, Position};
 use super::sql::{count, moment};
+use super::steps::StepRoom;
 use super::{acked, outbox};
 use crate::config::Bounds;
 use crate::trusted_time::Times;
@@ -119,29 +120,38 @@ pub(super) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
     Ok(last)
 }
 
-/// Deletes all claims of a mailbox, and remembers that like acks; the peers are told. Returns how many blobs a client
-/// could still have fetched, other than those in `counted`.
+/// Deletes the claims to what a mailbox had up to some arrival, and remembers that like acks, as far as there is room; the
+/// peers are told. Adds to `live` how many blobs a client could still have fetched and that were not deleted before.
+/// Returns whether none is left.
 pub(super) fn clear(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
-    counted: &[BlobId],
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
     now: Times,
-) -> Result<u64, StoreError> {
+) -> Result<bool, StoreError> {
     if !write.has_claims() {
-        return Ok(0);
+        return Ok(true);
     }
     let ids = {
-        let mut statement = write.sql.prepare_cached("SELECT DISTINCT id FROM claims WHERE mailbox = ?1")?;
-        let rows = statement.query_map([mailbox.as_bytes()], |row| row.get(0))?;
+        let mut statement = write.sql.prepare_cached(
+            "SELECT DISTINCT id FROM claims WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
+        )?;
+        let rows = statement
+            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
         rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
     };
-    let mut live = 0;
     for blob_id in ids.into_iter().map(BlobId::from_bytes) {
+        if !room.take(0) {
+            return Ok(false);
+        }
+        let is_counted = acked::contains(write.sql, &blob_id, now.now)?;
         let expires = ack(write, &BlobName { mailbox: *mailbox, blob_id })?;
         acked::remember_deleted(write.sql, &blob_id, now.stamp)?;
-        live += u64::from(expires.is_some_and(|expires| expires > now.now) && !counted.contains(&blob_id));
+        *live += u64::from(expires.is_some_and(|expires| expires > now.now) && !is_counted);
     }
-    Ok(live)
+    Ok(true)
 }
 
 /// Deletes up to `limit` claims whose time has passed. Returns how many.

@@ -24,6 +24,7 @@ pub(crate) struct Gauges {
     held: AtomicI64,
     held_bytes: AtomicI64,
     outbox: AtomicI64,
+    purges: AtomicI64,
     live_pages: AtomicU64,
     file_pages: AtomicU64,
     page_bytes: AtomicU64,
@@ -92,6 +93,11 @@ impl Gauges {
     /// Deletions that wait to be told to peers.
     pub(crate) fn outbox(&self) -> u64 {
         held(&self.outbox)
+    }
+
+    /// Purges that have begun and are not over.
+    pub(crate) fn purges(&self) -> u64 {
+        held(&self.purges)
     }
 
     /// Which part of the ceiling is in use.
@@ -163,6 +169,7 @@ impl Gauges {
                 held: row.get("held")?,
                 held_bytes: row.get("held_bytes")?,
                 outbox: row.get("outbox")?,
+                purges: row.get("purges")?,
             })
         };
         let sums = connection.query_row("SELECT * FROM totals", [], read)?;
@@ -193,6 +200,7 @@ impl Gauges {
         apply(&self.held, change.held);
         apply(&self.held_bytes, change.held_bytes);
         apply(&self.outbox, change.outbox);
+        apply(&self.purges, change.purges);
     }
 
     fn set_size(&self, size: Size) {
@@ -243,6 +251,7 @@ pub(crate) struct Change {
     pub(crate) held: i64,
     pub(crate) held_bytes: i64,
     pub(crate) outbox: i64,
+    pub(crate) purges: i64,
 }
 
 impl Change {
@@ -266,6 +275,7 @@ impl Change {
             held,
             held_bytes,
             outbox,
+            purges,
         } = *self;
         sql.prepare_cached(
             "UPDATE totals SET blobs = blobs + ?1, bytes = bytes + ?2, registrations = registrations + ?3,
@@ -273,7 +283,8 @@ impl Change {
                                    exchange_offers = exchange_offers + ?6, guardian_sets = guardian_sets + ?7,
                                    escrow_gates = escrow_gates + ?8, leases = leases + ?9,
                                    hints = hints + ?10, held = held + ?11, outbox = outbox + ?12,
-                                   claims = claims + ?13, held_bytes = held_bytes + ?14",
+                                   claims = claims + ?13, held_bytes = held_bytes + ?14,
+                                   purges = purges + ?15",
         )?
         .execute([
             blobs,
@@ -290,6 +301,7 @@ impl Change {
             outbox,
             claims,
             held_bytes,
+            purges,
         ])?;
         Ok(())
     }

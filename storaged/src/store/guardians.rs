@@ -65,6 +65,11 @@ pub(super) fn take_over(
 /// Deletes a set, from the log as well before anybody is told.
 pub(crate) fn delete(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
     write.answer_after_erasure();
+    remove(write, name)
+}
+
+/// Deletes a set. The caller sees to the log.
+pub(crate) fn remove(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
     let deleted =
         write.sql.prepare_cached("DELETE FROM guardian_sets WHERE name = ?1")?.execute([name.as_bytes()])?;
     write.change.guardian_sets -= count(deleted as u64);

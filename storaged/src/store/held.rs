@@ -4,9 +4,10 @@
 use super::batch::Write;
 use super::error::StoreError;
 use super::outbox::TakenBack;
-use super::position::Position;
+use super::position::{ARRIVALS, Position};
 use super::sql::{count, time};
-use super::{acked, blobs, carried, claims, forgotten, hints, leases, outbox};
+use super::steps::StepRoom;
+use super::{acked, blobs, carried, claims, forgotten, hints, leases, outbox, purges};
 use crate::config::Bounds;
 use crate::trusted_time::Times;
 use relay_proto::federation::{CarriedBlob, Found, Verdict};
@@ -22,7 +23,7 @@ const TOLERANCE_SECS: u64 = 3600;
 const NOT_SHARED: i64 = 0;
 
 /// And of one that a client left here as well: it is this relay's own besides.
-const SHARED: i64 = 1;
+pub(super) const SHARED: i64 = 1;
 
 /// And of one that the peer brought home, and that nothing here told of: it is for this relay's clients, and no peer has
 /// a say in it. Nobody vouches for it, so that it counts as mail of others, for no quota, and moves to nobody but the
@@ -43,6 +44,10 @@ pub(crate) fn accept(
     Times { now, stamp, .. }: Times,
 ) -> Result<Verdict, StoreError> {
     let name = blob.name();
+    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+        // What is deleted just now is not to come back in between. When that is over, it is known what was.
+        return Ok(Verdict::NotNow);
+    }
     let lasts_too_long = blob.expires_at > bounds.ttl.expiry(stamp.plus(TOLERANCE_SECS));
     if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
         if Position::from_sql(seq).expires() > now {
@@ -200,6 +205,9 @@ pub(crate) fn come_home(
     Times { now, stamp, .. }: Times,
 ) -> Result<Verdict, StoreError> {
     let name = blob.name();
+    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+        return Ok(Verdict::NotNow);
+    }
     if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
         if Position::from_sql(seq).expires() > now {
             leases::came_home(write, peer, seq, &name, now)?;
@@ -340,28 +348,41 @@ pub(crate) fn read(
     Ok(found)
 }
 
-/// Deletes what is held for an owner's mailboxes, and remembers that like acks. Answers how many blobs a client could still have fetched.
-pub(crate) fn clear(write: &mut Write<'_>, owner: &OwnerHash, now: Times) -> Result<u64, StoreError> {
+/// Deletes what is held for an owner's mailboxes and arrived up to some arrival, and remembers that like acks, as far as there
+/// is room. Adds to `live` how many blobs a client could still have fetched. Returns whether none is left.
+pub(super) fn clear(
+    write: &mut Write<'_>,
+    owner: &OwnerHash,
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
+    now: Times,
+) -> Result<bool, StoreError> {
     if !write.has_held() {
-        return Ok(0);
+        return Ok(true);
     }
-    let mut statement = write.sql.prepare_cached(
-        "SELECT blobs.seq, blobs.mailbox, blobs.id FROM held JOIN blobs ON blobs.seq = held.seq
-         WHERE held.owner = ?1",
-    )?;
-    let found = statement
-        .query_map([owner.as_bytes()], |row| {
-            let mailbox = MailboxHash::from_bytes(row.get(1)?);
-            Ok((row.get(0)?, BlobName { mailbox, blob_id: BlobId::from_bytes(row.get(2)?) }))
-        })?
-        .collect::<Result<Vec<(i64, BlobName)>, _>>()?;
-    let mut live = 0;
-    for (seq, name) in found {
+    let found = {
+        let mut statement = write.sql.prepare_cached(
+            "SELECT blobs.seq, blobs.mailbox, blobs.id, blobs.size FROM held JOIN blobs ON blobs.seq = held.seq
+             WHERE held.owner = ?1 AND (held.seq & ?2) <= ?3 LIMIT ?4",
+        )?;
+        let rows =
+            statement.query_map(params![owner.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| {
+                let mailbox = MailboxHash::from_bytes(row.get(1)?);
+                let name = BlobName { mailbox, blob_id: BlobId::from_bytes(row.get(2)?) };
+                Ok((row.get(0)?, name, row.get(3)?))
+            })?;
+        rows.collect::<Result<Vec<(i64, BlobName, i64)>, _>>()?
+    };
+    for (seq, name, size) in found {
+        if !room.take(size) {
+            return Ok(false);
+        }
         purged(write, seq, &name, now.stamp)?;
-        live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now.now));
+        *live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now.now));
         acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
     }
-    Ok(live)
+    Ok(true)
 }
 
 /// Tells the relay that the blob at a place is held for, while that is still known, that a client deletes it here.

@@ -3,8 +3,9 @@
 
 use super::batch::Write;
 use super::error::StoreError;
-use super::position::Position;
+use super::position::{ARRIVALS, Position};
 use super::sql::count;
+use super::steps::StepRoom;
 use super::{acked, claims, outbox, peers};
 use crate::trusted_time::Times;
 use relay_proto::mail::{BlobName, Hint};
@@ -84,43 +85,46 @@ pub(super) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
     Ok(Some(expires))
 }
 
-/// Deletes all hints of a mailbox, remembers that like acks, and adds their ids to `cleared`; the peers are told. Answers how
-/// many blobs a client could still have fetched.
+/// Deletes a mailbox's hints of what arrived up to some arrival, and remembers that like acks, as far as there is room;
+/// the peers are told. Adds to `live` how many blobs a client could still have fetched. Returns whether none is left.
 pub(super) fn clear(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
-    cleared: &mut Vec<BlobId>,
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
     now: Times,
-) -> Result<u64, StoreError> {
+) -> Result<bool, StoreError> {
     if !write.has_hints() {
-        return Ok(0);
+        return Ok(true);
     }
-    let mut statement = write.sql.prepare_cached("SELECT id FROM hints WHERE mailbox = ?1")?;
-    let ids = statement
-        .query_map([mailbox.as_bytes()], |row| row.get::<_, [u8; BlobId::LENGTH]>(0))?
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut live = 0;
+    let ids = {
+        let mut statement = write
+            .sql
+            .prepare_cached("SELECT id FROM hints WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4")?;
+        let rows = statement
+            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
+        rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
+    };
     for id in ids {
+        if !room.take(0) {
+            return Ok(false);
+        }
         let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(id) };
-        live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now.now));
+        *live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now.now));
         acked::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
-        cleared.push(name.blob_id);
     }
-    Ok(live)
+    Ok(true)
 }
 
-/// Deletes hints and claims of blobs that a peer does not have. Answers how many hints.
-pub(crate) fn missing(write: &mut Write<'_>, peer: &PeerId, names: &[BlobName]) -> Result<u32, StoreError> {
-    let mut gone = 0;
-    for name in names {
-        let hint = locate(write.sql, name)?.filter(|hint| hint.peer == *peer.as_bytes());
-        if hint.is_some() {
-            take(write, name)?;
-            gone += 1;
-        }
-        claims::take(write, peer, name)?;
+/// Deletes hint and claim of a blob that a peer does not have. Returns whether there was a hint.
+pub(crate) fn missing(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
+    let is_noted = locate(write.sql, name)?.is_some_and(|hint| hint.peer == *peer.as_bytes());
+    if is_noted {
+        take(write, name)?;
     }
-    Ok(gone)
+    claims::take(write, peer, name)?;
+    Ok(is_noted)
 }
 
 /// Deletes up to `limit` hints whose time has passed. The peers know it by themselves. Answers how many.

@@ -28,7 +28,7 @@ use std::sync::Arc;
 /// Rows that are written in one transaction.
 const BATCH_ROWS: usize = 500;
 /// Bytes after which a transaction takes no further row.
-const BATCH_BYTES: usize = 8 << 20;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// Files of this relay's own, which may lie in the same directory.
 const OURS: [&str; 5] = ["relay.db", "lock", "initialized", "ballast", "anchor.json"];

@@ -11,7 +11,7 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::position::Position;
 use super::sql::time;
-use super::{acked, blobs, claims, held, hints, leases, outbox};
+use super::{acked, blobs, claims, held, hints, leases, outbox, purges};
 use crate::config::Bounds;
 use crate::trusted_time::Times;
 use relay_proto::inventory::{HeldBlob, Listing, NameSum, Reconcile};
@@ -177,6 +177,10 @@ pub(crate) fn settle(
             outbox::put(write, peer, &name, blob.expires_at.min(bounds.ttl.expiry(times.stamp)))?;
         }
         return Ok(Settled::Told);
+    }
+    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+        // When the purge is over it is known whether this was part of it.
+        return Ok(Settled::Left);
     }
     let is_too_large = blob.size > (bounds.blob_bytes + OriginHint::LONGEST) as u64;
     let claimed = may_claim && !is_too_large && claims::put(write, peer, blob, bounds, times.stamp)?;

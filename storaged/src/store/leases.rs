@@ -6,6 +6,7 @@ use super::error::StoreError;
 use super::outbox::{self, TakenBack};
 use super::position::Position;
 use super::sql::{count, moment};
+use super::steps::STEP_ROWS;
 use super::{blobs, carried, claims, held, hints};
 use relay_proto::federation::{CarriedBlob, Lease, Verdict};
 use relay_proto::mail::BlobName;
@@ -355,8 +356,15 @@ pub(super) fn over(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ends all offers, and keeps in mind whom they were made to.
-pub(crate) fn resume(sql: &Connection) -> Result<(), StoreError> {
-    sql.prepare_cached("UPDATE leases SET until = 0, open = 0 WHERE open")?.execute([])?;
-    Ok(())
+/// Ends some of the offers behind a place, and keeps in mind whom they were made to. Returns where the next ones begin, if
+/// there may be more.
+pub(crate) fn resume(sql: &Connection, after: i64) -> Result<Option<i64>, StoreError> {
+    let last: Option<i64> = sql
+        .prepare_cached("SELECT max(seq) FROM (SELECT seq FROM leases WHERE seq > ?1 ORDER BY seq LIMIT ?2)")?
+        .query_row(params![after, STEP_ROWS], |row| row.get(0))?;
+    if let Some(last) = last {
+        sql.prepare_cached("UPDATE leases SET until = 0, open = 0 WHERE open AND seq > ?1 AND seq <= ?2")?
+            .execute([after, last])?;
+    }
+    Ok(last)
 }

@@ -1,6 +1,7 @@
 //! What belongs into a page of mail and lies at peers.
 
 use super::error::StoreError;
+use super::position::ARRIVALS;
 use super::sql::time;
 use super::{claims, hints};
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};
@@ -70,22 +71,24 @@ impl Moved {
         }))
     }
 
-    /// Collects those of a mailbox. Answers what [`Moved::undo`] needs.
+    /// Collects those of a mailbox that are alive and arrived after what a purge deletes. Answers what [`Moved::undo`] needs.
     pub(super) fn collect(
         &mut self,
         sql: &Connection,
         mailbox: &MailboxHash,
         mailbox_index: usize,
-        first_alive: i64,
+        (first_alive, purged): (i64, i64),
     ) -> Result<Collected, StoreError> {
         let before = self.mark();
         let mut statement = sql.prepare_cached(
-            "SELECT created, seq, size, id, peer, FALSE FROM hints WHERE mailbox = ?1 AND seq >= ?2
+            "SELECT created, seq, size, id, peer, FALSE FROM hints
+             WHERE mailbox = ?1 AND seq >= ?2 AND (seq & ?3) > ?4
              UNION ALL
-             SELECT created, seq, size, id, peer, TRUE FROM claims WHERE mailbox = ?1 AND seq >= ?2
+             SELECT created, seq, size, id, peer, TRUE FROM claims
+             WHERE mailbox = ?1 AND seq >= ?2 AND (seq & ?3) > ?4
                  AND NOT EXISTS (SELECT 1 FROM blobs WHERE blobs.mailbox = ?1 AND blobs.id = claims.id)",
         )?;
-        let mut rows = statement.query(params![mailbox.as_bytes(), first_alive])?;
+        let mut rows = statement.query(params![mailbox.as_bytes(), first_alive, ARRIVALS, purged])?;
         while let Some(row) = rows.next()? {
             let candidate = Candidate {
                 created: row.get(0)?,

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// Older releases can lose acknowledged commits when a checkpoint meets a commit that resets the log.
 const OLDEST_SQLITE: i32 = 3_051_003;
 
+/// How long a connection waits for another one's lock.
+pub(super) const LOCK_WAIT: Duration = Duration::from_secs(2);
+
 /// Bytes of the log that survive a checkpoint.
 const LOG_LIMIT: i64 = 64 << 20;
 
@@ -103,7 +106,7 @@ impl Home {
             }
             Place::Memory { uri } => Connection::open_with_flags(uri, flags()).map_err(failed)?,
         };
-        connection.busy_timeout(Duration::from_secs(2)).map_err(failed)?;
+        connection.busy_timeout(LOCK_WAIT).map_err(failed)?;
         schema::check(&connection)?;
         set_up(&connection, &self.place).map_err(Failure::from)?;
         schema::migrate(&mut connection).map_err(Failure::from)?;
@@ -159,7 +162,7 @@ impl Home {
             Place::File { database, .. } => Connection::open_with_flags(database, flags())?,
             Place::Memory { uri } => Connection::open_with_flags(uri, flags())?,
         };
-        connection.busy_timeout(Duration::from_secs(2))?;
+        connection.busy_timeout(LOCK_WAIT)?;
         connection.execute_batch(
             "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;
              PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON; PRAGMA cache_size=-4096;",

@@ -105,20 +105,16 @@ pub(crate) fn tell(write: &Write<'_>, peer: &PeerId, limit: u32) -> Result<Vec<O
 }
 
 /// Deletes what was told, and remembers that a copy on its way back is not wanted.
-pub(crate) fn delivered(write: &mut Write<'_>, numbers: &[u64], now: UnixSeconds) -> Result<(), StoreError> {
-    for number in numbers {
-        let gone = write
-            .sql
-            .prepare_cached("DELETE FROM outbox WHERE number = ?1 RETURNING peer, mailbox, id")?
-            .query_row([count(*number)], |row| Ok(name(row, 1).map(|name| (row.get(0), name))))
-            .optional()?;
-        if let Some(gone) = gone {
-            write.change.outbox -= 1;
-            let (peer, name) = gone?;
-            forgotten::remember(write, &PeerId::from_bytes(peer?), &name, now)?;
-        }
-    }
-    Ok(())
+pub(crate) fn delivered(write: &mut Write<'_>, number: u64, now: UnixSeconds) -> Result<(), StoreError> {
+    let gone = write
+        .sql
+        .prepare_cached("DELETE FROM outbox WHERE number = ?1 RETURNING peer, mailbox, id")?
+        .query_row([count(number)], |row| Ok(name(row, 1).map(|name| (row.get(0), name))))
+        .optional()?;
+    let Some(gone) = gone else { return Ok(()) };
+    write.change.outbox -= 1;
+    let (peer, name) = gone?;
+    forgotten::remember(write, &PeerId::from_bytes(peer?), &name, now)
 }
 
 /// The blob that two columns of a row name.

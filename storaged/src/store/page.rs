@@ -5,7 +5,8 @@
 
 use super::error::StoreError;
 use super::moved::Moved;
-use super::position::Position;
+use super::position::{ARRIVALS, Position};
+use super::purges;
 use super::sql::time;
 use bytes::Bytes;
 use relay_proto::mail::{Fetch, MailPage, StoredBlob};
@@ -75,17 +76,21 @@ fn collect(
     fetched: &mut Fetched,
 ) -> Result<(), StoreError> {
     let first_alive = first_alive.sql();
-    let mut statement =
-        sql.prepare_cached("SELECT created, seq, size FROM blobs WHERE mailbox = ?1 AND seq >= ?2")?;
+    let purging = purges::any(sql)?;
+    let mut statement = sql.prepare_cached(
+        "SELECT created, seq, size FROM blobs WHERE mailbox = ?1 AND seq >= ?2 AND (seq & ?3) > ?4",
+    )?;
     for (mailbox_index, mailbox) in mailboxes.iter().enumerate() {
         let before = waiting.mark();
-        let mut rows = statement.query(params![mailbox.as_bytes(), first_alive])?;
+        // What is being deleted is deleted, for whoever asks.
+        let purged = if purging { purges::reaches(sql, mailbox)? } else { None }.unwrap_or(-1);
+        let mut rows = statement.query(params![mailbox.as_bytes(), first_alive, ARRIVALS, purged])?;
         while let Some(row) = rows.next()? {
             let (created, seq, size) = (row.get(0)?, row.get(1)?, row.get(2)?);
             waiting.add(Candidate { created, seq, size, mailbox_index });
         }
         let collected = match moved {
-            Some(moved) => Some(moved.collect(sql, mailbox, mailbox_index, first_alive)?),
+            Some(moved) => Some(moved.collect(sql, mailbox, mailbox_index, (first_alive, purged))?),
             None => None,
         };
         if waiting.mark() == before && !collected.is_some_and(|collected| collected.any) {

@@ -7,6 +7,8 @@ use relay_proto::UnixSeconds;
 
 /// Bits of the arrival's number: a trillion blobs.
 const ARRIVAL_BITS: u32 = 40;
+/// The arrival's number in a row's key.
+pub(super) const ARRIVALS: i64 = (1 << ARRIVAL_BITS) - 1;
 const HOUR: u64 = 3600;
 /// Hours that fit above the arrival's number in a positive integer; they last for a thousand years.
 const LAST_HOUR: u64 = (1 << (63 - ARRIVAL_BITS)) - 1;
@@ -38,6 +40,11 @@ impl Position {
         UnixSeconds::new((self.0.max(0).unsigned_abs() >> ARRIVAL_BITS) * HOUR)
     }
 
+    /// The number of the arrival, as SQLite has it.
+    pub(super) const fn arrival(self) -> i64 {
+        self.0 & ARRIVALS
+    }
+
     /// The first place of blobs that have not expired: all before it have.
     pub(super) fn first_alive(now: UnixSeconds) -> Self {
         Self::new(now.hour_floor().plus(HOUR), 0)
@@ -58,6 +65,7 @@ mod tests {
             prop_assert_eq!(a.cmp(&b), (hours[0], arrivals[0]).cmp(&(hours[1], arrivals[1])));
             prop_assert_eq!(a.expires().get(), hours[0] * HOUR);
             prop_assert_eq!(Position::from_sql(a.sql()), a);
+            prop_assert_eq!(a.arrival().unsigned_abs(), arrivals[0]);
         }
 
         #[test]

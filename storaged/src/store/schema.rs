@@ -9,7 +9,7 @@ use rusqlite::Connection;
 const APPLICATION_ID: i32 = 0x5672_6c79;
 
 /// Every step so far. A database of version `n` has the first `n` behind it.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0001_mailboxes.sql"),
     include_str!("migrations/0002_vault.sql"),
     include_str!("migrations/0003_keys.sql"),
@@ -17,6 +17,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/0005_holdings.sql"),
     include_str!("migrations/0006_claims.sql"),
     include_str!("migrations/0007_foreign.sql"),
+    include_str!("migrations/0008_purges.sql"),
 ];
 
 /// The oldest version that a database can be taken back to.
@@ -24,11 +25,16 @@ const MIGRATIONS: [&str; 7] = [
 pub(crate) const OLDEST: u32 = VERSION - WAYS_BACK.len() as u32;
 
 /// How the last steps are taken back, the last one first. Each loses nothing that the version before knows of.
-const WAYS_BACK: [&str; 3] = [
+const WAYS_BACK: [&str; 4] = [
+    include_str!("migrations/0008_back.sql"),
     include_str!("migrations/0007_back.sql"),
     include_str!("migrations/0006_back.sql"),
     include_str!("migrations/0005_back.sql"),
 ];
+
+/// The first version that purges in steps. Older ones would leave a purge that has begun where it is, and show again
+/// what it has not deleted yet.
+const PURGES: u32 = 8;
 
 /// The version that this program writes.
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
@@ -95,6 +101,13 @@ pub(super) fn take_back(connection: &mut Connection, to: u32) -> Result<(), Fail
         ));
     }
     let transaction = connection.transaction().map_err(failed)?;
+    if version >= PURGES && to < PURGES && super::purges::any(&transaction)? {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a purge has begun and is not finished, and an older version would not finish it; start this version of \
+             the relay, which does so within a minute, stop it, and try again",
+        ));
+    }
     let steps = WAYS_BACK.iter().skip((VERSION - version) as usize).take((version - to) as usize);
     for sql in steps {
         transaction.execute_batch(sql).map_err(failed)?;
@@ -133,6 +146,18 @@ mod tests {
             migrate(&mut connection).unwrap();
             assert_eq!(shape(&connection), shape(&of_version(MIGRATIONS.len())), "version {to}");
         }
+    }
+
+    #[test]
+    fn a_purge_that_has_begun_is_finished_before_a_version_that_knows_of_none() {
+        let mut connection = of_version(MIGRATIONS.len());
+        connection.execute_batch("UPDATE totals SET purges = 1").unwrap();
+        let refused = take_back(&mut connection, PURGES - 1).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.text.contains("purge"), "{refused}");
+        assert_eq!(shape(&connection), shape(&of_version(MIGRATIONS.len())));
+        connection.execute_batch("UPDATE totals SET purges = 0").unwrap();
+        take_back(&mut connection, PURGES - 1).unwrap();
     }
 
     #[test]

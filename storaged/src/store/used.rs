@@ -41,13 +41,29 @@ impl Once {
     }
 }
 
-/// Uses a value that was signed at `timestamp`, or refuses because it was used before.
-pub(crate) fn take(sql: &Connection, value: Once, timestamp: UnixSeconds) -> Result<(), StoreError> {
-    let hour = timestamp.hour_ceil();
+/// Refuses a value that was used before, or could have been.
+pub(crate) fn check(sql: &Connection, value: Once, timestamp: UnixSeconds) -> Result<(), StoreError> {
+    expect_late(sql, timestamp)?;
+    if sql.prepare_cached("SELECT 1 FROM used WHERE digest = ?1")?.exists([value.0])? {
+        return Err(Refusal::Replayed.into());
+    }
+    Ok(())
+}
+
+/// Refuses what was signed so early that it may have been forgotten.
+fn expect_late(sql: &Connection, timestamp: UnixSeconds) -> Result<(), StoreError> {
     let restored = meta::get(sql, RESTORED)?.unwrap_or(0);
-    if moment(hour) <= meta::get(sql, FLOOR)?.unwrap_or(0) || moment(timestamp) <= restored {
+    let floor = meta::get(sql, FLOOR)?.unwrap_or(0);
+    if moment(timestamp.hour_ceil()) <= floor || moment(timestamp) <= restored {
         return Err(Refusal::OutsideWindow.into());
     }
+    Ok(())
+}
+
+/// Uses a value that was signed at `timestamp`, or refuses because it was used before.
+pub(crate) fn take(sql: &Connection, value: Once, timestamp: UnixSeconds) -> Result<(), StoreError> {
+    expect_late(sql, timestamp)?;
+    let hour = timestamp.hour_ceil();
     let fresh = sql
         .prepare_cached("INSERT OR IGNORE INTO used (digest, hour) VALUES (?1, ?2)")?
         .execute(params![value.0, moment(hour)])?;

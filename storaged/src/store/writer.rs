@@ -7,6 +7,7 @@
 use super::batch::Batch;
 use super::checkpoint::Log;
 use super::copy::{self, CopyFile, CopyJob, Copying, Course};
+use super::erasure::Answer;
 use super::error::StoreError;
 use super::gauges::Gauges;
 use super::room::Room;
@@ -50,7 +51,6 @@ impl Load {
     pub(crate) const LIGHT: Self = Self { commands: 1, bytes: 0 };
 }
 
-type Answer = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 type Work = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
 type Chore = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
 
@@ -231,7 +231,8 @@ impl Thread {
             Log::watch(&mut connection, Arc::clone(&self.room), log_was_empty).map_err(Failure::from)?;
         loop {
             self.progress.made();
-            match self.messages.recv_timeout(IDLE) {
+            let patience = log.erasure_due_in().map_or(IDLE, |due| due.min(IDLE));
+            match self.messages.recv_timeout(patience) {
                 Ok(Message::Job { load, work }) => match self.transact(&connection, &mut log, load, work)? {
                     Next::Message => {}
                     Next::Copy(job) => {
@@ -247,11 +248,13 @@ impl Thread {
                     }
                 }
                 Ok(Message::Chore(chore)) => self.carry_out(chore, &connection, &mut log)?,
+                Err(RecvTimeoutError::Timeout) if log.erasure_due_in().is_some() => {}
                 Err(RecvTimeoutError::Timeout) => log.empty_when_idle(&connection)?,
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => break,
             }
+            log.erase_when_due(&connection)?;
         }
-        log.empty(&connection)?;
+        log.end(&connection)?;
         if self.room.is_low() {
             // Closing would remove the log, and whoever fills the volume would have its room.
             connection
@@ -335,8 +338,12 @@ impl Thread {
                 Ok(Message::Chore(chore)) => self.carry_out(chore, connection, log)?,
                 Ok(Message::Copy(another)) => another.end(Err(Refusal::Busy.into())),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
-                Err(RecvTimeoutError::Timeout) => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {
+                    log.erase_when_due(connection)?;
+                    return Ok(false);
+                }
             }
+            log.erase_when_due(connection)?;
             patience = end.saturating_duration_since(Instant::now());
             if patience.is_zero() {
                 return Ok(false);
@@ -375,7 +382,7 @@ impl Thread {
             } else {
                 answers.push(answer)
             }
-            if commands >= MAX_WRITE_COMMANDS || bytes >= BATCH_BYTES {
+            if commands >= MAX_WRITE_COMMANDS || bytes >= BATCH_BYTES || batch.is_large() {
                 break;
             }
             match self.messages.try_recv() {
@@ -416,12 +423,7 @@ impl Thread {
         if lacked_room && self.room.is_out() {
             self.make_way(connection, log)?;
         }
-        if !erasing.is_empty() {
-            let erased = log.erase(connection)?;
-            for answer in erasing {
-                answer(if erased { Ok(()) } else { Err(Refusal::OutcomeUnknown.into()) });
-            }
-        }
+        log.answer_after_erasure(erasing);
         for chore in chores {
             self.carry_out(chore, connection, log)?;
         }

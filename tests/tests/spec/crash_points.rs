@@ -135,6 +135,28 @@ async fn a_store_killed_around_the_sync_of_a_purge_gives_one_answer_and_one_effe
 }
 
 #[tokio::test]
+async fn a_store_killed_in_the_middle_of_a_long_purge_finishes_it() {
+    if !Strace::is_here() {
+        return;
+    }
+    let mut relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 100_000).start().await;
+    for how in [BEFORE_SYNC, AFTER_SYNC] {
+        let owner = Owner::random();
+        // More than one transaction deletes.
+        for round in 0..300_u16 {
+            relay.client().send(&owner.mailbox(), &round.to_be_bytes()).await.blob_id();
+        }
+        let fields = owner.purge(&owner.mailbox());
+        let reply = crossing(&mut relay, how, Action::Purge, fields.clone()).await;
+        assert_eq!(reply.success()["blobs_deleted"], 300);
+        assert!(relay.client().fetch(&[owner.mailbox()]).await.page().blobs.is_empty());
+        relay.client().call(Action::Purge, &fields).await.refuses(401, "purge token replay detected");
+        relay.client().send(&owner.mailbox(), b"came later").await.blob_id();
+        assert_eq!(relay.client().fetch(&[owner.mailbox()]).await.page().blobs.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_store_killed_around_the_sync_of_any_other_step_takes_it_once() {
     if !Strace::is_here() {
         return;

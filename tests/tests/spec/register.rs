@@ -69,6 +69,61 @@ async fn a_registered_mailbox_may_find_its_owner_later() {
 }
 
 #[tokio::test]
+async fn a_mailbox_in_use_without_a_key_is_not_taken_by_whoever_knows_its_token() {
+    let mut relay = Cluster::simple().await;
+    for via in Via::ALL {
+        let (client, stranger) = (relay.client_via(via), Owner::random());
+        let [used, other] = [random_mailbox(), random_mailbox()];
+        for _ in 0..2 {
+            let told = client.register(&[&used, &other]).await.success();
+            assert_eq!(
+                told,
+                json!({ "status": "ok", "registered": 2 }),
+                "nothing new is said where nothing is"
+            );
+        }
+        client.send(&used, b"for the client").await.blob_id();
+        let told = client.call(Action::Register, &stranger.register(&[&used])).await.success();
+        assert_eq!((&told["waiting_for_objection"], &told["bound_to_other_key"]), (&json!(1), &json!(null)));
+        client.call(Action::Purge, &stranger.purge(&used)).await.failure(401);
+        client.call(Action::Purge, &stranger.purge(&stranger.mailbox())).await.success();
+        assert_eq!(client.register(&[&used, &other]).await.success()["bound_to_other_key"], 1);
+        assert_eq!(client.register(&[&used, &other]).await.success()["bound_to_other_key"], json!(null));
+        assert_eq!(client.fetch(&[&used]).await.page().blobs.len(), 1);
+        relay.storaged.restart().await;
+        client.call(Action::Purge, &stranger.purge(&used)).await.failure(401);
+    }
+}
+
+#[tokio::test]
+async fn who_registers_is_told_how_many_mailboxes_another_key_has() {
+    let relay = Cluster::simple().await;
+    for via in Via::ALL {
+        let (client, first, second) = (relay.client_via(via), Owner::random(), Owner::random());
+        let [bound, free] = [random_mailbox(), random_mailbox()];
+        client.call(Action::Register, &first.register(&[&bound])).await.success();
+        let told = client.call(Action::Register, &second.register(&[&bound, &free])).await.success();
+        assert_eq!(told, json!({ "status": "ok", "registered": 2, "bound_to_other_key": 1 }));
+        assert_eq!(client.register(&[&bound, &free]).await.success()["bound_to_other_key"], 2);
+    }
+}
+
+#[tokio::test]
+async fn a_purge_forgets_the_registrations_that_it_served() {
+    let relay = Cluster::builder().variable("RELAY_REQUIRE_REGISTRATION", true).start().await;
+    for via in Via::ALL {
+        let (client, owner) = (relay.client_via(via), Owner::random());
+        let mailbox = random_mailbox();
+        client.call(Action::Register, &owner.register(&[&mailbox])).await.success();
+        client.send(&mailbox, b"purged").await.blob_id();
+        assert_eq!(client.call(Action::Purge, &owner.purge(&mailbox)).await.success()["blobs_deleted"], 1);
+        client.send(&mailbox, b"refused").await.failure(403);
+        client.register(&[&mailbox]).await.success();
+        client.send(&mailbox, b"welcome").await.blob_id();
+    }
+}
+
+#[tokio::test]
 async fn a_signature_covers_key_mailboxes_and_time() {
     let relay = Cluster::simple().await;
     for via in Via::ALL {

@@ -177,6 +177,8 @@ faults! {
         "The mailbox or the address had more than its share, or too many wrong exchange codes came.";
     QuotaExceeded = TOO_MANY_REQUESTS, "quota exceeded for recipient", Quota, Some(3600),
         "The mailbox is full.";
+    OwnerQuota = TOO_MANY_REQUESTS, "quota exceeded: too many mailboxes are bound to this key", Quota, Some(86_400),
+        "A registration would bind more than 10,000 mailboxes to its key. They end with their registration, or when the key purges.";
     Internal = INTERNAL_SERVER_ERROR, "internal error", Internal, None,
         "A fault of the relay's own.";
     Busy = SERVICE_UNAVAILABLE, "relay is busy", Unavailable, Some(1),
