@@ -152,3 +152,106 @@ pub struct Slack {
     /// Bytes of it.
     pub file_bytes: u64,
 }
+
+/// What the store keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RowKind {
+    /// Mail of the relay's own clients.
+    Mail,
+    /// Mail that is held for peers.
+    Held,
+    /// Notes of mail that lies with peers.
+    Moved,
+    /// Deletions that wait to be told to peers.
+    Outbox,
+    /// Mailboxes that somebody registered.
+    Registrations,
+    /// Exchange offers.
+    Offers,
+    /// Recovery proofs.
+    Proofs,
+    /// Guardian sets.
+    Guardians,
+    /// Escrow gates with what lies behind them.
+    Escrow,
+    /// Ids of what was acked, purged or carried out.
+    Tombstones,
+    /// Single-use values that were used, and answers that may be asked for again.
+    Used,
+}
+
+impl RowKind {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Self; 11] = [
+        Self::Mail,
+        Self::Held,
+        Self::Moved,
+        Self::Outbox,
+        Self::Registrations,
+        Self::Offers,
+        Self::Proofs,
+        Self::Guardians,
+        Self::Escrow,
+        Self::Tombstones,
+        Self::Used,
+    ];
+
+    /// Its name for people and programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mail => "mail",
+            Self::Held => "held",
+            Self::Moved => "moved",
+            Self::Outbox => "outbox",
+            Self::Registrations => "registrations",
+            Self::Offers => "offers",
+            Self::Proofs => "proofs",
+            Self::Guardians => "guardians",
+            Self::Escrow => "escrow",
+            Self::Tombstones => "tombstones",
+            Self::Used => "used",
+        }
+    }
+}
+
+/// How much of a kind there is, by age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KindUsage {
+    /// The kind.
+    pub kind: RowKind,
+    /// The youngest first.
+    pub ages: Vec<AgeUsage>,
+}
+
+/// How much there is of an age.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgeUsage {
+    /// Rows younger than this, in seconds, and not younger than the age before; `None` for all others.
+    pub below_secs: Option<u64>,
+    /// How many.
+    pub rows: u64,
+    /// Their content, and about what else they take.
+    pub bytes: u64,
+}
+
+/// What an operator wants deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evict {
+    /// Of which kind.
+    pub kind: RowKind,
+    /// Only rows of this age and older.
+    pub older_than_secs: u64,
+    /// Only rows of more content than this.
+    pub larger_than_bytes: Option<u64>,
+    /// Whether to count only.
+    pub dry_run: bool,
+}
+
+/// What was deleted so far, or would be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evicted {
+    /// Rows.
+    pub rows: u64,
+    /// Their content, and about what else they took.
+    pub bytes: u64,
+}

@@ -5,7 +5,7 @@ mod vault;
 
 pub use federation::PeeringClient;
 
-use crate::admin::{BackupPart, ClockStatus, KeyStatus, Slack, Status};
+use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, Registered, WriteCommand, WriteOutcomes};
@@ -161,6 +161,31 @@ impl StorageClient {
     pub async fn compact(&self, give: bool) -> Result<Slack, Refusal> {
         let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
         Ok(client.compact(wire::CompactRequest { give }).await.map_err(told)?.into_inner().into())
+    }
+
+    /// What takes the room, one kind after another.
+    ///
+    /// # Errors
+    /// When storage cannot be reached, or is too old to say.
+    pub async fn usage(
+        &self,
+    ) -> Result<impl Stream<Item = Result<KindUsage, Refusal>> + Send + Unpin + use<>, Refusal> {
+        let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
+        let kinds = client.usage(wire::UsageRequest {}).await.map_err(told)?.into_inner();
+        Ok(kinds.map(|kind| KindUsage::try_from(kind.map_err(told)?)))
+    }
+
+    /// Deletes rows, or counts them: what was done so far, step by step. All is done when the stream ends without an error.
+    ///
+    /// # Errors
+    /// When storage cannot be reached, is too old, or keeps this kind whatever an operator wants.
+    pub async fn evict(
+        &self,
+        evict: Evict,
+    ) -> Result<impl Stream<Item = Result<Evicted, Refusal>> + Send + Unpin + use<>, Refusal> {
+        let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
+        let steps = client.evict(wire::EvictRequest::from(evict)).await.map_err(told)?.into_inner();
+        Ok(steps.map(|step| Ok(step.map_err(told)?.into())))
     }
 
     /// Has storage believe its machine's clock from now on. Answers how it stood before.

@@ -7,7 +7,7 @@ mod services;
 pub use federation::{OffloadHandler, RecallHandler};
 pub use services::Services;
 
-use crate::admin::{BackupPart, ClockStatus, KeyStatus, Slack, Status};
+use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::federation::{Peering, Reassigned};
@@ -132,6 +132,16 @@ pub trait AdminHandler: Send + Sync + 'static {
     > + Send;
     /// Tells what is free, after giving some of it back if that is wanted.
     fn compact(&self, give: bool) -> impl Future<Output = Result<Slack, Refusal>> + Send;
+    /// What `relay usage` shows, one kind after another.
+    fn usage(
+        &self,
+    ) -> impl Future<Output = Result<impl Stream<Item = Result<KindUsage, Refusal>> + Send + 'static, Refusal>>
+    + Send;
+    /// Deletes rows step by step, or counts them; tells what was done so far. Ends when nobody listens any more.
+    fn evict(
+        &self,
+        evict: Evict,
+    ) -> impl Future<Output = Result<impl Stream<Item = Result<Evicted, Refusal>> + Send + 'static, Refusal>> + Send;
     /// Believes the machine's clock from now on. Answers how it stood before.
     fn trust_clock(&self) -> impl Future<Output = Result<ClockStatus, Refusal>> + Send;
 }
@@ -328,6 +338,20 @@ impl<H: AdminHandler> wire::admin_server::Admin for Adapter<H> {
     async fn compact(&self, request: Request<wire::CompactRequest>) -> Reply<wire::CompactReply> {
         let wire::CompactRequest { give } = request.into_inner();
         Ok(Response::new(self.0.compact(give).await?.into()))
+    }
+
+    type UsageStream = Pin<Box<dyn Stream<Item = Result<wire::KindUsage, GrpcStatus>> + Send>>;
+
+    async fn usage(&self, _: Request<wire::UsageRequest>) -> Reply<Self::UsageStream> {
+        let kinds = self.0.usage().await?;
+        Ok(Response::new(Box::pin(kinds.map(|kind| Ok(kind?.into())))))
+    }
+
+    type EvictStream = Pin<Box<dyn Stream<Item = Result<wire::EvictReply, GrpcStatus>> + Send>>;
+
+    async fn evict(&self, request: Request<wire::EvictRequest>) -> Reply<Self::EvictStream> {
+        let steps = self.0.evict(request.into_inner().try_into()?).await?;
+        Ok(Response::new(Box::pin(steps.map(|step| Ok(step?.into())))))
     }
 
     async fn trust_clock(&self, _: Request<wire::TrustClockRequest>) -> Reply<wire::TrustClockReply> {

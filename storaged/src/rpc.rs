@@ -13,3 +13,4 @@ mod purge;
 pub(crate) mod recovery;
 mod register;
 pub(crate) mod telemetry;
+pub(crate) mod usage;

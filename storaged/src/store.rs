@@ -48,6 +48,7 @@ pub(crate) mod schema;
 mod sql;
 pub(crate) mod steps;
 pub(crate) mod tombstones;
+pub(crate) mod usage;
 pub(crate) mod used;
 pub(crate) mod writer;
 

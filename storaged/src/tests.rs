@@ -18,6 +18,7 @@ mod recovery;
 mod replays;
 mod room;
 mod timing;
+mod usage;
 
 use crate::config::Config;
 use crate::guesses::Guesses;

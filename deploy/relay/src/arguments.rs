@@ -81,6 +81,17 @@ pub enum Command {
     Clock(ClockCommand),
     /// Give the database's free pages back to the volume
     Compact,
+    /// Show what takes the room in a running relay's store: rows and bytes, by kind and age
+    Usage {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what a running relay keeps, by kind, age or size, after asking: what is deleted is lost
+    ///
+    /// Counts first what would go, says what is lost with it, and asks. Goes in short steps while the relay serves; each is
+    /// durable, so that a command that is cut short has deleted a part. `relay usage` shows what there is.
+    Evict(Evict),
     /// Take over what another kind of relay left behind, into a stopped relay
     #[command(subcommand, disable_help_subcommand = true)]
     Import(ImportCommand),
@@ -159,6 +170,72 @@ pub enum ClockCommand {
     ///
     /// A relay does not believe a clock that jumped (`relay status` shows that). Check it first: mail that expires is gone.
     Trust,
+}
+
+/// What to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[command(group = clap::ArgGroup::new("which").args(["older_than", "larger_than", "all"]).multiple(true).required(true))]
+pub struct Evict {
+    /// Of which kind
+    #[arg(value_enum)]
+    pub kind: EvictKind,
+    /// What was stored or renewed so long ago, or longer, for example 12h or 30d
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub older_than: Option<u64>,
+    /// What has more content than this, for example 64KiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub larger_than: Option<u64>,
+    /// All of the kind
+    #[arg(long, conflicts_with_all = ["older_than", "larger_than"])]
+    pub all: bool,
+    /// Delete nothing, only count
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+}
+
+/// What can be deleted by hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EvictKind {
+    /// Mail of this relay's clients: it is lost, read or not
+    Mail,
+    /// Mail held for peers: it is lost, unless they have it too
+    Held,
+    /// Deletions that peers have not heard of: their copies stay until their time is over
+    Outbox,
+    /// Registered mailboxes: purges do not reach them until their clients register again
+    Registrations,
+    /// Exchange offers: their codes end
+    Offers,
+    /// Recovery proofs: who loses a device cannot be recovered by them
+    Proofs,
+    /// Guardian sets: lost until their owners store them again
+    Guardians,
+    /// Escrow gates, with what lies behind them
+    Escrow,
+    /// Ids of what was acked or purged: whoever sends it again brings it back
+    Tombstones,
+}
+
+fn time(text: &str) -> Result<u64, &'static str> {
+    const EXPECTED: &str = "a time is a number with s, m, h or d behind it, for example 12h or 30d";
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    with_unit(text, &units).filter(|seconds| *seconds > 0).ok_or(EXPECTED)
+}
+
+fn size(text: &str) -> Result<u64, &'static str> {
+    const EXPECTED: &str = "a size is a number with B, KiB, MiB or GiB behind it, for example 64KiB";
+    // The longest come first: all of them end in B.
+    with_unit(text, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)]).ok_or(EXPECTED)
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, worth) = units.iter().find_map(|(unit, worth)| Some((text.strip_suffix(unit)?, *worth)))?;
+    // A sign would parse.
+    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse::<u64>().ok().filter(|_| is_whole)?.checked_mul(worth)
 }
 
 /// From where to take over.
@@ -300,6 +377,39 @@ mod tests {
         let line = format!("peers reassign {} {}", from.to_base64url(), to.to_base64url());
         let Ok(Command::Peers { command: Some(command), .. }) = parsed(&line) else { panic!() };
         assert_eq!(command, PeersCommand::Reassign { from, to });
+    }
+
+    #[test]
+    fn what_is_to_be_deleted_is_named_by_kind_and_by_age_size_or_all() {
+        let evict = |arguments: &str| match parsed(&format!("evict {arguments}")) {
+            Ok(Command::Evict(evict)) => Ok(evict),
+            Ok(other) => panic!("{other:?}"),
+            Err(refused) => Err(refused),
+        };
+        let old = evict("mail --older-than 30d --larger-than 64KiB --dry-run").unwrap();
+        assert_eq!(
+            (old.kind, old.older_than, old.larger_than),
+            (EvictKind::Mail, Some(2_592_000), Some(65_536))
+        );
+        assert!(old.dry_run && !old.yes && !old.all);
+        assert!(evict("tombstones --all --yes").unwrap().all);
+        assert_eq!(evict("proofs --larger-than 0B").unwrap().larger_than, Some(0));
+        for wrong in [
+            "mail",
+            "--all",
+            "used --all",
+            "mail --all --older-than 30d",
+            "mail --older-than 30",
+            "mail --older-than 0d",
+            "mail --older-than +3d",
+            "mail --older-than 99999999999999999999d",
+            "mail --older-than 999999999999999999d",
+            "mail --larger-than 64KB",
+            "mail --larger-than many",
+        ] {
+            assert!(evict(wrong).is_err(), "{wrong}");
+        }
+        assert!(matches!(parsed("usage --json"), Ok(Command::Usage { json: true })));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! A storage that answers operators what a test wants, and peers for it to tell of.
 
 use relay_daemon::Vars;
-use relay_proto::admin::{BackupPart, Capacity, ClockStanding, ClockStatus, KeyStatus, Slack, Status};
+use relay_proto::admin::{
+    AgeUsage, BackupPart, Capacity, ClockStanding, ClockStatus, Evict, Evicted, KeyStatus, KindUsage,
+    RowKind, Slack, Status,
+};
 use relay_proto::federation::{Holdings, Link, PeerState, Peering, Pin, Reassigned};
 use relay_proto::server::{AdminHandler, Services};
 use relay_proto::socket::{self, AllowedUsers, Door};
@@ -118,6 +121,8 @@ pub(crate) struct Answers {
     pub(crate) pages: u64,
     /// How the clock stands.
     pub(crate) clock: ClockStatus,
+    /// Rows that can be deleted.
+    pub(crate) rows: u64,
 }
 
 #[derive(Debug)]
@@ -193,6 +198,33 @@ impl AdminHandler for Handler {
         Ok(Slack { free_bytes: (*pages - 1) * 4096, file_bytes: *pages * 4096 })
     }
 
+    async fn usage(
+        &self,
+    ) -> Result<impl Stream<Item = Result<KindUsage, Refusal>> + Send + 'static, Refusal> {
+        let usage = |kind, [hour, day, rest]: [(u64, u64); 3]| {
+            let age = |below_secs, (rows, kib)| AgeUsage { below_secs, rows, bytes: kib << 10 };
+            let ages = vec![age(Some(3600), hour), age(Some(86_400), day), age(None, rest)];
+            Ok(KindUsage { kind, ages })
+        };
+        Ok(tokio_stream::iter([
+            usage(RowKind::Mail, [(1000, 1024), (0, 0), (200, 200)]),
+            usage(RowKind::Proofs, [(0, 0), (3, 3), (0, 0)]),
+        ]))
+    }
+
+    async fn evict(
+        &self,
+        evict: Evict,
+    ) -> Result<impl Stream<Item = Result<Evicted, Refusal>> + Send + 'static, Refusal> {
+        let rows = &mut self.0.lock().unwrap().rows;
+        let all = *rows;
+        if !evict.dry_run {
+            *rows = 0;
+        }
+        let told = |rows| Ok(Evicted { rows, bytes: rows << 10 });
+        Ok(tokio_stream::iter([told(all / 2), told(all)]))
+    }
+
     async fn trust_clock(&self) -> Result<ClockStatus, Refusal> {
         let clock = &mut self.0.lock().unwrap().clock;
         if clock.standing == ClockStanding::BeforeBuild {
@@ -225,6 +257,7 @@ impl Storage {
             parts: Vec::new(),
             pages: 1,
             clock: TRUSTED,
+            rows: 10,
         };
         let handler = Arc::new(Handler(Mutex::new(answers)));
         let directory = tempfile::tempdir().unwrap();
@@ -260,6 +293,11 @@ impl Storage {
     /// Whether the relay is being emptied.
     pub(crate) fn is_draining(&self) -> bool {
         self.handler.0.lock().unwrap().peering.draining
+    }
+
+    /// Rows that are left to be deleted.
+    pub(crate) fn rows(&self) -> u64 {
+        self.handler.0.lock().unwrap().rows
     }
 
     /// What points a command to it.

@@ -14,6 +14,7 @@ mod compact;
 mod doctor;
 mod downgrade;
 mod drain;
+mod evict;
 #[cfg(test)]
 mod fixture;
 mod import;
@@ -29,6 +30,7 @@ mod selftest;
 mod standing;
 mod status;
 mod up;
+mod usage;
 mod verify;
 
 use arguments::{Arguments, ClockCommand, Command, ImportCommand, PeersCommand};
@@ -69,6 +71,8 @@ pub fn run<W: Write, E: Write>(
         Command::Restore { backup, replace } => restore::restore(&vars(), &clock, &backup, replace, out),
         Command::Verify { backup } => verify::verify(&vars(), backup.as_deref(), out),
         Command::Clock(ClockCommand::Trust) => clock::trust(&vars(), out),
+        Command::Usage { json } => usage::usage(&vars(), json, out),
+        Command::Evict(wanted) => evict::evict(&vars(), &wanted, &mut std::io::stdin().lock(), out),
         Command::Compact => compact::compact(&vars(), out, errors),
         Command::Import(ImportCommand::Vauchi { directory }) => {
             import::import(&vars(), &clock, &directory, out, errors)
@@ -156,6 +160,8 @@ mod tests {
             "verify",
             "clock",
             "compact",
+            "usage",
+            "evict",
             "import",
             "downgrade",
             "selftest",

@@ -1,6 +1,9 @@
 //! Messages of the admin and offload services.
 
-use crate::admin::{BackupPart, Capacity, ClockStanding, ClockStatus, Key, Slack, Status};
+use crate::admin::{
+    AgeUsage, BackupPart, Capacity, ClockStanding, ClockStatus, Evict, Evicted, Key, KindUsage, RowKind,
+    Slack, Status,
+};
 use crate::telemetry::Process;
 use crate::{Refusal, UnixSeconds, wire};
 use std::borrow::Cow;
@@ -157,6 +160,87 @@ impl From<wire::CompactReply> for Slack {
     }
 }
 
+impl From<RowKind> for wire::RowKind {
+    fn from(kind: RowKind) -> Self {
+        match kind {
+            RowKind::Mail => Self::Mail,
+            RowKind::Held => Self::Held,
+            RowKind::Moved => Self::Moved,
+            RowKind::Outbox => Self::Outbox,
+            RowKind::Registrations => Self::Registrations,
+            RowKind::Offers => Self::Offers,
+            RowKind::Proofs => Self::Proofs,
+            RowKind::Guardians => Self::Guardians,
+            RowKind::Escrow => Self::Escrow,
+            RowKind::Tombstones => Self::Tombstones,
+            RowKind::Used => Self::Used,
+        }
+    }
+}
+
+fn row_kind(number: i32) -> Result<RowKind, Refusal> {
+    RowKind::ALL
+        .into_iter()
+        .find(|kind| i32::from(wire::RowKind::from(*kind)) == number)
+        .ok_or(Refusal::Invalid { field: Cow::Borrowed("kind") })
+}
+
+impl From<KindUsage> for wire::KindUsage {
+    fn from(usage: KindUsage) -> Self {
+        let KindUsage { kind, ages } = usage;
+        let age = |AgeUsage { below_secs, rows, bytes }| wire::AgeUsage {
+            below_secs: below_secs.unwrap_or(0),
+            rows,
+            bytes,
+        };
+        Self { kind: wire::RowKind::from(kind).into(), ages: ages.into_iter().map(age).collect() }
+    }
+}
+
+impl TryFrom<wire::KindUsage> for KindUsage {
+    type Error = Refusal;
+
+    fn try_from(message: wire::KindUsage) -> Result<Self, Refusal> {
+        let wire::KindUsage { kind, ages } = message;
+        let age = |wire::AgeUsage { below_secs, rows, bytes }| AgeUsage {
+            below_secs: Some(below_secs).filter(|below| *below > 0),
+            rows,
+            bytes,
+        };
+        Ok(Self { kind: row_kind(kind)?, ages: ages.into_iter().map(age).collect() })
+    }
+}
+
+impl From<Evict> for wire::EvictRequest {
+    fn from(evict: Evict) -> Self {
+        let Evict { kind, older_than_secs, larger_than_bytes, dry_run } = evict;
+        Self { kind: wire::RowKind::from(kind).into(), older_than_secs, larger_than_bytes, dry_run }
+    }
+}
+
+impl TryFrom<wire::EvictRequest> for Evict {
+    type Error = Refusal;
+
+    fn try_from(message: wire::EvictRequest) -> Result<Self, Refusal> {
+        let wire::EvictRequest { kind, older_than_secs, larger_than_bytes, dry_run } = message;
+        Ok(Self { kind: row_kind(kind)?, older_than_secs, larger_than_bytes, dry_run })
+    }
+}
+
+impl From<Evicted> for wire::EvictReply {
+    fn from(evicted: Evicted) -> Self {
+        let Evicted { rows, bytes } = evicted;
+        Self { rows, bytes }
+    }
+}
+
+impl From<wire::EvictReply> for Evicted {
+    fn from(message: wire::EvictReply) -> Self {
+        let wire::EvictReply { rows, bytes } = message;
+        Self { rows, bytes }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,5 +260,21 @@ mod tests {
         assert!(ClockStatus::try_from(wire::ClockStatus::default()).is_err());
         let slack = Slack { free_bytes: 5, file_bytes: 7 };
         assert_eq!(Slack::from(wire::CompactReply::from(slack)), slack);
+    }
+
+    #[test]
+    fn usage_and_eviction_survive_the_wire_and_an_unknown_kind_is_none() {
+        for kind in RowKind::ALL {
+            let evict = Evict { kind, older_than_secs: 7, larger_than_bytes: Some(0), dry_run: true };
+            assert_eq!(Evict::try_from(wire::EvictRequest::from(evict)), Ok(evict));
+            let ages = [Some(3600), None].map(|below_secs| AgeUsage { below_secs, rows: 1, bytes: 2 });
+            let usage = KindUsage { kind, ages: ages.to_vec() };
+            assert_eq!(KindUsage::try_from(wire::KindUsage::from(usage.clone())), Ok(usage));
+        }
+        for kind in [0, 12, -1] {
+            assert!(Evict::try_from(wire::EvictRequest { kind, ..Default::default() }).is_err());
+        }
+        let evicted = Evicted { rows: 3, bytes: 4 };
+        assert_eq!(Evicted::from(wire::EvictReply::from(evicted)), evicted);
     }
 }

@@ -6,7 +6,9 @@ use crate::reporters::Reporters;
 use crate::store::batch::Write;
 use crate::store::{Store, blobs, compact, held, meta, peers, schema};
 use crate::trusted_clock::TrustedClock;
-use relay_proto::admin::{BackupPart, ClockStanding, ClockStatus, Key, KeyStatus, Slack, Status};
+use relay_proto::admin::{
+    BackupPart, ClockStanding, ClockStatus, Evict, Evicted, Key, KeyStatus, KindUsage, Slack, Status,
+};
 use relay_proto::federation::{self, Reassigned};
 use relay_proto::limits::MAX_OUTLASTING;
 use relay_proto::server::AdminHandler;
@@ -140,6 +142,19 @@ impl AdminHandler for Admin {
             Ok(slack)
         };
         Ok(self.store.writer.run_one(step).await?)
+    }
+
+    async fn usage(
+        &self,
+    ) -> Result<impl Stream<Item = Result<KindUsage, Refusal>> + Send + 'static, Refusal> {
+        Ok(super::usage::usage(&self.store, self.keeps, self.time.times().now))
+    }
+
+    async fn evict(
+        &self,
+        evict: Evict,
+    ) -> Result<impl Stream<Item = Result<Evicted, Refusal>> + Send + 'static, Refusal> {
+        super::usage::evict(&self.store, evict, self.keeps, self.time.times().now)
     }
 
     async fn trust_clock(&self) -> Result<ClockStatus, Refusal> {

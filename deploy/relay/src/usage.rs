@@ -1,0 +1,128 @@
+//! `relay usage`: what takes the room in a running relay's store, by kind and age.
+
+use crate::ask;
+use crate::quantity::{bytes, grouped};
+use crate::unwritable;
+use relay_daemon::{Exit, Failure, Vars};
+use relay_proto::Refusal;
+use relay_proto::admin::{AgeUsage, KindUsage};
+use serde_json::json;
+use std::io::Write;
+use std::time::Duration;
+use tokio_stream::{Stream, StreamExt as _};
+
+/// How long storage may take for one part of its answer: a million rows, while others are served.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Shows how many rows and bytes there are of each kind, and how old they are.
+pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result<Exit, Failure> {
+    let kinds = ask::converse(vars, async |line| {
+        let mut told = line.ask(async |storage| storage.usage().await).await?;
+        let mut kinds = Vec::new();
+        while let Some(kind) = part(&mut told).await? {
+            kinds.push(kind);
+        }
+        Ok(kinds)
+    })?;
+    let text = if as_json { format!("{:#}\n", machine(&kinds)) } else { people(&kinds) };
+    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    Ok(Exit::Success)
+}
+
+/// The next part of an answer that comes in parts.
+pub(crate) async fn part<T>(
+    parts: &mut (impl Stream<Item = Result<T, Refusal>> + Unpin),
+) -> Result<Option<T>, Failure> {
+    match tokio::time::timeout(PATIENCE, parts.next()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(part))) => Ok(Some(part)),
+        Ok(Some(Err(refusal))) => Err(Failure::new(
+            Exit::Unavailable,
+            format_args!("storaged stopped answering: {refusal}; see its log"),
+        )),
+        Err(_) => Err(Failure::new(
+            Exit::Unavailable,
+            format_args!("storaged did not answer within {} seconds; see its log", PATIENCE.as_secs()),
+        )),
+    }
+}
+
+fn machine(kinds: &[KindUsage]) -> serde_json::Value {
+    let age = |age: &AgeUsage| json!({ "below_secs": age.below_secs, "rows": age.rows, "bytes": age.bytes });
+    let kind = |usage: &KindUsage| {
+        let ages: Vec<_> = usage.ages.iter().map(age).collect();
+        json!({ "kind": usage.kind.name(), "rows": rows(usage), "bytes": sum(usage), "ages": ages })
+    };
+    json!({ "kinds": kinds.iter().map(kind).collect::<Vec<_>>() })
+}
+
+fn rows(usage: &KindUsage) -> u64 {
+    usage.ages.iter().map(|age| age.rows).sum()
+}
+
+fn sum(usage: &KindUsage) -> u64 {
+    usage.ages.iter().map(|age| age.bytes).sum()
+}
+
+fn people(kinds: &[KindUsage]) -> String {
+    let mut text = format!("{:<14}{:>12}{:>12}", "kind", "rows", "bytes");
+    let mut before = None;
+    for age in kinds.first().into_iter().flat_map(|usage| &usage.ages) {
+        text += &format!("{:>12}", column(before, age.below_secs));
+        before = age.below_secs;
+    }
+    text.push('\n');
+    for usage in kinds {
+        text += &format!("{:<14}{:>12}{:>12}", usage.kind.name(), grouped(rows(usage)), bytes(sum(usage)));
+        for age in &usage.ages {
+            text += &format!("{:>12}", if age.rows == 0 { "-".to_owned() } else { bytes(age.bytes) });
+        }
+        text.push('\n');
+    }
+    text + "Bytes are content and about what else a row of its kind takes. Ages count from when a row was stored or\n\
+            renewed, as far as it tells.\n"
+}
+
+/// The head of a column.
+fn column(above: Option<u64>, below: Option<u64>) -> String {
+    let length = |seconds: u64| match seconds {
+        seconds if seconds.is_multiple_of(86_400) => format!("{} d", seconds / 86_400),
+        seconds => format!("{} h", seconds / 3600),
+    };
+    match (above, below) {
+        (_, Some(below)) => format!("< {}", length(below)),
+        (Some(above), None) => format!(">= {}", length(above)),
+        (None, None) => "all".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{Storage, sample};
+
+    fn told(as_json: bool) -> String {
+        let storage = Storage::start(sample());
+        let mut out = Vec::new();
+        assert_eq!(usage(&storage.vars(), as_json, &mut out).unwrap(), Exit::Success);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_kind_has_a_line_with_its_rows_bytes_and_ages() {
+        let text = told(false);
+        let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(lines[0].join(" "), "kind rows bytes < 1 h < 1 d >= 1 d");
+        assert_eq!(lines[1].join(" "), "mail 1,200 1.1 MiB 1.0 MiB - 200.0 KiB");
+        assert_eq!(lines[2].join(" "), "proofs 3 3.0 KiB - 3.0 KiB -");
+    }
+
+    #[test]
+    fn programs_get_the_same() {
+        let json: serde_json::Value = serde_json::from_str(&told(true)).unwrap();
+        let mail = &json["kinds"][0];
+        assert_eq!((mail["kind"].as_str(), mail["rows"].as_u64()), (Some("mail"), Some(1200)));
+        assert_eq!(mail["ages"][0]["below_secs"], 3600);
+        assert_eq!(mail["ages"][2]["below_secs"], serde_json::Value::Null);
+    }
+}
