@@ -3,6 +3,7 @@
 //! operator has who sets nothing.
 
 mod peers;
+mod writer;
 
 use relay_tests::Supervised;
 use relay_tests::honest::Honest;
