@@ -22,13 +22,24 @@ pub fn panics() -> &'static IntCounter {
     })
 }
 
-/// A registry that counts panics already.
+/// Warnings of libraries in this process.
+#[expect(clippy::expect_used, reason = "a constant name is valid")]
+pub fn library_warnings() -> &'static IntCounter {
+    static WARNINGS: OnceLock<IntCounter> = OnceLock::new();
+    WARNINGS.get_or_init(|| {
+        let about = "Warnings of libraries, of which one of each kind is logged a minute.";
+        IntCounter::new("relay_library_warnings_total", about).expect("a constant name is valid")
+    })
+}
+
+/// A registry that counts panics and warnings already.
 ///
 /// # Errors
 /// When a name is taken twice.
 pub fn registry() -> Result<Registry, prometheus::Error> {
     let registry = Registry::new();
     registry.register(Box::new(panics().clone()))?;
+    registry.register(Box::new(library_warnings().clone()))?;
     Ok(registry)
 }
 
