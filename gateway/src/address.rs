@@ -89,6 +89,17 @@ pub(crate) fn hash(key: &AddressKey, address: IpAddr) -> AddressHash {
     }
 }
 
+/// What counts as one client of an address: an IPv6 customer holds a /64.
+pub(crate) fn prefix(address: IpAddr) -> [u8; 8] {
+    let mut prefix = [0; 8];
+    match address.to_canonical() {
+        // No IPv6 address of the internet begins with zeros.
+        IpAddr::V4(address) => prefix[4..].copy_from_slice(&address.octets()),
+        IpAddr::V6(address) => prefix.copy_from_slice(&address.octets()[..8]),
+    }
+    prefix
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ use crate::edge::Passage;
 use crate::ohttp;
 use crate::origin::Origin;
 use crate::storage::PATIENCE;
-use axum::body::Body;
+use body::Upload;
 use error::{ApiError, Fault};
 use hyper::{HeaderMap, Method, Uri};
 use relay_proto::RequestId;
@@ -47,7 +47,7 @@ pub(crate) struct Call {
     /// Whether the answer will be sealed, so that it must fit [`relay_proto::page::RUNG`].
     pub(crate) sealed: bool,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Body,
+    pub(crate) body: Upload,
     /// The way out of HTTP, where the request asks for one.
     pub(crate) passage: Option<Passage>,
 }

@@ -10,18 +10,20 @@
 //! The doors are [`Clients`] for plain HTTP, and [`crate::ohttp`] for what comes sealed.
 
 use crate::address;
-use crate::api::body::Intake;
+use crate::api::body::{Intake, Upload};
 use crate::api::error::{ApiError, Fault};
 use crate::api::reply::Reply;
 use crate::api::{self, Call, Name, Patience, Route, reply};
 use crate::edge::{Answering, Asked, Handler, Passage};
 use crate::limit::LocalLimits;
+use crate::memory::Account;
 use crate::metrics::Metrics;
 use crate::ohttp::Oblivious;
 use crate::origin::Origin;
 use crate::policy::{Standing, StandingPolicy};
 use crate::recall::Recall;
 use crate::storage::{PATIENCE, Storage};
+use crate::strict::{self, Malformed};
 use crate::tunnel::Tunnels;
 use crate::versions::{self, Verdict, Versions};
 use axum::body::Body;
@@ -69,7 +71,11 @@ impl Handler for Clients {
         let app = Arc::clone(&self.0);
         app.metrics.addressed(address::source(peer, request.headers(), &app.trusted_proxies));
         let client = address::client_address(peer, request.headers(), &app.trusted_proxies);
-        Box::pin(answer(app, Origin::Direct(client), request.map(Body::new)))
+        let account = app.intake.account(client, address::is_among(client, &app.known_relays));
+        let (mut head, body) = request.into_parts();
+        strict::inspect(&mut head);
+        let request = Request::from_parts(head, Body::new(body));
+        Box::pin(answer(app, Origin::Direct(client), Some(account), request))
     }
 }
 
@@ -79,20 +85,28 @@ const PASSED_OVER: usize = 64 << 10;
 /// What [`api::find`] found.
 type Found = Result<&'static Route, (Fault, &'static str)>;
 
-/// Answers a request.
-pub(crate) async fn answer(app: Arc<App>, origin: Origin, request: Request<Body>) -> Reply {
+/// Answers a request, whose body and answer are paid for by an account, unless another request around it pays.
+pub(crate) async fn answer(
+    app: Arc<App>,
+    origin: Origin,
+    account: Option<Arc<Account>>,
+    request: Request<Body>,
+) -> Reply {
     let (mut head, body) = request.into_parts();
+    let body = Upload { body, account };
     let passage = head.extensions.remove::<Passage>().filter(|_| head.method == Method::GET);
     let path = head.uri.path();
-    let found = match api::find(&head.method, path) {
-        Ok(route)
-            if matches!(origin, Origin::Oblivious { .. })
-                && (route.is_oblivious_door() || route.is_for_peers()) =>
-        {
-            Err((Fault::NotFound, ""))
-        }
-        found => found,
-    };
+    let malformed = head.extensions.remove::<Malformed>();
+    let found =
+        match malformed.map_or_else(|| api::find(&head.method, path), |Malformed(fault)| Err((fault, ""))) {
+            Ok(route)
+                if matches!(origin, Origin::Oblivious { .. })
+                    && (route.is_oblivious_door() || route.is_for_peers()) =>
+            {
+                Err((Fault::NotFound, ""))
+            }
+            found => found,
+        };
     if path.starts_with("/v2/") || path == "/v2" || path == api::GATEWAY {
         answer_versioned(&app, origin, found, head.method, head.headers, body).await
     } else {
@@ -118,7 +132,7 @@ async fn answer_versioned(
     found: Found,
     method: Method,
     headers: HeaderMap,
-    body: Body,
+    body: Upload,
 ) -> Reply {
     let began = Instant::now();
     let is_door = found.is_ok_and(Route::is_oblivious_door);
@@ -140,7 +154,7 @@ async fn answer_versioned(
             }
             Err(error) => {
                 if !expects {
-                    pass_over(body).await;
+                    pass_over(body.body).await;
                 }
                 Err(error)
             }

@@ -15,6 +15,8 @@ pub(crate) struct Config {
     pub(crate) metrics_addr: SocketAddr,
     pub(crate) metrics_token: Option<String>,
     pub(crate) max_connections: usize,
+    /// Connections of one address that is no proxy's and no outer relay's.
+    pub(crate) address_connections: usize,
     pub(crate) idle_timeout: Duration,
     pub(crate) max_message_size: usize,
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -44,6 +46,7 @@ impl Config {
             metrics_addr: reader.read(&variables::METRICS_ADDR),
             metrics_token: reader.read(&variables::METRICS_TOKEN),
             max_connections: reader.read(&variables::MAX_CONNECTIONS),
+            address_connections: reader.read(&variables::ADDR_CONNECTIONS),
             idle_timeout: Duration::from_secs(reader.read(&variables::IDLE_TIMEOUT)),
             max_message_size: reader.read(&variables::MAX_MESSAGE_SIZE),
             trusted_proxies: reader.read(&variables::TRUSTED_PROXIES),

@@ -7,6 +7,7 @@ mod accept;
 mod bodies;
 mod connection;
 mod passage;
+mod places;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ mod vitals;
 pub(crate) use accept::serve;
 pub(crate) use bodies::Asked;
 pub(crate) use passage::Passage;
+pub(crate) use places::{PerAddress, SharedPeers};
 pub(crate) use vitals::Limits;
 
 use bytes::Bytes;
@@ -47,6 +49,12 @@ pub(crate) struct Server<H> {
     pub(crate) max_connections: usize,
     /// Body of the answer to connections beyond that.
     pub(crate) turned_away: &'static str,
+    /// Whether a connection beyond that takes the place of one that waits, if there is one.
+    pub(crate) replaces: bool,
+    /// Limits for one address; `None`: one may have all connections.
+    pub(crate) per_address: Option<PerAddress>,
+    /// For whom these limits do not hold.
+    pub(crate) shared_peers: SharedPeers,
     /// Whether the last attempt to accept a connection succeeded.
     pub(crate) accepting: Arc<AtomicBool>,
     pub(crate) active: IntGauge,
@@ -69,9 +77,17 @@ const WINDOW: u32 = 64 << 10;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_PATIENCE: Duration = Duration::from_secs(10);
 
-/// HTTP as the edge speaks it. Times are kept by [`vitals`], not here: hyper's own header timeout would also
-/// end idle connections.
-fn protocol() -> Builder<TokioExecutor> {
+/// Streams of one HTTP/2 connection that its peer has reset before they were looked at. In one that many clients share,
+/// one client's are no reason to end it: this bounds memory only.
+const PENDING_RESETS: usize = 16;
+const SHARED_PENDING_RESETS: usize = 16 << 10;
+
+/// Errors of streams that end one client's HTTP/2 connection.
+const STREAM_ERRORS: usize = 128;
+
+/// HTTP as the edge speaks it, with one client or with a peer that many clients share. Times are kept by [`vitals`], not
+/// here: hyper's own header timeout would also end idle connections.
+fn protocol(is_shared: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -81,16 +97,17 @@ fn protocol() -> Builder<TokioExecutor> {
         .max_buf_size(BUFFER)
         .half_close(true)
         .keep_alive(true);
-    builder
-        .http2()
+    let mut http2 = builder.http2();
+    http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW)
+        // Where one client's unread bytes filled it, the others' could not come.
+        .initial_connection_window_size(if is_shared { WINDOW * MAX_STREAMS } else { WINDOW })
         .max_header_list_size(16 << 10)
         .max_send_buf_size(128 << 10)
-        .max_pending_accept_reset_streams(16)
-        .max_local_error_reset_streams(128)
+        .max_pending_accept_reset_streams(if is_shared { SHARED_PENDING_RESETS } else { PENDING_RESETS })
+        .max_local_error_reset_streams((!is_shared).then_some(STREAM_ERRORS))
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_PATIENCE);
     builder

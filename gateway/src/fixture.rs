@@ -361,7 +361,7 @@ impl Relay {
             oblivious: Oblivious::new(keyring),
             policy: standing,
             limits: LocalLimits::new(clock.clock(), Arc::clone(&metrics)),
-            intake: Intake::new(max_message_size),
+            intake: Intake::new(max_message_size, metrics.limited_memory.clone()),
             storage: Storage::new(client.clone(), Arc::clone(&metrics), &mut tasks),
             recall: Recall::new(PeeringClient::new(directory.path().join("recall.sock")), RECALL),
             tunnels: Tunnels::new(directory.path().join("tunnel.sock"), metrics.tunnels_active.clone()),
@@ -404,9 +404,11 @@ impl Relay {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
-        let origin = Origin::Direct(client.parse().unwrap());
+        let client = client.parse().unwrap();
+        let (origin, account) = (Origin::Direct(client), self.app.intake.account(client, false));
         let described = api::find(&method, path);
-        let answered = Answered::read(answer(Arc::clone(&self.app), origin, request).await).await;
+        let answered =
+            Answered::read(answer(Arc::clone(&self.app), origin, Some(account), request).await).await;
         // What a gateway answers is what its description says.
         if let Ok(route) = described {
             openapi::check(route, answered.status, "application/json", &answered.body).unwrap();

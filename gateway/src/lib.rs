@@ -17,6 +17,7 @@ mod fixture;
 #[doc(hidden)]
 pub mod fuzz;
 mod limit;
+mod memory;
 mod metrics;
 mod ohttp;
 mod openapi;
@@ -25,6 +26,7 @@ mod origin;
 mod policy;
 mod recall;
 mod storage;
+mod strict;
 mod tunnel;
 mod versions;
 
@@ -34,7 +36,7 @@ use api::body::Intake;
 use api::error::Fault;
 use app::{App, Clients};
 use config::Config;
-use edge::{Limits, Server};
+use edge::{Limits, PerAddress, Server, SharedPeers};
 use limit::LocalLimits;
 use metrics::Metrics;
 use ohttp::Oblivious;
@@ -102,7 +104,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
         oblivious: Oblivious::new(Arc::clone(&keyring)),
         policy: policy.clone(),
         limits: LocalLimits::new(clock.clone(), Arc::clone(&metrics)),
-        intake: Intake::new(config.max_message_size),
+        intake: Intake::new(config.max_message_size, metrics.limited_memory.clone()),
         storage: Storage::new(storage.clone(), Arc::clone(&metrics), &mut tasks),
         recall: Recall::new(PeeringClient::new(config.recall_socket.clone()), config.recall_timeout),
         tunnels: Tunnels::new(config.tunnel_socket.clone(), metrics.tunnels_active.clone()),
@@ -124,6 +126,13 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
         limits: Limits::with_idle(config.idle_timeout),
         max_connections: affordable_connections(config.max_connections),
         turned_away: Fault::TooManyConnections.body(),
+        replaces: false,
+        per_address: Some(PerAddress {
+            most: config.address_connections,
+            turned_away: Fault::TooManyOfOneAddress.body(),
+            refused: metrics.limited_connections.clone(),
+        }),
+        shared_peers: SharedPeers([config.trusted_proxies, config.known_relays].concat()),
         accepting,
         active: metrics.connections_active.clone(),
         refused: metrics.connections_refused.clone(),
@@ -159,6 +168,10 @@ fn serve_operators(
             limits: Limits::with_idle(OPERATOR_IDLE),
             max_connections: MAX_OPERATORS,
             turned_away: Fault::TooManyConnections.body(),
+            // Silence must not keep the operator out.
+            replaces: true,
+            per_address: None,
+            shared_peers: SharedPeers::default(),
             accepting: Arc::default(),
             active,
             refused,

@@ -45,6 +45,8 @@ pub(crate) struct Metrics {
     pub(crate) limited_addresses: IntCounter,
     pub(crate) limited_mailboxes: IntCounter,
     pub(crate) limited_relays: IntCounter,
+    pub(crate) limited_memory: IntCounter,
+    pub(crate) limited_connections: IntCounter,
     openings: IntCounterVec,
     sources: IntCounterVec,
     keys_told_at: IntGauge,
@@ -115,6 +117,8 @@ impl Metrics {
             limited_addresses: limited.with_label_values(&["address"]),
             limited_mailboxes: limited.with_label_values(&["mailbox"]),
             limited_relays: limited.with_label_values(&["relay"]),
+            limited_memory: limited.with_label_values(&["memory"]),
+            limited_connections: limited.with_label_values(&["connections"]),
             openings,
             sources,
             keys_told_at: IntGauge::new(

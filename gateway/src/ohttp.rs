@@ -18,19 +18,20 @@ mod problem;
 mod tests;
 
 use crate::api::Call;
-use crate::api::body::LARGE;
+use crate::api::body::SEALED_ANSWER;
 use crate::api::error::{ApiError, Fault};
 use crate::api::reply::Reply;
 use crate::app;
 use crate::metrics::Opening;
 use crate::origin::Origin;
+use crate::strict::is_same_authority;
 use axum::body::Body;
 use bytes::Bytes;
 use crypto::{Crypto, Opened, Unopened};
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::response::Parts;
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response};
 use keyring::Keyring;
 use problem::Problem;
 use relay_proto::RequestId;
@@ -69,7 +70,12 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
     if !is_sealed_request(&headers) {
         return Err(Fault::ContentType.into());
     }
-    let (sealed, share) = app.intake.read_sealed(body).await?;
+    let (sealed, mut share) = app.intake.read_sealed(body).await?;
+    // An answer that storage will not give again must not be refused, so there is memory for it before anything is asked.
+    // Where that is a named relay's, which takes its answers, it goes out without.
+    if !share.is_of_a_relay() {
+        share.grow(sealed.len() + SEALED_ANSWER).await?;
+    }
     let oblivious = &app.oblivious;
     let (request_id, opened) = match oblivious.open(sealed).await {
         Ok(opened) => opened,
@@ -80,16 +86,21 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
             return Ok(problem.reply());
         }
     };
-    drop(share);
     app.metrics.opening(Opening::Opened);
     let Opened { plaintext, sealer } = opened;
     let form = Form::of(&plaintext);
-    let reply = match read(form, plaintext, headers.get(HOST), app.authority.as_deref()) {
+    let mut is_head = false;
+    let mut reply = match read(form, plaintext, headers.get(HOST), app.authority.as_deref()) {
         Ok(request) => {
-            Box::pin(app::answer(Arc::clone(&app), Origin::Oblivious { caller, request_id }, request)).await
+            is_head = request.method() == Method::HEAD;
+            let origin = Origin::Oblivious { caller, request_id };
+            Box::pin(app::answer(Arc::clone(&app), origin, None, request)).await
         }
         Err(error) => error.reply(),
     };
+    if is_head {
+        *reply.body_mut() = Full::default();
+    }
     let plain = match write(form, reply).await {
         Ok(plain) => plain,
         Err(head) => {
@@ -98,14 +109,12 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
             too_large(form, head, fault).ok_or(Fault::Internal)?
         }
     };
-    // An answer that storage will not give again must not be turned away: where no memory is to be had, it goes
-    // without a share.
-    let share = if plain.len() > LARGE { app.intake.share(2 * plain.len()).await.ok() } else { None };
+    if share.is_of_a_relay() {
+        share.grow(2 * plain.len()).await.unwrap_or_default();
+    }
     let sealed = oblivious.crypto.seal(sealer, plain).await.ok_or(Fault::Internal)?;
-    Ok(outer(match share {
-        Some(share) => share.hold(sealed),
-        None => sealed.into(),
-    }))
+    share.shrink(sealed.len());
+    Ok(outer(share.hold(sealed)))
 }
 
 impl Oblivious {
@@ -140,9 +149,9 @@ fn read(
     match form {
         Form::Envelope => envelope::read(&plaintext),
         Form::Binary => {
-            let ours = |given: &str| {
-                host.and_then(|host| host.to_str().ok()).is_some_and(|host| host.eq_ignore_ascii_case(given))
-                    || authority.is_some_and(|known| known.eq_ignore_ascii_case(given))
+            let host = host.and_then(|host| host.to_str().ok());
+            let ours = |given: &str, scheme: &str| {
+                [host, authority].into_iter().flatten().any(|ours| is_same_authority(ours, given, scheme))
             };
             binary::read(&plaintext, ours)
         }
@@ -181,7 +190,7 @@ pub(crate) fn fuzz_envelope(data: &[u8]) {
 
 /// A fuzz body: see [`crate::fuzz`].
 pub(crate) fn fuzz_binary(data: &[u8]) {
-    if let Ok(request) = binary::read(data, |authority| authority == "relay.example") {
+    if let Ok(request) = binary::read(data, |authority, _| authority == "relay.example") {
         assert!(request.uri().path().starts_with("/v2/") && request.headers().len() <= 2);
     }
 }

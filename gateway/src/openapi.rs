@@ -9,6 +9,10 @@ use hyper::Method;
 use serde_json::{Map, Value, json};
 use shapes::{Body, Shape};
 
+/// What any request may be told.
+const OF_ALL: &[Fault] =
+    &[Fault::Host, Fault::TransferCoding, Fault::ContentEncoding, Fault::TooManyOfOneAddress];
+
 /// What any request to an endpoint that needs storage may be told.
 const OF_STORAGE: &[Fault] = &[
     Fault::NotJson,
@@ -17,6 +21,7 @@ const OF_STORAGE: &[Fault] = &[
     Fault::BodyTooLarge,
     Fault::UpgradeRequired,
     Fault::RateLimited,
+    Fault::TooMuchInProgress,
     Fault::Internal,
     Fault::Busy,
     Fault::Crowded,
@@ -89,7 +94,7 @@ fn responses(route: &Route, shape: &Shape) -> Value {
         body => ("200", json!({ "description": "Done.", "content": content(body) })),
     };
     responses.insert(status.to_owned(), success);
-    let mut faults: Vec<Fault> = common.iter().chain(shape.faults).copied().collect();
+    let mut faults: Vec<Fault> = OF_ALL.iter().chain(common).chain(shape.faults).copied().collect();
     faults.sort_by_key(|fault| fault.status().as_u16());
     for told in faults.chunk_by(|one, other| one.status() == other.status()) {
         let Some(first) = told.first() else { continue };

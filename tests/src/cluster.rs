@@ -131,6 +131,11 @@ impl Cluster {
         }
     }
 
+    /// A relay with the limits that hold where an operator sets none.
+    pub const fn with_default_limits() -> Builder {
+        Builder { gateways: 1, separate_ports: false, federated: false, variables: BTreeMap::new() }
+    }
+
     /// A relay with one gateway, ready.
     pub async fn simple() -> Self {
         Self::builder().start().await

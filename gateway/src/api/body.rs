@@ -1,14 +1,17 @@
 //! Takes in request bodies, bounded in size, time and memory.
 
 use super::error::{ApiError, Fault};
+use crate::memory::{Account, Exhausted, Memory, Share, Size};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
+use prometheus::IntCounter;
+use relay_proto::page::RUNG;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 /// Time for a whole body.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -19,17 +22,8 @@ const HEAD_START: Duration = Duration::from_secs(5);
 /// Bytes a second.
 const MINIMUM_RATE: usize = 1024;
 
-/// Bytes of bodies and pages that all requests together may hold.
-const MEMORY: usize = 24 << 20;
-
-/// Bytes that the budget counts in.
-const UNIT: usize = 1024;
-
-/// How long a request waits for others to finish before it is turned away.
-const CROWD_PATIENCE: Duration = Duration::from_millis(500);
-
-/// Answers above this size hold a share of the memory until they are written out.
-pub(crate) const LARGE: usize = 16 << 10;
+/// Answers up to this size hold no memory: how many there can be, the limits on connections and their streams say.
+pub(crate) const UNCOUNTED: usize = 4 << 10;
 
 /// Room in a body for everything but base64.
 const JSON_ROOM: usize = 4096;
@@ -40,46 +34,76 @@ const SEALING_ROOM: usize = 8192;
 /// Body bytes that 1900 tokens of 64 digits need, quoted and listed, in any sane formatting.
 const TOKENS_ROOM: usize = 160 << 10;
 
-/// What request bodies may take.
+/// Bytes that a sealed answer takes, at most, as plaintext and sealed.
+pub(crate) const SEALED_ANSWER: usize = 2 * RUNG;
+
+/// Reads request bodies.
 #[derive(Debug)]
 pub(crate) struct Intake {
     /// Bytes of one body.
     limit: usize,
-    memory: Arc<Semaphore>,
+    memory: Arc<Memory>,
 }
 
-/// A share of the memory, given back when dropped.
+/// A request body, and who pays for the memory that it takes.
 #[derive(Debug)]
-pub(crate) struct Share {
-    permit: OwnedSemaphorePermit,
-    bytes: usize,
+pub(crate) struct Upload {
+    pub(crate) body: Body,
+    /// `None` for a request inside another one, which holds memory for both.
+    pub(crate) account: Option<Arc<Account>>,
+}
+
+impl Upload {
+    /// Whether there is nothing in it.
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+impl From<Exhausted> for ApiError {
+    fn from(exhausted: Exhausted) -> Self {
+        match exhausted {
+            Exhausted::Account => Fault::TooMuchInProgress.into(),
+            Exhausted::Whole => Fault::Crowded.into(),
+        }
+    }
 }
 
 impl Intake {
-    /// For blobs of at most `max_message_size` decoded bytes.
-    pub(crate) fn new(max_message_size: usize) -> Self {
+    /// For blobs of at most `max_message_size` decoded bytes. `refused` counts refusals for what one payer holds.
+    pub(crate) fn new(max_message_size: usize, refused: IntCounter) -> Self {
         let limit = (max_message_size.div_ceil(3) * 4 + JSON_ROOM).max(TOKENS_ROOM);
-        let units = MEMORY.max(2 * limit) / UNIT;
-        Self { limit, memory: Arc::new(Semaphore::new(units)) }
+        let memory = Arc::new(Memory::new(limit + SEALING_ROOM + SEALED_ANSWER, refused));
+        Self { limit, memory }
+    }
+
+    /// The account of a client's address, or of a named outer relay's.
+    pub(crate) fn account(&self, payer: IpAddr, is_relay: bool) -> Arc<Account> {
+        self.memory.account(payer, is_relay)
     }
 
     /// Reads a whole body. The share belongs to it for as long as anything made from it lives.
-    pub(super) async fn read(&self, body: Body) -> Result<(Bytes, Share), ApiError> {
-        self.read_up_to(self.limit, body).await
+    pub(super) async fn read(&self, upload: Upload) -> Result<(Bytes, Share), ApiError> {
+        Self::read_up_to(self.limit, upload).await
     }
 
     /// Reads the whole body of a sealed request: any other, with padding, framing and sealing around it.
-    pub(crate) async fn read_sealed(&self, body: Body) -> Result<(Bytes, Share), ApiError> {
-        self.read_up_to(self.limit + SEALING_ROOM, body).await
+    pub(crate) async fn read_sealed(&self, upload: Upload) -> Result<(Bytes, Share), ApiError> {
+        Self::read_up_to(self.limit + SEALING_ROOM, upload).await
     }
 
-    async fn read_up_to(&self, limit: usize, mut body: Body) -> Result<(Bytes, Share), ApiError> {
+    async fn read_up_to(limit: usize, upload: Upload) -> Result<(Bytes, Share), ApiError> {
+        let Upload { mut body, account } = upload;
         let too_long = |length: u64| length > limit as u64;
         let announced = body.size_hint().lower();
         if too_long(announced) {
             return Err(Fault::BodyTooLarge.into());
         }
-        let mut share = self.share(0).await?;
+        let announced = usize::try_from(announced).unwrap_or(limit);
+        let mut share = match &account {
+            Some(account) => account.take(0, Size::of(announced)).await?,
+            None => Share::of_another(),
+        };
         let mut received = Received::Nothing;
         let began = Instant::now();
         loop {
@@ -94,46 +118,9 @@ impl Intake {
             if too_long(length as u64) {
                 return Err(Fault::BodyTooLarge.into());
             }
-            self.grow(&mut share, length).await?;
+            share.grow_as(length, Size::of(length.max(announced))).await?;
             received = received.and(data);
         }
-    }
-
-    /// Takes a share of the memory.
-    pub(crate) async fn share(&self, bytes: usize) -> Result<Share, ApiError> {
-        Ok(Share { permit: self.permit(bytes.div_ceil(UNIT)).await?, bytes: bytes.next_multiple_of(UNIT) })
-    }
-
-    async fn grow(&self, share: &mut Share, bytes: usize) -> Result<(), ApiError> {
-        if bytes > share.bytes {
-            share.permit.merge(self.permit((bytes - share.bytes).div_ceil(UNIT)).await?);
-            share.bytes = bytes.next_multiple_of(UNIT);
-        }
-        Ok(())
-    }
-
-    async fn permit(&self, units: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-        let units = u32::try_from(units).map_err(|_| Fault::Crowded)?;
-        if let Ok(permit) = Arc::clone(&self.memory).try_acquire_many_owned(units) {
-            return Ok(permit);
-        }
-        match timeout(CROWD_PATIENCE, Arc::clone(&self.memory).acquire_many_owned(units)).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(Fault::Crowded.into()),
-        }
-    }
-}
-
-impl Share {
-    /// Bytes that hold this share until the last of them is written out.
-    pub(crate) fn hold(self, bytes: Vec<u8>) -> Bytes {
-        struct Held(Vec<u8>, #[expect(dead_code, reason = "dropped with the bytes")] Share);
-        impl AsRef<[u8]> for Held {
-            fn as_ref(&self) -> &[u8] {
-                &self.0
-            }
-        }
-        Bytes::from_owner(Held(bytes, self))
     }
 }
 
@@ -195,9 +182,18 @@ mod tests {
         Body::new(StreamBody::new(stream))
     }
 
+    fn intake(max_message_size: usize) -> Intake {
+        Intake::new(max_message_size, IntCounter::new("refused", "Refused.").unwrap())
+    }
+
+    async fn read_by(client: &str, intake: &Intake, body: Body) -> Result<usize, Fault> {
+        let account = Some(intake.account(client.parse().unwrap(), false));
+        let read = intake.read(Upload { body, account }).await;
+        read.map(|(bytes, _)| bytes.len()).map_err(|error| error.fault)
+    }
+
     async fn read(body: Body) -> Result<usize, Fault> {
-        let intake = Intake::new(1 << 20);
-        intake.read(body).await.map(|(bytes, _)| bytes.len()).map_err(|error| error.fault)
+        read_by("192.0.2.1", &intake(1 << 20), body).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -214,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_bounded_whether_it_announces_its_length_or_not() {
-        let limit = Intake::new(1 << 20).limit;
+        let limit = intake(1 << 20).limit;
         assert_eq!(read(Body::from(vec![b'x'; limit])).await, Ok(limit));
         assert_eq!(read(Body::from(vec![b'x'; limit + 1])).await, Err(Fault::BodyTooLarge));
         assert_eq!(read(pieces(3, limit / 2, Duration::ZERO)).await, Err(Fault::BodyTooLarge));
@@ -223,20 +219,24 @@ mod tests {
 
     #[test]
     fn the_smallest_message_size_still_leaves_room_for_1900_tokens() {
-        assert!(Intake::new(1024).limit > relay_proto::limits::MAX_MAILBOXES * 67 + 40);
-        assert_eq!(Intake::new(1 << 20).limit, (1_usize << 20).div_ceil(3) * 4 + JSON_ROOM);
+        assert!(intake(1024).limit > relay_proto::limits::MAX_MAILBOXES * 67 + 40);
+        assert_eq!(intake(1 << 20).limit, (1_usize << 20).div_ceil(3) * 4 + JSON_ROOM);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bodies_wait_for_memory_and_are_turned_away_when_there_is_none() {
-        let intake = Intake::new(1 << 20);
-        let all = intake.share(MEMORY).await.unwrap();
-        assert_eq!(intake.read(Body::from("x")).await.unwrap_err().fault, Fault::Crowded);
-        let bytes = all.hold(vec![1, 2, 3]);
-        let slice = bytes.slice(1..2);
-        drop(bytes);
-        assert!(intake.read(Body::from("x")).await.is_err(), "a slice still holds the memory");
-        drop(slice);
-        assert!(intake.read(Body::from("x")).await.is_ok());
+    async fn bodies_of_one_client_that_do_not_end_cost_others_nothing() {
+        let intake = Arc::new(intake(1 << 20));
+        let mut unfinished = tokio::task::JoinSet::new();
+        for _ in 0..40 {
+            let intake = Arc::clone(&intake);
+            unfinished.spawn(async move {
+                read_by("192.0.2.1", &intake, pieces(64, 16 << 10, Duration::from_secs(1))).await
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        let large = || Body::from(vec![b'x'; 1 << 20]);
+        assert_eq!(read_by("192.0.2.1", &intake, large()).await, Err(Fault::TooMuchInProgress));
+        assert_eq!(read_by("192.0.2.1", &intake, Body::from("x")).await, Ok(1), "a small one has room");
+        assert_eq!(read_by("192.0.2.2", &intake, large()).await, Ok(1 << 20));
     }
 }

@@ -66,8 +66,7 @@ pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
         }
     };
     let outcome = success::written(&outcome)?;
-    drop(share);
-    success::large(&app.intake, outcome).await
+    success::large(share, outcome).await
 }
 
 impl From<Deposit> for Outcome {

@@ -45,26 +45,28 @@ pub(super) async fn offer(call: Call) -> Result<Reply, ApiError> {
 
 pub(super) async fn claim(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
-    let (body, _share) = app.intake.read(body).await?;
+    let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
     let claim = parse_claim(&body, caller, request_id)?;
     drop(body);
+    success::reserve(&mut share).await?;
     let payload = app.storage.claim(claim, guess_deadline(patience)).await.map_err(error::of_exchange)?;
     let claimed = success::written(&Claimed { status: "ok", payload: payload.as_str() })?;
-    Ok(success::large_once(&app.intake, claimed).await)
+    Ok(success::reserved(share, claimed))
 }
 
 pub(super) async fn complete(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
-    let (body, _share) = app.intake.read(body).await?;
+    let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
     let [code] = fields::read(&body, ["code"])?;
     let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer();
+    success::reserve(&mut share).await?;
     let complete = Complete { caller, request_id, offer };
     let response =
         app.storage.complete(complete, guess_deadline(patience)).await.map_err(error::of_exchange)?;
     let completed = success::written(&Completed { status: "ok", response: response.as_str() })?;
-    Ok(success::large_once(&app.intake, completed).await)
+    Ok(success::reserved(share, completed))
 }
 
 /// When a call ends that storage may hold back after too many wrong guesses. It works meanwhile, so that this time

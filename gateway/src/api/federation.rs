@@ -6,7 +6,6 @@ use super::reply::Reply;
 use crate::app::App;
 use crate::tunnel::{UPGRADES, WEBSOCKET};
 use http_body_util::Full;
-use hyper::body::Body as _;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use hyper::{Response, StatusCode};
 use relay_proto::NoiseKey;

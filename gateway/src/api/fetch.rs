@@ -63,8 +63,7 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     };
     let page = cut::cut(found, hints, sealed);
     let page = write(page, &spellings)?;
-    drop(share);
-    success::large(&app.intake, page).await
+    success::large(share, page).await
 }
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.

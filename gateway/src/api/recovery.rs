@@ -60,8 +60,7 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
     let Keys { names: keys, spellings } = Keys::read(key_hashes)?;
     let proofs = app.storage.query_proofs(QueryProofs { caller, keys }, patience.deadline()).await?;
     let proofs = write(proofs, &spellings, sealed)?;
-    drop(share);
-    success::large(&app.intake, proofs).await
+    success::large(share, proofs).await
 }
 
 /// Keys that a client asks for, each once.

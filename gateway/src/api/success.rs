@@ -1,10 +1,12 @@
 //! Successes, small and large.
 
-use super::body::{Intake, LARGE};
+use super::body::UNCOUNTED;
 use super::error::{ApiError, Fault};
 use super::reply::{self, Reply};
+use crate::memory::Share;
 use bytes::Bytes;
 use hyper::StatusCode;
+use relay_proto::page::RUNG;
 use serde::Serialize;
 
 /// Writes a body.
@@ -22,20 +24,31 @@ pub(super) fn done() -> Reply {
     reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#))
 }
 
-/// A success of any size, [`written`] before. It is turned away when all memory is taken: the client asks
-/// again.
-pub(super) async fn large(intake: &Intake, body: Vec<u8>) -> Result<Reply, ApiError> {
-    let body = if body.len() > LARGE { intake.share(body.len()).await?.hold(body) } else { body.into() };
-    Ok(reply::json(StatusCode::OK, body))
+/// A success of any size, [`written`] before, which holds the memory of its request from now on. It is refused when there
+/// is not enough: the client asks again.
+pub(super) async fn large(mut share: Share, body: Vec<u8>) -> Result<Reply, ApiError> {
+    if body.len() > UNCOUNTED {
+        share.grow(body.len()).await?;
+    }
+    Ok(held(share, body))
 }
 
-/// As [`large`], for an answer that the relay gives only once. Turning it away would lose it, so it goes out
-/// even when it finds no memory to hold.
-pub(super) async fn large_once(intake: &Intake, body: Vec<u8>) -> Reply {
-    let share = if body.len() > LARGE { intake.share(body.len()).await.ok() } else { None };
-    let body = match share {
-        Some(share) => share.hold(body),
-        None => body.into(),
+/// Takes the memory for an answer that the relay gives only once: to refuse it later would lose it.
+pub(super) async fn reserve(share: &mut Share) -> Result<(), ApiError> {
+    Ok(share.grow(RUNG).await?)
+}
+
+/// A success for which memory was [reserved](reserve).
+pub(super) fn reserved(share: Share, body: Vec<u8>) -> Reply {
+    held(share, body)
+}
+
+fn held(mut share: Share, body: Vec<u8>) -> Reply {
+    let body = if body.len() > UNCOUNTED {
+        share.shrink(body.len());
+        share.hold(body)
+    } else {
+        body.into()
     };
     reply::json(StatusCode::OK, body)
 }
@@ -43,24 +56,34 @@ pub(super) async fn large_once(intake: &Intake, body: Vec<u8>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::body::Intake;
+    use crate::api::error::Fault;
+    use crate::memory::Size;
     use http_body_util::BodyExt as _;
+    use prometheus::IntCounter;
 
     #[tokio::test(start_paused = true)]
-    async fn a_large_answer_needs_memory_and_one_that_is_given_once_goes_out_without() {
-        let intake = Intake::new(1 << 20);
-        let (small, big) = (|| vec![b'x'; LARGE], || vec![b'x'; LARGE + 1]);
+    async fn a_large_answer_needs_memory_and_one_that_is_given_once_has_it_beforehand() {
+        let intake = Intake::new(1 << 20, IntCounter::new("refused", "Refused.").unwrap());
+        let account = intake.account([192, 0, 2, 1].into(), false);
+        let share = async || account.take(0, Size::Small).await.unwrap();
+        let (small, big) = (|| vec![b'x'; UNCOUNTED], || vec![b'x'; UNCOUNTED + 1]);
+        let mut once = share().await;
+        reserve(&mut once).await.unwrap();
         let mut all = Vec::new();
-        while let Ok(share) = intake.share(1 << 20).await {
+        while let Ok(share) = account.take(1024, Size::Small).await {
             all.push(share);
         }
-        assert!(large(&intake, small()).await.is_ok());
-        assert_eq!(large(&intake, big()).await.unwrap_err().fault, Fault::Crowded);
-        let reply = large_once(&intake, big()).await.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(reply, big());
+        assert!(large(share().await, small()).await.is_ok());
+        assert_eq!(large(share().await, big()).await.unwrap_err().fault, Fault::TooMuchInProgress);
+        assert!(reserve(&mut share().await).await.is_err());
+        let reply = reserved(once, big());
+        let more = large(share().await, big()).await;
+        assert!(more.is_ok(), "what was reserved and is not needed is given back");
+        assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), big());
         drop(all);
-        for reply in [large(&intake, big()).await.unwrap(), large_once(&intake, big()).await] {
-            assert_eq!(reply.status(), StatusCode::OK);
-            assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), big());
-        }
+        let reply = large(share().await, big()).await.unwrap();
+        assert_eq!(reply.status(), StatusCode::OK);
+        assert_eq!(reply.into_body().collect().await.unwrap().to_bytes(), big());
     }
 }

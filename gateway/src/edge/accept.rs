@@ -1,6 +1,8 @@
 //! Takes connections in, and lets them go when the gateway stops.
 
-use super::connection::{Shared, drive};
+use super::connection::{Peer, Shared, drive};
+use super::places::{Addresses, Place, Replaceable};
+use super::vitals::Vitals;
 use super::{Handler, Server, protocol};
 use prometheus::IntGauge;
 use relay_daemon::Shutdown;
@@ -25,8 +27,15 @@ const LAST_ORDERS: Duration = Duration::from_millis(500);
 /// Connections that are told at once that there are too many. Beyond, they are just closed.
 const TURNED_AWAY_AT_ONCE: usize = 64;
 
+/// The same for those of addresses that have too many.
+const CROWDS_TOLD_AT_ONCE: usize = 16;
+
 /// How long a connection that is turned away may take to hear it.
 const TURN_AWAY_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Statuses of answers to connections that are turned away: because of all that there are, or of one address's.
+const TOO_MANY: &str = "503 Service Unavailable";
+const TOO_MANY_OF_ONE: &str = "429 Too Many Requests";
 
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -37,11 +46,15 @@ pub(crate) async fn serve<H: Handler>(listener: TcpListener, server: Server<H>, 
     let mut door = Door {
         permits: Arc::new(Semaphore::new(server.max_connections)),
         turning_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+        telling_crowds: Arc::new(Semaphore::new(CROWDS_TOLD_AT_ONCE)),
+        addresses: Arc::default(),
+        replaceable: Replaceable::default(),
         tasks: TaskTracker::new(),
         pause: FIRST_PAUSE,
         shared: Arc::new(Shared {
             server,
-            protocol: protocol(),
+            protocol: protocol(false),
+            shared_protocol: protocol(true),
             stopping: stopping.clone(),
             closing: CancellationToken::new(),
         }),
@@ -71,6 +84,9 @@ pub(crate) async fn serve<H: Handler>(listener: TcpListener, server: Server<H>, 
 struct Door<H> {
     permits: Arc<Semaphore>,
     turning_away: Arc<Semaphore>,
+    telling_crowds: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
+    replaceable: Replaceable,
     tasks: TaskTracker,
     pause: Duration,
     shared: Arc<Shared<H>>,
@@ -99,22 +115,70 @@ impl<H: Handler> Door<H> {
 
     fn welcome(&self, stream: TcpStream, peer: SocketAddr) {
         let server = &self.shared.server;
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            server.refused.inc();
-            if let Ok(permit) = Arc::clone(&self.turning_away).try_acquire_owned() {
-                self.tasks.spawn(turn_away(stream, server.turned_away, permit));
+        let peer = Peer { address: peer.ip(), is_shared: server.shared_peers.contain(peer.ip()) };
+        let Ok(place) = self.place(peer) else {
+            if let Some(limit) = &server.per_address {
+                limit.refused.inc();
+                self.tell(stream, TOO_MANY_OF_ONE, limit.turned_away, &self.telling_crowds);
             }
             return;
+        };
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => Permit::Here(permit),
+            Err(_) if server.replaces && self.replaceable.end_one() => {
+                Permit::Soon(Arc::clone(&self.permits))
+            }
+            Err(_) => {
+                server.refused.inc();
+                self.tell(stream, TOO_MANY, server.turned_away, &self.turning_away);
+                return;
+            }
         };
         // Answers are written whole; waiting to fill packets would only delay them. Where it cannot be set,
         // the connection works all the same.
         drop(stream.set_nodelay(true));
-        let open = Open::count(&server.active, permit);
-        let shared = Arc::clone(&self.shared);
+        let (vitals, shared) = (Arc::new(Vitals::new(peer.is_shared)), Arc::clone(&self.shared));
+        if server.replaces {
+            self.replaceable.add(&vitals);
+        }
         self.tasks.spawn(async move {
-            drive(stream, peer.ip(), shared).await;
+            let Some(permit) = permit.have().await else { return };
+            let open = Open::count(&shared.server.active, permit, place);
+            drive(stream, peer, vitals, shared).await;
             drop(open);
         });
+    }
+
+    /// A place among the connections of the same address; `None` where there is no such limit.
+    fn place(&self, peer: Peer) -> Result<Option<Place>, ()> {
+        match &self.shared.server.per_address {
+            Some(limit) if !peer.is_shared => {
+                self.addresses.place(peer.address, limit.most).map(Some).ok_or(())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Tells a connection why it is turned away, unless too many are being told.
+    fn tell(&self, stream: TcpStream, status: &'static str, body: &'static str, room: &Arc<Semaphore>) {
+        if let Ok(permit) = Arc::clone(room).try_acquire_owned() {
+            self.tasks.spawn(turn_away(stream, status, body, permit));
+        }
+    }
+}
+
+/// Leave to hold a connection, now or when the one has ended whose place it takes.
+enum Permit {
+    Here(OwnedSemaphorePermit),
+    Soon(Arc<Semaphore>),
+}
+
+impl Permit {
+    async fn have(self) -> Option<OwnedSemaphorePermit> {
+        match self {
+            Self::Here(permit) => Some(permit),
+            Self::Soon(permits) => timeout(TURN_AWAY_PATIENCE, permits.acquire_owned()).await.ok()?.ok(),
+        }
     }
 }
 
@@ -122,12 +186,13 @@ impl<H: Handler> Door<H> {
 struct Open {
     active: IntGauge,
     _permit: OwnedSemaphorePermit,
+    _place: Option<Place>,
 }
 
 impl Open {
-    fn count(active: &IntGauge, permit: OwnedSemaphorePermit) -> Self {
+    fn count(active: &IntGauge, permit: OwnedSemaphorePermit, place: Option<Place>) -> Self {
         active.inc();
-        Self { active: active.clone(), _permit: permit }
+        Self { active: active.clone(), _permit: permit, _place: place }
     }
 }
 
@@ -138,9 +203,14 @@ impl Drop for Open {
 }
 
 /// Tells a connection that there are too many.
-async fn turn_away(mut stream: TcpStream, body: &'static str, permit: OwnedSemaphorePermit) {
+async fn turn_away(
+    mut stream: TcpStream,
+    status: &'static str,
+    body: &'static str,
+    permit: OwnedSemaphorePermit,
+) {
     let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
          retry-after: 1\r\nconnection: close\r\n\r\n{body}",
         body.len()
     );

@@ -7,7 +7,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 /// A request's body, which remembers whether all of it was taken. What was not taken stands between this
@@ -50,11 +50,29 @@ impl Body for Asked {
     }
 }
 
+/// Bytes of an HTTP/2 answer that are handed on at once. How fast its peer takes an answer is seen by when it asks for the
+/// next of them.
+const PIECE: usize = 16 << 10;
+
 /// An answer's body, with the request that it ends.
 pub(super) struct Answer {
-    pub(super) body: Full<Bytes>,
-    #[expect(dead_code, reason = "ends the request when dropped")]
-    pub(super) progress: Progress,
+    body: Full<Bytes>,
+    /// What is left of it to be handed on in pieces; `None` before the first of them.
+    rest: Option<Bytes>,
+    progress: Arc<Progress>,
+    is_multiplexed: bool,
+}
+
+impl Answer {
+    pub(super) fn new(body: Full<Bytes>, progress: Progress, is_multiplexed: bool) -> Self {
+        Self { body, rest: None, progress: Arc::new(progress), is_multiplexed }
+    }
+
+    fn next_piece(&mut self) -> Option<Bytes> {
+        let rest = self.rest.as_mut().filter(|rest| !rest.is_empty())?;
+        self.progress.moves();
+        Some(rest.split_to(PIECE.min(rest.len())))
+    }
 }
 
 impl Body for Answer {
@@ -65,30 +83,65 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        if self.rest.is_none() {
+            let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+            if !self.is_multiplexed {
+                return Poll::Ready(frame);
+            }
+            let Some(Ok(whole)) = frame.map(|frame| frame.map(Frame::into_data)) else {
+                return Poll::Ready(None);
+            };
+            let bytes = whole.unwrap_or_default();
+            self.rest = Some(Bytes::from_owner(Unwritten { bytes, _progress: Arc::clone(&self.progress) }));
+        }
+        Poll::Ready(self.next_piece().map(|piece| Ok(Frame::data(piece))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.as_ref().map_or_else(|| self.body.is_end_stream(), Bytes::is_empty)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.rest
+            .as_ref()
+            .map_or_else(|| self.body.size_hint(), |rest| SizeHint::with_exact(rest.len() as u64))
     }
 }
 
-/// A request in progress, until the last byte of its answer has been handed on.
-pub(super) struct Progress(Arc<Vitals>);
+/// Bytes of an answer that are not all written yet. HTTP/2 keeps those for which its peer's window has no room, long after
+/// they were handed on.
+struct Unwritten {
+    bytes: Bytes,
+    _progress: Arc<Progress>,
+}
+
+impl AsRef<[u8]> for Unwritten {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A request in progress, until the last byte of its answer has been handed on, over HTTP/2 until it is written.
+pub(super) struct Progress {
+    vitals: Arc<Vitals>,
+    /// By which the vitals know the answer, once there is one.
+    answer: AtomicU64,
+}
 
 impl Progress {
     pub(super) fn begin(vitals: &Arc<Vitals>) -> Self {
         vitals.begin();
-        Self(Arc::clone(vitals))
+        Self { vitals: Arc::clone(vitals), answer: AtomicU64::new(0) }
+    }
+
+    /// A piece of the answer is handed on.
+    fn moves(&self) {
+        self.answer.store(self.vitals.answer_moves(self.answer.load(Relaxed)), Relaxed);
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.end();
+        self.vitals.end(self.answer.load(Relaxed));
     }
 }

@@ -27,18 +27,33 @@ use tokio_util::sync::CancellationToken;
 pub(super) struct Shared<H> {
     pub(super) server: Server<H>,
     pub(super) protocol: Builder<TokioExecutor>,
+    /// The same for peers that many clients share.
+    pub(super) shared_protocol: Builder<TokioExecutor>,
     /// Stopping has begun: whoever asks now is told to close afterwards.
     pub(super) stopping: Shutdown,
     /// Whoever has nothing in progress is to end.
     pub(super) closing: CancellationToken,
 }
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    /// Whether many clients share its connections.
+    pub(super) is_shared: bool,
+}
+
 /// Serves a connection until it ends: by its peer, by its limits, or because the gateway stops.
-pub(super) async fn drive<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<Shared<H>>) {
+pub(super) async fn drive<H: Handler>(
+    tcp: TcpStream,
+    peer: Peer,
+    vitals: Arc<Vitals>,
+    shared: Arc<Shared<H>>,
+) {
     let way = Way::default();
     let stopping = shared.stopping.begun();
     let quiet = shared.server.limits.quiet;
-    converse(tcp, peer, shared, &way).await;
+    converse(tcp, peer, &vitals, shared, &way).await;
     let Some((upgrade, tunnel)) = way.taken() else { return };
     // An upgrade that was not to be is over now: the conversation has been dropped.
     let Ok(upgraded) = upgrade.await else { return };
@@ -50,15 +65,20 @@ pub(super) async fn drive<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<
 }
 
 /// Speaks HTTP until the connection ends or becomes something else.
-async fn converse<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<Shared<H>>, way: &Way) {
-    let vitals = Arc::new(Vitals::new());
+async fn converse<H: Handler>(
+    tcp: TcpStream,
+    peer: Peer,
+    vitals: &Arc<Vitals>,
+    shared: Arc<Shared<H>>,
+    way: &Way,
+) {
     let service = service_fn(|request: Request<Incoming>| {
         let version = request.version();
-        let (progress, shared) = (Progress::begin(&vitals), Arc::clone(&shared));
+        let (progress, shared) = (Progress::begin(vitals), Arc::clone(&shared));
         let (mut head, body) = request.into_parts();
         way.show(&mut head.extensions);
         let (body, taken) = Asked::new(body);
-        let answer = shared.server.handler.handle(peer, Request::from_parts(head, body));
+        let answer = shared.server.handler.handle(peer.address, Request::from_parts(head, body));
         async move {
             let mut response = answer.await;
             // An answer that leaves a body unread is the last one, and so is any once stopping has begun. HTTP/2
@@ -68,18 +88,24 @@ async fn converse<H: Handler>(tcp: TcpStream, peer: IpAddr, shared: Arc<Shared<H
             if last && !goes_on && version <= Version::HTTP_11 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            Ok::<_, Infallible>(response.map(|body| Answer { body, progress }))
+            let is_multiplexed = version == Version::HTTP_2;
+            Ok::<_, Infallible>(response.map(|body| Answer::new(body, progress, is_multiplexed)))
         }
     });
-    let io = TokioIo::new(Stream::new(tcp, Arc::clone(&vitals)));
-    let mut connection = pin!(shared.protocol.serve_connection_with_upgrades(io, service));
+    let io = TokioIo::new(Stream::new(tcp, Arc::clone(vitals)));
+    let protocol = if peer.is_shared { &shared.shared_protocol } else { &shared.protocol };
+    let mut connection = pin!(protocol.serve_connection_with_upgrades(io, service));
     let mut closing = pin!(shared.closing.cancelled());
-    let mut watchdog = pin!(Watchdog::new(&vitals, shared.server.limits));
+    let mut replaced = pin!(vitals.replaced());
+    let mut watchdog = pin!(Watchdog::new(vitals, shared.server.limits));
     let mut retired = false;
     poll_fn(|context| {
         loop {
             // What went wrong with a connection is its peer's affair, and may quote it.
             if connection.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            if shared.server.replaces && replaced.as_mut().poll(context).is_ready() {
                 return Poll::Ready(());
             }
             let asked = !retired && closing.as_mut().poll(context).is_ready();

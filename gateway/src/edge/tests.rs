@@ -56,21 +56,33 @@ struct Edge {
 
 impl Edge {
     async fn with(limits: Limits, max_connections: usize) -> Self {
+        Self::changed(limits, max_connections, |_| {}).await
+    }
+
+    async fn changed(
+        limits: Limits,
+        max_connections: usize,
+        change: impl FnOnce(&mut Server<Pages>),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let slow = Arc::new(Semaphore::new(0));
         let active = IntGauge::new("active", "Active.").unwrap();
         let refused = IntCounter::new("refused", "Refused.").unwrap();
         let accepting = Arc::new(AtomicBool::new(false));
-        let server = Server {
+        let mut server = Server {
             handler: Pages(Arc::clone(&slow)),
             limits,
             max_connections,
             turned_away: "{}",
+            replaces: false,
+            per_address: None,
+            shared_peers: SharedPeers::default(),
             accepting: Arc::clone(&accepting),
             active: active.clone(),
             refused: refused.clone(),
         };
+        change(&mut server);
         let stopping = Shutdown::default();
         let served = tokio::spawn(serve(listener, server, stopping.clone()));
         Self { address, slow, active, refused, accepting, stopping, served }
@@ -346,4 +358,115 @@ async fn stopping_answers_what_is_in_progress_and_what_was_just_about_to_be() {
     let answer = busy.hear_all().await;
     assert!(answer.contains("connection: close") && answer.ends_with("slow"), "{answer}");
     timeout(SOON, edge.served).await.unwrap().unwrap();
+}
+
+/// Limits of one address, and what counts refusals.
+fn per_address(most: usize) -> PerAddress {
+    PerAddress { most, turned_away: "[]", refused: IntCounter::new("crowds", "Crowds.").unwrap() }
+}
+
+#[tokio::test]
+async fn an_address_has_so_many_connections_and_is_told_when_it_wants_more() {
+    let limit = per_address(2);
+    let crowds = limit.refused.clone();
+    let edge = Edge::changed(Limits::with_idle(SOON), 9, |server| server.per_address = Some(limit)).await;
+    let mut held = [edge.connect().await, edge.connect().await];
+    for peer in &mut held {
+        peer.ask("/").await;
+        peer.hear_until("page").await;
+    }
+    let mut third = edge.connect().await;
+    third.ask("/").await;
+    let answer = third.hear_until("[]").await;
+    assert!(answer.starts_with("HTTP/1.1 429") && answer.contains("retry-after: 1"), "{answer}");
+    assert_eq!((crowds.get(), edge.refused.get()), (1, 0));
+    let [first, _second] = held;
+    drop(first);
+    timeout(SOON, async {
+        while edge.active.get() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .unwrap();
+    let mut third = edge.connect().await;
+    third.ask("/").await;
+    assert!(third.hear_until("page").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn no_limit_of_one_address_holds_for_peers_that_many_share() {
+    let edge = Edge::changed(Limits::with_idle(SOON), 9, |server| {
+        server.per_address = Some(per_address(1));
+        server.shared_peers = SharedPeers(vec!["127.0.0.0/8".parse().unwrap()]);
+    })
+    .await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        let mut peer = edge.connect().await;
+        peer.ask("/").await;
+        assert!(peer.hear_until("page").await.starts_with("HTTP/1.1 200"));
+        held.push(peer);
+    }
+}
+
+#[tokio::test]
+async fn a_new_connection_takes_the_place_of_the_one_that_has_waited_longest() {
+    let edge = Edge::changed(Limits::with_idle(SOON), 2, |server| server.replaces = true).await;
+    let (mut waiting, mut busy) = (edge.connect().await, edge.connect().await);
+    busy.ask("/slow").await;
+    waiting.ask("/").await;
+    waiting.hear_until("page").await;
+    let mut newcomer = edge.connect().await;
+    newcomer.ask("/").await;
+    assert!(newcomer.hear_until("page").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(waiting.hear_all().await, "");
+    newcomer.ask("/slow").await;
+    timeout(SOON, async {
+        loop {
+            let mut refused = edge.connect().await;
+            refused.ask("/").await;
+            // Before its request has come, the newcomer waits as well.
+            if refused.hear_until("\r\n").await.contains(" 503 ") {
+                break;
+            }
+        }
+    })
+    .await
+    .unwrap();
+    edge.slow.add_permits(2);
+    busy.hear_until("slow").await;
+}
+
+#[tokio::test]
+async fn an_answer_over_http2_that_has_no_room_ends_its_connection_however_alive_the_peer_is() {
+    let edge = Edge::with(Limits { stalled: LIMIT, ..Limits::with_idle(SOON) }, 9).await;
+    for window in [0, 1] {
+        let stream = TcpStream::connect(edge.address).await.unwrap();
+        let mut http2 = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(LIMIT / 10)
+            .initial_stream_window_size(Some(window));
+        let (mut sender, connection) = http2.handshake(TokioIo::new(stream)).await.unwrap();
+        let ended = tokio::spawn(connection);
+        let request = Request::get("http://relay/").body(Empty::<Bytes>::new()).unwrap();
+        let response = timeout(SOON, sender.send_request(request)).await.unwrap().unwrap();
+        timeout(SOON, ended).await.unwrap().unwrap().unwrap_err();
+        assert!(response.into_body().collect().await.is_err(), "{window}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_over_http2_arrives_whole_in_its_pieces() {
+    let edge = Edge::with(Limits { stalled: LIMIT, ..Limits::with_idle(SOON) }, 9).await;
+    let stream = TcpStream::connect(edge.address).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let request = Request::get("http://relay/large").body(Empty::<Bytes>::new()).unwrap();
+    let response = timeout(SOON, sender.send_request(request)).await.unwrap().unwrap();
+    assert_eq!(response.headers()["content-length"], (64 << 20).to_string());
+    let body = timeout(4 * SOON, response.into_body().collect()).await.unwrap().unwrap().to_bytes();
+    assert!(body.len() == 64 << 20 && body.iter().all(|byte| *byte == b'x'));
 }

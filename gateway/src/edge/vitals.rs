@@ -2,7 +2,10 @@
 //! [`super::connection`] tell what happens, and ask what is due.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tokio::time::Instant;
 
 /// How long a connection may do what.
@@ -14,6 +17,8 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
     /// With an answer that the peer does not take.
     pub(crate) blocked: Duration,
+    /// With an HTTP/2 answer for which the peer makes no room, although it takes what else is written.
+    pub(crate) stalled: Duration,
     /// With requests in progress of which none begins or ends.
     pub(crate) stuck: Duration,
     /// Altogether.
@@ -34,6 +39,7 @@ impl Limits {
             head: Duration::from_secs(5),
             idle,
             blocked: Duration::from_secs(30),
+            stalled: Duration::from_secs(10),
             stuck: Duration::from_secs(600),
             age: Duration::from_secs(3600),
             farewell: Duration::from_secs(29),
@@ -58,8 +64,9 @@ pub(super) struct Vitals {
     began: Instant,
     /// First byte of a head that is not complete yet.
     head_since: AtomicU64,
-    /// A write that the peer does not take.
+    /// A write that the peer does not take, and the last time that there was none any more.
     blocked_since: AtomicU64,
+    unblocked_at: AtomicU64,
     /// Last begin or end of a request.
     moved_at: AtomicU64,
     /// Begin of a friendly end.
@@ -67,20 +74,32 @@ pub(super) struct Vitals {
     /// Begin of waiting for the peer to close.
     lingering_since: AtomicU64,
     in_progress: AtomicU32,
+    /// HTTP/2 answers that are not all written, and when a piece of each was last handed on.
+    answers: Mutex<Vec<(u64, u64)>>,
+    /// Names for them, from one.
+    next_answer: AtomicU64,
+    /// Whether many clients share the connection, so that none of them is a reason to end it at once.
+    is_shared: bool,
+    replaced: Notify,
     /// HTTP/2, where bytes are not the beginning of a head.
     multiplexed: AtomicBool,
 }
 
 impl Vitals {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(is_shared: bool) -> Self {
         Self {
             began: Instant::now(),
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
+            unblocked_at: AtomicU64::new(0),
             moved_at: AtomicU64::new(1),
             retired_at: AtomicU64::new(0),
             lingering_since: AtomicU64::new(0),
             in_progress: AtomicU32::new(0),
+            answers: Mutex::default(),
+            next_answer: AtomicU64::new(1),
+            is_shared,
+            replaced: Notify::new(),
             multiplexed: AtomicBool::new(false),
         }
     }
@@ -106,7 +125,9 @@ impl Vitals {
     /// Bytes went, or could not go.
     pub(super) fn wrote(&self, blocked: bool) {
         if !blocked {
-            self.blocked_since.store(0, Relaxed);
+            if self.blocked_since.swap(0, Relaxed) > 0 {
+                self.unblocked_at.store(self.now(), Relaxed);
+            }
         } else if self.blocked_since.load(Relaxed) == 0 {
             self.blocked_since.store(self.now(), Relaxed);
         }
@@ -119,8 +140,23 @@ impl Vitals {
         self.moved_at.store(self.now(), Relaxed);
     }
 
-    /// A request ends.
-    pub(super) fn end(&self) {
+    /// A piece of an answer is handed on, the first one where it has no name (zero) yet. Returns its name.
+    pub(super) fn answer_moves(&self, name: u64) -> u64 {
+        let (now, mut answers) = (self.now(), self.answers());
+        if let Some((_, moved)) = answers.iter_mut().find(|(known, _)| *known == name) {
+            *moved = now;
+            return name;
+        }
+        let name = self.next_answer.fetch_add(1, Relaxed);
+        answers.push((name, now));
+        name
+    }
+
+    /// A request ends, and its answer, if it had a name.
+    pub(super) fn end(&self, answer: u64) {
+        if answer > 0 {
+            self.answers().retain(|(name, _)| *name != answer);
+        }
         self.in_progress.fetch_sub(1, Relaxed);
         self.moved_at.store(self.now(), Relaxed);
     }
@@ -137,6 +173,40 @@ impl Vitals {
         }
     }
 
+    /// It is whole after any panic.
+    fn answers(&self) -> MutexGuard<'_, Vec<(u64, u64)>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Since when the peer has made no room for an answer; zero is never. One that takes nothing at all is another case.
+    fn stalled_since(&self) -> u64 {
+        if self.blocked_since.load(Relaxed) > 0 {
+            return 0;
+        }
+        let moved = self.answers().iter().map(|(_, moved)| *moved).min();
+        moved.map_or(0, |moved| moved.max(self.unblocked_at.load(Relaxed)))
+    }
+
+    /// Since when the connection waits for its peer, if it does: for a request, or for room for an answer.
+    pub(super) fn waits_since(&self) -> Option<Instant> {
+        let since = match self.blocked_since.load(Relaxed) {
+            0 if self.in_progress.load(Relaxed) > 0 => self.stalled_since(),
+            0 => self.moved_at.load(Relaxed),
+            blocked => blocked,
+        };
+        (since > 0).then(|| self.began + Duration::from_millis(since - 1))
+    }
+
+    /// Another connection takes the place of this one.
+    pub(super) fn replace(&self) {
+        self.replaced.notify_one();
+    }
+
+    /// Waits until another connection takes the place of this one.
+    pub(super) fn replaced(&self) -> Notified<'_> {
+        self.replaced.notified()
+    }
+
     /// What is due next, and when.
     pub(super) fn next(&self, limits: &Limits) -> (Instant, Due) {
         let [head, blocked, retired, lingering] =
@@ -146,7 +216,9 @@ impl Vitals {
         let busy = self.in_progress.load(Relaxed) > 0;
         let when =
             |since: u64, limit: Duration| (since > 0).then(|| Duration::from_millis(since - 1) + limit);
+        let stalled = when(self.stalled_since(), limits.stalled);
         let closes = [
+            stalled.filter(|_| !self.is_shared),
             when(head, limits.head),
             when(blocked, limits.blocked),
             when(retired, limits.farewell),
@@ -155,7 +227,8 @@ impl Vitals {
         ];
         let close = closes.into_iter().flatten().min();
         let idle = if busy { None } else { when(moved, limits.idle) };
-        let retire = if retired > 0 { None } else { Some(idle.unwrap_or(limits.age).min(limits.age)) };
+        let retires = [Some(limits.age), idle, stalled.filter(|_| self.is_shared)];
+        let retire = retires.into_iter().flatten().min().filter(|_| retired == 0);
         match (close, retire) {
             (Some(close), Some(retire)) if retire < close => (self.began + retire, Due::Retire),
             (Some(close), _) => (self.began + close, Due::Close),
@@ -182,7 +255,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_retires_and_a_head_must_come_quickly() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(false);
         assert_eq!(next(&vitals), (300, Due::Retire));
         pass(10).await;
         vitals.read();
@@ -192,13 +265,13 @@ mod tests {
         vitals.begin();
         assert_eq!(next(&vitals), (612, Due::Close));
         pass(3).await;
-        vitals.end();
+        vitals.end(0);
         assert_eq!(next(&vitals), (315, Due::Retire));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_take_its_answer_is_cut_off() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(false);
         vitals.begin();
         vitals.wrote(true);
         pass(7).await;
@@ -211,11 +284,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_connection_lives_for_ever() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(false);
         for _ in 0..20 {
             pass(179).await;
             vitals.begin();
-            vitals.end();
+            vitals.end(0);
         }
         assert_eq!(next(&vitals), (3600, Due::Retire));
         vitals.retire();
@@ -226,11 +299,70 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frames_of_http2_are_not_heads() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(false);
         vitals.read();
         vitals.multiplexes();
         pass(1).await;
         vitals.read();
         assert_eq!(next(&vitals), (300, Due::Retire));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_without_room_ends_its_connection_whatever_others_do() {
+        let vitals = Vitals::new(false);
+        vitals.begin();
+        vitals.begin();
+        let (stalled, other) = (vitals.answer_moves(0), vitals.answer_moves(0));
+        for _ in 0..3 {
+            pass(3).await;
+            vitals.read();
+            assert_eq!(vitals.answer_moves(other), other);
+        }
+        assert_eq!(next(&vitals), (10, Due::Close));
+        vitals.answer_moves(stalled);
+        assert_eq!(next(&vitals), (19, Due::Close));
+        vitals.end(stalled);
+        vitals.end(other);
+        assert_eq!(next(&vitals), (309, Due::Retire));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_takes_nothing_at_all_has_more_time_than_one_that_makes_no_room() {
+        let vitals = Vitals::new(false);
+        vitals.begin();
+        vitals.answer_moves(0);
+        vitals.wrote(true);
+        assert_eq!(next(&vitals), (30, Due::Close));
+        pass(20).await;
+        vitals.wrote(false);
+        assert_eq!(next(&vitals), (30, Due::Close), "ten seconds from here");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shared_connection_is_retired_for_a_stalled_answer_and_finishes_the_others() {
+        let vitals = Vitals::new(true);
+        vitals.begin();
+        vitals.answer_moves(0);
+        assert_eq!(next(&vitals), (10, Due::Retire));
+        pass(10).await;
+        vitals.retire();
+        assert_eq!(next(&vitals), (39, Due::Close));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_waits_for_a_request_or_for_its_peer_to_take_an_answer() {
+        let vitals = Vitals::new(false);
+        let began = vitals.began;
+        assert_eq!(vitals.waits_since(), Some(began));
+        pass(1).await;
+        vitals.begin();
+        assert_eq!(vitals.waits_since(), None, "the answer is being made");
+        pass(1).await;
+        vitals.wrote(true);
+        assert_eq!(vitals.waits_since(), Some(began + Duration::from_secs(2)));
+        vitals.wrote(false);
+        pass(1).await;
+        vitals.end(0);
+        assert_eq!(vitals.waits_since(), Some(began + Duration::from_secs(3)));
     }
 }

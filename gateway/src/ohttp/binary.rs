@@ -3,10 +3,11 @@
 
 use super::ladder;
 use crate::api::error::{ApiError, Fault};
+use crate::strict;
 use axum::body::Body;
 use bhttp::{Message, Mode, StatusCode};
 use bytes::Bytes;
-use hyper::header::{CONTENT_TYPE, EXPECT, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderName, HeaderValue};
 use hyper::http::response::Parts;
 use hyper::{Method, Request, Uri};
 use std::io::Cursor;
@@ -20,8 +21,12 @@ const API: &str = "/v2/";
 /// Longest path that is looked at.
 const LONGEST_PATH: usize = 1024;
 
-/// Makes the request that a Binary HTTP message is. `is_ours` tells this relay's authorities from foreign ones.
-pub(super) fn read(plaintext: &[u8], is_ours: impl Fn(&str) -> bool) -> Result<Request<Body>, ApiError> {
+/// Makes the request that a Binary HTTP message is. `is_ours` tells this relay's authorities from foreign ones, under the
+/// message's scheme.
+pub(super) fn read(
+    plaintext: &[u8],
+    is_ours: impl Fn(&str, &str) -> bool,
+) -> Result<Request<Body>, ApiError> {
     let mut bytes = Cursor::new(plaintext);
     let message = Message::read_bhttp(&mut bytes).map_err(|_| Fault::Binary)?;
     let read = usize::try_from(bytes.position()).unwrap_or(usize::MAX);
@@ -32,14 +37,18 @@ pub(super) fn read(plaintext: &[u8], is_ours: impl Fn(&str) -> bool) -> Result<R
     let control = message.control();
     let method = control.method().ok_or(Fault::Binary)?;
     let method = Method::from_bytes(method).map_err(|_| Fault::Binary)?;
-    let authority = text(control.authority().unwrap_or_default())?;
-    if !authority.is_empty() && !is_ours(authority) {
-        return Err(Fault::ForeignAuthority.into());
+    let scheme = text(control.scheme().unwrap_or_default())?;
+    for authority in authorities(&message) {
+        let authority = text(authority)?;
+        if !authority.is_empty() && !is_ours(authority, scheme) {
+            return Err(Fault::ForeignAuthority.into());
+        }
     }
     let path = text(control.path().unwrap_or_default())?;
     if method == Method::CONNECT || path.len() > LONGEST_PATH || !path.starts_with(API) {
         return Err(Fault::NotFound.into());
     }
+    check(&message)?;
     let fields = message.header();
     if fields.get(EXPECT.as_str().as_bytes()).is_some() {
         return Err(Fault::Expectation.into());
@@ -55,6 +64,28 @@ pub(super) fn read(plaintext: &[u8], is_ours: impl Fn(&str) -> bool) -> Result<R
     *request.uri_mut() = path.parse::<Uri>().map_err(|_| Fault::NotFound)?;
     *request.body_mut() = Body::from(Bytes::copy_from_slice(message.content()));
     Ok(request)
+}
+
+/// Whom a message is for, by its control data and by its headers.
+fn authorities(message: &Message) -> impl Iterator<Item = &[u8]> {
+    message.control().authority().into_iter().chain(message.header().get_all(HOST.as_str().as_bytes()))
+}
+
+/// Refuses what HTTP/2 would refuse, and content that is not what its headers say (RFC 9292 §3.6).
+fn check(message: &Message) -> Result<(), ApiError> {
+    let fields = || message.header().iter().chain(message.trailer().iter());
+    let all = |name: HeaderName| fields().filter(move |field| field.name() == name.as_str().as_bytes());
+    if !fields().all(|field| strict::is_field(field.name(), field.value())) || all(HOST).count() > 1 {
+        return Err(Fault::Binary.into());
+    }
+    let length = message.content().len().to_string();
+    if all(CONTENT_LENGTH).any(|field| field.value() != length.as_bytes()) {
+        return Err(Fault::Binary.into());
+    }
+    if all(CONTENT_ENCODING).any(|field| !field.value().eq_ignore_ascii_case(b"identity")) {
+        return Err(Fault::ContentEncoding.into());
+    }
+    Ok(())
 }
 
 fn text(bytes: &[u8]) -> Result<&str, ApiError> {
@@ -105,7 +136,7 @@ mod tests {
         bytes
     }
 
-    fn ours(authority: &str) -> bool {
+    fn ours(authority: &str, _: &str) -> bool {
         authority == "relay.example"
     }
 
@@ -146,6 +177,41 @@ mod tests {
     }
 
     #[test]
+    fn what_http_2_forbids_and_a_wrong_length_are_errors() {
+        for (name, value) in [
+            ("Content-Type", "application/json"),
+            (":path", "/v2/health"),
+            ("a b", "x"),
+            ("x", "a\r\nb"),
+            ("x", "a\0"),
+            ("x", " a"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "close"),
+            ("content-length", "3"),
+            ("content-length", "02"),
+        ] {
+            assert_eq!(
+                fault(&request("POST", "", "/v2/send", &[(name, value)], b"{}")),
+                Fault::Binary,
+                "{name}"
+            );
+        }
+        let fields = [("host", "relay.example"), ("host", "relay.example")];
+        assert_eq!(fault(&request("POST", "", "/v2/send", &fields, b"{}")), Fault::Binary);
+        let mut trailing = Message::request("POST".into(), "https".into(), "".into(), "/v2/send".into());
+        trailing.put_trailer("Digest", "x");
+        let mut bytes = Vec::new();
+        trailing.write_bhttp(Mode::KnownLength, &mut bytes).unwrap();
+        assert_eq!(fault(&bytes), Fault::Binary);
+        let encoded = request("POST", "", "/v2/send", &[("content-encoding", "gzip")], b"{}");
+        assert_eq!(fault(&encoded), Fault::ContentEncoding);
+        let fine = [("content-length", "2"), ("host", "relay.example"), ("te", "trailers")];
+        assert!(read(&request("POST", "", "/v2/send", &fine, b"{}"), ours).is_ok());
+        let elsewhere = request("POST", "relay.example", "/v2/send", &[("host", "elsewhere.example")], b"");
+        assert_eq!(fault(&elsewhere), Fault::ForeignAuthority);
+    }
+
+    #[test]
     fn an_answer_has_its_true_status_and_fills_its_rung() {
         let mut reply = hyper::Response::new(());
         *reply.status_mut() = hyper::StatusCode::TOO_MANY_REQUESTS;
@@ -164,7 +230,7 @@ mod tests {
     fn the_request_of_the_rfcs_example_is_read() {
         // RFC 9458, Appendix A: GET https://example.com/, cut short behind its headers, as RFC 9292 §3.8 allows.
         let example = hex::decode("00034745540568747470730b6578616d706c652e636f6d012f").unwrap();
-        let is_ours = |authority: &str| authority == "example.com";
+        let is_ours = |authority: &str, _: &str| authority == "example.com";
         assert_eq!(read(&example, is_ours).unwrap_err().fault, Fault::NotFound, "it is not for the API");
         assert_eq!(read(&example, ours).unwrap_err().fault, Fault::ForeignAuthority);
         let longer = String::from_utf8(example).unwrap().replace("\u{1}/", "\u{a}/v2/health");

@@ -56,8 +56,9 @@ impl Relay {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body)).unwrap();
-        let origin = Origin::Direct("198.51.100.1".parse().unwrap());
-        let (head, body) = answer(Arc::clone(&self.app), origin, request).await.into_parts();
+        let client = "198.51.100.1".parse().unwrap();
+        let (origin, account) = (Origin::Direct(client), self.app.intake.account(client, false));
+        let (head, body) = answer(Arc::clone(&self.app), origin, Some(account), request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Outer { status: head.status.as_u16(), headers: head.headers, body }
     }
@@ -382,8 +383,9 @@ async fn a_relay_has_a_budget_and_a_known_one_ten_times_that() {
     let ask = async |from: &str| {
         let request = Request::post("/v2/ohttp").header("content-type", "message/ohttp-req");
         let request = request.body(Body::from(message.clone())).unwrap();
-        let origin = Origin::Direct(from.parse().unwrap());
-        answer(Arc::clone(&relay.app), origin, request).await.status().as_u16()
+        let from = from.parse().unwrap();
+        let (origin, account) = (Origin::Direct(from), relay.app.intake.account(from, false));
+        answer(Arc::clone(&relay.app), origin, Some(account), request).await.status().as_u16()
     };
     for (from, allowed) in [("203.0.113.1", 2), ("192.0.2.9", 20)] {
         for _ in 0..allowed {

@@ -4,7 +4,7 @@ use super::*;
 use crate::api;
 use crate::api::error::Reason;
 use crate::app::{Clients, answer};
-use crate::edge::{self, Limits, Server};
+use crate::edge::{self, Limits, Server, SharedPeers};
 use crate::fixture::peering::{ACCEPTED, FakeTunnelEnd};
 use crate::fixture::{Relay, policy};
 use crate::openapi;
@@ -61,6 +61,9 @@ impl Gateway {
             limits,
             max_connections,
             turned_away: "{}",
+            replaces: false,
+            per_address: None,
+            shared_peers: SharedPeers::default(),
             accepting: Arc::default(),
             active: active.clone(),
             refused: IntCounter::new("refused", "Refused.").unwrap(),
@@ -200,6 +203,7 @@ async fn no_limit_of_requests_ends_a_tunnel() {
         head: short,
         idle: short,
         blocked: short,
+        stalled: short,
         stuck: short,
         age: short,
         farewell: short,
@@ -372,7 +376,7 @@ async fn ask(relay: &Relay, method: Method, path: &str, origin: Origin) -> (Stat
     let described = api::find(&method, path);
     let mut request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
     *request.headers_mut() = asked();
-    let reply = answer(Arc::clone(&relay.app), origin, request).await;
+    let reply = answer(Arc::clone(&relay.app), origin, None, request).await;
     let (status, kind) = (reply.status(), reply.headers()["content-type"].to_str().unwrap().to_owned());
     let body = reply.into_body().collect().await.unwrap().to_bytes();
     if let (Ok(route), Origin::Direct(_), "application/json") = (described, origin, kind.as_str()) {

@@ -122,6 +122,8 @@ variables! {
         "How many gateways `relay up` runs.");
     MAX_CONNECTIONS: usize = ("RELAY_MAX_CONNECTIONS", "1000", "1000", whole::<usize, 1, 1_000_000>,
         "Client connections a gateway holds at once.");
+    ADDR_CONNECTIONS: usize = ("RELAY_ADDR_MAX_CONNECTIONS", "64", "64", whole::<usize, 1, 1_000_000>,
+        "Connections a gateway holds at once for one address (IPv6: one /64) that is in neither `RELAY_TRUSTED_PROXIES` nor `RELAY_OHTTP_RELAYS`.");
     IDLE_TIMEOUT: u64 = ("RELAY_IDLE_TIMEOUT", "300", "300", whole::<u64, 1, 86_400>,
         "Seconds after which a gateway closes a connection on which nothing happens.");
     MAX_MESSAGE_SIZE: usize = ("RELAY_MAX_MESSAGE_SIZE", "1048576", "1048576", whole::<usize, 1024, 16_777_216>,

@@ -2,6 +2,7 @@
 //! and honest ones at addresses of their own, which hardly notice. Each of these relays has the limits that an
 //! operator has who sets nothing.
 
+mod edge;
 mod peers;
 mod writer;
 

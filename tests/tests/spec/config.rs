@@ -33,6 +33,7 @@ async fn a_value_that_does_not_parse_is_named_with_an_example() {
         (Program::Gateway, "RELAY_LISTEN_ADDR", "localhost", "address", "127.0.0.1:8080"),
         (Program::Gateway, "RELAY_METRICS_ADDR", ":8081", "address", "127.0.0.1:8081"),
         (Program::Gateway, "RELAY_MAX_CONNECTIONS", "0", "number", "1000"),
+        (Program::Gateway, "RELAY_ADDR_MAX_CONNECTIONS", "0", "number", "64"),
         (Program::Gateway, "RELAY_TRUSTED_PROXIES", "10.0.0.0/99", "CIDR", "10.0.0.0/8"),
         (Program::Gateway, "RELAY_TLS_VERIFIED", "yes", "true or false", "true"),
         (Program::Storaged, "RELAY_RATE_LIMIT", "many", "number", "60"),

@@ -1,9 +1,13 @@
 //! The edge: slow, broken, greedy and strange connections get a clear answer or an end, and nobody else notices.
 
-use relay_tests::Cluster;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::fields::{random_mailbox, send_fields};
+use relay_tests::fields::{mailbox_fields, random_mailbox, send_fields};
+use relay_tests::oblivious::binary::{self, Request};
+use relay_tests::oblivious::{PATH, REQUEST_TYPE};
 use relay_tests::wire::{Wire, post_head};
+use relay_tests::{Cluster, Reply, Via};
 use std::time::Duration;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -52,7 +56,7 @@ async fn a_slow_body_is_cut_off() {
 
 #[tokio::test]
 async fn slow_clients_do_not_hold_up_others() {
-    let relay = Cluster::simple().await;
+    let relay = Cluster::builder().variable("RELAY_ADDR_MAX_CONNECTIONS", 1000).start().await;
     let mut slow = Vec::new();
     for index in 0..200 {
         let mut wire = Wire::open(relay.address()).await;
@@ -124,6 +128,49 @@ async fn what_is_not_http_is_refused() {
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 400 "), "{said:?}");
     }
     unharmed(&relay).await;
+}
+
+#[tokio::test]
+async fn a_request_that_two_programs_could_read_in_two_ways_is_refused() {
+    let relay = Cluster::simple().await;
+    let body = send_fields(&random_mailbox(), b"once").to_string();
+    let post = |lines: &str| format!("POST /v2/send HTTP/1.1\r\n{lines}\r\n");
+    let length = format!("content-length: {}\r\n", body.len());
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for (request, status) in [
+        (post(&length) + &body, 400),
+        (post(&format!("host: relay\r\nhost: relay\r\n{length}")) + &body, 400),
+        (post(&format!("host: a b\r\n{length}")) + &body, 400),
+        (post("host: relay\r\ntransfer-encoding: gzip, chunked\r\n") + &chunked, 400),
+        (post("host: relay\r\ntransfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n") + &chunked, 400),
+        (post(&format!("host: relay\r\ncontent-encoding: gzip\r\n{length}")) + &body, 415),
+        (post(&format!("host: relay\r\ncontent-encoding: identity\r\n{length}")) + &body, 200),
+    ] {
+        let mut wire = Wire::open(relay.address()).await;
+        assert!(wire.write(&request).await);
+        let reply = wire.reply().await;
+        assert_eq!(reply.status, status, "{request}");
+        assert!(reply.header("x-min-version").is_some(), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_request_over_http2_may_name_the_host_that_it_was_sent_to() {
+    let relay = Cluster::simple().await;
+    let own = relay.client_via(Via::Bhttp);
+    let request = Request::post("/v2/fetch", &mailbox_fields(&[random_mailbox()])).at("relay.example");
+    let (sealed, opener) = own.key().await.seal(&request.encode());
+    let stream = tokio::net::TcpStream::connect(relay.address()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let outer = hyper::Request::post(format!("http://relay.example{PATH}"))
+        .header("content-type", REQUEST_TYPE)
+        .body(Full::new(sealed))
+        .unwrap();
+    let (head, body) = deadline::soon("an answer", sender.send_request(outer)).await.unwrap().into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    binary::reply(&opener.open(&Reply::plain(head.status.as_u16(), head.headers, body))).page();
 }
 
 #[tokio::test]
@@ -227,7 +274,7 @@ async fn connections_over_the_limit_are_refused_until_others_leave() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_stays_bounded_under_unfinished_and_refused_bodies() {
     const MIB: u64 = 1 << 20;
-    let relay = Cluster::simple().await;
+    let relay = Cluster::builder().variable("RELAY_ADDR_MAX_CONNECTIONS", 1000).start().await;
     let gateway = relay.gateways[0].process();
     let mut unfinished = Vec::new();
     for _ in 0..100 {

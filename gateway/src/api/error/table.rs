@@ -126,7 +126,11 @@ faults! {
     UnknownAction = BAD_REQUEST, "unknown action", Invalid, None,
         "Inside an oblivious request: `action` names no endpoint.";
     Binary = BAD_REQUEST, "malformed binary request", Invalid, None,
-        "Inside an oblivious request: neither an envelope nor a Binary HTTP request, or padding that is not zeros.";
+        "Inside an oblivious request: neither an envelope nor a Binary HTTP request, one with a field that HTTP/2 forbids or a wrong `content-length`, or padding that is not zeros.";
+    Host = BAD_REQUEST, "exactly one host is expected", Invalid, None,
+        "An HTTP/1.1 request without `Host`, with two or with one that is no host; over HTTP/2 one that is not the `:authority`.";
+    TransferCoding = BAD_REQUEST, "transfer codings are not supported", Invalid, None,
+        "`Transfer-Encoding` is something else than one `chunked`.";
     NotAnUpgrade = BAD_REQUEST, "a WebSocket upgrade is expected here", Invalid, None,
         "What a peer asks at `/federation` is no WebSocket upgrade over HTTP/1.1.";
     PurgeWindow = UNAUTHORIZED, "purge timestamp outside acceptable window", Unauthorized, None,
@@ -167,6 +171,8 @@ faults! {
         "Inside an oblivious request: the answer would be longer than 96 KiB, which relays in between refuse.";
     ContentType = UNSUPPORTED_MEDIA_TYPE, "unsupported content type", Invalid, None,
         "An oblivious request must be `message/ohttp-req`.";
+    ContentEncoding = UNSUPPORTED_MEDIA_TYPE, "content encodings are not supported", Invalid, None,
+        "`Content-Encoding` is something else than `identity`.";
     Expectation = EXPECTATION_FAILED, "expectations are not supported", Invalid, None,
         "Inside an oblivious request: `Expect`.";
     ForeignAuthority = MISDIRECTED_REQUEST, "request is for another host", Invalid, None,
@@ -175,6 +181,10 @@ faults! {
         "The client's version is below the minimum and the grace time is over; the body also has `min_version`.";
     RateLimited = TOO_MANY_REQUESTS, "rate limit exceeded", RateLimited, Some(1),
         "The mailbox or the address had more than its share, or too many wrong exchange codes came.";
+    TooMuchInProgress = TOO_MANY_REQUESTS, "rate limit exceeded: too much in progress", RateLimited, Some(1),
+        "Requests and answers in progress of one address take a quarter of the gateway's memory for them; others are served.";
+    TooManyOfOneAddress = TOO_MANY_REQUESTS, "rate limit exceeded: too many connections", RateLimited, Some(1),
+        "The address has `RELAY_ADDR_MAX_CONNECTIONS` connections to this gateway already.";
     QuotaExceeded = TOO_MANY_REQUESTS, "quota exceeded for recipient", Quota, Some(3600),
         "The mailbox is full.";
     OwnerQuota = TOO_MANY_REQUESTS, "quota exceeded: too many mailboxes are bound to this key", Quota, Some(86_400),

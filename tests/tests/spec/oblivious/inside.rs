@@ -93,13 +93,56 @@ async fn a_sealed_request_reaches_only_the_api() {
 }
 
 #[tokio::test]
+async fn a_default_port_is_as_good_as_none_and_a_host_may_stand_in_the_headers() {
+    let relay = Cluster::builder().variable("RELAY_PUBLIC_URL", "https://relay.example").start().await;
+    let client = relay.client_via(Via::Bhttp);
+    let fetch = Request::post("/v2/fetch", &mailbox_fields(&[random_mailbox()]));
+    for authority in ["relay.example", "Relay.Example:443"] {
+        client.binary(&fetch.clone().at(authority)).await.page();
+        client.binary(&fetch.clone().with_header("host", authority)).await.page();
+    }
+    refused(&client, &fetch.clone().at("relay.example:80"), 421).await;
+    refused(&client, &fetch.with_header("host", "elsewhere.example"), 421).await;
+}
+
+#[tokio::test]
+async fn what_http_2_forbids_and_content_that_is_not_what_it_seems_are_errors_inside() {
+    let relay = Cluster::simple().await;
+    let client = relay.client_via(Via::Bhttp);
+    let fetch = Request::post("/v2/fetch", &mailbox_fields(&[random_mailbox()]));
+    for (name, value) in [
+        ("X-Capital", "x"),
+        (":path", "/v2/health"),
+        ("a b", "x"),
+        ("x", "a\r\nhost: elsewhere"),
+        ("x", "a\0"),
+        ("x", " a"),
+        ("transfer-encoding", "chunked"),
+        ("content-length", "1"),
+    ] {
+        refused(&client, &fetch.clone().with_header(name, value), 400).await;
+    }
+    refused(&client, &fetch.clone().with_header("content-encoding", "gzip"), 415).await;
+    let length = fetch.content.len();
+    client.binary(&fetch.with_header("content-length", &length.to_string())).await.page();
+}
+
+#[tokio::test]
+async fn an_answer_to_head_has_no_content() {
+    let relay = Cluster::simple().await;
+    let client = relay.client_via(Via::Bhttp);
+    let reply = client.binary(&Request::new("HEAD", "/v2/health", "")).await;
+    assert_eq!((reply.status, reply.body.len()), (200, 0));
+}
+
+#[tokio::test]
 async fn what_is_said_outside_does_not_reach_the_inside() {
     let relay = Cluster::simple().await;
     let client = relay
         .client_via(Via::Bhttp)
         .with_outer_header("expect-nothing", "x")
         .with_outer_header("x-forwarded-for", "203.0.113.8")
-        .with_outer_header("content-encoding", "gzip");
+        .with_outer_header("content-language", "tlh");
     client.send(&random_mailbox(), b"sealed").await.blob_id();
 }
 

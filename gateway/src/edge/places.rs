@@ -1,0 +1,117 @@
+//! How many connections each address has, and which connection makes room for a new one.
+
+use super::vitals::Vitals;
+use crate::address::prefix;
+use ipnet::IpNet;
+use prometheus::IntCounter;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// What one address may have of a listener's connections.
+pub(crate) struct PerAddress {
+    /// Connections of one address at once.
+    pub(crate) most: usize,
+    /// Body of the answer to connections beyond that.
+    pub(crate) turned_away: &'static str,
+    pub(crate) refused: IntCounter,
+}
+
+/// Whose connections many clients share: proxies and outer relays that the operator named. No limit holds for such a
+/// connection, or for how many there are, that one of those clients could use up for the others.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SharedPeers(pub(crate) Vec<IpNet>);
+
+impl SharedPeers {
+    pub(super) fn contain(&self, peer: IpAddr) -> bool {
+        crate::address::is_among(peer.to_canonical(), &self.0)
+    }
+}
+
+/// Connections by address. Only addresses that have one are kept.
+#[derive(Debug, Default)]
+pub(super) struct Addresses(Mutex<HashMap<[u8; 8], usize>>);
+
+impl Addresses {
+    /// A place for one connection more, unless its address has `most` already.
+    pub(super) fn place(self: &Arc<Self>, peer: IpAddr, most: usize) -> Option<Place> {
+        let address = prefix(peer);
+        let mut open = lock(&self.0);
+        let count = open.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { address, addresses: Arc::clone(self) })
+    }
+}
+
+/// One connection of an address, until dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    address: [u8; 8],
+    addresses: Arc<Addresses>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = lock(&self.addresses.0);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// Connections of a listener on which a new one takes the place of one that waits.
+#[derive(Debug, Default)]
+pub(super) struct Replaceable(Mutex<Vec<Weak<Vitals>>>);
+
+impl Replaceable {
+    pub(super) fn add(&self, vitals: &Arc<Vitals>) {
+        let mut open = lock(&self.0);
+        open.retain(|other| other.strong_count() > 0);
+        open.push(Arc::downgrade(vitals));
+    }
+
+    /// Ends the connection that has waited longest, if one waits: for a request, or for its peer to take an answer.
+    pub(super) fn end_one(&self) -> bool {
+        let mut open = lock(&self.0);
+        let waiting = open.iter().enumerate().filter_map(|(index, vitals)| {
+            let vitals = vitals.upgrade()?;
+            Some((vitals.waits_since()?, index, vitals))
+        });
+        let Some((_, index, vitals)) = waiting.min_by_key(|(since, ..)| *since) else { return false };
+        vitals.replace();
+        open.swap_remove(index);
+        true
+    }
+}
+
+/// What is locked here is whole after any panic.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_connections_and_only_those_that_have_one_are_kept() {
+        let addresses = Arc::new(Addresses::default());
+        let place = |peer: &str| addresses.place(peer.parse().unwrap(), 2);
+        let held = [place("192.0.2.1").unwrap(), place("::ffff:192.0.2.1").unwrap()];
+        assert!(place("192.0.2.1").is_none());
+        let other =
+            [place("192.0.2.2").unwrap(), place("2001:db8::1").unwrap(), place("2001:db8::2").unwrap()];
+        assert!(place("2001:db8:0:0:9::1").is_none(), "a customer has a /64");
+        drop(held);
+        assert_eq!(lock(&addresses.0).len(), 2);
+        assert!(place("192.0.2.1").is_some());
+        drop(other);
+        assert!(lock(&addresses.0).is_empty());
+    }
+}
