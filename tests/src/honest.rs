@@ -88,6 +88,8 @@ impl Tally {
     pub fn is_good(&self) {
         let refused: usize = self.refused.values().sum();
         assert!(self.asked > 0, "nobody asked anything");
+        // Shown with --nocapture: how it was beside this attack, to be compared with how it is beside none.
+        eprintln!("{} honest requests, {refused} refused, p95 {:?}", self.asked, self.p95());
         assert!(refused * 20 <= self.asked, "of {} honest requests refused: {:?}", self.asked, self.refused);
         assert!(!self.refused.keys().any(|status| *status >= 500), "{:?} of {}", self.refused, self.asked);
     }
