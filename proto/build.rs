@@ -1,6 +1,20 @@
-//! Compiles the `.proto` files with `protox`, so that nobody needs a `protoc`.
+//! Compiles the `.proto` files with `protox`, so that nobody needs a `protoc`, and writes down what their messages and
+//! calls look like: `shapes.rs`, for the bounds that are checked before anything is decoded.
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+use protox::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
+use protox::prost_reflect::prost_types::{
+    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+};
+use std::fmt::Write as _;
+use std::path::Path;
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Where the code that is generated from each package lies.
+const PACKAGES: [(&str, &str); 2] =
+    [("relay.storage.v1", "crate::wire"), ("relay.federation.v1", "crate::peer_wire")];
+
+fn main() -> Outcome<()> {
     let services = [
         "refusal",
         "caller",
@@ -23,6 +37,99 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={file}");
     }
     let descriptors = protox::compile(files, ["."])?;
-    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    let generated = std::env::var_os("OUT_DIR").ok_or("cargo says where to write")?;
+    std::fs::write(Path::new(&generated).join("shapes.rs"), shapes(&descriptors)?)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::codec::BoundedCodec")
+        .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// A static for every message, and a list of all calls.
+fn shapes(files: &FileDescriptorSet) -> Outcome<String> {
+    let mut text = String::new();
+    let mut all = Vec::new();
+    let mut calls = String::new();
+    for file in &files.file {
+        for message in &file.message_type {
+            if !message.nested_type.is_empty() {
+                return Err("messages inside of messages have no bounds yet".into());
+            }
+            all.push(name_of(&full_name(file, message.name())));
+            text.push_str(&shape(file, message)?);
+        }
+        for service in &file.service {
+            for method in &service.method {
+                writeln!(
+                    calls,
+                    "    Call {{ path: \"/{}.{}/{}\", streams: {} }},",
+                    file.package(),
+                    service.name(),
+                    method.name(),
+                    method.client_streaming() || method.server_streaming(),
+                )?;
+            }
+        }
+    }
+    writeln!(text, "/// Every message.\n#[cfg(test)]\npub(crate) static ALL: &[&Shape] = &[")?;
+    for name in all {
+        writeln!(text, "    &{name},")?;
+    }
+    writeln!(text, "];\n\n/// Every call.\npub(crate) static CALLS: &[Call] = &[\n{calls}];")?;
+    Ok(text)
+}
+
+fn shape(file: &FileDescriptorProto, message: &DescriptorProto) -> Outcome<String> {
+    let full = full_name(file, message.name());
+    let name = name_of(&full);
+    let module = PACKAGES.iter().find(|(package, _)| *package == file.package()).ok_or("a known package")?.1;
+    let mut text = format!("pub(crate) static {name}: Shape = Shape {{ name: \"{full}\", fields: &[\n");
+    for field in &message.field {
+        writeln!(
+            text,
+            "    Field {{ number: {}, name: \"{}\", most: {}, kind: {} }},",
+            field.number(),
+            field.name(),
+            most(&full, field),
+            kind(field),
+        )?;
+    }
+    writeln!(
+        text,
+        "] }};\nimpl Shaped for {module}::{} {{ const SHAPE: &'static Shape = &{name}; }}\n",
+        message.name()
+    )?;
+    Ok(text)
+}
+
+/// How often a field may come: the table says it for repeated ones. A message that comes twice would be merged, list by
+/// list. Of everything else, the last one counts, and the others take no memory.
+fn most(message: &str, field: &FieldDescriptorProto) -> String {
+    if field.label() == Label::Repeated {
+        format!("most(\"{message}\", \"{}\")", field.name())
+    } else if field.r#type() == Type::Message {
+        "1".to_owned()
+    } else {
+        "usize::MAX".to_owned()
+    }
+}
+
+fn kind(field: &FieldDescriptorProto) -> String {
+    match field.r#type() {
+        Type::Message | Type::Group => format!("Kind::Message(&{})", name_of(field.type_name())),
+        Type::String | Type::Bytes => "Kind::Bytes".to_owned(),
+        Type::Double | Type::Fixed64 | Type::Sfixed64 => "Kind::Fixed(8)".to_owned(),
+        Type::Float | Type::Fixed32 | Type::Sfixed32 => "Kind::Fixed(4)".to_owned(),
+        _ => "Kind::Varint".to_owned(),
+    }
+}
+
+fn full_name(file: &FileDescriptorProto, message: &str) -> String {
+    format!("{}.{message}", file.package())
+}
+
+/// `.relay.storage.v1.BlobName` is `RELAY_STORAGE_V1_BLOBNAME` in Rust.
+fn name_of(full: &str) -> String {
+    full.trim_start_matches('.').replace('.', "_").to_uppercase()
 }

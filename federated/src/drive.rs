@@ -22,6 +22,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 /// Questions of a peer that are carried out at once. While so many are, nothing more is read.
 const SERVED_AT_ONCE: usize = 4;
 
+/// Bytes of the questions that are carried out. While there are more, nothing more is read: a peer that brings much has to
+/// wait until it is stored.
+const SERVED_BYTES: usize = 4 << 20;
+
 /// Between two looks at what the time asks for.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -58,7 +62,8 @@ pub(crate) enum Keys {
     Awaited,
 }
 
-type Serving = FuturesUnordered<Pin<Box<dyn Future<Output = (u64, Body)> + Send>>>;
+/// Questions that are carried out: number, bytes, and in the end the answer.
+type Serving = FuturesUnordered<Pin<Box<dyn Future<Output = (u64, usize, Body)> + Send>>>;
 
 /// What a loop works with.
 pub(crate) struct Drive<S> {
@@ -76,6 +81,9 @@ struct State {
     session: Session,
     asked: HashMap<u64, oneshot::Sender<Body>>,
     serving: Serving,
+    serving_bytes: usize,
+    /// Bytes of the message that came last.
+    came: usize,
     /// What this relay says once it is done.
     closing: Option<Reason>,
     end: Option<End>,
@@ -93,6 +101,8 @@ impl<S: Transit> Drive<S> {
             session: Session::new(self.patience, self.clock.monotonic()),
             asked: HashMap::new(),
             serving: FuturesUnordered::new(),
+            serving_bytes: 0,
+            came: 0,
             closing: None,
             end: None,
             began: self.clock.monotonic(),
@@ -109,11 +119,16 @@ impl<S: Transit> Drive<S> {
                 state.end = Some(End::Closing);
                 break;
             }
-            let reading = state.serving.len() < SERVED_AT_ONCE && self.channel.outgoing().waiting() < WAITING;
+            let reading = state.serving.len() < SERVED_AT_ONCE
+                && state.serving_bytes < SERVED_BYTES
+                && self.channel.outgoing().waiting() < WAITING;
             let actions = tokio::select! {
                 event = self.channel.next(reading) => self.heard(&mut state, event),
                 command = self.commands.recv() => self.told(&mut state, command),
-                Some((number, answer)) = state.serving.next() => vec![Session::answer(number, answer)],
+                Some((number, bytes, answer)) = state.serving.next() => {
+                    state.serving_bytes -= bytes;
+                    vec![Session::answer(number, answer)]
+                }
                 _ = ticks.tick() => {
                     self.look_at_keys(&mut state);
                     if state.clock.was_set(&self.clock) {
@@ -193,6 +208,7 @@ impl<S: Transit> Drive<S> {
                 Vec::new()
             }
             Event::Message(bytes) => {
+                state.came = bytes.len();
                 let Ok(message) = Message::decode(bytes) else {
                     state.end = Some(End::Broken);
                     return Vec::new();
@@ -249,8 +265,11 @@ impl<S: Transit> Drive<S> {
                 self.channel.push(message.encode(), urgency, question);
             }
             Action::Serve(number, question) => {
-                let desk = Arc::clone(&self.desk);
-                state.serving.push(Box::pin(async move { (number, desk.answer(peer, question).await) }));
+                let (desk, bytes) = (Arc::clone(&self.desk), state.came);
+                state.serving_bytes += bytes;
+                state
+                    .serving
+                    .push(Box::pin(async move { (number, bytes, desk.answer(peer, question).await) }));
             }
             Action::Answered(number, answer) => {
                 if let Some(reply) = state.asked.remove(&number) {

@@ -9,8 +9,10 @@
 
 pub mod admin;
 pub mod anchor;
+mod bounds;
 pub mod caller;
 pub mod client;
+mod codec;
 mod convert;
 mod door;
 pub mod escrow;

@@ -2,6 +2,18 @@
 
 use crate::UnixSeconds;
 
+/// Most families in one snapshot. A relay has about a hundred.
+pub const MAX_FAMILIES: usize = 256;
+
+/// Most series in one family.
+pub const MAX_SAMPLES: usize = 256;
+
+/// Most labels of one series.
+pub const MAX_LABELS: usize = 8;
+
+/// Most buckets of one histogram.
+pub const MAX_BUCKETS: usize = 32;
+
 /// Seconds without a report after which a process is taken to hang. A third of the time after which it is replaced, so
 /// that an operator who looks sees it.
 const SILENT_SECS: u32 = 10;

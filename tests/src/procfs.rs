@@ -6,12 +6,12 @@ use std::time::Duration;
 
 /// Bytes of memory that a process holds; `None` when it is gone.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
-    kibibytes(pid, "VmRSS:")
+    kibibytes(pid, "VmRSS")
 }
 
 /// The most bytes of memory that a process ever held; `None` when it is gone.
 pub fn peak_bytes(pid: u32) -> Option<u64> {
-    kibibytes(pid, "VmHWM:")
+    kibibytes(pid, "VmHWM")
 }
 
 /// The name of a process; `None` when it is gone.
@@ -20,10 +20,15 @@ pub fn name(pid: u32) -> Option<String> {
 }
 
 fn kibibytes(pid: u32, field: &str) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    let kibibytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let kibibytes: u64 = status(pid, field)?.split_whitespace().next()?.parse().ok()?;
     Some(kibibytes * 1024)
+}
+
+/// What the kernel says of a process under a name, as in proc_pid_status(5); `None` when it is gone.
+pub fn status(pid: u32, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'))?;
+    Some(line.trim().to_owned())
 }
 
 /// Processor time that a process took so far, user and system; `None` when it is gone.

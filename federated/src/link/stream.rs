@@ -170,7 +170,9 @@ impl Incoming {
                 return Err(Broken);
             }
             self.newest = piece.stream;
-            self.partial.insert(piece.stream, Partial { bytes: Vec::new(), total, sequence: 0 });
+            // Room for all of it, of which the kernel gives what is written to. A list that grows would hold it twice.
+            let bytes = Vec::with_capacity(total);
+            self.partial.insert(piece.stream, Partial { bytes, total, sequence: 0 });
         }
         let partial = self.partial.get_mut(&piece.stream).ok_or(Broken)?;
         let length = partial.bytes.len() + piece.bytes.len();

@@ -2,6 +2,7 @@
 
 use super::inventory::name_sum;
 use super::{bytes_of, identifier};
+use crate::bounds;
 use crate::federation::{CarriedBlob, Verdict};
 use crate::inventory::{HeldBlob, Listing, NameSum};
 use crate::limits::{MAX_CARRIED_BLOBS, MAX_CLIENT_URL, MAX_LISTED_BLOBS};
@@ -23,7 +24,7 @@ pub(crate) fn encode(message: Message) -> Vec<u8> {
 }
 
 pub(crate) fn decode(bytes: Bytes) -> Result<Message, Malformed> {
-    let wire::Message { request, body } = wire::Message::decode(bytes).map_err(|_| Malformed)?;
+    let wire::Message { request, body } = bounds::decode(bytes).map_err(|_| Malformed)?;
     let body = body.map(read_body).transpose().map_err(|_| Malformed)?;
     Ok(Message { request, body })
 }

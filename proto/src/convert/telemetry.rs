@@ -1,13 +1,10 @@
 //! Messages of the telemetry service.
 
 use super::required;
-use crate::telemetry::{Family, Histogram, Process, Role, Sample, Snapshot, Values};
+use crate::telemetry::{
+    Family, Histogram, MAX_FAMILIES, MAX_SAMPLES, Process, Role, Sample, Snapshot, Values,
+};
 use crate::{Refusal, UnixSeconds, wire};
-
-/// Most families in one snapshot: a reporter cannot make storage hold more.
-const MAX_FAMILIES: usize = 256;
-/// Most series in one family.
-const MAX_SAMPLES: usize = 256;
 
 impl TryFrom<wire::Snapshot> for Snapshot {
     type Error = Refusal;

@@ -74,11 +74,17 @@ pub enum Misdeed {
     FiveStreams,
     /// A message that is no protobuf.
     NoMessage,
+    /// Ten million empty blobs in one message of 19 MiB.
+    EmptyBlobs,
+    /// As many empty names.
+    EmptyNames,
+    /// Twenty million verdicts of one byte, to a question that nobody asked.
+    Verdicts,
 }
 
 impl Misdeed {
     /// Every one.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 36] = [
         Self::Text,
         Self::Fragmented,
         Self::Oversized,
@@ -112,7 +118,13 @@ impl Misdeed {
         Self::EndsEarly,
         Self::FiveStreams,
         Self::NoMessage,
+        Self::EmptyBlobs,
+        Self::EmptyNames,
+        Self::Verdicts,
     ];
+
+    /// Those that name much more in a message than it has bytes for.
+    pub const INFLATED: [Self; 3] = [Self::EmptyBlobs, Self::EmptyNames, Self::Verdicts];
 
     /// Does it. Nothing else is sent, before or after.
     pub async fn commit(self, channel: &mut Channel) {
@@ -234,10 +246,33 @@ impl Misdeed {
                 return (0..5).map(|index| parts(next + index).swap_remove(0)).collect();
             }
             Self::NoMessage => return frame::cut(next, &[0xFF; 40], 100),
+            Self::EmptyBlobs => return inflated(next, 5, &EMPTY.repeat(TEN_MILLION)),
+            Self::EmptyNames => return inflated(next, 9, &EMPTY.repeat(TEN_MILLION)),
+            Self::Verdicts => return inflated(next, 6, &bytes_field(1, &vec![1; 2 * TEN_MILLION])),
             _ => {}
         }
         frames
     }
+}
+
+/// As many elements as fit the largest message, in two bytes each.
+const TEN_MILLION: usize = LARGEST_MESSAGE / 2 - 16;
+
+/// An empty element of a message's first list.
+const EMPTY: [u8; 2] = [1 << 3 | 2, 0];
+
+/// A message with a body of this kind and these bytes, in frames.
+fn inflated(stream: u32, kind: u8, body: &[u8]) -> Vec<Data> {
+    let numbered = [&[1 << 3, 1][..], &bytes_field(kind, body)].concat();
+    frame::cut(stream, &numbered, frame::LARGEST_PIECE)
+}
+
+/// A field of bytes: number, length, bytes.
+fn bytes_field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut field = vec![number << 3 | 2];
+    prost::encoding::encode_varint(bytes.len() as u64, &mut field);
+    field.extend_from_slice(bytes);
+    field
 }
 
 /// The message of a capacity notice, which is always allowed.

@@ -11,6 +11,7 @@ use relay_tests::peer::{
     Blob, Body, Closed, Conduct, Dialled, InMemoryPeer, Listening, Misdeed, OnForget, OnOffload, OnRecall,
     Options, PeerKeys,
 };
+use relay_tests::procfs;
 
 /// What the wire says for the three verdicts.
 const ACCEPTED: i32 = 1;
@@ -76,6 +77,23 @@ async fn every_break_of_the_rules_ends_the_connection_and_nothing_else() {
     assert_eq!(verdicts(&mut sound, vec![Blob::random(1000)]).await, [ACCEPTED]);
     is_unharmed(&relay).await;
     assert_eq!(relay.peering_metrics().await.sum("relay_panics_total"), 0.0);
+}
+
+#[tokio::test]
+async fn a_message_takes_no_more_memory_than_its_bytes_whatever_it_names() {
+    let keys = PeerKeys::generate();
+    let relay = accepting(&[&keys], Cluster::builder()).await;
+    let federated = relay.federated.as_ref().unwrap().pid();
+    for misdeed in Misdeed::INFLATED {
+        let mut channel = Dialled::connect(relay.address(), &keys, &Options::default()).await;
+        misdeed.commit(&mut channel).await;
+        let ended = channel.closed_with().await.lawful();
+        assert!(matches!(ended, Closed::BROKEN | Closed::Cut), "{misdeed:?}: {ended:?}");
+        let peak = procfs::peak_bytes(federated).unwrap() >> 20;
+        eprintln!("{misdeed:?}: {peak} MiB");
+        assert!(peak <= 64, "{misdeed:?}: {peak} MiB");
+    }
+    is_unharmed(&relay).await;
 }
 
 #[tokio::test]
