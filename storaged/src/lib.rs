@@ -201,22 +201,29 @@ async fn assemble(
         keeps: config.bounds.ttl,
         address_key_since: now,
     });
-    let telemetry = Arc::new(Telemetry {
+    let telemetry = Telemetry {
+        role: None,
         store: Arc::clone(&store),
         time: Arc::clone(&time),
         limits,
         reporters,
         metrics,
         shutdown: shutdown.clone(),
-    });
+    };
+    let reported_by = |role| Arc::new(Telemetry { role: Some(role), ..telemetry.clone() });
+    let operator = Arc::new(telemetry.clone());
     Ok(Daemon {
         store,
         time,
         sweep,
         keyring,
-        gateway: vault.mailbox(&mailbox).keys(&keys).admission(&admission).telemetry(&telemetry),
-        federation: Services::default().offload(&offload).telemetry(&telemetry),
-        admin: Services::default().admin(&admin).telemetry(&telemetry).http(ops::router(&telemetry, None)),
+        gateway: vault
+            .mailbox(&mailbox)
+            .keys(&keys)
+            .admission(&admission)
+            .telemetry(&reported_by(Role::Gateway)),
+        federation: Services::default().offload(&offload).telemetry(&reported_by(Role::Federated)),
+        admin: Services::default().admin(&admin).telemetry(&operator).http(ops::router(&operator, None)),
     })
 }
 

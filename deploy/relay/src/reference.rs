@@ -173,6 +173,8 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_daemon::metrics::{Kind, known};
+    use relay_proto::telemetry::Role;
 
     fn empty() -> String {
         tables()
@@ -207,6 +209,30 @@ mod tests {
         assert!(
             renew("<!-- generated: nonsense -->\n<!-- end -->").unwrap_err().contains("no table nonsense")
         );
+    }
+
+    /// Storage believes a process what its role counts. A metric that is not listed there reaches no operator.
+    #[test]
+    fn storage_knows_what_each_role_counts_and_no_more() {
+        let registered =
+            [(Role::Gateway, gateway::metrics().unwrap()), (Role::Federated, federated::metrics().unwrap())];
+        for (role, families) in registered {
+            let counted: BTreeMap<_, _> = families
+                .iter()
+                .map(|family| (family.name.as_str(), (Kind::of(family), labels(family))))
+                .collect();
+            let listed: BTreeMap<_, _> =
+                known(role).map(|known| (known.name, (known.kind, known.labels.to_vec()))).collect();
+            assert_eq!(counted, listed, "of {role:?}; the list is in proto/daemon/src/metrics/known.rs");
+        }
+    }
+
+    fn labels(family: &Family) -> Vec<&str> {
+        let labels = match &family.values {
+            Values::Counters(samples) | Values::Gauges(samples) => samples.first().map(|first| &first.labels),
+            Values::Histograms(samples) => samples.first().map(|first| &first.labels),
+        };
+        labels.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
     }
 
     #[test]

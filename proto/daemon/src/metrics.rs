@@ -2,9 +2,11 @@
 //!
 //! Labels come from enums or route templates. None names a client, a mailbox, a blob or a code.
 
+mod known;
 mod merge;
 mod text;
 
+pub use known::{Kind, Known, known};
 pub use merge::{merge, without_gauges};
 pub use text::render;
 

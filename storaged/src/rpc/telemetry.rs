@@ -10,7 +10,7 @@ use relay_daemon::ops::Ops;
 use relay_daemon::{Shutdown, metrics};
 use relay_proto::Refusal;
 use relay_proto::server::TelemetryHandler;
-use relay_proto::telemetry::{Family, Snapshot};
+use relay_proto::telemetry::{Family, Role, Snapshot};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -20,8 +20,10 @@ use tokio_stream::{Stream, StreamExt as _};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves everybody.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Telemetry {
+    /// Whose processes report here; nobody's at the operator's socket.
+    pub(crate) role: Option<Role>,
     pub(crate) store: Arc<Store>,
     pub(crate) time: Arc<TrustedClock>,
     pub(crate) limits: Arc<Limits>,
@@ -39,11 +41,11 @@ impl TelemetryHandler for Telemetry {
         &self,
         mut snapshots: impl Stream<Item = Result<Snapshot, Refusal>> + Send + Unpin,
     ) -> Result<(), Refusal> {
-        let reporter = self.reporters.enter()?;
+        let reporter = self.reporters.enter(self.role.ok_or(Refusal::invalid("role"))?)?;
         loop {
             tokio::select! {
                 next = snapshots.next() => match next {
-                    Some(Ok(snapshot)) => reporter.tell(snapshot),
+                    Some(Ok(snapshot)) => reporter.tell(snapshot)?,
                     // However the stream ended, the reporter is gone.
                     Some(Err(_)) | None => return Ok(()),
                 },

@@ -49,9 +49,9 @@ fn add_histogram(sum: &mut Histogram, more: Histogram) {
         return;
     }
     sum.sum += more.sum;
-    sum.count += more.count;
+    sum.count = sum.count.saturating_add(more.count);
     for (known, (_, count)) in sum.buckets.iter_mut().zip(more.buckets) {
-        known.1 += count;
+        known.1 = known.1.saturating_add(count);
     }
 }
 
