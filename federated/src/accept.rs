@@ -20,6 +20,7 @@ use relay_daemon::headers::says;
 use relay_daemon::{Clock, Shutdown};
 use relay_proto::client::StorageClient;
 use relay_proto::federation::Introduction;
+use relay_proto::socket::SecretCheck;
 use relay_proto::{PeerId, Refusal};
 use std::convert::Infallible;
 use std::future::Future;
@@ -71,9 +72,15 @@ pub(crate) fn bounds() -> [Arc<Arrivals>; 2] {
 
 impl Door {
     /// Takes what gateways pass on.
-    pub(crate) async fn serve_tunnel(self: Arc<Self>, listener: UnixListener, shutdown: &Shutdown) {
+    pub(crate) async fn serve_tunnel(
+        self: Arc<Self>,
+        listener: UnixListener,
+        gateways: SecretCheck,
+        shutdown: &Shutdown,
+    ) {
         // Gateways know where somebody comes from, give each address a few tunnels, and say nothing of it.
-        self.serve(|| async { listener.accept().await.map(|(stream, _)| (stream, None)) }, shutdown).await;
+        let accept = || async { listener.accept().await.map(|(stream, _)| (stream, None)) };
+        self.serve(accept, Some(gateways), shutdown).await;
     }
 
     /// Takes connections on a port.
@@ -83,11 +90,15 @@ impl Door {
             stream.set_nodelay(true)?;
             Ok((stream, Some(peer.ip())))
         };
-        self.serve(accept, shutdown).await;
+        self.serve(accept, None, shutdown).await;
     }
 
-    async fn serve<S, F>(self: Arc<Self>, accept: impl Fn() -> F, shutdown: &Shutdown)
-    where
+    async fn serve<S, F>(
+        self: Arc<Self>,
+        accept: impl Fn() -> F,
+        gateways: Option<SecretCheck>,
+        shutdown: &Shutdown,
+    ) where
         S: Transit,
         F: Future<Output = io::Result<(S, Option<IpAddr>)>>,
     {
@@ -104,14 +115,25 @@ impl Door {
                 self.desk.metrics.handshakes_refused.inc();
                 continue;
             };
-            self.tasks.spawn(Arc::clone(&self).hear(stream, source, arrival));
+            self.tasks.spawn(Arc::clone(&self).hear(stream, source, gateways.clone(), arrival));
         }
     }
 
     /// One request, and perhaps what comes of it.
-    async fn hear<S: Transit>(self: Arc<Self>, stream: S, source: Option<IpAddr>, arrival: Arrival) {
-        let service = service_fn(|request| {
-            let answer = Arc::clone(&self).answer(request, source);
+    async fn hear<S: Transit>(
+        self: Arc<Self>,
+        stream: S,
+        source: Option<IpAddr>,
+        gateways: Option<SecretCheck>,
+        arrival: Arrival,
+    ) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let answer = match &gateways {
+                Some(gateways) if !gateways.admits(request.headers()) => {
+                    text(StatusCode::FORBIDDEN, "the secret of the socket is missing or wrong")
+                }
+                _ => Arc::clone(&self).answer(request, source),
+            };
             async { Ok::<_, Infallible>(answer) }
         });
         let connection = hyper::server::conn::http1::Builder::new()

@@ -34,6 +34,8 @@ pub struct Peering {
     pub allowed: Vec<IpNet>,
     /// Unix users that may ask for mail back.
     pub users: AllowedUsers,
+    /// Whether gateways must show the secret of their sockets.
+    pub require_secrets: bool,
     /// A port of federated's own.
     pub listen: Option<SocketAddr>,
     /// This relay's name for people.
@@ -70,6 +72,7 @@ impl Config {
             accepted: reader.read(&variables::FEDERATION_ACCEPT),
             allowed: reader.read(&variables::FEDERATION_ALLOW_CIDRS),
             users: AllowedUsers::new(reader.read(&variables::SOCKET_UIDS)),
+            require_secrets: reader.read(&variables::REQUIRE_SOCKET_SECRETS),
             listen: reader.read(&variables::FEDERATION_LISTEN_ADDR),
             relay_id: reader.read(&variables::FEDERATION_RELAY_ID),
             client_url: public_url

@@ -15,7 +15,7 @@ use crate::reach::Reach;
 use crate::recall::Recalls;
 use crate::roster::Roster;
 use relay_daemon::variables::PeerUrl;
-use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp, listen_unix};
+use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp, listen_unix, socket_secret};
 use relay_proto::client::StorageClient;
 use relay_proto::federation::Identity;
 use relay_proto::peer::{Body, Room};
@@ -43,6 +43,8 @@ pub(crate) struct Listeners {
     config: Peering,
     tunnel: UnixListener,
     recalls: UnixListener,
+    /// What gateways show; both sockets lie in one directory.
+    gateways: socket::SecretCheck,
     port: Option<TcpListener>,
 }
 
@@ -53,8 +55,10 @@ impl Listeners {
             .listen
             .map(|address| listen_tcp(address, Sharing::Alone, "RELAY_FEDERATION_LISTEN_ADDR"))
             .transpose()?;
+        let gateways = socket_secret(&socket::Door::tunnel_socket(sockets), config.require_secrets)?;
         Ok(Self {
             config,
+            gateways,
             tunnel: listen_unix(&socket::Door::tunnel_socket(sockets))?,
             recalls: listen_unix(&socket::Door::recall_socket(sockets))?,
             port,
@@ -69,7 +73,7 @@ impl Listeners {
         clock: Clock,
         shutdown: &Shutdown,
     ) {
-        let Self { config, tunnel, recalls, port } = self;
+        let Self { config, tunnel, recalls, gateways, port } = self;
         let Some(identity) = identity(&storage, shutdown).await else { return };
         let id = identity.signing_seed.id();
         let about = About {
@@ -113,9 +117,9 @@ impl Listeners {
             Arc::new(Recalls::new(parts.storage.clone(), Arc::clone(&parts.roster), Arc::clone(metrics)));
         tracing::info!(peers = parts.config.peers.len(), "peering");
         tokio::join!(
-            Arc::clone(&door).serve_tunnel(tunnel, shutdown),
+            Arc::clone(&door).serve_tunnel(tunnel, gateways.clone(), shutdown),
             serve_port(&door, port, shutdown),
-            serve_recalls(recalls, parts.config.users.clone(), &recalling, shutdown),
+            serve_recalls(recalls, gateways, parts.config.users.clone(), &recalling, shutdown),
             parts.offloader().run(shutdown),
             parts.deletions().run(shutdown),
             parts.inventories().run(shutdown),
@@ -160,11 +164,12 @@ async fn serve_port(door: &Arc<Door>, port: Option<TcpListener>, shutdown: &Shut
 /// Answers gateways.
 async fn serve_recalls(
     listener: UnixListener,
+    gateways: socket::SecretCheck,
     users: socket::AllowedUsers,
     recalls: &Arc<Recalls>,
     shutdown: &Shutdown,
 ) {
-    let services = Services::default().recalls(recalls);
+    let services = Services::default().recalls(recalls).checked(gateways);
     if services.serve(listener, users, shutdown.begun()).await.is_err() {
         tracing::error!("gateways cannot have mail back from peers: their socket failed");
     }

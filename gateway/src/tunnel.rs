@@ -16,6 +16,7 @@ use prometheus::IntGauge;
 use relay_daemon::headers::says;
 use relay_proto::AddressHash;
 use relay_proto::caller::Caller;
+use relay_proto::socket::KnownSecret;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ const BUFFER: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Tunnels {
     socket: PathBuf,
+    secret: KnownSecret,
     room: Arc<Semaphore>,
     /// How many each address has that has any.
     each: Arc<Mutex<HashMap<AddressHash, usize>>>,
@@ -56,7 +58,8 @@ pub(crate) struct Tunnels {
 impl Tunnels {
     /// Tunnels to the socket at `socket`; `active` counts those that are open.
     pub(crate) fn new(socket: PathBuf, active: IntGauge) -> Self {
-        Self { socket, room: Arc::new(Semaphore::new(MOST)), each: Arc::default(), active }
+        let (secret, room) = (KnownSecret::of(&socket), Arc::new(Semaphore::new(MOST)));
+        Self { socket, secret, room, each: Arc::default(), active }
     }
 
     /// Opens a tunnel for a request of somebody with these headers. Answers also the value of `Sec-WebSocket-Accept`.
@@ -95,8 +98,11 @@ impl Tunnels {
         Ok(Place { active: self.active.clone(), address, each, _permit: permit })
     }
 
-    async fn reach(&self, request: Request<Empty<Bytes>>) -> Result<(HeaderValue, Upgraded), Fault> {
+    async fn reach(&self, mut request: Request<Empty<Bytes>>) -> Result<(HeaderValue, Upgraded), Fault> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|_| Fault::FederationAway)?;
+        // Tunnels are rare, and federated may have started again since the last one.
+        self.secret.forget();
+        self.secret.show(request.headers_mut());
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|_| Fault::FederationAway)?;
         let asking = async move {

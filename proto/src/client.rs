@@ -1,6 +1,7 @@
 //! The calling half: domain types in, domain types or a [`Refusal`] out.
 
 mod federation;
+mod shown;
 mod vault;
 
 pub use federation::PeeringClient;
@@ -10,21 +11,23 @@ use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, Registered, WriteCommand, WriteOutcomes};
 use crate::policy::Policy;
+use crate::socket::KnownSecret;
 use crate::status::refusal_of;
 use crate::telemetry::{Family, Snapshot};
 use crate::{Refusal, convert, wire};
 use hyper_util::rt::TokioIo;
+use shown::Calls;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status as GrpcStatus;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 /// A connection to one of storage's sockets. Cheap to clone; connects when first used, and again whenever
 /// the connection is lost. Which calls are served depends on the socket.
 #[derive(Debug, Clone)]
 pub struct StorageClient {
-    channel: Channel,
+    channel: Calls,
 }
 
 impl StorageClient {
@@ -34,13 +37,13 @@ impl StorageClient {
         Self { channel: channel(path) }
     }
 
-    fn mailbox(&self) -> wire::mailbox_client::MailboxClient<Channel> {
+    fn mailbox(&self) -> wire::mailbox_client::MailboxClient<Calls> {
         wire::mailbox_client::MailboxClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE)
     }
 
-    fn telemetry(&self) -> wire::telemetry_client::TelemetryClient<Channel> {
+    fn telemetry(&self) -> wire::telemetry_client::TelemetryClient<Calls> {
         wire::telemetry_client::TelemetryClient::new(self.channel.clone())
     }
 
@@ -209,15 +212,17 @@ impl StorageClient {
 }
 
 /// A way to a socket that is not taken before it is needed.
-fn channel(path: PathBuf) -> Channel {
+fn channel(path: PathBuf) -> Calls {
+    let secret = KnownSecret::of(&path);
     let connect = move |_| {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     };
-    Endpoint::from_static("http://relay")
+    let channel = Endpoint::from_static("http://relay")
         .initial_connection_window_size(8 << 20)
         .initial_stream_window_size(4 << 20)
-        .connect_with_connector_lazy(tower::service_fn(connect))
+        .connect_with_connector_lazy(tower::service_fn(connect));
+    Calls::new(channel, secret)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]

@@ -1,6 +1,9 @@
 //! The serving half: handler traits that speak domain types, and the one implementation of each generated
 //! service over them.
 
+mod budget;
+mod connection;
+mod entrance;
 mod federation;
 mod services;
 

@@ -1,6 +1,10 @@
 //! The Unix sockets between the processes: one directory a role, so that whoever can enter a directory can
 //! do what that role may do, and nothing else.
 
+mod secret;
+
+pub use secret::{KnownSecret, Secret, SecretCheck};
+
 use nix::sys::stat::Mode;
 use std::fs;
 use std::io;
@@ -23,6 +27,9 @@ pub enum Door {
 }
 
 impl Door {
+    /// The directory of federated's sockets for gateways.
+    pub const PEERING: &'static str = "peering";
+
     /// The door's directory inside the socket directory.
     pub const fn directory(self) -> &'static str {
         match self {
@@ -34,12 +41,12 @@ impl Door {
 
     /// Where federated answers gateways that want mail back from peers.
     pub fn recall_socket(sockets: &Path) -> PathBuf {
-        sockets.join("peering").join("recall.sock")
+        sockets.join(Self::PEERING).join("recall.sock")
     }
 
     /// Where federated takes the WebSockets that gateways pass on.
     pub fn tunnel_socket(sockets: &Path) -> PathBuf {
-        sockets.join("peering").join("tunnel.sock")
+        sockets.join(Self::PEERING).join("tunnel.sock")
     }
 
     /// Where storage listens for this role.

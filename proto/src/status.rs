@@ -109,6 +109,8 @@ pub(crate) fn refusal_of(status: &Status) -> Refusal {
         Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
             Refusal::Unavailable
         }
+        // It has started again, and with another secret than was shown. Nothing was done.
+        Code::PermissionDenied => Refusal::Unavailable,
         // HTTP/2 resets without a gRPC status surface as Internal: the peer died mid-call.
         Code::Internal if std::error::Error::source(status).is_some() => Refusal::Unavailable,
         _ => Refusal::Internal,
@@ -162,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_broken_transport_is_passing() {
-        for code in [Code::Unavailable, Code::Unknown, Code::Cancelled] {
+        for code in [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::PermissionDenied] {
             assert!(refusal_of(&Status::new(code, "")).is_passing());
         }
         assert!(!refusal_of(&Status::new(Code::Unimplemented, "")).is_passing());

@@ -19,6 +19,8 @@ pub struct Config {
     pub sockets: PathBuf,
     /// Who may connect to them.
     pub users: AllowedUsers,
+    /// Whether all callers must show the secret of their socket.
+    pub require_secrets: bool,
     /// Bounds on what is stored.
     pub bounds: Bounds,
     /// Requests a minute for one mailbox.
@@ -128,6 +130,7 @@ impl Config {
             data,
             sockets,
             users: AllowedUsers::new(reader.read(&variables::SOCKET_UIDS)),
+            require_secrets: reader.read(&variables::REQUIRE_SOCKET_SECRETS),
             bounds,
             mailbox_rate: reader.read(&variables::RATE_LIMIT),
             address_rate: reader.read(&variables::ADDR_RATE_LIMIT),

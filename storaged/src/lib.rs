@@ -33,11 +33,11 @@ use peering::Peering;
 use purging::Purging;
 use relay_daemon::{
     Clock, Exit, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
-    ops, patiently,
+    ops, patiently, socket_secret,
 };
 use relay_proto::UnixSeconds;
 use relay_proto::server::Services;
-use relay_proto::socket::Door;
+use relay_proto::socket::{Door, SecretCheck};
 use relay_proto::telemetry::{Family, Role};
 use reporters::Reporters;
 use rounds::Rounds;
@@ -68,6 +68,24 @@ struct Daemon {
     gateway: Services,
     federation: Services,
     admin: Services,
+}
+
+impl Daemon {
+    /// Has callers show the secrets of their sockets. The operator's command is as new as this process; gateways and
+    /// federated may be older for a while, and need not where they have users of their own.
+    fn with_secrets(
+        self,
+        config: &Config,
+        [gateway, federation, admin]: &[PathBuf; 3],
+    ) -> Result<Self, Failure> {
+        let required = config.require_secrets;
+        Ok(Self {
+            gateway: self.gateway.checked(socket_secret(gateway, required)?),
+            federation: self.federation.checked(socket_secret(federation, required)?),
+            admin: self.admin.checked(SecretCheck { required: true, ..socket_secret(admin, required)? }),
+            ..self
+        })
+    }
 }
 
 /// Runs the storage daemon until it is asked to stop.
@@ -116,6 +134,7 @@ async fn open_to_all(
             return Err(ended.await.ok().and_then(Result::err).unwrap_or(failure));
         }
     };
+    let daemon = daemon.with_secrets(config, sockets)?;
     let [gateway, federation, admin] = sockets;
     let listeners = [listen_unix(gateway)?, listen_unix(federation)?, listen_unix(admin)?];
     tracing::info!(
@@ -221,8 +240,12 @@ async fn assemble(
             .mailbox(&mailbox)
             .keys(&keys)
             .admission(&admission)
-            .telemetry(&reported_by(Role::Gateway)),
-        federation: Services::default().offload(&offload).telemetry(&reported_by(Role::Federated)),
+            .telemetry(&reported_by(Role::Gateway))
+            .with_blobs_of(config.bounds.blob_bytes),
+        federation: Services::default()
+            .offload(&offload)
+            .telemetry(&reported_by(Role::Federated))
+            .with_blobs_of(config.bounds.blob_bytes),
         admin: Services::default().admin(&admin).telemetry(&operator).http(ops::router(&operator, None)),
     })
 }

@@ -20,6 +20,7 @@ pub mod federation;
 pub mod fields;
 pub mod frames;
 pub mod front;
+pub mod grpc;
 pub mod honest;
 pub mod hostile;
 pub mod interop;

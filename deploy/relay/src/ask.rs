@@ -4,7 +4,7 @@ use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
-use relay_proto::socket::Door;
+use relay_proto::socket::{Door, KnownSecret};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +34,7 @@ pub(crate) fn converse<T>(
     let socket = admin_socket(vars)?;
     // The client below would only say that there is no way; the operator wants to know why.
     std::os::unix::net::UnixStream::connect(&socket).map_err(|error| unreachable_because(&socket, &error))?;
+    KnownSecret::of(&socket).check().map_err(|error| unreachable_because(&socket, &error))?;
     let failed = |error: io::Error| Failure::new(Exit::Internal, error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {

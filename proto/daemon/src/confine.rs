@@ -2,7 +2,9 @@
 //! kernel has Landlock, every file and every network operation that its role does not need. Whoever takes a process over
 //! has what is left.
 //!
-//! Landlock does not judge connections to Unix sockets; which of those a process reaches is the directories' business.
+//! Landlock does not judge connections to Unix sockets. Which of those a process reaches is the directories' business, and
+//! what it may do there that of the secrets in them: each process can read those of the sockets that it calls. Without
+//! Landlock, processes of one user can read each other's.
 
 use crate::{Exit, Failure, Vars, variables};
 use landlock::{
@@ -24,16 +26,16 @@ const NEWEST: ABI = ABI::V6;
 const STORAGE_DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
 
 /// Where federated listens: to gateways, and to the operator.
-const FEDERATED_DIRECTORIES: [&str; 2] = ["peering", "federated"];
+const FEDERATED_DIRECTORIES: [&str; 2] = [Door::PEERING, "federated"];
 
-/// How much of the rules about files and networks the kernel enforces.
+/// How much of some rules the kernel enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// All of them.
     Full,
     /// Those that it knows.
     Partial,
-    /// None: it has no Landlock.
+    /// None: it does not know such rules.
     Nothing,
 }
 
@@ -49,6 +51,11 @@ struct Kept {
     writes: Vec<PathBuf>,
     /// Directories of the sockets that it makes.
     sockets: Vec<PathBuf>,
+    /// Directories of the sockets that it calls, for the secrets beside them. No other process's secret can it read.
+    calls: Vec<PathBuf>,
+    /// Whether it makes those directories if whoever listens there has not done so yet: it must show a secret, and it can
+    /// be given no right to read what is not there.
+    calls_first: bool,
     /// Files and directories it may read.
     reads: Vec<PathBuf>,
     /// Ports it may listen on.
@@ -75,7 +82,8 @@ pub fn confine(role: Role, vars: &Vars) -> Result<Level, Failure> {
         for directory in kept.private.iter().chain(&kept.writes) {
             drop(DirBuilder::new().recursive(true).mode(0o700).create(directory));
         }
-        for directory in &kept.sockets {
+        let called = kept.calls.iter().filter(|_| kept.calls_first);
+        for directory in kept.sockets.iter().chain(called) {
             drop(socket::make_directory(directory));
         }
     }
@@ -93,6 +101,7 @@ impl Kept {
         let mut reader = vars.reader();
         let data = reader.read(&variables::DATA_DIR);
         let sockets = variables::socket_directory(&data, reader.read(&variables::SOCKET_DIR));
+        let calls_first = reader.read(&variables::REQUIRE_SOCKET_SECRETS);
         match role {
             Role::Storaged => Self {
                 writes: vec![data],
@@ -101,6 +110,9 @@ impl Kept {
                 ..Self::default()
             },
             Role::Gateway => Self {
+                private: (calls_first && sockets.starts_with(&data)).then_some(data),
+                calls_first,
+                calls: vec![sockets.join(Door::Gateway.directory()), sockets.join(Door::PEERING)],
                 ports: vec![
                     reader.read(&variables::LISTEN_ADDR).port(),
                     reader.read(&variables::METRICS_ADDR).port(),
@@ -111,6 +123,8 @@ impl Kept {
                 private: sockets.starts_with(&data).then_some(data),
                 // Its own sockets, and not those of storage beside them, which it could put its own in the place of.
                 sockets: FEDERATED_DIRECTORIES.map(|directory| sockets.join(directory)).to_vec(),
+                calls_first,
+                calls: vec![sockets.join(Door::Federation.directory())],
                 // Names of hosts, and whom to trust under them.
                 reads: ["/etc", "/usr/share", "/usr/lib/ssl", "/usr/local/share", "/run/systemd/resolve"]
                     .into_iter()
@@ -145,6 +159,7 @@ impl Kept {
         for (paths, access) in [
             (&self.writes[..], may_write),
             (&self.sockets[..], may_write),
+            (&self.calls[..], AccessFs::ReadFile.into()),
             (&self.reads[..], may_read),
             (&randomness[..], may_read),
         ] {

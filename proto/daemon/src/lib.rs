@@ -32,7 +32,7 @@ pub use confine::{Level, confine};
 pub use exit::{Exit, Failure};
 pub use lifecycle::{Running, Shutdown};
 pub use limits::raise_open_files;
-pub use listen::{Sharing, listen_tcp, listen_unix, port_is_free};
+pub use listen::{Sharing, listen_tcp, listen_unix, port_is_free, socket_secret};
 pub use logging::start as start_logging;
 pub use pace::Pace;
 pub use socket_lock::{SocketLocks, patiently};

@@ -1,7 +1,7 @@
 //! Listeners: made here, or handed over by whoever started the process.
 
 use crate::{Exit, Failure, inherited};
-use relay_proto::socket;
+use relay_proto::socket::{self, Secret, SecretCheck};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
@@ -65,6 +65,31 @@ pub fn listen_unix(path: &Path) -> Result<UnixListener, Failure> {
     socket::bind(path).map_err(Failure::from)
 }
 
+/// Writes a secret beside the socket that this process is about to listen on, for callers to show. Without one, whoever may
+/// enter the directory may call; that is so where a service manager makes the directory and this process may not write to it.
+///
+/// # Errors
+/// When there can be none, and callers are required to show one.
+pub fn socket_secret(path: &Path, required: bool) -> Result<SecretCheck, Failure> {
+    let error = match Secret::establish(path) {
+        Ok(secret) => return Ok(SecretCheck { secret: Some(secret), required }),
+        Err(error) => error,
+    };
+    let directory = path.parent().unwrap_or(path).display();
+    if required {
+        return Err(Failure::new(
+            Exit::Permission,
+            format_args!(
+                "cannot write the secret of the socket into {directory}: {error}; let uid {} write there, or set \
+                 RELAY_REQUIRE_SOCKET_SECRETS=false where every process has a user of its own",
+                nix::unistd::geteuid()
+            ),
+        ));
+    }
+    tracing::info!(kind = ?error.kind(), "callers in {directory} need no secret: it cannot be written there");
+    Ok(SecretCheck::default())
+}
+
 fn unusable(place: &dyn fmt::Display, error: &io::Error) -> Failure {
     Failure::new(
         Exit::Unavailable,
@@ -114,6 +139,18 @@ mod tests {
         assert!(refused.text.contains("RELAY_LISTEN_ADDR"), "{refused}");
         drop((first, second));
         port_is_free(address, "RELAY_LISTEN_ADDR").unwrap();
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_written_is_told_where_it_is_required_and_left_out_elsewhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("missing/storage.sock");
+        let refused = socket_secret(&socket, true).unwrap_err();
+        assert_eq!(refused.exit, Exit::Permission);
+        assert!(refused.text.contains("RELAY_REQUIRE_SOCKET_SECRETS=false"), "{refused}");
+        assert!(socket_secret(&socket, false).unwrap().secret.is_none());
+        let there = socket_secret(&directory.path().join("storage.sock"), true).unwrap();
+        assert!(there.secret.is_some() && there.required);
     }
 
     #[tokio::test]

@@ -164,6 +164,8 @@ variables! {
         "Directory of the Unix sockets between the processes. Unset: `run` inside the data directory.");
     SOCKET_UIDS: Vec<u32> = ("RELAY_SOCKET_UIDS", "", "10001,10002", users,
         "User ids that may connect to the sockets between the processes. Unset: root and the listening process's own.");
+    REQUIRE_SOCKET_SECRETS: bool = ("RELAY_REQUIRE_SOCKET_SECRETS", "false", "true", boolean,
+        "Whether callers of every socket between the processes must show the secret that lies beside it. `relay up` always does that; without it, processes of an older version need not, except at the operator's socket.");
     MAX_STORAGE_BYTES: u64 = ("RELAY_MAX_STORAGE_BYTES", "1073741824", "1073741824", whole::<u64, 1_048_576, 1_099_511_627_776>,
         "Bytes that the database may take. Sends are refused at 95 %.");
     MAX_BLOBS_PER_USER: u64 = ("RELAY_MAX_BLOBS_PER_USER", "1000", "1000", whole::<u64, 1, 1_000_000>,

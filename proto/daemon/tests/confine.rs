@@ -52,10 +52,13 @@ fn taken_over(role: Role, vars: &Vars, intrusion: impl FnOnce() + Send + 'static
 
 #[test]
 fn data_is_closed_to_others_whichever_process_is_first() {
-    for role in [Role::Storaged, Role::Federated] {
+    for role in [Role::Storaged, Role::Gateway, Role::Federated] {
         let directory = tempfile::tempdir().unwrap();
         let data = directory.path().join("data");
-        let vars = Vars::from_pairs([("RELAY_DATA_DIR", data.display().to_string())]);
+        let vars = Vars::from_pairs([
+            ("RELAY_DATA_DIR", data.display().to_string()),
+            ("RELAY_REQUIRE_SOCKET_SECRETS", "true".to_owned()),
+        ]);
         thread::spawn(move || confine(role, &vars).unwrap()).join().unwrap();
         let mode = fs::metadata(&data).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o700, "made by {role:?}");
@@ -64,6 +67,14 @@ fn data_is_closed_to_others_whichever_process_is_first() {
 
 fn denied<T>(outcome: io::Result<T>, what: &str) {
     assert_eq!(outcome.err().map(|error| error.kind()), Some(PermissionDenied), "{what}");
+}
+
+/// The secrets beside the sockets, by the directories that they lie in.
+fn secrets(sockets: &Path, directories: &[&str]) {
+    for directory in directories {
+        fs::create_dir_all(sockets.join(directory)).unwrap();
+        fs::write(sockets.join(directory).join("secret"), "of the socket").unwrap();
+    }
 }
 
 fn runs_nothing(data: &Path) {
@@ -78,7 +89,16 @@ fn a_gateway_reads_no_file_writes_none_runs_nothing_and_connects_to_nobody() {
     let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = elsewhere.local_addr().unwrap();
     let own = vars.clone();
+    let sockets = data.join("run");
+    secrets(&sockets, &["gateway", "peering", "federation", "admin"]);
     taken_over(Role::Gateway, &vars, move || {
+        for called in ["gateway", "peering"] {
+            assert!(fs::read(sockets.join(called).join("secret")).is_ok(), "the secret of {called}");
+            denied(File::create(sockets.join(called).join("secret")), "another secret");
+        }
+        for others in ["federation", "admin"] {
+            denied(File::open(sockets.join(others).join("secret")), "the secret of others");
+        }
         denied(File::open(data.join("relay.db")), "the database");
         denied(fs::read_dir(&data), "the data directory");
         denied(File::create(data.join("new")), "a file of its own");
@@ -121,8 +141,13 @@ fn federated_connects_and_looks_names_up_and_sees_no_mail_at_rest() {
     let storage = sockets.join("gateway/storage.sock");
     fs::create_dir_all(storage.parent().unwrap()).unwrap();
     let _storage = UnixListener::bind(&storage).unwrap();
+    secrets(&sockets, &["gateway", "federation", "admin"]);
     let vars = vars.with("RELAY_SOCKET_DIR", sockets.display().to_string());
     taken_over(Role::Federated, &vars, move || {
+        assert!(fs::read(sockets.join("federation/secret")).is_ok(), "its own secret");
+        for others in ["gateway", "admin"] {
+            denied(File::open(sockets.join(others).join("secret")), "the secret of others");
+        }
         assert!(TcpStream::connect(address).is_ok(), "a peer");
         assert!(File::open("/etc/hosts").is_ok(), "names");
         denied(File::open(data.join("relay.db")), "the database");

@@ -1,5 +1,6 @@
 //! What federation asks of storage, what operators ask about peers, and what gateways ask of federation.
 
+use super::shown::Calls;
 use super::{StorageClient, told};
 use crate::admin::Capacity;
 use crate::convert::federation as convert;
@@ -13,16 +14,15 @@ use crate::mail::{BlobName, SignedHints};
 use crate::{PeerId, Refusal, wire};
 use std::path::PathBuf;
 use std::time::Duration;
-use tonic::transport::Channel;
 
 impl StorageClient {
-    fn offload(&self) -> wire::offload_client::OffloadClient<Channel> {
+    fn offload(&self) -> wire::offload_client::OffloadClient<Calls> {
         wire::offload_client::OffloadClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE)
     }
 
-    fn admin(&self) -> wire::admin_client::AdminClient<Channel> {
+    fn admin(&self) -> wire::admin_client::AdminClient<Calls> {
         wire::admin_client::AdminClient::new(self.channel.clone())
     }
 
@@ -214,7 +214,7 @@ impl StorageClient {
 /// A connection to federation, for gateways. Cheap to clone; connects when first used, and again.
 #[derive(Debug, Clone)]
 pub struct PeeringClient {
-    channel: Channel,
+    channel: Calls,
 }
 
 impl PeeringClient {

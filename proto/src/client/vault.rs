@@ -1,27 +1,27 @@
 //! Calls for what people entrust to the relay besides mail: recovery proofs, exchanges, guardian sets, escrow.
 
+use super::shown::Calls;
 use super::{StorageClient, told};
 use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use crate::recovery::{QueryProofs, StoreProof, StoredProof};
 use crate::{ExchangeCode, ExchangeText, GuardianEntry, Refusal, convert, wire};
-use tonic::transport::Channel;
 
 impl StorageClient {
-    fn recovery(&self) -> wire::recovery_client::RecoveryClient<Channel> {
+    fn recovery(&self) -> wire::recovery_client::RecoveryClient<Calls> {
         wire::recovery_client::RecoveryClient::new(self.channel.clone())
     }
 
-    fn exchange(&self) -> wire::exchange_client::ExchangeClient<Channel> {
+    fn exchange(&self) -> wire::exchange_client::ExchangeClient<Calls> {
         wire::exchange_client::ExchangeClient::new(self.channel.clone())
     }
 
-    fn guardian(&self) -> wire::guardian_client::GuardianClient<Channel> {
+    fn guardian(&self) -> wire::guardian_client::GuardianClient<Calls> {
         wire::guardian_client::GuardianClient::new(self.channel.clone())
     }
 
-    fn escrow(&self) -> wire::escrow_client::EscrowClient<Channel> {
+    fn escrow(&self) -> wire::escrow_client::EscrowClient<Calls> {
         wire::escrow_client::EscrowClient::new(self.channel.clone())
     }
 

@@ -1,86 +1,156 @@
 //! Which services a socket serves, and to whom.
 
+use super::budget::Budget;
+use super::connection::Connection;
+use super::entrance::Entrance;
 use super::{
     Adapter, AdminHandler, AdmissionHandler, EscrowHandler, ExchangeHandler, GuardianHandler, KeysHandler,
     MailboxHandler, OffloadHandler, RecallHandler, RecoveryHandler, TelemetryHandler,
 };
 use crate::limits::MAX_GRPC_MESSAGE;
-use crate::socket::AllowedUsers;
+use crate::socket::{AllowedUsers, SecretCheck};
 use crate::wire;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse as _;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixListener;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
+use tonic::body::Body;
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tower::ServiceExt as _;
 
+/// Largest message that asks for no mail to be stored, in bytes: 1,900 names, or a record with its blob.
+const SMALL_MESSAGE: usize = 1 << 20;
+
+/// Largest snapshot of a process's counters, in bytes. A gateway's has about 20 KiB.
+const SNAPSHOT: usize = 128 << 10;
+
+/// Calls of one connection that may be on their way at once.
+const CALLS_AT_ONCE: u32 = 512;
+
+/// Connections of one socket at once: every process that calls has one.
+const CONNECTIONS: usize = 128;
+
+/// Time between two lines of the log about connections that were refused.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// Why no connection could be accepted.
+const NO_FILES: &str = "cannot accept a connection";
+
+/// Largest blob where nothing else was said, in bytes.
+const DEFAULT_BLOB: usize = 1 << 20;
+
 /// The services behind one socket.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Services {
     routes: Routes,
+    check: SecretCheck,
+    largest_blob: usize,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self { routes: Routes::default(), check: SecretCheck::default(), largest_blob: DEFAULT_BLOB }
+    }
 }
 
 impl Services {
+    /// Refuses callers that do not show what they must.
+    #[must_use]
+    pub fn checked(self, check: SecretCheck) -> Self {
+        Self { check, ..self }
+    }
+
+    /// Makes room for replies with blobs of up to this size.
+    #[must_use]
+    pub fn with_blobs_of(self, bytes: usize) -> Self {
+        Self { largest_blob: bytes, ..self }
+    }
+
+    fn add<S>(self, service: S) -> Self
+    where
+        S: tower::Service<axum::http::Request<Body>, Error = Infallible>
+            + NamedService
+            + Clone
+            + Send
+            + Sync
+            + 'static,
+        S::Response: axum::response::IntoResponse,
+        S::Future: Send + 'static,
+    {
+        Self { routes: self.routes.add_service(service), ..self }
+    }
+
     /// Serves mail.
     #[must_use]
     pub fn mailbox(self, handler: &Arc<impl MailboxHandler>) -> Self {
         let service = wire::mailbox_server::MailboxServer::new(Adapter(Arc::clone(handler)))
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        Self { routes: self.routes.add_service(service) }
+        self.add(service)
     }
 
     /// Serves recovery proofs.
     #[must_use]
     pub fn recovery(self, handler: &Arc<impl RecoveryHandler>) -> Self {
-        let service = wire::recovery_server::RecoveryServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::recovery_server::RecoveryServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE);
+        self.add(service)
     }
 
     /// Serves exchanges.
     #[must_use]
     pub fn exchange(self, handler: &Arc<impl ExchangeHandler>) -> Self {
-        let service = wire::exchange_server::ExchangeServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::exchange_server::ExchangeServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE);
+        self.add(service)
     }
 
     /// Serves guardian sets.
     #[must_use]
     pub fn guardian(self, handler: &Arc<impl GuardianHandler>) -> Self {
-        let service = wire::guardian_server::GuardianServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::guardian_server::GuardianServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE);
+        self.add(service)
     }
 
     /// Serves escrow.
     #[must_use]
     pub fn escrow(self, handler: &Arc<impl EscrowHandler>) -> Self {
-        let service = wire::escrow_server::EscrowServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::escrow_server::EscrowServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE);
+        self.add(service)
     }
 
     /// Serves keys for Oblivious HTTP.
     #[must_use]
     pub fn keys(self, handler: &Arc<impl KeysHandler>) -> Self {
-        let service = wire::keys_server::KeysServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::keys_server::KeysServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE);
+        self.add(service)
     }
 
     /// Serves the shared policy.
     #[must_use]
     pub fn admission(self, handler: &Arc<impl AdmissionHandler>) -> Self {
-        let service = wire::admission_server::AdmissionServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::admission_server::AdmissionServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE);
+        self.add(service)
     }
 
     /// Serves health and counters.
     #[must_use]
     pub fn telemetry(self, handler: &Arc<impl TelemetryHandler>) -> Self {
-        let service = wire::telemetry_server::TelemetryServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::telemetry_server::TelemetryServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SNAPSHOT);
+        self.add(service)
     }
 
     /// Serves federation.
@@ -89,28 +159,30 @@ impl Services {
         let service = wire::offload_server::OffloadServer::new(Adapter(Arc::clone(handler)))
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        Self { routes: self.routes.add_service(service) }
+        self.add(service)
     }
 
     /// Serves gateways with what peers hold.
     #[must_use]
     pub fn recalls(self, handler: &Arc<impl RecallHandler>) -> Self {
         let service = wire::recalls_server::RecallsServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        Self { routes: self.routes.add_service(service) }
+        self.add(service)
     }
 
     /// Serves the operator.
     #[must_use]
     pub fn admin(self, handler: &Arc<impl AdminHandler>) -> Self {
-        let service = wire::admin_server::AdminServer::new(Adapter(Arc::clone(handler)));
-        Self { routes: self.routes.add_service(service) }
+        let service = wire::admin_server::AdminServer::new(Adapter(Arc::clone(handler)))
+            .max_decoding_message_size(SMALL_MESSAGE);
+        self.add(service)
     }
 
     /// Answers plain HTTP requests beside the gRPC ones: `curl --unix-socket` reaches them.
     #[must_use]
     pub fn http(self, router: axum::Router) -> Self {
-        let grpc = self.routes.prepare().into_axum_router();
+        let grpc = self.routes.clone().prepare().into_axum_router();
         let by_content = move |request: axum::extract::Request| {
             let grpc = grpc.clone();
             async move {
@@ -126,7 +198,7 @@ impl Services {
                 }
             }
         };
-        Self { routes: Routes::from(router.fallback(by_content)) }
+        Self { routes: Routes::from(router.fallback(by_content)), ..self }
     }
 
     /// Serves until `shutdown`, then lets calls in flight finish.
@@ -139,38 +211,45 @@ impl Services {
         users: AllowedUsers,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), tonic::transport::Error> {
+        let entrance = Entrance::new(self.check, Budget::new(self.largest_blob));
         tonic::transport::Server::builder()
             .accept_http1(true)
             .initial_connection_window_size(8 << 20)
             .initial_stream_window_size(4 << 20)
-            .max_concurrent_streams(1024)
+            .max_concurrent_streams(CALLS_AT_ONCE)
+            .layer(entrance)
             .add_routes(self.routes)
             .serve_with_incoming_shutdown(accept(listener, users), shutdown)
             .await
     }
 }
 
-/// Accepts connections of allowed users. Running out of file descriptors costs a pause, not the listener.
-fn accept(listener: UnixListener, users: AllowedUsers) -> impl Stream<Item = io::Result<UnixStream>> {
+/// Accepts connections of allowed users, and so many at once. Running out of file descriptors costs a pause, not the
+/// listener.
+fn accept(listener: UnixListener, users: AllowedUsers) -> impl Stream<Item = io::Result<Connection>> {
     let pause = Duration::from_millis(50);
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut said = None;
     tokio_stream::wrappers::UnixListenerStream::new(listener)
         .then(move |accepted| {
             let admitted = match accepted {
-                Ok(connection) if users.admits(&connection) => Some(Ok(connection)),
-                Ok(_) => {
-                    tracing::warn!("refused a connection: its user is not in RELAY_SOCKET_UIDS");
-                    None
-                }
-                Err(error) => {
-                    tracing::warn!(kind = ?error.kind(), "cannot accept a connection");
-                    None
-                }
+                Ok(stream) if users.admits(&stream) => Connection::new(stream, &room)
+                    .ok_or("refused a connection: this socket has as many as it may have"),
+                Ok(_) => Err("refused a connection: its user is not in RELAY_SOCKET_UIDS"),
+                Err(_) => Err(NO_FILES),
             };
+            // Whoever is refused tries again, and need not fill the log.
+            if let Err(why) = &admitted
+                && said.is_none_or(|at: Instant| at.elapsed() >= SAY_AGAIN)
+            {
+                said = Some(Instant::now());
+                tracing::warn!("{why}");
+            }
             async move {
-                if admitted.is_none() {
+                if admitted.as_ref().err() == Some(&NO_FILES) {
                     tokio::time::sleep(pause).await;
                 }
-                admitted
+                admitted.ok().map(Ok)
             }
         })
         .filter_map(|admitted| admitted)

@@ -23,6 +23,7 @@ mod health;
 mod hosts;
 mod hung;
 mod importing;
+mod insiders;
 mod interop;
 mod limits;
 mod mailbox;

@@ -34,6 +34,8 @@ pub(super) fn start(role: RoleName, listen: SocketAddr, clients: Option<&TcpList
         .arg0("relay")
         .args(["role", role.role().name(), "--supervisor", &std::process::id().to_string()])
         .env(variables::LISTEN_ADDR.name, listen.to_string())
+        // All of them are of one version, and of one user, so that nothing else keeps them from each other's sockets.
+        .env(variables::REQUIRE_SOCKET_SECRETS.name, "true")
         .stdin(Stdio::null());
     // The service manager supervises the supervisor.
     for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"] {

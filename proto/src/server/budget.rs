@@ -1,0 +1,335 @@
+//! How much memory the callers of one socket may take at once. A process that was taken over may ask for anything, and
+//! as often as it likes; what it asks must not cost storage more than honest callers need.
+//!
+//! A request says its length before its bytes come, and waits until there is room for all of it, so that no two hold a
+//! part each and wait for the other's. A reply is as large as its kind may become, and room for it is taken before the
+//! request is carried out. Both are given back when the reply has been sent.
+
+use crate::Refusal;
+use crate::bounds::CALLS;
+use crate::limits::{MAX_CARRIED_BYTES, MAX_GRPC_MESSAGE};
+use bytes::{Buf as _, Bytes};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep, timeout};
+use tonic::Status;
+use tonic::body::Body;
+
+/// Bytes of all requests: the largest one, and as much again.
+const REQUESTS: usize = 2 * MAX_GRPC_MESSAGE;
+
+/// Bytes of all replies.
+const REPLIES: usize = 32 << 20;
+
+/// Bytes of a reply that holds no blobs.
+const SMALL_REPLY: usize = 64 << 10;
+
+/// Bytes of a page of mail besides its largest blob.
+const PAGE: usize = 128 << 10;
+
+/// Calls that last: each caller has two or three.
+const STREAMS: usize = 256;
+
+/// Permits are for so many bytes each.
+const UNIT: usize = 1024;
+
+/// How long a call may wait for room. Callers give up at that time too.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// How long a request may take to come, once it has begun.
+const ARRIVE: Duration = Duration::from_secs(10);
+
+/// Bytes before each message: whether it is compressed, and how long it is.
+const HEAD: usize = 5;
+
+/// What the callers of a socket share.
+#[derive(Debug, Clone)]
+pub(super) struct Budget {
+    requests: Arc<Semaphore>,
+    replies: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    largest_blob: usize,
+}
+
+/// What a call holds until its reply has been sent.
+type Held = Arc<Mutex<Vec<OwnedSemaphorePermit>>>;
+
+impl Budget {
+    pub(super) fn new(largest_blob: usize) -> Self {
+        let room = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT));
+        Self {
+            requests: room(REQUESTS),
+            replies: room(REPLIES),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            largest_blob,
+        }
+    }
+
+    /// Takes room for the reply to a call, and watches over its request.
+    pub(super) async fn admit(&self, path: &str, request: Body) -> Result<(Held, Body), Status> {
+        if CALLS.iter().any(|call| call.streams && call.path == path) {
+            let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+            return Ok((Arc::new(Mutex::new(vec![place])), request));
+        }
+        let room = acquire(&self.replies, self.reply(path).min(REPLIES));
+        let room = timeout(WAIT, room).await.map_err(|_| Refusal::Busy)?;
+        let held: Held = Arc::new(Mutex::new(room.into_iter().collect()));
+        let request = Request {
+            inner: request,
+            room: Arc::clone(&self.requests),
+            held: Arc::clone(&held),
+            head: Vec::with_capacity(HEAD),
+            rest: 0,
+            waiting: None,
+            deadline: None,
+        };
+        Ok((held, Body::new(request)))
+    }
+
+    /// How large a reply may become.
+    fn reply(&self, path: &str) -> usize {
+        match path {
+            "/relay.storage.v1.Mailbox/Fetch" => PAGE + self.largest_blob,
+            "/relay.storage.v1.Offload/Lease"
+            | "/relay.storage.v1.Offload/Read"
+            | "/relay.storage.v1.Recalls/Bring" => MAX_CARRIED_BYTES + self.largest_blob,
+            _ => SMALL_REPLY,
+        }
+    }
+}
+
+/// Waits for room. `None` never comes: nobody closes it.
+fn acquire(
+    room: &Arc<Semaphore>,
+    bytes: usize,
+) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + use<> {
+    let permits = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
+    let room = Arc::clone(room);
+    async move { room.acquire_many_owned(permits).await.ok() }
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
+
+/// A request of one message, which waits for room and comes in time.
+struct Request {
+    inner: Body,
+    room: Arc<Semaphore>,
+    held: Held,
+    /// The bytes before the message, as far as they have come.
+    head: Vec<u8>,
+    /// Bytes of the message that have not come yet.
+    rest: usize,
+    /// For room, and what came meanwhile.
+    waiting: Option<(Waiting, Bytes)>,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl Request {
+    /// Looks at some bytes. Returns those that may go on at once.
+    fn look(&mut self, bytes: Bytes) -> Result<Option<Bytes>, Status> {
+        let begins = self.head.len() < HEAD;
+        let mut message = bytes.clone();
+        while self.head.len() < HEAD && message.has_remaining() {
+            self.head.push(message.get_u8());
+        }
+        let length = match &*self.head {
+            [_, a, b, c, d] if begins => u32::from_be_bytes([*a, *b, *c, *d]),
+            _ => 0,
+        };
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        self.rest += length;
+        // More than one message, or bytes behind it.
+        self.rest = self.rest.checked_sub(message.len()).ok_or(Refusal::invalid("message"))?;
+        // What is too long is refused by its length, and never comes.
+        if length == 0 || length > MAX_GRPC_MESSAGE {
+            return Ok(Some(bytes));
+        }
+        self.waiting = Some((Box::pin(acquire(&self.room, length)), bytes));
+        Ok(None)
+    }
+
+    fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        loop {
+            if let Some((waiting, bytes)) = &mut self.waiting {
+                let permit = ready!(waiting.as_mut().poll(context));
+                let bytes = std::mem::take(bytes);
+                self.waiting = None;
+                self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(permit);
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
+                Some(Ok(frame)) => frame,
+                end => return Poll::Ready(end),
+            };
+            match frame.into_data() {
+                Ok(bytes) => {
+                    if let Some(bytes) = self.look(bytes)? {
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
+                }
+                Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+            }
+        }
+    }
+}
+
+impl HttpBody for Request {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Poll::Ready(frame) = self.poll_arrival(context) {
+            return Poll::Ready(frame);
+        }
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(ARRIVE)));
+        ready!(deadline.as_mut().poll(context));
+        Poll::Ready(Some(Err(Refusal::Busy.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.waiting.is_none() && self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// A reply, which gives the room of its call back when it has been sent.
+pub(super) struct Reply {
+    pub(super) inner: Body,
+    pub(super) _held: Held,
+}
+
+impl HttpBody for Reply {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Pin::new(&mut self.inner).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::{BodyExt as _, StreamBody};
+    use tokio_stream::StreamExt as _;
+
+    const FETCH: &str = "/relay.storage.v1.Mailbox/Fetch";
+    const WRITE: &str = "/relay.storage.v1.Mailbox/Write";
+
+    /// A request whose bytes come in these pieces, and then no more for as long as `open`.
+    fn request(pieces: Vec<Vec<u8>>, open: bool) -> Body {
+        let pieces = tokio_stream::iter(pieces).map(|piece| Ok::<_, Status>(Frame::data(Bytes::from(piece))));
+        if open {
+            Body::new(StreamBody::new(pieces.chain(tokio_stream::pending())))
+        } else {
+            Body::new(StreamBody::new(pieces))
+        }
+    }
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0];
+        bytes.extend((message.len() as u32).to_be_bytes());
+        bytes.extend(message);
+        bytes
+    }
+
+    async fn read(body: Body) -> Result<Bytes, Status> {
+        body.collect().await.map(|whole| whole.to_bytes())
+    }
+
+    #[tokio::test]
+    async fn a_request_arrives_whole_however_it_is_cut() {
+        let budget = Budget::new(1 << 20);
+        let bytes = framed(&[7; 3000]);
+        for size in [1, 2, 4, 5, 6, 1000, 4000] {
+            let pieces = bytes.chunks(size).map(<[u8]>::to_vec).collect();
+            let (_held, body) = budget.admit(WRITE, request(pieces, false)).await.unwrap();
+            assert_eq!(read(body).await.unwrap(), bytes, "{size}");
+        }
+        assert_eq!(budget.requests.available_permits(), REQUESTS / UNIT);
+        assert_eq!(budget.replies.available_permits(), REPLIES / UNIT);
+    }
+
+    #[tokio::test]
+    async fn a_second_message_in_a_request_is_refused() {
+        let budget = Budget::new(1 << 20);
+        let two = [framed(&[7; 10]), framed(&[7; 10])];
+        for pieces in [two.to_vec(), vec![two.concat()]] {
+            let (_held, body) = budget.admit(WRITE, request(pieces, false)).await.unwrap();
+            assert!(read(body).await.is_err());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_wait_for_room_and_those_that_do_not_come_give_it_back() {
+        let budget = Budget::new(1 << 20);
+        let head = |bytes: usize| {
+            let mut head = vec![0];
+            head.extend((bytes as u32).to_be_bytes());
+            head
+        };
+        let mut slow = Vec::new();
+        for _ in 0..2 {
+            let (held, body) =
+                budget.admit(WRITE, request(vec![head(MAX_GRPC_MESSAGE)], true)).await.unwrap();
+            slow.push((held, tokio::spawn(read(body))));
+        }
+        tokio::task::yield_now().await;
+        let (_held, body) = budget.admit(WRITE, request(vec![framed(&[7; 10])], false)).await.unwrap();
+        let waiting = tokio::spawn(read(body));
+        for (held, slow) in slow {
+            assert!(slow.await.unwrap().is_err(), "it never came");
+            drop(held);
+        }
+        // It was refused or served, and never hung.
+        drop(waiting.await.unwrap());
+        let (_held, body) = budget.admit(WRITE, request(vec![framed(&[7; 10])], false)).await.unwrap();
+        assert!(read(body).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replies_that_nobody_takes_keep_no_more_than_their_room() {
+        let budget = Budget::new(1 << 20);
+        let mut held = Vec::new();
+        while let Ok((room, _)) = budget.admit(FETCH, Body::empty()).await {
+            held.push(room);
+        }
+        assert_eq!(held.len(), REPLIES / (PAGE + (1 << 20)));
+        held.pop();
+        assert!(budget.admit(FETCH, Body::empty()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn calls_that_last_are_bounded() {
+        let budget = Budget::new(1 << 20);
+        let watch = "/relay.storage.v1.Admission/Watch";
+        let mut held = Vec::new();
+        while let Ok((place, _)) = budget.admit(watch, Body::empty()).await {
+            held.push(place);
+        }
+        assert_eq!(held.len(), STREAMS);
+        held.pop();
+        assert!(budget.admit(watch, Body::empty()).await.is_ok());
+    }
+}

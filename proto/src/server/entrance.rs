@@ -1,0 +1,81 @@
+//! What stands before every call of a socket: the caller shows the secret of the socket's directory, and there is room
+//! for what it asks. Nothing of a call is read or decoded before.
+
+use super::budget::{Budget, Reply};
+use crate::socket::SecretCheck;
+use axum::http::{Request, Response};
+use std::future::{Future, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tonic::Status;
+use tonic::body::Body;
+use tower::{Layer, Service};
+
+/// Paths below this one are calls; others are for operators, who may ask whether the process is ready.
+const CALLS: &str = "/relay.";
+
+/// The entrance to the services of a socket.
+#[derive(Debug, Clone)]
+pub(super) struct Entrance {
+    check: SecretCheck,
+    budget: Budget,
+}
+
+impl Entrance {
+    pub(super) const fn new(check: SecretCheck, budget: Budget) -> Self {
+        Self { check, budget }
+    }
+}
+
+impl<S> Layer<S> for Entrance {
+    type Service = Entered<S>;
+
+    fn layer(&self, services: S) -> Entered<S> {
+        Entered { entrance: self.clone(), services }
+    }
+}
+
+/// Services behind their entrance.
+#[derive(Debug, Clone)]
+pub(super) struct Entered<S> {
+    entrance: Entrance,
+    services: S,
+}
+
+impl<S> Service<Request<Body>> for Entered<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.services.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        if !request.uri().path().starts_with(CALLS) {
+            return Box::pin(self.services.call(request));
+        }
+        if !self.entrance.check.admits(request.headers()) {
+            let refused = Status::permission_denied("the secret of the socket is missing or wrong");
+            return Box::pin(ready(Ok(refused.into_http())));
+        }
+        // The one that is ready goes with the call.
+        let services = self.services.clone();
+        let mut services = std::mem::replace(&mut self.services, services);
+        let budget = self.entrance.budget.clone();
+        Box::pin(async move {
+            let (head, body) = request.into_parts();
+            let (held, body) = match budget.admit(head.uri.path(), body).await {
+                Ok(admitted) => admitted,
+                Err(status) => return Ok(status.into_http()),
+            };
+            let response = services.call(Request::from_parts(head, body)).await?;
+            Ok(response.map(|inner| Body::new(Reply { inner, _held: held })))
+        })
+    }
+}
