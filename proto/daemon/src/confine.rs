@@ -1,20 +1,25 @@
-//! What a process gives up before it does anything: privileges that programs could give it, core dumps, and, where the
-//! kernel has Landlock, every file and every network operation that its role does not need. Whoever takes a process over
-//! has what is left.
+//! What a process gives up before it does anything: capabilities of root, privileges that programs could give it, core
+//! dumps, system calls that its role never makes (seccomp), and, where the kernel has Landlock, every file and every
+//! network operation that its role does not need. Whoever takes a process over has what is left.
 //!
 //! Landlock does not judge connections to Unix sockets. Which of those a process reaches is the directories' business, and
 //! what it may do there that of the secrets in them: each process can read those of the sockets that it calls. Without
 //! Landlock, processes of one user can read each other's.
+
+mod calls;
+mod capabilities;
 
 use crate::{Exit, Failure, Vars, variables};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath,
     PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
+use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use relay_proto::socket::{self, Door};
 use relay_proto::telemetry::Role;
+use seccompiler::BackendError;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +32,15 @@ const STORAGE_DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
 
 /// Where federated listens: to gateways, and to the operator.
 const FEDERATED_DIRECTORIES: [&str; 2] = [Door::PEERING, "federated"];
+
+/// What a process has given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Confined {
+    /// Files and networks.
+    pub landlock: Level,
+    /// System calls.
+    pub seccomp: Level,
+}
 
 /// How much of some rules the kernel enforces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +82,7 @@ struct Kept {
 ///
 /// # Errors
 /// When the kernel refuses what every kernel has.
-pub fn confine(role: Role, vars: &Vars) -> Result<Level, Failure> {
+pub fn confine(role: Role, vars: &Vars) -> Result<Confined, Failure> {
     let refused = |what: &str, error: &dyn std::fmt::Display| {
         Failure::new(Exit::Internal, format_args!("cannot give up {what}: {error}"))
     };
@@ -87,11 +101,36 @@ pub fn confine(role: Role, vars: &Vars) -> Result<Level, Failure> {
             drop(socket::make_directory(directory));
         }
     }
-    match kept.enforce() {
-        Ok(RulesetStatus::FullyEnforced) => Ok(Level::Full),
-        Ok(RulesetStatus::PartiallyEnforced) => Ok(Level::Partial),
-        Ok(RulesetStatus::NotEnforced) => Ok(Level::Nothing),
-        Err(error) => Err(refused("files and networks", &error)),
+    let paths: Vec<&Path> = kept.writes.iter().chain(&kept.sockets).map(PathBuf::as_path).collect();
+    capabilities::drop_all_but(capabilities::needed(role, &kept.ports, &paths))
+        .map_err(|error| refused("capabilities", &error))?;
+    let landlock = match kept.enforce() {
+        Ok(RulesetStatus::FullyEnforced) => Level::Full,
+        Ok(RulesetStatus::PartiallyEnforced) => Level::Partial,
+        Ok(RulesetStatus::NotEnforced) => Level::Nothing,
+        Err(error) => return Err(refused("files and networks", &error)),
+    };
+    // Last: it could not be set up under its own rules.
+    let seccomp = filter_calls(role).map_err(|error| refused("system calls", &error))?;
+    Ok(Confined { landlock, seccomp })
+}
+
+/// Gives up system calls, on machines whose calls are known and where the kernel can.
+fn filter_calls(role: Role) -> Result<Level, seccompiler::Error> {
+    let program = match calls::program(role) {
+        Ok(program) => program,
+        Err(BackendError::InvalidTargetArch(_)) => return Ok(Level::Nothing),
+        Err(error) => return Err(error.into()),
+    };
+    match seccompiler::apply_filter(&program) {
+        Ok(()) => Ok(Level::Full),
+        // An older kernel, or a filter of the service manager's, which lets no other be set up.
+        Err(seccompiler::Error::Prctl(error) | seccompiler::Error::Seccomp(error))
+            if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS | libc::EPERM)) =>
+        {
+            Ok(Level::Nothing)
+        }
+        Err(error) => Err(error),
     }
 }
 

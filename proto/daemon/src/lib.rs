@@ -28,7 +28,7 @@ mod vars;
 pub mod watchdog;
 
 pub use clock::{Clock, ManualClock};
-pub use confine::{Level, confine};
+pub use confine::{Confined, Level, confine};
 pub use exit::{Exit, Failure};
 pub use lifecycle::{Running, Shutdown};
 pub use limits::raise_open_files;

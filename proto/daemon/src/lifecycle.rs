@@ -1,7 +1,7 @@
 //! How a process starts and stops: signal, not ready, stop accepting, finish, exit.
 
 use crate::signals::{HangUps, Request, StopSignals};
-use crate::{Exit, Failure, Vars, confine, logging, notify, raise_open_files, variables, watchdog};
+use crate::{Confined, Exit, Failure, Vars, confine, logging, notify, raise_open_files, variables, watchdog};
 use relay_proto::UnixSeconds;
 use relay_proto::telemetry::{Process, Role};
 use std::future::Future;
@@ -94,8 +94,8 @@ fn prepare(role: Role, vars: &Vars, supervisor: Option<OwnedFd>) -> Result<tokio
     logging::start(&filter, format)?;
     logging::count_panics();
     raise_open_files();
-    let landlock = confine(role, vars)?;
-    tracing::info!(?landlock, "confined");
+    let Confined { landlock, seccomp } = confine(role, vars)?;
+    tracing::info!(?landlock, ?seccomp, "confined");
     // Not before: the thread shall have no more rights than the others.
     watchdog::start(role, hang_timeout, supervisor)?;
     // One thread: handing a request from thread to thread costs more than the request. The store's

@@ -4,14 +4,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use relay_daemon::{Level, Vars, confine};
+use relay_daemon::{Confined, Level, Vars, confine};
 use relay_proto::telemetry::Role;
+use socket2::{Domain, Socket, Type};
 use std::fs::{self, File};
 use std::io::ErrorKind::PermissionDenied;
 use std::io::{self, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -38,7 +39,7 @@ fn free_port() -> u16 {
 fn taken_over(role: Role, vars: &Vars, intrusion: impl FnOnce() + Send + 'static) {
     let vars = vars.clone();
     let confined = thread::spawn(move || {
-        if confine(role, &vars).unwrap() == Level::Full {
+        if confine(role, &vars).unwrap() == (Confined { landlock: Level::Full, seccomp: Level::Full }) {
             intrusion();
         } else {
             let in_ci =
@@ -158,4 +159,45 @@ fn federated_connects_and_looks_names_up_and_sees_no_mail_at_rest() {
         denied(TcpListener::bind("127.0.0.1:0"), "a port that nobody asked for");
         runs_nothing(&data);
     });
+}
+
+#[test]
+fn system_calls_that_no_role_makes_are_refused_to_all() {
+    for role in [Role::Storaged, Role::Gateway, Role::Federated] {
+        let (directory, vars) = relay();
+        taken_over(role, &vars, move || {
+            use nix::errno::Errno;
+            use nix::sched::{CloneFlags, unshare};
+            assert_eq!(unshare(CloneFlags::CLONE_NEWUSER), Err(Errno::EPERM), "a namespace");
+            assert_eq!(nix::sys::ptrace::traceme(), Err(Errno::EPERM), "tracing");
+            let parent = nix::unistd::getppid();
+            assert_eq!(nix::sys::signal::kill(parent, None), Err(Errno::EPERM), "a signal");
+            assert_eq!(nix::unistd::chroot(directory.path()), Err(Errno::EPERM), "another root");
+            assert!(thread::spawn(|| 7).join().is_ok(), "a thread");
+            for family in [Domain::PACKET, Domain::VSOCK, Domain::from(16)] {
+                denied(Socket::new(family, Type::DGRAM, None), "a socket of another family");
+            }
+            for kind in [Type::RAW, Type::SEQPACKET] {
+                denied(Socket::new(Domain::IPV4, kind, None), "a socket of another kind");
+            }
+        });
+    }
+}
+
+#[test]
+fn federated_alone_asks_over_udp_and_storage_has_no_socket_but_unix_ones() {
+    for role in [Role::Storaged, Role::Gateway, Role::Federated] {
+        let (_directory, vars) = relay();
+        taken_over(role, &vars, move || {
+            for address in ["127.0.0.1:0", "[::1]:0"] {
+                match role {
+                    Role::Federated => assert!(UdpSocket::bind(address).is_ok(), "{address}"),
+                    Role::Storaged | Role::Gateway => denied(UdpSocket::bind(address), "UDP"),
+                }
+            }
+            let tcp = Socket::new(Domain::IPV4, Type::STREAM, None);
+            assert_eq!(tcp.is_ok(), role != Role::Storaged, "TCP of {role:?}");
+            assert!(UnixDatagram::unbound().is_ok(), "a Unix socket");
+        });
+    }
 }

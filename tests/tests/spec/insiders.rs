@@ -293,3 +293,20 @@ async fn a_gateway_that_was_taken_over_says_what_gateways_count_and_nothing_else
     let processes = status["processes"].as_array().unwrap();
     assert_eq!(processes.iter().filter(|process| process["role"] == "storaged").count(), 1, "{status}");
 }
+
+#[tokio::test]
+async fn no_process_keeps_capabilities_or_makes_calls_that_it_has_no_use_for() {
+    let mut relay = supervised().await;
+    let supervisor = relay.process().pid();
+    let processes = procfs::descendants(supervisor);
+    assert!(processes.len() >= 3, "{processes:?}");
+    for pid in processes {
+        let said = |field: &str| procfs::status(pid, field).unwrap();
+        let who = said("Name");
+        assert_eq!(said("Seccomp"), "2", "{who}");
+        assert_eq!(said("NoNewPrivs"), "1", "{who}");
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert_eq!(u64::from_str_radix(&said(set), 16).unwrap(), 0, "{set} of {who}");
+        }
+    }
+}

@@ -108,7 +108,7 @@ fn no_process_is_given_up_and_none_loses_landlock_to_its_filter() {
         let text = fs::read_to_string(units().join(format!("{service}.service"))).unwrap();
         for line in [
             "StartLimitIntervalSec=0",
-            "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+            "SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self seccomp",
         ] {
             assert!(text.lines().any(|found| found == line), "{service} has no {line}");
         }
