@@ -101,7 +101,8 @@ pub fn confine(role: Role, vars: &Vars) -> Result<Confined, Failure> {
             drop(socket::make_directory(directory));
         }
     }
-    let paths: Vec<&Path> = kept.writes.iter().chain(&kept.sockets).map(PathBuf::as_path).collect();
+    let used = kept.writes.iter().chain(&kept.sockets).chain(&kept.calls);
+    let paths: Vec<&Path> = used.map(PathBuf::as_path).collect();
     capabilities::drop_all_but(capabilities::needed(role, &kept.ports, &paths))
         .map_err(|error| refused("capabilities", &error))?;
     let landlock = match kept.enforce() {

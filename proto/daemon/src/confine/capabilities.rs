@@ -40,17 +40,27 @@ pub(super) fn drop_all_but(kept: CapabilitySet) -> io::Result<()> {
 
 /// What a role cannot do without: ports below 1024 want a capability, and so do, to root, directories that belong to
 /// somebody else.
-pub(super) fn needed(role: Role, ports: &[u16], writes: &[&Path]) -> CapabilitySet {
+pub(super) fn needed(role: Role, ports: &[u16], used: &[&Path]) -> CapabilitySet {
     let mut needed = CapabilitySet::empty();
     if role != Role::Storaged && ports.iter().any(|port| (1..FIRST_FREE_PORT).contains(port)) {
         needed |= CapabilitySet::NET_BIND_SERVICE;
     }
-    let own = nix::unistd::geteuid().as_raw();
-    let is_anothers = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.uid() != own);
-    if writes.iter().any(is_anothers) {
+    if used.iter().any(|path| leads_through_anothers(path)) {
         needed |= CapabilitySet::DAC_OVERRIDE | CapabilitySet::CHOWN | CapabilitySet::FOWNER;
     }
     needed
+}
+
+/// Whether a path, or a directory on the way to it, belongs to somebody else. What is not there yet is made in what is.
+fn leads_through_anothers(path: &Path) -> bool {
+    let own = nix::unistd::geteuid().as_raw();
+    let there = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = there.ancestors().find_map(|place| fs::canonicalize(place).ok());
+    there.is_some_and(|there| {
+        there
+            .ancestors()
+            .any(|place| fs::metadata(place).is_ok_and(|found| found.uid() != own && found.uid() != 0))
+    })
 }
 
 #[cfg(test)]
@@ -64,9 +74,13 @@ mod tests {
         assert_eq!(needed(Role::Gateway, &[443, 8081], &[]), CapabilitySet::NET_BIND_SERVICE);
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(needed(Role::Storaged, &[], &[directory.path()]), CapabilitySet::empty());
+        let inside = directory.path().join("run/gateway");
+        assert_eq!(needed(Role::Gateway, &[], &[&inside]), CapabilitySet::empty());
         if chown(directory.path(), Some(1), None).is_ok() {
-            let needed = needed(Role::Storaged, &[], &[directory.path()]);
-            assert!(needed.contains(CapabilitySet::DAC_OVERRIDE), "root in the directory of a user");
+            for path in [directory.path(), &inside] {
+                let needed = needed(Role::Gateway, &[], &[path]);
+                assert!(needed.contains(CapabilitySet::DAC_OVERRIDE), "root below the directory of a user");
+            }
         }
     }
 }
