@@ -100,6 +100,14 @@ pub(crate) fn prefix(address: IpAddr) -> [u8; 8] {
     prefix
 }
 
+/// The same for the wider network that an address is in: of IPv6 a customer can often have a whole /48.
+pub(crate) fn network_hash(key: &AddressKey, address: IpAddr) -> AddressHash {
+    match address.to_canonical() {
+        IpAddr::V4(_) => hash(key, address),
+        IpAddr::V6(address) => AddressHash::of(key, &address.octets()[..6]),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,6 +165,11 @@ mod tests {
         assert_ne!(hash("2001:db8::1"), hash("2001:db8:0:1::1"));
         assert_eq!(hash("::ffff:192.0.2.1"), hash("192.0.2.1"));
         assert_ne!(hash("192.0.2.1"), hash("192.0.2.2"));
+        let network = |text: &str| network_hash(&key, text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:1::1"));
+        assert_ne!(network("2001:db8::1"), hash("2001:db8::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), hash("192.0.2.1"));
         assert_ne!(
             hash("192.0.2.1"),
             super::hash(&AddressKey::from_bytes([4; 32]), "192.0.2.1".parse().unwrap())

@@ -42,6 +42,8 @@ pub(crate) struct Call {
     pub(crate) app: Arc<App>,
     /// Who is charged.
     pub(crate) caller: Caller,
+    /// How long the caller has to wait, where that is said inside of a sealed answer.
+    pub(crate) refused: Option<Duration>,
     pub(crate) patience: Patience,
     pub(crate) name: Name,
     /// Whether the answer will be sealed, so that it must fit [`relay_proto::page::RUNG`].

@@ -3,8 +3,9 @@
 //! 1. `/v2` answers, of whatever status, carry the version policy; requests are counted and timed;
 //! 2. a panic costs its own request a 500 and nothing else;
 //! 3. clients below the minimum version are turned away, once the policy is known;
-//! 4. a direct request, to the API or of another relay, is charged to its address, a sealed one to the relay that
-//!    brought it, here cheaply and in storage for all gateways;
+//! 4. a direct request, to the API or of another relay, is charged to its address, and so is a sealed one, unless an
+//!    oblivious relay brought it that the operator named, which has a budget of its own: here cheaply, and in storage
+//!    for all gateways;
 //! 5. the endpoint reads the body and answers.
 //!
 //! The doors are [`Clients`] for plain HTTP, and [`crate::ohttp`] for what comes sealed.
@@ -40,6 +41,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// What requests share.
@@ -47,7 +49,7 @@ use tokio::time::Instant;
 pub(crate) struct App {
     pub(crate) max_message_size: usize,
     pub(crate) trusted_proxies: Vec<IpNet>,
-    /// Relays for Oblivious HTTP that the operator knows.
+    /// Relays for Oblivious HTTP that the operator named.
     pub(crate) known_relays: Vec<IpNet>,
     /// Host and port by which clients know this relay.
     pub(crate) authority: Option<String>,
@@ -112,15 +114,16 @@ pub(crate) async fn answer(
     } else {
         let outcome = caught(async {
             let route = found.map_err(|(fault, _)| ApiError::from(fault))?;
-            let caller = if route.is_for_peers() {
+            let Charged { caller, refused } = if route.is_for_peers() {
                 let standing = app.policy.within(PATIENCE).await.ok_or(Fault::Unreachable)?;
                 charge(&app, origin, false, &standing)?
             } else {
-                None
+                Charged::default()
             };
             let patience = Patience::since(Instant::now());
             let (name, sealed, headers) = (Name::of(origin), origin.is_sealed(), head.headers);
-            (route.answer)(Call { app, caller, patience, name, sealed, headers, body, passage }).await
+            (route.answer)(Call { app, caller, refused, patience, name, sealed, headers, body, passage })
+                .await
         });
         outcome.await.unwrap_or_else(|error| refuse(error, found, &Versions::default()))
     }
@@ -142,15 +145,18 @@ async fn answer_versioned(
     let outcome = caught(async {
         let admitted = async {
             let standing = policy_for(app, found).await?;
-            let caller =
-                standing.map_or(Ok(None), |standing| admit(app, origin, is_door, claimed, &standing))?;
-            found.map(|route| (route, caller)).map_err(|(fault, _)| ApiError::from(fault))
+            let charged = match standing {
+                Some(standing) => admit(app, origin, is_door, claimed, &standing)?,
+                None => Charged::default(),
+            };
+            found.map(|route| (route, charged)).map_err(|(fault, _)| ApiError::from(fault))
         };
         match admitted.await {
-            Ok((route, caller)) => {
+            Ok((route, Charged { caller, refused })) => {
                 let (app, patience) = (Arc::clone(app), Patience::since(began));
                 let (name, sealed, passage) = (Name::of(origin), origin.is_sealed(), None);
-                (route.answer)(Call { app, caller, patience, name, sealed, headers, body, passage }).await
+                (route.answer)(Call { app, caller, refused, patience, name, sealed, headers, body, passage })
+                    .await
             }
             Err(error) => {
                 if !expects {
@@ -196,30 +202,47 @@ fn admit(
     is_door: bool,
     claimed: u16,
     standing: &Standing,
-) -> Result<Caller, ApiError> {
+) -> Result<Charged, ApiError> {
     if standing.versions.judge(claimed, app.clock.now()) == Verdict::Expired {
         return Err(Fault::UpgradeRequired.into());
     }
     charge(app, origin, is_door, standing)
 }
 
-/// Turns away busy addresses; says who is charged.
-fn charge(app: &App, origin: Origin, is_door: bool, standing: &Standing) -> Result<Caller, ApiError> {
+/// Who pays for a request, and how long it has to wait where that is yet to be said, inside.
+#[derive(Debug, Default)]
+struct Charged {
+    caller: Caller,
+    refused: Option<Duration>,
+}
+
+/// Turns away busy addresses; says who is charged. Who brings sealed requests is told inside, unless it is far beyond
+/// what it may: what is opened only to be refused costs work.
+fn charge(app: &App, origin: Origin, is_door: bool, standing: &Standing) -> Result<Charged, ApiError> {
     let client = match origin {
         // Charged when it came in.
-        Origin::Oblivious { caller, .. } => return Ok(caller),
+        Origin::Oblivious { caller, refused: None, .. } => return Ok(Charged { caller, refused: None }),
+        Origin::Oblivious { refused: Some(wait), .. } => return Err(ApiError::rate_limited(wait)),
         Origin::Direct(client) => client,
     };
     let address = address::hash(&standing.address_key, client);
-    let (budget, charged) = if !is_door {
-        (Budget::Client, app.limits.charge_address(&address, standing.address_rate))
-    } else if address::is_among(client, &app.known_relays) {
-        (Budget::KnownObliviousRelay, app.limits.charge_relay(&address, standing.known_oblivious_rate))
+    let network = address::network_hash(&standing.address_key, client);
+    if !is_door {
+        app.limits.charge_address(&address, standing.address_rate).map_err(ApiError::rate_limited)?;
+        return Ok(Charged {
+            caller: Some(Payer { budget: Budget::Client, address, network }),
+            refused: None,
+        });
+    }
+    // Sealing to oneself earns nothing: it is one client, with one bucket for all that it asks.
+    let (budget, rate) = if address::is_among(client, &app.known_relays) {
+        (Budget::KnownObliviousRelay, standing.oblivious_rate)
     } else {
-        (Budget::ObliviousRelay, app.limits.charge_relay(&address, standing.oblivious_rate))
+        (Budget::ObliviousRelay, standing.address_rate)
     };
-    charged.map_err(ApiError::rate_limited)?;
-    Ok(Some(Payer { budget, address }))
+    let payer = Payer { budget, address, network };
+    let refused = app.limits.charge_sealed(payer, rate).map_err(ApiError::rate_limited)?;
+    Ok(Charged { caller: Some(payer), refused })
 }
 
 /// Takes what has already come of a body that nobody wants, so that the connection can serve the next
@@ -372,7 +395,7 @@ mod tests {
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] }).to_string();
         relay.request_from("192.0.2.1", Method::POST, "/v2/fetch", &[], &body).await.json(200);
         let expected = address::hash(&policy().address_key, "192.0.2.1".parse().unwrap());
-        let payer = Payer { budget: Budget::Client, address: expected };
+        let payer = Payer::new(Budget::Client, expected);
         assert_eq!(relay.storage.last_caller(), Some(payer));
     }
 

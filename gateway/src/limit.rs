@@ -5,6 +5,7 @@
 use crate::metrics::Metrics;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
+use relay_proto::caller::Payer;
 use relay_proto::{AddressHash, MailboxHash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,12 +16,22 @@ const PLACES: usize = 1 << 16;
 /// Oblivious relays that are remembered at once. The world has few.
 const RELAY_PLACES: usize = 1 << 12;
 
+/// How many times its rate whoever brings sealed requests is told inside that the rate is spent.
+const FAR_BEYOND: u32 = 10;
+
+/// Time between two log lines about refused relays that nobody named.
+const TELL_AGAIN: Duration = Duration::from_secs(3600);
+
 /// What one gateway knows of limits.
 #[derive(Debug)]
 pub(crate) struct LocalLimits {
     addresses: Mutex<BucketTable>,
     relays: Mutex<BucketTable>,
     mailboxes: Mutex<BucketTable>,
+    /// Refusals of sealed requests that were said inside.
+    refused: Mutex<BucketTable>,
+    /// When the log last said that a relay is refused which nobody named.
+    told_unnamed: Mutex<Option<Duration>>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -32,6 +43,8 @@ impl LocalLimits {
             addresses: table(PLACES),
             relays: table(RELAY_PLACES),
             mailboxes: table(PLACES),
+            refused: table(RELAY_PLACES),
+            told_unnamed: Mutex::new(None),
             clock,
             metrics,
         }
@@ -46,13 +59,35 @@ impl LocalLimits {
         taken.inspect_err(|_| self.metrics.limited_addresses.inc())
     }
 
-    /// Charges an oblivious relay for one request.
+    /// Charges whoever brings a sealed request: a relay that the operator named has a bucket of its own, anybody else
+    /// the one of all its requests. Returns how long it has to wait, if it does.
     ///
     /// # Errors
-    /// How long it has to wait.
-    pub(crate) fn charge_relay(&self, relay: &AddressHash, rate: Rate) -> Result<(), Duration> {
-        let taken = lock(&self.relays).take(relay.as_bytes(), rate, self.clock.monotonic());
-        taken.inspect_err(|_| self.metrics.limited_relays.inc())
+    /// How long it has to wait, where it is so far beyond its rate that not even a refusal is worth the work of opening
+    /// what it sends.
+    pub(crate) fn charge_sealed(&self, payer: Payer, rate: Rate) -> Result<Option<Duration>, Duration> {
+        let (address, now) = (payer.address.as_bytes(), self.clock.monotonic());
+        let table = if payer.is_named_relay() { &self.relays } else { &self.addresses };
+        let taken = lock(table).take(address, rate, now);
+        let Err(wait) = taken else { return Ok(None) };
+        self.metrics.limited_relays.inc();
+        if !payer.is_named_relay() && self.is_time_to_tell(now) {
+            tracing::warn!(
+                "sealed requests from an address that RELAY_OHTTP_RELAYS does not name are refused by \
+                 RELAY_ADDR_RATE_LIMIT; if that is an oblivious relay, name it in RELAY_OHTTP_RELAYS"
+            );
+        }
+        lock(&self.refused).take(address, rate.times(FAR_BEYOND), now).map(|()| Some(wait)).map_err(|_| wait)
+    }
+
+    /// Whether nothing was said of unnamed relays for an hour.
+    fn is_time_to_tell(&self, now: Duration) -> bool {
+        let mut told = self.told_unnamed.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|at| now.saturating_sub(at) >= TELL_AGAIN);
+        if is_due {
+            *told = Some(now);
+        }
+        is_due
     }
 
     /// How long storage will go on refusing sends to a mailbox, as far as it told this gateway.
@@ -77,6 +112,7 @@ mod tests {
     use super::*;
     use relay_daemon::ManualClock;
     use relay_proto::UnixSeconds;
+    use relay_proto::caller::Budget;
 
     #[test]
     fn an_address_is_refused_after_its_share_and_told_how_long_to_wait() {
@@ -93,6 +129,29 @@ mod tests {
         assert_eq!(metrics.limited_addresses.get(), 1);
         clock.advance(Duration::from_secs(20));
         limits.charge_address(&address, rate).unwrap();
+    }
+
+    #[test]
+    fn an_unnamed_relay_is_one_client_and_the_log_says_so_once_an_hour() {
+        let clock = ManualClock::at(UnixSeconds::new(0));
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let limits = LocalLimits::new(clock.clock(), Arc::clone(&metrics));
+        let (address, rate) = (AddressHash::from_bytes([1; 16]), Rate::per_minute(2));
+        let payer = Payer::new(Budget::ObliviousRelay, address);
+        limits.charge_address(&address, rate).unwrap();
+        assert_eq!(limits.charge_sealed(payer, rate), Ok(None));
+        let wait = Duration::from_secs(30);
+        for _ in 0..20 {
+            assert_eq!(limits.charge_sealed(payer, rate), Ok(Some(wait)), "said inside");
+        }
+        assert_eq!(limits.charge_sealed(payer, rate), Err(wait), "far beyond its rate");
+        assert_eq!(limits.charge_address(&address, rate), Err(wait));
+        assert_eq!((metrics.limited_relays.get(), metrics.limited_addresses.get()), (21, 1));
+        let named = Payer::new(Budget::KnownObliviousRelay, address);
+        assert_eq!(limits.charge_sealed(named, rate), Ok(None), "a bucket of its own");
+        let now = clock.clock().monotonic();
+        assert!(!limits.is_time_to_tell(now), "it was said just now");
+        assert!(limits.is_time_to_tell(now + TELL_AGAIN));
     }
 
     #[test]

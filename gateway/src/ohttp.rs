@@ -66,7 +66,7 @@ impl Form {
 
 /// Answers a sealed request.
 pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, headers, body, .. } = call;
+    let Call { app, caller, refused, headers, body, .. } = call;
     if !is_sealed_request(&headers) {
         return Err(Fault::ContentType.into());
     }
@@ -93,7 +93,7 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
     let mut reply = match read(form, plaintext, headers.get(HOST), app.authority.as_deref()) {
         Ok(request) => {
             is_head = request.method() == Method::HEAD;
-            let origin = Origin::Oblivious { caller, request_id };
+            let origin = Origin::Oblivious { caller, request_id, refused };
             Box::pin(app::answer(Arc::clone(&app), origin, None, request)).await
         }
         Err(error) => error.reply(),

@@ -3,6 +3,7 @@
 use relay_proto::RequestId;
 use relay_proto::caller::Caller;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// By which door a request came in, and what that door knows of its sender. Every door says it explicitly;
 /// nothing behind the doors looks at connections or headers to find out.
@@ -16,6 +17,9 @@ pub(crate) enum Origin {
         caller: Caller,
         /// Of the sealed message itself, so that bringing it again asks for nothing more.
         request_id: RequestId,
+        /// How long who brought it has to wait, where its budget is spent. That is said inside: an outer relay makes a
+        /// failure of every other status than 200, and clients take that for a stale key.
+        refused: Option<Duration>,
     },
 }
 

@@ -3,7 +3,6 @@
 use crate::metrics::Metrics;
 use crate::versions::Versions;
 use relay_daemon::bucket::Rate;
-use relay_proto::caller::RELAY_SHARE;
 use relay_proto::client::StorageClient;
 use relay_proto::policy::Policy;
 use relay_proto::{AddressKey, NoiseKey};
@@ -21,8 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) struct Standing {
     pub(crate) address_key: AddressKey,
     pub(crate) address_rate: Rate,
+    /// For one oblivious relay that the operator named.
     pub(crate) oblivious_rate: Rate,
-    pub(crate) known_oblivious_rate: Rate,
     pub(crate) versions: Versions,
     /// By which other relays know this one, where it peers.
     pub(crate) federation_key: Option<NoiseKey>,
@@ -35,7 +34,6 @@ impl From<Policy> for Standing {
             address_key,
             address_rate: Rate::per_minute(address_rate),
             oblivious_rate: Rate::per_minute(oblivious_rate),
-            known_oblivious_rate: Rate::per_minute(oblivious_rate.saturating_mul(RELAY_SHARE)),
             versions: versions.into(),
             federation_key,
         }

@@ -12,12 +12,26 @@ pub struct Payer {
     pub budget: Budget,
     /// Whose.
     pub address: AddressHash,
+    /// The wider network that the address is in, where one customer often holds all of it (IPv6 /48); else the address
+    /// again. Who guesses codes is counted by it.
+    pub network: AddressHash,
 }
 
 impl Payer {
+    /// A payer of whom no wider network is known.
+    pub const fn new(budget: Budget, address: AddressHash) -> Self {
+        Self { budget, address, network: address }
+    }
+
     /// Whether what is asked came sealed, by way of somebody who can bring the same message again.
     pub const fn is_oblivious(&self) -> bool {
         !matches!(self.budget, Budget::Client)
+    }
+
+    /// Whether it is an oblivious relay that the operator named, and so stands for many clients. Everybody else is one
+    /// client, sealed or not.
+    pub const fn is_named_relay(&self) -> bool {
+        matches!(self.budget, Budget::KnownObliviousRelay)
     }
 }
 
@@ -26,12 +40,13 @@ impl Payer {
 pub enum Budget {
     /// A client that came by itself.
     Client,
-    /// An oblivious relay, for all clients behind it.
+    /// A sealed request from an address that the operator did not name: a client that seals to the relay by itself, or
+    /// an oblivious relay that nobody knows. Either is charged as a client, together with its direct requests.
     ObliviousRelay,
-    /// An oblivious relay that the operator knows and allows ten times as much (`RELAY_OHTTP_RELAYS`).
+    /// An oblivious relay that the operator named (`RELAY_OHTTP_RELAYS`), for all clients behind it.
     KnownObliviousRelay,
 }
 
-/// How many times as much a known oblivious relay may ask as one that nobody knows, and how many times as many
-/// recovery queries any oblivious relay may ask as a single client.
+/// How many times a single client's share of recovery queries, fetches of one mailbox and places in line an oblivious
+/// relay has that the operator named.
 pub const RELAY_SHARE: u32 = 10;

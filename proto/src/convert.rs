@@ -33,24 +33,27 @@ pub(crate) fn bytes_of(bytes: &[u8]) -> Bytes {
 }
 
 fn caller(message: Option<wire::Caller>) -> Result<Caller, Refusal> {
-    let Some(wire::Caller { budget, address }) = message else { return Ok(None) };
+    let Some(wire::Caller { budget, address, network }) = message else { return Ok(None) };
     let budget = match wire::Budget::try_from(budget) {
         Ok(wire::Budget::Client) => Budget::Client,
         Ok(wire::Budget::ObliviousRelay) => Budget::ObliviousRelay,
         Ok(wire::Budget::KnownObliviousRelay) => Budget::KnownObliviousRelay,
         Ok(wire::Budget::Unspecified) | Err(_) => return Err(Refusal::invalid("caller")),
     };
-    Ok(Some(Payer { budget, address: identifier("caller", &address)? }))
+    let address = identifier("caller", &address)?;
+    let network = if network.is_empty() { address } else { identifier("caller", &network)? };
+    Ok(Some(Payer { budget, address, network }))
 }
 
 fn caller_message(caller: Caller) -> Option<wire::Caller> {
-    let Payer { budget, address } = caller?;
+    let Payer { budget, address, network } = caller?;
+    let network = if network == address { Bytes::new() } else { bytes_of(network.as_bytes()) };
     let budget = match budget {
         Budget::Client => wire::Budget::Client,
         Budget::ObliviousRelay => wire::Budget::ObliviousRelay,
         Budget::KnownObliviousRelay => wire::Budget::KnownObliviousRelay,
     };
-    Some(wire::Caller { budget: budget.into(), address: bytes_of(address.as_bytes()) })
+    Some(wire::Caller { budget: budget.into(), address: bytes_of(address.as_bytes()), network })
 }
 
 pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Refusal> {

@@ -9,7 +9,7 @@ pub struct Policy {
     pub address_key: AddressKey,
     /// Direct requests a minute for one client address.
     pub address_rate: u32,
-    /// Oblivious requests a minute for one relay's address; ten times that for a known one.
+    /// Oblivious requests a minute for one relay that the operator named.
     pub oblivious_rate: u32,
     /// Which client versions are served.
     pub versions: VersionPolicy,

@@ -1,6 +1,6 @@
 //! What the storage daemon is told.
 
-use crate::limits::Rates;
+use crate::limits::{Allowance, Rates};
 use relay_daemon::variables::{self, Backend, socket_directory};
 use relay_daemon::{ConfigError, Vars};
 use relay_proto::Ttl;
@@ -25,11 +25,13 @@ pub struct Config {
     pub bounds: Bounds,
     /// Requests a minute for one mailbox.
     pub mailbox_rate: u32,
-    /// Direct requests a minute for one client address.
+    /// Requests a minute for one client address.
     pub address_rate: u32,
+    /// What one client address may add in an hour.
+    pub allowance: Allowance,
     /// Recovery queries a minute for one client address.
     pub recovery_rate: u32,
-    /// Oblivious requests a minute for one relay's address.
+    /// Oblivious requests a minute for one relay that the operator named.
     pub oblivious_rate: u32,
     /// Bounds on exchanges.
     pub exchange: Exchange,
@@ -69,7 +71,7 @@ pub struct Exchange {
     pub max_offers: u64,
     /// How long an offer lives that names no time, in seconds.
     pub default_ttl_secs: u64,
-    /// Wrong codes a minute that the relay listens to.
+    /// Wrong codes a minute that the relay listens to at most.
     pub guess_rate: u32,
 }
 
@@ -123,6 +125,17 @@ impl Config {
             );
         }
         let (_, refuse) = variables::federation_ratios(&mut reader);
+        let allowance = Allowance {
+            bytes: reader.read(&variables::ADDR_BYTES_PER_HOUR),
+            names: reader.read(&variables::ADDR_NAMES_PER_HOUR),
+            largest_blob: bounds.blob_bytes as u64,
+        };
+        if allowance.bytes.is_some_and(|bytes| bytes < 2 * allowance.largest_blob) {
+            reader.contradiction(
+                "RELAY_ADDR_BYTES_PER_HOUR is less than twice RELAY_MAX_MESSAGE_SIZE: nobody could send the largest \
+                 blob, for example RELAY_ADDR_BYTES_PER_HOUR=33554432",
+            );
+        }
         let config = Self {
             federates: reader.read(&variables::FEDERATION_ENABLED),
             refuse,
@@ -133,6 +146,7 @@ impl Config {
             require_secrets: reader.read(&variables::REQUIRE_SOCKET_SECRETS),
             bounds,
             mailbox_rate: reader.read(&variables::RATE_LIMIT),
+            allowance,
             address_rate: reader.read(&variables::ADDR_RATE_LIMIT),
             recovery_rate: reader.read(&variables::RECOVERY_RATE_LIMIT),
             oblivious_rate: reader.read(&variables::OHTTP_RATE_LIMIT),
@@ -159,6 +173,7 @@ impl Config {
             address: self.address_rate,
             oblivious: self.oblivious_rate,
             recovery: self.recovery_rate,
+            allowance: self.allowance,
         }
     }
 }
@@ -175,6 +190,14 @@ mod tests {
         assert_eq!(config.sockets, PathBuf::from("./data/run"));
         assert_eq!(config.backend, Backend::Sqlite);
         assert_eq!((config.mailbox_rate, config.address_rate), (60, 600));
+    }
+
+    #[test]
+    fn a_share_that_is_smaller_than_a_blob_is_a_contradiction() {
+        let vars = Vars::from_pairs([("RELAY_ADDR_BYTES_PER_HOUR", "2097151")]);
+        let report = Config::from_vars(&vars).unwrap_err().to_string();
+        assert!(report.contains("RELAY_ADDR_BYTES_PER_HOUR is less than twice"), "{report}");
+        assert!(Config::from_vars(&vars.with("RELAY_MAX_MESSAGE_SIZE", "1000000")).is_ok());
     }
 
     #[test]

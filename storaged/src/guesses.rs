@@ -1,31 +1,48 @@
 //! Guesses at exchange codes, and how many wrong ones the relay listens to.
 //!
-//! A code of six digits is found in a million tries. So wrong guesses are paid from one budget of the whole
-//! relay; right ones are free. Both are settled on the writer thread, one guess at a time: a guess
-//! is heard only while the budget could pay for it, and pays at once if it was wrong. Nothing has to be lent
-//! and given back, so any number of right guesses go side by side, and who hangs up before the answer pays
-//! all the same.
+//! A code of six digits is found in a million tries. So wrong guesses are paid from one budget of the whole relay, which
+//! is the smaller the more offers are live: 1,000 a minute among all of them, so that the chance to find any stays under
+//! 0.1 % a minute; never less than ten, so that people who mistype are answered. Right guesses are free. Both are settled
+//! on the writer thread, one guess at a time: a guess is heard only while the budget could pay for it, and pays at once
+//! if it was wrong. Nothing has to be lent and given back, so any number of right guesses go side by side, and who hangs
+//! up before the answer pays all the same.
 //!
-//! While the budget is spent, guesses wait a little for their turn. Turns go to the caller that was heard
-//! longest ago, which makes them go round, and puts whoever guesses wrong behind everybody who does not.
+//! The lower half of the budget is for callers who were not wrong lately: whoever guesses cannot spend it, however many
+//! guesses he makes. While a caller's part is spent, its guesses wait a little for their turn. Turns go first to those
+//! who were not wrong lately, then to the caller that was heard longest ago, which makes them go round. A line that is
+//! full takes a newcomer in place of whoever was wrong lately or has the most places.
+//!
+//! An oblivious relay that the operator named stands for many clients, which nobody can tell apart: it may be wrong more
+//! often, has more places, and more turns in a round.
 
 use crate::metrics::{Metrics, Scope};
+use crate::store::gauges::Gauges;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
-use relay_proto::Refusal;
-use relay_proto::caller::Caller;
+use relay_proto::caller::{Caller, Payer, RELAY_SHARE};
+use relay_proto::{AddressHash, Refusal};
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
+/// Wrong guesses a minute, times live offers.
+const WRONG_TIMES_OFFERS: u64 = 1000;
+/// Wrong guesses a minute that are heard however many offers are live.
+const FEWEST: u64 = 10;
 /// Guesses that may wait.
 const MOST: usize = 64;
-/// Guesses that may wait for one caller.
+/// Guesses that may wait for one address.
 const MOST_EACH: usize = 4;
+/// Guesses that may wait for all addresses of one network.
+const MOST_OF_NETWORK: usize = 8;
+/// Guesses that may wait for one named relay.
+const MOST_OF_RELAY: usize = 32;
 /// Callers whose last turn is remembered. More than can wait.
 const REMEMBERED: usize = 256;
+/// Networks that are remembered for having been wrong lately.
+const WRONG_PLACES: usize = 8192;
 /// Time between two looks of those who wait.
 const LOOK: Duration = Duration::from_millis(50);
 /// The least that somebody is told to wait who finds the line full.
@@ -35,7 +52,9 @@ const LATER: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Guesses {
     state: Mutex<State>,
-    rate: Rate,
+    /// Wrong guesses a minute, where few offers are live.
+    most_wrong: u32,
+    gauges: Arc<Gauges>,
     changed: Notify,
     clock: Clock,
     metrics: Metrics,
@@ -44,16 +63,18 @@ pub(crate) struct Guesses {
 #[derive(Debug)]
 struct State {
     budget: BucketTable,
+    /// Who was wrong within the last minute.
+    wrong: BucketTable,
     /// In the order in which they came.
     waiting: VecDeque<Waiting>,
     next_ticket: u64,
     /// Whether one of those who waited is being heard.
     is_turn_given: bool,
-    /// Who was heard lately after waiting, or was wrong: longest ago first.
-    heard: VecDeque<Caller>,
+    /// Who was heard lately after waiting, or was wrong, and how often since others were: longest ago first.
+    heard: VecDeque<(Caller, u32)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 struct Waiting {
     ticket: u64,
     caller: Caller,
@@ -69,27 +90,36 @@ struct Place<'a> {
 #[derive(Debug)]
 pub(crate) struct Turn<'a>(&'a Guesses);
 
+/// What is next for one who waits.
+enum Next<'a> {
+    Turn(Turn<'a>),
+    Wait,
+    /// Somebody else has the place now.
+    Gone,
+}
+
 impl Guesses {
-    /// An ear for so many wrong guesses a minute.
-    pub(crate) fn new(wrong_per_minute: u32, clock: Clock, metrics: Metrics) -> Self {
+    /// An ear for so many wrong guesses a minute at most.
+    pub(crate) fn new(most_wrong: u32, gauges: Arc<Gauges>, clock: Clock, metrics: Metrics) -> Self {
         let state = State {
             budget: BucketTable::new(1),
+            wrong: BucketTable::new(WRONG_PLACES),
             waiting: VecDeque::new(),
             next_ticket: 0,
             is_turn_given: false,
             heard: VecDeque::new(),
         };
-        let rate = Rate::per_minute(wrong_per_minute);
-        Self { state: Mutex::new(state), rate, changed: Notify::new(), clock, metrics }
+        Self { state: Mutex::new(state), most_wrong, gauges, changed: Notify::new(), clock, metrics }
     }
 
     /// Whether a guess is heard now. To be asked on the writer thread, right before its code is looked up.
     ///
     /// # Errors
-    /// [`Refusal::GuessesSpent`] when the budget is spent, or when others wait and it is not this one's turn.
-    pub(crate) fn hear(&self, has_turn: bool) -> Result<(), Refusal> {
+    /// [`Refusal::GuessesSpent`] when the caller's part of the budget is spent, or when others wait and it is not this
+    /// one's turn.
+    pub(crate) fn hear(&self, caller: Caller, has_turn: bool) -> Result<(), Refusal> {
         let state = self.lock();
-        if let Err(retry_after) = self.budget(&state) {
+        if let Err(retry_after) = self.budget(&state, caller) {
             return Err(Refusal::GuessesSpent { retry_after });
         }
         if !has_turn && (state.is_turn_given || !state.waiting.is_empty()) {
@@ -101,8 +131,11 @@ impl Guesses {
     /// A guess that was heard was wrong. To be told on the writer thread, before the next guess is heard.
     pub(crate) fn wrong(&self, caller: Caller) {
         let mut state = self.lock();
+        let now = self.clock.monotonic();
         // It was there a moment ago, and nobody else takes.
-        let _paid = state.budget.take(&[], self.rate, self.clock.monotonic());
+        let _paid = state.budget.take(&[], self.rate(), now);
+        // Where there is nothing to take, it is known already.
+        let _noted = state.wrong.take(&network(caller), wrong_rate(caller), now);
         state.remember(caller);
         self.metrics.exchange_wrong_guesses.inc();
     }
@@ -112,16 +145,18 @@ impl Guesses {
     /// # Errors
     /// [`Refusal::GuessesSpent`] when none came until the deadline, or too many wait already.
     pub(crate) async fn wait(&self, caller: Caller, deadline: Instant) -> Result<Turn<'_>, Refusal> {
-        let Some(place) = self.join(caller) else { return Err(self.refuse()) };
+        let Some(place) = self.join(caller) else { return Err(self.refuse(caller)) };
         loop {
             let changed = self.changed.notified();
-            if let Some(turn) = self.turn(&place) {
-                return Ok(turn);
+            match self.turn(&place) {
+                Next::Turn(turn) => return Ok(turn),
+                Next::Wait => {}
+                Next::Gone => return Err(self.refuse(caller)),
             }
             tokio::select! {
                 () = changed => {}
                 () = sleep(LOOK) => {}
-                () = sleep_until(deadline) => return Err(self.refuse()),
+                () = sleep_until(deadline) => return Err(self.refuse(caller)),
             }
         }
     }
@@ -129,8 +164,13 @@ impl Guesses {
     fn join(&self, caller: Caller) -> Option<Place<'_>> {
         let mut state = self.lock();
         let same = state.waiting.iter().filter(|waiting| waiting.caller == caller).count();
-        if state.waiting.len() >= MOST || same >= MOST_EACH {
+        if same >= most_of(caller) || state.places_of(caller) >= most_of_network(caller) {
             return None;
+        }
+        if state.waiting.len() >= MOST {
+            let yields = self.who_yields(&state, caller)?;
+            state.waiting.remove(yields);
+            self.changed.notify_waiters();
         }
         let ticket = state.next_ticket;
         state.next_ticket += 1;
@@ -138,25 +178,63 @@ impl Guesses {
         Some(Place { guesses: self, ticket })
     }
 
-    fn turn(&self, place: &Place<'_>) -> Option<Turn<'_>> {
+    /// Who leaves a full line to a newcomer: the last of those who were wrong lately, where the newcomer was not; or the
+    /// last of the network that has the most places, where that has more than the newcomer's would have.
+    fn who_yields(&self, state: &State, caller: Caller) -> Option<usize> {
+        let was_wrong = self.was_wrong(state, caller);
+        let key = |waiting: &Waiting| {
+            let is_wrong = !was_wrong && self.was_wrong(state, waiting.caller);
+            (is_wrong, state.load_of(waiting.caller, 0))
+        };
+        let (at, (is_wrong, load)) =
+            state.waiting.iter().map(key).enumerate().max_by_key(|(at, key)| (*key, *at))?;
+        (is_wrong || load > state.load_of(caller, 1)).then_some(at)
+    }
+
+    fn turn(&self, place: &Place<'_>) -> Next<'_> {
         let mut state = self.lock();
-        if state.is_turn_given || self.budget(&state).is_err() {
-            return None;
+        if !state.waiting.iter().any(|waiting| waiting.ticket == place.ticket) {
+            return Next::Gone;
         }
-        let next = state.next().filter(|next| state.waiting[*next].ticket == place.ticket)?;
-        let Waiting { caller, .. } = state.waiting.remove(next)?;
+        let next = self.next(&state).filter(|_| !state.is_turn_given);
+        let Some((at, Waiting { caller, ticket })) = next else { return Next::Wait };
+        if ticket != place.ticket || self.budget(&state, caller).is_err() {
+            return Next::Wait;
+        }
+        state.waiting.remove(at);
         state.remember(caller);
         state.is_turn_given = true;
-        Some(Turn(self))
+        Next::Turn(Turn(self))
     }
 
-    fn budget(&self, state: &State) -> Result<(), Duration> {
-        state.budget.peek(&[], self.rate, self.clock.monotonic())
+    /// Whose turn is next: those who were not wrong lately come first, and among them the one whose caller was heard
+    /// longest ago, or never.
+    fn next(&self, state: &State) -> Option<(usize, Waiting)> {
+        let order = |(at, waiting): &(usize, Waiting)| {
+            (self.was_wrong(state, waiting.caller), state.last_heard(waiting.caller), *at)
+        };
+        state.waiting.iter().copied().enumerate().min_by_key(order)
     }
 
-    fn refuse(&self) -> Refusal {
+    /// How many wrong guesses there may be now.
+    fn rate(&self) -> Rate {
+        let allowed = (WRONG_TIMES_OFFERS / self.gauges.exchange_offers().max(1)).max(FEWEST);
+        Rate::per_minute(u32::try_from(allowed).unwrap_or(u32::MAX).min(self.most_wrong))
+    }
+
+    fn budget(&self, state: &State, caller: Caller) -> Result<(), Duration> {
+        let rate = self.rate();
+        let rate = if self.was_wrong(state, caller) { rate.upper_half() } else { rate };
+        state.budget.peek(&[], rate, self.clock.monotonic())
+    }
+
+    fn was_wrong(&self, state: &State, caller: Caller) -> bool {
+        state.wrong.peek(&network(caller), wrong_rate(caller), self.clock.monotonic()).is_err()
+    }
+
+    fn refuse(&self, caller: Caller) -> Refusal {
         self.metrics.rate_limited(Scope::Guess);
-        let wait = self.budget(&self.lock()).err().unwrap_or_default();
+        let wait = self.budget(&self.lock(), caller).err().unwrap_or_default();
         Refusal::GuessesSpent { retry_after: wait.max(LATER) }
     }
 
@@ -170,18 +248,60 @@ impl Guesses {
     }
 }
 
+fn is_relay(caller: Caller) -> bool {
+    caller.as_ref().is_some_and(Payer::is_named_relay)
+}
+
+/// What a caller is counted by. A named relay whose address also sends requests of its own is two.
+fn network(caller: Caller) -> [u8; AddressHash::LENGTH + 1] {
+    let mut key = [u8::from(is_relay(caller)); AddressHash::LENGTH + 1];
+    let network = caller.map(|payer| *payer.network.as_bytes()).unwrap_or_default();
+    key[..AddressHash::LENGTH].copy_from_slice(&network);
+    key
+}
+
+/// How often a caller may be wrong before it counts as one who was wrong lately.
+fn wrong_rate(caller: Caller) -> Rate {
+    Rate::per_minute(if is_relay(caller) { RELAY_SHARE } else { 1 })
+}
+
+fn most_of(caller: Caller) -> usize {
+    if is_relay(caller) { MOST_OF_RELAY } else { MOST_EACH }
+}
+
+fn most_of_network(caller: Caller) -> usize {
+    if is_relay(caller) { MOST_OF_RELAY } else { MOST_OF_NETWORK }
+}
+
 impl State {
-    /// Whose turn is next: the first of those whose caller was heard longest ago, or never.
-    fn next(&self) -> Option<usize> {
-        let last_heard = |caller| self.heard.iter().position(|heard| *heard == caller).map_or(0, |at| at + 1);
-        let order =
-            self.waiting.iter().enumerate().map(|(index, waiting)| (last_heard(waiting.caller), index));
-        order.min().map(|(_, index)| index)
+    /// Places that a caller's network has.
+    fn places_of(&self, caller: Caller) -> usize {
+        let own = network(caller);
+        self.waiting.iter().filter(|waiting| network(waiting.caller) == own).count()
+    }
+
+    /// How much of its places a caller's network has, with some more.
+    fn load_of(&self, caller: Caller, more: usize) -> usize {
+        (self.places_of(caller) + more) * MOST / most_of_network(caller)
+    }
+
+    /// How lately a caller was heard: 0 for never.
+    fn last_heard(&self, caller: Caller) -> usize {
+        self.heard.iter().position(|(heard, _)| *heard == caller).map_or(0, |at| at + 1)
     }
 
     fn remember(&mut self, caller: Caller) {
-        self.heard.retain(|heard| *heard != caller);
-        self.heard.push_back(caller);
+        let before = self.heard.iter_mut().find(|(heard, _)| *heard == caller);
+        // A relay keeps its place until it had as many turns as it stands for clients.
+        if let Some((_, turns)) = before
+            && is_relay(caller)
+            && *turns % RELAY_SHARE != 0
+        {
+            *turns += 1;
+            return;
+        }
+        self.heard.retain(|(heard, _)| *heard != caller);
+        self.heard.push_back((caller, 1));
         if self.heard.len() > REMEMBERED {
             self.heard.pop_front();
         }
@@ -202,174 +322,4 @@ impl Drop for Turn<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use relay_daemon::ManualClock;
-    use relay_proto::caller::{Budget, Payer};
-    use relay_proto::limits::GUESS_PATIENCE as PATIENCE;
-    use relay_proto::{AddressHash, UnixSeconds};
-    use std::sync::Arc;
-
-    fn caller(number: u8) -> Caller {
-        Some(Payer { budget: Budget::Client, address: AddressHash::from_bytes([number; 16]) })
-    }
-
-    /// Ten wrong guesses a minute: one in six seconds.
-    fn guesses() -> (Arc<Guesses>, ManualClock) {
-        let clock = ManualClock::at(UnixSeconds::new(1_800_000_000));
-        let guesses = Guesses::new(10, clock.clock(), Metrics::new().unwrap());
-        (Arc::new(guesses), clock)
-    }
-
-    /// Spends the whole budget.
-    fn spend(guesses: &Guesses, who: Caller) {
-        while guesses.hear(false).is_ok() {
-            guesses.wrong(who);
-        }
-    }
-
-    /// Waits for a turn, guesses, and writes down who was heard.
-    fn attempt(
-        guesses: &Arc<Guesses>,
-        who: u8,
-        is_right: bool,
-        log: &Arc<Mutex<Vec<u8>>>,
-    ) -> tokio::task::JoinHandle<Result<(), Refusal>> {
-        let (guesses, log) = (Arc::clone(guesses), Arc::clone(log));
-        tokio::spawn(async move {
-            let turn = guesses.wait(caller(who), Instant::now() + PATIENCE).await?;
-            guesses.hear(true).unwrap();
-            log.lock().unwrap().push(who);
-            if !is_right {
-                guesses.wrong(caller(who));
-            }
-            drop(turn);
-            Ok(())
-        })
-    }
-
-    async fn until_waiting(guesses: &Guesses, many: usize) {
-        while guesses.waiting() < many {
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// Lets everybody who waits look again.
-    async fn settle() {
-        sleep(2 * LOOK).await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn wrong_guesses_spend_the_budget_and_time_brings_it_back() {
-        let (guesses, clock) = guesses();
-        for _ in 0..10 {
-            assert_eq!(guesses.hear(false), Ok(()));
-            guesses.wrong(caller(1));
-        }
-        let wait = Duration::from_secs(6);
-        assert_eq!(guesses.hear(false), Err(Refusal::GuessesSpent { retry_after: wait }));
-        assert_eq!(guesses.metrics.exchange_wrong_guesses.get(), 10);
-        clock.advance(wait);
-        assert_eq!(guesses.hear(false), Ok(()));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_gets_no_turn_in_five_seconds_is_told_when_to_come_again() {
-        let (guesses, clock) = guesses();
-        spend(&guesses, caller(1));
-        clock.advance(Duration::from_secs(1));
-        let before = Instant::now();
-        let refused = guesses.wait(caller(2), before + PATIENCE).await.map(drop);
-        assert_eq!(refused, Err(Refusal::GuessesSpent { retry_after: Duration::from_secs(5) }));
-        assert_eq!(before.elapsed(), PATIENCE);
-        assert_eq!(guesses.waiting(), 0);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn turns_go_round_among_callers_and_in_order_within_one() {
-        let (guesses, clock) = guesses();
-        let log = Arc::default();
-        spend(&guesses, None);
-        for (waiting, who) in [1, 1, 1, 2, 2, 3].into_iter().enumerate() {
-            drop(attempt(&guesses, who, false, &log));
-            until_waiting(&guesses, waiting + 1).await;
-        }
-        for _ in 0..6 {
-            clock.advance(Duration::from_secs(6));
-            settle().await;
-        }
-        assert_eq!(*log.lock().unwrap(), [1, 2, 3, 1, 2, 1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_was_wrong_lately_waits_behind_whoever_was_not() {
-        let (guesses, clock) = guesses();
-        let log = Arc::default();
-        spend(&guesses, caller(1));
-        for waiting in 0..MOST_EACH {
-            drop(attempt(&guesses, 1, false, &log));
-            until_waiting(&guesses, waiting + 1).await;
-        }
-        drop(attempt(&guesses, 2, true, &log));
-        drop(attempt(&guesses, 3, true, &log));
-        until_waiting(&guesses, MOST_EACH + 2).await;
-        clock.advance(Duration::from_secs(6));
-        settle().await;
-        assert_eq!(*log.lock().unwrap(), [2, 3, 1], "right guesses are free, and the wrong one pays");
-        assert_eq!(guesses.waiting(), MOST_EACH - 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_line_is_short_for_one_caller_and_for_all() {
-        let (guesses, _clock) = guesses();
-        let log = Arc::default();
-        spend(&guesses, None);
-        let mut waiting = 0;
-        for who in 0..16 {
-            for _ in 0..MOST_EACH {
-                drop(attempt(&guesses, who, false, &log));
-                waiting += 1;
-                until_waiting(&guesses, waiting).await;
-            }
-            let before = Instant::now();
-            assert!(attempt(&guesses, who, false, &log).await.unwrap().is_err(), "a fifth of one caller's");
-            assert_eq!(before.elapsed(), Duration::ZERO);
-        }
-        assert_eq!(waiting, MOST);
-        assert!(attempt(&guesses, 99, false, &log).await.unwrap().is_err());
-        settle().await;
-        sleep(PATIENCE).await;
-        assert_eq!(guesses.waiting(), 0);
-        assert!(log.lock().unwrap().is_empty());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_newcomer_does_not_overtake_those_who_wait() {
-        let (guesses, clock) = guesses();
-        let log = Arc::default();
-        spend(&guesses, None);
-        let waiting = attempt(&guesses, 1, true, &log);
-        until_waiting(&guesses, 1).await;
-        clock.advance(Duration::from_secs(6));
-        assert_eq!(guesses.hear(false), Err(Refusal::GuessesSpent { retry_after: LATER }));
-        assert_eq!(waiting.await.unwrap(), Ok(()));
-        assert_eq!(guesses.hear(false), Ok(()), "nobody waits any more");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn whoever_hangs_up_leaves_the_line_and_the_turn() {
-        let (guesses, clock) = guesses();
-        let log = Arc::default();
-        spend(&guesses, None);
-        let gone = attempt(&guesses, 1, true, &log);
-        until_waiting(&guesses, 1).await;
-        gone.abort();
-        assert!(gone.await.unwrap_err().is_cancelled());
-        assert_eq!(guesses.waiting(), 0);
-        clock.advance(Duration::from_secs(6));
-        let turn = guesses.wait(caller(1), Instant::now() + PATIENCE).await.unwrap();
-        assert!(guesses.hear(false).is_err());
-        drop(turn);
-        assert_eq!(guesses.hear(false), Ok(()));
-    }
-}
+mod tests;

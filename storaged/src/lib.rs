@@ -15,6 +15,7 @@ mod purging;
 mod reporters;
 mod rounds;
 mod rpc;
+mod shares;
 mod signer;
 mod store;
 mod sweep;
@@ -259,7 +260,8 @@ fn vault(
     metrics: &Metrics,
 ) -> Services {
     let common = || (Arc::clone(store), Arc::clone(limits), Arc::clone(time));
-    let guesses = Arc::new(Guesses::new(config.exchange.guess_rate, clock.clone(), metrics.clone()));
+    let gauges = Arc::clone(&store.gauges);
+    let guesses = Arc::new(Guesses::new(config.exchange.guess_rate, gauges, clock.clone(), metrics.clone()));
     let (store, limits, time) = common();
     let exchange = Exchange { store, limits, time, guesses, bounds: config.exchange };
     let (store, limits, time) = common();

@@ -1,6 +1,7 @@
 //! The shared rate limits: what all gateways together let through. In memory, fixed in size.
 
 use crate::metrics::{Metrics, Scope};
+use crate::shares::{Payment, Shares};
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::caller::{Budget, Caller, Payer, RELAY_SHARE};
@@ -16,6 +17,17 @@ const FEW_PLACES: usize = 8192;
 /// So many busy addresses are told apart and no more: whether there are many is what an operator needs to know.
 const BUSY: usize = 10;
 
+/// What one client address may add to the store in an hour.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Bytes; `None` for a part of the ceiling.
+    pub bytes: Option<u64>,
+    /// New names; `None` for the usual number, and no more than a part of what each table holds.
+    pub names: Option<u64>,
+    /// Bytes that one blob may have.
+    pub largest_blob: u64,
+}
+
 /// What may be done a minute.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rates {
@@ -23,15 +35,18 @@ pub(crate) struct Rates {
     pub(crate) address: u32,
     pub(crate) oblivious: u32,
     pub(crate) recovery: u32,
+    pub(crate) allowance: Allowance,
 }
 
 /// The relay's shared buckets.
 #[derive(Debug)]
 pub(crate) struct Limits {
     mailboxes: Mutex<BucketTable>,
+    fetches: Mutex<BucketTable>,
     addresses: Mutex<BucketTable>,
     relays: Mutex<BucketTable>,
     recovery: Mutex<BucketTable>,
+    shares: Shares,
     rates: Rates,
     clock: Clock,
     metrics: Metrics,
@@ -43,9 +58,11 @@ impl Limits {
         let table = |places| Mutex::new(BucketTable::new(places));
         Self {
             mailboxes: table(PLACES),
+            fetches: table(PLACES),
             addresses: table(PLACES),
             relays: table(FEW_PLACES),
             recovery: table(FEW_PLACES),
+            shares: Shares::new(rates.allowance, clock.clone(), metrics.clone()),
             rates,
             clock,
             metrics,
@@ -54,28 +71,25 @@ impl Limits {
 
     /// Charges who asks, if there is somebody to charge.
     pub(crate) fn charge_caller(&self, caller: Caller) -> Result<(), Refusal> {
-        let Some(Payer { budget, address }) = caller else { return Ok(()) };
+        let Some(Payer { budget, address, .. }) = caller else { return Ok(()) };
         let (table, rate, scope) = match budget {
             Budget::Client => (&self.addresses, self.rates.address, Scope::Address),
-            Budget::ObliviousRelay => (&self.relays, self.rates.oblivious, Scope::Relay),
-            Budget::KnownObliviousRelay => {
-                (&self.relays, self.rates.oblivious.saturating_mul(RELAY_SHARE), Scope::Relay)
-            }
+            // The same bucket, counted apart: it may be an oblivious relay that nobody named.
+            Budget::ObliviousRelay => (&self.addresses, self.rates.address, Scope::Relay),
+            Budget::KnownObliviousRelay => (&self.relays, self.rates.oblivious, Scope::Relay),
         };
         self.charge(table, address.as_bytes(), rate, scope)
     }
 
-    /// Charges who asks for recovery proofs. An oblivious relay stands for many clients.
+    /// Charges who asks for recovery proofs. An oblivious relay that the operator named stands for many clients.
     pub(crate) fn charge_recovery(&self, caller: Caller) -> Result<(), Refusal> {
-        let Some(Payer { budget, address }) = caller else { return Ok(()) };
-        // An address that is both has a budget for each: they are of different sizes.
-        let (kind, rate) = match budget {
-            Budget::Client => (0, self.rates.recovery),
-            Budget::ObliviousRelay | Budget::KnownObliviousRelay => {
-                (1, self.rates.recovery.saturating_mul(RELAY_SHARE))
-            }
-        };
-        self.charge(&self.recovery, &[&[kind], &address.as_bytes()[..]].concat(), rate, Scope::Recovery)
+        let Some(payer) = caller else { return Ok(()) };
+        self.charge(&self.recovery, &key(payer), share(self.rates.recovery, payer), Scope::Recovery)
+    }
+
+    /// Charges a payer for what it adds to the store.
+    pub(crate) const fn payment(&self, payer: Caller) -> Payment<'_> {
+        self.shares.payment(payer)
     }
 
     /// Notes how many client addresses have asked lately.
@@ -91,17 +105,37 @@ impl Limits {
         })
     }
 
-    /// Charges a mailbox.
-    pub(crate) fn charge_mailbox(&self, mailbox: &MailboxHash) -> Result<(), Refusal> {
-        self.try_mailbox(mailbox).map_err(|retry_after| Refusal::MailboxRateLimited { retry_after })
-    }
-
-    /// Charges a mailbox; answers when to come again where that is refused.
-    pub(crate) fn try_mailbox(&self, mailbox: &MailboxHash) -> Result<(), Duration> {
-        lock(&self.mailboxes)
-            .take(mailbox.as_bytes(), Rate::per_minute(self.rates.mailbox), self.clock.monotonic())
+    /// Charges who reads a mailbox that holds something; answers when to come again where that is refused. Each payer
+    /// has a bucket of its own for each mailbox, so that nobody who knows a token keeps its owner from reading.
+    pub(crate) fn try_fetch(&self, mailbox: &MailboxHash, caller: Caller) -> Result<(), Duration> {
+        let (payer, rate) = match caller {
+            Some(payer) => (key(payer), share(self.rates.mailbox, payer)),
+            None => (Vec::new(), self.rates.mailbox),
+        };
+        lock(&self.fetches)
+            .take(&[mailbox.as_bytes(), &payer[..]].concat(), Rate::per_minute(rate), self.clock.monotonic())
             .inspect_err(|_| self.metrics.rate_limited(Scope::Mailbox))
     }
+
+    /// Charges a mailbox.
+    pub(crate) fn charge_mailbox(&self, mailbox: &MailboxHash) -> Result<(), Refusal> {
+        lock(&self.mailboxes)
+            .take(mailbox.as_bytes(), Rate::per_minute(self.rates.mailbox), self.clock.monotonic())
+            .map_err(|retry_after| {
+                self.metrics.rate_limited(Scope::Mailbox);
+                Refusal::MailboxRateLimited { retry_after }
+            })
+    }
+}
+
+/// What a payer is told apart by. A named relay whose address also sends requests of its own is two.
+fn key(payer: Payer) -> Vec<u8> {
+    [&[u8::from(payer.is_named_relay())], &payer.address.as_bytes()[..]].concat()
+}
+
+/// A payer's rate where a single client has this one.
+const fn share(rate: u32, payer: Payer) -> u32 {
+    if payer.is_named_relay() { rate.saturating_mul(RELAY_SHARE) } else { rate }
 }
 
 fn lock(table: &Mutex<BucketTable>) -> MutexGuard<'_, BucketTable> {

@@ -49,10 +49,15 @@ pub(crate) enum Scope {
     Relay,
     Recovery,
     Guess,
+    /// Bytes that one payer adds to the store.
+    Bytes,
+    /// Rows that one payer adds to a table.
+    Names,
 }
 
 impl Scope {
-    const ALL: [Self; 5] = [Self::Mailbox, Self::Address, Self::Relay, Self::Recovery, Self::Guess];
+    const ALL: [Self; 7] =
+        [Self::Mailbox, Self::Address, Self::Relay, Self::Recovery, Self::Guess, Self::Bytes, Self::Names];
 
     const fn label(self) -> &'static str {
         match self {
@@ -61,6 +66,8 @@ impl Scope {
             Self::Relay => "relay",
             Self::Recovery => "recovery",
             Self::Guess => "guess",
+            Self::Bytes => "bytes",
+            Self::Names => "names",
         }
     }
 }

@@ -17,6 +17,7 @@ mod purging;
 mod recovery;
 mod replays;
 mod room;
+mod shares;
 mod timing;
 mod usage;
 
@@ -88,12 +89,13 @@ impl Vault {
     fn open(
         config: &Config,
         store: &Arc<Store>,
+        limits: &Arc<Limits>,
         (time, clock): (&Arc<TrustedClock>, &ManualClock),
         metrics: &Metrics,
     ) -> Self {
-        let limits = Arc::new(Limits::new(config.rates(), clock.clock(), metrics.clone()));
-        let guesses = Guesses::new(config.exchange.guess_rate, clock.clock(), metrics.clone());
-        let parts = || (Arc::clone(store), Arc::clone(&limits), Arc::clone(time));
+        let gauges = Arc::clone(&store.gauges);
+        let guesses = Guesses::new(config.exchange.guess_rate, gauges, clock.clock(), metrics.clone());
+        let parts = || (Arc::clone(store), Arc::clone(limits), Arc::clone(time));
         let (store, limits, time) = parts();
         let exchange = Exchange { store, limits, time, guesses: Arc::new(guesses), bounds: config.exchange };
         let (store, limits, time) = parts();
@@ -119,7 +121,7 @@ impl Relay {
         let (store, ended) = Store::open(&config, metrics.clone()).unwrap();
         let store = Arc::new(store);
         let time = Arc::new(TrustedClock::new(store.clock, clock.clock(), BUILT, metrics.clone()));
-        let limits = Limits::new(config.rates(), clock.clock(), metrics.clone());
+        let limits = Arc::new(Limits::new(config.rates(), clock.clock(), metrics.clone()));
         let peering = Arc::new(Peering::new(false, clock.clock()));
         let offload = Offload {
             store: Arc::clone(&store),
@@ -134,12 +136,12 @@ impl Relay {
             purging: Purging::new(Arc::clone(&store), Arc::clone(&time), metrics.clone()),
             peering,
             store: Arc::clone(&store),
-            limits: Arc::new(limits),
+            limits: Arc::clone(&limits),
             bounds: config.bounds,
             time: Arc::clone(&time),
             metrics: metrics.clone(),
         };
-        let vault = Vault::open(&config, &store, (&time, &clock), &metrics);
+        let vault = Vault::open(&config, &store, &limits, (&time, &clock), &metrics);
         let sweep = Sweep::new(Arc::clone(&store), Arc::clone(&time), metrics.clone());
         Self { mailbox, offload, vault, sweep, store, metrics, time, clock, ended, directory }
     }
@@ -258,7 +260,7 @@ impl Relay {
 }
 
 fn client(number: u8) -> Caller {
-    Some(Payer { budget: Budget::Client, address: AddressHash::from_bytes([number; 16]) })
+    Some(Payer::new(Budget::Client, AddressHash::from_bytes([number; 16])))
 }
 
 fn mailbox(number: u8) -> MailboxHash {

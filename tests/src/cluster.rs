@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// What one address may add in an hour.
+const BYTES_PER_HOUR: &str = "RELAY_ADDR_BYTES_PER_HOUR";
+
 /// How a relay is made up.
 #[derive(Debug)]
 pub struct Builder {
@@ -50,6 +53,20 @@ impl Builder {
     #[must_use]
     pub fn variable(mut self, name: &str, value: impl ToString) -> Self {
         self.variables.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Leaves a variable at its default.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.variables.remove(name);
+        self
+    }
+
+    /// With the limits that a relay has by default.
+    #[must_use]
+    pub fn with_default_limits(mut self) -> Self {
+        self.variables.retain(|name, _| !name.contains("_LIMIT") && !name.ends_with("_PER_HOUR"));
         self
     }
 
@@ -122,13 +139,15 @@ impl Cluster {
             "RELAY_OHTTP_RATE_LIMIT",
             "RELAY_RECOVERY_RATE_LIMIT",
             "RELAY_EXCHANGE_GUESS_LIMIT",
+            "RELAY_ADDR_NAMES_PER_HOUR",
         ];
-        Builder {
+        let builder = Builder {
             gateways: 1,
             separate_ports: false,
             federated: false,
             variables: limits.map(|name| (name.to_owned(), "1000000".to_owned())).into(),
-        }
+        };
+        builder.variable(BYTES_PER_HOUR, 1_u64 << 40)
     }
 
     /// A relay with the limits that hold where an operator sets none.

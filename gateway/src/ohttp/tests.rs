@@ -342,7 +342,7 @@ async fn nothing_of_the_outer_request_goes_along_but_who_pays() {
     let relay = Relay::start().await;
     relay.envelope("fetch", fetch()).await;
     let address = crate::address::hash(&policy().address_key, "198.51.100.1".parse().unwrap());
-    assert_eq!(relay.storage.last_caller(), Some(Payer { budget: Budget::ObliviousRelay, address }));
+    assert_eq!(relay.storage.last_caller(), Some(Payer::new(Budget::ObliviousRelay, address)));
     let versions = VersionPolicy { minimum: 5, warn: 7, deadline: UnixSeconds::new(1) };
     relay.post_policy(Policy { versions, ..policy() }).await;
     for path in ["/v2/ohttp-key", "/v2/ohttp-key-signed", api::GATEWAY] {
@@ -376,10 +376,10 @@ async fn a_message_brought_again_asks_for_the_same_thing() {
 }
 
 #[tokio::test]
-async fn a_relay_has_a_budget_and_a_known_one_ten_times_that() {
+async fn a_named_relay_has_a_budget_of_its_own_and_whoever_else_seals_is_a_client_like_any_other() {
     let relay = Relay::start().await;
     let (message, _) = relay.seal(&framed(r#"{"version":2,"action":"fetch"}"#, 256)).await;
-    relay.post_policy(Policy { oblivious_rate: 2, address_rate: 1, ..policy() }).await;
+    relay.post_policy(Policy { oblivious_rate: 20, address_rate: 2, ..policy() }).await;
     let ask = async |from: &str| {
         let request = Request::post("/v2/ohttp").header("content-type", "message/ohttp-req");
         let request = request.body(Body::from(message.clone())).unwrap();
@@ -388,12 +388,19 @@ async fn a_relay_has_a_budget_and_a_known_one_ten_times_that() {
         answer(Arc::clone(&relay.app), origin, Some(account), request).await.status().as_u16()
     };
     for (from, allowed) in [("203.0.113.1", 2), ("192.0.2.9", 20)] {
+        let before = relay.app.metrics.rejections(Reason::RateLimited);
         for _ in 0..allowed {
             assert_eq!(ask(from).await, 200);
         }
-        assert_eq!(ask(from).await, 429);
+        assert_eq!(relay.app.metrics.rejections(Reason::RateLimited), before);
+        for refused in 1..=10 * allowed {
+            assert_eq!(ask(from).await, 200, "a refusal is sealed");
+            assert_eq!(relay.app.metrics.rejections(Reason::RateLimited), before + refused);
+        }
+        assert_eq!(ask(from).await, 429, "far beyond its budget");
     }
-    assert_eq!(relay.app.metrics.limited_relays.get(), 2);
+    let direct = relay.request_from("203.0.113.1", Method::GET, "/v2/health", &[], "").await;
+    assert_eq!(direct.error(429), "rate limit exceeded", "one bucket for what is sealed and what is not");
 }
 
 #[tokio::test]

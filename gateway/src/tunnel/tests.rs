@@ -316,8 +316,7 @@ async fn there_are_64_tunnels_and_no_more() {
 async fn one_address_has_a_few_tunnels_and_takes_nobody_elses() {
     let gateway = Gateway::start().await;
     let tunnels = &gateway.relay.app.tunnels;
-    let caller =
-        |number| Some(Payer { budget: Budget::Client, address: AddressHash::from_bytes([number; 16]) });
+    let caller = |number| Some(Payer::new(Budget::Client, AddressHash::from_bytes([number; 16])));
     let mut places: Vec<Place> = (0..MOST_EACH).map(|_| tunnels.place(caller(1)).unwrap()).collect();
     assert_eq!(tunnels.place(caller(1)).err(), Some(Fault::TooManyTunnels));
     places.push(tunnels.place(caller(2)).unwrap());
@@ -409,7 +408,8 @@ async fn the_key_is_shown_by_a_relay_that_peers() {
 async fn peers_come_by_themselves_and_never_inside_a_sealed_request() {
     let relay = Relay::start().await;
     relay.post_policy(peering()).await;
-    let origin = Origin::Oblivious { caller: None, request_id: RequestId::from_bytes([1; 16]) };
+    let origin =
+        Origin::Oblivious { caller: None, request_id: RequestId::from_bytes([1; 16]), refused: None };
     for path in ["/federation", "/federation/key"] {
         let body = Bytes::from_static(Fault::NotFound.body().as_bytes());
         assert_eq!(ask(&relay, Method::GET, path, origin).await, (StatusCode::NOT_FOUND, body), "{path}");

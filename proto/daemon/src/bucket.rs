@@ -23,11 +23,12 @@ const WAYS: usize = 8;
 
 const NANOS_PER_MINUTE: u64 = 60_000_000_000;
 
-/// How many takes a minute a bucket allows. A full bucket holds one minute's worth.
+/// How much a bucket allows. A full one holds what comes back in one period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// Nanoseconds that one take costs.
-    interval: u64,
+    /// Nanoseconds that `units` cost.
+    nanos: u64,
+    units: u64,
     /// Nanoseconds that a full bucket is worth.
     depth: u64,
 }
@@ -37,7 +38,31 @@ impl Rate {
     pub const fn per_minute(takes: u32) -> Self {
         let takes = if takes == 0 { 1 } else { takes as u64 };
         let interval = NANOS_PER_MINUTE.div_ceil(takes);
-        Self { interval, depth: interval * takes }
+        Self { nanos: interval, units: 1, depth: interval * takes }
+    }
+
+    /// So many units in a period; none means one.
+    pub fn per(units: u64, period: Duration) -> Self {
+        let period = nanos(period);
+        Self { nanos: period, units: units.max(1), depth: period }
+    }
+
+    /// The same bucket, filled so many times as fast.
+    #[must_use]
+    pub const fn times(self, factor: u32) -> Self {
+        Self { units: self.units.saturating_mul(if factor == 0 { 1 } else { factor as u64 }), ..self }
+    }
+
+    /// The same, with only the upper half of the bucket to take from, or one unit where that is more.
+    #[must_use]
+    pub fn upper_half(self) -> Self {
+        Self { depth: (self.depth / 2).max(self.cost(1)), ..self }
+    }
+
+    /// Nanoseconds that so many units cost.
+    fn cost(self, units: u64) -> u64 {
+        let cost = (u128::from(units) * u128::from(self.nanos)).div_ceil(u128::from(self.units));
+        u64::try_from(cost).unwrap_or(u64::MAX)
     }
 }
 
@@ -70,12 +95,30 @@ impl BucketTable {
     /// # Errors
     /// How long to wait for the next token, never zero. A refused take costs nothing.
     pub fn take(&mut self, key: &[u8], rate: Rate, now: Duration) -> Result<(), Duration> {
+        self.take_units(key, 1, rate, now)
+    }
+
+    /// Takes so many units from a key's bucket, all or none. More than the whole bucket holds are never to be had.
+    ///
+    /// # Errors
+    /// As [`BucketTable::take`].
+    pub fn take_units(&mut self, key: &[u8], units: u64, rate: Rate, now: Duration) -> Result<(), Duration> {
         let (set, fingerprint) = self.locate(key);
         let now = nanos(now);
         let place = place_of(&self.sets[set], fingerprint);
-        let full_at = after_take(self.sets[set][place].full_at, rate, now)?;
+        let full_at = after_take(self.sets[set][place].full_at, units, rate, now)?;
         self.sets[set][place] = Place { fingerprint, full_at };
         Ok(())
+    }
+
+    /// Gives a key back what it took. For tables in which keys have places of their own: what it took may have gone over
+    /// to whoever took its place.
+    pub fn give_back(&mut self, key: &[u8], units: u64, rate: Rate) {
+        let (set, fingerprint) = self.locate(key);
+        let place = self.sets[set].iter_mut().find(|place| place.fingerprint == fingerprint);
+        if let Some(place) = place {
+            place.full_at = place.full_at.saturating_sub(rate.cost(units));
+        }
     }
 
     /// Whether a take would pass, without taking.
@@ -83,9 +126,17 @@ impl BucketTable {
     /// # Errors
     /// How long to wait for the next token, never zero.
     pub fn peek(&self, key: &[u8], rate: Rate, now: Duration) -> Result<(), Duration> {
+        self.peek_units(key, 1, rate, now)
+    }
+
+    /// Whether so many units could be taken, without taking.
+    ///
+    /// # Errors
+    /// As [`BucketTable::peek`].
+    pub fn peek_units(&self, key: &[u8], units: u64, rate: Rate, now: Duration) -> Result<(), Duration> {
         let (set, fingerprint) = self.locate(key);
         let place = place_of(&self.sets[set], fingerprint);
-        after_take(self.sets[set][place].full_at, rate, nanos(now)).map(drop)
+        after_take(self.sets[set][place].full_at, units, rate, nanos(now)).map(drop)
     }
 
     /// Moves the moment of a key forward, for tables that remember somebody else's refusals instead of
@@ -133,9 +184,9 @@ fn place_of(set: &Set, fingerprint: u64) -> usize {
     earliest
 }
 
-/// The moment of a bucket after one more take.
-fn after_take(full_at: u64, rate: Rate, now: u64) -> Result<u64, Duration> {
-    let full_at = full_at.max(now).saturating_add(rate.interval);
+/// The moment of a bucket after so many units more were taken.
+fn after_take(full_at: u64, units: u64, rate: Rate, now: u64) -> Result<u64, Duration> {
+    let full_at = full_at.max(now).saturating_add(rate.cost(units));
     match full_at - now {
         ahead if ahead <= rate.depth => Ok(full_at),
         ahead => Err(Duration::from_nanos(ahead - rate.depth)),
@@ -187,6 +238,45 @@ mod tests {
     }
 
     #[test]
+    fn units_are_taken_all_or_none_and_given_back() {
+        let hour = Duration::from_secs(3600);
+        let rate = Rate::per(2000, hour);
+        let mut table = BucketTable::new(8);
+        assert_eq!(table.take_units(b"key", 1900, rate, START), Ok(()));
+        assert_eq!(table.peek_units(b"key", 100, rate, START), Ok(()));
+        let wait = table.take_units(b"key", 200, rate, START).unwrap_err();
+        assert_eq!(wait, hour / 20);
+        assert_eq!(table.take_units(b"key", 100, rate, START), Ok(()), "a refused take costs nothing");
+        assert!(table.take(b"key", rate, START).is_err());
+        table.give_back(b"key", 50, rate);
+        table.give_back(b"other", 1000, rate);
+        assert_eq!(table.take_units(b"key", 50, rate, START), Ok(()));
+        assert!(table.take(b"key", rate, START).is_err());
+        table.give_back(b"key", u64::MAX, rate);
+        assert!(table.take_units(b"key", 2001, rate, START).is_err(), "never more than a whole bucket");
+        assert_eq!(table.take_units(b"key", 2000, rate, START), Ok(()));
+    }
+
+    #[test]
+    fn bytes_by_the_tebibyte_are_counted_exactly_enough() {
+        let rate = Rate::per(1 << 40, Duration::from_secs(3600));
+        let mut table = BucketTable::new(8);
+        let taken = (0..2048).filter(|_| table.take_units(b"key", 1 << 30, rate, START).is_ok()).count();
+        assert_eq!(taken, 1024);
+    }
+
+    #[test]
+    fn a_faster_rate_and_half_a_bucket_are_what_they_say() {
+        let count = |rate: Rate| {
+            let mut table = BucketTable::new(8);
+            (0..1000).filter(|_| table.take(b"key", rate, START).is_ok()).count()
+        };
+        assert_eq!(count(Rate::per_minute(6).times(10)), 60);
+        assert_eq!(count(Rate::per_minute(10).upper_half()), 5);
+        assert_eq!(count(Rate::per_minute(1).upper_half()), 1);
+    }
+
+    #[test]
     fn a_deferred_key_is_free_again_in_time() {
         let mut table = BucketTable::new(8);
         assert_eq!(table.deferred(b"key", START), None);
@@ -220,7 +310,7 @@ mod tests {
             for Step { key, pause_millis } in steps {
                 now += Duration::from_millis(pause_millis);
                 let known = model.entry(key).or_default();
-                let expected = after_take(*known, rate, nanos(now));
+                let expected = after_take(*known, 1, rate, nanos(now));
                 if table.take(&[key], rate, now).is_ok() {
                     prop_assert!(expected.is_ok(), "eviction refilled a bucket");
                     *known = expected.unwrap();
@@ -237,7 +327,7 @@ mod tests {
             for Step { key, pause_millis } in steps {
                 now += Duration::from_millis(pause_millis);
                 let known = model.entry(key).or_default();
-                let expected = after_take(*known, rate, nanos(now));
+                let expected = after_take(*known, 1, rate, nanos(now));
                 prop_assert_eq!(table.take(&[key], rate, now), expected.map(drop));
                 *known = expected.unwrap_or(*known);
             }

@@ -129,15 +129,19 @@ variables! {
     MAX_MESSAGE_SIZE: usize = ("RELAY_MAX_MESSAGE_SIZE", "1048576", "1048576", whole::<usize, 1024, 16_777_216>,
         "Bytes that a decoded blob may have.");
     RATE_LIMIT: u32 = ("RELAY_RATE_LIMIT", "60", "60", whole::<u32, 1, 1_000_000_000>,
-        "Requests a minute for one mailbox, over all gateways.");
+        "Sends and purges a minute for one mailbox, over all gateways, and as many fetches of it for each client.");
     ADDR_RATE_LIMIT: u32 = ("RELAY_ADDR_RATE_LIMIT", "600", "600", whole::<u32, 1, 1_000_000_000>,
-        "Direct requests a minute for one client address (IPv6: one /64), over all gateways.");
+        "Requests a minute, sealed or not, for one client address (IPv6: one /64), over all gateways.");
+    ADDR_BYTES_PER_HOUR: Option<u64> = ("RELAY_ADDR_BYTES_PER_HOUR", "", "33554432", parse::optional_whole::<1024, 1_099_511_627_776>,
+        "Bytes that one client address may add to the store in an hour. Unset: a thirty-second of `RELAY_MAX_STORAGE_BYTES`, so that filling it takes one address more than a day.");
+    ADDR_NAMES_PER_HOUR: Option<u64> = ("RELAY_ADDR_NAMES_PER_HOUR", "", "2000", parse::optional_whole::<1, 1_000_000_000>,
+        "New registrations, offers, proofs, guardian sets and escrow slots that one client address may add in an hour. Unset: 2000, and no more than a thirty-second of what a table holds.");
     RECOVERY_RATE_LIMIT: u32 = ("RELAY_RECOVERY_RATE_LIMIT", "10", "10", whole::<u32, 1, 1_000_000_000>,
-        "Recovery queries a minute for one client address; ten times that for all clients behind one oblivious relay.");
-    OHTTP_RATE_LIMIT: u32 = ("RELAY_OHTTP_RATE_LIMIT", "6000", "6000", whole::<u32, 1, 100_000_000>,
-        "Oblivious requests a minute from one relay's address; ten times that for those in `RELAY_OHTTP_RELAYS`.");
+        "Recovery queries a minute for one client address; ten times that for all clients behind an oblivious relay in `RELAY_OHTTP_RELAYS`.");
+    OHTTP_RATE_LIMIT: u32 = ("RELAY_OHTTP_RATE_LIMIT", "60000", "60000", whole::<u32, 1, 100_000_000>,
+        "Sealed requests a minute from one oblivious relay in `RELAY_OHTTP_RELAYS`.");
     OHTTP_RELAYS: Vec<IpNet> = ("RELAY_OHTTP_RELAYS", "", "192.0.2.7,2001:db8::/48", networks,
-        "Networks of the oblivious relays that the operator knows, as a comma-separated list.");
+        "Networks of the oblivious relays that the operator knows, as a comma-separated list. Any other address that sends sealed requests is one client.");
     OHTTP_KEY_ROTATION: u64 = ("RELAY_OHTTP_KEY_ROTATION_HOURS", "24", "24", parse::day_or_seconds,
         "Hours for which a key for Oblivious HTTP is shown: 24, since clients refuse every other window; or seconds, for tests, as in `10s`. It is accepted for one such time longer.");
     ANCHOR_DIR: Option<PathBuf> = ("RELAY_ANCHOR_DIR", "", "/etc/relay/anchor", optional_directory,
@@ -146,8 +150,8 @@ variables! {
         "Exchange offers that may be live at once.");
     EXCHANGE_DEFAULT_TTL_SECS: u64 = ("RELAY_EXCHANGE_DEFAULT_TTL_SECS", "300", "300", whole::<u64, 30, 3600>,
         "Seconds for which an exchange offer lives that names no time itself.");
-    EXCHANGE_GUESS_LIMIT: u32 = ("RELAY_EXCHANGE_GUESS_LIMIT", "10", "10", whole::<u32, 1, 1_000_000>,
-        "Wrong exchange codes a minute that the whole relay listens to.");
+    EXCHANGE_GUESS_LIMIT: u32 = ("RELAY_EXCHANGE_GUESS_LIMIT", "300", "300", whole::<u32, 1, 1_000_000>,
+        "Wrong exchange codes a minute that the whole relay listens to at most: it is 1000 divided by the live offers, and never less than ten unless this is.");
     REQUIRE_REGISTRATION: bool = ("RELAY_REQUIRE_REGISTRATION", "false", "true", boolean,
         "Whether only registered mailboxes take mail.");
     MIN_VERSION: u16 = ("RELAY_MIN_VERSION", "0", "2", whole::<u16, 0, 65_535>,

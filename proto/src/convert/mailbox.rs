@@ -384,7 +384,10 @@ mod tests {
 
     fn send() -> WriteCommand {
         WriteCommand {
-            caller: Some(Payer { budget: Budget::Client, address: AddressHash::from_bytes([1; 16]) }),
+            caller: Some(Payer {
+                network: AddressHash::from_bytes([9; 16]),
+                ..Payer::new(Budget::Client, AddressHash::from_bytes([1; 16]))
+            }),
             action: WriteAction::Send(NewBlob {
                 mailbox: MailboxHash::from_bytes([2; 32]),
                 ciphertext: Ciphertext::try_from(Bytes::from_static(b"sealed")).unwrap(),
@@ -408,7 +411,12 @@ mod tests {
     #[test]
     fn a_wrong_field_is_named_and_spoils_its_own_command_only() {
         let good = wire::WriteCommand::from(send());
-        let short = wire::Caller { budget: 1, address: Bytes::from_static(b"short") };
+        let address = Bytes::from_static(&[1; 16]);
+        let older = wire::Caller { budget: 1, address: address.clone(), network: Bytes::new() };
+        let older = wire::WriteCommand { caller: Some(older), ..good.clone() };
+        let payer = WriteCommand::try_from(older).unwrap().caller.unwrap();
+        assert_eq!(payer, Payer::new(Budget::Client, AddressHash::from_bytes([1; 16])));
+        let short = wire::Caller { budget: 1, address, network: Bytes::from_static(b"short") };
         let bad = wire::WriteCommand { caller: Some(short), ..good.clone() };
         let empty = wire::WriteCommand { command: None, ..good.clone() };
         let read = write_commands(wire::WriteRequest { commands: vec![good, bad, empty] }).unwrap();

@@ -27,6 +27,7 @@ impl EscrowHandler for Escrow {
         }
         let now = self.time.times_to_store()?;
         let load = Load { commands: 1, bytes: put.blob.as_bytes().len() };
+        let limits = Arc::clone(&self.limits);
         let work = move |write: &mut Write<'_>| {
             if let Some(answer) = answers::find(write.sql, &put.request_id)? {
                 return remembered(answer);
@@ -35,7 +36,7 @@ impl EscrowHandler for Escrow {
             if !replays::is_first(write, put.caller, &put.request_id, now)? {
                 return Ok(Deposit::AlreadyExists);
             }
-            let deposit = escrow::put(write, &put, now)?;
+            let deposit = escrow::put(write, &put, now, limits.payment(put.caller))?;
             answers::remember(write.sql, &put.request_id, number(deposit), now.stamp)?;
             Ok(deposit)
         };

@@ -3,6 +3,7 @@
 use crate::config;
 use crate::guesses::Guesses;
 use crate::limits::Limits;
+use crate::shares::Payment;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::writer::Load;
@@ -38,7 +39,10 @@ impl ExchangeHandler for Exchange {
         }
         let now = self.time.times_to_store()?;
         let load = Load { commands: 1, bytes: offer.payload.as_str().len() };
-        let work = move |write: &mut Write<'_>| exchanges::offer(write, &offer, ttl_secs, max_offers, now);
+        let limits = Arc::clone(&self.limits);
+        let work = move |write: &mut Write<'_>| {
+            exchanges::offer(write, &offer, ttl_secs, max_offers, now, limits.payment(offer.caller))
+        };
         Ok(self.store.writer.run(load, |batch| batch.attempt(work)).await?)
     }
 
@@ -61,9 +65,20 @@ impl Exchange {
         let guess = Arc::new(guess);
         let mut turn = None;
         loop {
-            let (guess, guesses) = (Arc::clone(&guess), Arc::clone(&self.guesses));
-            let (now, has_turn) = (self.time.times(), turn.is_some());
-            let work = move |write: &mut Write<'_>| guess.judge(write, &guesses, has_turn, now);
+            let (guess, guesses, limits) =
+                (Arc::clone(&guess), Arc::clone(&self.guesses), Arc::clone(&self.limits));
+            let (now, has_turn, max_offers) = (self.time.times(), turn.is_some(), self.bounds.max_offers);
+            let work = move |write: &mut Write<'_>| {
+                if let Some(text) = guess.answered(write.sql, now.stamp)? {
+                    return Ok(text);
+                }
+                guesses.hear(guess.caller(), has_turn)?;
+                let outcome = guess.take(write, max_offers, now, limits.payment(guess.caller()));
+                if matches!(outcome, Err(StoreError::Refused(Refusal::UnknownCode))) {
+                    guesses.wrong(guess.caller());
+                }
+                outcome
+            };
             let outcome = self.store.writer.run(load, |batch| batch.attempt(work)).await;
             match outcome.map_err(Refusal::from) {
                 Err(Refusal::GuessesSpent { .. }) => {
@@ -99,28 +114,20 @@ impl Guess {
         }
     }
 
-    /// Takes the step, if it was not taken before and is heard. Runs on the writer thread.
-    fn judge(
+    /// Takes the step. Runs on the writer thread.
+    fn take(
         &self,
         write: &mut Write<'_>,
-        guesses: &Guesses,
-        has_turn: bool,
+        max_offers: u64,
         now: Times,
+        payment: Payment<'_>,
     ) -> Result<ExchangeText, StoreError> {
         // Exchanges live for minutes: none is to be claimed for as long as a clock is not trusted.
         let now = now.stamp;
-        if let Some(text) = self.answered(write.sql, now)? {
-            return Ok(text);
+        match self {
+            Self::Claim(claim) => exchanges::claim(write, claim, now, payment),
+            Self::Complete(complete) => exchanges::complete(write, complete, max_offers, now, payment),
         }
-        guesses.hear(has_turn)?;
-        let outcome = match self {
-            Self::Claim(claim) => exchanges::claim(write, claim, now),
-            Self::Complete(complete) => exchanges::complete(write, complete, now),
-        };
-        if matches!(outcome, Err(StoreError::Refused(Refusal::UnknownCode))) {
-            guesses.wrong(self.caller());
-        }
-        outcome
     }
 
     /// What this very call was answered before.

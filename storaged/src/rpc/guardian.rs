@@ -28,8 +28,9 @@ impl GuardianHandler for Guardian {
         let StoreGuardians { caller, request_id, designation, entries } = store;
         self.limits.charge_caller(caller)?;
         let (now, set) = (self.time.times_to_store()?.stamp, designation.set());
+        let limits = Arc::clone(&self.limits);
         self.designate(request_id, designation, Designating::Store, move |write| {
-            guardians::store(write, &set, &entries, now)
+            guardians::store(write, &set, &entries, now, limits.payment(caller))
         })
         .await
     }

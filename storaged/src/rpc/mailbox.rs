@@ -5,6 +5,7 @@ use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::peering::Peering;
 use crate::purging::Purging;
+use crate::shares::Payment;
 use crate::store::batch::{Batch, Write};
 use crate::store::blobs::Sent;
 use crate::store::error::StoreError;
@@ -46,7 +47,7 @@ impl MailboxHandler for Mailbox {
                 if let WriteAction::Send(blob) = &command.action {
                     bytes += blob.ciphertext.as_bytes().len();
                 }
-                admitted.push(command.action);
+                admitted.push(command);
                 Ok(())
             })
             .collect();
@@ -67,7 +68,7 @@ impl MailboxHandler for Mailbox {
             .store
             .readers
             .run(move |sql| {
-                let admit = |mailbox: &MailboxHash| limits.try_mailbox(mailbox);
+                let admit = |mailbox: &MailboxHash| limits.try_fetch(mailbox, fetch.caller);
                 let fetched = page::fetch(sql, &fetch, now.now, admit, || peering.reachable())?;
                 let due = if has_registrations {
                     registrations::due_for_renewal(sql, &fetch.mailboxes, ttl, now)?
@@ -129,26 +130,26 @@ impl Mailbox {
                 self.time.times_to_store()?;
                 self.limits.charge_mailbox(&blob.mailbox)
             }
-            // Charged only if it removes nothing.
+            // A mailbox is not charged for acks: whoever knows its token would shut out its owner.
             WriteAction::Ack { .. } => Ok(()),
         }
     }
 
-    async fn write_admitted(&self, actions: Vec<WriteAction>, bytes: usize) -> WriteOutcomes {
-        let commands = actions.len();
+    async fn write_admitted(&self, admitted: Vec<WriteCommand>, bytes: usize) -> WriteOutcomes {
+        let commands = admitted.len();
         if commands == 0 {
             return Vec::new();
         }
-        let actions = Arc::new(actions);
+        let admitted = Arc::new(admitted);
         let mut outcomes: WriteOutcomes = Vec::with_capacity(commands);
         while outcomes.len() < commands {
-            let (actions, done) = (Arc::clone(&actions), outcomes.len());
+            let (admitted, done) = (Arc::clone(&admitted), outcomes.len());
             let (limits, bounds, now) = (Arc::clone(&self.limits), self.bounds, self.time.times());
             let job = move |batch: &mut Batch<'_>| {
                 let mut counts = Counts::default();
                 let mut some = WriteOutcomes::new();
-                for action in actions.iter().skip(done) {
-                    some.push(write_one(batch, action, &bounds, &limits, now, &mut counts));
+                for command in admitted.iter().skip(done) {
+                    some.push(write_one(batch, command, &bounds, &limits, now, &mut counts));
                     // Acks say nothing of the sizes of what they delete.
                     if batch.is_large() {
                         break;
@@ -182,15 +183,16 @@ struct Counts {
 
 fn write_one(
     batch: &mut Batch<'_>,
-    action: &WriteAction,
+    command: &WriteCommand,
     bounds: &Bounds,
     limits: &Limits,
     now: Times,
     counts: &mut Counts,
 ) -> Result<Written, Refusal> {
-    match action {
+    let payment = limits.payment(command.caller);
+    match &command.action {
         WriteAction::Send(blob) => {
-            let work = |write: &mut Write<'_>| send(write, blob, bounds, now);
+            let work = |write: &mut Write<'_>| send(write, blob, bounds, now, payment);
             // It deletes an expired blob at most, and then inserts one; where mail is held for peers it may be more.
             let sent = if batch.has_held() { batch.attempt(work) } else { batch.attempt_loose(work) };
             let Sent { id, is_new } = sent?;
@@ -198,19 +200,33 @@ fn write_one(
             Ok(Written::Stored(id))
         }
         WriteAction::Ack { mailbox, blob_id } => {
-            let removed = batch.attempt(|write| blobs::ack(write, mailbox, blob_id, now))?;
+            let removed = batch.attempt(|write| {
+                let before = write.change.bytes;
+                let removed = blobs::ack(write, mailbox, blob_id, now)?;
+                if write.change.bytes < before {
+                    payment.give_bytes_back(write.gauges, before.abs_diff(write.change.bytes));
+                }
+                Ok(removed)
+            })?;
             counts.acked += u64::from(removed);
             if !removed {
-                limits.charge_mailbox(mailbox)?;
+                // It costs its caller twice: nobody needs many of these.
+                limits.charge_caller(command.caller)?;
             }
             Ok(Written::Acknowledged(removed))
         }
     }
 }
 
-fn send(write: &mut Write<'_>, blob: &NewBlob, bounds: &Bounds, now: Times) -> Result<Sent, StoreError> {
+fn send(
+    write: &mut Write<'_>,
+    blob: &NewBlob,
+    bounds: &Bounds,
+    now: Times,
+    payment: Payment<'_>,
+) -> Result<Sent, StoreError> {
     if bounds.require_registration && !registrations::contains(write.sql, &blob.mailbox, now.now)? {
         return Err(Refusal::NotRegistered.into());
     }
-    blobs::send(write, blob, bounds, now)
+    blobs::send(write, blob, bounds, now, payment)
 }

@@ -22,10 +22,11 @@ impl RecoveryHandler for Recovery {
         let StoreProof { caller, request_id, key, proof } = store;
         self.limits.charge_caller(caller)?;
         let now = self.time.times_to_store()?;
+        let limits = Arc::clone(&self.limits);
         let work = move |write: &mut Write<'_>| {
             // A message that is brought again must not put an older proof in place of a newer one.
             if replays::is_first(write, caller, &request_id, now)? {
-                recovery::store(write, &key, &proof, now.stamp)?;
+                recovery::store(write, &key, &proof, now.stamp, limits.payment(caller))?;
             }
             Ok(())
         };

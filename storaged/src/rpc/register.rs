@@ -2,6 +2,7 @@
 
 use super::mailbox::Mailbox;
 use crate::proof;
+use crate::shares::Kind;
 use crate::store::batch::Write;
 use crate::store::error::StoreError;
 use crate::store::registrations::{self, Comparison, Tally, Wanted};
@@ -14,6 +15,7 @@ use relay_proto::caller::Caller;
 use relay_proto::mail::{Ownership, Register, Registered};
 use relay_proto::{MailboxHash, OwnerHash, Refusal, RequestId, UnixSeconds};
 use rusqlite::Connection;
+use std::sync::Arc;
 
 /// Names that are written down at once, among other people's writes.
 const FEW: usize = 100;
@@ -79,10 +81,12 @@ impl Mailbox {
             }
             registrations::compare(sql, &mailboxes, &wanted).map(Looked::Compared)
         };
-        let Comparison { unsettled, new: _, settled } = match self.store.readers.run(look).await? {
+        let Comparison { unsettled, new, settled } = match self.store.readers.run(look).await? {
             Looked::Answered(answer) => return Ok(answer),
             Looked::Compared(comparison) => comparison,
         };
+        let space = registrations::space(&self.store.gauges, 0);
+        self.limits.payment(caller).expect_share(Kind::Registrations, space, new.into())?;
         let answer = move |tally: Tally| Registered {
             registered,
             bound_elsewhere: tally.elsewhere,
@@ -117,14 +121,18 @@ impl Mailbox {
         finish: impl FnOnce(&Write<'_>, Tally) -> Result<(), StoreError> + Copy + Send + 'static,
     ) -> Result<Tally, Refusal> {
         loop {
-            let names = mailboxes.to_vec();
+            let (names, limits) = (mailboxes.to_vec(), Arc::clone(&self.limits));
             let work = move |write: &mut Write<'_>| {
                 if let Some(owner) = &wanted.owner
                     && purges::runs(write, owner)?
                 {
                     return Ok(None);
                 }
+                let registered = write.change.registrations;
+                let space = registrations::space(write.gauges, registered);
                 let all = before.plus(registrations::register(write, &names, &wanted)?);
+                let new = write.change.registrations.abs_diff(registered);
+                limits.payment(caller).rows(Kind::Registrations, space, new)?;
                 finish(write, all)?;
                 Ok(Some(all))
             };

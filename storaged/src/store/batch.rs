@@ -5,6 +5,7 @@ use super::error::StoreError;
 use super::gauges::{Change, Gauges, Size, foreign_bytes};
 use super::generation;
 use super::steps::{STEP_BYTES, STEP_ROWS};
+use crate::shares::Space;
 use relay_proto::Refusal;
 use rusqlite::Connection;
 
@@ -45,6 +46,12 @@ impl Write<'_> {
             return Err(Refusal::StorageFull.into());
         }
         self.expect_room()
+    }
+
+    /// How many of a kind there may be, at one for each so many bytes of the database's ceiling, and how many more.
+    pub(super) fn space(&self, held: u64, change: i64, bytes_each: u64) -> Space {
+        let whole = self.gauges.ceiling_bytes() / bytes_each;
+        Space { whole, free: whole.saturating_sub(held.saturating_add_signed(change)) }
     }
 
     /// Whether some blob may be on its way to a peer.

@@ -8,6 +8,7 @@ use super::sql::{count, moment};
 use super::steps::StepRoom;
 use super::{claims, held, hints, leases, purges};
 use crate::config::Bounds;
+use crate::shares::Payment;
 use crate::trusted_time::Times;
 use relay_proto::federation::CarriedBlob;
 use relay_proto::mail::{BlobName, NewBlob};
@@ -23,12 +24,13 @@ pub(crate) struct Sent {
     pub(crate) is_new: bool,
 }
 
-/// Stores a blob, unless it is here already or was acked or purged lately.
+/// Stores a blob, unless it is here already or was acked or purged lately. Only what is new is paid for.
 pub(crate) fn send(
     write: &mut Write<'_>,
     blob: &NewBlob,
     bounds: &Bounds,
     now: Times,
+    payment: Payment<'_>,
 ) -> Result<Sent, StoreError> {
     let Times { now, stamp, .. } = now;
     let NewBlob { mailbox, ciphertext, origin_hint } = blob;
@@ -63,6 +65,7 @@ pub(crate) fn send(
     if !holding.takes(write, mailbox, size, bounds, now)? {
         return Err(Refusal::QuotaExceeded.into());
     }
+    payment.bytes(write.gauges, ciphertext.as_bytes().len() + hint_length)?;
     let position = Position::new(bounds.ttl.expiry(stamp), write.arrive());
     insert_row(write, position, &name, size, stamp.hour_floor(), origin_hint.as_ref(), ciphertext)?;
     Ok(Sent { id, is_new: true })

@@ -7,6 +7,7 @@
 use super::batch::Write;
 use super::error::StoreError;
 use super::sql::{count, moment, time};
+use crate::shares::{Kind, Payment};
 use crate::trusted_time::Times;
 use bytes::Bytes;
 use relay_proto::escrow::{Deposit, PutEscrow, SLOTS, Withdrawal};
@@ -18,7 +19,12 @@ use subtle::ConstantTimeEq as _;
 const BYTES_EACH: u64 = 64 << 10;
 
 /// Fills a slot. The first one behind a gate fixes the gate's end.
-pub(crate) fn put(write: &mut Write<'_>, put: &PutEscrow, now: Times) -> Result<Deposit, StoreError> {
+pub(crate) fn put(
+    write: &mut Write<'_>,
+    put: &PutEscrow,
+    now: Times,
+    payment: Payment<'_>,
+) -> Result<Deposit, StoreError> {
     write.expect_room()?;
     let PutEscrow { gate, slot, blob, ttl_secs, .. } = put;
     if !is_live(write, gate, now.now)? {
@@ -34,6 +40,8 @@ pub(crate) fn put(write: &mut Write<'_>, put: &PutEscrow, now: Times) -> Result<
     if filled >= SLOTS {
         return Ok(Deposit::GateFull);
     }
+    let space = write.space(write.gauges.escrow_gates(), write.change.escrow_gates, BYTES_EACH);
+    payment.row(Kind::EscrowGates, space, write.gauges, blob.as_bytes().len())?;
     write
         .sql
         .prepare_cached("INSERT INTO escrow_slots (gate, slot, blob) VALUES (?1, ?2, ?3)")?

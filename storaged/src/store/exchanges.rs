@@ -9,6 +9,7 @@ use super::batch::Write;
 use super::error::StoreError;
 use super::replays;
 use super::sql::{count, moment};
+use crate::shares::{Kind, Payment, Space};
 use crate::trusted_time::Times;
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::limits::EXCHANGE_TTL_SECS;
@@ -52,6 +53,7 @@ pub(crate) fn offer(
     ttl_secs: u64,
     max_offers: u64,
     now: Times,
+    payment: Payment<'_>,
 ) -> Result<ExchangeCode, StoreError> {
     let taker = Taker::of("offer", &offer.request_id);
     if let Some(code) = offered(write, &taker, &offer.request_id, now.stamp)? {
@@ -70,6 +72,7 @@ pub(crate) fn offer(
     if is_full(write) {
         return Err(Refusal::TooManyOffers.into());
     }
+    payment.row(Kind::Offers, space(write, max_offers), write.gauges, offer.payload.as_str().len())?;
     let mut insert = write.sql.prepare_cached(
         "INSERT INTO exchanges (name, expires, offered_by, payload) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (name) DO NOTHING",
@@ -126,6 +129,11 @@ fn held(write: &Write<'_>) -> u64 {
     write.gauges.exchange_offers().saturating_add_signed(write.change.exchange_offers)
 }
 
+/// How many offers there may be, and how many more.
+fn space(write: &Write<'_>, max_offers: u64) -> Space {
+    Space { whole: max_offers, free: max_offers.saturating_sub(held(write)) }
+}
+
 /// Deletes an offer if its time has passed. Answers whether it did.
 fn forget_expired(write: &mut Write<'_>, name: &OfferName, now: UnixSeconds) -> Result<bool, StoreError> {
     let deleted = write
@@ -171,12 +179,14 @@ pub(crate) fn claim(
     write: &mut Write<'_>,
     claim: &Claim,
     now: UnixSeconds,
+    payment: Payment<'_>,
 ) -> Result<ExchangeText, StoreError> {
     match look(write.sql, &claim.offer, now)? {
         None => return Err(Refusal::UnknownCode.into()),
         Some(Some(_)) => return Err(Refusal::AlreadyClaimed.into()),
         Some(None) => write.expect_room()?,
     }
+    payment.bytes(write.gauges, claim.response.as_str().len())?;
     let taker = Taker::of("claim", &claim.request_id);
     let payload = write
         .sql
@@ -201,21 +211,31 @@ pub(crate) fn completed(
         .transpose()
 }
 
-/// Takes the response and ends the exchange: its code is free at once.
+/// Takes the response and ends the exchange: its code is free at once, and its place.
 pub(crate) fn complete(
     write: &mut Write<'_>,
     complete: &Complete,
+    max_offers: u64,
     now: UnixSeconds,
+    payment: Payment<'_>,
 ) -> Result<ExchangeText, StoreError> {
     match look(write.sql, &complete.offer, now)? {
         None => return Err(Refusal::UnknownCode.into()),
         Some(None) => return Err(Refusal::NotYetClaimed.into()),
         Some(Some(_)) => {}
     }
-    let response = write
+    let (response, payload_bytes) = write
         .sql
-        .prepare_cached("DELETE FROM exchanges WHERE name = ?1 RETURNING response")?
-        .query_row([complete.offer.as_bytes()], |row| row.get(0))?;
+        .prepare_cached(
+            "DELETE FROM exchanges WHERE name = ?1 RETURNING response, length(CAST(payload AS BLOB))",
+        )?
+        .query_row([complete.offer.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+    payment.give_row_back(
+        Kind::Offers,
+        space(write, max_offers),
+        write.gauges,
+        payload_bytes.max(0).unsigned_abs(),
+    );
     write.change.exchange_offers -= 1;
     let response = text(response)?;
     // The pages of the offer are free by now: this needs no room that was not there.

@@ -2,6 +2,7 @@
 //! decides or reports.
 
 use super::error::StoreError;
+use crate::shares::Space;
 use rusqlite::{Connection, Row};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
@@ -33,6 +34,13 @@ pub(crate) struct Gauges {
 }
 
 impl Gauges {
+    #[cfg(test)]
+    pub(crate) fn with_offers(offers: u64) -> Self {
+        let gauges = Self::default();
+        gauges.exchange_offers.store(super::sql::count(offers), Ordering::Relaxed);
+        gauges
+    }
+
     /// Blobs stored.
     pub(crate) fn blobs(&self) -> u64 {
         held(&self.blobs)
@@ -120,6 +128,12 @@ impl Gauges {
     /// Bytes that may be in use.
     pub(crate) fn ceiling_bytes(&self) -> u64 {
         self.ceiling_pages.load(Ordering::Relaxed) * self.page_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that may be in use, and how many more may be before new mail is refused.
+    pub(crate) fn byte_space(&self) -> Space {
+        let whole = self.ceiling_bytes();
+        Space { whole, free: (whole - whole / 20).saturating_sub(self.live_bytes()) }
     }
 
     /// Bytes that the database file has once the log is copied into it.

@@ -4,6 +4,7 @@
 use super::batch::Write;
 use super::error::StoreError;
 use super::sql::{count, moment};
+use crate::shares::{Kind, Payment};
 use bytes::Bytes;
 use relay_proto::{GuardianEntry, GuardianName, Ttl, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -15,12 +16,13 @@ const LIFE: Ttl = Ttl::from_secs(365 * 86_400);
 /// takes.
 const BYTES_EACH: u64 = 16 << 10;
 
-/// Replaces a set. An empty one is the same as none.
+/// Replaces a set. An empty one is the same as none. Only a new name is paid for.
 pub(crate) fn store(
     write: &mut Write<'_>,
     name: &GuardianName,
     entries: &[GuardianEntry],
     now: UnixSeconds,
+    payment: Payment<'_>,
 ) -> Result<(), StoreError> {
     if entries.is_empty() {
         return delete(write, name);
@@ -34,7 +36,9 @@ pub(crate) fn store(
     if replaced > 0 {
         return Ok(());
     }
-    write.expect_place(write.gauges.guardian_sets(), write.change.guardian_sets, BYTES_EACH)?;
+    let (held, change) = (write.gauges.guardian_sets(), write.change.guardian_sets);
+    write.expect_place(held, change, BYTES_EACH)?;
+    payment.row(Kind::GuardianSets, write.space(held, change, BYTES_EACH), write.gauges, packed.len())?;
     write
         .sql
         .prepare_cached("INSERT INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)")?

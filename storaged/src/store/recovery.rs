@@ -3,6 +3,7 @@
 use super::batch::Write;
 use super::error::StoreError;
 use super::sql::{count, moment, time};
+use crate::shares::{Kind, Payment};
 use bytes::Bytes;
 use relay_proto::recovery::StoredProof;
 use relay_proto::{RecoveryName, RecoveryProof, Ttl, UnixSeconds};
@@ -15,12 +16,13 @@ const LIFE: Ttl = Ttl::from_secs(90 * 86_400);
 /// largest takes.
 const BYTES_EACH: u64 = 16 << 10;
 
-/// Stores a proof in place of the one before.
+/// Stores a proof in place of the one before. Only a new name is paid for.
 pub(crate) fn store(
     write: &mut Write<'_>,
     name: &RecoveryName,
     proof: &RecoveryProof,
     now: UnixSeconds,
+    payment: Payment<'_>,
 ) -> Result<(), StoreError> {
     write.expect_room()?;
     let (created, expires) = (moment(now.hour_floor()), moment(LIFE.expiry(now)));
@@ -31,7 +33,10 @@ pub(crate) fn store(
     if replaced > 0 {
         return Ok(());
     }
-    write.expect_place(write.gauges.recovery_proofs(), write.change.recovery_proofs, BYTES_EACH)?;
+    let (held, change) = (write.gauges.recovery_proofs(), write.change.recovery_proofs);
+    write.expect_place(held, change, BYTES_EACH)?;
+    let space = write.space(held, change, BYTES_EACH);
+    payment.row(Kind::Proofs, space, write.gauges, proof.as_bytes().len())?;
     write
         .sql
         .prepare_cached(

@@ -2,11 +2,19 @@
 
 use super::batch::Write;
 use super::error::StoreError;
+use super::gauges::Gauges;
 use super::purges;
 use super::sql::{count, moment};
+use crate::shares::Space;
 use crate::trusted_time::Times;
 use relay_proto::{MailboxHash, OwnerHash, Refusal, Ttl, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// How many registrations there may be, and how many more.
+pub(crate) fn space(gauges: &Gauges, change: i64) -> Space {
+    let whole = gauges.ceiling_bytes() / BYTES_EACH;
+    Space { whole, free: whole.saturating_sub(gauges.registrations().saturating_add_signed(change)) }
+}
 
 /// Registrations that fit beside the mail: one for each KiB of the database's ceiling.
 const BYTES_EACH: u64 = 1024;

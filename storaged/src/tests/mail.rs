@@ -109,27 +109,65 @@ async fn content_that_was_damaged_on_disk_is_never_served() {
 }
 
 #[tokio::test]
-async fn limits_spare_acks_that_remove_and_fetches_of_empty_mailboxes() {
-    let relay = Relay::start(&[("RELAY_RATE_LIMIT", "4")]);
+async fn sends_and_fetches_have_buckets_of_their_own_and_acks_and_empty_mailboxes_have_none() {
+    let relay = Relay::start(&[("RELAY_RATE_LIMIT", "2")]);
     let id = relay.send(mailbox(1), b"one").await.unwrap();
     let other = relay.send(mailbox(1), b"two").await.unwrap();
+    assert!(matches!(relay.send(mailbox(1), b"x").await, Err(Refusal::MailboxRateLimited { .. })));
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 2);
     assert_eq!(relay.ack(mailbox(1), id).await, Ok(true));
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 1);
+    assert!(matches!(relay.page(&[mailbox(1)]).await, Err(Refusal::MailboxRateLimited { .. })));
     assert_eq!(relay.ack(mailbox(1), other).await, Ok(true));
     for _ in 0..50 {
         assert!(relay.fetch(mailbox(2)).await.is_empty());
-    }
-    for _ in 0..4 {
         assert_eq!(relay.ack(mailbox(2), id).await, Ok(false));
     }
-    let refused = relay.ack(mailbox(2), id).await.unwrap_err();
-    assert!(
-        matches!(refused, Refusal::MailboxRateLimited { retry_after } if retry_after <= Duration::from_secs(15))
-    );
-    assert!(matches!(relay.send(mailbox(1), b"x").await, Err(Refusal::MailboxRateLimited { .. })));
-    relay.clock.advance(Duration::from_secs(15));
+    relay.clock.advance(Duration::from_secs(30));
     relay.send(mailbox(1), b"x").await.unwrap();
+    assert_eq!(relay.fetch(mailbox(1)).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_ack_that_removes_nothing_costs_its_caller_twice_and_nobody_else() {
+    let relay = Relay::start(&[("RELAY_RATE_LIMIT", "3"), ("RELAY_ADDR_RATE_LIMIT", "4")]);
+    let id = relay.send(mailbox(1), b"one").await.unwrap();
+    let ack = async |caller, blob_id| {
+        let action = WriteAction::Ack { mailbox: mailbox(1), blob_id };
+        relay.mailbox.write(vec![WriteCommand { caller, action }]).await.pop().unwrap()
+    };
+    let wrong = BlobId::from_bytes([0; 16]);
+    for _ in 0..2 {
+        assert_eq!(ack(client(1), wrong).await, Ok(Written::Acknowledged(false)));
+    }
+    assert!(matches!(ack(client(1), wrong).await, Err(Refusal::AddressRateLimited { .. })));
+    let fetch = |number| Fetch { caller: client(number), mailboxes: vec![mailbox(1)], sealed: false };
+    for _ in 0..3 {
+        assert_eq!(relay.mailbox.fetch(fetch(2)).await.unwrap().blobs.len(), 1);
+    }
+    assert_eq!(ack(client(2), id).await, Ok(Written::Acknowledged(true)), "one that removes costs once");
+}
+
+#[tokio::test]
+async fn who_reads_a_mailbox_all_the_time_keeps_nobody_else_from_reading_it() {
+    let relay = Relay::start(&[("RELAY_RATE_LIMIT", "2")]);
+    relay.send(mailbox(1), b"one").await.unwrap();
+    let fetch = async |budget, number| {
+        let caller = Some(Payer::new(budget, AddressHash::from_bytes([number; 16])));
+        relay.mailbox.fetch(Fetch { caller, mailboxes: vec![mailbox(1)], sealed: false }).await
+    };
+    for (budget, number, most) in [
+        (Budget::Client, 1, 2),
+        (Budget::ObliviousRelay, 1, 0),
+        (Budget::Client, 2, 2),
+        (Budget::KnownObliviousRelay, 3, 20),
+    ] {
+        for _ in 0..most {
+            assert_eq!(fetch(budget, number).await.unwrap().blobs.len(), 1);
+        }
+        let refused = fetch(budget, number).await;
+        assert!(matches!(refused, Err(Refusal::MailboxRateLimited { .. })), "{budget:?} {number}");
+    }
 }
 
 #[tokio::test]
@@ -137,7 +175,9 @@ async fn a_busy_mailbox_does_not_keep_the_others_from_their_mail() {
     let relay = Relay::start(&[("RELAY_RATE_LIMIT", "2")]);
     relay.send(mailbox(1), b"one").await.unwrap();
     relay.send(mailbox(2), b"a").await.unwrap();
-    relay.send(mailbox(2), b"b").await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(relay.fetch(mailbox(2)).await.len(), 1);
+    }
     let page = relay.page(&[mailbox(1), mailbox(2)]).await.unwrap();
     assert_eq!(page.blobs.len(), 1);
     assert!(page.truncated, "there is a rest to come back for");

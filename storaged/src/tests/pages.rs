@@ -121,7 +121,7 @@ async fn a_damaged_oversized_blob_stands_in_nobodys_way() {
 
 #[tokio::test]
 async fn a_page_with_nothing_to_ack_never_says_that_there_is_a_rest() {
-    let relay = Relay::start(&[("RELAY_RATE_LIMIT", "3")]);
+    let relay = Relay::start(&[("RELAY_RATE_LIMIT", "2")]);
     relay.send(mailbox(1), b"small").await.unwrap();
     leave(&relay, mailbox(2), &[(LARGEST + 1, false)]).await;
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 1);

@@ -113,16 +113,19 @@ async fn a_full_store_keeps_the_proofs_it_has() {
 }
 
 #[tokio::test]
-async fn queries_are_few_for_one_client_and_ten_times_as_many_for_an_oblivious_relay() {
+async fn queries_are_few_for_one_client_and_ten_times_as_many_for_a_named_relay() {
     let relay = Relay::start(&[("RELAY_RECOVERY_RATE_LIMIT", "2")]);
     let query = |budget, number| {
         let address = AddressHash::from_bytes([number; 16]);
-        let caller = Some(Payer { budget, address });
+        let caller = Some(Payer::new(budget, address));
         relay.vault.recovery.query(QueryProofs { caller, keys: vec![name(1)] })
     };
-    for (number, budget, most) in
-        [(1, Budget::ObliviousRelay, 20), (1, Budget::Client, 2), (2, Budget::Client, 2)]
-    {
+    for (number, budget, most) in [
+        (1, Budget::KnownObliviousRelay, 20),
+        (1, Budget::Client, 2),
+        (1, Budget::ObliviousRelay, 0),
+        (2, Budget::ObliviousRelay, 2),
+    ] {
         for _ in 0..most {
             query(budget, number).await.unwrap();
         }

@@ -7,9 +7,9 @@ use relay_proto::recovery::{QueryProofs, StoreProof};
 use relay_proto::server::{EscrowHandler as _, ExchangeHandler as _, RecoveryHandler as _};
 use relay_proto::{EscrowBlob, ExchangeText, GateName, RecoveryName, RecoveryProof, SlotName};
 
-/// Somebody who brings sealed messages.
+/// Somebody who brings sealed messages of many clients.
 fn oblivious_relay() -> Caller {
-    Some(Payer { budget: Budget::ObliviousRelay, address: AddressHash::from_bytes([1; 16]) })
+    Some(Payer::new(Budget::KnownObliviousRelay, AddressHash::from_bytes([1; 16])))
 }
 
 fn id(number: u8) -> RequestId {

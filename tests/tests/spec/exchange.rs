@@ -257,7 +257,7 @@ async fn guessing_is_limited_over_all_gateways_and_doors() {
         let relay = Cluster::builder()
             .gateways(2)
             .separate_ports()
-            .variable("RELAY_EXCHANGE_GUESS_LIMIT", 3)
+            .variable("RELAY_EXCHANGE_GUESS_LIMIT", 6)
             .start()
             .await;
         let code = offer(&relay.client_of(0), "payload").await;
@@ -265,7 +265,8 @@ async fn guessing_is_limited_over_all_gateways_and_doors() {
         claim(&relay.client_of_via(0, via), &wrong, "guess").await.refuses(400, UNKNOWN);
         claim(&relay.client_of_via(1, via), &wrong, "guess").await.refuses(400, UNKNOWN);
         complete(&relay.client_of_via(0, via), &wrong).await.refuses(400, UNKNOWN);
-        // Three a minute: the next one in a third of a minute, which is too long to wait for.
+        // Six a minute, half of them for who was not wrong lately: the next one in a sixth of a minute, which is too
+        // long to wait for.
         let [first, second] = [0, 1].map(|gateway| relay.client_of_via(gateway, via));
         let third = second.another();
         let (one, two, three) = tokio::join!(
@@ -274,7 +275,7 @@ async fn guessing_is_limited_over_all_gateways_and_doors() {
             complete(&third, &wrong)
         );
         for reply in [one, two, three] {
-            limited(&reply, 20);
+            limited(&reply, 10);
         }
     }
 }
@@ -306,7 +307,7 @@ async fn guessers_slow_honest_people_down_and_do_not_shut_them_out() {
     let (guesser, honest) = (from("203.0.113.1"), from("203.0.113.2"));
     let code = offer(&honest, "payload").await;
     let wrong = wrong_code(&[&code]);
-    for _ in 0..20 {
+    for _ in 0..10 {
         claim(&guesser, &wrong, "guess").await.refuses(400, UNKNOWN);
     }
     let guesses: Vec<_> = (0..4)

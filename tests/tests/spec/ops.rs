@@ -52,7 +52,7 @@ async fn metrics_show(relay: &Cluster, name: &str, value: f64) {
 
 #[tokio::test]
 async fn known_metrics_count_what_they_say() {
-    let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 5).start().await;
+    let relay = Cluster::builder().variable("RELAY_RATE_LIMIT", 4).start().await;
     let client = relay.client();
     let mailbox = random_mailbox();
     deadline::until("every name", PATIENCE, async || {

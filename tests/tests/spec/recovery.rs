@@ -209,12 +209,25 @@ async fn an_address_may_query_only_so_often() {
 }
 
 #[tokio::test]
-async fn all_clients_behind_an_outer_relay_may_query_ten_times_as_often() {
+async fn all_clients_behind_a_named_relay_may_query_ten_times_as_often() {
     for via in Via::OBLIVIOUS {
-        let relay = Cluster::builder().variable("RELAY_RECOVERY_RATE_LIMIT", 1).start().await;
+        let relay = Cluster::builder()
+            .variable("RELAY_RECOVERY_RATE_LIMIT", 1)
+            .variable("RELAY_OHTTP_RELAYS", "127.0.0.1")
+            .start()
+            .await;
         for _ in 0..10 {
             query(&relay.client_via(via), &[random_name()]).await.success();
         }
+        query(&relay.client_via(via), &[random_name()]).await.refuses(429, "rate limit exceeded");
+    }
+}
+
+#[tokio::test]
+async fn sealing_to_oneself_brings_no_more_queries() {
+    let relay = Cluster::builder().variable("RELAY_RECOVERY_RATE_LIMIT", 1).start().await;
+    query(&relay.client(), &[random_name()]).await.success();
+    for via in Via::ALL {
         query(&relay.client_via(via), &[random_name()]).await.refuses(429, "rate limit exceeded");
     }
 }

@@ -89,9 +89,12 @@ impl Errand {
         way.learn(answer.body);
         // Without an authority: a front's name need not be one that the relay knows.
         let asked = binary::request("GET", "", "/v2/health", None).map_err(broken)?;
-        let answer = way.as_binary(client, &asked).map_err(broken)?;
+        let answer = way.as_binary(client, &asked).map_err(broken)?.answer();
         self.answered += 1;
-        answer.answer().success().map(drop).map_err(broken)
+        if answer.status == Some(LIMITED) {
+            return Err(Setback::Limited);
+        }
+        answer.success().map(drop).map_err(broken)
     }
 }
 

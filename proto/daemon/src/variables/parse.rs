@@ -39,6 +39,11 @@ where
         .ok_or_else(|| format!("a whole number from {MIN} to {MAX}"))
 }
 
+/// A whole number, or nothing.
+pub(super) fn optional_whole<const MIN: u64, const MAX: u64>(text: &str) -> Result<Option<u64>, String> {
+    if text.is_empty() { Ok(None) } else { whole::<u64, MIN, MAX>(text).map(Some) }
+}
+
 /// The length of a key's window in seconds: a day, written in hours, or for tests a number of seconds with an `s`.
 pub(super) fn day_or_seconds(text: &str) -> Result<u64, String> {
     let seconds = match text.strip_suffix('s') {

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Limits are not what is measured; memory and disk bounds are far away, but there.
-const VARIABLES: [(&str, &str); 7] = [
+const VARIABLES: [(&str, &str); 9] = [
     ("RUST_LOG", "warn"),
     ("RELAY_RATE_LIMIT", "1000000"),
     ("RELAY_ADDR_RATE_LIMIT", "100000000"),
+    ("RELAY_ADDR_BYTES_PER_HOUR", "1099511627776"),
+    ("RELAY_ADDR_NAMES_PER_HOUR", "1000000000"),
     ("RELAY_MAX_STORAGE_BYTES", "8589934592"),
     ("RELAY_MAX_BLOBS_PER_USER", "100000"),
     ("RELAY_MAX_CONNECTIONS", "2000"),

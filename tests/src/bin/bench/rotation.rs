@@ -55,6 +55,7 @@ pub(crate) async fn measure(plan: &Plan) -> Fallible<Rotated> {
         .separate_ports()
         .variable("RELAY_OHTTP_KEY_ROTATION_HOURS", format!("{WINDOW}s"))
         .variable("RELAY_OHTTP_RATE_LIMIT", 100_000_000)
+        .variable("RELAY_OHTTP_RELAYS", "127.0.0.1")
         .variable("RUST_LOG", "warn")
         .start()
         .await;
