@@ -4,6 +4,7 @@
 
 mod edge;
 mod peers;
+mod shares;
 mod writer;
 
 use relay_tests::Supervised;
