@@ -16,8 +16,9 @@ use tokio::sync::Mutex as Turn;
 pub(crate) const STEP_ROWS: u32 = 500;
 /// Bytes of content that one step deletes at most. A single larger blob goes alone.
 pub(crate) const STEP_BYTES: u64 = 4 << 20;
-/// Longest rest between two steps: as long as the last one took, so that others get half of the writer's time.
-const REST: Duration = Duration::from_millis(25);
+/// Longest rest between two steps. What others queue meanwhile is written before the next one or together with it, so that
+/// nobody waits for more than two; a longer rest would only make long work longer.
+const REST: Duration = Duration::from_millis(5);
 
 /// What one step may still take.
 #[derive(Debug, Clone, Copy)]
