@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(preface(0)[24..], [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0]);
         assert_eq!(data(1, b"x", true), [0, 0, 1, 0, 1, 0, 0, 0, 1, b'x']);
         let head = head(1, "GET", "/", &[], true);
-        assert_eq!(head[3..9], [1, 5, 0, 0, 0, 0]);
-        assert_eq!(head[9..23], *b"\0\x07:method\x03GET");
+        assert_eq!(head[3..9], [1, 5, 0, 0, 0, 1]);
+        assert_eq!(head[9..22], *b"\0\x07:method\x03GET");
     }
 }
