@@ -14,7 +14,7 @@ pub fn settings_ack() -> Vec<u8> {
 
 /// The head of a request; `ends` where nothing follows.
 pub fn head(stream: u32, method: &str, path: &str, headers: &[(&str, &str)], ends: bool) -> Vec<u8> {
-    let pseudo = [(":method", method), (":scheme", "http"), (":authority", "relay"), (":path", path)];
+    let pseudo = [(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path)];
     let mut block = Vec::new();
     for (name, value) in pseudo.iter().chain(headers) {
         // RFC 7541 §6.2.2: a literal that is not indexed, with a new name, neither of them compressed.
@@ -48,6 +48,11 @@ pub fn reset(stream: u32) -> Vec<u8> {
 /// A sign of life.
 pub fn ping() -> Vec<u8> {
     frame(6, 0, 0, b"are you?")
+}
+
+/// The answer to a sign of life.
+pub fn pong(payload: &[u8]) -> Vec<u8> {
+    frame(6, 1, 0, payload)
 }
 
 /// The number of the client's request with this index.

@@ -1,6 +1,7 @@
 //! A connection of a client that keeps to no rules, from an address of its own.
 
 use crate::deadline;
+use crate::frames;
 use crate::trust::Trust;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -106,6 +107,22 @@ impl Hostile {
             }
         };
         deadline::soon("a frame", next).await
+    }
+
+    /// Reads frames, and answers those that ask whether it lives, until the other side ends the connection.
+    ///
+    /// # Panics
+    /// When it does not end it within the limit.
+    pub async fn lives(&mut self, limit: Duration) {
+        let ended = timeout(limit, async {
+            while let Some(frame) = self.frame().await {
+                // PING is 6.
+                if frame.kind == 6 {
+                    self.say(frames::pong(&frame.payload)).await;
+                }
+            }
+        });
+        assert!(ended.await.is_ok(), "the relay holds the connection longer than {limit:?}");
     }
 
     async fn more(&mut self) -> bool {
