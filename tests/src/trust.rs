@@ -21,14 +21,27 @@ impl Trust {
     /// # Panics
     /// When there is none.
     pub fn in_authority(certificate: &Path) -> Self {
+        Self::speaking(certificate, &[])
+    }
+
+    /// The same for a client of HTTP/2.
+    ///
+    /// # Panics
+    /// When there is no certificate.
+    pub fn over_http2(certificate: &Path) -> Self {
+        Self::speaking(certificate, &[b"h2"])
+    }
+
+    fn speaking(certificate: &Path, protocols: &[&[u8]]) -> Self {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(certificate).expect("a certificate")).expect("a sound one");
         let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let config = ClientConfig::builder_with_provider(provider)
+        let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("protocol versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Self(TlsConnector::from(Arc::new(config)))
     }
 

@@ -4,12 +4,14 @@
 use crate::doctor::{doctor_at, finds_nothing};
 use relay_tests::binaries::{self, Program};
 use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::fields::random_mailbox;
+use relay_tests::fields::{mailbox_fields, random_bytes, random_mailbox};
+use relay_tests::frames;
+use relay_tests::hostile::Hostile;
 use relay_tests::ledger::{self, Load};
 use relay_tests::ports::HeldPort;
 use relay_tests::tls_front::write_certificate;
 use relay_tests::trust::Trust;
-use relay_tests::{Client, Cluster, Launch, Process, Via};
+use relay_tests::{Client, Cluster, Launch, Process, Via, procfs};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -17,7 +19,7 @@ use std::time::Duration;
 
 /// A proxy in front of a relay's one gateway, whose port outlives it.
 struct Fronted {
-    _proxy: Process,
+    proxy: Process,
     relay: Cluster,
     port: HeldPort,
     certificate: PathBuf,
@@ -51,7 +53,7 @@ impl Fronted {
             Make::Nginx => nginx(&relay, target, port.address(), &paths),
             Make::Caddy => caddy(&relay, target, port.address(), &paths),
         };
-        let fronted = Self { _proxy: proxy, relay, port, certificate };
+        let fronted = Self { proxy, relay, port, certificate };
         deadline::until("a proxy", PATIENCE, async || {
             let reply = fronted.client(Via::Plain).attempt("GET", "/health", &[], "").await.ok()?;
             (reply.status == 200).then_some(())
@@ -181,5 +183,85 @@ async fn clients_behind_a_proxy_do_not_notice_that_the_gateway_is_replaced() {
             load.more(100).await;
         }
         ledger::verify(&fronted.client(Via::Plain), &load.stop().await).await;
+    }
+}
+
+/// The last part of the hostile client's address.
+const HOSTILE: u8 = 66;
+
+/// What the container of the TLS front may use of memory is 256 MiB.
+const MOST_MEMORY: u64 = 128 << 20;
+
+/// What a program and its workers hold of memory.
+fn resident(process: &Process) -> u64 {
+    let workers = procfs::descendants(process.pid());
+    process.resident_bytes() + workers.into_iter().filter_map(procfs::resident_bytes).sum::<u64>()
+}
+
+/// Every request of an honest client is served.
+async fn serves(fronted: &Fronted, requests: usize) {
+    let client = fronted.client(Via::Plain);
+    for _ in 0..requests {
+        let mailbox = random_mailbox();
+        client.send(&mailbox, b"honest").await.blob_id();
+        assert_eq!(client.fetch(&[&mailbox]).await.page().blobs.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answers_that_a_client_of_the_proxy_does_not_take_fill_neither_proxy_nor_gateway() {
+    for make in MAKES {
+        let fronted = Fronted::start(make, 1_000_000).await;
+        let mailbox = random_mailbox();
+        fronted.client(Via::Plain).send(&mailbox, &random_bytes(1 << 20)).await.blob_id();
+        let fetch = mailbox_fields(&[&mailbox]).to_string();
+        let trust = Trust::over_http2(&fronted.certificate);
+        let mut stalled = Vec::new();
+        for _ in 0..20 {
+            let mut hostile = Hostile::over_tls(HOSTILE, fronted.port.address(), &trust).await;
+            let requests = (0..10).map(|index| frames::post(frames::stream(index), "/v2/fetch", &fetch));
+            let requests: Vec<u8> = requests.flatten().collect();
+            hostile.say([frames::preface(0), requests].concat()).await;
+            stalled.push(hostile);
+        }
+        // Storage reads two hundred mebibytes first.
+        deadline::until("an end of the reading", PATIENCE, async || {
+            let reply =
+                fronted.client(Via::Plain).attempt("POST", "/v2/fetch", &[], fetch.clone()).await.ok()?;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+        serves(&fronted, 30).await;
+        let proxy = resident(&fronted.proxy);
+        assert!(proxy < MOST_MEMORY, "{make:?} holds {} MiB", proxy >> 20);
+        let gateway = fronted.relay.gateways[0].process().resident_bytes();
+        assert!(gateway < MOST_MEMORY / 2, "{make:?}: the gateway holds {} MiB", gateway >> 20);
+        drop(stalled);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_the_proxy_that_breaks_off_its_requests_breaks_nobody_elses() {
+    for make in MAKES {
+        let fronted = Fronted::start(make, 1_000_000).await;
+        let trust = Trust::over_http2(&fronted.certificate);
+        let address = fronted.port.address();
+        let attack = tokio::spawn(async move {
+            loop {
+                let mut hostile = Hostile::over_tls(HOSTILE, address, &trust).await;
+                hostile.say(frames::preface(0)).await;
+                for index in 0..100 {
+                    let stream = frames::stream(index);
+                    let path = if index % 2 == 0 { "/v2/nothing" } else { "/v2/send" };
+                    hostile.say(frames::head(stream, "POST", path, &[], false)).await;
+                    hostile.say(frames::data(stream, &[b' '; 8 << 10], false)).await;
+                    if index % 4 < 2 {
+                        hostile.say(frames::reset(stream)).await;
+                    }
+                }
+            }
+        });
+        serves(&fronted, 100).await;
+        attack.abort();
     }
 }
