@@ -69,7 +69,8 @@ async fn a_close_is_in_order_and_a_cut_is_not() {
 
 #[tokio::test]
 async fn every_misdeed_breaks_a_rule_in_either_role() {
-    for misdeed in Misdeed::ALL {
+    // What names more than a message may hold is more than a socket takes in, too: relays are tested with it.
+    for misdeed in Misdeed::ALL.into_iter().filter(|misdeed| !Misdeed::INFLATED.contains(misdeed)) {
         for turned in [false, true] {
             let mut pair = Pair::make().await;
             if turned {
