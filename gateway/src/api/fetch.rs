@@ -55,6 +55,7 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
     let Tokens { mailboxes, spellings, .. } = Tokens::read(tokens)?;
     let (fetch, deadline) = (Fetch { caller, mailboxes, sealed }, patience.deadline());
+    let turn = share.turn().await?;
     let page = app.storage.fetch(&fetch, deadline).await?;
     let (found, hints) = if page.moved.is_empty() {
         (Found::here(page), None)
@@ -63,7 +64,9 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     };
     let page = cut::cut(found, hints, sealed);
     let page = write(page, &spellings)?;
-    success::large(share, page).await
+    let reply = success::large(share, page).await;
+    drop(turn);
+    reply
 }
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.

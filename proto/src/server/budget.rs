@@ -22,8 +22,11 @@ use tonic::body::Body;
 /// Bytes of all requests: the largest one, and as much again.
 const REQUESTS: usize = 2 * MAX_GRPC_MESSAGE;
 
-/// Bytes of all replies.
-const REPLIES: usize = 32 << 20;
+/// Bytes of all replies that hold blobs.
+const REPLIES: usize = 24 << 20;
+
+/// Bytes of all others. They have room of their own, so that nobody who reads much keeps others from writing.
+const SMALL_REPLIES: usize = 8 << 20;
 
 /// Bytes of a reply that holds no blobs.
 const SMALL_REPLY: usize = 64 << 10;
@@ -51,6 +54,7 @@ const HEAD: usize = 5;
 pub(super) struct Budget {
     requests: Arc<Semaphore>,
     replies: Arc<Semaphore>,
+    small_replies: Arc<Semaphore>,
     streams: Arc<Semaphore>,
     largest_blob: usize,
 }
@@ -64,6 +68,7 @@ impl Budget {
         Self {
             requests: room(REQUESTS),
             replies: room(REPLIES),
+            small_replies: room(SMALL_REPLIES),
             streams: Arc::new(Semaphore::new(STREAMS)),
             largest_blob,
         }
@@ -75,7 +80,10 @@ impl Budget {
             let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Refusal::Busy)?;
             return Ok((Arc::new(Mutex::new(vec![place])), request));
         }
-        let room = acquire(&self.replies, self.reply(path).min(REPLIES));
+        let room = match self.reply(path) {
+            SMALL_REPLY => acquire(&self.small_replies, SMALL_REPLY),
+            bytes => acquire(&self.replies, bytes.min(REPLIES)),
+        };
         let room = timeout(WAIT, room).await.map_err(|_| Refusal::Busy)?;
         let held: Held = Arc::new(Mutex::new(room.into_iter().collect()));
         let request = Request {
@@ -268,7 +276,7 @@ mod tests {
             assert_eq!(read(body).await.unwrap(), bytes, "{size}");
         }
         assert_eq!(budget.requests.available_permits(), REQUESTS / UNIT);
-        assert_eq!(budget.replies.available_permits(), REPLIES / UNIT);
+        assert_eq!(budget.small_replies.available_permits(), SMALL_REPLIES / UNIT);
     }
 
     #[tokio::test]
@@ -316,6 +324,7 @@ mod tests {
             held.push(room);
         }
         assert_eq!(held.len(), REPLIES / (PAGE + (1 << 20)));
+        assert!(budget.admit(WRITE, Body::empty()).await.is_ok(), "whoever writes has room of its own");
         held.pop();
         assert!(budget.admit(FETCH, Body::empty()).await.is_ok());
     }

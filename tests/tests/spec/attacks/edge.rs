@@ -119,6 +119,35 @@ async fn answers_that_one_client_does_not_take_cost_others_nothing_and_end() {
     is_small(&relay);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_fetches_of_one_address_keep_nobody_from_reading_or_writing() {
+    let relay = Cluster::with_default_limits().start().await;
+    let mailbox = random_mailbox();
+    relay.client().send(&mailbox, &random_bytes(1 << 20)).await.blob_id();
+    let fetch = json!({ "mailbox_tokens": [mailbox] }).to_string();
+    let mut hostile = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let (address, fetch) = (relay.address(), fetch.clone());
+        hostile.spawn(async move {
+            loop {
+                let mut client = Hostile::open(HOSTILE, address).await;
+                client.say(frames::preface(1 << 20)).await;
+                for stream in 0..8 {
+                    client.say(frames::post(frames::stream(stream), "/v2/fetch", &fetch)).await;
+                }
+                // It reads what comes, as fast as it can, until the connection has nothing more for it.
+                let reading = async { while client.frame().await.is_some() {} };
+                drop(tokio::time::timeout(Duration::from_secs(2), reading).await);
+            }
+        });
+    }
+    let honest = Honest::start(&relay.client(), 8, PAUSE);
+    honest.more(150).await;
+    is_small(&relay);
+    honest.stop().await.is_good();
+    hostile.abort_all();
+}
+
 /// The beginning of the answer to a request, on a connection that goes on.
 async fn answer(proxy: &mut Hostile, stream: u32) -> Frame {
     loop {
