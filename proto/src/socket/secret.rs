@@ -13,13 +13,15 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
 
 /// Where callers show it.
 const HEADER: HeaderName = HeaderName::from_static("relay-socket-secret");
 
-/// Random bytes of a secret.
-const BYTES: usize = 32;
+/// Random bytes of a secret: enough against guessing, and few for something that goes with each call.
+const BYTES: usize = 16;
 
 /// Bytes of a file that are read: more than a secret has, and no more.
 const ENOUGH: u64 = 256;
@@ -104,12 +106,24 @@ fn path_beside(socket: &Path) -> PathBuf {
     socket.with_file_name("secret")
 }
 
+/// Time between two attempts at reading a secret that is not there: a call must not cost a look at the disk.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+
 /// The secret that a caller knows of a socket: read when it is first needed, and again when it was not right. Cheap to
 /// clone.
 #[derive(Debug, Clone)]
 pub struct KnownSecret {
     path: PathBuf,
-    known: Arc<Mutex<Option<Secret>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+enum Known {
+    #[default]
+    Unread,
+    /// It could not be read at that time.
+    Missing(Instant),
+    Read(Secret),
 }
 
 impl KnownSecret {
@@ -122,17 +136,22 @@ impl KnownSecret {
     /// cannot read it is told by whoever listens.
     pub fn show(&self, headers: &mut HeaderMap) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_none() {
-            *known = Secret::read(&self.path).ok();
+        let is_due = match &*known {
+            Known::Unread => true,
+            Known::Missing(since) => since.elapsed() >= READ_AGAIN,
+            Known::Read(_) => false,
+        };
+        if is_due {
+            *known = Secret::read(&self.path).map_or_else(|_| Known::Missing(Instant::now()), Known::Read);
         }
-        if let Some(Secret(value)) = &*known {
+        if let Known::Read(Secret(value)) = &*known {
             headers.insert(HEADER, value.clone());
         }
     }
 
     /// Forgets it: it was not right, so whoever listens has started again.
     pub fn forget(&self) {
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::Unread;
     }
 
     /// Whether it could be read, if it is there.
@@ -192,6 +211,17 @@ mod tests {
         let check =
             SecretCheck { secret: Some(Secret::establish(&socket(&directory)).unwrap()), required: false };
         assert!(!check.admits(&headers(&known)), "the one before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_not_there_is_looked_for_again_after_a_while() {
+        let directory = tempfile::tempdir().unwrap();
+        let known = KnownSecret::of(&socket(&directory));
+        assert!(headers(&known).is_empty());
+        Secret::establish(&socket(&directory)).unwrap();
+        assert!(headers(&known).is_empty());
+        tokio::time::advance(READ_AGAIN).await;
+        assert!(!headers(&known).is_empty());
     }
 
     #[test]

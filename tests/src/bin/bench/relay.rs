@@ -71,7 +71,11 @@ impl Site {
     /// The same with other variables.
     pub(crate) async fn apart_with(&self, variables: &[(&str, String)]) -> Fallible<Apart> {
         let start = |program| with(self.launch(program), variables).start();
-        let mut apart = Apart { storaged: start(Program::Storaged), gateway: start(Program::Gateway) };
+        let storaged = start(Program::Storaged);
+        // A gateway that is there first cannot read the secret of the socket.
+        let socket = self.sockets.path().join("run/gateway/storage.sock");
+        deadline::within(deadline::PATIENCE, async || socket.exists().then_some(())).await;
+        let mut apart = Apart { storaged, gateway: start(Program::Gateway) };
         ready(self.ops.address(), &mut [&mut apart.storaged, &mut apart.gateway]).await?;
         Ok(apart)
     }
