@@ -206,6 +206,14 @@ impl<'a> Batch<'a> {
         self.gauges.held().saturating_add_signed(self.change.held) > 0
     }
 
+    /// Whether peers have or claim mail, or some is held for them.
+    pub(crate) fn involves_peers(&self) -> bool {
+        let Change { leases, hints, claims, .. } = self.change;
+        let gauges =
+            [(self.gauges.leases(), leases), (self.gauges.hints(), hints), (self.gauges.claims(), claims)];
+        self.has_held() || gauges.iter().any(|(there, change)| there.saturating_add_signed(*change) > 0)
+    }
+
     fn close(&mut self, statements: &[&str]) -> Result<(), StoreError> {
         let closed = statements.iter().try_for_each(|statement| self.run(statement));
         if closed.is_err() || self.sql.is_autocommit() {

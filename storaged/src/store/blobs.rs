@@ -221,13 +221,16 @@ pub(crate) fn ack(
     now: Times,
 ) -> Result<bool, StoreError> {
     let name = BlobName { mailbox: *mailbox, blob_id: *id };
-    held::acked_here(write, &name, now.stamp)?;
-    let removed = match remove(write, &name)? {
-        Some(expires) => Some(expires),
-        None => hints::ack(write, &name)?,
-    };
-    let claimed = claims::ack(write, &name)?;
-    let Some(expires) = removed.max(claimed) else { return Ok(false) };
+    if let Some((seq, size)) = locate(write.sql, &name)? {
+        // First, so that a failure between the two leaves nothing deleted that may come back.
+        acked::remember_deleted(write.sql, id, now.stamp)?;
+        held::purged(write, seq, &name, now.stamp)?;
+        remove_at(write, seq, size, &name)?;
+        let expires = Position::from_sql(seq).expires();
+        return Ok(expires.max(claims::ack(write, &name)?.unwrap_or(expires)) > now.now);
+    }
+    let hinted = hints::ack(write, &name)?;
+    let Some(expires) = hinted.max(claims::ack(write, &name)?) else { return Ok(false) };
     acked::remember_deleted(write.sql, id, now.stamp)?;
     Ok(expires > now.now)
 }

@@ -399,12 +399,6 @@ pub(super) fn purged(
     forgotten::remember(write, &peer, name, now)
 }
 
-/// The same for a blob that a client acks.
-pub(super) fn acked_here(write: &mut Write<'_>, name: &BlobName, now: UnixSeconds) -> Result<(), StoreError> {
-    let here = if write.has_held() { blobs::locate(write.sql, name)? } else { None };
-    here.map_or(Ok(()), |(seq, _)| purged(write, seq, name, now))
-}
-
 /// Whom the blob at a place is held for.
 pub(super) fn holder(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
     Ok(sql
