@@ -29,9 +29,10 @@ use relay_daemon::ManualClock;
 use relay_proto::client::{PeeringClient, StorageClient};
 use relay_proto::federation::CarriedBlob;
 use relay_proto::mail::{
-    BlobName, Caller, Fetch, Hint, MailPage, MovedBlob, Purge, Register, Registered, SignedHints, StoredBlob,
-    WriteAction, WriteCommand, WriteOutcomes, Written,
+    BlobName, Caller, Fetch, Hint, LargerBlob, MailPage, MovedBlob, Purge, Register, Registered, SignedHints,
+    StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
 };
+use relay_proto::page;
 use relay_proto::policy::{Policy, VersionPolicy};
 use relay_proto::server::{AdmissionHandler, MailboxHandler, Services, TelemetryHandler};
 use relay_proto::socket::AllowedUsers;
@@ -176,13 +177,32 @@ impl MailboxHandler for FakeStorage {
             let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
             Some(StoredBlob { mailbox_index, ..blob.clone() })
         };
-        let blobs = state.mail.iter().filter_map(found).collect();
+        let fits = |blob: &StoredBlob| {
+            let hint = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
+            page::fits(blob.ciphertext.as_bytes().len() + hint)
+        };
+        let (blobs, mut larger): (Vec<_>, Vec<_>) = state.mail.iter().filter_map(found).partition(fits);
+        let told = usize::from(blobs.is_empty() && !fetch.sealed);
+        let oversized = if fetch.sealed { larger.len() as u64 } else { 0 };
+        let truncated = state.truncated || (!fetch.sealed && larger.len() > told);
+        larger.truncate(told);
+        let larger = larger.pop().map(|StoredBlob { mailbox_index, place, ciphertext, .. }| LargerBlob {
+            mailbox_index,
+            place,
+            bytes: ciphertext.as_bytes().len() as u64,
+        });
         let belongs = |(lies_in, moved): &(MailboxHash, MovedBlob)| {
             let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
             Some(MovedBlob { mailbox_index, ..*moved })
         };
         let moved = state.moved.iter().filter_map(belongs).collect();
-        Ok(MailPage { blobs, truncated: state.truncated, moved, oversized: 0 })
+        Ok(MailPage { blobs, truncated, moved, oversized, larger })
+    }
+
+    async fn larger(&self, mailbox: MailboxHash, place: u64) -> Result<Option<StoredBlob>, Refusal> {
+        let state = self.state.lock().unwrap();
+        let is_it = |(lies_in, blob): &&(MailboxHash, StoredBlob)| *lies_in == mailbox && blob.place == place;
+        Ok(state.mail.iter().find(is_it).map(|(_, blob)| blob.clone()))
     }
 
     async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {

@@ -18,11 +18,6 @@ use tokio::time::{Instant, timeout_at};
 /// Bytes that all requests together may hold.
 const WHOLE: usize = 24 << 20;
 
-/// Pages of mail that storage may be asked for at once, for a client and for a named outer relay: they are in memory before
-/// it is known how large they are, and take room at storage that others want as well.
-const PAGES: usize = 8;
-const PAGES_OF_A_RELAY: usize = 64;
-
 /// Bytes that memory is counted in.
 const UNIT: usize = 1024;
 
@@ -94,9 +89,8 @@ impl Memory {
         if let Some(account) = accounts.get(&key).and_then(Weak::upgrade) {
             return account;
         }
-        let (units, pages) = if is_relay { (self.relay, PAGES_OF_A_RELAY) } else { (self.client, PAGES) };
-        let (pool, pages) = (Pool::new(units), Arc::new(Semaphore::new(pages)));
-        let account = Arc::new(Account { key, is_relay, pool, pages, memory: Arc::clone(self) });
+        let pool = Pool::new(if is_relay { self.relay } else { self.client });
+        let account = Arc::new(Account { key, is_relay, pool, memory: Arc::clone(self) });
         accounts.insert(key, Arc::downgrade(&account));
         account
     }
@@ -113,7 +107,6 @@ pub(crate) struct Account {
     key: u64,
     is_relay: bool,
     pool: Pool,
-    pages: Arc<Semaphore>,
     memory: Arc<Memory>,
 }
 
@@ -214,21 +207,6 @@ impl Share {
     /// Whether it belongs to an outer relay that the operator named.
     pub(crate) fn is_of_a_relay(&self) -> bool {
         self.0.as_ref().is_some_and(|held| held.account.is_relay)
-    }
-
-    /// The turn of its payer to ask storage for a page, until dropped. What comes inside another request has none: its
-    /// answer's memory is taken already.
-    ///
-    /// # Errors
-    /// When it does not come for half a second.
-    pub(crate) async fn turn(&self) -> Result<Option<OwnedSemaphorePermit>, Exhausted> {
-        let Some(held) = &self.0 else { return Ok(None) };
-        let turn = Arc::clone(&held.account.pages).acquire_owned();
-        if let Ok(Ok(turn)) = timeout_at(Instant::now() + PATIENCE, turn).await {
-            return Ok(Some(turn));
-        }
-        held.account.memory.refused.inc();
-        Err(Exhausted::Account)
     }
 
     /// Makes it at least so large. A small request stays one, however large its answer.
@@ -333,23 +311,6 @@ mod tests {
         let mut small = late.take(SMALL, Size::of(SMALL)).await.unwrap();
         assert!(small.grow_as(SMALL + 1, Size::Large).await.is_err(), "it has turned out to be large");
         assert!(small.grow(100 << 10).await.is_ok(), "an answer to a small request");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_payer_asks_for_a_few_pages_at_once() {
-        let memory = memory();
-        let greedy = account(&memory, "192.0.2.1").take(0, Size::Small).await.unwrap();
-        let mut turns = Vec::new();
-        for _ in 0..PAGES {
-            turns.push(greedy.turn().await.unwrap());
-        }
-        assert_eq!(greedy.turn().await.unwrap_err(), Exhausted::Account);
-        assert_eq!(memory.refused.get(), 1);
-        let other = account(&memory, "192.0.2.2").take(0, Size::Small).await.unwrap();
-        assert!(other.turn().await.unwrap().is_some());
-        turns.pop();
-        assert!(greedy.turn().await.is_ok());
-        assert!(Share::of_another().turn().await.unwrap().is_none());
     }
 
     #[tokio::test(start_paused = true)]

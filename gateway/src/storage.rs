@@ -10,11 +10,11 @@ mod vault;
 
 use crate::metrics::Metrics;
 use batcher::Batcher;
-use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
 use relay_proto::mail::{
-    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, WriteCommand, Written,
+    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand, Written,
 };
+use relay_proto::{MailboxHash, Refusal};
 use retry::persist;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,16 @@ impl Storage {
     /// Reads a page.
     pub(crate) async fn fetch(&self, fetch: &Fetch, deadline: Instant) -> Result<MailPage, Refusal> {
         persist(deadline, &self.metrics, || self.client.fetch(fetch.clone())).await
+    }
+
+    /// Reads a blob that a page told of.
+    pub(crate) async fn larger(
+        &self,
+        mailbox: &MailboxHash,
+        place: u64,
+        deadline: Instant,
+    ) -> Result<Option<StoredBlob>, Refusal> {
+        persist(deadline, &self.metrics, || self.client.larger(mailbox, place)).await
     }
 
     /// Asks where blobs are that moved to peers.

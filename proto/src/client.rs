@@ -9,12 +9,12 @@ pub use federation::PeeringClient;
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
-use crate::mail::{Fetch, MailPage, Purge, Register, Registered, WriteCommand, WriteOutcomes};
+use crate::mail::{Fetch, MailPage, Purge, Register, Registered, StoredBlob, WriteCommand, WriteOutcomes};
 use crate::policy::Policy;
 use crate::socket::KnownSecret;
 use crate::status::refusal_of;
 use crate::telemetry::{Family, Snapshot};
-use crate::{Refusal, convert, wire};
+use crate::{MailboxHash, Refusal, convert, wire};
 use hyper_util::rt::TokioIo;
 use shown::Calls;
 use std::path::PathBuf;
@@ -65,6 +65,16 @@ impl StorageClient {
         let asked = fetch.mailboxes.len();
         let reply = self.mailbox().fetch(wire::FetchRequest::from(fetch)).await.map_err(told)?;
         convert::mailbox::mail_page(reply.into_inner(), asked)
+    }
+
+    /// Reads a blob that a page told of; `None` if it has gone.
+    ///
+    /// # Errors
+    /// When storage cannot be reached.
+    pub async fn larger(&self, mailbox: &MailboxHash, place: u64) -> Result<Option<StoredBlob>, Refusal> {
+        let mailbox = convert::bytes_of(mailbox.as_bytes());
+        let reply = self.mailbox().larger(wire::LargerRequest { mailbox, place }).await.map_err(told)?;
+        reply.into_inner().blob.map(|blob| convert::mailbox::stored(blob, 1)).transpose()
     }
 
     /// Registers mailboxes; answers how they stand.

@@ -75,6 +75,19 @@ pub struct MailPage {
     pub moved: Vec<MovedBlob>,
     /// How many blobs were left out because they fit no sealed answer.
     pub oversized: u64,
+    /// Where nothing here fits the page: the oldest blob that is larger.
+    pub larger: Option<LargerBlob>,
+}
+
+/// A blob that is larger than a page, and is read by itself when there is room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LargerBlob {
+    /// Which of the fetched mailboxes it lies in: a position in [`Fetch::mailboxes`].
+    pub mailbox_index: usize,
+    /// Its place in the order of arrival.
+    pub place: u64,
+    /// Bytes of its ciphertext.
+    pub bytes: u64,
 }
 
 /// A blob that was moved to a peer.

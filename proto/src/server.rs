@@ -17,12 +17,13 @@ use crate::federation::{Peering, Reassigned};
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use crate::keys::KeySet;
 use crate::mail::{
-    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, WriteCommand, WriteOutcomes,
+    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand,
+    WriteOutcomes,
 };
 use crate::policy::Policy;
 use crate::recovery::{QueryProofs, StoreProof, StoredProof};
 use crate::telemetry::{Family, Snapshot};
-use crate::{ExchangeCode, ExchangeText, GuardianEntry, PeerId, Refusal, convert, wire};
+use crate::{ExchangeCode, ExchangeText, GuardianEntry, MailboxHash, PeerId, Refusal, convert, wire};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -35,6 +36,12 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn write(&self, commands: Vec<WriteCommand>) -> impl Future<Output = WriteOutcomes> + Send;
     /// Reads a page.
     fn fetch(&self, fetch: Fetch) -> impl Future<Output = Result<MailPage, Refusal>> + Send;
+    /// Reads a blob that a page told of, by its mailbox and place; `None` if it has gone.
+    fn larger(
+        &self,
+        mailbox: MailboxHash,
+        place: u64,
+    ) -> impl Future<Output = Result<Option<StoredBlob>, Refusal>> + Send;
     /// Registers mailboxes; answers how they stand.
     fn register(&self, register: Register) -> impl Future<Output = Result<Registered, Refusal>> + Send;
     /// Deletes what an owner has; answers how many blobs.
@@ -174,6 +181,12 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
     async fn fetch(&self, request: Request<wire::FetchRequest>) -> Reply<wire::FetchReply> {
         let page = self.0.fetch(Fetch::try_from(request.into_inner())?).await?;
         Ok(Response::new(page.into()))
+    }
+
+    async fn larger(&self, request: Request<wire::LargerRequest>) -> Reply<wire::LargerReply> {
+        let wire::LargerRequest { mailbox, place } = request.into_inner();
+        let blob = self.0.larger(convert::identifier("mailbox", &mailbox)?, place).await?;
+        Ok(Response::new(wire::LargerReply { blob: blob.map(wire::Blob::from) }))
     }
 
     async fn register(&self, request: Request<wire::RegisterRequest>) -> Reply<wire::RegisterReply> {

@@ -42,7 +42,8 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use relay_daemon::{ManualClock, Pace, Vars};
 use relay_proto::caller::{Budget, Caller, Payer};
 use relay_proto::mail::{
-    Fetch, MailPage, NewBlob, Ownership, Purge, Register, WriteAction, WriteCommand, Written,
+    Fetch, LargerBlob, MailPage, NewBlob, Ownership, Purge, Register, StoredBlob, WriteAction, WriteCommand,
+    Written,
 };
 use relay_proto::server::MailboxHandler as _;
 use relay_proto::{
@@ -211,7 +212,18 @@ impl Relay {
     }
 
     async fn page(&self, mailboxes: &[MailboxHash]) -> Result<MailPage, Refusal> {
-        self.mailbox.fetch(Fetch { caller: None, mailboxes: mailboxes.to_vec(), sealed: false }).await
+        self.page_of(Fetch { caller: None, mailboxes: mailboxes.to_vec(), sealed: false }).await
+    }
+
+    /// A page, with the blob that it tells of, as gateways put it together.
+    async fn page_of(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
+        let mut page = self.mailbox.fetch(fetch.clone()).await?;
+        if let Some(LargerBlob { mailbox_index, place, bytes }) = page.larger.take() {
+            let blob = self.mailbox.larger(fetch.mailboxes[mailbox_index], place).await?.unwrap();
+            assert_eq!(blob.ciphertext.as_bytes().len() as u64, bytes);
+            page.blobs.push(StoredBlob { mailbox_index, ..blob });
+        }
+        Ok(page)
     }
 
     /// As [`Relay::page`], for an answer that will be sealed.

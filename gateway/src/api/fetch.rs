@@ -10,7 +10,7 @@ use super::tokens::Tokens;
 use super::{Call, fields, success};
 use cut::Found;
 use hints::ForwardingHints;
-use relay_proto::mail::{Fetch, StoredBlob};
+use relay_proto::mail::{Fetch, LargerBlob, StoredBlob};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -51,12 +51,19 @@ struct WrittenBlob<'a> {
 
 pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, sealed, body, .. } = call;
-    let (body, share) = app.intake.read(body).await?;
+    let (body, mut share) = app.intake.read(body).await?;
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
     let Tokens { mailboxes, spellings, .. } = Tokens::read(tokens)?;
     let (fetch, deadline) = (Fetch { caller, mailboxes, sealed }, patience.deadline());
-    let turn = share.turn().await?;
-    let page = app.storage.fetch(&fetch, deadline).await?;
+    // A page is in memory before it is known how large it is.
+    success::reserve(&mut share).await?;
+    let mut page = app.storage.fetch(&fetch, deadline).await?;
+    if let Some(LargerBlob { mailbox_index, place, bytes }) = page.larger.take() {
+        success::reserve_blob(&mut share, bytes).await?;
+        let mailbox = fetch.mailboxes.get(mailbox_index).ok_or(Fault::Internal)?;
+        let blob = app.storage.larger(mailbox, place, deadline).await?;
+        page.blobs.extend(blob.map(|blob| StoredBlob { mailbox_index, ..blob }));
+    }
     let (found, hints) = if page.moved.is_empty() {
         (Found::here(page), None)
     } else {
@@ -64,9 +71,7 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     };
     let page = cut::cut(found, hints, sealed);
     let page = write(page, &spellings)?;
-    let reply = success::large(share, page).await;
-    drop(turn);
-    reply
+    success::large(share, page).await
 }
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.
@@ -91,8 +96,11 @@ fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::body::Intake;
     use crate::fixture::Relay;
+    use crate::memory::Size;
     use bytes::Bytes;
+    use prometheus::IntCounter;
     use proptest::prelude::*;
     use relay_proto::page::{PageRoom, RUNG};
     use relay_proto::{BlobId, Ciphertext, OriginHint, UnixSeconds};
@@ -155,12 +163,32 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_page_arrives_whole() {
+    async fn a_blob_larger_than_a_page_comes_alone_when_there_is_room_for_it() {
         let relay = Relay::start().await;
-        let ciphertext = "A".repeat(120_000);
+        let ciphertext = "A".repeat(1_000_000);
         let send = json!({ "recipient_id": "ab".repeat(32), "ciphertext": ciphertext });
-        relay.post("/v2/send", &send).await.json(200);
-        let page = relay.post("/v2/fetch", &json!({ "mailbox_tokens": ["ab".repeat(32)] })).await.json(200);
+        let sent = relay.post("/v2/send", &send).await.json(200);
+        let tokens = json!({ "mailbox_tokens": ["00".repeat(32), "Ab".repeat(32)] });
+        let page = relay.post("/v2/fetch", &tokens).await.json(200);
+        assert_eq!(page["blobs"].as_array().unwrap().len(), 1);
         assert_eq!(page["blobs"][0]["ciphertext"], ciphertext);
+        assert_eq!(page["blobs"][0]["blob_id"], sent["blob_id"]);
+        assert_eq!(page["blobs"][0]["mailbox_token"], "Ab".repeat(32));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_blob_is_not_asked_for_before_there_is_room_for_it() {
+        let intake = Intake::new(1 << 20, IntCounter::new("refused", "Refused.").unwrap());
+        let account = intake.account([192, 0, 2, 1].into(), false);
+        let mut share = account.take(0, Size::Small).await.unwrap();
+        let held = [
+            account.take(4 << 20, Size::Large).await.unwrap(),
+            account.take(1 << 20, Size::Small).await.unwrap(),
+        ];
+        assert!(success::reserve_blob(&mut share, 1 << 20).await.is_err());
+        assert!(success::reserve_blob(&mut share, u64::MAX).await.is_err());
+        drop(held);
+        assert!(success::reserve_blob(&mut share, 1 << 20).await.is_ok());
+        assert!(account.take(4 << 20, Size::Large).await.is_err(), "it holds what it took");
     }
 }

@@ -33,9 +33,16 @@ pub(super) async fn large(mut share: Share, body: Vec<u8>) -> Result<Reply, ApiE
     Ok(held(share, body))
 }
 
-/// Takes the memory for an answer that the relay gives only once: to refuse it later would lose it.
+/// Takes the memory for an answer as large as a sealed one may be, before storage is asked for it: one that the relay gives
+/// only once would be lost if it were refused later, and pages of mail would be held without being counted.
 pub(super) async fn reserve(share: &mut Share) -> Result<(), ApiError> {
     Ok(share.grow(RUNG).await?)
+}
+
+/// Takes the memory for an answer that holds one blob of so many bytes.
+pub(super) async fn reserve_blob(share: &mut Share, bytes: u64) -> Result<(), ApiError> {
+    let base64 = usize::try_from(bytes).unwrap_or(usize::MAX / 2).div_ceil(3).saturating_mul(4);
+    Ok(share.grow(base64.saturating_add(UNCOUNTED)).await?)
 }
 
 /// A success for which memory was [reserved](reserve).

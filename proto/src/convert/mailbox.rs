@@ -3,8 +3,8 @@
 use super::{bytes_of, caller, caller_message, identifier, required};
 use crate::limits::{MAX_CLIENT_URL, MAX_HINTS, MAX_MAILBOXES, MAX_MOVED_BLOBS, MAX_WRITE_COMMANDS};
 use crate::mail::{
-    BlobName, Fetch, Hint, MailPage, MovedBlob, NewBlob, Ownership, Purge, Register, Registered, SignedHints,
-    StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
+    BlobName, Fetch, Hint, LargerBlob, MailPage, MovedBlob, NewBlob, Ownership, Purge, Register, Registered,
+    SignedHints, StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
 };
 use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds, wire};
 use bytes::Bytes;
@@ -133,21 +133,29 @@ impl From<Fetch> for wire::FetchRequest {
 
 impl From<MailPage> for wire::FetchReply {
     fn from(page: MailPage) -> Self {
-        let MailPage { blobs, truncated, moved, oversized } = page;
-        let write = |blob: StoredBlob| {
-            let StoredBlob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place } = blob;
-            wire::Blob {
-                mailbox_index: u32::try_from(mailbox_index).unwrap_or(u32::MAX),
-                blob_id: bytes_of(blob_id.as_bytes()),
-                ciphertext: ciphertext.as_bytes().clone(),
-                created_at: created_at.get(),
-                origin_hint: origin_hint.map(|hint| hint.as_bytes().clone()),
-                place,
-            }
-        };
-        let blobs = blobs.into_iter().map(write).collect();
+        let MailPage { blobs, truncated, moved, oversized, larger } = page;
+        let blobs = blobs.into_iter().map(wire::Blob::from).collect();
         let moved = moved.into_iter().map(wire::MovedBlob::from).collect();
-        Self { blobs, truncated, moved, oversized }
+        let larger = larger.map(|LargerBlob { mailbox_index, place, bytes }| wire::LargerBlob {
+            mailbox_index: u32::try_from(mailbox_index).unwrap_or(u32::MAX),
+            place,
+            bytes,
+        });
+        Self { blobs, truncated, moved, oversized, larger }
+    }
+}
+
+impl From<StoredBlob> for wire::Blob {
+    fn from(blob: StoredBlob) -> Self {
+        let StoredBlob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place } = blob;
+        Self {
+            mailbox_index: u32::try_from(mailbox_index).unwrap_or(u32::MAX),
+            blob_id: bytes_of(blob_id.as_bytes()),
+            ciphertext: ciphertext.as_bytes().clone(),
+            created_at: created_at.get(),
+            origin_hint: origin_hint.map(|hint| hint.as_bytes().clone()),
+            place,
+        }
     }
 }
 
@@ -172,21 +180,10 @@ fn mailbox_index(index: u32, asked: usize) -> Result<usize, Refusal> {
 
 /// Reads the answer to a fetch of `asked` mailboxes.
 pub(crate) fn mail_page(message: wire::FetchReply, asked: usize) -> Result<MailPage, Refusal> {
-    let wire::FetchReply { blobs, truncated, moved, oversized } = message;
+    let wire::FetchReply { blobs, truncated, moved, oversized, larger } = message;
     if moved.len() > MAX_MOVED_BLOBS {
         return Err(Refusal::invalid("moved"));
     }
-    let read = |blob: wire::Blob| {
-        let wire::Blob { mailbox_index: index, blob_id, ciphertext, created_at, origin_hint, place } = blob;
-        Ok(StoredBlob {
-            mailbox_index: mailbox_index(index, asked)?,
-            blob_id: identifier("blob_id", &blob_id)?,
-            ciphertext: read_ciphertext(ciphertext)?,
-            created_at: UnixSeconds::new(created_at),
-            origin_hint: read_origin_hint(origin_hint)?,
-            place,
-        })
-    };
     let read_moved = |blob: wire::MovedBlob| {
         let wire::MovedBlob { mailbox_index: index, blob_id, created_at, place, peer, reachable } = blob;
         Ok(MovedBlob {
@@ -198,11 +195,28 @@ pub(crate) fn mail_page(message: wire::FetchReply, asked: usize) -> Result<MailP
             reachable,
         })
     };
+    let larger = larger.map(|wire::LargerBlob { mailbox_index: index, place, bytes }| {
+        Ok::<_, Refusal>(LargerBlob { mailbox_index: mailbox_index(index, asked)?, place, bytes })
+    });
     Ok(MailPage {
-        blobs: blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?,
+        blobs: blobs.into_iter().map(|blob| stored(blob, asked)).collect::<Result<_, Refusal>>()?,
         truncated,
         moved: moved.into_iter().map(read_moved).collect::<Result<_, Refusal>>()?,
         oversized,
+        larger: larger.transpose()?,
+    })
+}
+
+/// Reads a blob of one of `asked` mailboxes.
+pub(crate) fn stored(blob: wire::Blob, asked: usize) -> Result<StoredBlob, Refusal> {
+    let wire::Blob { mailbox_index: index, blob_id, ciphertext, created_at, origin_hint, place } = blob;
+    Ok(StoredBlob {
+        mailbox_index: mailbox_index(index, asked)?,
+        blob_id: identifier("blob_id", &blob_id)?,
+        ciphertext: read_ciphertext(ciphertext)?,
+        created_at: UnixSeconds::new(created_at),
+        origin_hint: read_origin_hint(origin_hint)?,
+        place,
     })
 }
 
@@ -463,12 +477,16 @@ mod tests {
             peer: crate::PeerId::from_bytes([6; 32]),
             reachable: true,
         };
-        let page = MailPage { blobs: vec![blob], truncated: true, moved: vec![moved], oversized: 7 };
+        let larger = Some(LargerBlob { mailbox_index: 1, place: 5, bytes: 1 << 20 });
+        let page = MailPage { blobs: vec![blob], truncated: true, moved: vec![moved], oversized: 7, larger };
         let reply = wire::FetchReply::from(page.clone());
         assert_eq!(format!("{:?}", mail_page(reply.clone(), 2).unwrap()), format!("{page:?}"));
         assert_eq!(mail_page(reply, 1).unwrap_err(), Refusal::invalid("mailbox_index"));
-        let moved = wire::FetchReply::from(MailPage { blobs: Vec::new(), ..page });
-        assert_eq!(mail_page(moved, 1).unwrap_err(), Refusal::invalid("mailbox_index"));
+        let moved = MailPage { blobs: Vec::new(), larger: None, ..page.clone() };
+        let larger = MailPage { blobs: Vec::new(), moved: Vec::new(), ..page };
+        for page in [moved, larger].map(wire::FetchReply::from) {
+            assert_eq!(mail_page(page, 1).unwrap_err(), Refusal::invalid("mailbox_index"));
+        }
     }
 
     #[test]

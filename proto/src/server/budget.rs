@@ -8,10 +8,10 @@
 use crate::Refusal;
 use crate::bounds::CALLS;
 use crate::limits::{MAX_CARRIED_BYTES, MAX_GRPC_MESSAGE};
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -31,11 +31,15 @@ const SMALL_REPLIES: usize = 8 << 20;
 /// Bytes of a reply that holds no blobs.
 const SMALL_REPLY: usize = 64 << 10;
 
-/// Bytes of a page of mail besides its largest blob.
+/// Bytes of a page of mail, with the names of what moved to peers.
 const PAGE: usize = 128 << 10;
 
 /// Calls that last: each caller has two or three.
 const STREAMS: usize = 256;
+
+/// Their paths.
+static STREAMING: LazyLock<Vec<&str>> =
+    LazyLock::new(|| CALLS.iter().filter(|call| call.streams).map(|call| call.path).collect());
 
 /// Permits are for so many bytes each.
 const UNIT: usize = 1024;
@@ -60,7 +64,17 @@ pub(super) struct Budget {
 }
 
 /// What a call holds until its reply has been sent.
-type Held = Arc<Mutex<Vec<OwnedSemaphorePermit>>>;
+#[derive(Debug)]
+pub(super) struct Held {
+    _place: OwnedSemaphorePermit,
+    request: OnceLock<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    fn new(place: OwnedSemaphorePermit) -> Arc<Self> {
+        Arc::new(Self { _place: place, request: OnceLock::new() })
+    }
+}
 
 impl Budget {
     pub(super) fn new(largest_blob: usize) -> Self {
@@ -75,22 +89,26 @@ impl Budget {
     }
 
     /// Takes room for the reply to a call, and watches over its request.
-    pub(super) async fn admit(&self, path: &str, request: Body) -> Result<(Held, Body), Status> {
-        if CALLS.iter().any(|call| call.streams && call.path == path) {
+    pub(super) async fn admit(&self, path: &str, request: Body) -> Result<(Arc<Held>, Body), Status> {
+        if STREAMING.contains(&path) {
             let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Refusal::Busy)?;
-            return Ok((Arc::new(Mutex::new(vec![place])), request));
+            return Ok((Held::new(place), request));
         }
-        let room = match self.reply(path) {
-            SMALL_REPLY => acquire(&self.small_replies, SMALL_REPLY),
-            bytes => acquire(&self.replies, bytes.min(REPLIES)),
+        let (room, bytes) = match self.reply(path) {
+            SMALL_REPLY => (&self.small_replies, SMALL_REPLY),
+            bytes => (&self.replies, bytes.min(REPLIES)),
         };
-        let room = timeout(WAIT, room).await.map_err(|_| Refusal::Busy)?;
-        let held: Held = Arc::new(Mutex::new(room.into_iter().collect()));
+        let place = match Arc::clone(room).try_acquire_many_owned(permits(bytes)) {
+            Ok(place) => place,
+            Err(_) => timeout(WAIT, acquire(room, bytes)).await.ok().flatten().ok_or(Refusal::Busy)?,
+        };
+        let held = Held::new(place);
         let request = Request {
             inner: request,
             room: Arc::clone(&self.requests),
             held: Arc::clone(&held),
-            head: Vec::with_capacity(HEAD),
+            head: [0; HEAD],
+            come: 0,
             rest: 0,
             waiting: None,
             deadline: None,
@@ -101,7 +119,8 @@ impl Budget {
     /// How large a reply may become.
     fn reply(&self, path: &str) -> usize {
         match path {
-            "/relay.storage.v1.Mailbox/Fetch" => PAGE + self.largest_blob,
+            "/relay.storage.v1.Mailbox/Fetch" => PAGE,
+            "/relay.storage.v1.Mailbox/Larger" => SMALL_REPLY + self.largest_blob,
             "/relay.storage.v1.Offload/Lease"
             | "/relay.storage.v1.Offload/Read"
             | "/relay.storage.v1.Recalls/Bring" => MAX_CARRIED_BYTES + self.largest_blob,
@@ -115,9 +134,12 @@ fn acquire(
     room: &Arc<Semaphore>,
     bytes: usize,
 ) -> impl Future<Output = Option<OwnedSemaphorePermit>> + Send + use<> {
-    let permits = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-    let room = Arc::clone(room);
+    let (permits, room) = (permits(bytes), Arc::clone(room));
     async move { room.acquire_many_owned(permits).await.ok() }
+}
+
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX)
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
@@ -126,9 +148,10 @@ type Waiting = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>
 struct Request {
     inner: Body,
     room: Arc<Semaphore>,
-    held: Held,
-    /// The bytes before the message, as far as they have come.
-    head: Vec<u8>,
+    held: Arc<Held>,
+    /// The bytes before the message, and how many of them have come.
+    head: [u8; HEAD],
+    come: usize,
     /// Bytes of the message that have not come yet.
     rest: usize,
     /// For room, and what came meanwhile.
@@ -139,25 +162,33 @@ struct Request {
 impl Request {
     /// Looks at some bytes. Returns those that may go on at once.
     fn look(&mut self, bytes: Bytes) -> Result<Option<Bytes>, Status> {
-        let begins = self.head.len() < HEAD;
-        let mut message = bytes.clone();
-        while self.head.len() < HEAD && message.has_remaining() {
-            self.head.push(message.get_u8());
-        }
-        let length = match &*self.head {
-            [_, a, b, c, d] if begins => u32::from_be_bytes([*a, *b, *c, *d]),
+        let begins = self.come < HEAD;
+        let missing = self.head.iter_mut().skip(self.come);
+        let come = missing.zip(&bytes).map(|(place, byte)| *place = *byte).count();
+        self.come += come;
+        let length = match self.head {
+            [_, a, b, c, d] if begins && self.come == HEAD => u32::from_be_bytes([a, b, c, d]),
             _ => 0,
         };
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.rest += length;
         // More than one message, or bytes behind it.
-        self.rest = self.rest.checked_sub(message.len()).ok_or(Refusal::invalid("message"))?;
+        self.rest = self.rest.checked_sub(bytes.len() - come).ok_or(Refusal::invalid("message"))?;
         // What is too long is refused by its length, and never comes.
         if length == 0 || length > MAX_GRPC_MESSAGE {
             return Ok(Some(bytes));
         }
+        if let Ok(permit) = Arc::clone(&self.room).try_acquire_many_owned(permits(length)) {
+            self.hold(permit);
+            return Ok(Some(bytes));
+        }
         self.waiting = Some((Box::pin(acquire(&self.room, length)), bytes));
         Ok(None)
+    }
+
+    /// There is one message, and so one permit.
+    fn hold(&self, permit: OwnedSemaphorePermit) {
+        drop(self.held.request.set(permit));
     }
 
     fn poll_arrival(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -166,7 +197,7 @@ impl Request {
                 let permit = ready!(waiting.as_mut().poll(context));
                 let bytes = std::mem::take(bytes);
                 self.waiting = None;
-                self.held.lock().unwrap_or_else(PoisonError::into_inner).extend(permit);
+                permit.into_iter().for_each(|permit| self.hold(permit));
                 return Poll::Ready(Some(Ok(Frame::data(bytes))));
             }
             let frame = match ready!(Pin::new(&mut self.inner).poll_frame(context)) {
@@ -213,7 +244,7 @@ impl HttpBody for Request {
 /// A reply, which gives the room of its call back when it has been sent.
 pub(super) struct Reply {
     pub(super) inner: Body,
-    pub(super) _held: Held,
+    pub(super) _held: Arc<Held>,
 }
 
 impl HttpBody for Reply {
@@ -243,6 +274,7 @@ mod tests {
     use tokio_stream::StreamExt as _;
 
     const FETCH: &str = "/relay.storage.v1.Mailbox/Fetch";
+    const LARGER: &str = "/relay.storage.v1.Mailbox/Larger";
     const WRITE: &str = "/relay.storage.v1.Mailbox/Write";
 
     /// A request whose bytes come in these pieces, and then no more for as long as `open`.
@@ -319,14 +351,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn replies_that_nobody_takes_keep_no_more_than_their_room() {
         let budget = Budget::new(1 << 20);
-        let mut held = Vec::new();
-        while let Ok((room, _)) = budget.admit(FETCH, Body::empty()).await {
-            held.push(room);
+        for (call, bytes) in [(FETCH, PAGE), (LARGER, SMALL_REPLY + (1 << 20))] {
+            let mut held = Vec::new();
+            while let Ok((room, _)) = budget.admit(call, Body::empty()).await {
+                held.push(room);
+            }
+            assert_eq!(held.len(), REPLIES / bytes);
+            assert!(budget.admit(WRITE, Body::empty()).await.is_ok(), "whoever writes has room of its own");
+            held.pop();
+            assert!(budget.admit(call, Body::empty()).await.is_ok());
         }
-        assert_eq!(held.len(), REPLIES / (PAGE + (1 << 20)));
-        assert!(budget.admit(WRITE, Body::empty()).await.is_ok(), "whoever writes has room of its own");
-        held.pop();
-        assert!(budget.admit(FETCH, Body::empty()).await.is_ok());
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ use crate::socket::SecretCheck;
 use axum::http::{Request, Response};
 use std::future::{Future, ready};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use tonic::Status;
 use tonic::body::Body;
@@ -14,16 +15,13 @@ use tower::{Layer, Service};
 /// Paths below this one are calls; others are for operators, who may ask whether the process is ready.
 const CALLS: &str = "/relay.";
 
-/// The entrance to the services of a socket.
+/// The entrance to the services of a socket. Cheap to clone, as each call does.
 #[derive(Debug, Clone)]
-pub(super) struct Entrance {
-    check: SecretCheck,
-    budget: Budget,
-}
+pub(super) struct Entrance(Arc<(SecretCheck, Budget)>);
 
 impl Entrance {
-    pub(super) const fn new(check: SecretCheck, budget: Budget) -> Self {
-        Self { check, budget }
+    pub(super) fn new(check: SecretCheck, budget: Budget) -> Self {
+        Self(Arc::new((check, budget)))
     }
 }
 
@@ -60,17 +58,17 @@ where
         if !request.uri().path().starts_with(CALLS) {
             return Box::pin(self.services.call(request));
         }
-        if !self.entrance.check.admits(request.headers()) {
+        let entrance = self.entrance.clone();
+        if !entrance.0.0.admits(request.headers()) {
             let refused = Status::permission_denied("the secret of the socket is missing or wrong");
             return Box::pin(ready(Ok(refused.into_http())));
         }
         // The one that is ready goes with the call.
         let services = self.services.clone();
         let mut services = std::mem::replace(&mut self.services, services);
-        let budget = self.entrance.budget.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
-            let (held, body) = match budget.admit(head.uri.path(), body).await {
+            let (held, body) = match entrance.0.1.admit(head.uri.path(), body).await {
                 Ok(admitted) => admitted,
                 Err(status) => return Ok(status.into_http()),
             };

@@ -15,8 +15,8 @@ use crate::trusted_clock::TrustedClock;
 use crate::trusted_time::Times;
 use ed25519_dalek::Signer as _;
 use relay_proto::mail::{
-    BlobName, Fetch, MailPage, NewBlob, Purge, Register, Registered, SignedHints, WriteAction, WriteCommand,
-    WriteOutcomes, Written,
+    BlobName, Fetch, MailPage, NewBlob, Purge, Register, Registered, SignedHints, StoredBlob, WriteAction,
+    WriteCommand, WriteOutcomes, Written,
 };
 use relay_proto::server::MailboxHandler;
 use relay_proto::{MailboxHash, Refusal, Signature};
@@ -91,6 +91,13 @@ impl MailboxHandler for Mailbox {
         }
         self.metrics.blobs_delivered.inc_by(fetched.page.blobs.len() as u64);
         Ok(fetched.page)
+    }
+
+    async fn larger(&self, mailbox: MailboxHash, place: u64) -> Result<Option<StoredBlob>, Refusal> {
+        let now = self.time.times().now;
+        let blob = self.store.readers.run(move |sql| page::larger(sql, &mailbox, place, now)).await?;
+        self.metrics.blobs_delivered.inc_by(blob.iter().len() as u64);
+        Ok(blob)
     }
 
     async fn register(&self, register: Register) -> Result<Registered, Refusal> {

@@ -168,8 +168,3 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
     write.change.claims -= count(expired);
     Ok(expired)
 }
-
-/// Whether there are claims, at the moment that a reader sees.
-pub(super) fn any(sql: &Connection) -> Result<bool, StoreError> {
-    Ok(sql.prepare_cached("SELECT claims > 0 FROM totals")?.query_row([], |row| row.get(0))?)
-}

@@ -139,11 +139,6 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
     Ok(expired)
 }
 
-/// Whether there are hints, at the moment that a reader sees.
-pub(super) fn any(sql: &Connection) -> Result<bool, StoreError> {
-    Ok(sql.prepare_cached("SELECT hints > 0 FROM totals")?.query_row([], |row| row.get(0))?)
-}
-
 /// Blobs and bytes of a mailbox that lie at peers.
 pub(super) fn holding(
     write: &Write<'_>,

@@ -3,7 +3,6 @@
 use super::error::StoreError;
 use super::position::ARRIVALS;
 use super::sql::time;
-use super::{claims, hints};
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};
 use relay_proto::mail::MovedBlob;
 use relay_proto::page::{self, PageRoom};
@@ -52,23 +51,17 @@ pub(super) struct Moved {
 }
 
 impl Moved {
-    /// Begins, if anything lies at peers at the moment that the reader sees. `reachable` tells which peers can be
-    /// asked.
-    pub(super) fn begin(
-        sql: &Connection,
-        sealed: bool,
-        reachable: impl FnOnce() -> Vec<PeerId>,
-    ) -> Result<Option<Self>, StoreError> {
-        let any = hints::any(sql)? || claims::any(sql)?;
-        Ok(any.then(|| Self {
-            reachable: reachable(),
+    /// Begins; these peers can be asked.
+    pub(super) const fn begin(sealed: bool, reachable: Vec<PeerId>) -> Self {
+        Self {
+            reachable,
             sealed,
             asked: Vec::new(),
             larger: Vec::new(),
             hinted: Vec::new(),
             oversized: 0,
             left_out: false,
-        }))
+        }
     }
 
     /// Collects those of a mailbox that are alive and arrived after what a purge deletes. Answers what [`Moved::undo`] needs.

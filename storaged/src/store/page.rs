@@ -1,15 +1,16 @@
 //! A page of mail: the oldest blobs of some mailboxes that fit one answer.
 //!
 //! No blob stands in the way of another. One that is larger than a page is not among the candidates for it: where the
-//! answer will be sealed it is counted and left out, else it comes alone, when nothing smaller waits.
+//! answer will be sealed it is counted and left out, else it is told of, when nothing smaller waits, and read by itself:
+//! how much memory a page takes is known before it is read.
 
 use super::error::StoreError;
 use super::moved::Moved;
 use super::position::{ARRIVALS, Position};
 use super::purges;
-use super::sql::time;
+use super::sql::{count, time};
 use bytes::Bytes;
-use relay_proto::mail::{Fetch, MailPage, StoredBlob};
+use relay_proto::mail::{Fetch, LargerBlob, MailPage, StoredBlob};
 use relay_proto::page::{self, PageRoom};
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, PeerId, UnixSeconds};
 use rusqlite::{CachedStatement, Connection, Row, params};
@@ -42,8 +43,10 @@ pub(crate) fn fetch(
     let Fetch { mailboxes, sealed, caller: _ } = fetch;
     let mut fetched = Fetched::default();
     let mut waiting = Waiting::new(*sealed);
-    let mut moved = Moved::begin(sql, *sealed, reachable)?;
-    collect(sql, mailboxes, Position::first_alive(now), admit, &mut waiting, &mut moved, &mut fetched)?;
+    let Besides { at_peers, purging } = Besides::read(sql)?;
+    let mut moved = at_peers.then(|| Moved::begin(*sealed, reachable()));
+    let first_alive = Position::first_alive(now).sql();
+    collect(sql, mailboxes, (first_alive, purging), admit, &mut waiting, &mut moved, &mut fetched)?;
     read_page(sql, waiting, mailboxes, &mut fetched)?;
     if let Some(moved) = moved {
         let is_any_small = fetched.page.blobs.first().is_some_and(fits);
@@ -53,7 +56,8 @@ pub(crate) fn fetch(
         fetched.page.oversized += oversized;
     }
     // A page without anything to ack must not send a client round and round until the mailbox may be read again.
-    if !fetched.page.blobs.is_empty() || !fetched.page.moved.is_empty() {
+    let MailPage { blobs, moved, larger, .. } = &fetched.page;
+    if !blobs.is_empty() || !moved.is_empty() || larger.is_some() {
         fetched.refused = None;
     }
     Ok(fetched)
@@ -65,18 +69,32 @@ fn fits(blob: &StoredBlob) -> bool {
     page::fits(blob.ciphertext.as_bytes().len() + hint)
 }
 
+/// What there is besides mail, at the moment that the reader sees.
+struct Besides {
+    /// Mail at peers.
+    at_peers: bool,
+    /// Purges that are not over.
+    purging: bool,
+}
+
+impl Besides {
+    fn read(sql: &Connection) -> Result<Self, StoreError> {
+        Ok(sql
+            .prepare_cached("SELECT hints > 0 OR claims > 0, purges > 0 FROM totals")?
+            .query_row([], |row| Ok(Self { at_peers: row.get(0)?, purging: row.get(1)? }))?)
+    }
+}
+
 /// Collects what waits, here and with peers.
 fn collect(
     sql: &Connection,
     mailboxes: &[MailboxHash],
-    first_alive: Position,
+    (first_alive, purging): (i64, bool),
     mut admit: impl FnMut(&MailboxHash) -> Result<(), Duration>,
     waiting: &mut Waiting,
     moved: &mut Option<Moved>,
     fetched: &mut Fetched,
 ) -> Result<(), StoreError> {
-    let first_alive = first_alive.sql();
-    let purging = purges::any(sql)?;
     let mut statement = sql.prepare_cached(
         "SELECT created, seq, size FROM blobs WHERE mailbox = ?1 AND seq >= ?2 AND (seq & ?3) > ?4",
     )?;
@@ -237,8 +255,8 @@ fn read_page(
     let (larger, more) = larger.in_order();
     left_out |= more;
     for candidate in larger {
-        if page.blobs.is_empty() {
-            page.blobs.extend(rows.read(candidate)?);
+        if page.blobs.is_empty() && page.larger.is_none() {
+            page.larger = rows.read(candidate)?.map(|blob| named(&blob));
         } else {
             left_out = true;
         }
@@ -246,6 +264,29 @@ fn read_page(
     page.truncated |= left_out;
     fetched.damaged += rows.damaged;
     Ok(())
+}
+
+fn named(blob: &StoredBlob) -> LargerBlob {
+    let bytes = blob.ciphertext.as_bytes().len() as u64;
+    LargerBlob { mailbox_index: blob.mailbox_index, place: blob.place, bytes }
+}
+
+/// Reads a blob that a page told of, unless it has gone.
+pub(crate) fn larger(
+    sql: &Connection,
+    mailbox: &MailboxHash,
+    place: u64,
+    now: UnixSeconds,
+) -> Result<Option<StoredBlob>, StoreError> {
+    let (seq, purged) = (count(place), purges::reaches(sql, mailbox)?.unwrap_or(-1));
+    let mut statement = sql.prepare_cached(
+        "SELECT id, ciphertext, created, origin_hint FROM blobs
+         WHERE seq = ?1 AND mailbox = ?2 AND seq >= ?3 AND (seq & ?4) > ?5",
+    )?;
+    let first_alive = Position::first_alive(now).sql();
+    let mut rows = statement.query(params![seq, mailbox.as_bytes(), first_alive, ARRIVALS, purged])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(read_blob(row, mailbox, 0, seq))
 }
 
 /// Reads blobs.

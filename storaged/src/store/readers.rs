@@ -59,7 +59,7 @@ impl Readers {
         let (reply, answer) = oneshot::channel();
         let end = self.end.clone();
         let work = Box::new(move |connection: &mut Connection| {
-            let outcome = connection.transaction().map_err(StoreError::from).and_then(|moment| read(&moment));
+            let outcome = at_one_moment(connection, read);
             if let Some(error) = outcome.as_ref().err().and_then(StoreError::of_disk)
                 && error.is_fatal()
             {
@@ -75,6 +75,20 @@ impl Readers {
         })?;
         answer.await.unwrap_or(Err(Refusal::Unavailable.into()))
     }
+}
+
+/// Reads in a transaction. Its statements are prepared once: they would cost as much as a short read itself.
+fn at_one_moment<T>(
+    connection: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    connection.prepare_cached("BEGIN")?.execute([])?;
+    let outcome = read(connection);
+    // Some failures have ended it already.
+    if !connection.is_autocommit() {
+        connection.prepare_cached("ROLLBACK")?.execute([])?;
+    }
+    outcome
 }
 
 struct Reader {

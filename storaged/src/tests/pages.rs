@@ -120,6 +120,25 @@ async fn a_damaged_oversized_blob_stands_in_nobodys_way() {
 }
 
 #[tokio::test]
+async fn a_blob_that_a_page_told_of_is_read_while_it_lies_there_and_by_who_knows_its_mailbox() {
+    let relay = Relay::start(&[]);
+    leave(&relay, mailbox(2), &[(200_000, true)]).await;
+    let fetch = Fetch { caller: None, mailboxes: vec![mailbox(1), mailbox(2)], sealed: false };
+    let page = relay.mailbox.fetch(fetch).await.unwrap();
+    let told = page.larger.unwrap();
+    assert_eq!((page.blobs.len(), told.mailbox_index, told.bytes), (0, 1, 200_000));
+    let read = async |of, place| relay.mailbox.larger(of, place).await.unwrap();
+    let blob = read(mailbox(2), told.place).await.unwrap();
+    assert!(blob.origin_hint.is_some());
+    assert_eq!(relay.metrics.blobs_delivered.get(), 1, "once, when it is read");
+    for (of, place) in [(mailbox(1), told.place), (mailbox(2), told.place + 1), (mailbox(2), u64::MAX)] {
+        assert!(read(of, place).await.is_none());
+    }
+    relay.ack(mailbox(2), blob.blob_id).await.unwrap();
+    assert!(read(mailbox(2), told.place).await.is_none());
+}
+
+#[tokio::test]
 async fn a_page_with_nothing_to_ack_never_says_that_there_is_a_rest() {
     let relay = Relay::start(&[("RELAY_RATE_LIMIT", "2")]);
     relay.send(mailbox(1), b"small").await.unwrap();

@@ -42,7 +42,7 @@ fn verdicts() -> BTreeMap<String, Vec<Socket>> {
             verdicts.insert(format!("/relay.storage.v1.{service}/{method}"), sockets.to_vec());
         }
     };
-    served("Mailbox", &["Write", "Fetch", "Register", "Purge", "Hints"], &[Gateway]);
+    served("Mailbox", &["Write", "Fetch", "Larger", "Register", "Purge", "Hints"], &[Gateway]);
     served("Recovery", &["Store", "Query"], &[Gateway]);
     served("Exchange", &["Offer", "Claim", "Complete"], &[Gateway]);
     served("Guardian", &["Store", "Query", "Delete"], &[Gateway]);

@@ -20,7 +20,7 @@ pub(super) struct Found {
 impl Found {
     /// Of a page that lies here, all of it.
     pub(super) fn here(page: MailPage) -> Self {
-        let MailPage { blobs, truncated, oversized, moved: _ } = page;
+        let MailPage { blobs, truncated, oversized, moved: _, larger: _ } = page;
         Self { blobs, truncated, oversized, is_clearer: false }
     }
 }

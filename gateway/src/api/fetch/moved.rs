@@ -40,7 +40,7 @@ pub(super) async fn complete(
 /// Names what moved, and leaves out what does not belong into this page after all: what also lies here, as a crash
 /// in the middle of a move allows, and what is younger than mail that storage left for a later page.
 fn belonging(page: MailPage, mailboxes: &[MailboxHash]) -> (Here, Vec<Moved>) {
-    let MailPage { blobs, truncated, moved, oversized } = page;
+    let MailPage { blobs, truncated, moved, oversized, larger: _ } = page;
     let name =
         |index: usize, blob_id| mailboxes.get(index).map(|mailbox| BlobName { mailbox: *mailbox, blob_id });
     let here: HashSet<_> = blobs.iter().filter_map(|blob| name(blob.mailbox_index, blob.blob_id)).collect();
