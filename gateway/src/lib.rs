@@ -23,6 +23,7 @@ mod ohttp;
 mod openapi;
 mod ops;
 mod origin;
+mod places;
 mod policy;
 mod recall;
 mod storage;

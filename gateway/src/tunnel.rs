@@ -3,6 +3,7 @@
 //! handshake, above all no address.
 
 use crate::api::error::Fault;
+use crate::places::{self, Places};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -17,12 +18,10 @@ use relay_daemon::headers::says;
 use relay_proto::AddressHash;
 use relay_proto::caller::Caller;
 use relay_proto::socket::KnownSecret;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
 use tokio::net::UnixStream;
@@ -51,7 +50,7 @@ pub(crate) struct Tunnels {
     secret: KnownSecret,
     room: Arc<Semaphore>,
     /// How many each address has that has any.
-    each: Arc<Mutex<HashMap<AddressHash, usize>>>,
+    each: Arc<Places<AddressHash>>,
     active: IntGauge,
 }
 
@@ -84,18 +83,11 @@ impl Tunnels {
     /// [`Fault::TooManyTunnels`] when there is none, or none for that address.
     pub(crate) fn place(&self, caller: Caller) -> Result<Place, Fault> {
         let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Fault::TooManyTunnels)?;
-        let address = caller.map(|payer| payer.address);
-        if let Some(address) = address {
-            let mut each = lock(&self.each);
-            let count = each.entry(address).or_default();
-            if *count >= MOST_EACH {
-                return Err(Fault::TooManyTunnels);
-            }
-            *count += 1;
-        }
+        let of_address = caller
+            .map(|payer| self.each.take(payer.address, MOST_EACH).ok_or(Fault::TooManyTunnels))
+            .transpose()?;
         self.active.inc();
-        let each = Arc::clone(&self.each);
-        Ok(Place { active: self.active.clone(), address, each, _permit: permit })
+        Ok(Place { active: self.active.clone(), _of_address: of_address, _permit: permit })
     }
 
     async fn reach(&self, mut request: Request<Empty<Bytes>>) -> Result<(HeaderValue, Upgraded), Fault> {
@@ -152,27 +144,14 @@ pub(crate) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 #[derive(Debug)]
 pub(crate) struct Place {
     active: IntGauge,
-    address: Option<AddressHash>,
-    each: Arc<Mutex<HashMap<AddressHash, usize>>>,
+    _of_address: Option<places::Place<AddressHash>>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.active.dec();
-        let Some(address) = self.address else { return };
-        if let Entry::Occupied(mut count) = lock(&self.each).entry(address) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
-            }
-        }
     }
-}
-
-/// Nothing panics while it is locked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Either end of a tunnel.

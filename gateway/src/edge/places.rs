@@ -2,9 +2,9 @@
 
 use super::vitals::Vitals;
 use crate::address::prefix;
+use crate::places::{self, Places};
 use ipnet::IpNet;
 use prometheus::IntCounter;
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -28,42 +28,19 @@ impl SharedPeers {
     }
 }
 
-/// Connections by address. Only addresses that have one are kept.
+/// Connections by address, of which an IPv6 customer has a /64.
 #[derive(Debug, Default)]
-pub(super) struct Addresses(Mutex<HashMap<[u8; 8], usize>>);
+pub(super) struct Addresses(Arc<Places<[u8; 8]>>);
 
 impl Addresses {
     /// A place for one connection more, unless its address has `most` already.
-    pub(super) fn place(self: &Arc<Self>, peer: IpAddr, most: usize) -> Option<Place> {
-        let address = prefix(peer);
-        let mut open = lock(&self.0);
-        let count = open.entry(address).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Place { address, addresses: Arc::clone(self) })
+    pub(super) fn place(&self, peer: IpAddr, most: usize) -> Option<Place> {
+        self.0.take(prefix(peer), most)
     }
 }
 
 /// One connection of an address, until dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    address: [u8; 8],
-    addresses: Arc<Addresses>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = lock(&self.addresses.0);
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
-            }
-        }
-    }
-}
+pub(super) type Place = places::Place<[u8; 8]>;
 
 /// Connections of a listener on which a new one takes the place of one that waits.
 #[derive(Debug, Default)]
@@ -101,7 +78,7 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_connections_and_only_those_that_have_one_are_kept() {
-        let addresses = Arc::new(Addresses::default());
+        let addresses = Addresses::default();
         let place = |peer: &str| addresses.place(peer.parse().unwrap(), 2);
         let held = [place("192.0.2.1").unwrap(), place("::ffff:192.0.2.1").unwrap()];
         assert!(place("192.0.2.1").is_none());
@@ -109,9 +86,9 @@ mod tests {
             [place("192.0.2.2").unwrap(), place("2001:db8::1").unwrap(), place("2001:db8::2").unwrap()];
         assert!(place("2001:db8:0:0:9::1").is_none(), "a customer has a /64");
         drop(held);
-        assert_eq!(lock(&addresses.0).len(), 2);
+        assert_eq!(addresses.0.clients(), 2);
         assert!(place("192.0.2.1").is_some());
         drop(other);
-        assert!(lock(&addresses.0).is_empty());
+        assert_eq!(addresses.0.clients(), 0);
     }
 }
