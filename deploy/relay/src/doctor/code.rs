@@ -153,6 +153,8 @@ codes! {
         "Let the proxy set `X-Forwarded-For` to the address it sees.");
     ForwardedUntrusted = ("forwarded-untrusted", Error, "The proxy says who its clients are and is not trusted: all share the limits of one address.",
         "Set `RELAY_TRUSTED_PROXIES` to the proxy's address.");
+    OuterRelayUnnamed = ("outer-relay-unnamed", Warning, "Sealed requests from one address are refused by the limit of an address, and no outer relay is named: if that is one, all its users share what a single client may ask.",
+        "Name it: `RELAY_OHTTP_RELAYS=ITS-ADDRESS`, and restart the gateways.");
     LimitsOneAddress = ("limits-one-address", Warning, "Requests are refused by the limit of an address while only one address is active: a proxy hides the others, or one client asks too much.",
         "Let the proxy set `X-Forwarded-For`, and trust it (`RELAY_TRUSTED_PROXIES`).");
     OhttpBroken = ("ohttp-broken", Error, "A request that was sealed to the relay's key did not come back answered.",

@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) has_token: bool,
     /// Trusted proxies that are everybody.
     pub(crate) trusts_everybody: bool,
+    /// Whether an outer relay is named.
+    pub(crate) names_relays: bool,
     /// Networks of peers that are everything.
     pub(crate) allows_everywhere: bool,
     pub(crate) public_url: Option<String>,
@@ -166,6 +168,8 @@ pub(crate) struct Counters {
     pub(crate) busy: f64,
     /// Requests refused by the limit of an address.
     pub(crate) limited: f64,
+    /// Sealed requests that were refused for whoever brought them.
+    pub(crate) limited_relays: f64,
     pub(crate) sources: Sources,
 }
 

@@ -1,11 +1,11 @@
 //! What clients meet: a front, its certificate, and whether the relay knows its clients apart.
 
 use super::{comes_to_find, doctor, doctor_at, finds, finds_nothing};
-use relay_tests::Cluster;
 use relay_tests::fields::random_mailbox;
 use relay_tests::front::{Front, Habits};
 use relay_tests::ports::HeldPort;
 use relay_tests::tls_front::TlsFront;
+use relay_tests::{Cluster, Via};
 use serde_json::json;
 use std::net::SocketAddr;
 
@@ -131,4 +131,13 @@ async fn limits_that_all_clients_share() {
     let headers = [("content-type", "application/json")];
     while client.raw("POST", "/v2/fetch", &headers, body.clone()).await.status != 429 {}
     comes_to_find("limits-one-address", &doctor(&relay)).await;
+}
+
+#[tokio::test]
+async fn an_outer_relay_that_nobody_named() {
+    let relay = Cluster::builder().variable("RELAY_ADDR_RATE_LIMIT", 5).start().await;
+    let client = relay.client_via(Via::Envelope);
+    let sealed = client.sealed(b"{}").await;
+    while client.carry(sealed.clone()).await.status != 429 {}
+    comes_to_find("outer-relay-unnamed", &doctor(&relay)).await;
 }

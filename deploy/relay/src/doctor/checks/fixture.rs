@@ -43,6 +43,7 @@ fn settings() -> Settings {
         ops: "127.0.0.1:8081".parse().unwrap(),
         has_token: false,
         trusts_everybody: false,
+        names_relays: false,
         allows_everywhere: false,
         public_url: Some("https://relay.example".to_owned()),
         gateways: None,

@@ -10,9 +10,19 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     {
         check_source(facts, told, front, findings);
     }
+    // Counted before this command asked anything by itself.
+    if told.before.limited_relays > 0.0 && !facts.settings.names_relays {
+        findings.add(
+            Code::OuterRelayUnnamed,
+            "sealed requests from one address were refused by its limit (RELAY_ADDR_RATE_LIMIT)",
+            "if an outer relay for Oblivious HTTP has that address, name it in RELAY_OHTTP_RELAYS; a single client that \
+             asks too much is rightly refused",
+        );
+    }
     let was_refused = facts.front.as_ref().is_some_and(|front| front.sealed == Some(Sealed::Limited));
     let refused = told.after.limited > told.before.limited || was_refused;
-    let blamed = findings.has(Code::ForwardedMissing) || findings.has(Code::ForwardedUntrusted);
+    let others = [Code::ForwardedMissing, Code::ForwardedUntrusted, Code::OuterRelayUnnamed];
+    let blamed = others.into_iter().any(|code| findings.has(code));
     // Counted before this command asked anything by itself.
     if refused && told.before.busy <= 1.0 && !blamed {
         findings.add(
@@ -90,6 +100,18 @@ mod tests {
             facts.front.as_mut().unwrap().tls = None;
         });
         assert!(found.is_empty());
+    }
+
+    #[test]
+    fn a_relay_that_nobody_named_is_told_of() {
+        let refused = |names_relays| {
+            codes(|facts| {
+                facts.settings.names_relays = names_relays;
+                facts.told.as_mut().unwrap().before.limited_relays = 1.0;
+            })
+        };
+        assert_eq!(refused(false), ["outer-relay-unnamed"]);
+        assert!(refused(true).is_empty());
     }
 
     #[test]

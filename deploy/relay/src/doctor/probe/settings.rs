@@ -35,6 +35,7 @@ pub(super) fn read(vars: &Vars) -> (Settings, Option<String>) {
         ops: reader.read(&variables::METRICS_ADDR),
         has_token: token.is_some(),
         trusts_everybody: trusted.iter().any(is_everything),
+        names_relays: !reader.read(&variables::OHTTP_RELAYS).is_empty(),
         allows_everywhere: allowed.iter().any(is_everything),
         public_url: reader.read(&variables::PUBLIC_URL).map(|url| url.to_string()),
         gateways: vars.is_set(variables::GATEWAYS.name).then_some(gateways),
@@ -81,6 +82,7 @@ mod tests {
         assert!(settings.trusts_everybody && !settings.allows_everywhere);
         assert!(read(&[("RELAY_FEDERATION_ALLOW_CIDRS", "::/0")]).allows_everywhere);
         assert!(!read(&[("RELAY_TRUSTED_PROXIES", "10.0.0.0/8")]).trusts_everybody);
+        assert!(!settings.names_relays && read(&[("RELAY_OHTTP_RELAYS", "192.0.2.7")]).names_relays);
     }
 
     #[test]

@@ -104,6 +104,7 @@ fn counters(families: &[Family]) -> Counters {
         connections_refused: all("relay_connections_refused_total"),
         busy: all("relay_client_addresses_busy"),
         limited: sum(families, "relay_rate_limited_total", Some("address")),
+        limited_relays: sum(families, "relay_rate_limited_total", Some("relay")),
         sources: Sources {
             connection: source("connection"),
             forwarded: source("forwarded"),
