@@ -113,6 +113,10 @@ impl Tally {
         self.asked += 1;
         self.times.push(began.elapsed());
         let status = reply.map_or(UNTOLD, |reply| reply.status);
+        if status >= 500 {
+            // Shown with --nocapture, to be looked into.
+            eprintln!("after {:?}: {}", began.elapsed(), reply.map_or_else(String::new, Reply::describe));
+        }
         if status != 200 {
             *self.refused.entry(status).or_default() += 1;
         }

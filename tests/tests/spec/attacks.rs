@@ -3,6 +3,7 @@
 //! operator has who sets nothing.
 
 mod edge;
+mod minute;
 mod peers;
 mod shares;
 mod writer;

@@ -14,7 +14,7 @@ use relay_tests::trust::Trust;
 use relay_tests::{Client, Cluster, Launch, Process, Via, procfs};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A proxy in front of a relay's one gateway, whose port outlives it.
@@ -51,7 +51,7 @@ impl Fronted {
         let paths = [certificate.display().to_string(), key.display().to_string()];
         let proxy = match make {
             Make::Nginx => nginx(&relay, target, port.address(), &paths),
-            Make::Caddy => caddy(&relay, target, port.address(), &paths),
+            Make::Caddy => caddy(relay.directory(), target, port.address(), &paths),
         };
         let fronted = Self { proxy, relay, port, certificate };
         deadline::until("a proxy", PATIENCE, async || {
@@ -110,7 +110,13 @@ fn nginx(relay: &Cluster, target: SocketAddr, port: SocketAddr, [certificate, ke
         .start()
 }
 
-fn caddy(relay: &Cluster, target: SocketAddr, port: SocketAddr, [certificate, key]: &[String; 2]) -> Process {
+/// Starts Caddy with the shipped example, in a directory of its own, in front of a gateway.
+pub(crate) fn caddy(
+    directory: &Path,
+    target: SocketAddr,
+    port: SocketAddr,
+    [certificate, key]: &[String; 2],
+) -> Process {
     let mut site = example("Caddyfile");
     for (what, with) in [
         ("{\n\tservers {", "{\n\tadmin off\n\tauto_https off\n\tservers {".to_owned()),
@@ -122,11 +128,11 @@ fn caddy(relay: &Cluster, target: SocketAddr, port: SocketAddr, [certificate, ke
     ] {
         site = replaced(&site, what, &with);
     }
-    let path = relay.directory().join("Caddyfile");
+    let path = directory.join("Caddyfile");
     fs::write(&path, site).unwrap();
-    Launch::new(Program::Gateway, relay.directory())
+    Launch::new(Program::Gateway, directory)
         .named("caddy")
-        .variable("HOME", relay.directory().display())
+        .variable("HOME", directory.display())
         .other_program("/usr/bin/caddy")
         .arguments(&["run", "--adapter", "caddyfile", "--config", path.to_str().unwrap()])
         .start()
