@@ -204,6 +204,7 @@ async fn assemble(
     let offload = Arc::new(Offload {
         store: Arc::clone(&store),
         peering: Arc::clone(&peering),
+        limits: Arc::clone(&limits),
         rounds: Rounds::new(clock.clone()),
         bounds: config.bounds,
         refuse: config.refuse,

@@ -2,10 +2,11 @@
 
 use crate::metrics::{Metrics, Scope};
 use crate::shares::{Payment, Shares};
+use crate::store::gauges::Gauges;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::caller::{Budget, Caller, Payer, RELAY_SHARE};
-use relay_proto::{MailboxHash, Refusal};
+use relay_proto::{MailboxHash, PeerId, Refusal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -90,6 +91,11 @@ impl Limits {
     /// Charges a payer for what it adds to the store.
     pub(crate) const fn payment(&self, payer: Caller) -> Payment<'_> {
         self.shares.payment(payer)
+    }
+
+    /// Charges a peer for content that it brings. Returns whether that is within its share.
+    pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Gauges, content: u64) -> bool {
+        self.shares.charge_peer(peer, gauges, content)
     }
 
     /// Notes how many client addresses have asked lately.

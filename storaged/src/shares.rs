@@ -3,7 +3,7 @@
 //!
 //! A *client* (an address) may add so many bytes and so many names in an hour: a thirty-second of the whole, so that
 //! filling anything takes one address more than a day. A *named relay* stands for many clients and may take half of what
-//! is free, refilled over a day: the other half is always left. Only what is new is charged, right before it is stored,
+//! is free, refilled over a day: the other half is always left. So may a *peer*, which brings mail of others. Only what is new is charged, right before it is stored,
 //! on the writer thread: a repetition costs nothing, and nothing has to be given back.
 //!
 //! Everything is in memory: a restart of the process fills every bucket once.
@@ -14,7 +14,7 @@ use crate::store::gauges::Gauges;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::caller::{Caller, Payer};
-use relay_proto::{AddressHash, Refusal};
+use relay_proto::{AddressHash, PeerId, Refusal};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -117,6 +117,14 @@ impl Shares {
     /// Charges a payer from here on.
     pub(crate) const fn payment(&self, payer: Caller) -> Payment<'_> {
         Payment { shares: self, payer }
+    }
+
+    /// Charges a peer for content that it brings: as a named relay, it may take half of what is free. Returns whether that is
+    /// within its share.
+    pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Gauges, content: u64) -> bool {
+        let rate = Rate::per(gauges.byte_space().free / 2, DAY);
+        let now = self.clock.monotonic();
+        lock(&self.relays).take_units(peer.as_bytes(), stored_bytes(content), rate, now).is_ok()
     }
 
     /// The table, key and rate of a payer's bucket.

@@ -127,6 +127,7 @@ impl Relay {
         let offload = Offload {
             store: Arc::clone(&store),
             peering: Arc::clone(&peering),
+            limits: Arc::clone(&limits),
             rounds: Rounds::new(clock.clock()),
             bounds: config.bounds,
             refuse: config.refuse,

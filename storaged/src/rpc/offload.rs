@@ -2,11 +2,13 @@
 //! blob may be taken, moved or deleted is decided here.
 
 use crate::config::Bounds;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::peering::Peering;
 use crate::rounds::Rounds;
 use crate::store::batch::{Batch, Write};
 use crate::store::error::StoreError;
+use crate::store::gauges::Gauges;
 use crate::store::inventory::{self, Settled, Unsettled};
 use crate::store::writer::Load;
 use crate::store::{Store, held, hints, keys, leases, outbox, peers};
@@ -32,6 +34,7 @@ pub(crate) struct Offload {
     pub(crate) store: Arc<Store>,
     pub(crate) peering: Arc<Peering>,
     pub(crate) rounds: Rounds,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Bounds,
     /// The part of the ceiling above which mail of others is refused.
     pub(crate) refuse: f64,
@@ -171,18 +174,19 @@ impl OffloadHandler for Offload {
         let Ok(now) = self.time.times_to_store() else {
             return Ok(vec![Verdict::NotNow; blobs.len()]);
         };
-        let (bounds, may_grow) = (self.bounds, self.may_grow());
+        let (bounds, may_grow, limits) = (self.bounds, self.may_grow(), Arc::clone(&self.limits));
         let bytes = blobs.iter().map(|blob| blob.ciphertext.as_bytes().len()).sum();
         let load = Load { commands: blobs.len(), bytes };
         // Hashing is not the writer's work.
         let sound: Vec<bool> = blobs.iter().map(CarriedBlob::is_sound).collect();
         let work = move |batch: &mut Batch<'_>| {
             let mut verdicts = Vec::with_capacity(blobs.len());
+            let grow = |gauges: &Gauges, bytes| may_grow && limits.charge_peer(&peer, gauges, bytes);
             for (blob, is_sound) in blobs.iter().zip(sound) {
                 let taken = batch.attempt(|write| match (is_sound, home) {
                     (false, _) => Ok(Verdict::Refused),
-                    (true, true) => held::come_home(write, &peer, blob, &bounds, may_grow, now),
-                    (true, false) => held::accept(write, &peer, blob, &bounds, may_grow, now),
+                    (true, true) => held::come_home(write, &peer, blob, &bounds, &grow, now),
+                    (true, false) => held::accept(write, &peer, blob, &bounds, &grow, now),
                 });
                 verdicts.push(match taken {
                     Err(StoreError::Full) => Verdict::NotNow,

@@ -3,6 +3,7 @@
 
 use super::batch::Write;
 use super::error::StoreError;
+use super::gauges::Gauges;
 use super::outbox::TakenBack;
 use super::position::{ARRIVALS, Position};
 use super::sql::{count, time};
@@ -30,8 +31,10 @@ pub(super) const SHARED: i64 = 1;
 /// peer that brought it.
 pub(super) const BROUGHT: i64 = 2;
 
-/// Takes a blob that a peer offers, which has the content it is named after. `may_grow` says whether there is room
-/// for mail of others.
+/// Whether so many bytes more may be held for a peer. It is charged for what it may.
+pub(crate) type Grow<'a> = &'a dyn Fn(&Gauges, u64) -> bool;
+
+/// Takes a blob that a peer offers, which has the content it is named after.
 ///
 /// A blob that would outlive this relay's own mail is refused: cutting its time would break its origin's promise.
 /// [`Verdict::Refused`] says besides that nothing is held for the peer under this name.
@@ -40,7 +43,7 @@ pub(crate) fn accept(
     peer: &PeerId,
     blob: &CarriedBlob,
     bounds: &Bounds,
-    may_grow: bool,
+    grow: Grow<'_>,
     Times { now, stamp, .. }: Times,
 ) -> Result<Verdict, StoreError> {
     let name = blob.name();
@@ -67,8 +70,7 @@ pub(crate) fn accept(
     }
     // The peer may be hearing just now that an earlier copy was deleted here, and would let go of this one.
     let is_told = outbox::take_back(write, peer, &name)? == TakenBack::TooLate;
-    let has_room = may_grow && write.has_foreign_room(blobs::size_of(blob));
-    if is_told || !has_room || write.gauges.is_full() {
+    if is_told || !has_room(write, blob, grow) {
         return Ok(Verdict::NotNow);
     }
     let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
@@ -201,7 +203,7 @@ pub(crate) fn come_home(
     peer: &PeerId,
     blob: &CarriedBlob,
     bounds: &Bounds,
-    may_grow: bool,
+    grow: Grow<'_>,
     Times { now, stamp, .. }: Times,
 ) -> Result<Verdict, StoreError> {
     let name = blob.name();
@@ -217,7 +219,7 @@ pub(crate) fn come_home(
         blobs::remove(write, &name)?;
     }
     let hint = hints::locate(write.sql, &name)?.filter(|hint| Position::from_sql(hint.seq).expires() > now);
-    let Some(hint) = hint else { return take_in(write, peer, blob, bounds, may_grow, (now, stamp)) };
+    let Some(hint) = hint else { return take_in(write, peer, blob, bounds, grow, (now, stamp)) };
     if write.gauges.is_full() {
         return Ok(Verdict::NotNow);
     }
@@ -239,11 +241,11 @@ fn take_in(
     peer: &PeerId,
     blob: &CarriedBlob,
     bounds: &Bounds,
-    may_grow: bool,
+    grow: Grow<'_>,
     (now, stamp): (UnixSeconds, UnixSeconds),
 ) -> Result<Verdict, StoreError> {
     let name = blob.name();
-    if let Some(verdict) = judge_stranger(write, peer, blob, bounds, may_grow, now)? {
+    if let Some(verdict) = judge_stranger(write, peer, blob, bounds, grow, now)? {
         if verdict == Verdict::Accepted {
             claims::take(write, peer, &name)?;
         }
@@ -270,7 +272,7 @@ fn judge_stranger(
     peer: &PeerId,
     blob: &CarriedBlob,
     bounds: &Bounds,
-    may_grow: bool,
+    grow: Grow<'_>,
     now: UnixSeconds,
 ) -> Result<Option<Verdict>, StoreError> {
     let name = blob.name();
@@ -284,8 +286,13 @@ fn judge_stranger(
     if blob.ciphertext.as_bytes().len() > bounds.blob_bytes {
         return Ok(Some(Verdict::Refused));
     }
-    let has_room = may_grow && write.has_foreign_room(blobs::size_of(blob));
-    Ok(if has_room && !write.gauges.is_full() { None } else { Some(Verdict::NotNow) })
+    Ok(if has_room(write, blob, grow) { None } else { Some(Verdict::NotNow) })
+}
+
+/// Whether there is room for mail of others, and a share of it for this peer.
+fn has_room(write: &Write<'_>, blob: &CarriedBlob, grow: Grow<'_>) -> bool {
+    let size = blobs::size_of(blob);
+    !write.gauges.is_full() && write.has_foreign_room(size) && grow(write.gauges, size)
 }
 
 /// Lets go of what is held for a peer, and remembers that a late copy is not wanted. If the peer holds the blob for this

@@ -15,7 +15,9 @@ async fn a_relay_takes_mail_of_others_up_to_the_ratio_of_refusal() {
     ]);
     let mut taken = 0_u8;
     loop {
-        match relay.accept_one(A, carried(mailbox(taken), &[taken; 8000], START.plus(86_400))).await {
+        // Each has a share of its own; together they meet the ratio.
+        let peer = PeerId::from_bytes([taken % 8; 32]);
+        match relay.accept_one(peer, carried(mailbox(taken), &[taken; 8000], START.plus(86_400))).await {
             Verdict::Accepted => taken += 1,
             verdict => {
                 assert_eq!(verdict, Verdict::NotNow);
@@ -25,15 +27,51 @@ async fn a_relay_takes_mail_of_others_up_to_the_ratio_of_refusal() {
     }
     assert!((0.5..0.6).contains(&relay.store.gauges.fill()), "{}", relay.store.gauges.fill());
     relay.send(mailbox(200), b"its own mail it takes as before").await.unwrap();
-    relay.forget(A, vec![name(mailbox(0), &[0; 8000]), name(mailbox(1), &[1; 8000])]).await;
+    for number in 0..2 {
+        relay.forget(PeerId::from_bytes([number; 32]), vec![name(mailbox(number), &[number; 8000])]).await;
+    }
     let again = carried(mailbox(201), b"there is room again", START.plus(86_400));
     assert_eq!(relay.accept_one(A, again).await, Verdict::Accepted);
 }
 
 #[tokio::test]
+async fn one_peer_takes_half_of_what_is_free_and_leaves_the_rest_to_others() {
+    let relay = Relay::start(&[("RELAY_MAX_STORAGE_BYTES", "4194304")]);
+    // A relay of its own, that is more than half full.
+    for number in 0..30 {
+        relay.send(mailbox(100 + number), &[number; 70_000]).await.unwrap();
+    }
+    let free = relay.store.gauges.byte_space().free;
+    let take = async |peer, from: u8| {
+        let mut taken = 0_u8;
+        loop {
+            let blob = carried(mailbox(from + taken), &[from + taken; 20_000], START.plus(86_400));
+            match relay.accept_one(peer, blob).await {
+                Verdict::Accepted => taken += 1,
+                verdict => {
+                    assert_eq!(verdict, Verdict::NotNow);
+                    return u64::from(taken) * 20_480;
+                }
+            }
+        }
+    };
+    let first = take(A, 0).await;
+    // As less is free, its share becomes smaller as well.
+    assert!((free / 3..=free / 2).contains(&first), "{first} of {free}");
+    assert!(take(B, 50).await > free / 5, "of what is left");
+    assert!(!relay.store.gauges.is_full());
+    let again = carried(mailbox(99), &[99; 20_000], START.plus(86_400));
+    assert_eq!(relay.accept_one(A, again.clone()).await, Verdict::NotNow);
+    relay.clock.advance(std::time::Duration::from_secs(43_200));
+    assert_eq!(relay.accept_one(A, again).await, Verdict::Accepted, "half a day later");
+}
+
+#[tokio::test]
 async fn mail_of_all_peers_together_takes_half_of_the_store_at_most() {
     let relay = Relay::start(&[("RELAY_MAX_STORAGE_BYTES", "1048576")]);
-    for (taken, peer) in (0_u8..).zip([A, B].into_iter().cycle()) {
+    let others = (2..8).map(|number| PeerId::from_bytes([100 + number; 32]));
+    let peers: Vec<_> = [A, B].into_iter().chain(others).collect();
+    for (taken, peer) in (0_u8..).zip(peers.into_iter().cycle()) {
         let blob = carried(mailbox(taken), &[taken; 8000], START.plus(86_400));
         if relay.accept_one(peer, blob).await == Verdict::NotNow {
             break;
@@ -48,7 +86,7 @@ async fn mail_of_all_peers_together_takes_half_of_the_store_at_most() {
     let more = |number| carried(mailbox(number), &[number; 7000], START.plus(86_400));
     assert_eq!(relay.accept_one(A, more(201)).await, Verdict::Accepted);
     assert_eq!(relay.accept_one(B, more(202)).await, Verdict::NotNow);
-    relay.forget(A, vec![name(mailbox(2), &[2; 8000])]).await;
+    relay.forget(A, vec![name(mailbox(8), &[8; 8000])]).await;
     assert_eq!(relay.accept_one(B, more(202)).await, Verdict::Accepted);
     relay.recount();
     let relay = relay.restart(&[("RELAY_MAX_STORAGE_BYTES", "1048576")]).await;
