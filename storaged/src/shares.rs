@@ -68,6 +68,11 @@ impl Kind {
         }
     }
 
+    /// What somebody may take who stands for many: half of what is free.
+    fn half(self, free: u64) -> Rate {
+        Rate::per(free / 2, self.refill())
+    }
+
     const fn scope(self) -> Scope {
         match self {
             Self::Bytes => Scope::Bytes,
@@ -122,7 +127,7 @@ impl Shares {
     /// Charges a peer for content that it brings: as a named relay, it may take half of what is free. Returns whether that is
     /// within its share.
     pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Gauges, content: u64) -> bool {
-        let rate = Rate::per(gauges.byte_space().free / 2, DAY);
+        let rate = Kind::Bytes.half(gauges.byte_space().free);
         let now = self.clock.monotonic();
         lock(&self.relays).take_units(peer.as_bytes(), stored_bytes(content), rate, now).is_ok()
     }
@@ -130,8 +135,7 @@ impl Shares {
     /// The table, key and rate of a payer's bucket.
     fn bucket(&self, payer: Payer, kind: Kind, space: Space) -> (&Mutex<BucketTable>, Key, Rate) {
         if payer.is_named_relay() {
-            let rate = Rate::per(space.free / 2, kind.refill());
-            return (&self.relays, Key::new(payer.address, kind as u8), rate);
+            return (&self.relays, Key::new(payer.address, kind as u8), kind.half(space.free));
         }
         // One bucket for all names: a row takes the more of it, the fewer its table has.
         let (table, most) = match kind {
