@@ -32,7 +32,6 @@ use relay_proto::mail::{
     BlobName, Caller, Fetch, Hint, LargerBlob, MailPage, MovedBlob, Purge, Register, Registered, SignedHints,
     StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
 };
-use relay_proto::page;
 use relay_proto::policy::{Policy, VersionPolicy};
 use relay_proto::server::{AdmissionHandler, MailboxHandler, Services, TelemetryHandler};
 use relay_proto::socket::AllowedUsers;
@@ -177,11 +176,8 @@ impl MailboxHandler for FakeStorage {
             let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
             Some(StoredBlob { mailbox_index, ..blob.clone() })
         };
-        let fits = |blob: &StoredBlob| {
-            let hint = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
-            page::fits(blob.ciphertext.as_bytes().len() + hint)
-        };
-        let (blobs, mut larger): (Vec<_>, Vec<_>) = state.mail.iter().filter_map(found).partition(fits);
+        let (blobs, mut larger): (Vec<_>, Vec<_>) =
+            state.mail.iter().filter_map(found).partition(StoredBlob::fits_page);
         let told = usize::from(blobs.is_empty() && !fetch.sealed);
         let oversized = if fetch.sealed { larger.len() as u64 } else { 0 };
         let truncated = state.truncated || (!fetch.sealed && larger.len() > told);

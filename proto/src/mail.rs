@@ -2,7 +2,7 @@
 
 use crate::{
     BlobId, Ciphertext, MailboxHash, OriginHint, PeerId, PublicKey, PurgeToken, Refusal, RequestId,
-    Signature, TokensDigest, UnixSeconds,
+    Signature, TokensDigest, UnixSeconds, page,
 };
 
 pub use crate::caller::Caller;
@@ -166,6 +166,14 @@ pub struct StoredBlob {
     pub origin_hint: Option<OriginHint>,
     /// Its place in the order of arrival among what arrived in the same hour.
     pub place: u64,
+}
+
+impl StoredBlob {
+    /// Whether it fits a page of mail.
+    pub fn fits_page(&self) -> bool {
+        let hint = self.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
+        page::fits(self.ciphertext.as_bytes().len() + hint)
+    }
 }
 
 /// Makes mailboxes known to the relay, and binds them to an owner if one proves itself.

@@ -49,7 +49,7 @@ pub(crate) fn fetch(
     collect(sql, mailboxes, (first_alive, purging), admit, &mut waiting, &mut moved, &mut fetched)?;
     read_page(sql, waiting, mailboxes, &mut fetched)?;
     if let Some(moved) = moved {
-        let is_any_small = fetched.page.blobs.first().is_some_and(fits);
+        let is_any_small = !fetched.page.blobs.is_empty();
         let (chosen, left_out, oversized) = moved.choose(is_any_small);
         fetched.page.moved = chosen;
         fetched.page.truncated |= left_out;
@@ -61,12 +61,6 @@ pub(crate) fn fetch(
         fetched.refused = None;
     }
     Ok(fetched)
-}
-
-/// Whether a blob fits a page.
-fn fits(blob: &StoredBlob) -> bool {
-    let hint = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
-    page::fits(blob.ciphertext.as_bytes().len() + hint)
 }
 
 /// What there is besides mail, at the moment that the reader sees.
@@ -256,6 +250,7 @@ fn read_page(
     left_out |= more;
     for candidate in larger {
         if page.blobs.is_empty() && page.larger.is_none() {
+            // Read, to tell of none that is damaged: it would stand in the way of those behind it.
             page.larger = rows.read(candidate)?.map(|blob| named(&blob));
         } else {
             left_out = true;

@@ -3,7 +3,7 @@
 use super::Page;
 use super::hints::ForwardingHints;
 use relay_proto::mail::{MailPage, StoredBlob};
-use relay_proto::page::{self, BUDGET, PageRoom, wire_size};
+use relay_proto::page::{BUDGET, PageRoom, wire_size};
 
 /// What was found for a page, in the order of arrival.
 #[derive(Debug)]
@@ -25,18 +25,12 @@ impl Found {
     }
 }
 
-/// Whether a blob fits a page.
-pub(super) fn fits(blob: &StoredBlob) -> bool {
-    let hint = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
-    page::fits(blob.ciphertext.as_bytes().len() + hint)
-}
-
 /// Ends the page where storage would have ended it, with room for the hints. They wait for the next page where they
 /// would take the room of the first blob. A blob that fits no page is left out of a sealed one and counted; a direct
 /// one holds it alone, when nothing else is to go first.
 pub(super) fn cut(found: Found, mut hints: Option<ForwardingHints>, sealed: bool) -> Page {
     let Found { blobs, mut truncated, mut oversized, is_clearer } = found;
-    let (mut blobs, mut larger): (Vec<_>, Vec<_>) = blobs.into_iter().partition(fits);
+    let (mut blobs, mut larger): (Vec<_>, Vec<_>) = blobs.into_iter().partition(StoredBlob::fits_page);
     if sealed {
         oversized += larger.len() as u64;
         larger.clear();

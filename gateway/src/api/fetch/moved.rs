@@ -1,7 +1,7 @@
 //! The part of a page that lies with peers: brought back where that is possible in time, hinted at where it is not.
 
 use super::HINT_PATIENCE;
-use super::cut::{self, Found};
+use super::cut::Found;
 use super::hints::ForwardingHints;
 use crate::app::App;
 use crate::recall::Brought;
@@ -45,7 +45,7 @@ fn belonging(page: MailPage, mailboxes: &[MailboxHash]) -> (Here, Vec<Moved>) {
         |index: usize, blob_id| mailboxes.get(index).map(|mailbox| BlobName { mailbox: *mailbox, blob_id });
     let here: HashSet<_> = blobs.iter().filter_map(|blob| name(blob.mailbox_index, blob.blob_id)).collect();
     // A blob that comes alone goes behind all that fits.
-    let last = blobs.last().filter(|blob| truncated && cut::fits(blob));
+    let last = blobs.last().filter(|blob| truncated && blob.fits_page());
     let last = last.map(|blob| (blob.created_at, blob.place));
     let belongs = |moved: &MovedBlob| last.is_none_or(|last| (moved.created_at, moved.place) < last);
     let named = moved

@@ -58,7 +58,7 @@ proptest! {
         sealed: bool,
     ) {
         let all = here(&sizes);
-        let fitting: Vec<u64> = all.iter().filter(|blob| fits(blob)).map(|blob| blob.place).collect();
+        let fitting: Vec<u64> = all.iter().filter(|blob| blob.fits_page()).map(|blob| blob.place).collect();
         let larger = all.len() - fitting.len();
         let page = cut(found(all), largest_hints(hints), sealed);
         let kept: Vec<u64> = page.blobs.iter().map(|blob| blob.place).collect();
@@ -83,7 +83,7 @@ proptest! {
         const SMALL: usize = 4000;
         let mut waiting = here(&sizes);
         let wire = |blob: &StoredBlob| wire_size(blob.ciphertext.as_bytes().len(), blob.origin_hint.is_some());
-        let mail: usize = waiting.iter().filter(|blob| fits(blob)).map(wire).sum();
+        let mail: usize = waiting.iter().filter(|blob| blob.fits_page()).map(wire).sum();
         let soon = mail.div_ceil(BUDGET - wire_size(SMALL, true)) + 2;
         let (mut rounds, mut fetched) = (0, 0);
         loop {
@@ -98,7 +98,7 @@ proptest! {
             }
             prop_assert!(!page.blobs.is_empty());
         }
-        prop_assert!(waiting.iter().all(|blob| sealed && !fits(blob)));
+        prop_assert!(waiting.iter().all(|blob| sealed && !blob.fits_page()));
         prop_assert_eq!(fetched + waiting.len(), sizes.len());
     }
 
@@ -132,7 +132,7 @@ fn a_larger_blob_comes_alone_after_the_rest_or_is_left_out_and_counted() {
     assert_eq!(kept(here(&sizes), true), (vec![2], false, 3));
     assert_eq!(kept(here(&sizes), false), (vec![2], true, 0));
     let mut larger = here(&sizes);
-    larger.retain(|blob| !fits(blob));
+    larger.retain(|blob| !blob.fits_page());
     assert_eq!(kept(larger.clone(), false), (vec![0], true, 0));
     assert_eq!(kept(larger.clone(), true), (vec![], false, 3), "nothing to ack, so no rest to ask for");
     larger.drain(..2);
