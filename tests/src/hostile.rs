@@ -3,6 +3,7 @@
 use crate::deadline;
 use crate::frames;
 use crate::trust::Trust;
+use crate::wire::post_head;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -22,6 +23,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub struct Hostile {
     stream: Box<dyn Stream>,
     read: Vec<u8>,
+    http2: bool,
 }
 
 impl fmt::Debug for Hostile {
@@ -59,17 +61,46 @@ impl Hostile {
     /// # Panics
     /// When nobody listens.
     pub async fn open(host: u8, to: SocketAddr) -> Self {
-        Self { stream: Box::new(connect(host, to).await), read: Vec::new() }
+        Self { stream: Box::new(connect(host, to).await), read: Vec::new(), http2: false }
     }
 
-    /// The same with TLS.
+    /// The same for requests over HTTP/2, with a window for each answer.
+    ///
+    /// # Panics
+    /// When nobody listens.
+    pub async fn open_http2(host: u8, to: SocketAddr, window: u32) -> Self {
+        let mut hostile = Self { http2: true, ..Self::open(host, to).await };
+        hostile.say([frames::preface(window), frames::settings_ack()].concat()).await;
+        hostile
+    }
+
+    /// The same with TLS, over HTTP/2 where the trust wants it and the other side offers it, else over HTTP/1.1.
     ///
     /// # Panics
     /// When nobody speaks TLS there.
-    pub async fn over_tls(host: u8, to: SocketAddr, trust: &Trust) -> Self {
+    pub async fn over_tls(host: u8, to: SocketAddr, trust: &Trust, window: u32) -> Self {
         let stream = connect(host, to).await;
         let stream = deadline::soon("TLS", trust.begin(stream)).await.expect("somebody speaks TLS");
-        Self { stream: Box::new(stream), read: Vec::new() }
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let mut hostile = Self { stream: Box::new(stream), read: Vec::new(), http2 };
+        if http2 {
+            hostile.say([frames::preface(window), frames::settings_ack()].concat()).await;
+        }
+        hostile
+    }
+
+    /// Whether requests on it are HTTP/2.
+    pub const fn is_http2(&self) -> bool {
+        self.http2
+    }
+
+    /// The bytes of a request for JSON: on HTTP/1.1 one after the other in a row, whatever becomes of those before.
+    pub fn post(&self, index: u32, path: &str, json: &str) -> Vec<u8> {
+        if self.http2 {
+            frames::post(frames::stream(index), path, json)
+        } else {
+            [post_head(path, json.len(), "").as_bytes(), json.as_bytes()].concat()
+        }
     }
 
     /// Writes bytes; says whether the other side took them in time.
@@ -79,6 +110,16 @@ impl Hostile {
             self.stream.flush().await
         };
         matches!(timeout(TAKES, written).await, Ok(Ok(())))
+    }
+
+    /// Throws away what comes for a while.
+    pub async fn takes(&mut self, time: Duration) {
+        let reading = async {
+            while self.more().await {
+                self.read.clear();
+            }
+        };
+        drop(timeout(time, reading).await);
     }
 
     /// Reads until the other side ends the connection, and returns what it said.

@@ -24,12 +24,12 @@ impl Trust {
         Self::speaking(certificate, &[])
     }
 
-    /// The same for a client of HTTP/2.
+    /// The same for a client that speaks HTTP/2 where it is offered.
     ///
     /// # Panics
     /// When there is no certificate.
-    pub fn over_http2(certificate: &Path) -> Self {
-        Self::speaking(certificate, &[b"h2"])
+    pub fn preferring_http2(certificate: &Path) -> Self {
+        Self::speaking(certificate, &[b"h2", b"http/1.1"])
     }
 
     fn speaking(certificate: &Path, protocols: &[&[u8]]) -> Self {

@@ -132,7 +132,7 @@ impl Wire {
 /// The head of a POST with a body of some length, and whatever other header lines.
 pub fn post_head(path: &str, length: usize, lines: &str) -> String {
     format!(
-        "POST {path} HTTP/1.1\r\nhost: relay\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{lines}\r\n"
+        "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n{lines}\r\n"
     )
 }
 

@@ -11,6 +11,7 @@ use relay_tests::ledger::{self, Load};
 use relay_tests::ports::HeldPort;
 use relay_tests::tls_front::write_certificate;
 use relay_tests::trust::Trust;
+use relay_tests::wire::post_head;
 use relay_tests::{Client, Cluster, Launch, Process, Via, procfs};
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -32,6 +33,16 @@ enum Make {
 }
 
 const MAKES: [Make; 2] = [Make::Nginx, Make::Caddy];
+
+impl Make {
+    /// How many connections carry as many requests at once: over HTTP/1.1, which is all that Caddy takes here, each has one.
+    const fn connections(self, http2: usize, requests: usize) -> usize {
+        match self {
+            Self::Nginx => http2,
+            Self::Caddy => http2 * requests,
+        }
+    }
+}
 
 impl Fronted {
     async fn start(make: Make, limit: u32) -> Self {
@@ -221,13 +232,13 @@ async fn answers_that_a_client_of_the_proxy_does_not_take_fill_neither_proxy_nor
         let mailbox = random_mailbox();
         fronted.client(Via::Plain).send(&mailbox, &random_bytes(1 << 20)).await.blob_id();
         let fetch = mailbox_fields(&[&mailbox]).to_string();
-        let trust = Trust::over_http2(&fronted.certificate);
+        let trust = Trust::preferring_http2(&fronted.certificate);
         let mut stalled = Vec::new();
-        for _ in 0..20 {
-            let mut hostile = Hostile::over_tls(HOSTILE, fronted.port.address(), &trust).await;
-            let requests = (0..10).map(|index| frames::post(frames::stream(index), "/v2/fetch", &fetch));
-            let requests: Vec<u8> = requests.flatten().collect();
-            hostile.say([frames::preface(0), requests].concat()).await;
+        for _ in 0..make.connections(20, 10) {
+            let mut hostile = Hostile::over_tls(HOSTILE, fronted.port.address(), &trust, 0).await;
+            let requests: Vec<u8> =
+                (0..10).flat_map(|index| hostile.post(index, "/v2/fetch", &fetch)).collect();
+            hostile.say(requests).await;
             stalled.push(hostile);
         }
         // Storage reads two hundred mebibytes first.
@@ -250,12 +261,17 @@ async fn answers_that_a_client_of_the_proxy_does_not_take_fill_neither_proxy_nor
 async fn a_client_of_the_proxy_that_breaks_off_its_requests_breaks_nobody_elses() {
     for make in MAKES {
         let fronted = Fronted::start(make, 1_000_000).await;
-        let trust = Trust::over_http2(&fronted.certificate);
+        let trust = Trust::preferring_http2(&fronted.certificate);
         let address = fronted.port.address();
         let attack = tokio::spawn(async move {
-            loop {
-                let mut hostile = Hostile::over_tls(HOSTILE, address, &trust).await;
-                hostile.say(frames::preface(0)).await;
+            for round in 0_u32.. {
+                let mut hostile = Hostile::over_tls(HOSTILE, address, &trust, 0).await;
+                if !hostile.is_http2() {
+                    let path = if round.is_multiple_of(2) { "/v2/nothing" } else { "/v2/send" };
+                    hostile.say(post_head(path, 100_000, "")).await;
+                    hostile.say([b' '; 8 << 10]).await;
+                    continue;
+                }
                 for index in 0..100 {
                     let stream = frames::stream(index);
                     let path = if index % 2 == 0 { "/v2/nothing" } else { "/v2/send" };

@@ -83,7 +83,7 @@ struct Front {
 #[derive(Clone)]
 struct Door {
     address: SocketAddr,
-    /// For HTTP/1.1 and for HTTP/2.
+    /// For HTTP/1.1, and for HTTP/2 where it is offered.
     trust: Option<[Trust; 2]>,
     mailbox: String,
 }
@@ -104,7 +104,7 @@ impl Front {
             let (certificate, key) = write_certificate(relay.directory());
             let paths = [certificate.display().to_string(), key.display().to_string()];
             proxy = Some(caddy(relay.directory(), relay.address(), port.address(), &paths));
-            let trust = [Trust::in_authority(&certificate), Trust::over_http2(&certificate)];
+            let trust = [Trust::in_authority(&certificate), Trust::preferring_http2(&certificate)];
             (door.address, door.trust) = (port.address(), Some(trust));
         }
         deadline::until("the way in", PATIENCE, async || {
@@ -140,18 +140,16 @@ impl Door {
 
     async fn open(&self) -> Hostile {
         match &self.trust {
-            Some([trust, _]) => Hostile::over_tls(HOSTILE, self.address, trust).await,
+            Some([trust, _]) => Hostile::over_tls(HOSTILE, self.address, trust, 0).await,
             None => Hostile::open(HOSTILE, self.address).await,
         }
     }
 
     async fn open_http2(&self, window: u32) -> Hostile {
-        let mut hostile = match &self.trust {
-            Some([_, trust]) => Hostile::over_tls(HOSTILE, self.address, trust).await,
-            None => Hostile::open(HOSTILE, self.address).await,
-        };
-        hostile.say([frames::preface(window), frames::settings_ack()].concat()).await;
-        hostile
+        match &self.trust {
+            Some([_, trust]) => Hostile::over_tls(HOSTILE, self.address, trust, window).await,
+            None => Hostile::open_http2(HOSTILE, self.address, window).await,
+        }
     }
 
     /// Attacks until it is aborted.
@@ -166,11 +164,11 @@ impl Door {
             },
             Attack::Stalled => loop {
                 let mut hostile = self.open_http2(u32::from(number % 2)).await;
-                for stream in 0..32 {
-                    hostile.say(frames::post(frames::stream(stream), "/v2/fetch", &fetch)).await;
+                for index in 0..32 {
+                    hostile.say(hostile.post(index, "/v2/fetch", &fetch)).await;
                 }
                 for _ in 0..30 {
-                    if !hostile.say(frames::ping()).await {
+                    if hostile.is_http2() && !hostile.say(frames::ping()).await {
                         break;
                     }
                     deadline::pace(Duration::from_secs(1)).await;
@@ -186,12 +184,9 @@ impl Door {
             Attack::Resets => loop {
                 let mut hostile = self.open_http2(1 << 20).await;
                 for batch in 0..10 {
-                    let mut bytes = Vec::new();
-                    for index in 0..100 {
-                        let stream = frames::stream(batch * 100 + index);
-                        bytes.extend(frames::head(stream, "GET", "/health", &[], true));
-                        bytes.extend(frames::reset(stream));
-                    }
+                    let bytes: Vec<u8> = (0..100)
+                        .flat_map(|index| taken_back(hostile.is_http2(), batch * 100 + index))
+                        .collect();
                     if !hostile.say(bytes).await {
                         break;
                     }
@@ -200,11 +195,10 @@ impl Door {
             },
             Attack::LargeFetches => loop {
                 let mut hostile = self.open_http2(1 << 20).await;
-                for stream in 0..8 {
-                    hostile.say(frames::post(frames::stream(stream), "/v2/fetch", &fetch)).await;
+                for index in 0..8 {
+                    hostile.say(hostile.post(index, "/v2/fetch", &fetch)).await;
                 }
-                let reading = async { while hostile.frame().await.is_some() {} };
-                drop(tokio::time::timeout(Duration::from_secs(2), reading).await);
+                hostile.takes(Duration::from_secs(2)).await;
             },
             Attack::Sealed => {
                 let client = self.hostile(Via::Envelope);
@@ -269,6 +263,15 @@ impl Attack {
             _ => put_fields(&random_name(), &random_name(), b"x", 3600),
         }
     }
+}
+
+/// A request that is taken back at once; over HTTP/1.1 that takes the end of the connection.
+fn taken_back(http2: bool, index: u32) -> Vec<u8> {
+    if http2 {
+        let stream = frames::stream(index);
+        return [frames::head(stream, "GET", "/health", &[], true), frames::reset(stream)].concat();
+    }
+    b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n".to_vec()
 }
 
 /// Honest clients at work for a while.
