@@ -2,36 +2,36 @@
 //! network. It sees hashes, ciphertext and keyed hashes of addresses; it verifies signatures, replays,
 //! limits and quotas itself and believes no caller.
 
+mod auth;
+mod backup;
+mod clock;
 pub mod config;
-mod guesses;
-mod keyring;
+mod db;
+mod import;
 mod limits;
+mod mail;
+mod maintenance;
 mod metrics;
 pub mod offline;
-mod peering;
+mod ohttp_keys;
 mod policy;
-mod proof;
-mod purging;
-mod reporters;
-mod rounds;
+mod records;
 mod rpc;
-mod shares;
-mod signer;
-mod store;
-mod sweep;
-mod trusted_clock;
-mod trusted_time;
+mod transfer;
 
 #[cfg(test)]
 mod tests;
 
+use clock::trusted::TrustedClock;
 use config::Config;
-use guesses::Guesses;
-use keyring::Keyring;
+use db::Store;
 use limits::Limits;
+use mail::purging::Purging;
+use maintenance::sweep::Sweep;
 use metrics::Metrics;
-use peering::Peering;
-use purging::Purging;
+use metrics::aggregator::Reporters;
+use ohttp_keys::keyring::Keyring;
+use records::guess_limiter::Guesses;
 use relay_daemon::{
     Clock, Exit, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
     ops, patiently, socket_secret,
@@ -40,19 +40,16 @@ use relay_proto::UnixSeconds;
 use relay_proto::server::Services;
 use relay_proto::socket::{Door, SecretCheck};
 use relay_proto::telemetry::{Family, Role};
-use reporters::Reporters;
-use rounds::Rounds;
 use rpc::{admin::Admin, admission::Admission, mailbox::Mailbox, offload::Offload, telemetry::Telemetry};
 use rpc::{escrow::Escrow, exchange::Exchange, guardian::Guardian, recovery::Recovery};
 use std::path::PathBuf;
 use std::sync::Arc;
-use store::Store;
-use sweep::Sweep;
 use tokio::net::UnixListener;
-use trusted_clock::TrustedClock;
+use transfer::offer_cursor::Rounds;
+use transfer::peering::Peering;
 
 /// Schema version of the databases that this version of the relay writes. It opens older ones, and no newer ones.
-pub const SCHEMA_VERSION: u32 = store::schema::VERSION;
+pub const SCHEMA_VERSION: u32 = db::schema::VERSION;
 
 /// Where it listens.
 const DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
@@ -121,7 +118,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
 async fn open_to_all(
     config: &Config,
     store: &Arc<Store>,
-    ended: store::writer::Ended,
+    ended: db::writer::Ended,
     metrics: Metrics,
     clock: &Clock,
     shutdown: &Shutdown,
@@ -184,7 +181,8 @@ async fn assemble(
     let limits = Arc::new(Limits::new(config.rates(), clock.clone(), metrics.clone()));
     let reporters = Arc::new(Reporters::new(clock.clone()));
     let sweep = Arc::new(Sweep::new(Arc::clone(&store), Arc::clone(&time), metrics.clone()));
-    let draining = store.writer.run_one(|write| store::meta::get(write.sql, peering::DRAINING)).await?;
+    let draining =
+        store.writer.run_one(|write| db::meta::get(write.sql, transfer::peering::DRAINING)).await?;
     let peering = Arc::new(Peering::new(draining == Some(1), clock.clone()));
     let mailbox = Arc::new(Mailbox {
         peering: Arc::clone(&peering),
@@ -283,7 +281,7 @@ async fn serve(
     daemon: Daemon,
     config: &Config,
     [gateway, federation, admin]: [UnixListener; 3],
-    mut ended: store::writer::Ended,
+    mut ended: db::writer::Ended,
     shutdown: &Shutdown,
 ) -> Result<(), Failure> {
     let Daemon { store, time, sweep, keyring, gateway: mail, federation: peers, admin: operator } = daemon;
@@ -325,5 +323,5 @@ fn writer_died() -> Failure {
 /// # Errors
 /// When two metrics have one name.
 pub fn metrics() -> Result<Vec<Family>, prometheus::Error> {
-    Ok(Metrics::new()?.gather(&store::gauges::Gauges::default()))
+    Ok(Metrics::new()?.gather(&db::totals::Gauges::default()))
 }

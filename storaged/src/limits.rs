@@ -1,8 +1,10 @@
 //! The shared rate limits: what all gateways together let through. In memory, fixed in size.
 
+pub(crate) mod shares;
+
+use crate::db::totals::Gauges;
+use crate::limits::shares::{Payment, Shares};
 use crate::metrics::{Metrics, Scope};
-use crate::shares::{Payment, Shares};
-use crate::store::gauges::Gauges;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::caller::{Budget, Caller, Payer, RELAY_SHARE};

@@ -1,6 +1,8 @@
 //! What the storage daemon counts. Labels come from enums; none names a mailbox or a blob.
 
-use crate::store::gauges::Gauges;
+pub(crate) mod aggregator;
+
+use crate::db::totals::Gauges;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use relay_daemon::metrics::registry;
 use relay_proto::telemetry::Family;

@@ -1,22 +1,27 @@
 //! What an operator does with the data of a relay that does not run, or with a backup.
 
+use crate::backup::{copy, integrity, restore};
 use crate::config::Config;
-use crate::store;
-use relay_daemon::{Failure, Pace, Vars};
+use crate::db::error::StoreError;
+use crate::db::open::Home;
+use crate::db::{compact, schema};
+use crate::import;
+use relay_daemon::variables::Backend;
+use relay_daemon::{Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::admin::Slack;
 use std::path::Path;
 
-pub use crate::store::census::Census;
-pub use crate::store::import::{Imported, Part, Tally};
-pub use crate::store::restore::Restored;
+pub use crate::backup::integrity::Census;
+pub use crate::backup::restore::Restored;
+pub use crate::import::{Imported, Part, Tally};
 
 /// Takes stock of a backup's database, at that pace.
 ///
 /// # Errors
 /// When it is not there, is not a relay's, or is of a newer version.
 pub fn inspect(database: &Path, pace: Pace) -> Result<Census, Failure> {
-    store::inspect(database, pace)
+    restore::inspect(database, pace)
 }
 
 /// Takes stock of the relay's own database.
@@ -24,7 +29,7 @@ pub fn inspect(database: &Path, pace: Pace) -> Result<Census, Failure> {
 /// # Errors
 /// When the relay runs, or there is no database, or it is not this version's.
 pub fn inspect_home(vars: &Vars) -> Result<Census, Failure> {
-    store::inspect_home(&Config::from_vars(vars)?)
+    integrity::take(at_rest(&Config::from_vars(vars)?)?.open_to_look()?, Pace::hurried())
 }
 
 /// Copies the relay's own database into a new file.
@@ -32,7 +37,12 @@ pub fn inspect_home(vars: &Vars) -> Result<Census, Failure> {
 /// # Errors
 /// When the relay runs, or there is no database, or the disk fails.
 pub fn copy(vars: &Vars, target: &Path) -> Result<(), Failure> {
-    store::copy_home(&Config::from_vars(vars)?, target)
+    let home = at_rest(&Config::from_vars(vars)?)?;
+    copy::whole(&home.open_to_look()?, target).map_err(|error| match error {
+        // The relay's own database is only read.
+        StoreError::Full => Failure::new(Exit::Io, "cannot write the backup: no room is left on its volume"),
+        error => error.into(),
+    })
 }
 
 /// Puts a backup's database into the place of the relay's own. Nothing that was signed before `now` is accepted any more:
@@ -42,7 +52,14 @@ pub fn copy(vars: &Vars, target: &Path) -> Result<(), Failure> {
 /// When the relay runs, a database is there and is not to be replaced, or the disk fails. Until the end everything stays
 /// as it was, and the same command can be given again.
 pub fn restore(vars: &Vars, database: &Path, replace: bool, now: UnixSeconds) -> Result<Restored, Failure> {
-    store::restore_home(&Config::from_vars(vars)?, database, replace, now)
+    let config = Config::from_vars(vars)?;
+    if config.backend == Backend::Memory {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a relay in memory keeps nothing; set RELAY_STORAGE_BACKEND=sqlite",
+        ));
+    }
+    restore::restore(&config.data, database, replace, now)
 }
 
 /// Gives all free pages of the relay's own database back to the volume.
@@ -50,7 +67,22 @@ pub fn restore(vars: &Vars, database: &Path, replace: bool, now: UnixSeconds) ->
 /// # Errors
 /// When the relay runs, there is no database, or the disk fails.
 pub fn compact(vars: &Vars) -> Result<[Slack; 2], Failure> {
-    store::compact_home(&Config::from_vars(vars)?)
+    let home = at_rest(&Config::from_vars(vars)?)?;
+    let sql = home.open_at_rest()?;
+    let run = || {
+        let before = compact::slack(&sql)?;
+        let mut after = compact::step(&sql)?;
+        while after.free_bytes > 0 {
+            let next = compact::step(&sql)?;
+            if next == after {
+                break;
+            }
+            after = next;
+        }
+        sql.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+        Ok([before, after])
+    };
+    run().map_err(|error: StoreError| error.into())
 }
 
 /// Takes over what a relay of the older kind, of one process, left in a directory. Nothing there is changed, and the same
@@ -64,7 +96,7 @@ pub fn import(
     now: UnixSeconds,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Imported, Failure> {
-    store::import_home(&Config::from_vars(vars)?, from, now, progress)
+    import::import(&Config::from_vars(vars)?, from, now, progress)
 }
 
 /// Takes the database back to an older schema version, so that the version of the relay before this one can open it.
@@ -74,6 +106,19 @@ pub fn import(
 /// Variables that make no sense, a relay that runs, a database that is not there, damaged or foreign, or a version that
 /// there is no way to.
 pub fn take_back(vars: &Vars, to: Option<u32>) -> Result<u32, Failure> {
-    let to = to.unwrap_or(store::schema::OLDEST);
-    store::take_back(&Config::from_vars(vars)?, to).map(|()| to)
+    let to = to.unwrap_or(schema::OLDEST);
+    let home = at_rest(&Config::from_vars(vars)?)?;
+    schema::take_back(&mut home.open_at_rest()?, to)?;
+    Ok(to)
+}
+
+/// The data of a relay that does not run, which cannot start while it is held.
+fn at_rest(config: &Config) -> Result<Home, Failure> {
+    if config.backend == Backend::Memory {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a relay in memory keeps nothing that could be looked at or copied",
+        ));
+    }
+    Home::take_existing(&config.data)
 }

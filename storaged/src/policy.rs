@@ -1,9 +1,9 @@
 //! The policy that all gateways share, and the memory of when the client version minimum was raised.
 
 use crate::config::Config;
+use crate::db::error::StoreError;
+use crate::db::{Store, meta};
 use crate::rpc::offload;
-use crate::store::error::StoreError;
-use crate::store::{Store, meta};
 use relay_daemon::{Exit, Failure};
 use relay_proto::policy::{Policy, VersionPolicy};
 use relay_proto::{AddressKey, UnixSeconds};

@@ -21,22 +21,22 @@ mod shares;
 mod timing;
 mod usage;
 
+use crate::backup::integrity::{self, Census};
+use crate::clock::trusted::TrustedClock;
 use crate::config::Config;
-use crate::guesses::Guesses;
+use crate::db::Store;
+use crate::db::writer::Ended;
 use crate::limits::Limits;
+use crate::mail::purging::Purging;
+use crate::maintenance::sweep::Sweep;
 use crate::metrics::Metrics;
-use crate::peering::Peering;
-use crate::purging::Purging;
-use crate::rounds::Rounds;
+use crate::records::guess_limiter::Guesses;
 use crate::rpc::{
     escrow::Escrow, exchange::Exchange, guardian::Guardian, mailbox::Mailbox, offload::Offload,
     recovery::Recovery,
 };
-use crate::store::Store;
-use crate::store::census::{self, Census};
-use crate::store::writer::Ended;
-use crate::sweep::Sweep;
-use crate::trusted_clock::TrustedClock;
+use crate::transfer::offer_cursor::Rounds;
+use crate::transfer::peering::Peering;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use relay_daemon::{ManualClock, Pace, Vars};
@@ -191,7 +191,7 @@ impl Relay {
 
     /// Takes stock, as `relay verify` does.
     fn census(&self) -> Census {
-        census::take(self.sql(), Pace::hurried()).unwrap()
+        integrity::take(self.sql(), Pace::hurried()).unwrap()
     }
 
     async fn send(&self, mailbox: MailboxHash, content: &[u8]) -> Result<BlobId, Refusal> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Where the steps of the schema lie. The commit that added the newest one begins this version.
-const STEPS: &str = "storaged/src/store/migrations";
+const STEPS: &str = "storaged/src/db/migrations";
 
 /// What the version before calls itself.
 const VERSION: &str = "0.0.0";
@@ -49,8 +49,10 @@ pub fn directory() -> PathBuf {
 }
 
 fn commit(workspace: &Path) -> String {
-    let newest =
-        git(workspace, &["log", "--no-renames", "--diff-filter=A", "-1", "--format=%H", "--", STEPS]);
+    let steps = git(workspace, &["ls-files", "--", STEPS]);
+    // Those that take a database back are named after the step that they undo.
+    let step = steps.lines().filter(|step| !step.ends_with("_back.sql")).max().unwrap_or(STEPS);
+    let newest = git(workspace, &["log", "--follow", "--diff-filter=A", "-1", "--format=%H", "--", step]);
     assert!(!newest.is_empty(), "there is no history to find the version before in; a full clone has it");
     git(workspace, &["rev-parse", &format!("{newest}^")])
 }

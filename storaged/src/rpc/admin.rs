@@ -1,11 +1,13 @@
 //! What the operator asks.
 
-use crate::keyring::Keyring;
-use crate::peering::{DRAINING, Peering};
-use crate::reporters::Reporters;
-use crate::store::batch::Write;
-use crate::store::{Store, blobs, compact, held, meta, peers, schema};
-use crate::trusted_clock::TrustedClock;
+use crate::clock::trusted::TrustedClock;
+use crate::db::batch::Write;
+use crate::db::{Store, compact, meta, schema};
+use crate::mail::blobs;
+use crate::metrics::aggregator::Reporters;
+use crate::ohttp_keys::keyring::Keyring;
+use crate::transfer::peering::{DRAINING, Peering};
+use crate::transfer::{foreign_blobs, peers};
 use relay_proto::admin::{
     BackupPart, ClockStanding, ClockStatus, Evict, Evicted, Key, KeyStatus, KindUsage, Slack, Status,
 };
@@ -103,7 +105,9 @@ impl AdminHandler for Admin {
         }
         let mut blobs = 0;
         loop {
-            let give = move |write: &mut Write<'_>| held::reassign(write.sql, &from, &to, REASSIGNED_AT_ONCE);
+            let give = move |write: &mut Write<'_>| {
+                foreign_blobs::reassign(write.sql, &from, &to, REASSIGNED_AT_ONCE)
+            };
             let given = self.store.writer.run_one(give).await?;
             blobs += given;
             if given < u64::from(REASSIGNED_AT_ONCE) {

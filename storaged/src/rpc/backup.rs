@@ -1,7 +1,7 @@
 //! Hands out a copy of the database, piece by piece.
 
-use crate::store::Store;
-use crate::store::copy::{CopyFile, Course};
+use crate::backup::copy::{CopyFile, Course};
+use crate::db::Store;
 use bytes::Bytes;
 use relay_daemon::Pace;
 use relay_proto::Refusal;

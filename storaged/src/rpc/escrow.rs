@@ -1,11 +1,13 @@
 //! Escrow: two slots behind a gate.
 
+use crate::auth::{idempotency, replays};
+use crate::clock::trusted::TrustedClock;
+use crate::db::Store;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::store::batch::Write;
-use crate::store::error::StoreError;
-use crate::store::writer::Load;
-use crate::store::{Store, answers, escrow, replays};
-use crate::trusted_clock::TrustedClock;
+use crate::records::escrow;
 use relay_proto::Refusal;
 use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use relay_proto::server::EscrowHandler;
@@ -29,7 +31,7 @@ impl EscrowHandler for Escrow {
         let load = Load { commands: 1, bytes: put.blob.as_bytes().len() };
         let limits = Arc::clone(&self.limits);
         let work = move |write: &mut Write<'_>| {
-            if let Some(answer) = answers::find(write.sql, &put.request_id)? {
+            if let Some(answer) = idempotency::find(write.sql, &put.request_id)? {
                 return remembered(answer);
             }
             // A message that is brought again must not open a gate anew that is over.
@@ -37,7 +39,7 @@ impl EscrowHandler for Escrow {
                 return Ok(Deposit::AlreadyExists);
             }
             let deposit = escrow::put(write, &put, now, limits.payment(put.caller))?;
-            answers::remember(write.sql, &put.request_id, number(deposit), now.stamp)?;
+            idempotency::remember(write.sql, &put.request_id, number(deposit), now.stamp)?;
             Ok(deposit)
         };
         Ok(self.store.writer.run(load, |batch| batch.attempt(work)).await?)

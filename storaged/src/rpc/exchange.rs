@@ -1,15 +1,16 @@
 //! Six-digit exchanges: an offer, one claim, one completion.
 
+use crate::clock::trusted::TrustedClock;
+use crate::clock::trusted_time::Times;
 use crate::config;
-use crate::guesses::Guesses;
+use crate::db::Store;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::shares::Payment;
-use crate::store::batch::Write;
-use crate::store::error::StoreError;
-use crate::store::writer::Load;
-use crate::store::{Store, exchanges};
-use crate::trusted_clock::TrustedClock;
-use crate::trusted_time::Times;
+use crate::limits::shares::Payment;
+use crate::records::exchange;
+use crate::records::guess_limiter::Guesses;
 use relay_proto::caller::Caller;
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::limits::{EXCHANGE_TTL_SECS, GUESS_PATIENCE};
@@ -41,7 +42,7 @@ impl ExchangeHandler for Exchange {
         let load = Load { commands: 1, bytes: offer.payload.as_str().len() };
         let limits = Arc::clone(&self.limits);
         let work = move |write: &mut Write<'_>| {
-            exchanges::offer(write, &offer, ttl_secs, max_offers, now, limits.payment(offer.caller))
+            exchange::offer(write, &offer, ttl_secs, max_offers, now, limits.payment(offer.caller))
         };
         Ok(self.store.writer.run(load, |batch| batch.attempt(work)).await?)
     }
@@ -125,16 +126,16 @@ impl Guess {
         // Exchanges live for minutes: none is to be claimed for as long as a clock is not trusted.
         let now = now.stamp;
         match self {
-            Self::Claim(claim) => exchanges::claim(write, claim, now, payment),
-            Self::Complete(complete) => exchanges::complete(write, complete, max_offers, now, payment),
+            Self::Claim(claim) => exchange::claim(write, claim, now, payment),
+            Self::Complete(complete) => exchange::complete(write, complete, max_offers, now, payment),
         }
     }
 
     /// What this very call was answered before.
     fn answered(&self, sql: &Connection, now: UnixSeconds) -> Result<Option<ExchangeText>, StoreError> {
         match self {
-            Self::Claim(claim) => exchanges::claimed(sql, claim, now),
-            Self::Complete(complete) => exchanges::completed(sql, complete, now),
+            Self::Claim(claim) => exchange::claimed(sql, claim, now),
+            Self::Complete(complete) => exchange::completed(sql, complete, now),
         }
     }
 }

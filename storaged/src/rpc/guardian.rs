@@ -1,12 +1,13 @@
 //! Guardian sets: whoever holds a designator's key decides who stands in its set.
 
+use crate::auth::nonces::{self, Once};
+use crate::auth::{idempotency, signatures};
+use crate::clock::trusted::TrustedClock;
+use crate::db::Store;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
 use crate::limits::Limits;
-use crate::proof;
-use crate::store::batch::Write;
-use crate::store::error::StoreError;
-use crate::store::used::Once;
-use crate::store::{Store, answers, guardians, used};
-use crate::trusted_clock::TrustedClock;
+use crate::records::guardian;
 use relay_proto::guardian::{DeleteGuardians, Designating, Designation, QueryGuardians, StoreGuardians};
 use relay_proto::server::GuardianHandler;
 use relay_proto::{GuardianEntry, Refusal, RequestId};
@@ -30,7 +31,7 @@ impl GuardianHandler for Guardian {
         let (now, set) = (self.time.times_to_store()?.stamp, designation.set());
         let limits = Arc::clone(&self.limits);
         self.designate(request_id, designation, Designating::Store, move |write| {
-            guardians::store(write, &set, &entries, now, limits.payment(caller))
+            guardian::store(write, &set, &entries, now, limits.payment(caller))
         })
         .await
     }
@@ -39,7 +40,7 @@ impl GuardianHandler for Guardian {
         let QueryGuardians { caller, set } = query;
         self.limits.charge_caller(caller)?;
         let now = self.time.times().now;
-        Ok(self.store.readers.run(move |sql| guardians::query(sql, &set, now)).await?)
+        Ok(self.store.readers.run(move |sql| guardian::query(sql, &set, now)).await?)
     }
 
     async fn delete(&self, delete: DeleteGuardians) -> Result<(), Refusal> {
@@ -47,7 +48,7 @@ impl GuardianHandler for Guardian {
         self.limits.charge_caller(caller)?;
         let set = designation.set();
         self.designate(request_id, designation, Designating::Delete, move |write| {
-            guardians::delete(write, &set)
+            guardian::delete(write, &set)
         })
         .await
     }
@@ -65,19 +66,20 @@ impl Guardian {
     ) -> Result<(), Refusal> {
         let now = self.time.times();
         let Designation { public_key, timestamp, signature } = &designation;
-        let proven = proof::check(public_key, &designation.message(what), signature, *timestamp, now.wall);
+        let proven =
+            signatures::check(public_key, &designation.message(what), signature, *timestamp, now.wall);
         let once = Once::of("guardian", signature.as_bytes());
         let timestamp = *timestamp;
         let work = move |write: &mut Write<'_>| {
-            if answers::find(write.sql, &request_id)?.is_some() {
+            if idempotency::find(write.sql, &request_id)?.is_some() {
                 // The first answer may have been lost while the log still held what was deleted.
                 write.answer_after_erasure();
                 return Ok(());
             }
             proven?;
-            used::take(write.sql, once, timestamp)?;
+            nonces::take(write.sql, once, timestamp)?;
             effect(write)?;
-            answers::remember(write.sql, &request_id, DONE, now.stamp)
+            idempotency::remember(write.sql, &request_id, DONE, now.stamp)
         };
         Ok(self.store.writer.run_one(work).await?)
     }

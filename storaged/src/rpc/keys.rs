@@ -1,6 +1,6 @@
 //! Hands keys for Oblivious HTTP to gateways.
 
-use crate::keyring::Keyring;
+use crate::ohttp_keys::keyring::Keyring;
 use relay_proto::Refusal;
 use relay_proto::keys::KeySet;
 use relay_proto::server::KeysHandler;

@@ -1,18 +1,21 @@
 //! Mail: the work behind send, fetch, ack, register and purge.
 
+use crate::clock::trusted::TrustedClock;
+use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
+use crate::db::Store;
+use crate::db::batch::{Batch, Write};
+use crate::db::error::StoreError;
+use crate::db::writer::Load;
 use crate::limits::Limits;
+use crate::limits::shares::Payment;
+use crate::mail::blobs::{self, Sent};
+use crate::mail::purging::Purging;
+use crate::mail::{page, registrations};
 use crate::metrics::Metrics;
-use crate::peering::Peering;
-use crate::purging::Purging;
-use crate::shares::Payment;
-use crate::store::batch::{Batch, Write};
-use crate::store::blobs::Sent;
-use crate::store::error::StoreError;
-use crate::store::writer::Load;
-use crate::store::{Store, blobs, hints, keys, page, registrations};
-use crate::trusted_clock::TrustedClock;
-use crate::trusted_time::Times;
+use crate::ohttp_keys::keys;
+use crate::transfer::peering::Peering;
+use crate::transfer::remote_blobs;
 use ed25519_dalek::Signer as _;
 use relay_proto::mail::{
     BlobName, Fetch, MailPage, NewBlob, Purge, Register, Registered, SignedHints, StoredBlob, WriteAction,
@@ -114,7 +117,9 @@ impl MailboxHandler for Mailbox {
         let (hints, known) = self
             .store
             .readers
-            .run(move |sql| Ok((hints::of(sql, &names, now)?, keys::known_signing_key(sql, HINT_KEY)?)))
+            .run(move |sql| {
+                Ok((remote_blobs::of(sql, &names, now)?, keys::known_signing_key(sql, HINT_KEY)?))
+            })
             .await?;
         let key = match known {
             Some(key) => key,

@@ -1,19 +1,21 @@
 //! What federation asks: keys, pins, and mail that moves between relays. Storage does not believe it: whether a
 //! blob may be taken, moved or deleted is decided here.
 
+use crate::clock::trusted::TrustedClock;
+use crate::clock::trusted_time::BEHIND;
 use crate::config::Bounds;
+use crate::db::Store;
+use crate::db::batch::{Batch, Write};
+use crate::db::error::StoreError;
+use crate::db::totals::Gauges;
+use crate::db::writer::Load;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::peering::Peering;
-use crate::rounds::Rounds;
-use crate::store::batch::{Batch, Write};
-use crate::store::error::StoreError;
-use crate::store::gauges::Gauges;
-use crate::store::inventory::{self, Settled, Unsettled};
-use crate::store::writer::Load;
-use crate::store::{Store, held, hints, keys, leases, outbox, peers};
-use crate::trusted_clock::TrustedClock;
-use crate::trusted_time::BEHIND;
+use crate::ohttp_keys::keys;
+use crate::transfer::inventory::{self, Settled, Unsettled};
+use crate::transfer::offer_cursor::Rounds;
+use crate::transfer::peering::Peering;
+use crate::transfer::{foreign_blobs, leases, outbox, peers, remote_blobs};
 use relay_proto::admin::Capacity;
 use relay_proto::federation::{
     Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
@@ -159,7 +161,7 @@ impl OffloadHandler for Offload {
 
     async fn missing(&self, names: BlobNames) -> Result<u32, Refusal> {
         let BlobNames { peer, names } = names;
-        let missing = move |write: &mut Write<'_>, name: &BlobName| hints::missing(write, &peer, name);
+        let missing = move |write: &mut Write<'_>, name: &BlobName| remote_blobs::missing(write, &peer, name);
         let gone = self.store.each(names, missing).await?.into_iter().map(u32::from).sum::<u32>();
         self.metrics.hints_missing.inc_by(gone.into());
         Ok(gone)
@@ -185,8 +187,8 @@ impl OffloadHandler for Offload {
             for (blob, is_sound) in blobs.iter().zip(sound) {
                 let taken = batch.attempt(|write| match (is_sound, home) {
                     (false, _) => Ok(Verdict::Refused),
-                    (true, true) => held::come_home(write, &peer, blob, &bounds, &grow, now),
-                    (true, false) => held::accept(write, &peer, blob, &bounds, &grow, now),
+                    (true, true) => foreign_blobs::come_home(write, &peer, blob, &bounds, &grow, now),
+                    (true, false) => foreign_blobs::accept(write, &peer, blob, &bounds, &grow, now),
                 });
                 verdicts.push(match taken {
                     Err(StoreError::Full) => Verdict::NotNow,
@@ -202,13 +204,14 @@ impl OffloadHandler for Offload {
         let BlobNames { peer, names } = names;
         // Whose mail it is decides when it is over: that relay's clock may be a little behind.
         let now = self.time.times().now.minus(BEHIND);
-        Ok(self.store.readers.run(move |sql| held::read(sql, &peer, &names, now)).await?)
+        Ok(self.store.readers.run(move |sql| foreign_blobs::read(sql, &peer, &names, now)).await?)
     }
 
     async fn forget(&self, names: BlobNames) -> Result<u32, Refusal> {
         let BlobNames { peer, names } = names;
         let now = self.time.times().stamp;
-        let forget = move |write: &mut Write<'_>, name: &BlobName| held::forget(write, &peer, name, now);
+        let forget =
+            move |write: &mut Write<'_>, name: &BlobName| foreign_blobs::forget(write, &peer, name, now);
         let deleted = self.store.each(names, forget).await?;
         Ok(deleted.into_iter().map(u32::from).sum())
     }

@@ -1,15 +1,16 @@
 //! The work behind `Mailbox::purge`: begun at once, finished step by step, answered when it is on no disk any more.
 
-use super::mailbox::Mailbox;
+use crate::auth::nonces::{self, Once};
+use crate::auth::{idempotency, signatures};
+use crate::clock::trusted_time::Times;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::steps::StepRoom;
 use crate::limits::Limits;
-use crate::proof;
-use crate::store::batch::Write;
-use crate::store::error::StoreError;
-use crate::store::purges::{self, Step};
-use crate::store::steps::StepRoom;
-use crate::store::used::{self, Once};
-use crate::store::{answers, guardians, registrations};
-use crate::trusted_time::Times;
+use crate::mail::purges::{self, Step};
+use crate::mail::registrations;
+use crate::records::guardian;
+use crate::rpc::mailbox::Mailbox;
 use relay_proto::mail::Purge;
 use relay_proto::{GuardianHash, MailboxHash, Refusal};
 use std::sync::Arc;
@@ -30,8 +31,13 @@ impl Mailbox {
     /// Deletes everything of an owner's. Returns how many blobs a client could still have fetched.
     pub(super) async fn purge_owner(&self, purge: Purge) -> Result<u64, Refusal> {
         let now = self.time.times();
-        let proven =
-            proof::check(&purge.public_key, &purge.message(), &purge.signature, purge.timestamp, now.wall);
+        let proven = signatures::check(
+            &purge.public_key,
+            &purge.message(),
+            &purge.signature,
+            purge.timestamp,
+            now.wall,
+        );
         // A retry of what was answered may be late; what was never signed is nobody's retry.
         if proven == Err(Refusal::BadSignature) {
             return Err(Refusal::BadSignature);
@@ -75,7 +81,7 @@ fn begin(
     limits: &Limits,
     now: Times,
 ) -> Result<Begun, StoreError> {
-    if let Some(answer) = answers::find(write.sql, &purge.request_id)? {
+    if let Some(answer) = idempotency::find(write.sql, &purge.request_id)? {
         write.answer_after_erasure();
         return Ok(Begun::Answered(answer));
     }
@@ -87,12 +93,12 @@ fn begin(
     if purges::runs(write, &owner)? {
         return Ok(Begun::Behind);
     }
-    used::take(write.sql, Once::of("purge", purge.purge_token.as_bytes()), purge.timestamp)?;
+    nonces::take(write.sql, Once::of("purge", purge.purge_token.as_bytes()), purge.timestamp)?;
     if purge.mailbox != own && !registrations::is_of(write.sql, &owner, &purge.mailbox, now.now)? {
         return Err(Refusal::BadSignature.into());
     }
     limits.charge_mailbox(&purge.mailbox)?;
-    guardians::remove(write, &GuardianHash::of_public_key(&purge.public_key).name())?;
+    guardian::remove(write, &GuardianHash::of_public_key(&purge.public_key).name())?;
     purges::begin(write, &owner, &own, &purge.request_id)?;
     match purges::step(write, &owner, StepRoom::SMALL, now)? {
         Step::Last(deleted) => Ok(Begun::Done(deleted)),

@@ -1,9 +1,11 @@
 //! Recovery proofs.
 
+use crate::auth::replays;
+use crate::clock::trusted::TrustedClock;
+use crate::db::Store;
+use crate::db::batch::Write;
 use crate::limits::Limits;
-use crate::store::batch::Write;
-use crate::store::{Store, recovery, replays};
-use crate::trusted_clock::TrustedClock;
+use crate::records::recovery;
 use relay_proto::Refusal;
 use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
 use relay_proto::server::RecoveryHandler;

@@ -1,16 +1,16 @@
 //! The work behind `Mailbox::register`: looked at by a reader, and what changes written down step by step.
 
-use super::mailbox::Mailbox;
-use crate::proof;
-use crate::shares::Kind;
-use crate::store::batch::Write;
-use crate::store::error::StoreError;
-use crate::store::registrations::{self, Comparison, Tally, Wanted};
-use crate::store::steps::STEP_ROWS;
-use crate::store::used::{self, Once};
-use crate::store::writer::Load;
-use crate::store::{answers, purges};
-use crate::trusted_time::Times;
+use crate::auth::nonces::{self, Once};
+use crate::auth::{idempotency, signatures};
+use crate::clock::trusted_time::Times;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::steps::STEP_ROWS;
+use crate::db::writer::Load;
+use crate::limits::shares::Kind;
+use crate::mail::purges;
+use crate::mail::registrations::{self, Comparison, Tally, Wanted};
+use crate::rpc::mailbox::Mailbox;
 use relay_proto::caller::Caller;
 use relay_proto::mail::{Ownership, Register, Registered};
 use relay_proto::{MailboxHash, OwnerHash, Refusal, RequestId, UnixSeconds};
@@ -42,11 +42,11 @@ impl Signed {
     /// Notes the answer and uses the signature up, in the transaction that finishes what was asked. Until then whoever
     /// asks again does the same again. Returns the answer that was noted before, if one was.
     fn finish(&self, sql: &Connection, answer: Registered, now: Times) -> Result<Registered, StoreError> {
-        if let Some(answer) = answers::find(sql, &self.request)? {
+        if let Some(answer) = idempotency::find(sql, &self.request)? {
             return Ok(unpack(answer));
         }
-        used::take(sql, self.once, self.timestamp)?;
-        answers::remember(sql, &self.request, pack(answer), now.stamp)?;
+        nonces::take(sql, self.once, self.timestamp)?;
+        idempotency::remember(sql, &self.request, pack(answer), now.stamp)?;
         Ok(answer)
     }
 }
@@ -63,7 +63,13 @@ impl Mailbox {
         let Register { caller, request_id, mailboxes, ownership } = register;
         let now = self.time.times_to_store()?;
         let proven = ownership.as_ref().map_or(Ok(()), |proof| {
-            proof::check(&proof.public_key, &proof.message(), &proof.signature, proof.timestamp, now.wall)
+            signatures::check(
+                &proof.public_key,
+                &proof.message(),
+                &proof.signature,
+                proof.timestamp,
+                now.wall,
+            )
         });
         if proven == Err(Refusal::BadSignature) {
             return Err(Refusal::BadSignature);
@@ -73,11 +79,11 @@ impl Mailbox {
         let registered = u32::try_from(mailboxes.len()).unwrap_or(u32::MAX);
         let look = move |sql: &Connection| {
             if let Some(signed) = signed {
-                if let Some(answer) = answers::find(sql, &signed.request)? {
+                if let Some(answer) = idempotency::find(sql, &signed.request)? {
                     return Ok(Looked::Answered(unpack(answer)));
                 }
                 proven?;
-                used::check(sql, signed.once, signed.timestamp)?;
+                nonces::check(sql, signed.once, signed.timestamp)?;
             }
             registrations::compare(sql, &mailboxes, &wanted).map(Looked::Compared)
         };

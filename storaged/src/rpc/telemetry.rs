@@ -1,10 +1,10 @@
 //! Health and counters, over gRPC for the other processes and over HTTP for the operator.
 
+use crate::clock::trusted::TrustedClock;
+use crate::db::Store;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::reporters::Reporters;
-use crate::store::Store;
-use crate::trusted_clock::TrustedClock;
+use crate::metrics::aggregator::Reporters;
 use relay_daemon::metrics::{merge, render};
 use relay_daemon::ops::Ops;
 use relay_daemon::{Shutdown, metrics};

@@ -1,8 +1,8 @@
 //! What takes the room, and making room, for the operator: slice by slice, with others in between.
 
-use crate::store::Store;
-use crate::store::batch::Write;
-use crate::store::usage::{self, Entry, Place};
+use crate::db::Store;
+use crate::db::batch::Write;
+use crate::maintenance::usage::{self, Entry, Place};
 use relay_proto::admin::{AgeUsage, Evict, Evicted, KindUsage, RowKind};
 use relay_proto::{Refusal, Ttl, UnixSeconds};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The sums beside the tables agree with the tables, whatever happened.
 
-use super::*;
+use crate::tests::*;
 use proptest::prelude::*;
 
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ async fn an_origin_hint_is_counted_where_it_is_checked() {
     for wrong in ["size = size - 74", "origin_hint = NULL"] {
         let sql = relay.sql();
         sql.execute_batch(&format!("BEGIN; UPDATE blobs SET {wrong} WHERE origin_hint IS NOT NULL")).unwrap();
-        let problems = census::take(sql, Pace::hurried()).unwrap().problems;
+        let problems = integrity::take(sql, Pace::hurried()).unwrap().problems;
         assert!(problems.iter().any(|problem| problem.contains("another size")), "{problems:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Whose a mailbox is: what one request may bind, who waits for whom, and what is told of it.
 
-use super::*;
+use crate::tests::*;
 use relay_proto::mail::Registered;
 
 /// A request for so many mailboxes, by a key if there is one.

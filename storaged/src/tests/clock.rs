@@ -1,10 +1,10 @@
 //! Clocks that are wrong, and right again: nothing is lost, and nothing comes back.
 
-use super::expiry::fill;
-use super::*;
+use crate::clock::trusted_time::Times;
 use crate::config::Keys;
-use crate::keyring::Keyring;
-use crate::trusted_time::Times;
+use crate::ohttp_keys::keyring::Keyring;
+use crate::tests::expiry::fill;
+use crate::tests::*;
 use relay_proto::PeerId;
 use relay_proto::federation::{Accept, CarriedBlob, Verdict};
 use relay_proto::keys::{DAY_SECS, KeySet};

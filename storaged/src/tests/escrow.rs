@@ -1,6 +1,6 @@
 //! Escrow gates.
 
-use super::*;
+use crate::tests::*;
 use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use relay_proto::server::EscrowHandler as _;
 use relay_proto::{EscrowBlob, GateHash, GateName, SlotHash, SlotName};

@@ -1,6 +1,6 @@
 //! Six-digit exchanges, and guessing at them.
 
-use super::*;
+use crate::tests::*;
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::limits::GUESS_PATIENCE as PATIENCE;
 use relay_proto::server::ExchangeHandler as _;

@@ -1,6 +1,6 @@
 //! Time: expiry, sweeps, clocks that jump.
 
-use super::*;
+use crate::tests::*;
 use std::ops::Range;
 
 #[tokio::test]

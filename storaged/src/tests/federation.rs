@@ -14,7 +14,7 @@ mod quotas;
 mod room;
 mod simulation;
 
-use super::*;
+use crate::tests::*;
 use relay_proto::federation::{
     Accept, BlobNames, CarriedBlob, Found, Introduction, Lease, Link, PeerState, Settle, Verdict,
 };

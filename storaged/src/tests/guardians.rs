@@ -1,6 +1,6 @@
 //! Guardian sets.
 
-use super::*;
+use crate::tests::*;
 use relay_proto::guardian::{DeleteGuardians, Designating, Designation, QueryGuardians, StoreGuardians};
 use relay_proto::server::GuardianHandler as _;
 use relay_proto::{GuardianEntry, GuardianHash};

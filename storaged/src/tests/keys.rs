@@ -1,8 +1,8 @@
 //! Keys for Oblivious HTTP: turned in time, durable before they are shown, signed, and gone when they are over.
 
-use super::*;
 use crate::config::Keys;
-use crate::keyring::Keyring;
+use crate::ohttp_keys::keyring::Keyring;
+use crate::tests::*;
 use ed25519_dalek::SigningKey;
 use relay_daemon::Exit;
 use relay_proto::Commitment;

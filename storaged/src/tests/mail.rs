@@ -1,6 +1,6 @@
 //! Sending, fetching, acking.
 
-use super::*;
+use crate::tests::*;
 
 #[tokio::test]
 async fn a_blob_is_delivered_until_it_is_acked() {

@@ -1,6 +1,6 @@
 //! Registration and purge.
 
-use super::*;
+use crate::tests::*;
 
 const FROM_STRANGERS: &[(&str, &str)] = &[("RELAY_REQUIRE_REGISTRATION", "true")];
 

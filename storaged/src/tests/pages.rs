@@ -1,7 +1,7 @@
 //! Pages: no blob stands in the way of another, whatever its size.
 
-use super::federation::{B, LEASE_SECS};
-use super::*;
+use crate::tests::federation::{B, LEASE_SECS};
+use crate::tests::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use relay_proto::OriginHint;

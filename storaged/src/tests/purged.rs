@@ -1,6 +1,6 @@
 //! Mail that was purged: whoever brings the same message again brings nothing back.
 
-use super::*;
+use crate::tests::*;
 
 fn own(owner: &SigningKey) -> MailboxHash {
     MailboxHash::of_public_key(&public(owner))

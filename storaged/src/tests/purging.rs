@@ -1,12 +1,12 @@
 //! Purges in progress: in bounded steps, whole for everybody who looks, finished whatever happens in between.
 
-use super::federation::B;
-use super::*;
-use crate::store::answers;
-use crate::store::batch::Write;
-use crate::store::purges::{self, Step};
-use crate::store::steps::{STEP_BYTES, STEP_ROWS, StepRoom};
-use crate::trusted_time::Times;
+use crate::auth::idempotency;
+use crate::clock::trusted_time::Times;
+use crate::db::batch::Write;
+use crate::db::steps::{STEP_BYTES, STEP_ROWS, StepRoom};
+use crate::mail::purges::{self, Step};
+use crate::tests::federation::B;
+use crate::tests::*;
 
 fn own(owner: &SigningKey) -> MailboxHash {
     MailboxHash::of_public_key(&public(owner))
@@ -232,7 +232,7 @@ async fn the_answer_to_a_purge_is_remembered_with_its_last_step_and_not_before()
     relay.begin_purge(&purge).await;
     relay.step(&owner).await;
     let request = purge.request_id;
-    let find = || relay.store.readers.run(move |sql| answers::find(sql, &request));
+    let find = || relay.store.readers.run(move |sql| idempotency::find(sql, &request));
     assert_eq!(find().await.unwrap(), None);
     assert_eq!(relay.step(&owner).await, Step::Last(600));
     assert_eq!(find().await.unwrap(), Some(600));

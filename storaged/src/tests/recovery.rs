@@ -1,6 +1,6 @@
 //! Recovery proofs.
 
-use super::*;
+use crate::tests::*;
 use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
 use relay_proto::server::RecoveryHandler as _;
 use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof};

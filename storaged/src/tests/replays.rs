@@ -1,6 +1,6 @@
 //! Sealed messages that somebody brings again: nothing comes back that is over.
 
-use super::*;
+use crate::tests::*;
 use relay_proto::escrow::{Deposit, PutEscrow};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::recovery::{QueryProofs, StoreProof};

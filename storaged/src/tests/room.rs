@@ -1,6 +1,6 @@
 //! Quotas and a store that fills up.
 
-use super::*;
+use crate::tests::*;
 
 #[tokio::test]
 async fn quotas_are_exact_under_concurrency() {

@@ -1,7 +1,7 @@
 //! Fair shares: what one payer may add, and that nobody else is the worse for it.
 
-use super::*;
-use crate::shares::{Kind, Shares, Space};
+use crate::limits::shares::{Kind, Shares, Space};
+use crate::tests::*;
 use relay_proto::escrow::{Deposit, PutEscrow};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::{Designating, Designation, StoreGuardians};

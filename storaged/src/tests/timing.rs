@@ -4,7 +4,7 @@
 //! by hand, optimised:
 //! `cargo test --release -p storaged -- --ignored --nocapture timing`
 
-use super::*;
+use crate::tests::*;
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::QueryGuardians;
 use relay_proto::recovery::{QueryProofs, StoreProof};

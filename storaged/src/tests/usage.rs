@@ -1,7 +1,7 @@
 //! What takes the room, and making room by hand.
 
-use super::*;
 use crate::rpc::usage;
+use crate::tests::*;
 use relay_proto::Ttl;
 use relay_proto::admin::{Evict, Evicted, KindUsage, RowKind};
 use tokio_stream::StreamExt as _;

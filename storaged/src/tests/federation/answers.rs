@@ -1,6 +1,6 @@
 //! What a peer says of an offer, in time, too late, or wrongly.
 
-use super::*;
+use crate::tests::federation::*;
 
 #[tokio::test]
 async fn a_peer_that_refuses_costs_no_blob_and_another_is_asked() {

@@ -1,6 +1,6 @@
 //! Finding what to offer among a hundred thousand blobs, most of which are not to be offered.
 
-use super::*;
+use crate::tests::federation::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,7 +33,7 @@ fn populate(relay: &Relay, own: Range<u32>, leased: u32, held: Range<u32>) {
 }
 
 /// Counts the virtual machine's steps, in hundreds.
-fn search(relay: &Relay, home: bool, after: i64) -> (crate::store::leases::Search, u64) {
+fn search(relay: &Relay, home: bool, after: i64) -> (crate::transfer::leases::Search, u64) {
     let mut sql = relay.sql();
     let steps = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&steps);
@@ -53,7 +53,7 @@ fn search(relay: &Relay, home: bool, after: i64) -> (crate::store::leases::Searc
         lease_secs: LEASE_SECS,
         latest_expiry: None,
     };
-    let found = crate::store::leases::search(&sql, &lease, after, START).unwrap();
+    let found = crate::transfer::leases::search(&sql, &lease, after, START).unwrap();
     (found, steps.load(Ordering::Relaxed))
 }
 

@@ -1,6 +1,6 @@
 //! What a fetch tells of blobs that lie at peers, the signed hints, and the numbers in the metrics.
 
-use super::*;
+use crate::tests::federation::*;
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};
 use relay_proto::mail::SignedHints;
 

@@ -1,6 +1,6 @@
 //! Mail that a relay holds for others: what it takes, whom it listens to.
 
-use super::*;
+use crate::tests::federation::*;
 
 #[tokio::test]
 async fn what_is_offered_twice_is_kept_once() {
@@ -234,8 +234,8 @@ async fn what_is_held_for_a_relay_that_lost_its_keys_is_given_to_its_new_ones_an
     relay.accept_one(C, kept.clone()).await;
     let offered = relay.lease(A, true, 1).await;
     let give = |limit| {
-        let write = move |write: &mut crate::store::batch::Write<'_>| {
-            crate::store::held::reassign(write.sql, &A, &B, limit)
+        let write = move |write: &mut crate::db::batch::Write<'_>| {
+            crate::transfer::foreign_blobs::reassign(write.sql, &A, &B, limit)
         };
         relay.store.writer.run_one(write)
     };

@@ -1,6 +1,6 @@
 //! Mail that comes back from a peer.
 
-use super::*;
+use crate::tests::federation::*;
 
 #[tokio::test]
 async fn a_blob_comes_home_to_its_old_place() {

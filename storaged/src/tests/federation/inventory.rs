@@ -1,6 +1,6 @@
 //! What a peer holds for a relay that knows less than the peer, as after a backup was restored.
 
-use super::*;
+use crate::tests::federation::*;
 use relay_proto::inventory::{List, Listing, NameSum, Reconcile, Reconciled};
 
 /// What came of settling everything.

@@ -1,6 +1,6 @@
 //! Deletions at the origin, and how they reach the peers.
 
-use super::*;
+use crate::tests::federation::*;
 
 #[tokio::test]
 async fn an_ack_while_a_blob_is_offered_or_moved_counts_at_once_and_reaches_the_peer() {

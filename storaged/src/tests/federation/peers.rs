@@ -1,6 +1,6 @@
 //! Who peers are: keys of this relay, pins of others.
 
-use super::*;
+use crate::tests::federation::*;
 use relay_proto::NoiseKey;
 use relay_proto::federation::{Holdings, Met, Pin};
 
@@ -56,7 +56,7 @@ async fn the_first_key_seen_stays_until_the_operator_says_otherwise() {
 async fn a_forgotten_pin_is_taken_anew() {
     let relay = Relay::start(&[]);
     meet(&relay, B, 1, false).await.unwrap();
-    let unpin = |url| relay.store.writer.run_one(move |write| crate::store::peers::unpin(write.sql, url));
+    let unpin = |url| relay.store.writer.run_one(move |write| crate::transfer::peers::unpin(write.sql, url));
     assert!(!unpin("wss://c.example").await.unwrap());
     assert!(unpin(URL).await.unwrap());
     assert!(!unpin(URL).await.unwrap());
@@ -93,7 +93,7 @@ async fn what_lies_where_is_counted_by_peer() {
     }
     relay.accept_one(C, carried(mailbox(9), b"held", START.plus(86_400))).await;
     relay.ack(mailbox(0), BlobId::derive(&mailbox(0), b"own")).await.unwrap();
-    let holdings = relay.store.readers.run(crate::store::peers::holdings).await.unwrap();
+    let holdings = relay.store.readers.run(crate::transfer::peers::holdings).await.unwrap();
     let expected = [
         Holdings { identity: B, moved: 2, held: 0, outbox: 1 },
         Holdings { identity: C, moved: 1, held: 1, outbox: 0 },

@@ -1,6 +1,6 @@
 //! Quotas of mailboxes, where some of the mail is elsewhere and some is for others.
 
-use super::*;
+use crate::tests::federation::*;
 
 #[tokio::test]
 async fn what_moved_counts_in_its_mailbox() {

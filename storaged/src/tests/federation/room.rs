@@ -1,6 +1,6 @@
 //! Relays that are full, or being emptied.
 
-use super::*;
+use crate::tests::federation::*;
 use relay_proto::server::OffloadHandler as _;
 
 const SMALL: &[(&str, &str)] =

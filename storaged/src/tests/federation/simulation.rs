@@ -8,7 +8,7 @@
 mod judge;
 mod restoring;
 
-use super::*;
+use crate::tests::federation::*;
 use std::collections::HashMap;
 
 /// Where a blob goes, and what it is: a mailbox and a content, each by number.

@@ -1,6 +1,6 @@
 //! What must be true throughout, and what in the end.
 
-use super::*;
+use crate::tests::federation::simulation::*;
 
 impl World {
     /// Holds every relay to its word.

@@ -1,6 +1,6 @@
 //! The same world with backups: relays are put back in time while the others are not, and ask them what they hold.
 
-use super::*;
+use crate::tests::federation::simulation::*;
 use relay_proto::inventory::{List, Reconcile};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -144,8 +144,7 @@ impl Relay {
         ended.await.unwrap().unwrap();
         drop((mailbox, offload, vault, sweep, store));
         let vars = Vars::from_pairs([("RELAY_DATA_DIR", directory.path().to_str().unwrap())]);
-        let config = Config::from_vars(&vars).unwrap();
-        crate::store::restore_home(&config, backup, true, clock.clock().now()).unwrap();
+        crate::offline::restore(&vars, backup, true, clock.clock().now()).unwrap();
         Self::open(directory, clock, variables)
     }
 }

@@ -1,0 +1,50 @@
+//! The `acked` table: ids of blobs that were acked or purged, so that a late retry or a replay of their send stores
+//! nothing.
+
+use crate::db::error::StoreError;
+use crate::db::sql::moment;
+use relay_proto::{BlobId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// For how long an id is remembered, in seconds.
+const MEMORY_SECS: u64 = 3 * 86_400;
+
+/// Whether the blob was acked or purged within the last three days.
+pub(crate) fn contains(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
+    let found = sql
+        .prepare_cached("SELECT 1 FROM acked WHERE id = ?1 AND hour >= ?2")?
+        .query_row(params![id.as_bytes(), moment(oldest(now))], |_| Ok(()))
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// Remembers a blob that a client had deleted. Without a page left it is not remembered: the deletion is worth more
+/// than the memory of it.
+pub(crate) fn remember_deleted(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<(), StoreError> {
+    match remember(sql, id, now) {
+        Ok(()) | Err(StoreError::Full) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Remembers an id. Remembering it again counts from then.
+pub(crate) fn remember(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<(), StoreError> {
+    sql.prepare_cached("INSERT OR REPLACE INTO acked (id, hour) VALUES (?1, ?2)")?
+        .execute(params![id.as_bytes(), moment(now.hour_floor())])?;
+    Ok(())
+}
+
+/// Forgets up to `limit` of the oldest. Answers how many.
+pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let forgotten = sql
+        .prepare_cached(
+            "DELETE FROM acked WHERE seq IN (SELECT seq FROM acked ORDER BY seq LIMIT ?2) AND hour < ?1",
+        )?
+        .execute(params![moment(oldest(now)), limit])?;
+    Ok(forgotten as u64)
+}
+
+/// The hour is rounded down, so one more keeps the promise.
+fn oldest(now: UnixSeconds) -> UnixSeconds {
+    now.minus(MEMORY_SECS).hour_floor()
+}

@@ -1,0 +1,44 @@
+//! The `answers` table: what was answered to calls that are not idempotent by nature, committed with their
+//! effect. A gateway that lost the answer asks again under the same request id.
+
+use crate::db::error::StoreError;
+use crate::db::sql::{count, moment};
+use relay_proto::{RequestId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// For how long an answer is remembered, in seconds. Gateways ask again for five.
+const MEMORY_SECS: u64 = 300;
+
+/// The answer that was given to this request, if it was carried out.
+pub(crate) fn find(sql: &Connection, request: &RequestId) -> Result<Option<u64>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT answer FROM answers WHERE request_id = ?1")?
+        .query_row([request.as_bytes()], |row| row.get::<_, i64>(0))
+        .optional()?
+        .map(|answer| answer.max(0).unsigned_abs()))
+}
+
+/// Remembers an answer.
+pub(crate) fn remember(
+    sql: &Connection,
+    request: &RequestId,
+    answer: u64,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    // Minutes, so that the table tells no second.
+    let expires = now.plus(MEMORY_SECS + 60).get() / 60 * 60;
+    sql.prepare_cached("INSERT INTO answers (request_id, answer, expires) VALUES (?1, ?2, ?3)")?
+        .execute(params![request.as_bytes(), count(answer), count(expires)])?;
+    Ok(())
+}
+
+/// Forgets up to `limit` old answers. Answers how many.
+pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let forgotten = sql
+        .prepare_cached(
+            "DELETE FROM answers WHERE request_id IN
+                 (SELECT request_id FROM answers WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![moment(now), limit])?;
+    Ok(forgotten as u64)
+}

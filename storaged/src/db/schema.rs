@@ -1,0 +1,173 @@
+//! The database's shape and how it got there. A relay only goes forward; an operator who goes back to the version
+//! before takes the last steps back first.
+
+use crate::db::error::StoreError;
+use relay_daemon::{Exit, Failure};
+use rusqlite::Connection;
+
+/// `PRAGMA application_id`: tells the relay's file from any other SQLite database ("Vrly").
+const APPLICATION_ID: i32 = 0x5672_6c79;
+
+/// Every step so far. A database of version `n` has the first `n` behind it.
+const MIGRATIONS: [&str; 8] = [
+    include_str!("migrations/0001_mailboxes.sql"),
+    include_str!("migrations/0002_vault.sql"),
+    include_str!("migrations/0003_keys.sql"),
+    include_str!("migrations/0004_federation.sql"),
+    include_str!("migrations/0005_holdings.sql"),
+    include_str!("migrations/0006_claims.sql"),
+    include_str!("migrations/0007_foreign.sql"),
+    include_str!("migrations/0008_purges.sql"),
+];
+
+/// The oldest version that a database can be taken back to.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+pub(crate) const OLDEST: u32 = VERSION - WAYS_BACK.len() as u32;
+
+/// How the last steps are taken back, the last one first. Each loses nothing that the version before knows of.
+const WAYS_BACK: [&str; 4] = [
+    include_str!("migrations/0008_back.sql"),
+    include_str!("migrations/0007_back.sql"),
+    include_str!("migrations/0006_back.sql"),
+    include_str!("migrations/0005_back.sql"),
+];
+
+/// The first version that purges in steps. Older ones would leave a purge that has begun where it is, and show again
+/// what it has not deleted yet.
+const PURGES: u32 = 8;
+
+/// The version that this program writes.
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
+pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// Refuses files that are not the relay's, or are ahead of this program. Changes nothing.
+pub(crate) fn check(connection: &Connection) -> Result<(), Failure> {
+    let number = |pragma: &str| -> Result<i64, Failure> {
+        connection
+            .pragma_query_value(None, pragma, |row| row.get(0))
+            .map_err(|error| Failure::from(StoreError::from(error)))
+    };
+    let (application, version, changes) =
+        (number("application_id")?, number("user_version")?, number("schema_version")?);
+    let fresh = application == 0 && version == 0 && changes == 0;
+    if !fresh && application != i64::from(APPLICATION_ID) {
+        return Err(Failure::new(
+            Exit::Schema,
+            "relay.db is an SQLite database, but not a relay's; point RELAY_DATA_DIR at another directory",
+        ));
+    }
+    if version > i64::from(VERSION) {
+        return Err(Failure::new(
+            Exit::Schema,
+            format_args!(
+                "relay.db has schema version {version}, and this program knows versions up to {VERSION}; \
+                 start the newer version of the relay that wrote it, or restore a backup"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Brings the database to [`VERSION`], each step in a transaction of its own.
+pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
+    let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", step + 1)?;
+        transaction.commit()?;
+        tracing::info!(version = step + 1, "database schema brought forward");
+    }
+    Ok(())
+}
+
+/// Takes the database back to an older version, all of it or nothing.
+///
+/// # Errors
+/// Versions that there is no way to, and what SQLite says.
+pub(crate) fn take_back(connection: &mut Connection, to: u32) -> Result<(), Failure> {
+    let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
+    check(connection)?;
+    let version: u32 =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if to > version || to < OLDEST {
+        return Err(Failure::new(
+            Exit::Usage,
+            format_args!(
+                "relay.db has schema version {version}; this program can take it back to {OLDEST} at the oldest, \
+                 and not to {to}. Older ones want a backup of their time"
+            ),
+        ));
+    }
+    let transaction = connection.transaction().map_err(failed)?;
+    if version >= PURGES && to < PURGES && crate::mail::purges::any(&transaction)? {
+        return Err(Failure::new(
+            Exit::Usage,
+            "a purge has begun and is not finished, and an older version would not finish it; start this version of \
+             the relay, which does so within a minute, stop it, and try again",
+        ));
+    }
+    let steps = WAYS_BACK.iter().skip((VERSION - version) as usize).take((version - to) as usize);
+    for sql in steps {
+        transaction.execute_batch(sql).map_err(failed)?;
+    }
+    transaction.pragma_update(None, "user_version", to).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(connection: &Connection) -> Vec<(String, Option<String>)> {
+        let mut statement = connection.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        rows.map(Result::unwrap).collect()
+    }
+
+    /// A database as the version with that many steps made it.
+    fn of_version(version: usize) -> Connection {
+        let connection = Connection::open_in_memory().unwrap();
+        for sql in MIGRATIONS.iter().take(version) {
+            connection.execute_batch(sql).unwrap();
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", version as i64).unwrap();
+        connection
+    }
+
+    #[test]
+    fn every_way_back_ends_where_the_older_version_stood_and_forward_again_where_this_one_does() {
+        for to in OLDEST..=VERSION {
+            let mut connection = of_version(MIGRATIONS.len());
+            take_back(&mut connection, to).unwrap();
+            assert_eq!(shape(&connection), shape(&of_version(to as usize)), "version {to}");
+            migrate(&mut connection).unwrap();
+            assert_eq!(shape(&connection), shape(&of_version(MIGRATIONS.len())), "version {to}");
+        }
+    }
+
+    #[test]
+    fn a_purge_that_has_begun_is_finished_before_a_version_that_knows_of_none() {
+        let mut connection = of_version(MIGRATIONS.len());
+        connection.execute_batch("UPDATE totals SET purges = 1").unwrap();
+        let refused = take_back(&mut connection, PURGES - 1).unwrap_err();
+        assert_eq!(refused.exit, Exit::Usage);
+        assert!(refused.text.contains("purge"), "{refused}");
+        assert_eq!(shape(&connection), shape(&of_version(MIGRATIONS.len())));
+        connection.execute_batch("UPDATE totals SET purges = 0").unwrap();
+        take_back(&mut connection, PURGES - 1).unwrap();
+    }
+
+    #[test]
+    fn versions_without_a_way_are_refused_and_nothing_changes() {
+        let mut connection = of_version(MIGRATIONS.len());
+        for to in [0, OLDEST - 1, VERSION + 1] {
+            assert_eq!(take_back(&mut connection, to).unwrap_err().exit, Exit::Usage, "{to}");
+        }
+        assert_eq!(shape(&connection), shape(&of_version(MIGRATIONS.len())));
+        let mut older = of_version(OLDEST as usize);
+        assert_eq!(take_back(&mut older, VERSION).unwrap_err().exit, Exit::Usage);
+    }
+}

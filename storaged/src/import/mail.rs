@@ -1,0 +1,110 @@
+//! The older relay's mail: the table `blobs`, with a mailbox's name in hexadecimal digits and the ciphertext as it is.
+
+use crate::auth::ack_tombstones;
+use crate::config::Bounds;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::row_key::Position;
+use crate::import::report::Fate;
+use crate::import::source::{self, Source};
+use crate::import::{Part, Target};
+use crate::mail::blobs;
+use crate::transfer::remote_blobs;
+use bytes::Bytes;
+use relay_daemon::Failure;
+use relay_proto::federation::CarriedBlob;
+use relay_proto::limits::MAX_BLOB_BYTES;
+use relay_proto::{BlobId, Ciphertext, MailboxToken, UnixSeconds};
+use rusqlite::{Connection, params};
+use std::path::Path;
+
+/// A row as it was found.
+struct Row {
+    mailbox: Vec<u8>,
+    ciphertext: Vec<u8>,
+    created: Option<u64>,
+}
+
+/// Takes the mail over, in the order in which it came. Quotas do not hold: it was accepted once.
+pub(crate) fn take(
+    target: &mut Target,
+    file: &Path,
+    heard: &mut dyn FnMut(u64, u64),
+) -> Result<Part, Failure> {
+    let columns = ["recipient_id", "data", "created_at_secs"];
+    let Some(Source { sql, rows }) = Source::open(file, "blobs", &columns)? else {
+        return Ok(Part::left("it has no table of mail that is understood"));
+    };
+    let all = rows.len() as u64;
+    let mut rows = rows.into_iter();
+    let next = || {
+        let Some(row) = rows.next() else { return Ok(None) };
+        let row = read(&sql, row)?;
+        let size = row.ciphertext.len();
+        Ok(Some((row, size)))
+    };
+    let (bounds, now) = (target.bounds, target.now);
+    let store = |write: &mut Write<'_>, row| store(write, row, &bounds, now);
+    let tally = target.write_all(next, store, |done| heard(done, all))?;
+    Ok(Part::Read { of: "blob", tally })
+}
+
+fn read(sql: &Connection, row: i64) -> Result<Row, StoreError> {
+    let mut statement =
+        sql.prepare_cached("SELECT recipient_id, data, created_at_secs FROM blobs WHERE rowid = ?1")?;
+    statement
+        .query_row([row], |row| {
+            let bytes = |column| source::bytes(row, column).map(<[u8]>::to_vec).unwrap_or_default();
+            Ok(Row { mailbox: bytes(0), ciphertext: bytes(1), created: source::seconds(row, 2) })
+        })
+        .map_err(StoreError::from)
+}
+
+fn store(write: &mut Write<'_>, row: Row, bounds: &Bounds, now: UnixSeconds) -> Result<Fate, StoreError> {
+    let token = std::str::from_utf8(&row.mailbox).ok().and_then(|text| MailboxToken::from_hex(text).ok());
+    let is_too_large = row.ciphertext.len() > MAX_BLOB_BYTES;
+    let ciphertext = Ciphertext::try_from(Bytes::from(row.ciphertext)).ok().filter(|_| !is_too_large);
+    let (Some(token), Some(ciphertext), Some(created)) = (token, ciphertext, row.created) else {
+        return Ok(Fate::Malformed);
+    };
+    let created = UnixSeconds::new(created).min(now);
+    let expires_at = bounds.ttl.expiry(created);
+    if expires_at <= now {
+        return Ok(Fate::Expired);
+    }
+    let mailbox = token.hash();
+    let blob = CarriedBlob {
+        mailbox,
+        blob_id: BlobId::derive(&mailbox, ciphertext.as_bytes()),
+        ciphertext,
+        origin_hint: None,
+        created_at: created.hour_floor(),
+        expires_at,
+        owner: None,
+    };
+    let name = blob.name();
+    if ack_tombstones::contains(write.sql, &name.blob_id, now)?
+        || remote_blobs::is_alive(write, &name, now)?
+        || blobs::locate(write.sql, &name)?.is_some()
+    {
+        return Ok(Fate::Known);
+    }
+    write.expect_room()?;
+    let position = Position::new(blob.expires_at, write.arrive());
+    blobs::insert(write, position, &blob, blob.created_at)?;
+    Ok(Fate::Taken)
+}
+
+/// How many mailboxes hold more than they could be sent now.
+pub(crate) fn over_quota(sql: &Connection, bounds: &Bounds, now: UnixSeconds) -> Result<u64, StoreError> {
+    Ok(sql.query_row(
+        "SELECT count(*) FROM (SELECT 1 FROM blobs WHERE seq >= ?1 GROUP BY mailbox
+                               HAVING count(*) > ?2 OR sum(size) > ?3)",
+        params![
+            Position::first_alive(now).sql(),
+            crate::db::sql::count(bounds.mailbox_blobs),
+            crate::db::sql::count(bounds.mailbox_bytes)
+        ],
+        |row| row.get(0),
+    )?)
+}

@@ -1,0 +1,327 @@
+//! The `blobs` table: mail from the moment it is durable to the moment it is acked, purged or expired.
+
+use crate::auth::ack_tombstones;
+use crate::clock::trusted_time::Times;
+use crate::config::Bounds;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::row_key::{ARRIVALS, Position};
+use crate::db::sql::{count, moment};
+use crate::db::steps::StepRoom;
+use crate::limits::shares::Payment;
+use crate::mail::purges;
+use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
+use relay_proto::federation::CarriedBlob;
+use relay_proto::mail::{BlobName, NewBlob};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// What became of a send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// The blob's name.
+    pub(crate) id: BlobId,
+    /// Whether it was stored now: not a repetition, not acked or purged before.
+    pub(crate) is_new: bool,
+}
+
+/// Stores a blob, unless it is here already or was acked or purged lately. Only what is new is paid for.
+pub(crate) fn send(
+    write: &mut Write<'_>,
+    blob: &NewBlob,
+    bounds: &Bounds,
+    now: Times,
+    payment: Payment<'_>,
+) -> Result<Sent, StoreError> {
+    let Times { now, stamp, .. } = now;
+    let NewBlob { mailbox, ciphertext, origin_hint } = blob;
+    let id = BlobId::derive(mailbox, ciphertext.as_bytes());
+    let name = BlobName { mailbox: *mailbox, blob_id: id };
+    let known = Sent { id, is_new: false };
+    if ack_tombstones::contains(write.sql, &id, now)? || remote_blobs::is_alive(write, &name, now)? {
+        return Ok(known);
+    }
+    let purged = purges::reaches_here(write, mailbox)?;
+    let holding = Holding::of(write.sql, mailbox, &id, purged, now)?;
+    match holding.same_id {
+        // As if it were deleted already: it is remembered like an acked one.
+        Some(position) if purges::takes(purged, position.sql()) => return Ok(known),
+        Some(position) if position.expires() > now => {
+            if write.has_held() {
+                foreign_blobs::share(write, &name, bounds.ttl.expiry(stamp), now)?;
+            }
+            return Ok(known);
+        }
+        // The same content came before and has expired unswept: it starts anew.
+        Some(_) => {
+            remove(write, &name)?;
+        }
+        None => {}
+    }
+    let hint_length = origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
+    let size = counted_size(ciphertext.as_bytes().len(), hint_length);
+    if write.gauges.is_full() {
+        return Err(Refusal::StorageFull.into());
+    }
+    if !holding.takes(write, mailbox, size, bounds, now)? {
+        return Err(Refusal::QuotaExceeded.into());
+    }
+    payment.bytes(write.gauges, ciphertext.as_bytes().len() + hint_length)?;
+    let position = Position::new(bounds.ttl.expiry(stamp), write.arrive());
+    insert_row(write, position, &name, size, stamp.hour_floor(), origin_hint.as_ref(), ciphertext)?;
+    Ok(Sent { id, is_new: true })
+}
+
+/// Stores a blob that came from another relay.
+pub(crate) fn insert(
+    write: &mut Write<'_>,
+    position: Position,
+    blob: &CarriedBlob,
+    created: UnixSeconds,
+) -> Result<(), StoreError> {
+    let size = size_of(blob);
+    insert_row(write, position, &blob.name(), size, created, blob.origin_hint.as_ref(), &blob.ciphertext)
+}
+
+/// What a blob counts, in bytes.
+pub(crate) fn size_of(blob: &CarriedBlob) -> u64 {
+    let hint_length = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
+    counted_size(blob.ciphertext.as_bytes().len(), hint_length)
+}
+
+/// The bytes that the column `size`, the sums and the quotas count: ciphertext and origin hint. Whoever checks a size
+/// checks it against this.
+pub(crate) fn counted_size(ciphertext_length: usize, hint_length: usize) -> u64 {
+    u64::try_from(ciphertext_length.saturating_add(hint_length)).unwrap_or(u64::MAX)
+}
+
+fn insert_row(
+    write: &mut Write<'_>,
+    position: Position,
+    name: &BlobName,
+    size: u64,
+    created: UnixSeconds,
+    origin_hint: Option<&OriginHint>,
+    ciphertext: &Ciphertext,
+) -> Result<(), StoreError> {
+    write
+        .sql
+        .prepare_cached(
+            "INSERT INTO blobs (seq, mailbox, id, size, created, origin_hint, ciphertext)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            position.sql(),
+            name.mailbox.as_bytes(),
+            name.blob_id.as_bytes(),
+            count(size),
+            moment(created),
+            origin_hint.map(|hint| hint.as_bytes().as_ref()),
+            ciphertext.as_bytes().as_ref(),
+        ])?;
+    write.change.blobs += 1;
+    write.change.bytes += count(size);
+    Ok(())
+}
+
+/// Place and size of a blob, read from the index alone.
+pub(crate) fn locate(sql: &Connection, name: &BlobName) -> Result<Option<(i64, i64)>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT seq, size FROM blobs WHERE mailbox = ?1 AND id = ?2")?
+        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?)
+}
+
+/// Name and size of the blob at a place.
+pub(crate) fn at(sql: &Connection, seq: i64) -> Result<Option<(BlobName, u64)>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT mailbox, id, size FROM blobs WHERE seq = ?1")?
+        .query_row([seq], |row| {
+            let name = BlobName {
+                mailbox: MailboxHash::from_bytes(row.get(0)?),
+                blob_id: BlobId::from_bytes(row.get(1)?),
+            };
+            Ok((name, row.get::<_, i64>(2)?.max(0).unsigned_abs()))
+        })
+        .optional()?)
+}
+
+/// The hour in which the blob at a place arrived.
+pub(crate) fn created_at(sql: &Connection, seq: i64) -> Result<i64, StoreError> {
+    Ok(sql.prepare_cached("SELECT created FROM blobs WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?)
+}
+
+/// What a mailbox holds, read from the index alone.
+struct Holding {
+    blobs: u64,
+    bytes: u64,
+    same_id: Option<Position>,
+}
+
+impl Holding {
+    fn of(
+        sql: &Connection,
+        mailbox: &MailboxHash,
+        id: &BlobId,
+        purged: Option<i64>,
+        now: UnixSeconds,
+    ) -> Result<Self, StoreError> {
+        let read = |row: &Row<'_>| {
+            Ok(Self {
+                blobs: row.get::<_, i64>(0)?.max(0).unsigned_abs(),
+                bytes: row.get::<_, i64>(1)?.max(0).unsigned_abs(),
+                same_id: row.get::<_, Option<i64>>(2)?.map(Position::from_sql),
+            })
+        };
+        Ok(sql
+            .prepare_cached(
+                "SELECT count(*) FILTER (WHERE seq >= ?3 AND (seq & ?4) > ?5),
+                        coalesce(sum(size) FILTER (WHERE seq >= ?3 AND (seq & ?4) > ?5), 0),
+                        max(CASE WHEN id = ?2 THEN seq END)
+                 FROM blobs WHERE mailbox = ?1",
+            )?
+            .query_row(
+                params![
+                    mailbox.as_bytes(),
+                    id.as_bytes(),
+                    Position::first_alive(now).sql(),
+                    ARRIVALS,
+                    purged.unwrap_or(-1)
+                ],
+                read,
+            )?)
+    }
+
+    /// Whether there is room for one more. What lies at peers counts; what is held for them does not: no peer
+    /// fills a mailbox.
+    fn takes(
+        &self,
+        write: &Write<'_>,
+        mailbox: &MailboxHash,
+        size: u64,
+        bounds: &Bounds,
+        now: UnixSeconds,
+    ) -> Result<bool, StoreError> {
+        let (moved_blobs, moved_bytes) = remote_blobs::holding(write, mailbox, now)?;
+        let fits = |(held_blobs, held_bytes): (u64, u64)| {
+            let blobs = (self.blobs + moved_blobs).saturating_sub(held_blobs);
+            let bytes = self.bytes.saturating_add(moved_bytes).saturating_sub(held_bytes);
+            blobs < bounds.mailbox_blobs && bytes.saturating_add(size) <= bounds.mailbox_bytes
+        };
+        Ok(fits((0, 0)) || fits(foreign_blobs::holding(write, mailbox, now)?))
+    }
+}
+
+/// Removes a blob that was received, and remembers that. Answers whether it was here.
+pub(crate) fn ack(
+    write: &mut Write<'_>,
+    mailbox: &MailboxHash,
+    id: &BlobId,
+    now: Times,
+) -> Result<bool, StoreError> {
+    let name = BlobName { mailbox: *mailbox, blob_id: *id };
+    if let Some((seq, size)) = locate(write.sql, &name)? {
+        // First, so that a failure between the two leaves nothing deleted that may come back.
+        ack_tombstones::remember_deleted(write.sql, id, now.stamp)?;
+        foreign_blobs::purged(write, seq, &name, now.stamp)?;
+        remove_at(write, seq, size, &name)?;
+        let expires = Position::from_sql(seq).expires();
+        return Ok(expires.max(claims::ack(write, &name)?.unwrap_or(expires)) > now.now);
+    }
+    let hinted = remote_blobs::ack(write, &name)?;
+    let Some(expires) = hinted.max(claims::ack(write, &name)?) else { return Ok(false) };
+    ack_tombstones::remember_deleted(write.sql, id, now.stamp)?;
+    Ok(expires > now.now)
+}
+
+/// Deletes a blob. Answers when it would have expired.
+pub(crate) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
+    let Some((seq, size)) = locate(write.sql, name)? else { return Ok(None) };
+    remove_at(write, seq, size, name)?;
+    Ok(Some(Position::from_sql(seq).expires()))
+}
+
+/// Deletes the blob at a place.
+fn remove_at(write: &mut Write<'_>, seq: i64, size: i64, name: &BlobName) -> Result<(), StoreError> {
+    write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
+    write.change.blobs -= 1;
+    write.change.bytes -= size;
+    write.free(size);
+    leases::gone(write, seq, name)
+}
+
+/// Deletes what arrived in a mailbox up to some arrival, wherever it lies, and remembers that like acks: as much as there is
+/// room for. Adds to `live` how many blobs of it a client could still have fetched. Returns whether nothing is left.
+pub(crate) fn clear(
+    write: &mut Write<'_>,
+    mailbox: &MailboxHash,
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
+    now: Times,
+) -> Result<bool, StoreError> {
+    let found = {
+        let mut statement = write.sql.prepare_cached(
+            "SELECT seq, id, size FROM blobs WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
+        )?;
+        let rows = statement
+            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| {
+                Ok((row.get(0)?, BlobId::from_bytes(row.get(1)?), row.get(2)?))
+            })?;
+        rows.collect::<Result<Vec<(i64, BlobId, i64)>, _>>()?
+    };
+    for (seq, blob_id, size) in found {
+        if !room.take(size) {
+            return Ok(false);
+        }
+        let name = BlobName { mailbox: *mailbox, blob_id };
+        foreign_blobs::purged(write, seq, &name, now.stamp)?;
+        remove_at(write, seq, size, &name)?;
+        ack_tombstones::remember_deleted(write.sql, &blob_id, now.stamp)?;
+        *live += u64::from(Position::from_sql(seq).expires() > now.now);
+    }
+    // In this order the deleted blobs make room for what peers are to hear.
+    let is_clear = remote_blobs::clear(write, mailbox, arrivals, room, live, now)?;
+    Ok(is_clear && claims::clear(write, mailbox, arrivals, room, live, now)?)
+}
+
+/// Deletes blobs whose time has passed, as many as belong into one transaction. Returns how many, and whether none is
+/// left.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bool), StoreError> {
+    let mut room = StepRoom::WHOLE;
+    let found = {
+        let mut statement =
+            write.sql.prepare_cached("SELECT seq, size FROM blobs WHERE seq < ?1 ORDER BY seq LIMIT ?2")?;
+        let rows = statement.query_map(params![Position::first_alive(now).sql(), room.limit()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        rows.collect::<Result<Vec<(i64, i64)>, _>>()?
+    };
+    let mut delete = write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?;
+    let mut expired = 0;
+    for (seq, size) in found {
+        if !room.take(size) {
+            return Ok((expired, false));
+        }
+        delete.execute([seq])?;
+        write.change.blobs -= 1;
+        write.change.bytes -= size;
+        write.free(size);
+        leases::over(write, seq)?;
+        expired += 1;
+    }
+    Ok((expired, true))
+}
+
+/// Counts this relay's own blobs that last longer than to a moment, up to `limit`.
+pub(crate) fn count_outlasting(sql: &Connection, latest: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
+    let outlasting: i64 = sql.query_row(
+        "SELECT count(*) FROM (SELECT 1 FROM blobs WHERE seq >= ?1
+             AND NOT EXISTS (SELECT 1 FROM held WHERE held.seq = blobs.seq) LIMIT ?2)",
+        params![Position::new(latest.hour_floor().plus(3600), 0).sql(), count(limit)],
+        |row| row.get(0),
+    )?;
+    Ok(outlasting.max(0).unsigned_abs())
+}

@@ -1,0 +1,177 @@
+//! The `purges` table: purges that have begun and are not over.
+//!
+//! A purge deletes step by step. It begins with a row that says what it deletes, committed together with the use of its
+//! token; from then on nobody is shown any of that, so that a purge is whole for everybody but the disk. Each step is
+//! found again by what is left, so that whoever comes after a crash goes on: the next start, or the gateway that asks again.
+//! What arrives after the beginning stays.
+
+use crate::auth::idempotency;
+use crate::clock::trusted_time::Times;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::row_key::Position;
+use crate::db::sql::count;
+use crate::db::steps::StepRoom;
+use crate::mail::{blobs, registrations};
+use crate::transfer::foreign_blobs;
+use relay_proto::{MailboxHash, OwnerHash, RequestId};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// What a step of a purge came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// There is more to delete.
+    More,
+    /// This was the last one. So many blobs were deleted that a client could still have fetched.
+    Last(u64),
+    /// There is no such purge, or it is over.
+    Over,
+}
+
+/// Begins a purge.
+pub(crate) fn begin(
+    write: &mut Write<'_>,
+    owner: &OwnerHash,
+    mailbox: &MailboxHash,
+    request: &RequestId,
+) -> Result<(), StoreError> {
+    let arrivals = count(write.last_arrival());
+    write
+        .sql
+        .prepare_cached(
+            "INSERT INTO purges (owner, mailbox, request_id, arrivals, deleted) VALUES (?1, ?2, ?3, ?4, 0)",
+        )?
+        .execute(params![owner.as_bytes(), mailbox.as_bytes(), request.as_bytes(), arrivals])?;
+    write.change.purges += 1;
+    Ok(())
+}
+
+/// Whether a purge of this owner has begun and is not over.
+pub(crate) fn runs(write: &Write<'_>, owner: &OwnerHash) -> Result<bool, StoreError> {
+    if !write.has_purges() {
+        return Ok(false);
+    }
+    Ok(write.sql.prepare_cached("SELECT 1 FROM purges WHERE owner = ?1")?.exists([owner.as_bytes()])?)
+}
+
+/// Whether this request began a purge that is not over.
+pub(crate) fn is_of(write: &Write<'_>, request: &RequestId) -> Result<bool, StoreError> {
+    if !write.has_purges() {
+        return Ok(false);
+    }
+    Ok(write
+        .sql
+        .prepare_cached("SELECT 1 FROM purges WHERE request_id = ?1")?
+        .exists([request.as_bytes()])?)
+}
+
+/// Whether this request was answered, or began a purge that is not over, at the moment that a reader sees.
+pub(crate) fn is_known(sql: &Connection, request: &RequestId) -> Result<bool, StoreError> {
+    Ok(idempotency::find(sql, request)?.is_some()
+        || sql.prepare_cached("SELECT 1 FROM purges WHERE request_id = ?1")?.exists([request.as_bytes()])?)
+}
+
+/// Some owners whose purges are not over.
+pub(crate) fn unfinished(sql: &Connection, limit: u32) -> Result<Vec<OwnerHash>, StoreError> {
+    let mut statement = sql.prepare_cached("SELECT owner FROM purges LIMIT ?1")?;
+    let owners = statement.query_map([limit], |row| Ok(OwnerHash::from_bytes(row.get(0)?)))?;
+    Ok(owners.collect::<Result<_, _>>()?)
+}
+
+/// Deletes as much of what a purge deletes as there is room for in one transaction. The last step notes the answer, and
+/// its own waits until nothing of it all is left in the log.
+pub(crate) fn step(
+    write: &mut Write<'_>,
+    owner: &OwnerHash,
+    mut room: StepRoom,
+    now: Times,
+) -> Result<Step, StoreError> {
+    let purge = write
+        .sql
+        .prepare_cached("SELECT mailbox, request_id, arrivals, deleted FROM purges WHERE owner = ?1")?
+        .query_row([owner.as_bytes()], |row| {
+            Ok(Purge {
+                mailbox: MailboxHash::from_bytes(row.get(0)?),
+                request: RequestId::from_bytes(row.get(1)?),
+                arrivals: row.get(2)?,
+                deleted: row.get(3)?,
+            })
+        })
+        .optional()?;
+    let Some(purge) = purge else { return Ok(Step::Over) };
+    let mut live = 0;
+    let is_over = clear(write, owner, &purge, &mut room, &mut live, now)?;
+    let deleted = purge.deleted + count(live);
+    if !is_over {
+        write
+            .sql
+            .prepare_cached("UPDATE purges SET deleted = ?2 WHERE owner = ?1")?
+            .execute(params![owner.as_bytes(), deleted])?;
+        return Ok(Step::More);
+    }
+    write.sql.prepare_cached("DELETE FROM purges WHERE owner = ?1")?.execute([owner.as_bytes()])?;
+    write.change.purges -= 1;
+    let deleted = deleted.max(0).unsigned_abs();
+    idempotency::remember(write.sql, &purge.request, deleted, now.stamp)?;
+    write.answer_after_erasure();
+    Ok(Step::Last(deleted))
+}
+
+/// A purge in progress.
+struct Purge {
+    mailbox: MailboxHash,
+    request: RequestId,
+    arrivals: i64,
+    deleted: i64,
+}
+
+/// Deletes what there is room for, and adds to `live` what a client could still have fetched of it. Returns whether all
+/// is deleted.
+fn clear(
+    write: &mut Write<'_>,
+    owner: &OwnerHash,
+    purge: &Purge,
+    room: &mut StepRoom,
+    live: &mut u64,
+    now: Times,
+) -> Result<bool, StoreError> {
+    if !blobs::clear(write, &purge.mailbox, purge.arrivals, room, live, now)? {
+        return Ok(false);
+    }
+    for mailbox in registrations::of_owner(write.sql, owner, room.limit())? {
+        if !blobs::clear(write, &mailbox, purge.arrivals, room, live, now)? || !room.take(0) {
+            return Ok(false);
+        }
+        registrations::forget(write, &mailbox)?;
+    }
+    if !foreign_blobs::clear(write, owner, purge.arrivals, room, live, now)? {
+        return Ok(false);
+    }
+    registrations::forget_unowned(write, &purge.mailbox)?;
+    Ok(true)
+}
+
+/// The number of the last arrival in a mailbox that a purge deletes, if one does.
+pub(crate) fn reaches(sql: &Connection, mailbox: &MailboxHash) -> Result<Option<i64>, StoreError> {
+    Ok(sql
+        .prepare_cached(
+            "SELECT max(arrivals) FROM purges WHERE mailbox = ?1
+                 OR owner = (SELECT owner FROM registrations WHERE mailbox = ?1 AND binds <= 0)",
+        )?
+        .query_row([mailbox.as_bytes()], |row| row.get(0))?)
+}
+
+/// The same for whoever writes.
+pub(crate) fn reaches_here(write: &Write<'_>, mailbox: &MailboxHash) -> Result<Option<i64>, StoreError> {
+    if write.has_purges() { reaches(write.sql, mailbox) } else { Ok(None) }
+}
+
+/// Whether a blob at a place is among what a purge deletes that reaches up to some arrival.
+pub(crate) fn takes(reach: Option<i64>, seq: i64) -> bool {
+    reach.is_some_and(|reach| Position::from_sql(seq).arrival() <= reach)
+}
+
+/// Whether there are purges in progress, at the moment that a reader sees.
+pub(crate) fn any(sql: &Connection) -> Result<bool, StoreError> {
+    Ok(sql.prepare_cached("SELECT purges > 0 FROM totals")?.query_row([], |row| row.get(0))?)
+}

@@ -1,0 +1,76 @@
+//! Tombstones from a time that never was: of acks and deletions under a clock that was ahead. They would be kept until
+//! that time comes, and keep those behind them as long; once the clock is right again they count from now.
+
+use crate::db::error::StoreError;
+use crate::db::sql::moment;
+use relay_proto::UnixSeconds;
+use rusqlite::{Connection, params};
+
+/// A table of tombstones, in the order in which they were made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tombstones {
+    /// Of acked blobs.
+    Acked,
+    /// Of deletions that peers told or were told.
+    Forgotten,
+}
+
+/// Some rows of a table, next to one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Slice {
+    /// Where it ends.
+    pub(crate) last: i64,
+    /// Whether any row in it is of the future.
+    pub(crate) is_ahead: bool,
+}
+
+impl Tombstones {
+    const fn table(self) -> &'static str {
+        match self {
+            Self::Acked => "acked",
+            Self::Forgotten => "forgotten",
+        }
+    }
+
+    /// Looks at the next rows. `None` behind the last one.
+    pub(crate) fn look(
+        self,
+        sql: &Connection,
+        after: i64,
+        now: UnixSeconds,
+        limit: u32,
+    ) -> Result<Option<Slice>, StoreError> {
+        let query = format!(
+            "SELECT max(seq), coalesce(max(hour), 0) > ?3
+             FROM (SELECT seq, hour FROM {} WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
+            self.table()
+        );
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get(1)?));
+        let (last, is_ahead) =
+            sql.prepare_cached(&query)?.query_row(params![after, limit, moment(now)], read)?;
+        Ok(last.map(|last| Slice { last, is_ahead }))
+    }
+
+    /// Has rows of the future, behind `after` and up to `last`, count from now. Answers how many, `limit` at most.
+    pub(crate) fn bring_back(
+        self,
+        sql: &Connection,
+        (after, last): (i64, i64),
+        now: UnixSeconds,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        let update = format!(
+            "UPDATE {table} SET hour = ?3 WHERE seq IN
+                 (SELECT seq FROM {table} WHERE seq > ?1 AND seq <= ?2 AND hour > ?4 ORDER BY seq LIMIT ?5)",
+            table = self.table()
+        );
+        let changed = sql.prepare_cached(&update)?.execute(params![
+            after,
+            last,
+            moment(now.hour_floor()),
+            moment(now),
+            limit
+        ])?;
+        Ok(changed as u64)
+    }
+}

@@ -1,0 +1,5 @@
+//! Keys of this relay, and the windows in which those for Oblivious HTTP are valid.
+
+pub(crate) mod keyring;
+pub(crate) mod keys;
+pub(crate) mod signer;

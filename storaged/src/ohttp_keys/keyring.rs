@@ -1,0 +1,262 @@
+//! The relay's keys for Oblivious HTTP: turned in time, durable before anybody sees them, signed, and handed to
+//! gateways.
+
+use crate::clock::trusted::TrustedClock;
+use crate::clock::trusted_time::Times;
+use crate::config::Keys;
+use crate::db::Store;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::metrics::Metrics;
+use crate::ohttp_keys::keys;
+use crate::ohttp_keys::signer::Signer;
+use relay_daemon::{Exit, Failure, Shutdown};
+use relay_proto::admin::{CertificateTimes, KeyStatus, WindowStatus};
+use relay_proto::key_record::KeyRecord;
+use relay_proto::keys::{DAY_SECS, KeySet, KeyWindow, SignedRecord, fingerprint};
+use relay_proto::{Refusal, UnixSeconds};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often gateways ask again, at most and at least, in seconds.
+const LONGEST_REFRESH: u64 = 60;
+const SHORTEST_REFRESH: u64 = 1;
+/// Refreshes in a window.
+const REFRESHES: u64 = 6;
+
+/// Turns and signs keys.
+#[derive(Debug)]
+pub(crate) struct Keyring {
+    store: Arc<Store>,
+    time: Arc<TrustedClock>,
+    metrics: Metrics,
+    config: Keys,
+    /// What the offline anchor said when it could last be read.
+    offline: Mutex<Option<Signer>>,
+    shown: Mutex<Option<Shown>>,
+}
+
+/// What is shown to gateways and to the operator.
+#[derive(Debug, Clone)]
+struct Shown {
+    /// When it was made.
+    made: Times,
+    set: KeySet,
+    status: KeyStatus,
+}
+
+impl Shown {
+    /// Whether it was made in the same windows and on the same day.
+    fn is_of(&self, times: Times) -> bool {
+        let windows = |times: Times| [times.wall, times.now].map(|time| self.set.window_at(time));
+        windows(self.made) == windows(times) && self.made.wall.get() / DAY_SECS == times.wall.get() / DAY_SECS
+    }
+}
+
+impl Keyring {
+    /// Makes the keys of this moment.
+    ///
+    /// # Errors
+    /// When the anchor's files cannot be used, or nothing can be stored.
+    pub(crate) async fn open(
+        store: Arc<Store>,
+        config: Keys,
+        time: Arc<TrustedClock>,
+        metrics: Metrics,
+    ) -> Result<Self, Failure> {
+        if config.window_secs != DAY_SECS {
+            tracing::warn!(
+                seconds = config.window_secs,
+                "keys for Oblivious HTTP turn after seconds, which is for tests: clients refuse them; leave \
+                 RELAY_OHTTP_KEY_ROTATION_HOURS unset"
+            );
+        }
+        let offline = match &config.anchor {
+            Some(directory) => {
+                let signer = Signer::offline(directory).map_err(|problem| {
+                    Failure::new(Exit::Config, format_args!("RELAY_ANCHOR_DIR: {problem}"))
+                })?;
+                Some(signer)
+            }
+            None => None,
+        };
+        let keyring =
+            Self { store, time, metrics, config, offline: Mutex::new(offline), shown: Mutex::new(None) };
+        keyring.refresh().await?;
+        Ok(keyring)
+    }
+
+    /// Turns keys until the process stops.
+    pub(crate) async fn run(&self, shutdown: Shutdown) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(self.refresh_secs()));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {
+                    self.reload();
+                    if let Err(error) = self.refresh().await {
+                        tracing::warn!(%error, "keys could not be turned; the next attempt follows");
+                    }
+                }
+                () = shutdown.begun() => return,
+            }
+        }
+    }
+
+    /// The keys of this moment.
+    pub(crate) async fn current(&self) -> Result<KeySet, Refusal> {
+        let times = self.time.times();
+        match self.shown() {
+            Some(shown) if shown.is_of(times) => Ok(shown.set),
+            // A window or a day has begun since the last tick.
+            _ => Ok(self.refresh().await?.set),
+        }
+    }
+
+    /// What the operator may know.
+    pub(crate) fn status(&self) -> Result<KeyStatus, Refusal> {
+        self.shown().map(|shown| shown.status).ok_or(Refusal::Unavailable)
+    }
+
+    fn shown(&self) -> Option<Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refresh_secs(&self) -> u64 {
+        (self.config.window_secs / REFRESHES).clamp(SHORTEST_REFRESH, LONGEST_REFRESH)
+    }
+
+    /// Reads the anchor's files again: certificates are renewed by copying new files.
+    fn reload(&self) {
+        let Some(directory) = &self.config.anchor else { return };
+        match Signer::offline(Path::new(directory)) {
+            Ok(signer) => {
+                *self.offline.lock().unwrap_or_else(PoisonError::into_inner) = Some(signer);
+            }
+            Err(problem) => {
+                tracing::warn!(%problem, "the anchor's files cannot be used; what was read before stands");
+            }
+        }
+    }
+
+    async fn refresh(&self) -> Result<Shown, StoreError> {
+        let times = self.time.times();
+        let now = times.wall;
+        let offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (window_secs, refresh_secs) = (self.config.window_secs, self.refresh_secs());
+        let shown = self
+            .store
+            .writer
+            .run_one(move |write| turn(write, times, window_secs, refresh_secs, offline))
+            .await?;
+        let ends = shown.set.record_at(now).map_or(0, |record| record.certified_until.get());
+        self.metrics.certificate_ends(ends);
+        let mut standing = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let problem = |shown: &Shown| shown.status.problem.clone();
+        if let Some(text) = problem(&shown)
+            && standing.as_ref().and_then(problem).is_none()
+        {
+            tracing::error!(problem = %text, "no signed key record is served");
+        }
+        *standing = Some(shown.clone());
+        Ok(shown)
+    }
+}
+
+/// Brings keys and records to a moment, in one transaction.
+///
+/// The key that is shown is the wall clock's. Nothing is deleted that was promised until the trusted time says so, and
+/// what was sealed to a key of the trusted time is opened besides: if the clock is wrong, clients use those.
+fn turn(
+    write: &mut Write<'_>,
+    times: Times,
+    window_secs: u64,
+    refresh_secs: u64,
+    offline: Option<Signer>,
+) -> Result<Shown, StoreError> {
+    let (now, deletable) = (times.wall, times.deletable);
+    let [current, trusted, ended] = [now, times.now, deletable].map(|time| time.get() / window_secs);
+    let windows = keys::turn(write, [current, trusted], ended, window_secs)?;
+    let signer = match offline {
+        Some(signer) => signer,
+        None => Signer::own(write.sql, now, deletable)?,
+    };
+    let today = now.get() / DAY_SECS;
+    keys::forget_records(write.sql, (deletable.get() / DAY_SECS).saturating_sub(1))?;
+    let mut records = Vec::new();
+    let mut fingerprints = Vec::new();
+    for window in &windows {
+        let config = window.encoded_config().map_err(|_| StoreError::Internal(0))?;
+        fingerprints.push(WindowStatus { number: window.number, fingerprint: fingerprint(&config) });
+        if window.number < current {
+            continue;
+        }
+        for day in days_of(window, window_secs, today) {
+            if let Some(record) = record(write, &signer, day, window, &config, window_secs, now)? {
+                records.push(record);
+            }
+        }
+    }
+    let set = KeySet { window_secs, refresh_secs, windows, records, rollovers: signer.rollovers.clone() };
+    let problem = set.record_at(now).is_none().then(|| {
+        "no certificate holds at this time; run `relay anchor certify` and copy its files to RELAY_ANCHOR_DIR"
+            .to_owned()
+    });
+    let mut certificates: Vec<_> = signer
+        .certificates
+        .iter()
+        .map(|known| CertificateTimes { not_before: known.not_before, not_after: known.not_after })
+        .collect();
+    certificates.sort_by_key(|times| times.not_before);
+    let status = KeyStatus {
+        window_secs,
+        windows: fingerprints,
+        self_anchored: signer.self_anchored,
+        anchor: Some(signer.anchor),
+        commitment: signer.commitment,
+        certificates,
+        problem,
+    };
+    Ok(Shown { made: times, set, status })
+}
+
+/// The days, of today and tomorrow, on which a window's key is shown.
+fn days_of(window: &KeyWindow, window_secs: u64, today: u64) -> std::ops::RangeInclusive<u64> {
+    let begins = window.number.saturating_mul(window_secs);
+    let last = begins.saturating_add(window_secs - 1);
+    (begins / DAY_SECS).max(today)..=(last / DAY_SECS).min(today + 1)
+}
+
+/// The record for a day and window: the one that was shown before, or one signed now.
+fn record(
+    write: &Write<'_>,
+    signer: &Signer,
+    day: u64,
+    window: &KeyWindow,
+    config: &[u8],
+    window_secs: u64,
+    now: UnixSeconds,
+) -> Result<Option<SignedRecord>, StoreError> {
+    // When it is shown first.
+    let begins = now.get().max(day * DAY_SECS).max(window.number.saturating_mul(window_secs));
+    let begins = UnixSeconds::new(begins);
+    if let Some(known) = keys::record(write.sql, day, window.number, &signer.anchor, begins)? {
+        return Ok(Some(known));
+    }
+    let Some(certificate) = signer.certificate_at(begins) else { return Ok(None) };
+    let config = bytes::Bytes::copy_from_slice(config);
+    // With windows of a day, this is the day. A key's id is its window modulo 256, and clients hold the record to it.
+    let signed = KeyRecord::sign(window.number, config, &signer.intermediate, *certificate);
+    let Some(signed) = signed else {
+        return Err(StoreError::Internal(0));
+    };
+    let record = SignedRecord {
+        day,
+        window: window.number,
+        record: signed.encode(),
+        certified_until: certificate.not_after,
+    };
+    keys::keep_record(write.sql, &record, &signer.anchor)?;
+    Ok(Some(record))
+}

@@ -1,0 +1,337 @@
+//! The `exchanges` and `exchange_answers` tables: offers under six-digit codes, from the offer to a few
+//! minutes past its completion.
+//!
+//! A gateway that lost an answer asks again under the same request id and must get the same one. So the code
+//! is derived from the id, which nobody else knows: the retry finds the offer that it made itself. For that
+//! reason the id rests nowhere, only a digest of it beside each step that was taken.
+
+use crate::auth::replays;
+use crate::clock::trusted_time::Times;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::sql::{count, moment};
+use crate::limits::shares::{Kind, Payment, Space};
+use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::limits::EXCHANGE_TTL_SECS;
+use relay_proto::{ExchangeCode, ExchangeText, OfferName, Refusal, RequestId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// Codes that are tried for an offer. With a tenth of all codes taken, not one offer in 10⁶⁰ finds them all
+/// taken.
+const CANDIDATES: u32 = 64;
+
+/// Expired offers that make way for a new one when there are too many.
+const MAKE_WAY: u32 = 16;
+
+/// For how long a response is remembered that was taken, in seconds. Gateways ask again for five.
+const MEMORY_SECS: u64 = 300;
+
+/// Who took a step: a digest of the request's id, another one for each kind of step.
+#[derive(Debug, Clone, Copy)]
+struct Taker([u8; 32]);
+
+impl Taker {
+    fn of(step: &str, request: &RequestId) -> Self {
+        let mut hasher = Sha256::new_with_prefix("vauchi-relay/exchange-step/v1\0");
+        hasher.update(step);
+        hasher.update([0]);
+        hasher.update(request.as_bytes());
+        Self(hasher.finalize().into())
+    }
+
+    fn is(&self, digest: &[u8]) -> bool {
+        self.0.ct_eq(digest).into()
+    }
+}
+
+/// Stores an offer under a code that no live one has. Answers the code.
+pub(crate) fn offer(
+    write: &mut Write<'_>,
+    offer: &Offer,
+    ttl_secs: u64,
+    max_offers: u64,
+    now: Times,
+    payment: Payment<'_>,
+) -> Result<ExchangeCode, StoreError> {
+    let taker = Taker::of("offer", &offer.request_id);
+    if let Some(code) = offered(write, &taker, &offer.request_id, now.stamp)? {
+        return Ok(code);
+    }
+    write.expect_room()?;
+    // The offer that this message made is over; bringing the message again makes no other.
+    if !replays::is_first(write, offer.caller, &offer.request_id, now)? {
+        return Err(Refusal::UnknownCode.into());
+    }
+    let is_full = |write: &Write<'_>| held(write) >= max_offers;
+    // What has expired and waits for the sweep counts for nothing.
+    if is_full(write) {
+        expire(write, now.deletable_minutes, MAKE_WAY)?;
+    }
+    if is_full(write) {
+        return Err(Refusal::TooManyOffers.into());
+    }
+    payment.row(Kind::Offers, space(write, max_offers), write.gauges, offer.payload.as_str().len())?;
+    let mut insert = write.sql.prepare_cached(
+        "INSERT INTO exchanges (name, expires, offered_by, payload) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (name) DO NOTHING",
+    )?;
+    for code in candidates(&offer.request_id) {
+        let name = code.offer();
+        forget_expired(write, &name, now.deletable_minutes)?;
+        let expires = moment(now.stamp.plus(ttl_secs));
+        if insert.execute(params![name.as_bytes(), expires, taker.0, offer.payload.as_str()])? > 0 {
+            write.change.exchange_offers += 1;
+            return Ok(code);
+        }
+    }
+    Err(Refusal::TooManyOffers.into())
+}
+
+/// The code that this very request got before.
+fn offered(
+    write: &mut Write<'_>,
+    taker: &Taker,
+    request: &RequestId,
+    now: UnixSeconds,
+) -> Result<Option<ExchangeCode>, StoreError> {
+    let found = write
+        .sql
+        .prepare_cached("SELECT name FROM exchanges WHERE offered_by = ?1")?
+        .query_row([taker.0], |row| row.get::<_, [u8; OfferName::LENGTH]>(0))
+        .optional()?
+        .map(OfferName::from_bytes);
+    let Some(name) = found else { return Ok(None) };
+    if forget_expired(write, &name, now)? {
+        return Ok(None);
+    }
+    Ok(candidates(request).find(|code| code.offer() == name))
+}
+
+/// Codes for a request, each as likely as any other to whoever does not know the request's id.
+fn candidates(request: &RequestId) -> impl Iterator<Item = ExchangeCode> {
+    // Numbers from here on are not used, or some codes would be likelier than others.
+    const LIMIT: u64 = u64::MAX - u64::MAX % ExchangeCode::COUNT as u64;
+    let request = *request;
+    (0..CANDIDATES).filter_map(move |number| {
+        let mut hasher = Sha256::new_with_prefix("vauchi-relay/exchange-code/v1\0");
+        hasher.update(request.as_bytes());
+        hasher.update(number.to_be_bytes());
+        let digest: [u8; 32] = hasher.finalize().into();
+        let drawn = u64::from_be_bytes(*digest.first_chunk()?);
+        let code = u32::try_from(drawn % u64::from(ExchangeCode::COUNT)).ok()?;
+        (drawn < LIMIT).then(|| ExchangeCode::try_from(code).ok()).flatten()
+    })
+}
+
+fn held(write: &Write<'_>) -> u64 {
+    write.gauges.exchange_offers().saturating_add_signed(write.change.exchange_offers)
+}
+
+/// How many offers there may be, and how many more.
+fn space(write: &Write<'_>, max_offers: u64) -> Space {
+    Space { whole: max_offers, free: max_offers.saturating_sub(held(write)) }
+}
+
+/// Deletes an offer if its time has passed. Answers whether it did.
+fn forget_expired(write: &mut Write<'_>, name: &OfferName, now: UnixSeconds) -> Result<bool, StoreError> {
+    let deleted = write
+        .sql
+        .prepare_cached("DELETE FROM exchanges WHERE name = ?1 AND expires <= ?2")?
+        .execute(params![name.as_bytes(), moment(now)])? as u64;
+    write.change.exchange_offers -= count(deleted);
+    Ok(deleted > 0)
+}
+
+/// Whether an offer is live, and who claimed it.
+fn look(
+    sql: &Connection,
+    name: &OfferName,
+    now: UnixSeconds,
+) -> Result<Option<Option<[u8; 32]>>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT claimed_by FROM exchanges WHERE name = ?1 AND expires > ?2")?
+        .query_row(params![name.as_bytes(), moment(now)], |row| row.get(0))
+        .optional()?)
+}
+
+/// The payload that this very request claimed before.
+pub(crate) fn claimed(
+    sql: &Connection,
+    claim: &Claim,
+    now: UnixSeconds,
+) -> Result<Option<ExchangeText>, StoreError> {
+    let taker = Taker::of("claim", &claim.request_id);
+    match look(sql, &claim.offer, now)? {
+        Some(Some(claimed_by)) if taker.is(&claimed_by) => sql
+            .prepare_cached("SELECT payload FROM exchanges WHERE name = ?1")?
+            .query_row([claim.offer.as_bytes()], |row| row.get(0))
+            .map_err(StoreError::from)
+            .and_then(text)
+            .map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Claims an offer and leaves the response. Answers the payload.
+pub(crate) fn claim(
+    write: &mut Write<'_>,
+    claim: &Claim,
+    now: UnixSeconds,
+    payment: Payment<'_>,
+) -> Result<ExchangeText, StoreError> {
+    match look(write.sql, &claim.offer, now)? {
+        None => return Err(Refusal::UnknownCode.into()),
+        Some(Some(_)) => return Err(Refusal::AlreadyClaimed.into()),
+        Some(None) => write.expect_room()?,
+    }
+    payment.bytes(write.gauges, claim.response.as_str().len())?;
+    let taker = Taker::of("claim", &claim.request_id);
+    let payload = write
+        .sql
+        .prepare_cached(
+            "UPDATE exchanges SET claimed_by = ?2, response = ?3 WHERE name = ?1 RETURNING payload",
+        )?
+        .query_row(params![claim.offer.as_bytes(), taker.0, claim.response.as_str()], |row| row.get(0))?;
+    text(payload)
+}
+
+/// The response that this very request took before.
+pub(crate) fn completed(
+    sql: &Connection,
+    complete: &Complete,
+    now: UnixSeconds,
+) -> Result<Option<ExchangeText>, StoreError> {
+    let taker = Taker::of("complete", &complete.request_id);
+    sql.prepare_cached("SELECT response FROM exchange_answers WHERE completed_by = ?1 AND expires > ?2")?
+        .query_row(params![taker.0, moment(now)], |row| row.get(0))
+        .optional()?
+        .map(text)
+        .transpose()
+}
+
+/// Takes the response and ends the exchange: its code is free at once, and its place.
+pub(crate) fn complete(
+    write: &mut Write<'_>,
+    complete: &Complete,
+    max_offers: u64,
+    now: UnixSeconds,
+    payment: Payment<'_>,
+) -> Result<ExchangeText, StoreError> {
+    match look(write.sql, &complete.offer, now)? {
+        None => return Err(Refusal::UnknownCode.into()),
+        Some(None) => return Err(Refusal::NotYetClaimed.into()),
+        Some(Some(_)) => {}
+    }
+    let (response, payload_bytes) = write
+        .sql
+        .prepare_cached(
+            "DELETE FROM exchanges WHERE name = ?1 RETURNING response, length(CAST(payload AS BLOB))",
+        )?
+        .query_row([complete.offer.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+    payment.give_row_back(
+        Kind::Offers,
+        space(write, max_offers),
+        write.gauges,
+        payload_bytes.max(0).unsigned_abs(),
+    );
+    write.change.exchange_offers -= 1;
+    let response = text(response)?;
+    // The pages of the offer are free by now: this needs no room that was not there.
+    write
+        .sql
+        .prepare_cached("INSERT INTO exchange_answers (completed_by, expires, response) VALUES (?1, ?2, ?3)")?
+        .execute(params![
+            Taker::of("complete", &complete.request_id).0,
+            moment(now.plus(MEMORY_SECS)),
+            response.as_str()
+        ])?;
+    Ok(response)
+}
+
+fn text(text: String) -> Result<ExchangeText, StoreError> {
+    ExchangeText::try_from(text).map_err(|_| StoreError::Corrupt(0))
+}
+
+/// Deletes up to `limit` offers whose time has passed. Answers how many.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let expired = write
+        .sql
+        .prepare_cached(
+            "DELETE FROM exchanges WHERE name IN
+                 (SELECT name FROM exchanges WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![moment(now), limit])? as u64;
+    write.change.exchange_offers -= count(expired);
+    Ok(expired)
+}
+
+/// Gives up to `limit` offers and responses an end that they can have: what was stored under a clock that was ahead
+/// would be there until that time comes. Answers how many.
+pub(crate) fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let latest = moment(now.plus(*EXCHANGE_TTL_SECS.end()));
+    let mut shortened = 0;
+    for statement in [
+        "UPDATE exchanges SET expires = ?1 WHERE name IN (SELECT name FROM exchanges WHERE expires > ?1 LIMIT ?2)",
+        "UPDATE exchange_answers SET expires = ?1
+         WHERE completed_by IN (SELECT completed_by FROM exchange_answers WHERE expires > ?1 LIMIT ?2)",
+        "UPDATE answers SET expires = ?1
+         WHERE request_id IN (SELECT request_id FROM answers WHERE expires > ?1 LIMIT ?2)",
+    ] {
+        shortened += sql.prepare_cached(statement)?.execute(params![latest, limit])?;
+    }
+    Ok(shortened as u64)
+}
+
+/// Forgets up to `limit` responses that were taken minutes ago. Answers how many.
+pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let forgotten = sql
+        .prepare_cached(
+            "DELETE FROM exchange_answers WHERE completed_by IN
+                 (SELECT completed_by FROM exchange_answers WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![moment(now), limit])?;
+    Ok(forgotten as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(number: u32) -> RequestId {
+        let mut bytes = [0; RequestId::LENGTH];
+        bytes[..4].copy_from_slice(&number.to_be_bytes());
+        RequestId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn a_request_draws_the_same_codes_again_and_another_one_other_codes() {
+        let drawn = |number| candidates(&request(number)).collect::<Vec<_>>();
+        assert_eq!(drawn(1).len(), 64);
+        assert_eq!(drawn(1), drawn(1));
+        assert_ne!(drawn(1), drawn(2));
+    }
+
+    #[test]
+    fn codes_are_spread_evenly() {
+        // Chi-squared over ten equal parts, nine degrees of freedom: above 27.9 once in a thousand, and the
+        // draw is the same in every run.
+        let mut parts = [0_f64; 10];
+        for number in 0..10_000 {
+            let code = candidates(&request(number)).next().unwrap().get();
+            parts[code as usize / 100_000] += 1.0;
+        }
+        let distance: f64 = parts.iter().map(|found| (found - 1000.0).powi(2) / 1000.0).sum();
+        assert!(distance < 27.9, "{distance}: {parts:?}");
+    }
+
+    #[test]
+    fn one_id_is_another_taker_in_every_step() {
+        let id = request(7);
+        assert!(Taker::of("claim", &id).is(&Taker::of("claim", &id).0));
+        assert!(!Taker::of("claim", &id).is(&Taker::of("offer", &id).0));
+        assert!(!Taker::of("claim", &id).is(&Taker::of("claim", &request(8)).0));
+        assert!(!Taker::of("claim", &id).is(&[]));
+    }
+}

@@ -1,0 +1,112 @@
+//! The `recovery_proofs` table: what people leave behind for the day they lose their device.
+
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::sql::{count, moment, time};
+use crate::limits::shares::{Kind, Payment};
+use bytes::Bytes;
+use relay_proto::recovery::StoredProof;
+use relay_proto::{RecoveryName, RecoveryProof, Ttl, UnixSeconds};
+use rusqlite::{Connection, Row, params};
+
+/// How long a proof is kept.
+const LIFE: Ttl = Ttl::from_secs(90 * 86_400);
+
+/// Proofs that fit beside the mail: one for each 16 KiB of the database's ceiling. Four times what the
+/// largest takes.
+const BYTES_EACH: u64 = 16 << 10;
+
+/// Stores a proof in place of the one before. Only a new name is paid for.
+pub(crate) fn store(
+    write: &mut Write<'_>,
+    name: &RecoveryName,
+    proof: &RecoveryProof,
+    now: UnixSeconds,
+    payment: Payment<'_>,
+) -> Result<(), StoreError> {
+    write.expect_room()?;
+    let (created, expires) = (moment(now.hour_floor()), moment(LIFE.expiry(now)));
+    let replaced = write
+        .sql
+        .prepare_cached("UPDATE recovery_proofs SET proof = ?2, created = ?3, expires = ?4 WHERE name = ?1")?
+        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires])?;
+    if replaced > 0 {
+        return Ok(());
+    }
+    let (held, change) = (write.gauges.recovery_proofs(), write.change.recovery_proofs);
+    write.expect_place(held, change, BYTES_EACH)?;
+    let space = write.space(held, change, BYTES_EACH);
+    payment.row(Kind::Proofs, space, write.gauges, proof.as_bytes().len())?;
+    write
+        .sql
+        .prepare_cached(
+            "INSERT INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires])?;
+    write.change.recovery_proofs += 1;
+    Ok(())
+}
+
+/// Keeps a proof that came from another relay, with its own times, unless there is one of its name. Answers whether it
+/// is new.
+pub(crate) fn take_over(
+    write: &mut Write<'_>,
+    name: &RecoveryName,
+    proof: &RecoveryProof,
+    created: UnixSeconds,
+    expires: UnixSeconds,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let expires = expires.min(LIFE.expiry(now));
+    write.expect_place(write.gauges.recovery_proofs(), write.change.recovery_proofs, BYTES_EACH)?;
+    let fresh = write
+        .sql
+        .prepare_cached(
+            "INSERT OR IGNORE INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), moment(created), moment(expires)])?;
+    write.change.recovery_proofs += count(fresh as u64);
+    Ok(fresh > 0)
+}
+
+/// Reads the proofs that are there, in the order of the names.
+pub(crate) fn query(
+    sql: &Connection,
+    names: &[RecoveryName],
+    now: UnixSeconds,
+) -> Result<Vec<StoredProof>, StoreError> {
+    let mut statement = sql.prepare_cached(
+        "SELECT proof, created, expires FROM recovery_proofs WHERE name = ?1 AND expires > ?2",
+    )?;
+    let mut found = Vec::new();
+    for (key_index, name) in names.iter().enumerate() {
+        let mut rows = statement.query(params![name.as_bytes(), moment(now)])?;
+        if let Some(row) = rows.next()? {
+            found.push(read(row, key_index)?);
+        }
+    }
+    Ok(found)
+}
+
+fn read(row: &Row<'_>, key_index: usize) -> Result<StoredProof, StoreError> {
+    let content = Bytes::copy_from_slice(row.get_ref(0)?.as_blob().unwrap_or_default());
+    Ok(StoredProof {
+        key_index,
+        proof: RecoveryProof::try_from(content).map_err(|_| StoreError::Corrupt(0))?,
+        created_at: time(row.get(1)?),
+        expires_at: time(row.get(2)?),
+    })
+}
+
+/// Deletes up to `limit` proofs whose time has passed. Answers how many.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let expired = write
+        .sql
+        .prepare_cached(
+            "DELETE FROM recovery_proofs WHERE name IN
+                 (SELECT name FROM recovery_proofs WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![moment(now), limit])? as u64;
+    write.change.recovery_proofs -= count(expired);
+    Ok(expired)
+}

@@ -1,0 +1,171 @@
+//! The `claims` table: blobs that peers say they hold for this relay and that nothing else here tells of, as after a
+//! backup was restored. A claim makes a blob fetchable and nothing more: it counts for no quota, a send does not rely on
+//! it, and it never takes the place of a hint or of mail that lies here. What a peer then brings is checked like all mail.
+
+use crate::auth::ack_tombstones;
+use crate::clock::trusted_time::Times;
+use crate::config::Bounds;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::row_key::{ARRIVALS, Position};
+use crate::db::sql::{count, moment};
+use crate::db::steps::StepRoom;
+use crate::transfer::outbox;
+use relay_proto::inventory::HeldBlob;
+use relay_proto::mail::BlobName;
+use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Claims that fit beside the mail: one for each so many bytes of the database's ceiling, so that they take a sixteenth
+/// of it at most. One peer may make half of them, so that no single liar keeps the others from being heard.
+const BYTES_EACH: u64 = 4096;
+
+/// How many more claims a peer may make.
+pub(crate) fn room(sql: &Connection, peer: &PeerId, ceiling_bytes: u64) -> Result<u64, StoreError> {
+    let theirs: i64 = sql
+        .prepare_cached("SELECT count(*) FROM claims WHERE peer = ?1")?
+        .query_row([peer.as_bytes()], |row| row.get(0))?;
+    Ok((ceiling_bytes / BYTES_EACH / 2).saturating_sub(theirs.max(0).unsigned_abs()))
+}
+
+/// Notes that a peer claims to hold a blob, while there is room. Returns whether it was noted.
+pub(crate) fn put(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &HeldBlob,
+    bounds: &Bounds,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let all = write.gauges.claims().saturating_add_signed(write.change.claims);
+    if all >= write.gauges.ceiling_bytes() / BYTES_EACH || write.gauges.is_full() {
+        return Ok(false);
+    }
+    let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(now));
+    let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
+    let created = blob.created_at.hour_floor().clamp(oldest, now.hour_floor());
+    let position = Position::new(ends, write.arrive());
+    let noted = write
+        .sql
+        .prepare_cached(
+            "INSERT OR IGNORE INTO claims (seq, mailbox, id, size, created, peer)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            position.sql(),
+            blob.name.mailbox.as_bytes(),
+            blob.name.blob_id.as_bytes(),
+            count(blob.size),
+            moment(created),
+            peer.as_bytes(),
+        ])?;
+    write.change.claims += count(noted as u64);
+    Ok(noted > 0)
+}
+
+/// Whether a peer claims this blob.
+pub(crate) fn contains(sql: &Connection, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT 1 FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3")?
+        .exists(params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()])?)
+}
+
+/// The peer that claims a blob for longest, and when it is over there.
+pub(crate) fn locate(
+    sql: &Connection,
+    name: &BlobName,
+) -> Result<Option<(i64, [u8; PeerId::LENGTH])>, StoreError> {
+    Ok(sql
+        .prepare_cached(
+            "SELECT seq, peer FROM claims WHERE mailbox = ?1 AND id = ?2 ORDER BY seq DESC LIMIT 1",
+        )?
+        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?)
+}
+
+/// Deletes a peer's claim without telling it. Returns whether there was one.
+pub(crate) fn take(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
+    if !write.has_claims() {
+        return Ok(false);
+    }
+    let gone = write
+        .sql
+        .prepare_cached("DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3")?
+        .execute(params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()])?;
+    write.change.claims -= count(gone as u64);
+    Ok(gone > 0)
+}
+
+/// Deletes all claims of a blob that was received; the peers are told. Returns when the last would have expired.
+pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
+    if !write.has_claims() {
+        return Ok(None);
+    }
+    let claims = {
+        let mut statement = write
+            .sql
+            .prepare_cached("DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 RETURNING seq, peer")?;
+        let rows = statement.query_map(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        rows.collect::<Result<Vec<(i64, [u8; PeerId::LENGTH])>, _>>()?
+    };
+    write.change.claims -= count(claims.len() as u64);
+    let mut last = None;
+    for (seq, peer) in claims {
+        let expires = Position::from_sql(seq).expires();
+        outbox::put(write, &PeerId::from_bytes(peer), name, expires)?;
+        last = last.max(Some(expires));
+    }
+    Ok(last)
+}
+
+/// Deletes the claims to what a mailbox had up to some arrival, and remembers that like acks, as far as there is room; the
+/// peers are told. Adds to `live` how many blobs a client could still have fetched and that were not deleted before.
+/// Returns whether none is left.
+pub(crate) fn clear(
+    write: &mut Write<'_>,
+    mailbox: &MailboxHash,
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
+    now: Times,
+) -> Result<bool, StoreError> {
+    if !write.has_claims() {
+        return Ok(true);
+    }
+    let ids = {
+        let mut statement = write.sql.prepare_cached(
+            "SELECT DISTINCT id FROM claims WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
+        )?;
+        let rows = statement
+            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
+        rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
+    };
+    for blob_id in ids.into_iter().map(BlobId::from_bytes) {
+        if !room.take(0) {
+            return Ok(false);
+        }
+        let is_counted = ack_tombstones::contains(write.sql, &blob_id, now.now)?;
+        let expires = ack(write, &BlobName { mailbox: *mailbox, blob_id })?;
+        ack_tombstones::remember_deleted(write.sql, &blob_id, now.stamp)?;
+        *live += u64::from(expires.is_some_and(|expires| expires > now.now) && !is_counted);
+    }
+    Ok(true)
+}
+
+/// Deletes up to `limit` claims whose time has passed. Returns how many.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    if !write.has_claims() {
+        return Ok(0);
+    }
+    let expired = write
+        .sql
+        .prepare_cached(
+            "DELETE FROM claims WHERE seq IN (SELECT seq FROM claims WHERE seq < ?1 ORDER BY seq LIMIT ?2)",
+        )?
+        .execute(params![Position::first_alive(now).sql(), limit])? as u64;
+    write.change.claims -= count(expired);
+    Ok(expired)
+}

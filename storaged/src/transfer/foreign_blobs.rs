@@ -1,0 +1,495 @@
+//! The `held` table, and what peers do with it: mail that this relay holds for others. It lies among the relay's
+//! own mail, so that clients who follow a hint fetch and ack it here as everywhere.
+
+use crate::auth::ack_tombstones;
+use crate::clock::trusted_time::Times;
+use crate::config::Bounds;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::row_key::{ARRIVALS, Position};
+use crate::db::sql::{count, time};
+use crate::db::steps::StepRoom;
+use crate::db::totals::Gauges;
+use crate::mail::{blobs, purges};
+use crate::transfer::outbox::{self, TakenBack};
+use crate::transfer::{claims, leases, remote_blobs, rows, tombstones};
+use relay_proto::federation::{CarriedBlob, Found, Verdict};
+use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
+use relay_proto::mail::BlobName;
+use relay_proto::{BlobId, MailboxHash, OwnerHash, PeerId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// How much later than this relay's own mail a peer's may end, in seconds: clocks differ.
+const TOLERANCE_SECS: u64 = 3600;
+
+/// What the column `shared` says of a blob that is here for the peer alone.
+const NOT_SHARED: i64 = 0;
+
+/// And of one that a client left here as well: it is this relay's own besides.
+pub(crate) const SHARED: i64 = 1;
+
+/// And of one that the peer brought home, and that nothing here told of: it is for this relay's clients, and no peer has
+/// a say in it. Nobody vouches for it, so that it counts as mail of others, for no quota, and moves to nobody but the
+/// peer that brought it.
+pub(crate) const BROUGHT: i64 = 2;
+
+/// Whether so many bytes more may be held for a peer. It is charged for what it may.
+pub(crate) type Grow<'a> = &'a dyn Fn(&Gauges, u64) -> bool;
+
+/// Takes a blob that a peer offers, which has the content it is named after.
+///
+/// A blob that would outlive this relay's own mail is refused: cutting its time would break its origin's promise.
+/// [`Verdict::Refused`] says besides that nothing is held for the peer under this name.
+pub(crate) fn accept(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    grow: Grow<'_>,
+    Times { now, stamp, .. }: Times,
+) -> Result<Verdict, StoreError> {
+    let name = blob.name();
+    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+        // What is deleted just now is not to come back in between. When that is over, it is known what was.
+        return Ok(Verdict::NotNow);
+    }
+    let lasts_too_long = blob.expires_at > bounds.ttl.expiry(stamp.plus(TOLERANCE_SECS));
+    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
+        if Position::from_sql(seq).expires() > now {
+            let may_last = !lasts_too_long && !write.gauges.is_full();
+            return accept_again(write, peer, blob, seq, may_last);
+        }
+        blobs::remove(write, &name)?;
+    }
+    let never = blob.expires_at <= now
+        || lasts_too_long
+        || blob.ciphertext.as_bytes().len() > bounds.blob_bytes
+        || remote_blobs::locate(write.sql, &name)?.is_some()
+        || ack_tombstones::contains(write.sql, &name.blob_id, now)?
+        || tombstones::contains(write.sql, peer, &name, now)?;
+    if never {
+        return Ok(Verdict::Refused);
+    }
+    // The peer may be hearing just now that an earlier copy was deleted here, and would let go of this one.
+    let is_told = outbox::take_back(write, peer, &name)? == TakenBack::TooLate;
+    if is_told || !has_room(write, blob, grow) {
+        return Ok(Verdict::NotNow);
+    }
+    let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
+    let created = arrival(blob, bounds, stamp);
+    blobs::insert(write, position, blob, created)?;
+    hold(write, position, peer, blob, NOT_SHARED)?;
+    Ok(Verdict::Accepted)
+}
+
+/// Notes whose the blob at a place is.
+fn hold(
+    write: &mut Write<'_>,
+    position: Position,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    shared: i64,
+) -> Result<(), StoreError> {
+    let (owner, size) = (blob.owner.as_ref().map(OwnerHash::as_bytes), count(blobs::size_of(blob)));
+    write
+        .sql
+        .prepare_cached("INSERT INTO held (seq, peer, owner, shared, size) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![position.sql(), peer.as_bytes(), owner, shared, size])?;
+    write.change.held += 1;
+    write.change.held_bytes += size;
+    Ok(())
+}
+
+/// Takes a blob that is here already. What somebody else left here is refused: it is not to be deleted when this
+/// peer says so. What the peer left lasts as long as it is to last now, or else the peer keeps its own.
+fn accept_again(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    seq: i64,
+    may_last: bool,
+) -> Result<Verdict, StoreError> {
+    if holder(write.sql, seq)? != Some(*peer.as_bytes()) {
+        return Ok(Verdict::Refused);
+    }
+    let ends = blob.expires_at.hour_ceil();
+    let is_too_short = ends > Position::from_sql(seq).expires();
+    if is_too_short && !may_last {
+        return Ok(Verdict::NotNow);
+    }
+    // From here on the peer relies on this copy: what it may yet say to an earlier offer to bring it home counts no
+    // more.
+    leases::close(write.sql, seq)?;
+    if is_too_short {
+        put_back(write, seq, ends)?;
+    }
+    if let Some(owner) = &blob.owner {
+        write
+            .sql
+            .prepare_cached(
+                "UPDATE held SET owner = ?3 WHERE seq = (SELECT seq FROM blobs WHERE mailbox = ?1 AND id = ?2)
+                 AND owner IS NOT ?3",
+            )?
+            .execute(params![blob.mailbox.as_bytes(), blob.blob_id.as_bytes(), owner.as_bytes()])?;
+    }
+    Ok(Verdict::Accepted)
+}
+
+/// Gives a held blob a later end. Answers its new place.
+fn put_back(write: &mut Write<'_>, seq: i64, ends: UnixSeconds) -> Result<i64, StoreError> {
+    let place = Position::new(ends, write.arrive()).sql();
+    for statement in [
+        "UPDATE blobs SET seq = ?2 WHERE seq = ?1",
+        "UPDATE held SET seq = ?2 WHERE seq = ?1",
+        "UPDATE leases SET seq = ?2 WHERE seq = ?1",
+    ] {
+        write.sql.prepare_cached(statement)?.execute([seq, place])?;
+    }
+    Ok(place)
+}
+
+/// Makes a held blob this relay's own besides, because a client left the same one here: no peer's word deletes it,
+/// and it lasts as long as what is sent now.
+pub(crate) fn share(
+    write: &mut Write<'_>,
+    name: &BlobName,
+    ends: UnixSeconds,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    let Some((seq, _)) = blobs::locate(write.sql, name)? else { return Ok(()) };
+    let shared: Option<i64> = write
+        .sql
+        .prepare_cached("UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = ?3 RETURNING size")?
+        .query_row([seq, SHARED, NOT_SHARED], |row| row.get(0))
+        .optional()?;
+    write.change.held_bytes -= shared.unwrap_or(0);
+    if shared.is_none() {
+        if brought_by(write.sql, seq)?.is_none() {
+            return Ok(());
+        }
+        // Now somebody vouches for it.
+        let bringer = gone(write, seq)?;
+        if let Some(Holder { peer, .. }) = bringer {
+            leases::note_copy(write, &PeerId::from_bytes(peer), seq, name, now)?;
+        }
+        return if ends > Position::from_sql(seq).expires() {
+            put_back(write, seq, ends).map(drop)
+        } else {
+            Ok(())
+        };
+    }
+    if ends > Position::from_sql(seq).expires() {
+        put_back(write, seq, ends)?;
+    }
+    Ok(())
+}
+
+/// Ends the holding of a blob for its peer, and the blob with it unless it is this relay's own besides.
+pub(crate) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
+    let own = write
+        .sql
+        .prepare_cached("SELECT 1 FROM held WHERE seq = ?1 AND shared = ?2")?
+        .exists([seq, SHARED])?;
+    if !own {
+        return blobs::remove(write, name).map(drop);
+    }
+    // It was offered to the peer that it was held for, if to anybody.
+    leases::over(write, seq)
+}
+
+/// Takes back a blob that a peer held for this relay: what there is a hint for, and in its old place, whichever peer the
+/// hint names. What there is no hint for is known to the peer alone, as after a backup was restored here. It is taken like
+/// mail of others, as long as there is room for that: nobody vouches for it.
+pub(crate) fn come_home(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    grow: Grow<'_>,
+    Times { now, stamp, .. }: Times,
+) -> Result<Verdict, StoreError> {
+    let name = blob.name();
+    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+        return Ok(Verdict::NotNow);
+    }
+    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
+        if Position::from_sql(seq).expires() > now {
+            leases::came_home(write, peer, seq, &name, now)?;
+            claims::take(write, peer, &name)?;
+            return Ok(Verdict::Accepted);
+        }
+        blobs::remove(write, &name)?;
+    }
+    let hint =
+        remote_blobs::locate(write.sql, &name)?.filter(|hint| Position::from_sql(hint.seq).expires() > now);
+    let Some(hint) = hint else { return take_in(write, peer, blob, bounds, grow, (now, stamp)) };
+    if write.gauges.is_full() {
+        return Ok(Verdict::NotNow);
+    }
+    let position = Position::from_sql(hint.seq);
+    remote_blobs::take(write, &name)?;
+    claims::take(write, peer, &name)?;
+    blobs::insert(write, position, blob, time(hint.created))?;
+    if hint.peer != *peer.as_bytes() {
+        // The note was from before a backup was restored, or that peer has a copy too: it need not keep it.
+        outbox::put(write, &PeerId::from_bytes(hint.peer), &name, position.expires())?;
+    }
+    leases::came_home(write, peer, position.sql(), &name, now)?;
+    Ok(Verdict::Accepted)
+}
+
+/// Takes in a blob that a peer says is this relay's, and that nothing here tells of.
+fn take_in(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    grow: Grow<'_>,
+    (now, stamp): (UnixSeconds, UnixSeconds),
+) -> Result<Verdict, StoreError> {
+    let name = blob.name();
+    if let Some(verdict) = judge_stranger(write, peer, blob, bounds, grow, now)? {
+        if verdict == Verdict::Accepted {
+            claims::take(write, peer, &name)?;
+        }
+        return Ok(verdict);
+    }
+    remote_blobs::take(write, &name)?;
+    claims::take(write, peer, &name)?;
+    let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(stamp));
+    let position = Position::new(ends, write.arrive());
+    blobs::insert(write, position, blob, arrival(blob, bounds, stamp))?;
+    hold(write, position, peer, blob, BROUGHT)?;
+    Ok(Verdict::Accepted)
+}
+
+/// The hour in which a blob arrived at its origin, if it can have been.
+fn arrival(blob: &CarriedBlob, bounds: &Bounds, now: UnixSeconds) -> UnixSeconds {
+    let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
+    blob.created_at.hour_floor().clamp(oldest, now.hour_floor())
+}
+
+/// What to say to a blob that comes home without a hint, if it is not taken.
+fn judge_stranger(
+    write: &Write<'_>,
+    peer: &PeerId,
+    blob: &CarriedBlob,
+    bounds: &Bounds,
+    grow: Grow<'_>,
+    now: UnixSeconds,
+) -> Result<Option<Verdict>, StoreError> {
+    let name = blob.name();
+    let is_done_with = blob.expires_at <= now
+        || ack_tombstones::contains(write.sql, &name.blob_id, now)?
+        || outbox::contains(write.sql, peer, &name)?;
+    if is_done_with {
+        // Nothing to be kept for: the peer may let go of it.
+        return Ok(Some(Verdict::Accepted));
+    }
+    if blob.ciphertext.as_bytes().len() > bounds.blob_bytes {
+        return Ok(Some(Verdict::Refused));
+    }
+    Ok(if has_room(write, blob, grow) { None } else { Some(Verdict::NotNow) })
+}
+
+/// Whether there is room for mail of others, and a share of it for this peer.
+fn has_room(write: &Write<'_>, blob: &CarriedBlob, grow: Grow<'_>) -> bool {
+    let size = blobs::size_of(blob);
+    !write.gauges.is_full() && write.has_foreign_room(size) && grow(write.gauges, size)
+}
+
+/// Lets go of what is held for a peer, and remembers that a late copy is not wanted. If the peer holds the blob for this
+/// relay instead, a client had it deleted there, and it is gone as if it were acked here. Answers whether a blob was
+/// held.
+pub(crate) fn forget(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    name: &BlobName,
+    now: UnixSeconds,
+) -> Result<bool, StoreError> {
+    let here = blobs::locate(write.sql, name)?;
+    let mut is_theirs = false;
+    if let Some((seq, _)) = here {
+        is_theirs = holder(write.sql, seq)? == Some(*peer.as_bytes());
+        if is_theirs {
+            let_go(write, seq, name)?;
+        }
+    }
+    if remote_blobs::locate(write.sql, name)?.is_some_and(|hint| hint.peer == *peer.as_bytes()) {
+        remote_blobs::take(write, name)?;
+        ack_tombstones::remember_deleted(write.sql, &name.blob_id, now)?;
+    }
+    // What the peer merely claimed to hold it does not claim any more. It is no reason to refuse a send.
+    claims::take(write, peer, name)?;
+    // What it deletes is worth more than the memory of it, and makes room for that.
+    tombstones::remember(write, peer, name, now)?;
+    Ok(is_theirs)
+}
+
+/// Reads what is held for a peer, as much as fits into one message.
+pub(crate) fn read(
+    sql: &Connection,
+    peer: &PeerId,
+    names: &[BlobName],
+    now: UnixSeconds,
+) -> Result<Found, StoreError> {
+    let mut found = Found::default();
+    let mut bytes = 0;
+    for name in names {
+        let located = blobs::locate(sql, name)?.filter(|(seq, _)| *seq >= Position::first_alive(now).sql());
+        let Some((seq, size)) = located else {
+            found.missing.push(*name);
+            continue;
+        };
+        if holder(sql, seq)?.is_none_or(|holder| holder != *peer.as_bytes()) {
+            found.missing.push(*name);
+            continue;
+        }
+        bytes += usize::try_from(size).unwrap_or(usize::MAX);
+        if (bytes > MAX_CARRIED_BYTES && !found.blobs.is_empty()) || found.blobs.len() >= MAX_CARRIED_BLOBS {
+            break;
+        }
+        // Damaged content is not there, for anybody.
+        match rows::read(sql, seq, now)? {
+            Some(blob) => found.blobs.push(blob),
+            None => found.missing.push(*name),
+        }
+    }
+    Ok(found)
+}
+
+/// Deletes what is held for an owner's mailboxes and arrived up to some arrival, and remembers that like acks, as far as there
+/// is room. Adds to `live` how many blobs a client could still have fetched. Returns whether none is left.
+pub(crate) fn clear(
+    write: &mut Write<'_>,
+    owner: &OwnerHash,
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
+    now: Times,
+) -> Result<bool, StoreError> {
+    if !write.has_held() {
+        return Ok(true);
+    }
+    let found = {
+        let mut statement = write.sql.prepare_cached(
+            "SELECT blobs.seq, blobs.mailbox, blobs.id, blobs.size FROM held JOIN blobs ON blobs.seq = held.seq
+             WHERE held.owner = ?1 AND (held.seq & ?2) <= ?3 LIMIT ?4",
+        )?;
+        let rows =
+            statement.query_map(params![owner.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| {
+                let mailbox = MailboxHash::from_bytes(row.get(1)?);
+                let name = BlobName { mailbox, blob_id: BlobId::from_bytes(row.get(2)?) };
+                Ok((row.get(0)?, name, row.get(3)?))
+            })?;
+        rows.collect::<Result<Vec<(i64, BlobName, i64)>, _>>()?
+    };
+    for (seq, name, size) in found {
+        if !room.take(size) {
+            return Ok(false);
+        }
+        purged(write, seq, &name, now.stamp)?;
+        *live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now.now));
+        ack_tombstones::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
+    }
+    Ok(true)
+}
+
+/// Tells the relay that the blob at a place is held for, while that is still known, that a client deletes it here.
+/// Remembers besides that no late copy of it is wanted.
+pub(crate) fn purged(
+    write: &mut Write<'_>,
+    seq: i64,
+    name: &BlobName,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    let brought_by = if write.has_held() { holder(write.sql, seq)? } else { None };
+    let Some(peer) = brought_by.map(PeerId::from_bytes) else { return Ok(()) };
+    outbox::put(write, &peer, name, Position::from_sql(seq).expires())?;
+    tombstones::remember(write, &peer, name, now)
+}
+
+/// Whom the blob at a place is held for.
+pub(crate) fn holder(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT peer FROM held WHERE seq = ?1 AND shared != ?2")?
+        .query_row([seq, BROUGHT], |row| row.get(0))
+        .optional()?)
+}
+
+/// Who brought the blob at a place home, where nothing else told of it.
+pub(crate) fn brought_by(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT peer FROM held WHERE seq = ?1 AND shared = ?2")?
+        .query_row([seq, BROUGHT], |row| row.get(0))
+        .optional()?)
+}
+
+/// What was noted of a blob that came from a peer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    pub(crate) peer: [u8; PeerId::LENGTH],
+    /// It was brought home: the peer may have kept a copy.
+    pub(crate) brought: bool,
+}
+
+/// Notes that the blob at a place is gone. Returns what was noted of where it came from.
+pub(crate) fn gone(write: &mut Write<'_>, seq: i64) -> Result<Option<Holder>, StoreError> {
+    if !write.has_held() {
+        return Ok(None);
+    }
+    let noted: Option<([u8; PeerId::LENGTH], i64, i64)> = write
+        .sql
+        .prepare_cached("DELETE FROM held WHERE seq = ?1 RETURNING peer, shared, size")?
+        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?;
+    let Some((peer, shared, size)) = noted else { return Ok(None) };
+    write.change.held -= 1;
+    if shared != SHARED {
+        write.change.held_bytes -= size;
+    }
+    Ok(Some(Holder { peer, brought: shared == BROUGHT }))
+}
+
+/// Gives up to `limit` blobs that are held for one relay to another one, which is the same with new keys. Returns how many.
+pub(crate) fn reassign(sql: &Connection, from: &PeerId, to: &PeerId, limit: u32) -> Result<u64, StoreError> {
+    // What they were offered to the first one under counts no more.
+    sql.prepare_cached(
+        "UPDATE leases SET peer = ?2, until = 0, open = 0
+         WHERE peer = ?1 AND seq IN (SELECT seq FROM held WHERE peer = ?1 ORDER BY seq LIMIT ?3)",
+    )?
+    .execute(params![from.as_bytes(), to.as_bytes(), limit])?;
+    let given = sql
+        .prepare_cached(
+            "UPDATE held SET peer = ?2
+             WHERE seq IN (SELECT seq FROM held WHERE peer = ?1 ORDER BY seq LIMIT ?3)",
+        )?
+        .execute(params![from.as_bytes(), to.as_bytes(), limit])?;
+    Ok(given as u64)
+}
+
+/// Whether anything is held for peers, at the moment that a reader sees.
+pub(crate) fn any(sql: &Connection) -> Result<bool, StoreError> {
+    Ok(sql.prepare_cached("SELECT held > 0 FROM totals")?.query_row([], |row| row.get(0))?)
+}
+
+/// Blobs and bytes of a mailbox that are held for peers and nobody left here besides.
+pub(crate) fn holding(
+    write: &Write<'_>,
+    mailbox: &MailboxHash,
+    now: UnixSeconds,
+) -> Result<(u64, u64), StoreError> {
+    if !write.has_held() {
+        return Ok((0, 0));
+    }
+    let number = |row: &Row<'_>, index| row.get::<_, i64>(index).map(|number| number.max(0).unsigned_abs());
+    Ok(write
+        .sql
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(blobs.size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
+             WHERE mailbox = ?1 AND blobs.seq >= ?2 AND shared != ?3",
+        )?
+        .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql(), SHARED], |row| {
+            Ok((number(row, 0)?, number(row, 1)?))
+        })?)
+}

@@ -1,0 +1,139 @@
+//! The `outbox` table: deletions that peers must hear of, because they hold a copy or may hold one.
+
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::sql::{count, moment};
+use crate::transfer::tombstones;
+use relay_proto::federation::OutboxEntry;
+use relay_proto::mail::BlobName;
+use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// For how long after its end a blob's deletion is still worth telling, in seconds: the peer's clock may be slow.
+const AFTERWARDS_SECS: u64 = 2 * 86_400;
+
+/// Puts a deletion down. `expires` is when the blob would have been over anyway.
+///
+/// Without a page left it is not put down: what is deleted here is worth more, and the peer's copy has its end.
+pub(crate) fn put(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    name: &BlobName,
+    expires: UnixSeconds,
+) -> Result<(), StoreError> {
+    let expires = moment(expires.plus(AFTERWARDS_SECS));
+    let waits = write
+        .sql
+        .prepare_cached("UPDATE outbox SET expires = max(expires, ?3) WHERE id = ?1 AND peer = ?2")?
+        .execute(params![name.blob_id.as_bytes(), peer.as_bytes(), expires])?;
+    if waits > 0 {
+        return Ok(());
+    }
+    // Replaces nothing; but a statement that could is undone alone when there is no room, and not with its
+    // transaction.
+    let noted = write
+        .sql
+        .prepare_cached(
+            "INSERT OR REPLACE INTO outbox (peer, mailbox, id, expires, told) VALUES (?1, ?2, ?3, ?4, 0)",
+        )?
+        .execute(params![peer.as_bytes(), name.mailbox.as_bytes(), name.blob_id.as_bytes(), expires]);
+    match noted.map_err(StoreError::from) {
+        Ok(_) => write.change.outbox += 1,
+        Err(StoreError::Full) => {
+            tracing::warn!("no room to note a deletion for a peer: its copy stays until its time is over");
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+/// Whether a deletion waits for this peer.
+pub(crate) fn contains(sql: &Connection, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT 1 FROM outbox WHERE id = ?1 AND peer = ?2")?
+        .exists(params![name.blob_id.as_bytes(), peer.as_bytes()])?)
+}
+
+/// What became of taking a deletion back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakenBack {
+    /// There was none.
+    None,
+    /// The peer does not hear of it: it may keep what it has.
+    Taken,
+    /// The peer may be hearing of it just now. An offer could overtake it, and what the peer accepted would be
+    /// deleted there.
+    TooLate,
+}
+
+/// Takes a deletion back, if possible: the peer is to have the blob after all.
+pub(crate) fn take_back(
+    write: &mut Write<'_>,
+    peer: &PeerId,
+    name: &BlobName,
+) -> Result<TakenBack, StoreError> {
+    let gone = write
+        .sql
+        .prepare_cached("DELETE FROM outbox WHERE id = ?1 AND peer = ?2 AND told = 0")?
+        .execute(params![name.blob_id.as_bytes(), peer.as_bytes()])?;
+    write.change.outbox -= count(gone as u64);
+    Ok(match gone {
+        0 if contains(write.sql, peer, name)? => TakenBack::TooLate,
+        0 => TakenBack::None,
+        _ => TakenBack::Taken,
+    })
+}
+
+/// The oldest deletions that wait for a peer. They count as told from the commit on.
+pub(crate) fn tell(write: &Write<'_>, peer: &PeerId, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+    let mut entries = Vec::new();
+    {
+        let mut statement = write.sql.prepare_cached(
+            "SELECT number, mailbox, id FROM outbox WHERE peer = ?1 ORDER BY number LIMIT ?2",
+        )?;
+        let mut rows = statement.query(params![peer.as_bytes(), limit])?;
+        while let Some(row) = rows.next()? {
+            let number = row.get::<_, i64>(0)?.max(0).unsigned_abs();
+            entries.push(OutboxEntry { number, name: name(row, 1)? });
+        }
+    }
+    let mut told = write.sql.prepare_cached("UPDATE outbox SET told = 1 WHERE number = ?1 AND told = 0")?;
+    for entry in &entries {
+        told.execute([count(entry.number)])?;
+    }
+    Ok(entries)
+}
+
+/// Deletes what was told, and remembers that a copy on its way back is not wanted.
+pub(crate) fn delivered(write: &mut Write<'_>, number: u64, now: UnixSeconds) -> Result<(), StoreError> {
+    let gone = write
+        .sql
+        .prepare_cached("DELETE FROM outbox WHERE number = ?1 RETURNING peer, mailbox, id")?
+        .query_row([count(number)], |row| Ok(name(row, 1).map(|name| (row.get(0), name))))
+        .optional()?;
+    let Some(gone) = gone else { return Ok(()) };
+    write.change.outbox -= 1;
+    let (peer, name) = gone?;
+    tombstones::remember(write, &PeerId::from_bytes(peer?), &name, now)
+}
+
+/// The blob that two columns of a row name.
+fn name(row: &Row<'_>, first: usize) -> Result<BlobName, StoreError> {
+    Ok(BlobName {
+        mailbox: MailboxHash::from_bytes(row.get(first)?),
+        blob_id: BlobId::from_bytes(row.get(first + 1)?),
+    })
+}
+
+/// Deletes up to `limit` of what is no longer worth telling. Answers how many.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let expired = write
+        .sql
+        .prepare_cached(
+            "DELETE FROM outbox WHERE number IN
+                 (SELECT number FROM outbox WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![moment(now), limit])? as u64;
+    write.change.outbox -= count(expired);
+    Ok(expired)
+}

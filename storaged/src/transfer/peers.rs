@@ -1,0 +1,98 @@
+//! The tables of peers: `peers`, those that proved themselves, and `pins`, the keys their addresses must have.
+
+use crate::db::error::StoreError;
+use relay_proto::federation::{Holdings, Introduction, Met, Pin};
+use relay_proto::{NoiseKey, PeerId, Refusal};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::BTreeMap;
+
+/// Makes a peer known, and pins its address to what it showed: the first key seen stays, unless the operator
+/// wrote another one down.
+pub(crate) fn introduce(sql: &Connection, introduction: &Introduction) -> Result<(), StoreError> {
+    let Introduction { identity, met, client_url } = introduction;
+    if let Some(Met { url, noise_key, configured }) = met {
+        let pinned = sql
+            .prepare_cached("SELECT noise_key = ?2, identity = ?3 FROM pins WHERE url = ?1")?
+            .query_row(params![url, noise_key.as_bytes(), identity.as_bytes()], |row| {
+                Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?))
+            })
+            .optional()?;
+        match pinned {
+            Some((true, true)) => {}
+            // Another key that the operator wrote down is the word that the peer is another one.
+            Some((false, _)) if *configured => pin(sql, url, noise_key, identity)?,
+            Some(_) => return Err(Refusal::BadSignature.into()),
+            None => pin(sql, url, noise_key, identity)?,
+        }
+    }
+    // Who says nothing this time has not moved: what it said before stands.
+    sql.prepare_cached(
+        "INSERT INTO peers (identity, client_url) VALUES (?1, ?2)
+         ON CONFLICT (identity) DO UPDATE SET client_url = excluded.client_url WHERE excluded.client_url != ''",
+    )?
+    .execute(params![identity.as_bytes(), client_url])?;
+    Ok(())
+}
+
+fn pin(sql: &Connection, url: &str, noise_key: &NoiseKey, identity: &PeerId) -> Result<(), StoreError> {
+    sql.prepare_cached("INSERT OR REPLACE INTO pins (url, noise_key, identity) VALUES (?1, ?2, ?3)")?
+        .execute(params![url, noise_key.as_bytes(), identity.as_bytes()])?;
+    Ok(())
+}
+
+/// What addresses are pinned to.
+pub(crate) fn pins(sql: &Connection) -> Result<Vec<Pin>, StoreError> {
+    let mut statement = sql.prepare_cached("SELECT url, noise_key, identity FROM pins ORDER BY url")?;
+    let mut rows = statement.query([])?;
+    let mut pins = Vec::new();
+    while let Some(row) = rows.next()? {
+        let bytes =
+            |index| row.get_ref(index).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
+        pins.push(Pin {
+            url: row.get(0)?,
+            noise_key: NoiseKey::try_from(bytes(1)).map_err(|_| StoreError::Corrupt(0))?,
+            identity: PeerId::try_from(bytes(2)).map_err(|_| StoreError::Corrupt(0))?,
+        });
+    }
+    Ok(pins)
+}
+
+/// Forgets what an address is pinned to. Answers whether it was.
+pub(crate) fn unpin(sql: &Connection, url: &str) -> Result<bool, StoreError> {
+    Ok(sql.prepare_cached("DELETE FROM pins WHERE url = ?1")?.execute([url])? > 0)
+}
+
+/// Whether a peer has proved who it is, now or before.
+pub(crate) fn is_known(sql: &Connection, peer: &PeerId) -> Result<bool, StoreError> {
+    Ok(sql.prepare_cached("SELECT 1 FROM peers WHERE identity = ?1")?.exists([peer.as_bytes()])?)
+}
+
+/// Where a peer serves clients, if it said so.
+pub(crate) fn client_url(sql: &Connection, peer: &[u8]) -> Result<Option<String>, StoreError> {
+    let url: Option<String> = sql
+        .prepare_cached("SELECT client_url FROM peers WHERE identity = ?1")?
+        .query_row([peer], |row| row.get(0))
+        .optional()?;
+    Ok(url.filter(|url| !url.is_empty()))
+}
+
+/// What lies with peers, is held for them, or waits for them.
+pub(crate) fn holdings(sql: &Connection) -> Result<Vec<Holdings>, StoreError> {
+    let mut found: BTreeMap<PeerId, Holdings> = BTreeMap::new();
+    let mut count = |query: &str, set: fn(&mut Holdings, u64)| -> Result<(), StoreError> {
+        let mut statement = sql.prepare_cached(query)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let identity = row.get_ref(0)?.as_blob().unwrap_or_default();
+            let identity = PeerId::try_from(identity).map_err(|_| StoreError::Corrupt(0))?;
+            let none = Holdings { identity, moved: 0, held: 0, outbox: 0 };
+            set(found.entry(identity).or_insert(none), row.get::<_, i64>(1)?.max(0).unsigned_abs());
+        }
+        Ok(())
+    };
+    count("SELECT peer, count(*) FROM hints GROUP BY peer", |holdings, rows| holdings.moved = rows)?;
+    count("SELECT peer, count(*) FROM claims GROUP BY peer", |holdings, rows| holdings.moved += rows)?;
+    count("SELECT peer, count(*) FROM held GROUP BY peer", |holdings, rows| holdings.held = rows)?;
+    count("SELECT peer, count(*) FROM outbox GROUP BY peer", |holdings, rows| holdings.outbox = rows)?;
+    Ok(found.into_values().collect())
+}

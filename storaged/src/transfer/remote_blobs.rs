@@ -1,0 +1,180 @@
+//! The `hints` table: blobs that a peer holds for this relay. A hint is written in the transaction that deletes
+//! the blob, and deleted when the blob is acked, purged, expired or home again.
+
+use crate::auth::ack_tombstones;
+use crate::clock::trusted_time::Times;
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::row_key::{ARRIVALS, Position};
+use crate::db::sql::count;
+use crate::db::steps::StepRoom;
+use crate::transfer::{claims, outbox, peers};
+use relay_proto::mail::{BlobName, Hint};
+use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// A hint as it is found by name.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) seq: i64,
+    pub(crate) peer: [u8; PeerId::LENGTH],
+    pub(crate) created: i64,
+}
+
+/// Finds a hint.
+pub(crate) fn locate(sql: &Connection, name: &BlobName) -> Result<Option<Located>, StoreError> {
+    Ok(sql
+        .prepare_cached("SELECT seq, peer, created FROM hints WHERE mailbox = ?1 AND id = ?2")?
+        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
+            Ok(Located { seq: row.get(0)?, peer: row.get(1)?, created: row.get(2)? })
+        })
+        .optional()?)
+}
+
+/// Whether a blob lies at a peer and is not over.
+pub(crate) fn is_alive(write: &Write<'_>, name: &BlobName, now: UnixSeconds) -> Result<bool, StoreError> {
+    let hint = if write.has_hints() { locate(write.sql, name)? } else { None };
+    Ok(hint.is_some_and(|hint| Position::from_sql(hint.seq).expires() > now))
+}
+
+/// Writes a hint. The caller deletes the blob in the same transaction.
+pub(crate) fn put(
+    write: &mut Write<'_>,
+    seq: i64,
+    name: &BlobName,
+    size: i64,
+    created: i64,
+    peer: &PeerId,
+) -> Result<(), StoreError> {
+    // Of the same content: it expired at a peer, and was sent anew.
+    take(write, name)?;
+    write
+        .sql
+        .prepare_cached(
+            "INSERT INTO hints (seq, mailbox, id, size, created, peer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            seq,
+            name.mailbox.as_bytes(),
+            name.blob_id.as_bytes(),
+            size,
+            created,
+            peer.as_bytes()
+        ])?;
+    write.change.hints += 1;
+    Ok(())
+}
+
+/// Deletes a hint without a word to the peer.
+pub(crate) fn take(write: &mut Write<'_>, name: &BlobName) -> Result<(), StoreError> {
+    let gone = write
+        .sql
+        .prepare_cached("DELETE FROM hints WHERE mailbox = ?1 AND id = ?2")?
+        .execute(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()])?;
+    write.change.hints -= count(gone as u64);
+    Ok(())
+}
+
+/// Deletes the hint of a blob that was received; the peer hears of it. Answers when it would have expired.
+pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
+    let hint = if write.has_hints() { locate(write.sql, name)? } else { None };
+    let Some(hint) = hint else { return Ok(None) };
+    let expires = Position::from_sql(hint.seq).expires();
+    // In this order it needs no more room than it frees.
+    take(write, name)?;
+    outbox::put(write, &PeerId::from_bytes(hint.peer), name, expires)?;
+    Ok(Some(expires))
+}
+
+/// Deletes a mailbox's hints of what arrived up to some arrival, and remembers that like acks, as far as there is room;
+/// the peers are told. Adds to `live` how many blobs a client could still have fetched. Returns whether none is left.
+pub(crate) fn clear(
+    write: &mut Write<'_>,
+    mailbox: &MailboxHash,
+    arrivals: i64,
+    room: &mut StepRoom,
+    live: &mut u64,
+    now: Times,
+) -> Result<bool, StoreError> {
+    if !write.has_hints() {
+        return Ok(true);
+    }
+    let ids = {
+        let mut statement = write
+            .sql
+            .prepare_cached("SELECT id FROM hints WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4")?;
+        let rows = statement
+            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
+        rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
+    };
+    for id in ids {
+        if !room.take(0) {
+            return Ok(false);
+        }
+        let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(id) };
+        *live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now.now));
+        ack_tombstones::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
+    }
+    Ok(true)
+}
+
+/// Deletes hint and claim of a blob that a peer does not have. Returns whether there was a hint.
+pub(crate) fn missing(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
+    let is_noted = locate(write.sql, name)?.is_some_and(|hint| hint.peer == *peer.as_bytes());
+    if is_noted {
+        take(write, name)?;
+    }
+    claims::take(write, peer, name)?;
+    Ok(is_noted)
+}
+
+/// Deletes up to `limit` hints whose time has passed. The peers know it by themselves. Answers how many.
+pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+    let expired = write
+        .sql
+        .prepare_cached(
+            "DELETE FROM hints WHERE seq IN (SELECT seq FROM hints WHERE seq < ?1 ORDER BY seq LIMIT ?2)",
+        )?
+        .execute(params![Position::first_alive(now).sql(), limit])? as u64;
+    write.change.hints -= count(expired);
+    Ok(expired)
+}
+
+/// Blobs and bytes of a mailbox that lie at peers.
+pub(crate) fn holding(
+    write: &Write<'_>,
+    mailbox: &MailboxHash,
+    now: UnixSeconds,
+) -> Result<(u64, u64), StoreError> {
+    if !write.has_hints() {
+        return Ok((0, 0));
+    }
+    Ok(write
+        .sql
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(size), 0) FROM hints WHERE mailbox = ?1 AND seq >= ?2",
+        )?
+        .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql()], |row| {
+            Ok((row.get::<_, i64>(0)?.max(0).unsigned_abs(), row.get::<_, i64>(1)?.max(0).unsigned_abs()))
+        })?)
+}
+
+/// Where these blobs are, as far as clients can be told, sorted by name.
+pub(crate) fn of(sql: &Connection, names: &[BlobName], now: UnixSeconds) -> Result<Vec<Hint>, StoreError> {
+    let mut hints = Vec::new();
+    for name in names {
+        let known = match locate(sql, name)? {
+            Some(Located { seq, peer, .. }) => Some((seq, peer)),
+            None => claims::locate(sql, name)?,
+        };
+        let Some((seq, peer)) = known else { continue };
+        let expires_at = Position::from_sql(seq).expires();
+        let url = peers::client_url(sql, &peer)?;
+        if let Some(relay_url) = url.filter(|_| expires_at > now) {
+            hints.push(Hint { blob_id: name.blob_id, relay_url, expires_at });
+        }
+    }
+    hints.sort_by_key(|hint| hint.blob_id);
+    hints.dedup_by_key(|hint| hint.blob_id);
+    Ok(hints)
+}
