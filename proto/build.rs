@@ -12,7 +12,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Where the code that is generated from each package lies.
 const PACKAGES: [(&str, &str); 2] =
-    [("relay.storage.v1", "crate::wire"), ("relay.federation.v1", "crate::peer_wire")];
+    [("relay.storage.v1", "crate::messages"), ("relay.federation.v1", "crate::peer_wire")];
 
 fn main() -> Outcome<()> {
     let services = [
@@ -41,6 +41,7 @@ fn main() -> Outcome<()> {
     std::fs::write(Path::new(&generated).join("shapes.rs"), shapes(&descriptors)?)?;
     tonic_prost_build::configure()
         .bytes(".")
+        .skip_debug(PACKAGES.map(|(package, _)| format!(".{package}")))
         .codec_path("crate::codec::BoundedCodec")
         .compile_fds(descriptors)?;
     Ok(())
@@ -97,7 +98,10 @@ fn shape(file: &FileDescriptorProto, message: &DescriptorProto) -> Outcome<Strin
     }
     writeln!(
         text,
-        "] }};\nimpl Shaped for {module}::{} {{ const SHAPE: &'static Shape = &{name}; }}\n",
+        "] }};\nimpl Shaped for {module}::{0} {{ const SHAPE: &'static Shape = &{name}; }}\n\
+         impl std::fmt::Debug for {module}::{0} {{\n\
+         \x20   fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+         \x20       formatter.write_str(\"{0}\")\n    }}\n}}\n",
         message.name()
     )?;
     Ok(text)

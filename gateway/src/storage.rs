@@ -14,12 +14,13 @@ use relay_proto::client::StorageClient;
 use relay_proto::mail::{
     BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand, Written,
 };
-use relay_proto::{MailboxHash, Refusal};
+use relay_proto::{MailboxHash, Refusal, refusal_of};
 use retry::persist;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tonic::{Response, Status};
 
 /// How long a request is kept while storage does not take it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,6 +37,26 @@ impl Storage {
     /// Speaks through `client`; the batcher's workers join `tasks`.
     pub(crate) fn new(client: StorageClient, metrics: Arc<Metrics>, tasks: &mut JoinSet<()>) -> Self {
         Self { batcher: Batcher::start(&client, tasks), client, metrics }
+    }
+
+    /// Makes a call until it is answered, or refused for good, or the deadline is over.
+    ///
+    /// # Errors
+    /// Why storage refuses; [`Refusal::Unavailable`] while it is away.
+    pub(crate) async fn call<R: Clone, T, F>(
+        &self,
+        deadline: Instant,
+        request: R,
+        call: impl Fn(StorageClient, R) -> F,
+    ) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        persist(deadline, &self.metrics, || {
+            let answered = call(self.client.clone(), request.clone());
+            async { answered.await.map(Response::into_inner).map_err(|status| refusal_of(&status)) }
+        })
+        .await
     }
 
     /// Does one write together with whatever else waits to be written.

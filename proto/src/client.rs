@@ -5,6 +5,7 @@ mod shown;
 mod vault;
 
 pub use federation::PeeringClient;
+pub use shown::Calls;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::keys::KeySet;
@@ -16,7 +17,6 @@ use crate::status::refusal_of;
 use crate::telemetry::{Family, Snapshot};
 use crate::{MailboxHash, Refusal, convert, wire};
 use hyper_util::rt::TokioIo;
-use shown::Calls;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
 use tokio_stream::{Stream, StreamExt as _};

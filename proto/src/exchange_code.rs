@@ -1,7 +1,7 @@
 //! Six-digit exchange codes.
 
 use crate::OfferName;
-use crate::door::Malformed;
+use crate::encoding::Malformed;
 use crate::identifier::digest;
 use std::fmt;
 

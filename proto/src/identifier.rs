@@ -1,7 +1,8 @@
 //! The relay's identifiers. Each is parsed once at the door, cannot be printed, and cannot be mistaken
 //! for another. `Debug` shows a type and a length; there is no `Display`.
 
-use crate::door::{self, Malformed};
+use crate::encoding::{self, Malformed};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
@@ -31,7 +32,7 @@ macro_rules! identifier {
             /// # Errors
             /// [`Malformed`] unless the text is exactly the identifier's length in hex digits.
             pub fn from_hex(text: &str) -> Result<Self, Malformed> {
-                door::from_hex(text).map(Self)
+                encoding::from_hex(text).map(Self)
             }
 
             /// Draws one from the operating system's random source.
@@ -50,6 +51,12 @@ macro_rules! identifier {
 
             fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
                 bytes.try_into().map(Self).map_err(|_| Malformed)
+            }
+        }
+
+        impl From<$name> for Bytes {
+            fn from(identifier: $name) -> Self {
+                Self::copy_from_slice(&identifier.0)
             }
         }
 
@@ -275,12 +282,12 @@ impl NoiseKey {
     /// # Errors
     /// [`Malformed`] unless the text is 43 characters of unpadded base64url.
     pub fn from_base64url(text: &str) -> Result<Self, Malformed> {
-        Self::try_from(door::from_base64url(text)?.as_ref())
+        Self::try_from(encoding::from_base64url(text)?.as_ref())
     }
 
     /// Writes that form.
     pub fn to_base64url(&self) -> String {
-        door::to_base64url(&self.0)
+        encoding::to_base64url(&self.0)
     }
 }
 
@@ -309,12 +316,12 @@ impl PeerId {
     /// # Errors
     /// [`Malformed`] unless the text is 43 characters of unpadded base64url.
     pub fn from_base64url(text: &str) -> Result<Self, Malformed> {
-        Self::try_from(door::from_base64url(text)?.as_ref())
+        Self::try_from(encoding::from_base64url(text)?.as_ref())
     }
 
     /// Writes that form.
     pub fn to_base64url(&self) -> String {
-        door::to_base64url(&self.0)
+        encoding::to_base64url(&self.0)
     }
 }
 

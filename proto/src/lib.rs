@@ -4,8 +4,8 @@
 //! identifiers they carry, the one place where bytes from the wire become those identifiers, and the
 //! Unix sockets they travel over. It never sees HTTP, SQL or a client's address.
 //!
-//! The generated protobuf types stay inside this crate. Callers use [`client`], servers implement the
-//! handler traits of [`server`], and both speak the domain types below.
+//! Both sides speak the generated [`messages`]. Whoever gets one reads its fields with [`field`], in the first lines of the
+//! function that takes it.
 
 pub mod admin;
 pub mod anchor;
@@ -14,11 +14,12 @@ pub mod caller;
 pub mod client;
 mod codec;
 mod convert;
-mod door;
+mod encoding;
 pub mod escrow;
 pub mod exchange;
 mod exchange_code;
 pub mod federation;
+pub mod field;
 pub mod guardian;
 pub mod identifier;
 pub mod inventory;
@@ -30,7 +31,6 @@ pub mod opaque;
 pub mod page;
 pub mod peer;
 pub mod policy;
-pub mod recovery;
 mod refusal;
 pub mod server;
 pub mod socket;
@@ -38,19 +38,22 @@ mod status;
 pub mod telemetry;
 pub mod time;
 
-pub use door::Malformed;
+pub use encoding::Malformed;
 pub use exchange_code::ExchangeCode;
 pub use identifier::{
     AddressHash, AddressKey, BlobId, Commitment, GateHash, GateName, GuardianHash, GuardianName, MailboxHash,
     MailboxToken, NoiseKey, NoiseSecret, OfferName, OwnerHash, PeerId, PeerSeed, PublicKey, PurgeToken,
     RecoveryKeyHash, RecoveryName, RequestId, Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
 };
+use messages as wire;
 pub use opaque::{Ciphertext, EscrowBlob, ExchangeText, GuardianEntry, OriginHint, RecoveryProof};
 pub use refusal::Refusal;
+pub use status::refusal_of;
 pub use time::{Ttl, UnixSeconds};
 
-/// Messages as `protox` and `tonic` generate them. Nothing outside this crate names them.
-mod wire {
+/// Messages between the processes, as `protox` and `tonic` generate them from `relay/storage/v1`: both sides speak them as
+/// they are. `Debug` of one shows its name and nothing that is in it.
+pub mod messages {
     #![allow(
         missing_docs,
         unreachable_pub,

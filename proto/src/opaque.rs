@@ -1,7 +1,7 @@
 //! What clients sealed: bytes and text that the relay carries and never reads. Bounded where they come in, and
 //! `Debug` shows a type and a length.
 
-use crate::door::{self, Malformed};
+use crate::encoding::{self, Malformed};
 use bytes::Bytes;
 use std::fmt;
 
@@ -21,12 +21,12 @@ macro_rules! sealed {
             /// # Errors
             /// [`Malformed`] when the text is not standard padded base64 of a length within bounds.
             pub fn from_base64(text: &str) -> Result<Self, Malformed> {
-                Self::try_from(door::from_base64(text)?)
+                Self::try_from(encoding::from_base64(text)?)
             }
 
             /// Writes the base64 form of the client API.
             pub fn to_base64(&self) -> String {
-                door::to_base64(&self.0)
+                encoding::to_base64(&self.0)
             }
 
             /// The sealed bytes.
@@ -40,6 +40,12 @@ macro_rules! sealed {
 
             fn try_from(bytes: Bytes) -> Result<Self, Malformed> {
                 if ($least..=$most).contains(&bytes.len()) { Ok(Self(bytes)) } else { Err(Malformed) }
+            }
+        }
+
+        impl From<$name> for Bytes {
+            fn from(sealed: $name) -> Self {
+                sealed.0
             }
         }
 
@@ -89,12 +95,12 @@ impl EscrowBlob {
     /// `None` inside when the text is fine and too long, so that clients can be told which it is;
     /// [`Malformed`] when it is not base64url.
     pub fn from_base64url(text: &str) -> Result<Option<Self>, Malformed> {
-        Ok(Self::try_from(door::from_base64url(text)?).ok())
+        Ok(Self::try_from(encoding::from_base64url(text)?).ok())
     }
 
     /// Writes base64url without padding.
     pub fn to_base64url(&self) -> String {
-        door::to_base64url(&self.0)
+        encoding::to_base64url(&self.0)
     }
 }
 

@@ -21,7 +21,6 @@ use crate::mail::{
     WriteOutcomes,
 };
 use crate::policy::Policy;
-use crate::recovery::{QueryProofs, StoreProof, StoredProof};
 use crate::telemetry::{Family, Snapshot};
 use crate::{ExchangeCode, ExchangeText, GuardianEntry, MailboxHash, PeerId, Refusal, convert, wire};
 use std::future::Future;
@@ -48,14 +47,6 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
     /// Says where blobs that moved are.
     fn hints(&self, names: Vec<BlobName>) -> impl Future<Output = Result<SignedHints, Refusal>> + Send;
-}
-
-/// Keeps recovery proofs.
-pub trait RecoveryHandler: Send + Sync + 'static {
-    /// Stores a proof; answers after the commit.
-    fn store(&self, store: StoreProof) -> impl Future<Output = Result<(), Refusal>> + Send;
-    /// Reads the proofs that are there.
-    fn query(&self, query: QueryProofs) -> impl Future<Output = Result<Vec<StoredProof>, Refusal>> + Send;
 }
 
 /// Keeps six-digit exchanges.
@@ -202,19 +193,6 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
     async fn hints(&self, request: Request<wire::HintsRequest>) -> Reply<wire::SignedHints> {
         let names = convert::mailbox::hinted_names(request.into_inner())?;
         Ok(Response::new(self.0.hints(names).await?.into()))
-    }
-}
-
-#[tonic::async_trait]
-impl<H: RecoveryHandler> wire::recovery_server::Recovery for Adapter<H> {
-    async fn store(&self, request: Request<wire::RecoveryStoreRequest>) -> Reply<wire::RecoveryStoreReply> {
-        self.0.store(request.into_inner().try_into()?).await?;
-        Ok(Response::new(wire::RecoveryStoreReply {}))
-    }
-
-    async fn query(&self, request: Request<wire::RecoveryQueryRequest>) -> Reply<wire::RecoveryQueryReply> {
-        let proofs = self.0.query(request.into_inner().try_into()?).await?;
-        Ok(Response::new(convert::recovery::query_reply(proofs)))
     }
 }
 

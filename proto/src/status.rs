@@ -100,7 +100,8 @@ impl From<Refusal> for Status {
 }
 
 /// Reads a status, from our own handlers (details) or from the transport (a bare code).
-pub(crate) fn refusal_of(status: &Status) -> Refusal {
+#[must_use]
+pub fn refusal_of(status: &Status) -> Refusal {
     if !status.details().is_empty() {
         return wire::Refusal::decode(status.details()).map_or(Refusal::Internal, Refusal::from);
     }

@@ -48,13 +48,14 @@ use relay_proto::mail::{
 use relay_proto::server::MailboxHandler as _;
 use relay_proto::{
     AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, PublicKey, PurgeToken, Refusal,
-    RequestId, Signature, TokensDigest, UnixSeconds,
+    RequestId, Signature, TokensDigest, UnixSeconds, refusal_of,
 };
 use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
+use tonic::{Request, Response, Status};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -63,6 +64,11 @@ const START: UnixSeconds = UnixSeconds::new(1_800_000_900);
 
 /// When the program of these tests was built.
 const BUILT: UnixSeconds = UnixSeconds::new(1_600_000_000);
+
+/// What a service replied, or why it refused.
+fn replied<T>(result: Result<Response<T>, Status>) -> Result<T, Refusal> {
+    result.map(Response::into_inner).map_err(|status| refusal_of(&status))
+}
 
 /// A store with its handlers, on a clock of its own.
 struct Relay {

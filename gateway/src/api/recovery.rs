@@ -8,11 +8,13 @@ use super::error::{ApiError, Fault};
 use super::fields::Field;
 use super::reply::Reply;
 use super::{Call, fields, success};
+use bytes::Bytes;
+use relay_proto::client::StorageClient;
+use relay_proto::field::{index, sealed as sealed_field};
 use relay_proto::limits::MAX_RECOVERY_KEYS;
-use relay_proto::mail::Caller;
+use relay_proto::messages::{RecoveryQueryReply, RecoveryQueryRequest, RecoveryStoreRequest, StoredProof};
 use relay_proto::page;
-use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
-use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof, RequestId};
+use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -37,20 +39,17 @@ struct Proof<'a> {
 pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let store = parse(&body, caller, name.request_id()?)?;
+    let [key_hash, proof_data] = fields::read(&body, ["key_hash", "proof_data"])?;
+    let request = RecoveryStoreRequest {
+        caller: caller.map(Into::into),
+        key: key_hash.parse(RecoveryKeyHash::from_hex, Fault::KeyHash)?.name().into(),
+        proof: proof_data.parse(RecoveryProof::from_base64, Fault::ProofData)?.into(),
+        request_id: name.request_id()?.into(),
+    };
     drop(body);
-    app.storage.store_proof(store, patience.deadline()).await?;
+    let store = |client: StorageClient, request| async move { client.recovery().store(request).await };
+    app.storage.call(patience.deadline(), request, store).await?;
     Ok(success::done())
-}
-
-fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<StoreProof, ApiError> {
-    let [key_hash, proof_data] = fields::read(body, ["key_hash", "proof_data"])?;
-    Ok(StoreProof {
-        caller,
-        request_id,
-        key: key_hash.parse(RecoveryKeyHash::from_hex, Fault::KeyHash)?.name(),
-        proof: proof_data.parse(RecoveryProof::from_base64, Fault::ProofData)?,
-    })
 }
 
 pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
@@ -58,7 +57,10 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
     let (body, share) = app.intake.read(body).await?;
     let [key_hashes] = fields::read(&body, ["key_hashes"])?;
     let Keys { names: keys, spellings } = Keys::read(key_hashes)?;
-    let proofs = app.storage.query_proofs(QueryProofs { caller, keys }, patience.deadline()).await?;
+    let keys = keys.into_iter().map(Bytes::from).collect();
+    let request = RecoveryQueryRequest { caller: caller.map(Into::into), keys };
+    let query = |client: StorageClient, request| async move { client.recovery().query(request).await };
+    let RecoveryQueryReply { proofs } = app.storage.call(patience.deadline(), request, query).await?;
     let proofs = write(proofs, &spellings, sealed)?;
     success::large(share, proofs).await
 }
@@ -104,20 +106,20 @@ fn write(
     proofs.sort_by_key(|stored| stored.key_index);
     let found = proofs.len();
     let mut room = page::BUDGET;
-    let fitting = proofs.into_iter().map_while(|stored| {
-        let proof_data = stored.proof.to_base64();
+    let mut fitting = Vec::with_capacity(found);
+    for StoredProof { key_index, proof, created_at, expires_at } in proofs {
+        let key_hash =
+            spellings.get(index("key_index", key_index, spellings.len())?).ok_or(Fault::Internal)?;
+        let proof_data = sealed_field::<RecoveryProof, _>("proof", proof)?.to_base64();
         if sealed {
-            room = room.checked_sub(PROOF_FRAME + proof_data.len())?;
+            match room.checked_sub(PROOF_FRAME + proof_data.len()) {
+                Some(rest) => room = rest,
+                None => break,
+            }
         }
-        Some((stored.key_index, proof_data, stored.created_at, stored.expires_at))
-    });
-    let proofs = fitting
-        .map(|(key_index, proof_data, created_at, expires_at)| {
-            let key_hash = spellings.get(key_index).ok_or(Fault::Internal)?;
-            let (created_at, expires_at) = (created_at.get(), expires_at.get());
-            Ok(Proof { key_hash, proof_data, created_at, expires_at })
-        })
-        .collect::<Result<Vec<_>, ApiError>>()?;
+        fitting.push(Proof { key_hash, proof_data, created_at, expires_at });
+    }
+    let proofs = fitting;
     let truncated = proofs.len() < found;
     success::written(&Proofs { status: "ok", proofs, truncated })
 }
@@ -128,7 +130,7 @@ mod tests {
     use crate::fixture::{PROOF_EXPIRES_AT, PROOF_STORED_AT, Relay, base64_of};
     use bytes::Bytes;
     use proptest::prelude::*;
-    use relay_proto::{Refusal, UnixSeconds};
+    use relay_proto::Refusal;
     use serde_json::json;
     use std::time::Duration;
 
@@ -165,9 +167,9 @@ mod tests {
     fn proofs_are_put_in_order_and_belong_to_a_key_that_was_asked_for() {
         let stored = |key_index| StoredProof {
             key_index,
-            proof: RecoveryProof::from_base64("AAAA").unwrap(),
-            created_at: UnixSeconds::new(0),
-            expires_at: UnixSeconds::new(0),
+            proof: Bytes::from_static(&[0; 3]),
+            created_at: 0,
+            expires_at: 0,
         };
         let written = write(vec![stored(1), stored(0)], &["a".into(), "b".into()], false).unwrap();
         let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
@@ -184,9 +186,8 @@ mod tests {
             let spellings: Vec<Cow<'_, str>> = (0..50).map(|key| Cow::from(format!("{key:064x}"))).collect();
             let (mut from, mut rounds, mut found) = (0, 0, 0);
             loop {
-                let proofs = lengths[from..].iter().enumerate().filter_map(|(key_index, length)| {
-                    let proof = RecoveryProof::try_from(Bytes::from(vec![255; (*length)?])).unwrap();
-                    let at = UnixSeconds::new(u64::MAX);
+                let proofs = (0..).zip(&lengths[from..]).filter_map(|(key_index, length)| {
+                    let (proof, at) = (Bytes::from(vec![255; (*length)?]), u64::MAX);
                     Some(StoredProof { key_index, proof, created_at: at, expires_at: at })
                 });
                 let written = write(proofs.collect(), &spellings[from..], true).unwrap();

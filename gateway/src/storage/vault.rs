@@ -5,25 +5,10 @@ use super::retry::persist;
 use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
-use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
 use relay_proto::{ExchangeCode, ExchangeText, GuardianEntry, Refusal};
 use tokio::time::Instant;
 
 impl Storage {
-    /// Stores a recovery proof.
-    pub(crate) async fn store_proof(&self, store: StoreProof, deadline: Instant) -> Result<(), Refusal> {
-        persist(deadline, &self.metrics, || self.client.store_proof(store.clone())).await
-    }
-
-    /// Reads recovery proofs.
-    pub(crate) async fn query_proofs(
-        &self,
-        query: QueryProofs,
-        deadline: Instant,
-    ) -> Result<Vec<StoredProof>, Refusal> {
-        persist(deadline, &self.metrics, || self.client.query_proofs(query.clone())).await
-    }
-
     /// Offers something.
     pub(crate) async fn offer(&self, offer: Offer, deadline: Instant) -> Result<ExchangeCode, Refusal> {
         persist(deadline, &self.metrics, || self.client.offer(offer.clone())).await

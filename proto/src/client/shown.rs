@@ -12,7 +12,7 @@ use tower::Service;
 
 /// Calls over one socket. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Calls {
+pub struct Calls {
     channel: Channel,
     secret: KnownSecret,
 }

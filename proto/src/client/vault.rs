@@ -5,12 +5,14 @@ use super::{StorageClient, told};
 use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
-use crate::recovery::{QueryProofs, StoreProof, StoredProof};
-use crate::{ExchangeCode, ExchangeText, GuardianEntry, Refusal, convert, wire};
+use crate::messages::recovery_client::RecoveryClient;
+use crate::{ExchangeCode, ExchangeText, GuardianEntry, Refusal, wire};
 
 impl StorageClient {
-    fn recovery(&self) -> wire::recovery_client::RecoveryClient<Calls> {
-        wire::recovery_client::RecoveryClient::new(self.channel.clone())
+    /// Calls for recovery proofs.
+    #[must_use]
+    pub fn recovery(&self) -> RecoveryClient<Calls> {
+        RecoveryClient::new(self.channel.clone())
     }
 
     fn exchange(&self) -> wire::exchange_client::ExchangeClient<Calls> {
@@ -23,25 +25,6 @@ impl StorageClient {
 
     fn escrow(&self) -> wire::escrow_client::EscrowClient<Calls> {
         wire::escrow_client::EscrowClient::new(self.channel.clone())
-    }
-
-    /// Stores a recovery proof.
-    ///
-    /// # Errors
-    /// Limits, room, and the way to storage.
-    pub async fn store_proof(&self, store: StoreProof) -> Result<(), Refusal> {
-        self.recovery().store(wire::RecoveryStoreRequest::from(store)).await.map_err(told)?;
-        Ok(())
-    }
-
-    /// Reads recovery proofs.
-    ///
-    /// # Errors
-    /// Limits, and the way to storage.
-    pub async fn query_proofs(&self, query: QueryProofs) -> Result<Vec<StoredProof>, Refusal> {
-        let asked = query.keys.len();
-        let reply = self.recovery().query(wire::RecoveryQueryRequest::from(query)).await.map_err(told)?;
-        convert::recovery::stored_proofs(reply.into_inner(), asked)
     }
 
     /// Offers something; answers the code.

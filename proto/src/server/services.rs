@@ -5,9 +5,10 @@ use super::connection::Connection;
 use super::entrance::Entrance;
 use super::{
     Adapter, AdminHandler, AdmissionHandler, EscrowHandler, ExchangeHandler, GuardianHandler, KeysHandler,
-    MailboxHandler, OffloadHandler, RecallHandler, RecoveryHandler, TelemetryHandler,
+    MailboxHandler, OffloadHandler, RecallHandler, TelemetryHandler,
 };
 use crate::limits::MAX_GRPC_MESSAGE;
+use crate::messages::recovery_server::{Recovery, RecoveryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
 use crate::wire;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
@@ -99,10 +100,9 @@ impl Services {
 
     /// Serves recovery proofs.
     #[must_use]
-    pub fn recovery(self, handler: &Arc<impl RecoveryHandler>) -> Self {
-        let service = wire::recovery_server::RecoveryServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SMALL_MESSAGE);
-        self.add(service)
+    pub fn recovery(self, service: &Arc<impl Recovery>) -> Self {
+        let server = RecoveryServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Serves exchanges.

@@ -4,6 +4,7 @@ use relay_daemon::{Exit, Failure};
 use relay_proto::Refusal;
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
+use tonic::Status;
 
 /// A failure inside the store.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +70,12 @@ impl From<rusqlite::Error> for StoreError {
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Corrupt(code),
             _ => Self::Internal(code),
         }
+    }
+}
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        Refusal::from(error).into()
     }
 }
 

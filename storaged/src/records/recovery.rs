@@ -1,13 +1,20 @@
 //! The `recovery_proofs` table: what people leave behind for the day they lose their device.
 
+use crate::auth::replays;
+use crate::clock::trusted_time::Times;
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
+use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
 use bytes::Bytes;
-use relay_proto::recovery::StoredProof;
-use relay_proto::{RecoveryName, RecoveryProof, Ttl, UnixSeconds};
+use relay_proto::caller::Caller;
+use relay_proto::field::position;
+use relay_proto::messages::StoredProof;
+use relay_proto::{RecoveryName, RecoveryProof, RequestId, Ttl, UnixSeconds};
 use rusqlite::{Connection, Row, params};
+use std::sync::Arc;
 
 /// How long a proof is kept.
 const LIFE: Ttl = Ttl::from_secs(90 * 86_400);
@@ -16,8 +23,43 @@ const LIFE: Ttl = Ttl::from_secs(90 * 86_400);
 /// largest takes.
 const BYTES_EACH: u64 = 16 << 10;
 
-/// Stores a proof in place of the one before. Only a new name is paid for.
-pub(crate) fn store(
+/// Stores a proof in place of the one before, once for each request that came sealed.
+///
+/// # Errors
+/// When the relay is full, the caller's share is used up, or the disk fails.
+pub(crate) async fn store(
+    store: &Store,
+    caller: Caller,
+    request_id: RequestId,
+    name: RecoveryName,
+    proof: RecoveryProof,
+    now: Times,
+    limits: Arc<Limits>,
+) -> Result<(), StoreError> {
+    let work = move |write: &mut Write<'_>| {
+        // A message that is brought again must not put an older proof in place of a newer one.
+        if replays::is_first(write, caller, &request_id, now)? {
+            replace(write, &name, &proof, now.stamp, limits.payment(caller))?;
+        }
+        Ok(())
+    };
+    store.writer.run_one(work).await
+}
+
+/// Returns the proofs that are there, in the order of the names.
+///
+/// # Errors
+/// When the read takes too long or the disk fails.
+pub(crate) async fn query(
+    store: &Store,
+    names: Vec<RecoveryName>,
+    now: UnixSeconds,
+) -> Result<Vec<StoredProof>, StoreError> {
+    store.readers.run(move |sql| find(sql, &names, now)).await
+}
+
+/// Only a new name is paid for.
+fn replace(
     write: &mut Write<'_>,
     name: &RecoveryName,
     proof: &RecoveryProof,
@@ -69,12 +111,7 @@ pub(crate) fn take_over(
     Ok(fresh > 0)
 }
 
-/// Reads the proofs that are there, in the order of the names.
-pub(crate) fn query(
-    sql: &Connection,
-    names: &[RecoveryName],
-    now: UnixSeconds,
-) -> Result<Vec<StoredProof>, StoreError> {
+fn find(sql: &Connection, names: &[RecoveryName], now: UnixSeconds) -> Result<Vec<StoredProof>, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT proof, created, expires FROM recovery_proofs WHERE name = ?1 AND expires > ?2",
     )?;
@@ -90,11 +127,12 @@ pub(crate) fn query(
 
 fn read(row: &Row<'_>, key_index: usize) -> Result<StoredProof, StoreError> {
     let content = Bytes::copy_from_slice(row.get_ref(0)?.as_blob().unwrap_or_default());
+    let proof = RecoveryProof::try_from(content).map_err(|_| StoreError::Corrupt(0))?;
     Ok(StoredProof {
-        key_index,
-        proof: RecoveryProof::try_from(content).map_err(|_| StoreError::Corrupt(0))?,
-        created_at: time(row.get(1)?),
-        expires_at: time(row.get(2)?),
+        key_index: position(key_index),
+        proof: proof.into(),
+        created_at: time(row.get(1)?).get(),
+        expires_at: time(row.get(2)?).get(),
     })
 }
 

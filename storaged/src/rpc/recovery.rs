@@ -1,15 +1,16 @@
 //! Recovery proofs.
 
-use crate::auth::replays;
 use crate::clock::trusted::TrustedClock;
 use crate::db::Store;
-use crate::db::batch::Write;
 use crate::limits::Limits;
 use crate::records::recovery;
-use relay_proto::Refusal;
-use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
-use relay_proto::server::RecoveryHandler;
+use relay_proto::field::{caller, identifier, identifiers, sealed};
+use relay_proto::limits::MAX_RECOVERY_KEYS;
+use relay_proto::messages::{
+    RecoveryQueryReply, RecoveryQueryRequest, RecoveryStoreReply, RecoveryStoreRequest, recovery_server,
+};
 use std::sync::Arc;
+use tonic::{Request, Response, Status};
 
 /// Serves gateways.
 #[derive(Debug)]
@@ -19,27 +20,30 @@ pub(crate) struct Recovery {
     pub(crate) time: Arc<TrustedClock>,
 }
 
-impl RecoveryHandler for Recovery {
-    async fn store(&self, store: StoreProof) -> Result<(), Refusal> {
-        let StoreProof { caller, request_id, key, proof } = store;
+#[tonic::async_trait]
+impl recovery_server::Recovery for Recovery {
+    async fn store(
+        &self,
+        request: Request<RecoveryStoreRequest>,
+    ) -> Result<Response<RecoveryStoreReply>, Status> {
+        let RecoveryStoreRequest { caller: payer, key, proof, request_id } = request.into_inner();
+        let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
+        let (key, proof) = (identifier("key", &key)?, sealed("proof", proof)?);
         self.limits.charge_caller(caller)?;
-        let now = self.time.times_to_store()?;
-        let limits = Arc::clone(&self.limits);
-        let work = move |write: &mut Write<'_>| {
-            // A message that is brought again must not put an older proof in place of a newer one.
-            if replays::is_first(write, caller, &request_id, now)? {
-                recovery::store(write, &key, &proof, now.stamp, limits.payment(caller))?;
-            }
-            Ok(())
-        };
-        Ok(self.store.writer.run_one(work).await?)
+        let (now, limits) = (self.time.times_to_store()?, Arc::clone(&self.limits));
+        recovery::store(&self.store, caller, request_id, key, proof, now, limits).await?;
+        Ok(Response::new(RecoveryStoreReply {}))
     }
 
-    async fn query(&self, query: QueryProofs) -> Result<Vec<StoredProof>, Refusal> {
-        let QueryProofs { caller, keys } = query;
+    async fn query(
+        &self,
+        request: Request<RecoveryQueryRequest>,
+    ) -> Result<Response<RecoveryQueryReply>, Status> {
+        let RecoveryQueryRequest { caller: payer, keys } = request.into_inner();
+        let (caller, keys) = (caller(payer)?, identifiers("keys", &keys, MAX_RECOVERY_KEYS)?);
         self.limits.charge_caller(caller)?;
         self.limits.charge_recovery(caller)?;
-        let now = self.time.times().now;
-        Ok(self.store.readers.run(move |sql| recovery::query(sql, &keys, now)).await?)
+        let proofs = recovery::query(&self.store, keys, self.time.times().now).await?;
+        Ok(Response::new(RecoveryQueryReply { proofs }))
     }
 }

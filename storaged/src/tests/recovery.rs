@@ -1,9 +1,9 @@
 //! Recovery proofs.
 
 use crate::tests::*;
-use relay_proto::recovery::{QueryProofs, StoreProof, StoredProof};
-use relay_proto::server::RecoveryHandler as _;
-use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof};
+use relay_proto::messages::recovery_server::Recovery as _;
+use relay_proto::messages::{RecoveryQueryRequest, RecoveryStoreReply, RecoveryStoreRequest, StoredProof};
+use relay_proto::{RecoveryKeyHash, RecoveryName};
 
 fn name(number: u32) -> RecoveryName {
     let mut bytes = [0; 32];
@@ -12,30 +12,67 @@ fn name(number: u32) -> RecoveryName {
 }
 
 impl Relay {
+    /// Stores a proof under a request id.
+    pub(super) async fn store_proof(
+        &self,
+        caller: Caller,
+        id: RequestId,
+        key: RecoveryName,
+        proof: &[u8],
+    ) -> Result<(), Refusal> {
+        let request = RecoveryStoreRequest {
+            caller: caller.map(Into::into),
+            request_id: id.into(),
+            key: key.into(),
+            proof: Bytes::copy_from_slice(proof),
+        };
+        replied(self.vault.recovery.store(Request::new(request)).await).map(|RecoveryStoreReply {}| ())
+    }
+
+    pub(super) async fn query_proofs(
+        &self,
+        caller: Caller,
+        keys: &[RecoveryName],
+    ) -> Result<Vec<StoredProof>, Refusal> {
+        let keys = keys.iter().map(|key| Bytes::from(*key)).collect();
+        let request = RecoveryQueryRequest { caller: caller.map(Into::into), keys };
+        replied(self.vault.recovery.query(Request::new(request)).await).map(|reply| reply.proofs)
+    }
+
     pub(super) async fn prove(&self, number: u32, content: &[u8]) -> Result<(), Refusal> {
-        let proof = RecoveryProof::try_from(Bytes::copy_from_slice(content)).unwrap();
-        self.vault
-            .recovery
-            .store(StoreProof {
-                caller: None,
-                request_id: RequestId::random().unwrap(),
-                key: name(number),
-                proof,
-            })
-            .await
+        self.store_proof(None, RequestId::random().unwrap(), name(number), content).await
     }
 
     async fn proofs(&self, numbers: &[u32]) -> Vec<StoredProof> {
-        let keys = numbers.iter().copied().map(name).collect();
-        self.vault.recovery.query(QueryProofs { caller: None, keys }).await.unwrap()
+        let keys: Vec<_> = numbers.iter().copied().map(name).collect();
+        self.query_proofs(None, &keys).await.unwrap()
     }
 
     /// The content under one key.
     async fn proof(&self, number: u32) -> Option<Vec<u8>> {
         let mut found = self.proofs(&[number]).await;
         assert!(found.len() <= 1);
-        found.pop().map(|found| found.proof.as_bytes().to_vec())
+        found.pop().map(|found| found.proof.to_vec())
     }
+}
+
+#[tokio::test]
+async fn a_query_has_at_most_fifty_keys_and_a_message_no_field_of_a_wrong_length() {
+    let relay = Relay::start(&[]);
+    let keys = [name(1); 51];
+    assert_eq!(relay.query_proofs(None, &keys[..50]).await.map(|found| found.len()), Ok(0));
+    assert_eq!(relay.query_proofs(None, &keys).await.err(), Some(Refusal::invalid("keys")));
+    for proof in [Vec::new(), vec![0; 4097]] {
+        assert_eq!(relay.prove(1, &proof).await, Err(Refusal::invalid("proof")));
+    }
+    let request = RecoveryStoreRequest {
+        caller: None,
+        request_id: RequestId::random().unwrap().into(),
+        key: Bytes::from_static(&[0; 31]),
+        proof: Bytes::from_static(b"proof"),
+    };
+    let refused = replied(relay.vault.recovery.store(Request::new(request)).await);
+    assert_eq!(refused.err(), Some(Refusal::invalid("key")));
 }
 
 #[tokio::test]
@@ -74,7 +111,7 @@ async fn proofs_survive_a_restart_and_are_answered_in_the_order_of_the_keys() {
     let found = relay.proofs(&[3, 9, 1, 3]).await;
     let answers: Vec<_> = found
         .iter()
-        .map(|found| (found.key_index, u32::from_be_bytes(found.proof.as_bytes()[..].try_into().unwrap())))
+        .map(|found| (found.key_index, u32::from_be_bytes(found.proof[..].try_into().unwrap())))
         .collect();
     assert_eq!(answers, [(0, 3), (2, 1), (3, 3)]);
     assert_eq!(relay.store.gauges.recovery_proofs(), 3);
@@ -85,8 +122,8 @@ async fn times_of_a_proof_are_whole_hours() {
     let relay = Relay::start(&[]);
     relay.prove(1, b"proof").await.unwrap();
     let found = relay.proofs(&[1]).await.pop().unwrap();
-    assert_eq!(found.created_at, START.hour_floor());
-    assert_eq!(found.expires_at, START.plus(90 * 86_400).hour_ceil());
+    assert_eq!(found.created_at, START.hour_floor().get());
+    assert_eq!(found.expires_at, START.plus(90 * 86_400).hour_ceil().get());
 }
 
 #[tokio::test]
@@ -117,8 +154,8 @@ async fn queries_are_few_for_one_client_and_ten_times_as_many_for_a_named_relay(
     let relay = Relay::start(&[("RELAY_RECOVERY_RATE_LIMIT", "2")]);
     let query = |budget, number| {
         let address = AddressHash::from_bytes([number; 16]);
-        let caller = Some(Payer::new(budget, address));
-        relay.vault.recovery.query(QueryProofs { caller, keys: vec![name(1)] })
+        let (relay, caller) = (&relay, Some(Payer::new(budget, address)));
+        async move { relay.query_proofs(caller, &[name(1)]).await }
     };
     for (number, budget, most) in [
         (1, Budget::KnownObliviousRelay, 20),
@@ -132,10 +169,7 @@ async fn queries_are_few_for_one_client_and_ten_times_as_many_for_a_named_relay(
         let refused = query(budget, number).await.unwrap_err();
         assert!(matches!(refused, Refusal::AddressRateLimited { .. }), "{refused:?}");
     }
-    let proof = RecoveryProof::try_from(Bytes::from_static(b"proof")).unwrap();
-    let store =
-        StoreProof { caller: client(1), request_id: RequestId::random().unwrap(), key: name(1), proof };
-    relay.vault.recovery.store(store).await.unwrap();
+    relay.store_proof(client(1), RequestId::random().unwrap(), name(1), b"proof").await.unwrap();
 }
 
 #[tokio::test]

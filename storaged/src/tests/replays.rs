@@ -3,9 +3,8 @@
 use crate::tests::*;
 use relay_proto::escrow::{Deposit, PutEscrow};
 use relay_proto::exchange::{Claim, Complete, Offer};
-use relay_proto::recovery::{QueryProofs, StoreProof};
-use relay_proto::server::{EscrowHandler as _, ExchangeHandler as _, RecoveryHandler as _};
-use relay_proto::{EscrowBlob, ExchangeText, GateName, RecoveryName, RecoveryProof, SlotName};
+use relay_proto::server::{EscrowHandler as _, ExchangeHandler as _};
+use relay_proto::{EscrowBlob, ExchangeText, GateName, RecoveryName, SlotName};
 
 /// Somebody who brings sealed messages of many clients.
 fn oblivious_relay() -> Caller {
@@ -24,14 +23,8 @@ fn text(text: &str) -> ExchangeText {
 async fn an_older_proof_does_not_come_back() {
     let relay = Relay::start(&[]);
     let key = RecoveryName::from_bytes([1; 32]);
-    let store = |caller, number, content: &'static [u8]| {
-        let proof = RecoveryProof::try_from(Bytes::from_static(content)).unwrap();
-        relay.vault.recovery.store(StoreProof { caller, request_id: id(number), key, proof })
-    };
-    let proof = async || {
-        let found = relay.vault.recovery.query(QueryProofs { caller: None, keys: vec![key] }).await.unwrap();
-        found[0].proof.as_bytes().to_vec()
-    };
+    let store = |caller, number, content: &'static [u8]| relay.store_proof(caller, id(number), key, content);
+    let proof = async || relay.query_proofs(None, &[key]).await.unwrap()[0].proof.to_vec();
     store(oblivious_relay(), 1, b"old").await.unwrap();
     store(oblivious_relay(), 2, b"new").await.unwrap();
     for _ in 0..3 {

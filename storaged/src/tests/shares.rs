@@ -5,11 +5,8 @@ use crate::tests::*;
 use relay_proto::escrow::{Deposit, PutEscrow};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::{Designating, Designation, StoreGuardians};
-use relay_proto::recovery::StoreProof;
-use relay_proto::server::{
-    EscrowHandler as _, ExchangeHandler as _, GuardianHandler as _, RecoveryHandler as _,
-};
-use relay_proto::{EscrowBlob, ExchangeText, GateName, GuardianEntry, RecoveryName, RecoveryProof, SlotName};
+use relay_proto::server::{EscrowHandler as _, ExchangeHandler as _, GuardianHandler as _};
+use relay_proto::{EscrowBlob, ExchangeText, GateName, GuardianEntry, RecoveryName, SlotName};
 
 const MIB: u64 = 1 << 20;
 
@@ -63,9 +60,7 @@ impl Relay {
     }
 
     async fn prove_for(&self, caller: Caller, number: u64) -> Result<(), Refusal> {
-        let proof = RecoveryProof::try_from(Bytes::from_static(b"proof")).unwrap();
-        let key = RecoveryName::from_bytes(numbered(number));
-        self.vault.recovery.store(StoreProof { caller, request_id: request_id(), key, proof }).await
+        self.store_proof(caller, request_id(), RecoveryName::from_bytes(numbered(number)), b"proof").await
     }
 
     async fn deposit_for(&self, caller: Caller, gate: u64, slot: u8) -> Result<Deposit, Refusal> {

@@ -7,9 +7,8 @@
 use crate::tests::*;
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::QueryGuardians;
-use relay_proto::recovery::{QueryProofs, StoreProof};
-use relay_proto::server::{ExchangeHandler as _, GuardianHandler as _, RecoveryHandler as _};
-use relay_proto::{ExchangeText, GuardianName, OfferName, RecoveryName, RecoveryProof};
+use relay_proto::server::{ExchangeHandler as _, GuardianHandler as _};
+use relay_proto::{ExchangeText, GuardianName, OfferName, RecoveryName};
 use std::time::Instant;
 
 /// Pairs of a comparison.
@@ -115,17 +114,11 @@ async fn timing_of_known_and_unknown_names() {
     .await;
 
     let name = RecoveryName::from_bytes([3; 32]);
-    let proof = RecoveryProof::try_from(Bytes::from_static(&[3; 1000])).unwrap();
-    relay
-        .vault
-        .recovery
-        .store(StoreProof { caller: None, request_id: RequestId::random().unwrap(), key: name, proof })
-        .await
-        .unwrap();
+    relay.store_proof(None, RequestId::random().unwrap(), name, &[3; 1000]).await.unwrap();
     relay.clock.advance(100 * DAY);
     compare("a recovery key whose proof is over, and one without", |known, pair| async move {
-        let keys = vec![if known { name } else { RecoveryName::from_bytes(unused(pair)) }];
-        assert!(relay.vault.recovery.query(QueryProofs { caller: None, keys }).await.unwrap().is_empty());
+        let key = if known { name } else { RecoveryName::from_bytes(unused(pair)) };
+        assert!(relay.query_proofs(None, &[key]).await.unwrap().is_empty());
     })
     .await;
     compare("two guardian sets that are not there", |known, pair| async move {

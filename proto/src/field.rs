@@ -1,0 +1,141 @@
+//! Reading the fields of a message. An absent field, a wrong length or an unknown number is a [`Refusal::Invalid`] with
+//! the field's name, never a default.
+
+use crate::caller::{Budget, Caller, Payer};
+use crate::encoding::Malformed;
+use crate::{Refusal, messages};
+use bytes::Bytes;
+
+/// Reads an identifier.
+///
+/// # Errors
+/// [`Refusal::Invalid`] unless the bytes have its length.
+pub fn identifier<T>(field: &'static str, bytes: &[u8]) -> Result<T, Refusal>
+where
+    T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
+{
+    T::try_from(bytes).map_err(|_| Refusal::invalid(field))
+}
+
+/// Reads a list of identifiers.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for a list that is too long, or with an entry that has not their length.
+pub fn identifiers<T>(field: &'static str, list: &[Bytes], most: usize) -> Result<Vec<T>, Refusal>
+where
+    T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
+{
+    if list.len() > most {
+        return Err(Refusal::invalid(field));
+    }
+    list.iter().map(|bytes| identifier(field, bytes)).collect()
+}
+
+/// Reads what a client sealed.
+///
+/// # Errors
+/// [`Refusal::Invalid`] unless its length is within bounds.
+pub fn sealed<T, V>(field: &'static str, value: V) -> Result<T, Refusal>
+where
+    T: TryFrom<V, Error = Malformed>,
+{
+    T::try_from(value).map_err(|_| Refusal::invalid(field))
+}
+
+/// Reads the position of one of `asked` things.
+///
+/// # Errors
+/// [`Refusal::Invalid`] unless there are more than that.
+pub fn index(field: &'static str, index: u32, asked: usize) -> Result<usize, Refusal> {
+    usize::try_from(index).ok().filter(|index| *index < asked).ok_or(Refusal::invalid(field))
+}
+
+/// Reads a field that must be there.
+///
+/// # Errors
+/// [`Refusal::Invalid`] when it is not.
+pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Refusal> {
+    value.ok_or(Refusal::invalid(field))
+}
+
+/// Reads who pays for a request.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for a budget that is not known, or a hash that is none.
+pub fn caller(message: Option<messages::Caller>) -> Result<Caller, Refusal> {
+    let Some(messages::Caller { budget, address, network }) = message else { return Ok(None) };
+    let budget = match messages::Budget::try_from(budget) {
+        Ok(messages::Budget::Client) => Budget::Client,
+        Ok(messages::Budget::ObliviousRelay) => Budget::ObliviousRelay,
+        Ok(messages::Budget::KnownObliviousRelay) => Budget::KnownObliviousRelay,
+        Ok(messages::Budget::Unspecified) | Err(_) => return Err(Refusal::invalid("caller")),
+    };
+    let address = identifier("caller", &address)?;
+    let network = if network.is_empty() { address } else { identifier("caller", &network)? };
+    Ok(Some(Payer { budget, address, network }))
+}
+
+impl From<Payer> for messages::Caller {
+    fn from(payer: Payer) -> Self {
+        let Payer { budget, address, network } = payer;
+        let network = if network == address { Bytes::new() } else { network.into() };
+        let budget = match budget {
+            Budget::Client => messages::Budget::Client,
+            Budget::ObliviousRelay => messages::Budget::ObliviousRelay,
+            Budget::KnownObliviousRelay => messages::Budget::KnownObliviousRelay,
+        };
+        Self { budget: budget.into(), address: address.into(), network }
+    }
+}
+
+/// A position in a list that a message holds.
+#[must_use]
+pub fn position(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AddressHash;
+
+    #[test]
+    fn a_caller_survives_the_wire_and_is_charged_only_under_a_known_budget() {
+        let address = AddressHash::from_bytes([1; 16]);
+        for budget in [Budget::Client, Budget::ObliviousRelay, Budget::KnownObliviousRelay] {
+            for network in [address, AddressHash::from_bytes([2; 16])] {
+                let payer = Payer { budget, address, network };
+                assert_eq!(caller(Some(payer.into())), Ok(Some(payer)));
+            }
+        }
+        assert_eq!(caller(None), Ok(None));
+        let good = messages::Caller::from(Payer::new(Budget::Client, address));
+        for wrong in [
+            messages::Caller { budget: 0, ..good.clone() },
+            messages::Caller { budget: 99, ..good.clone() },
+            messages::Caller { address: Bytes::new(), ..good.clone() },
+            messages::Caller { network: Bytes::from_static(&[0; 15]), ..good },
+        ] {
+            assert_eq!(caller(Some(wrong)), Err(Refusal::invalid("caller")));
+        }
+    }
+
+    #[test]
+    fn lists_positions_and_absent_fields_are_bounded() {
+        let name = Bytes::from_static(&[1; 16]);
+        let list = |count: usize| identifiers::<AddressHash>("list", &vec![name.clone(); count], 2);
+        assert_eq!(list(2).map(|all| all.len()), Ok(2));
+        assert_eq!(list(3), Err(Refusal::invalid("list")));
+        assert_eq!(identifiers::<AddressHash>("list", &[Bytes::new()], 2), Err(Refusal::invalid("list")));
+        assert_eq!((index("i", 1, 2), index("i", 2, 2)), (Ok(1), Err(Refusal::invalid("i"))));
+        assert_eq!(required::<u8>("field", None), Err(Refusal::invalid("field")));
+        assert_eq!(position(7), 7);
+    }
+
+    #[test]
+    fn a_message_shows_its_name_and_nothing_else() {
+        let message = messages::Caller { address: Bytes::from_static(b"secret"), ..Default::default() };
+        assert_eq!(format!("{message:?}"), "Caller");
+        assert_eq!(format!("{:?}", messages::WriteCommand::default()), "WriteCommand");
+    }
+}
