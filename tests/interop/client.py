@@ -1,5 +1,5 @@
 """A client of the relay that shares no code with it: Oblivious HTTP (RFC 9458) by hand over pyhpke, Binary HTTP
-(RFC 9292) by hand, and the signed key record.
+(RFC 9292) by hand, and in signing.py what is signed, which it checks against the test vectors first.
 
     python3 client.py http://127.0.0.1:8080 ANCHOR_HEX
 
@@ -17,13 +17,13 @@ import sys
 import time
 import urllib.parse
 
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, hmac
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from pyhpke import AEADId, CipherSuite, KDFId, KEMId, KEMKey, KEMKeyPair
+
+from signing import Deviation, KeyRecord, Owner, check, check_vectors, ok
 
 KEM_X25519 = 0x0020
 KDF_SHA256 = 0x0001
@@ -34,19 +34,6 @@ AEADS = {
     0x0003: (AEADId.CHACHA20_POLY1305, 32, ChaCha20Poly1305),
 }
 HIGHEST_RUNG = 98_304
-
-
-class Deviation(Exception):
-    """The relay does something else than the documents say."""
-
-
-def check(condition, what):
-    if not condition:
-        raise Deviation(what)
-
-
-def ok(what):
-    print(f"ok {what}", flush=True)
 
 
 # --- plain HTTP ---------------------------------------------------------------------------------------------
@@ -105,24 +92,9 @@ def verify_signed_key(relay, config, anchor):
     status, headers, body = relay.ask("GET", "/v2/ohttp-key-signed")
     check(status == 200, f"a signed key, not {status}")
     check(headers["content-type"] == "application/vnd.vauchi.ohttp-key-signed", "content type of the record")
-    check(len(body) <= 699, "a record has at most 699 bytes")
-    version, window, length = struct.unpack_from(">BQH", body)
-    check(version == 1, f"version {version}")
-    check(abs(window - time.time() // 86_400) <= 1, f"day {window}")
-    at = 11 + length
-    signed, signature = body[11:at], body[at : at + 64]
-    intermediate, times, anchor_signature = body[at + 64 : at + 96], body[at + 96 : at + 112], body[at + 112 :]
-    check(len(anchor_signature) == 64, "nothing follows the record")
-    check(signed == config.data, "the signed key is the one that is shown")
-    not_before, not_after = struct.unpack(">QQ", times)
-    check(not_before <= time.time() < not_after, "the certificate holds now")
-    certificate = b"vauchi-ohttp-intermediate-v1" + intermediate + times
-    message = b"vauchi-ohttp-keyconfig-v1" + struct.pack(">Q", window) + signed
-    try:
-        Ed25519PublicKey.from_public_bytes(anchor).verify(anchor_signature, certificate)
-        Ed25519PublicKey.from_public_bytes(intermediate).verify(signature, message)
-    except InvalidSignature as error:
-        raise Deviation("both signatures hold") from error
+    record = KeyRecord(body)
+    check(record.key_configuration == config.data, "the signed key is the one that is shown")
+    record.verify(anchor, int(time.time()))
     ok("signed key")
 
 
@@ -326,6 +298,34 @@ def mail_by_binary_http(relay, config, aead):
     ok(f"mail by Binary HTTP, AEAD {aead:#06x}")
 
 
+def owner_by_envelope(relay, config, aead):
+    owner, mailbox, now = Owner(os.urandom(32)), os.urandom(32), int(time.time())
+    other = os.urandom(32)
+
+    def ask(action, fields):
+        return envelope(relay, config, aead, action, fields)
+
+    registered = ask("register", owner.register([mailbox, other], now))
+    check(registered == {"status": "ok", "registered": 2}, f"register: {registered}")
+    for token in (mailbox, owner.public_key):
+        sent = ask("send", {"recipient_id": token.hex(), "ciphertext": "c2VhbGVk"})
+        check(sent["status"] == "ok", f"send: {sent}")
+    purged = ask("purge", owner.purge(mailbox, os.urandom(32), now))
+    check(purged == {"status": "ok", "blobs_deleted": 2}, f"purge: {purged}")
+    ok("registration and purge")
+
+    guardians = [{"data": base64.b64encode(os.urandom(size)).decode()} for size in (1, 256)]
+    stored = ask("guardian_store", {**owner.guardians(b"guardian-store", now), "entries": guardians})
+    check(stored == {"status": "ok"}, f"guardian store: {stored}")
+    name = {"guardian_hash": owner.guardian_hash.hex()}
+    found = ask("guardian_query", name)
+    check(found == {"status": "ok", "guardians": guardians}, f"guardian query: {found}")
+    deleted = ask("guardian_delete", owner.guardians(b"guardian-delete", now))
+    check(deleted == {"status": "ok"}, f"guardian delete: {deleted}")
+    check(ask("guardian_query", name) == {"status": "ok", "guardians": []}, "no guardians after a deletion")
+    ok("guardian set")
+
+
 def unknown_key(relay, config):
     other = (config.key_id + 128) % 256
     message = struct.pack(">BHHH", other, KEM_X25519, KDF_SHA256, 3) + os.urandom(100)
@@ -338,6 +338,7 @@ def unknown_key(relay, config):
 
 
 def main(url, anchor):
+    check_vectors()
     rfc_example()
     relay = Relay(url)
     config = fetch_key(relay)
@@ -345,6 +346,7 @@ def main(url, anchor):
     for _, aead in config.suites:
         mail_by_envelope(relay, config, aead)
         mail_by_binary_http(relay, config, aead)
+    owner_by_envelope(relay, config, config.suites[0][1])
     unknown_key(relay, config)
 
 
