@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
 pub(crate) const USUAL_DAYS: u64 = 90;
 
-/// Runs, inspects and tests a relay. Everything is set by variables; the README lists them.
+/// Runs, inspects and tests a relay. Everything is set by variables; REFERENCE.md lists them.
 #[derive(Debug, Parser)]
 #[command(name = "relay", version = relay_daemon::build::VERSION, disable_help_subcommand = true)]
 pub struct Arguments {
@@ -119,7 +119,7 @@ pub enum Command {
     /// Make and use an anchor that vouches for relays' keys, on a machine that may be offline
     #[command(subcommand, disable_help_subcommand = true)]
     Anchor(AnchorCommand),
-    /// Print the tables of the README
+    /// Print the generated tables of REFERENCE.md and RUNBOOKS.md
     #[command(hide = true)]
     Reference {
         /// Write them into this file, between its markers

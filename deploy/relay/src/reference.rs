@@ -1,8 +1,8 @@
-//! The tables of the README and of the runbooks, made from the code, so that they cannot say anything else than the code
-//! does.
+//! The tables of `deploy/REFERENCE.md` and `deploy/RUNBOOKS.md`, generated from the code, so that the documents cannot differ
+//! from it.
 //!
 //! A table belongs between two markers, `<!-- generated: NAME -->` and `<!-- end -->`. A test compares;
-//! `relay reference --write README.md` mends.
+//! `relay reference --write deploy/REFERENCE.md` writes it again.
 
 use crate::{doctor, unwritable};
 use relay_daemon::variables::KNOWN;
@@ -49,7 +49,7 @@ pub(crate) fn run(write: Option<&Path>, out: &mut impl Write) -> Result<Exit, Fa
     Ok(Exit::Success)
 }
 
-/// The README with every marked part replaced by what the code says now.
+/// Returns REFERENCE.md with every marked part replaced by what the code says now.
 ///
 /// # Errors
 /// When a marker has no end, names no table, or a table has no marker.

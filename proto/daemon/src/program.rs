@@ -31,8 +31,9 @@ fn wish(mut arguments: impl Iterator<Item = OsString>) -> Option<Wish> {
 /// Is the program of a daemon: does what its command line says, and answers its exit code.
 pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode {
     let name = role.name();
-    let usage =
-        format!("usage: {name} [health | --version]\nEverything is set by variables; the README lists them.");
+    let usage = format!(
+        "usage: {name} [health | --version]\nEverything is set by variables; REFERENCE.md lists them."
+    );
     let said = match wish(std::env::args_os().skip(1)) {
         Some(Wish::Run) => return lifecycle::run(role, Vars::from_environment(), None, body),
         Some(Wish::Health) => well(role).map(|()| "ready".to_owned()),

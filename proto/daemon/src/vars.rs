@@ -86,7 +86,7 @@ fn unknown(name: &str) -> String {
         .filter(|(distance, _)| *distance * 4 <= name.len());
     match nearest {
         Some((_, known)) => format!("{name}: unknown variable; did you mean {known}?"),
-        None => format!("{name}: unknown variable; the README lists all of them"),
+        None => format!("{name}: unknown variable; REFERENCE.md lists all of them"),
     }
 }
 

@@ -60,7 +60,7 @@ macro_rules! codes {
 
 codes! {
     Variables = ("variables", Error, "A variable does not parse, is unknown, or contradicts another one; no process starts with it.",
-        "Correct the variable that is named; the README lists all of them.");
+        "Correct the variable that is named; REFERENCE.md lists all of them.");
     SocketPath = ("socket-path", Error, "The path of a socket is longer than the kernel takes.",
         "Set `RELAY_SOCKET_DIR` to a shorter directory, for example `/run/relay`.");
     ProxiesEverybody = ("proxies-everybody", Error, "`RELAY_TRUSTED_PROXIES` has all addresses in it, so every client may say that it is another one.",
