@@ -100,20 +100,36 @@ impl Patience {
 /// The answer of an endpoint.
 type Answer = Pin<Box<dyn Future<Output = Result<Reply, ApiError>> + Send>>;
 
+/// Whom an endpoint is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Audience {
+    /// Anybody, without storage.
+    Anybody,
+    /// Clients of the API, by themselves or inside a sealed request.
+    Clients,
+    /// Those who come by an oblivious relay, which strips headers, and ask in the open: for keys, and to have sealed
+    /// requests answered. Who has not said a version there has not said an old one.
+    ObliviousRelays,
+    /// Other relays, which come by themselves: never inside a sealed request.
+    Peers,
+}
+
 /// An endpoint.
 pub(crate) struct Route {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
+    pub(crate) audience: Audience,
     pub(crate) about: &'static str,
     pub(crate) answer: fn(Call) -> Answer,
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal => $($module:ident)::+, $about:literal;)*) => {
+    ($($method:ident $path:literal for $audience:ident => $($module:ident)::+, $about:literal;)*) => {
         /// Every endpoint of the main port.
         pub(crate) static ROUTES: &[Route] = &[$(Route {
             method: Method::$method,
             path: $path,
+            audience: Audience::$audience,
             about: $about,
             answer: |call| Box::pin($($module)::+(call)),
         },)*];
@@ -121,30 +137,30 @@ macro_rules! routes {
 }
 
 routes! {
-    POST "/v2/send" => send::send, "Leaves a blob in a mailbox.";
-    POST "/v2/fetch" => fetch::fetch, "Shows what waits in up to 1900 mailboxes, oldest first. Removes nothing.";
-    POST "/v2/ack" => ack::ack, "Removes a blob that was received.";
-    POST "/v2/register" => register::register, "Makes mailboxes known to the relay, and binds them to an owner's key if one signs.";
-    POST "/v2/purge" => purge::purge, "Deletes everything that belongs to the signing key.";
-    POST "/v2/recovery/store" => recovery::store, "Stores a recovery proof for 90 days, in place of the one before.";
-    POST "/v2/recovery/query" => recovery::query, "Shows the recovery proofs under up to 50 keys.";
-    POST "/v2/exchange/offer" => exchange::offer, "Offers something to whoever is told the six-digit code.";
-    POST "/v2/exchange/claim" => exchange::claim, "Takes what is offered under a code, once, and leaves a response.";
-    POST "/v2/exchange/complete" => exchange::complete, "Takes the response, which ends the exchange.";
-    POST "/v2/guardian/store" => guardian::store, "Replaces the guardian set of the signing key, for a year.";
-    POST "/v2/guardian/query" => guardian::query, "Shows a guardian set; an unknown one is empty.";
-    POST "/v2/guardian/delete" => guardian::delete, "Deletes the guardian set of the signing key.";
-    POST "/v2/escrow" => escrow::escrow, "Fills a slot behind a gate of two, reads the other once both are filled, or counts them.";
-    GET "/v2/ohttp-key" => keys::bare, "The key for Oblivious HTTP: one key configuration, without a length in front.";
-    GET "/v2/ohttp-key-signed" => keys::signed, "The same key for today, signed by the relay's anchor.";
-    GET "/v2/ohttp-anchor-rollover" => keys::rollovers, "How the anchor changed, as signed records.";
-    POST "/v2/ohttp" => ohttp::serve, "An oblivious request (RFC 9458): any of the others, sealed.";
-    GET "/.well-known/ohttp-gateway" => keys::listed, "The key for Oblivious HTTP as a list (RFC 9540).";
-    POST "/.well-known/ohttp-gateway" => ohttp::serve, "An oblivious request, at the address of RFC 9540.";
-    GET "/health" => health::health, "Whether the gateway lives.";
-    GET "/v2/health" => health::health, "The same, under the path of the API.";
-    GET "/federation" => federation::tunnel, "A WebSocket upgrade: the connection of another relay.";
-    GET "/federation/key" => federation::key, "The key by which other relays know this one.";
+    POST "/v2/send" for Clients => send::send, "Leaves a blob in a mailbox.";
+    POST "/v2/fetch" for Clients => fetch::fetch, "Shows what waits in up to 1900 mailboxes, oldest first. Removes nothing.";
+    POST "/v2/ack" for Clients => ack::ack, "Removes a blob that was received.";
+    POST "/v2/register" for Clients => register::register, "Makes mailboxes known to the relay, and binds them to an owner's key if one signs.";
+    POST "/v2/purge" for Clients => purge::purge, "Deletes everything that belongs to the signing key.";
+    POST "/v2/recovery/store" for Clients => recovery::store, "Stores a recovery proof for 90 days, in place of the one before.";
+    POST "/v2/recovery/query" for Clients => recovery::query, "Shows the recovery proofs under up to 50 keys.";
+    POST "/v2/exchange/offer" for Clients => exchange::offer, "Offers something to whoever is told the six-digit code.";
+    POST "/v2/exchange/claim" for Clients => exchange::claim, "Takes what is offered under a code, once, and leaves a response.";
+    POST "/v2/exchange/complete" for Clients => exchange::complete, "Takes the response, which ends the exchange.";
+    POST "/v2/guardian/store" for Clients => guardian::store, "Replaces the guardian set of the signing key, for a year.";
+    POST "/v2/guardian/query" for Clients => guardian::query, "Shows a guardian set; an unknown one is empty.";
+    POST "/v2/guardian/delete" for Clients => guardian::delete, "Deletes the guardian set of the signing key.";
+    POST "/v2/escrow" for Clients => escrow::escrow, "Fills a slot behind a gate of two, reads the other once both are filled, or counts them.";
+    GET "/v2/ohttp-key" for ObliviousRelays => keys::bare, "The key for Oblivious HTTP: one key configuration, without a length in front.";
+    GET "/v2/ohttp-key-signed" for ObliviousRelays => keys::signed, "The same key for today, signed by the relay's anchor.";
+    GET "/v2/ohttp-anchor-rollover" for ObliviousRelays => keys::rollovers, "How the anchor changed, as signed records.";
+    POST "/v2/ohttp" for ObliviousRelays => ohttp::serve, "An oblivious request (RFC 9458): any of the others, sealed.";
+    GET "/.well-known/ohttp-gateway" for ObliviousRelays => keys::listed, "The key for Oblivious HTTP as a list (RFC 9540).";
+    POST "/.well-known/ohttp-gateway" for ObliviousRelays => ohttp::serve, "An oblivious request, at the address of RFC 9540.";
+    GET "/health" for Anybody => health::health, "Whether the gateway lives.";
+    GET "/v2/health" for Anybody => health::health, "The same, under the path of the API.";
+    GET "/federation" for Peers => federation::tunnel, "A WebSocket upgrade: the connection of another relay.";
+    GET "/federation/key" for Peers => federation::key, "The key by which other relays know this one.";
 }
 
 impl Route {
@@ -153,21 +169,15 @@ impl Route {
         self.method == Method::POST
     }
 
-    /// Whether those who come by an oblivious relay, which strips headers, ask for it in the open: for keys, and to
-    /// have sealed requests answered. Who has not said a version there has not said an old one.
-    pub(crate) fn is_for_oblivious_clients(&self) -> bool {
-        self.path == GATEWAY || self.path.starts_with("/v2/ohttp")
-    }
-
     /// Whether it takes sealed requests. Such a request is paid for by the relay that brings it, and is not to be
     /// found inside another.
-    pub(crate) fn is_oblivious_door(&self) -> bool {
-        self.method == Method::POST && (self.path == "/v2/ohttp" || self.path == GATEWAY)
+    pub(crate) fn takes_sealed_requests(&self) -> bool {
+        self.method == Method::POST && self.audience == Audience::ObliviousRelays
     }
 
-    /// Whether it is for other relays, which come by themselves: never inside a sealed request.
-    pub(crate) fn is_for_peers(&self) -> bool {
-        self.path.starts_with("/federation")
+    /// Whether it can be asked for inside of a sealed request.
+    pub(crate) fn is_inside_sealed_requests(&self) -> bool {
+        !self.takes_sealed_requests() && self.audience != Audience::Peers
     }
 
     /// Whether a path names it: its own, or for a path of two parts the form with an underscore, which is also
@@ -214,8 +224,9 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (Fault
 /// The path that an action of an envelope stands for.
 pub(crate) fn path_of_action(action: &str) -> Option<Uri> {
     let asked = [PREFIX, action].concat();
-    let names_it =
-        |route: &&Route| route.method == Method::POST && !route.is_oblivious_door() && route.is_at(&asked);
+    let names_it = |route: &&Route| {
+        route.method == Method::POST && !route.takes_sealed_requests() && route.is_at(&asked)
+    };
     let route = ROUTES.iter().find(names_it).filter(|_| !action.contains('/'))?;
     Some(Uri::from_static(route.path))
 }

@@ -14,7 +14,7 @@ use crate::address;
 use crate::api::body::{Intake, Upload};
 use crate::api::error::{ApiError, Fault};
 use crate::api::reply::Reply;
-use crate::api::{self, Call, Name, Patience, Route, reply};
+use crate::api::{self, Audience, Call, Name, Patience, Route, reply};
 use crate::edge::{Answering, Asked, Handler, Passage};
 use crate::limit::LocalLimits;
 use crate::memory::Account;
@@ -101,10 +101,7 @@ pub(crate) async fn answer(
     let malformed = head.extensions.remove::<Malformed>();
     let found =
         match malformed.map_or_else(|| api::find(&head.method, path), |Malformed(fault)| Err((fault, ""))) {
-            Ok(route)
-                if matches!(origin, Origin::Oblivious { .. })
-                    && (route.is_oblivious_door() || route.is_for_peers()) =>
-            {
+            Ok(route) if matches!(origin, Origin::Oblivious { .. }) && !route.is_inside_sealed_requests() => {
                 Err((Fault::NotFound, ""))
             }
             found => found,
@@ -114,7 +111,7 @@ pub(crate) async fn answer(
     } else {
         let outcome = caught(async {
             let route = found.map_err(|(fault, _)| ApiError::from(fault))?;
-            let Charged { caller, refused } = if route.is_for_peers() {
+            let Charged { caller, refused } = if route.audience == Audience::Peers {
                 let standing = app.policy.within(PATIENCE).await.ok_or(Fault::Unreachable)?;
                 charge(&app, origin, false, &standing)?
             } else {
@@ -138,8 +135,9 @@ async fn answer_versioned(
     body: Upload,
 ) -> Reply {
     let began = Instant::now();
-    let is_door = found.is_ok_and(Route::is_oblivious_door);
-    let is_told = matches!(origin, Origin::Direct(_)) && !found.is_ok_and(Route::is_for_oblivious_clients);
+    let is_door = found.is_ok_and(Route::takes_sealed_requests);
+    let is_told = matches!(origin, Origin::Direct(_))
+        && !found.is_ok_and(|route| route.audience == Audience::ObliviousRelays);
     let claimed = versions::claimed(&headers, if is_told { 0 } else { u16::MAX });
     let expects = headers.contains_key(EXPECT);
     let outcome = caught(async {
