@@ -101,7 +101,16 @@ impl Opener {
     pub fn open(self, outer: &Reply) -> Vec<u8> {
         assert_eq!(outer.status, 200, "an answer outside of the seal: {}", outer.describe());
         assert_eq!(outer.header("content-type"), Some(RESPONSE_TYPE), "{}", outer.describe());
-        let plaintext = self.0.decapsulate(&outer.body).expect("the answer opens for who asked");
+        self.open_body(&outer.body)
+    }
+
+    /// The same, of an answer's body.
+    ///
+    /// # Panics
+    /// When it does not open or has another size.
+    #[track_caller]
+    pub fn open_body(self, body: &[u8]) -> Vec<u8> {
+        let plaintext = self.0.decapsulate(body).expect("the answer opens for who asked");
         let size = plaintext.len();
         assert!(is_rung(size), "an answer of {size} bytes, which tells something");
         plaintext

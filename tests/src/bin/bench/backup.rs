@@ -1,15 +1,13 @@
 //! A backup of a gigabyte while clients send: how long the whole command takes, its check included, and how many sends
 //! are answered meanwhile, beside as many as just before and just after.
 
-use crate::Fallible;
-use crate::load::{self, Outcome, Pace};
-use crate::options::Plan;
-use crate::relay::Site;
-use crate::requests::Mailboxes;
-use crate::scripts::Sender;
+use crate::load::Outcome;
+use crate::scenarios::{self, Mailboxes};
 use crate::stats::Rounds;
-use crate::stock::Stock;
+use crate::{Fallible, Options, relay};
+use relay_tests::Cluster;
 use serde::Serialize;
+use serde_json::{Value, json};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,64 +20,60 @@ const BYTES: usize = 16 << 10;
 const BLOBS: u64 = (1 << 30) / BYTES as u64;
 
 const CONNECTIONS: usize = 16;
-const MAILBOXES: u64 = 20_000;
 
 /// How long sends are looked at in one go.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Backups beside sends.
 #[derive(Debug, Default, Serialize)]
-pub(crate) struct Backups {
+struct Backups {
     /// For each GiB.
-    pub(crate) seconds: Rounds,
-    pub(crate) with_per_second: Rounds,
+    seconds: Rounds,
+    with_per_second: Rounds,
     /// Means of just before and just after.
-    pub(crate) alone_per_second: Rounds,
-    pub(crate) slowest_ms: Rounds,
+    alone_per_second: Rounds,
+    slowest_ms: Rounds,
 }
 
-pub(crate) async fn measure(directory: &Path, plan: &Plan) -> Fallible<Backups> {
-    let site = Site::new(directory)?;
-    let mut relay = site.apart().await?;
+pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Value> {
+    let mut relay = relay::start(directory, 1, &[]).await?;
     eprintln!("  storing {BLOBS} blobs of {BYTES} bytes");
-    Stock { mailboxes: STORED, place: |number| number / 500, sizes: vec![BYTES] }
-        .fill(site.address(), 0..BLOBS)
-        .await?;
+    scenarios::fill(relay.address(), (STORED, |number| number / 500), &[BYTES], BLOBS).await?;
     let mut backups = Backups::default();
-    for round in 1..=plan.rounds {
+    for round in 1..=options.rounds() {
         eprintln!("  round {round}: a backup beside sends");
-        let before = send(&site, plan.window).await?;
+        let before = send(&mut relay, options.window()).await?;
+        let target = tempfile::tempdir_in(directory)?;
+        let path = target.path().join("backups");
         let began = Instant::now();
-        let mut command = site.backup(&directory.join(format!("backups-{round}")));
-        let (mut sends, mut took, mut slowest) = (0, 0.0, Duration::ZERO);
+        let mut command = relay.command(&["backup", &path.display().to_string()]).start();
+        let (mut sends, mut took, mut slowest) = (0, 0.0, 0.0_f64);
         while command.is_running() {
-            let outcome = send(&site, LOOK).await?;
+            let outcome = send(&mut relay, LOOK).await?;
             sends += outcome.requests();
             took += outcome.seconds();
-            slowest = slowest.max(outcome.slowest);
+            slowest = slowest.max(outcome.slowest_ms());
         }
         let seconds = began.elapsed().as_secs_f64();
         if command.exit_code().await != 0 {
             return Err(format!("the backup failed: {}", command.output()).into());
         }
-        let after = send(&site, plan.window).await?;
+        let after = send(&mut relay, options.window()).await?;
         // What is sent meanwhile is stored too, and backed up in the next round.
-        let made = std::fs::read_dir(directory.join(format!("backups-{round}")))?;
-        let size: u64 = made
-            .map(|made| Ok(std::fs::metadata(made?.path().join("relay.db"))?.len()))
-            .sum::<Fallible<u64>>()?;
-        backups.seconds.push(seconds * (1_u64 << 30) as f64 / size as f64);
+        let mut bytes = 0;
+        for made in std::fs::read_dir(path)? {
+            bytes += std::fs::metadata(made?.path().join("relay.db"))?.len();
+        }
+        backups.seconds.push(seconds * (1_u64 << 30) as f64 / bytes as f64);
         backups.with_per_second.push(sends as f64 / took);
         backups.alone_per_second.push(f64::midpoint(before.per_second(), after.per_second()));
-        backups.slowest_ms.push(slowest.as_secs_f64() * 1000.0);
-        std::fs::remove_dir_all(directory.join(format!("backups-{round}")))?;
+        backups.slowest_ms.push(slowest);
     }
-    relay.still_runs()?;
-    Ok(backups)
+    Ok(json!(backups))
 }
 
-async fn send(site: &Site, window: Duration) -> Fallible<Outcome> {
-    let senders = (0..CONNECTIONS).map(|_| Sender::new(SENT, MAILBOXES)).collect();
-    let (outcome, _) = load::drive(site.address(), senders, Pace::measured(window), &[]).await?;
+async fn send(relay: &mut Cluster, window: Duration) -> Fallible<Outcome> {
+    let scenario = |client| scenarios::send(client, SENT, 20_000);
+    let (outcome, _) = relay::load(relay, CONNECTIONS, window, scenario).await?;
     outcome.flawless("sending beside a backup")
 }

@@ -2,17 +2,18 @@
 //! What the relay cannot be faster than.
 
 use crate::Fallible;
-use crate::load::{self, Outcome, Pace};
-use crate::proc::Watched;
-use crate::requests::{BLOB_ID, Mailboxes};
-use crate::scripts::Sender;
+use crate::load::{self, Outcome};
+use crate::scenarios::{self, Mailboxes};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+
+/// Hex digits of a blob's id.
+const BLOB_ID: usize = 32;
 
 #[derive(Deserialize)]
 struct Request {
@@ -30,17 +31,14 @@ struct Answer {
 pub(crate) fn serve() -> Fallible<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let mut stdout = std::io::stdout();
-        writeln!(stdout, "{}", listener.local_addr()?)?;
-        stdout.flush()?;
-        let parent_gone = async {
-            let end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
-            end.await.map(|_| ()).unwrap_or_default();
-        };
-        let router = Router::new().route("/v2/send", post(echo));
+        std::io::Write::write_all(
+            &mut std::io::stdout(),
+            format!("{}\n", listener.local_addr()?).as_bytes(),
+        )?;
+        let parent_gone = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         tokio::select! {
-            served = axum::serve(listener, router) => Ok(served?),
-            () = parent_gone => Ok(()),
+            served = axum::serve(listener, Router::new().route("/v2/send", post(echo))) => Ok(served?),
+            gone = parent_gone => Ok(gone?.map(|_| ())?),
         }
     })
 }
@@ -61,11 +59,8 @@ pub(crate) struct Echo {
 
 impl Echo {
     pub(crate) fn start() -> Fallible<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg("--echo")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        let mut child = command.arg("--echo").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().ok_or("the echo has no output")?;
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
@@ -73,9 +68,9 @@ impl Echo {
     }
 
     pub(crate) async fn send(&self, connections: usize, window: Duration) -> Fallible<Outcome> {
-        let watched = [Watched { name: "echo", pid: self.child.id() }, Watched::generator()];
-        let senders = (0..connections).map(|_| Sender::new(Mailboxes(1), 1000)).collect();
-        Ok(load::drive(self.address, senders, Pace::measured(window), &watched).await?.0)
+        let watched = vec![("echo", self.child.id())];
+        let scenario = |client| scenarios::send(client, Mailboxes(1), 1000);
+        Ok(load::run(self.address, connections, window, watched, scenario).await?.0)
     }
 }
 

@@ -2,214 +2,219 @@
 //! so that most of both cores is left to what is measured; what it takes itself is in the report.
 
 use crate::Fallible;
-use crate::proc::{self, Watched};
+use crate::processes::{self, Watched};
 use crate::wire::Connection;
 use hdrhistogram::Histogram;
+use relay_tests::deadline;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
-/// How long a connection tries to come back before its script ends.
+/// How long a connection tries to come back before its scenario ends.
 const RECONNECT: Duration = Duration::from_secs(5);
 /// How long answers may be outstanding after the window before they count as never given.
 const LAST_ANSWERS: Duration = Duration::from_secs(15);
 /// How many errors are kept to be shown.
 const SAMPLES: usize = 5;
+const LONGEST_WARM_UP: Duration = Duration::from_millis(500);
 
-/// What one connection asks, and what it makes of the answers.
-pub(crate) trait Script: Send + 'static {
-    /// The next request; none ends the connection's part.
-    fn next(&mut self) -> Option<&[u8]>;
-
-    /// Takes an answer; an error says what was wrong with it.
-    fn answered(&mut self, status: u16, body: &[u8]) -> Result<(), String>;
-}
-
-/// How long a load lasts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pace {
-    pub(crate) warm_up: Duration,
-    pub(crate) window: Duration,
-}
-
-impl Pace {
-    pub(crate) fn measured(window: Duration) -> Self {
-        Self { warm_up: window.mul_f64(0.15).min(Duration::from_millis(500)), window }
-    }
-
-    /// Until the scripts end by themselves.
-    pub(crate) fn to_the_end() -> Self {
-        Self { warm_up: Duration::ZERO, window: Duration::from_secs(3600) }
-    }
-}
+/// The window of a load whose scenarios end by themselves.
+pub(crate) const TO_THE_END: Duration = Duration::from_secs(3600);
 
 /// What a load measured.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Outcome {
+    /// Microseconds of the answers within the window.
     histogram: Histogram<u64>,
     elapsed: Duration,
     cpu: BTreeMap<&'static str, Duration>,
     /// The slowest answer of all, also outside the window.
-    pub(crate) slowest: Duration,
+    slowest: Duration,
     pub(crate) errors: u64,
+    /// Some of the errors.
     pub(crate) samples: Vec<String>,
 }
 
 impl Outcome {
-    pub(crate) fn requests(&self) -> u64 {
-        self.histogram.len()
+    fn new() -> Fallible<Self> {
+        let histogram = Histogram::new_with_bounds(1, 60_000_000, 3)?;
+        let (elapsed, slowest) = (Duration::ZERO, Duration::ZERO);
+        Ok(Self { histogram, elapsed, cpu: BTreeMap::new(), slowest, errors: 0, samples: Vec::new() })
     }
 
-    pub(crate) fn per_second(&self) -> f64 {
-        self.requests() as f64 / self.seconds()
+    pub(crate) fn requests(&self) -> u64 {
+        self.histogram.len()
     }
 
     pub(crate) fn seconds(&self) -> f64 {
         self.elapsed.as_secs_f64()
     }
 
+    pub(crate) fn per_second(&self) -> f64 {
+        self.requests() as f64 / self.seconds()
+    }
+
     pub(crate) fn quantile_ms(&self, quantile: f64) -> f64 {
         self.histogram.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    pub(crate) fn worst_ms(&self) -> f64 {
-        self.histogram.max() as f64 / 1000.0
+    pub(crate) fn slowest_ms(&self) -> f64 {
+        self.slowest.as_secs_f64() * 1000.0
     }
 
+    /// CPU microseconds a request, of each process.
     pub(crate) fn cpu_us(&self) -> impl Iterator<Item = (&'static str, f64)> {
         let requests = self.requests().max(1) as f64;
         self.cpu.iter().map(move |(name, time)| (*name, time.as_secs_f64() * 1e6 / requests))
     }
 
-    /// An error if anything went wrong, for loads that only prepare or check.
+    /// Fails if anything went wrong, for loads that only prepare or check.
     pub(crate) fn flawless(self, what: &str) -> Fallible<Self> {
         if self.errors == 0 {
             return Ok(self);
         }
         Err(format!("{what}: {} errors, for example: {}", self.errors, self.samples.join("; ")).into())
     }
-}
 
-const WARMING: u8 = 0;
-const MEASURING: u8 = 1;
-const OVER: u8 = 2;
+    pub(crate) fn show_errors(&self) {
+        for sample in &self.samples {
+            eprintln!("    wrong: {sample}");
+        }
+    }
 
-struct Shared {
-    stage: AtomicU8,
-    book: Mutex<Book>,
-}
-
-struct Book {
-    histogram: Histogram<u64>,
-    slowest: Duration,
-    errors: u64,
-    samples: Vec<String>,
-}
-
-impl Shared {
-    fn record(&self, took: Duration, verdict: Result<(), String>) {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.slowest = book.slowest.max(took);
-        if let Err(flaw) = verdict {
-            // Errors always count; only times wait for the window.
-            book.errors += 1;
-            if book.samples.len() < SAMPLES {
-                book.samples.push(flaw);
-            }
-        } else if self.stage.load(Ordering::Relaxed) == MEASURING {
-            let microseconds = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-            book.histogram.saturating_record(microseconds);
+    fn fail(&mut self, error: String) {
+        self.errors += 1;
+        if self.samples.len() < SAMPLES {
+            self.samples.push(error);
         }
     }
 }
 
-/// Runs one script a connection and watches processes meanwhile. Gives the scripts back with what they gathered.
-pub(crate) async fn drive<S: Script>(
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    WarmUp,
+    Measuring,
+    Over,
+}
+
+struct Shared {
+    stage: Cell<Stage>,
+    outcome: RefCell<Outcome>,
+}
+
+/// One connection of a load, and where its times are recorded.
+pub(crate) struct LoadClient {
     address: SocketAddr,
-    scripts: Vec<S>,
-    pace: Pace,
-    watched: &[Watched],
-) -> Fallible<(Outcome, Vec<S>)> {
-    let histogram = Histogram::new_with_bounds(1, 60_000_000, 3)?;
-    let book = Mutex::new(Book { histogram, slowest: Duration::ZERO, errors: 0, samples: Vec::new() });
-    let shared = Arc::new(Shared { stage: AtomicU8::new(WARMING), book });
-    let mut connections = Vec::with_capacity(scripts.len());
-    for _ in &scripts {
-        connections.push(Connection::open_within(address, RECONNECT).await?);
+    /// None when the server did not come back in time.
+    connection: Option<Connection>,
+    shared: Rc<Shared>,
+}
+
+impl LoadClient {
+    /// Whether the load is not over and the server is there.
+    pub(crate) fn is_on(&self) -> bool {
+        self.connection.is_some() && self.shared.stage.get() != Stage::Over
     }
-    if pace.warm_up.is_zero() {
-        shared.stage.store(MEASURING, Ordering::Relaxed);
+
+    /// Sends a request, and records the time of the answer or what `check` finds wrong with it.
+    /// Returns nothing when it is wrong, and when the load is over.
+    pub(crate) async fn ask<T>(
+        &mut self,
+        request: &[u8],
+        check: impl FnOnce(u16, &[u8]) -> Result<T, String>,
+    ) -> Option<T> {
+        if !self.is_on() {
+            return None;
+        }
+        let started = Instant::now();
+        let answer = self.connection.as_mut()?.exchange(request).await;
+        let took = started.elapsed();
+        let is_broken = answer.is_err();
+        let checked = match answer {
+            Ok((status, body)) => check(status, body),
+            Err(error) => Err(format!("the connection broke: {error}")),
+        };
+        if is_broken {
+            self.connection = connect(self.address).await;
+        }
+        let mut outcome = self.shared.outcome.borrow_mut();
+        outcome.slowest = outcome.slowest.max(took);
+        // Errors always count; only times wait for the window.
+        if checked.is_ok() && self.shared.stage.get() == Stage::Measuring {
+            outcome.histogram.saturating_record(took.as_micros() as u64);
+        }
+        checked.map_err(|error| outcome.fail(error)).ok()
+    }
+}
+
+/// Connects to a server that may be a moment away.
+async fn connect(address: SocketAddr) -> Option<Connection> {
+    deadline::within(RECONNECT, async || Connection::open(address).await.ok()).await
+}
+
+/// Runs the scenario on so many connections for a while, after a short warm-up where the window may end it, and watches processes meanwhile, the load generator among them.
+/// Returns what was measured, and what each scenario returned.
+pub(crate) async fn run<T, F>(
+    address: SocketAddr,
+    connections: usize,
+    window: Duration,
+    mut watched: Watched,
+    scenario: impl Fn(LoadClient) -> F,
+) -> Fallible<(Outcome, Vec<T>)>
+where
+    T: 'static,
+    F: Future<Output = T> + 'static,
+{
+    watched.push(("generator", std::process::id()));
+    let warm_up =
+        if window == TO_THE_END { Duration::ZERO } else { window.mul_f64(0.15).min(LONGEST_WARM_UP) };
+    let stage = Cell::new(if warm_up.is_zero() { Stage::Measuring } else { Stage::WarmUp });
+    let shared = Rc::new(Shared { stage, outcome: RefCell::new(Outcome::new()?) });
+    let mut clients = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let connection = connect(address).await.ok_or("nobody takes connections")?;
+        clients.push(LoadClient { address, connection: Some(connection), shared: Rc::clone(&shared) });
     }
     let mut tasks = JoinSet::new();
-    for (connection, script) in connections.into_iter().zip(scripts) {
-        tasks.spawn(work(address, connection, script, Arc::clone(&shared)));
+    for client in clients {
+        tasks.spawn_local(scenario(client));
     }
-    tokio::time::sleep(pace.warm_up).await;
-    let (cpu_before, started) = (proc::cpu_times(watched), Instant::now());
-    shared.stage.store(MEASURING, Ordering::Relaxed);
+    tokio::time::sleep(warm_up).await;
+    let (cpu_before, started) = (processes::cpu_times(&watched), Instant::now());
+    shared.stage.set(Stage::Measuring);
 
     let mut finished = Vec::new();
-    collect(&mut tasks, &mut finished, pace.window).await;
-    shared.stage.store(OVER, Ordering::Relaxed);
+    collect(&mut tasks, &mut finished, window, &shared).await;
+    shared.stage.set(Stage::Over);
     let elapsed = started.elapsed();
-    let mut cpu = proc::cpu_times(watched);
+    let mut cpu = processes::cpu_times(&watched);
     for (name, time) in &mut cpu {
         *time = time.saturating_sub(cpu_before.get(name).copied().unwrap_or_default());
     }
-    collect(&mut tasks, &mut finished, LAST_ANSWERS).await;
-    let never = tasks.len() as u64;
-    tasks.shutdown().await;
-
-    let mut book = shared.book.lock().unwrap_or_else(PoisonError::into_inner);
-    if never > 0 {
-        book.samples.push(format!("{never} requests were never answered"));
+    collect(&mut tasks, &mut finished, LAST_ANSWERS, &shared).await;
+    for _ in 0..tasks.len() {
+        shared.outcome.borrow_mut().fail("a request was never answered".to_owned());
     }
-    let outcome = Outcome {
-        histogram: book.histogram.clone(),
-        elapsed,
-        cpu,
-        slowest: book.slowest,
-        errors: book.errors + never,
-        samples: std::mem::take(&mut book.samples),
-    };
+    tasks.shutdown().await;
+    let outcome = Outcome { elapsed, cpu, ..shared.outcome.borrow().clone() };
     Ok((outcome, finished))
 }
 
-/// Collects finished scripts until all are there or the time is up.
-async fn collect<S: 'static>(tasks: &mut JoinSet<S>, finished: &mut Vec<S>, time: Duration) {
+/// Collects what scenarios returned until all have ended or the time is up.
+async fn collect<T: 'static>(tasks: &mut JoinSet<T>, finished: &mut Vec<T>, time: Duration, shared: &Shared) {
     let all = async {
-        while let Some(script) = tasks.join_next().await {
-            finished.extend(script);
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(returned) => finished.push(returned),
+                Err(error) => {
+                    shared.outcome.borrow_mut().fail(format!("a client of the bench failed: {error}"))
+                }
+            }
         }
     };
     // Time being up is the ordinary end of a window.
     tokio::time::timeout(time, all).await.unwrap_or_default();
-}
-
-async fn work<S: Script>(
-    address: SocketAddr,
-    mut connection: Connection,
-    mut script: S,
-    shared: Arc<Shared>,
-) -> S {
-    while shared.stage.load(Ordering::Relaxed) != OVER {
-        let Some(request) = script.next() else { break };
-        let started = Instant::now();
-        let answer = connection.exchange(request).await;
-        let took = started.elapsed();
-        match answer {
-            Ok(status) => shared.record(took, script.answered(status, connection.body())),
-            Err(error) => {
-                shared.record(took, Err(format!("the connection broke: {error}")));
-                match Connection::open_within(address, RECONNECT).await {
-                    Ok(anew) => connection = anew,
-                    Err(_) => break,
-                }
-            }
-        }
-    }
-    script
 }

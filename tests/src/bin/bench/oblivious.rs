@@ -1,96 +1,128 @@
-//! Sends by way of Oblivious HTTP, against what this machine's processors can open and seal.
+//! Sends by way of Oblivious HTTP, against what this machine's processors can open and seal. Requests are sealed
+//! before they are needed: sealing costs a client as much as opening costs the relay, and it is the relay that is
+//! measured.
 
-use crate::Fallible;
-use crate::load::{self, Pace};
-use crate::options::Plan;
-use crate::proc::{self, Watched};
-use crate::relay::Site;
-use crate::results::LoadResults;
-use crate::sealed::{self, ANSWER, Form, PLAINTEXT, SealedSender};
-use crate::stats::Rounds;
-use crate::wire;
+use crate::load::LoadClient;
+use crate::scenarios::{BLOB, Mailboxes, Pool};
+use crate::stats::{LoadResults, Rounds};
+use crate::wire::post;
+use crate::{Fallible, Options, processes, relay};
 use ohttp::hpke::{Aead, Kdf, Kem};
-use ohttp::{ClientRequest, KeyConfig, Server, SymmetricSuite};
-use serde::Serialize;
+use ohttp::{KeyConfig, Server, SymmetricSuite};
+use relay_tests::fields::{random_bytes, send_fields};
+use relay_tests::oblivious::{Key, Opener, PATH, REQUEST_TYPE, binary, envelope};
+use relay_tests::{Action, Client, Via};
+use serde_json::{Value, json};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Connections of the measured load.
-pub(crate) const CONNECTIONS: usize = 64;
+const CONNECTIONS: usize = 64;
+const ENVELOPE: &str = "ohttp send, envelope";
+const BINARY: &str = "ohttp send, binary";
+/// What sealing adds to an answer: a nonce as long as the longest key, and a tag.
+pub(crate) const SEAL: usize = 32 + 16;
+/// Bytes of a request, as clients pad it, and of the smallest answer, before they are sealed.
+const PLAINTEXT: usize = 4096;
 /// More sealed requests a second than are sent.
-const ENOUGH: f64 = 12_000.0;
+const ENOUGH: f64 = 14_000.0;
+/// Of so many answers one is opened and read.
+const OPENED: usize = 64;
 /// Limits are not what is measured.
 const VARIABLES: [(&str, &str); 2] =
     [("RELAY_OHTTP_RATE_LIMIT", "100000000"), ("RELAY_OHTTP_RELAYS", "127.0.0.1")];
 
-/// What was measured.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Obliviousness {
-    /// Messages opened and answers sealed a second, on all processors at once.
-    pub(crate) hpke: Rounds,
-    /// The two forms, as loads of their own names.
-    pub(crate) load: LoadResults,
-}
-
-pub(crate) async fn measure(directory: &Path, plan: &Plan) -> Fallible<Obliviousness> {
-    let site = Site::new(directory)?;
-    let variables = VARIABLES.map(|(name, value)| (name, value.to_owned()));
-    let mut apart = site.apart_with(&variables).await?;
-    let (status, config) = wire::get(site.address(), "/v2/ohttp-key").await?;
-    if status != 200 {
-        return Err(format!("the key was answered with {status}").into());
-    }
-    let pace = Pace::measured(plan.window);
-    let count = (ENOUGH * (pace.warm_up + pace.window).as_secs_f64()) as usize;
-    let watched: Vec<Watched> = apart.watched();
-    let mut measured = Obliviousness::default();
-    for round in 1..=plan.rounds {
-        let others = proc::others().await?;
-        eprintln!("round {round} of {} (others take {others:.0} %)", plan.rounds);
-        let before = hpke(plan.window / 2)?;
-        let mut forms = [("ohttp send, envelope", Form::Envelope), ("ohttp send, binary", Form::Binary)];
+pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Value> {
+    let mut relay = relay::start(directory, 1, &VARIABLES).await?;
+    let key = Client::new(relay.address(), Via::Envelope).key().await;
+    let count = (ENOUGH * options.window().as_secs_f64()) as usize;
+    let (mut hpke, mut load) = (Rounds::default(), LoadResults::default());
+    for round in 1..=options.rounds() {
+        let others = processes::others_percent().await?;
+        eprintln!("  round {round} of {} (others take {others:.0} %)", options.rounds());
+        let before = open_and_seal(options.window() / 2)?;
+        let mut forms = [ENVELOPE, BINARY];
         // Whichever comes second meets a larger store.
         if round % 2 == 0 {
             forms.reverse();
         }
-        for (name, form) in forms {
-            let stack = Arc::new(Mutex::new(sealed::sends(&config, form, count)?));
-            let scripts = (0..CONNECTIONS).map(|_| SealedSender::new(&stack)).collect();
-            let (outcome, _) = load::drive(site.address(), scripts, pace, &watched).await?;
-            measured.load.push(name, CONNECTIONS, &outcome);
+        for form in forms {
+            let pool = Pool::new(sealed_sends(&key, form, count)?);
+            let scenario = |client| send(client, pool.share());
+            let (outcome, _) = relay::load(&mut relay, CONNECTIONS, options.window(), scenario).await?;
+            load.push(form, CONNECTIONS, &outcome);
         }
-        measured.hpke.push(before.midpoint(hpke(plan.window / 2)?));
+        hpke.push(before.midpoint(open_and_seal(options.window() / 2)?));
     }
-    apart.still_runs()?;
-    Ok(measured)
+    Ok(json!({ "hpke": hpke, "load": load }))
+}
+
+/// Does the same on every processor at once.
+fn on_every_processor<T: Send>(work: impl Fn() -> Fallible<T> + Sync) -> Fallible<Vec<T>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+        workers.into_iter().map(|worker| worker.join().map_err(|_| "a thread panicked")?).collect()
+    })
 }
 
 /// How many messages all processors open, sealing an answer to each, in a second.
-fn hpke(window: Duration) -> Fallible<f64> {
+fn open_and_seal(window: Duration) -> Fallible<f64> {
     let suites = vec![SymmetricSuite::new(Kdf::HkdfSha256, Aead::ChaCha20Poly1305)];
     let server = Server::new(KeyConfig::new(1, Kem::X25519Sha256, suites)?)?;
-    let plaintext = sealed::plaintext(Form::Envelope)?;
-    debug_assert_eq!(plaintext.len(), PLAINTEXT);
-    let config = server.config().encode()?;
-    let (message, _) = ClientRequest::from_encoded_config(&config)?.encapsulate(&plaintext)?;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (message, _) = Key::bare(server.config().encode()?).seal(&plaintext(ENVELOPE));
     let started = Instant::now();
-    let counts: Fallible<Vec<u32>> = std::thread::scope(|scope| {
-        let work = || -> Result<u32, ohttp::Error> {
-            let mut count = 0;
-            while started.elapsed() < window {
-                let (_, sealer) = server.decapsulate(&message)?;
-                std::hint::black_box(sealer.encapsulate(&[0; ANSWER])?);
-                count += 1;
+    let counts = on_every_processor(|| {
+        let mut count = 0;
+        while started.elapsed() < window {
+            let (_, sealer) = server.decapsulate(&message)?;
+            std::hint::black_box(sealer.encapsulate(&[0; PLAINTEXT])?);
+            count += 1;
+        }
+        Ok(count)
+    })?;
+    Ok(f64::from(counts.into_iter().sum::<u32>()) / started.elapsed().as_secs_f64())
+}
+
+/// Sealed sends as they go over the wire, and what opens the answers.
+fn sealed_sends(key: &Key, form: &str, count: usize) -> Fallible<Vec<(Vec<u8>, Opener)>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let seal = || {
+        let (sealed, opener) = key.seal(&plaintext(form));
+        (post(PATH, REQUEST_TYPE, &sealed), opener)
+    };
+    let work = || Ok((0..count.div_ceil(threads)).map(|_| seal()).collect::<Vec<_>>());
+    Ok(on_every_processor(work)?.into_iter().flatten().collect())
+}
+
+/// A send of a blob that was never sent before.
+fn plaintext(form: &str) -> Vec<u8> {
+    let fields = send_fields(&Mailboxes(5).random(20_000), &random_bytes(BLOB));
+    if form == ENVELOPE {
+        return envelope::request(Action::Send, &fields);
+    }
+    let mut plaintext = binary::Request::post(Action::Send.path(), &fields).encode();
+    plaintext.resize(PLAINTEXT, 0);
+    plaintext
+}
+
+/// Sends what was sealed, until nothing is left.
+async fn send(mut client: LoadClient, sealed: Pool<(Vec<u8>, Opener)>) {
+    let mut sent = 0_usize;
+    while client.is_on()
+        && let Some((request, opener)) = sealed.take()
+    {
+        let is_opened = sent.is_multiple_of(OPENED);
+        sent += 1;
+        let check = |status, body: &[u8]| {
+            if status != 200 || body.len() != PLAINTEXT + SEAL {
+                return Err(format!("status {status}, {} bytes", body.len()));
             }
-            Ok(count)
+            if is_opened && !String::from_utf8_lossy(&opener.open_body(body)).contains(r#""blob_id":""#) {
+                return Err("a sealed send was answered without a blob id".to_owned());
+            }
+            Ok(())
         };
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| Ok(worker.join().map_err(|_| "an opening thread panicked")??))
-            .collect()
-    });
-    Ok(counts?.into_iter().map(f64::from).sum::<f64>() / started.elapsed().as_secs_f64())
+        client.ask(&request, check).await;
+    }
 }

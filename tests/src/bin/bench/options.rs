@@ -1,8 +1,8 @@
-//! What the command line asks for, and the plan that follows from it.
+//! What the command line asks for.
 
 use clap::{Parser, ValueEnum};
-use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Measures this machine's own limits, then the relay on it, and prints what the relay reaches of them.
@@ -14,7 +14,7 @@ use std::time::Duration;
 pub(crate) struct Options {
     /// One short round, fewer connections and blobs: does it work, and roughly how fast
     #[arg(long)]
-    quick: bool,
+    pub(crate) quick: bool,
     /// Also write everything measured to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -69,92 +69,40 @@ pub(crate) enum Part {
     Spread,
 }
 
-/// Everything that the parts need to know.
-#[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    pub(crate) parts: Vec<Part>,
-    pub(crate) rounds: u32,
-    pub(crate) window: Duration,
-    pub(crate) pairings: Vec<Pairing>,
-    /// Blobs that lie in the relay, and rows in the plain table, before either is measured: an index that
-    /// fits the cache would flatter the one that has it.
-    pub(crate) standing: u64,
-    /// Blobs in the large store of the growth part.
-    pub(crate) stored: u64,
-    /// Sealed answers whose size is looked at.
-    pub(crate) observed: u64,
-    /// How long keys turn under load.
-    pub(crate) rotation: Duration,
-    /// Blobs stored when everything is killed.
-    pub(crate) killed_with: u64,
-    /// Starts of which the median counts.
-    pub(crate) starts: u32,
-    /// How many times storaged is killed.
-    pub(crate) kills: u32,
-    /// Blobs that move to a peer.
-    pub(crate) moved: u64,
-    pub(crate) directory: Option<PathBuf>,
-}
-
-/// A plain SQLite limit, and the load that is measured right behind it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Pairing {
-    /// Rows a transaction.
-    pub(crate) group: usize,
-    pub(crate) connections: Option<usize>,
-    in_quick: bool,
-}
-
-impl Pairing {
-    const ALL: [Self; 5] = [
-        Self { group: 1, connections: Some(1), in_quick: true },
-        Self { group: 8, connections: Some(16), in_quick: false },
-        Self { group: 32, connections: Some(64), in_quick: true },
-        Self { group: 128, connections: Some(256), in_quick: false },
-        Self { group: 512, connections: None, in_quick: false },
-    ];
-}
-
-impl fmt::Display for Pairing {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} rows a commit", self.group)?;
-        match self.connections {
-            Some(connections) => write!(formatter, ", {connections} connections"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Options {
-    pub(crate) fn plan(&self) -> Plan {
-        let quick = self.quick;
-        let parts = if self.only.is_empty() { Part::value_variants().to_vec() } else { self.only.clone() };
-        Plan {
-            parts,
-            rounds: self.rounds.unwrap_or(if quick { 1 } else { 3 }),
-            window: Duration::from_secs_f64(self.seconds.unwrap_or(if quick { 1.0 } else { 3.0 })),
-            pairings: Pairing::ALL.into_iter().filter(|pairing| !quick || pairing.in_quick).collect(),
-            standing: if quick { 20_000 } else { 100_000 },
-            stored: self.stored.unwrap_or(if quick { 100_000 } else { 1_000_000 }),
-            observed: if quick { 5_000 } else { 100_000 },
-            rotation: Duration::from_secs(if quick { 25 } else { 120 }),
-            killed_with: if quick { 20_000 } else { 100_000 },
-            starts: if quick { 3 } else { 9 },
-            kills: if quick { 5 } else { 20 },
-            moved: if quick { 1_000 } else { 6_000 },
-            directory: self.dir.clone(),
-        }
-    }
-}
-
-impl Plan {
     pub(crate) fn has(&self, part: Part) -> bool {
-        self.parts.contains(&part)
+        self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// An amount that is smaller in a quick run.
+    pub(crate) const fn amount(&self, full: u64, quick: u64) -> u64 {
+        if self.quick { quick } else { full }
+    }
+
+    pub(crate) fn rounds(&self) -> u32 {
+        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+    }
+
+    pub(crate) fn window(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds.unwrap_or(if self.quick { 1.0 } else { 3.0 }))
+    }
+
+    /// Blobs in the large store that fetches are compared on.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored.unwrap_or_else(|| self.amount(1_000_000, 100_000))
+    }
+
+    /// Where each part makes a directory of its own.
+    pub(crate) fn directory(&self) -> io::Result<PathBuf> {
+        let executable = std::env::current_exe()?;
+        let beside = executable.parent().unwrap_or(Path::new("."));
+        Ok(self.dir.clone().unwrap_or_else(|| beside.to_owned()))
     }
 
     /// Whether any part needs the relay's own binaries.
     pub(crate) fn needs_relay(&self) -> bool {
-        self.parts.iter().any(|part| !matches!(part, Part::Machine | Part::Echo))
+        let mut parts = Part::value_variants().iter().filter(|part| self.has(**part));
+        parts.any(|part| !matches!(part, Part::Machine | Part::Echo))
     }
 }
 

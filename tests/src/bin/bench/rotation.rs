@@ -1,55 +1,43 @@
 //! Keys that turn every ten seconds under load, while three gateways are started anew in turns. Clients keep a key
 //! for as long as its cache header allows, and no request may fail for its key.
 
-use crate::Fallible;
-use crate::options::Plan;
+use crate::{Fallible, Options};
+use futures_util::future::try_join_all;
 use relay_tests::action::Action;
-use relay_tests::client::{Client, Via};
+use relay_tests::client::Client;
 use relay_tests::cluster::Cluster;
-use relay_tests::deadline::unix_now;
+use relay_tests::deadline::{beats, pace, unix_now};
 use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::oblivious::{KEY_PATH, Key, PATH, REQUEST_TYPE, envelope};
-use serde::Serialize;
+use relay_tests::reply::Reply;
+use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 
 /// Length of a window, in seconds.
 const WINDOW: u64 = 10;
 const GATEWAYS: usize = 3;
-/// Clients, each of which asks so often a second.
 const CLIENTS: usize = 20;
-const EACH: u64 = 10;
-/// Time between two restarts of a gateway.
+/// Between two requests of a client.
+const BEAT: Duration = Duration::from_millis(100);
+/// Between two restarts of a gateway.
 const RESTART: Duration = Duration::from_secs(4);
 
-/// What happened.
-#[derive(Debug, Default, Clone, Serialize)]
-pub(crate) struct Rotated {
-    pub(crate) seconds: u64,
-    /// Sealed requests that were answered well.
-    pub(crate) answered: u64,
-    /// Requests refused for their key.
-    pub(crate) key_problems: u64,
-    /// Requests that failed in another way.
-    pub(crate) failures: u64,
-    /// Requests that found their gateway away and went to another one.
-    pub(crate) moved: u64,
-    /// Keys that clients fetched.
-    pub(crate) fetched: u64,
-    pub(crate) restarts: u64,
-    /// Looks at all gateways within one window, and those of them that found different bytes.
-    pub(crate) looks: u64,
-    pub(crate) differences: u64,
-    /// Distinct keys that were shown.
-    pub(crate) keys: usize,
+/// Clients and counts of all that goes on at once.
+struct Rotation {
+    until: Instant,
+    counts: RefCell<BTreeMap<&'static str, u64>>,
 }
 
-type Counts = Arc<Mutex<Rotated>>;
+/// Sealed requests that were answered well, that were refused for their key, and that failed in another way; requests
+/// that found their gateway away and went to another one; keys that clients fetched; restarts of gateways; looks at
+/// all gateways within one window, and those of them that found different bytes; distinct keys that were shown.
+const COUNTS: [&str; 9] =
+    ["answered", "key_problems", "failures", "moved", "fetched", "restarts", "looks", "differences", "keys"];
 
-pub(crate) async fn measure(plan: &Plan) -> Fallible<Rotated> {
+pub(crate) async fn measure(options: &Options, _directory: &Path) -> Fallible<Value> {
     let mut cluster = Cluster::builder()
         .gateways(GATEWAYS)
         .separate_ports()
@@ -59,121 +47,125 @@ pub(crate) async fn measure(plan: &Plan) -> Fallible<Rotated> {
         .variable("RUST_LOG", "warn")
         .start()
         .await;
-    let addresses: Vec<SocketAddr> =
-        (0..GATEWAYS).map(|gateway| cluster.client_of(gateway).address()).collect();
-    let counts = Counts::default();
-    let until = Instant::now() + plan.rotation;
-    let mut tasks = JoinSet::new();
-    for number in 0..CLIENTS {
-        tasks.spawn(ask(addresses.clone(), number, until, Arc::clone(&counts)));
-    }
-    tasks.spawn(look(addresses, until, Arc::clone(&counts)));
-    let mut next = 0;
-    while Instant::now() + RESTART < until {
-        tokio::time::sleep(RESTART).await;
-        let gateway = &mut cluster.gateways[next % GATEWAYS];
-        if gateway.terminate().await != 0 {
-            return Err("a gateway did not end in good order".into());
-        }
-        gateway.spawn();
-        gateway.ready().await;
-        next += 1;
-    }
-    while let Some(ended) = tasks.join_next().await {
-        ended??;
-    }
-    let mut rotated = counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    rotated.restarts = next as u64;
-    rotated.seconds = plan.rotation.as_secs();
-    Ok(rotated)
+    let seconds = options.amount(120, 25);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut counts = BTreeMap::from(COUNTS.map(|name| (name, 0)));
+    counts.insert("seconds", seconds);
+    let rotation = Rotation { until, counts: RefCell::new(counts) };
+    let clients = || (0..GATEWAYS).map(|gateway| cluster.client_of(gateway)).collect::<Vec<_>>();
+    let asking = try_join_all((0..CLIENTS).map(|number| rotation.ask(clients(), number)));
+    let looking = rotation.look(clients());
+    tokio::try_join!(asking, looking, rotation.restart(&mut cluster.gateways))?;
+    Ok(json!(rotation.counts.into_inner()))
 }
 
-fn count(counts: &Counts, change: impl FnOnce(&mut Rotated)) {
-    change(&mut counts.lock().unwrap_or_else(PoisonError::into_inner));
-}
+impl Rotation {
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
 
-/// One client: asks ten times a second, moving on when its gateway is away.
-async fn ask(addresses: Vec<SocketAddr>, number: usize, until: Instant, counts: Counts) -> Fallible<()> {
-    let clients: Vec<Client> = addresses.iter().map(|address| Client::new(*address, Via::Plain)).collect();
-    let mut key: Option<(Key, Instant)> = None;
-    let mut ticks = tokio::time::interval(Duration::from_millis(1000 / EACH));
-    let mut gateway = number;
-    while Instant::now() < until {
-        ticks.tick().await;
-        gateway += 1;
-        if key.as_ref().is_none_or(|(_, expires)| *expires <= Instant::now()) {
-            key = Some(fetch(&clients, &mut gateway, &counts).await?);
-            count(&counts, |counts| counts.fetched += 1);
+    fn count(&self, name: &'static str, more: u64) {
+        *self.counts.borrow_mut().entry(name).or_default() += more;
+    }
+
+    /// Starts the gateways anew, in turns.
+    async fn restart(&self, gateways: &mut [relay_tests::cluster::Service]) -> Fallible<()> {
+        for next in 0.. {
+            if Instant::now() + RESTART >= self.until {
+                break;
+            }
+            pace(RESTART).await;
+            let gateway = &mut gateways[next % GATEWAYS];
+            if gateway.terminate().await != 0 {
+                return Err("a gateway did not end in good order".into());
+            }
+            gateway.spawn();
+            gateway.ready().await;
+            self.count("restarts", 1);
         }
-        let Some((key, _)) = &key else { continue };
-        let plaintext = envelope::request(Action::Send, &send_fields(&random_mailbox(), b"turning"));
-        let (sealed, opener) = key.seal(&plaintext);
-        let headers = [("content-type", REQUEST_TYPE)];
-        let reply = loop {
-            match clients[gateway % GATEWAYS].attempt("POST", PATH, &headers, sealed.clone()).await {
-                Ok(reply) => break reply,
+        Ok(())
+    }
+
+    /// One client: asks ten times a second.
+    async fn ask(&self, clients: Vec<Client>, number: usize) -> Fallible<()> {
+        let mut key: Option<(Key, Instant)> = None;
+        let (mut beats, mut gateway) = (beats(BEAT), number);
+        while !self.is_over() {
+            beats.tick().await;
+            gateway += 1;
+            if key.as_ref().is_none_or(|(_, expires)| *expires <= Instant::now()) {
+                let reply = self.attempt(&clients, &mut gateway, ("GET", KEY_PATH), &[], "").await;
+                let age =
+                    reply.header("cache-control").and_then(|value| value.rsplit('=').next()?.parse().ok());
+                let age = Duration::from_secs(age.ok_or("a key without a time to keep it")?);
+                key = Some((Key::bare(reply.body), Instant::now() + age));
+                self.count("fetched", 1);
+            }
+            let Some((key, _)) = &key else { continue };
+            let plaintext = envelope::request(Action::Send, &send_fields(&random_mailbox(), b"turning"));
+            let (sealed, opener) = key.seal(&plaintext);
+            let headers = [("content-type", REQUEST_TYPE)];
+            let reply = self.attempt(&clients, &mut gateway, ("POST", PATH), &headers, sealed).await;
+            let is_stored =
+                reply.status == 200 && envelope::reply(reply.clone(), &opener.open(&reply)).status == 200;
+            self.count(
+                match reply.status {
+                    _ if is_stored => "answered",
+                    400 => "key_problems",
+                    _ => "failures",
+                },
+                1,
+            );
+        }
+        Ok(())
+    }
+
+    /// Asks a gateway, and the next one where it is away.
+    async fn attempt(
+        &self,
+        clients: &[Client],
+        gateway: &mut usize,
+        (method, path): (&str, &str),
+        headers: &[(&str, &str)],
+        body: impl Into<bytes::Bytes>,
+    ) -> Reply {
+        let body = body.into();
+        loop {
+            match clients[*gateway % GATEWAYS].attempt(method, path, headers, body.clone()).await {
+                Ok(reply) => return reply,
                 Err(_) => {
-                    count(&counts, |counts| counts.moved += 1);
-                    gateway += 1;
-                }
-            }
-        };
-        let is_stored =
-            reply.status == 200 && envelope::reply(reply.clone(), &opener.open(&reply)).status == 200;
-        count(&counts, |counts| match reply.status {
-            _ if is_stored => counts.answered += 1,
-            400 => counts.key_problems += 1,
-            _ => counts.failures += 1,
-        });
-    }
-    Ok(())
-}
-
-/// A key, and until when it may be kept.
-async fn fetch(clients: &[Client], gateway: &mut usize, counts: &Counts) -> Fallible<(Key, Instant)> {
-    loop {
-        let Ok(reply) = clients[*gateway % GATEWAYS].attempt("GET", KEY_PATH, &[], "").await else {
-            count(counts, |counts| counts.moved += 1);
-            *gateway += 1;
-            continue;
-        };
-        let max_age = reply.header("cache-control").and_then(|value| value.rsplit('=').next()?.parse().ok());
-        let max_age = Duration::from_secs(max_age.ok_or("a key without a time to keep it")?);
-        return Ok((Key::bare(reply.body), Instant::now() + max_age));
-    }
-}
-
-/// Looks at the keys of all gateways, again and again.
-async fn look(addresses: Vec<SocketAddr>, until: Instant, counts: Counts) -> Fallible<()> {
-    let clients: Vec<Client> = addresses.iter().map(|address| Client::new(*address, Via::Plain)).collect();
-    let mut shown = BTreeMap::new();
-    while Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let before = unix_now() / WINDOW;
-        let mut seen = Vec::new();
-        for client in &clients {
-            for path in [KEY_PATH, "/v2/ohttp-key-signed"] {
-                // A gateway that is away shows nothing.
-                if let Ok(reply) = client.attempt("GET", path, &[], "").await
-                    && reply.status == 200
-                {
-                    seen.push((path, reply.body));
+                    self.count("moved", 1);
+                    *gateway += 1;
                 }
             }
         }
-        if unix_now() / WINDOW != before {
-            continue;
-        }
-        let mut differs = |(path, body): &(&'static str, bytes::Bytes)| {
-            shown.entry((before, *path)).or_insert_with(|| body.clone()) != body
-        };
-        let different = seen.iter().filter(|one| differs(one)).count() as u64;
-        count(&counts, |counts| {
-            counts.looks += 1;
-            counts.differences += different;
-        });
     }
-    let keys = shown.keys().filter(|(_, path)| *path == KEY_PATH).count();
-    count(&counts, |counts| counts.keys = keys);
-    Ok(())
+
+    /// Looks at the keys of all gateways, again and again.
+    async fn look(&self, clients: Vec<Client>) -> Fallible<()> {
+        let mut shown = BTreeMap::new();
+        while !self.is_over() {
+            pace(Duration::from_millis(50)).await;
+            let before = unix_now() / WINDOW;
+            let mut seen = Vec::new();
+            for client in &clients {
+                for path in [KEY_PATH, "/v2/ohttp-key-signed"] {
+                    // A gateway that is away shows nothing.
+                    let reply = client.attempt("GET", path, &[], "").await.ok();
+                    seen.extend(reply.filter(|reply| reply.status == 200).map(|reply| (path, reply.body)));
+                }
+            }
+            if unix_now() / WINDOW == before {
+                let differs = |(path, body): &(&'static str, bytes::Bytes)| {
+                    shown.entry((before, *path)).or_insert_with(|| body.clone()) != body
+                };
+                let differences = seen.iter().map(differs).filter(|differs| *differs).count() as u64;
+                self.count("looks", 1);
+                self.count("differences", differences);
+            }
+        }
+        let keys = shown.keys().filter(|(_, path)| *path == KEY_PATH).count();
+        self.count("keys", keys as u64);
+        Ok(())
+    }
 }

@@ -1,98 +1,127 @@
 //! The parts whose ratios count, in turns. A disk's pace changes from minute to minute, so each load is measured
 //! between two halves of the limit that it is held against.
 
-use crate::Fallible;
 use crate::echo::Echo;
-use crate::limits::{self, DELETE_GROUP, Limits, Table};
-use crate::options::{Pairing, Part, Plan};
-use crate::proc;
-use crate::report::Report;
-use crate::throughput::Throughput;
+use crate::limits::{self, DELETE_GROUP, Limits, PlainTable};
+use crate::load::LoadClient;
+use crate::scenarios::{self, BLOB, Mailboxes, Sent};
+use crate::stats::{self, LoadResults};
+use crate::{Fallible, Options, Part, processes, relay};
+use relay_tests::Cluster;
+use serde_json::{Value, json};
 use std::path::Path;
 
-/// What others may take of a machine that is to be measured, in percent.
-pub(crate) const QUIET: f64 = 5.0;
+/// Mailboxes with one blob each, to be fetched.
+const READ: Mailboxes = Mailboxes(2);
+/// Mailboxes that are sent to.
+const WRITTEN: Mailboxes = Mailboxes(3);
+/// Mailboxes of the mixed load, where a fetch finds a blob or two.
+const MIXED: Mailboxes = Mailboxes(4);
+const MAILBOXES: u64 = 20_000;
 
-/// What is measured in turns, as far as it was asked for.
+/// Rows a transaction of the plain table, and connections of the loads that are measured with it.
+const PAIRINGS: [(usize, Option<usize>); 5] =
+    [(1, Some(1)), (8, Some(16)), (32, Some(64)), (128, Some(256)), (512, None)];
+/// Those of a quick run.
+const QUICK: [(usize, Option<usize>); 2] = [(1, Some(1)), (32, Some(64))];
+
+/// Machine, echo and relay, as far as they were asked for.
 struct Rounds<'a> {
-    plan: &'a Plan,
-    directory: &'a Path,
+    options: &'a Options,
     echo: Option<Echo>,
-    relay: Option<Throughput>,
+    relay: Option<Cluster>,
+    /// Mailboxes with one blob each, and rows in the plain table, before either is measured: an index that fits the
+    /// cache would flatter the one that has it.
+    standing: u64,
+    table: Option<PlainTable>,
+    /// Sent to the relay and not yet acked.
+    unacked: Vec<Sent>,
+    limits: Limits,
+    load: LoadResults,
 }
 
-/// Measures machine, echo and relay, round after round.
-pub(crate) async fn measure(plan: &Plan, directory: &Path, report: &mut Report) -> Fallible<()> {
-    let echo = if plan.has(Part::Echo) { Some(Echo::start()?) } else { None };
+pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Value> {
+    let standing = options.amount(100_000, 20_000);
+    let echo = if options.has(Part::Echo) { Some(Echo::start()?) } else { None };
     let mut relay = None;
-    if plan.has(Part::Load) {
-        eprintln!("load: storing {} blobs first", plan.standing);
-        let started = Throughput::start(directory, plan.standing).await;
-        relay = report.note("load", started);
+    if options.has(Part::Load) {
+        eprintln!("  storing {standing} blobs");
+        let started = relay.insert(relay::start(directory, 1, &[]).await?);
+        scenarios::fill(started.address(), (READ, |number| number), &[BLOB], standing).await?;
     }
-    report.limits = plan.has(Part::Machine).then(Limits::default);
-    let mut rounds = Rounds { plan, directory, echo, relay };
-    for round in 1..=plan.rounds {
-        let others = proc::others().await?;
-        report.others_percent.push(others);
-        if others > QUIET {
-            eprintln!(
-                "round {round} of {}: others take {others:.0} % of this machine, which spoils the numbers",
-                plan.rounds
-            );
+    let (limits, load, unacked) = (Limits::default(), LoadResults::default(), Vec::new());
+    let mut rounds = Rounds { options, echo, relay, standing, table: None, unacked, limits, load };
+    let mut others_percent = stats::Rounds::default();
+    for round in 1..=options.rounds() {
+        let others = processes::others_percent().await?;
+        others_percent.push(others);
+        eprintln!("  round {round} of {} (others take {others:.0} % of this machine)", options.rounds());
+        if options.has(Part::Machine) {
+            rounds.limits.fdatasyncs.push(limits::fdatasyncs(directory, options.window())?);
         }
-        if let Some(limits) = &mut report.limits {
-            eprintln!("round {round} of {}: fdatasync", plan.rounds);
-            limits.fdatasyncs.push(limits::fdatasyncs(directory, plan.window)?);
-        }
-        for pairing in &plan.pairings {
-            eprintln!("round {round} of {}: {pairing}", plan.rounds);
-            rounds.pairing(*pairing, report).await?;
+        for (group, connections) in if options.quick { &QUICK[..] } else { &PAIRINGS } {
+            eprintln!("    {group} rows a commit, {} connections", connections.unwrap_or(0));
+            if options.has(Part::Machine) {
+                rounds.table = Some(PlainTable::create(directory, standing)?);
+            }
+            rounds.pairing(*group, *connections).await?;
         }
     }
-    if let Some(relay) = &rounds.relay {
-        report.load_memory = relay.memory()?;
-    }
-    Ok(())
+    let watched = rounds.relay.as_mut().map(relay::watched).unwrap_or_default();
+    Ok(json!({
+        "others_percent": others_percent,
+        "limits": options.has(Part::Machine).then_some(rounds.limits),
+        "load": rounds.load,
+        "load_memory": processes::memories(&watched)?,
+    }))
 }
 
 impl Rounds<'_> {
-    async fn pairing(&mut self, pairing: Pairing, report: &mut Report) -> Fallible<()> {
-        let Pairing { group, connections, .. } = pairing;
-        let (window, half) = (self.plan.window, self.plan.window / 2);
-        let mut table = match report.limits {
-            Some(_) => Some(Table::create(self.directory, self.plan.standing)?),
-            None => None,
-        };
-
-        let before = table.as_mut().map(|table| table.inserts(group, half)).transpose()?;
-        if let Some((relay, connections)) = self.relay.as_mut().zip(connections) {
-            report.load.push("send", connections, &relay.send(connections, window).await?);
-        }
-        let after = table.as_mut().map(|table| table.inserts(group, half)).transpose()?;
-        if let Some((limits, (before, after))) = report.limits.as_mut().zip(before.zip(after)) {
-            limits.inserts.entry(group).or_default().push(before.midpoint(after));
+    /// Measures one pairing of a limit and loads.
+    async fn pairing(&mut self, group: usize, connections: Option<usize>) -> Fallible<()> {
+        let half = self.options.window() / 2;
+        let inserts = |table: &mut PlainTable| table.inserts(group, half);
+        let before = self.table.as_mut().map(inserts).transpose()?;
+        let send = |client| scenarios::send(client, WRITTEN, MAILBOXES);
+        let sent = self.load("send", connections, send).await?;
+        self.unacked.extend(sent.into_iter().flatten());
+        let after = self.table.as_mut().map(inserts).transpose()?;
+        if let Some((before, after)) = before.zip(after) {
+            self.limits.inserts.entry(group).or_default().push(before.midpoint(after));
         }
 
-        let mut deleted = table.filter(|_| group == DELETE_GROUP);
-        let before = deleted.as_mut().map(|table| table.deletes(half)).transpose()?;
-        if let Some((relay, connections)) = self.relay.as_mut().zip(connections) {
-            report.load.push("ack", connections, &relay.ack(connections, window).await?);
+        let mut table = self.table.take().filter(|_| group == DELETE_GROUP);
+        let before = table.as_mut().map(|table| table.deletes(half)).transpose()?;
+        let pool = scenarios::shuffled(std::mem::take(&mut self.unacked));
+        let ack = |client| scenarios::ack(client, WRITTEN, pool.share());
+        self.load("ack", connections, ack).await?;
+        self.unacked = pool.rest();
+        let after = table.as_mut().map(|table| table.deletes(half)).transpose()?;
+        if let Some((before, after)) = before.zip(after) {
+            self.limits.deletes.push(before.midpoint(after));
         }
-        let after = deleted.as_mut().map(|table| table.deletes(half)).transpose()?;
-        if let Some((limits, (before, after))) = report.limits.as_mut().zip(before.zip(after)) {
-            limits.deletes.push(before.midpoint(after));
-        }
-        drop(deleted);
+        drop(table);
 
-        let Some(connections) = connections else { return Ok(()) };
-        if let Some(relay) = &mut self.relay {
-            report.load.push("fetch", connections, &relay.fetch(connections, window).await?);
-            report.load.push("mixed", connections, &relay.mixed(connections, window).await?);
-        }
-        if let Some(echo) = &self.echo {
-            report.load.push("echo", connections, &echo.send(connections, window).await?);
+        let standing = self.standing;
+        self.load("fetch", connections, |client| scenarios::fetch(client, READ, 1, standing)).await?;
+        self.load("mixed", connections, |client| scenarios::mixed(client, MIXED, MAILBOXES)).await?;
+        if let Some((echo, connections)) = self.echo.as_ref().zip(connections) {
+            self.load.push("echo", connections, &echo.send(connections, self.options.window()).await?);
         }
         Ok(())
+    }
+
+    /// The relay end to end: HTTP in, committed in storage, HTTP out.
+    async fn load<T: 'static, F: Future<Output = T> + 'static>(
+        &mut self,
+        kind: &'static str,
+        connections: Option<usize>,
+        scenario: impl Fn(LoadClient) -> F,
+    ) -> Fallible<Vec<T>> {
+        let Some((relay, connections)) = self.relay.as_mut().zip(connections) else { return Ok(Vec::new()) };
+        let window = self.options.window();
+        let (outcome, returned) = relay::load(relay, connections, window, scenario).await?;
+        self.load.push(kind, connections, &outcome);
+        Ok(returned)
     }
 }

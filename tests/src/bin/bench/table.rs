@@ -1,6 +1,6 @@
 //! Aligned columns of text.
 
-use std::fmt;
+use std::fmt::{self, Display};
 
 /// A table: text to the left, numbers to the right.
 #[derive(Debug)]
@@ -10,46 +10,35 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(title: impl Into<String>, header: &[&str]) -> Self {
-        Self { title: title.into(), rows: vec![header.iter().map(|&cell| cell.to_owned()).collect()] }
+    pub(crate) fn new<'a>(title: &str, header: impl IntoIterator<Item = &'a str>) -> Self {
+        let header = header.into_iter().map(str::to_owned).collect();
+        Self { title: title.to_owned(), rows: vec![header] }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
         self.rows.push(cells.into_iter().collect());
     }
-
-    /// Whether it has nothing but its header.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.len() < 2
-    }
 }
 
-impl fmt::Display for Table {
+impl Display for Table {
+    /// Writes nothing when there are no rows below the header.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [header, body @ ..] = &self.rows[..] else { return Ok(()) };
+        if body.is_empty() {
+            return Ok(());
+        }
+        let column = |at: usize| self.rows.iter().filter_map(move |row| row.get(at));
+        let widths: Vec<usize> = (0..header.len())
+            .map(|at| column(at).map(|cell| cell.chars().count()).max().unwrap_or(0))
+            .collect();
+        let numeric: Vec<bool> =
+            (0..header.len()).map(|at| column(at).skip(1).all(|cell| is_number(cell))).collect();
         writeln!(formatter, "\n{}", self.title)?;
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
-        let is_numeric = |column: usize| {
-            self.rows.iter().skip(1).filter_map(|row| row.get(column)).all(|cell| is_number(cell))
-        };
-        let numeric: Vec<bool> = (0..columns).map(is_numeric).collect();
         for row in &self.rows {
-            let mut line = String::from(" ");
-            for ((cell, width), right) in row.iter().zip(&widths).zip(&numeric) {
-                let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
-                line.push(' ');
-                line += &if *right { padding + cell } else { cell.clone() + &padding };
-                line.push(' ');
-            }
-            writeln!(formatter, "{}", line.trim_end())?;
+            let cells = row.iter().zip(&widths).zip(&numeric).map(|((cell, width), is_numeric)| {
+                if *is_numeric { format!("  {cell:>width$}") } else { format!("  {cell:<width$}") }
+            });
+            writeln!(formatter, "{}", cells.collect::<String>().trim_end())?;
         }
         Ok(())
     }
@@ -69,7 +58,6 @@ pub(crate) fn number(value: impl Into<Option<f64>>) -> String {
     }
 }
 
-/// A whole number with its thousands apart.
 fn grouped(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut grouped = String::new();
@@ -88,7 +76,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_numbers_stand_to_the_right() {
-        let mut table = Table::new("Title", &["name", "a second"]);
+        let mut table = Table::new("Title", ["name", "a second"]);
         table.row(["one".to_owned(), number(1234.4)]);
         table.row(["another".to_owned(), number(None)]);
         assert_eq!(

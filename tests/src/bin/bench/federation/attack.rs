@@ -37,7 +37,7 @@ impl Attack {
         Self { is_over, thread, began: Instant::now() }
     }
 
-    /// Ends it. Answers how many attacks a second there were, and what their side took of a processor, in percent.
+    /// Ends it. Returns how many attacks a second there were, and what their side took of a processor, in percent.
     pub(super) fn end(self) -> Fallible<(f64, f64)> {
         self.is_over.store(true, Ordering::Relaxed);
         let (attacks, took) = self.thread.join().map_err(|_| "the attackers panicked")??;
@@ -73,6 +73,6 @@ fn attack(address: SocketAddr, keys: &PeerKeys, is_over: &AtomicBool) -> Fallibl
 /// Processor time of this thread.
 fn cpu_time() -> Fallible<Duration> {
     let times = std::fs::read_to_string("/proc/thread-self/schedstat")?;
-    let running = times.split_whitespace().next().ok_or("a thread that tells no time")?;
+    let running = times.split_whitespace().next().ok_or("a thread without a time")?;
     Ok(Duration::from_nanos(running.parse()?))
 }

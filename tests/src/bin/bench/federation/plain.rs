@@ -4,32 +4,22 @@
 
 use super::BLOB;
 use crate::Fallible;
-use crate::random::Random;
 use futures_util::{SinkExt as _, StreamExt as _};
 use rusqlite::Connection;
-use rusqlite::hooks::Wal;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Bytes of one WebSocket frame: two blobs, about as much as fits one Noise message.
 const FRAME: usize = 2 * BLOB;
-
 /// Frames of one message, which is what is committed at once: 2 MiB.
 const FRAMES: usize = (2 << 20) / FRAME;
-
 /// Messages on their way at once.
 const IN_FLIGHT: usize = 4;
-
-/// Pages of the log between two checkpoints.
-const PAGES_BETWEEN_CHECKPOINTS: i32 = 1024;
-
 /// Bytes of a mailbox's hash, and of a blob's id, at the beginning of each blob.
 const MAILBOX: usize = 32;
 const NAME: usize = MAILBOX + 16;
@@ -38,12 +28,13 @@ const NAME: usize = MAILBOX + 16;
 pub(super) async fn measure(window: Duration) -> Fallible<f64> {
     // Where the relays that it is compared with have theirs.
     let directory = tempfile::tempdir_in("/tmp")?;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
     let path = directory.path().join("plain.db");
-    // Its message, because the error itself stays on its thread.
-    let taking = std::thread::spawn(move || take_alone(listener, &path).map_err(|error| error.to_string()));
+    let taking = std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(take(listener, &path))
+    });
     let brought = bring(address, window).await?;
     taking.join().map_err(|_| "the plain peer panicked")??;
     Ok(brought)
@@ -54,15 +45,12 @@ async fn bring(address: SocketAddr, window: Duration) -> Fallible<f64> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
-    let mut random = Random::new();
     let mut frame = vec![7; FRAME];
     let (began, mut open, mut answered) = (Instant::now(), 0, 0_u64);
     while began.elapsed() < window || open > 0 {
         while open < IN_FLIGHT && began.elapsed() < window {
             for _ in 0..FRAMES {
-                for blob in frame.chunks_exact_mut(BLOB) {
-                    random.bytes(&mut blob[..NAME]);
-                }
+                frame.chunks_exact_mut(BLOB).for_each(|blob| rand::fill(&mut blob[..NAME]));
                 socket.feed(Message::binary(frame.clone())).await?;
             }
             socket.flush().await?;
@@ -75,14 +63,18 @@ async fn bring(address: SocketAddr, window: Duration) -> Fallible<f64> {
     Ok((answered * (FRAMES * FRAME) as u64) as f64 / began.elapsed().as_secs_f64())
 }
 
-fn take_alone(listener: std::net::TcpListener, path: &Path) -> Fallible<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(take(listener, path))
-}
-
 /// Takes messages until nobody brings any more.
-async fn take(listener: std::net::TcpListener, path: &Path) -> Fallible<()> {
-    let (mut database, log_pages) = open(path)?;
-    let (stream, _) = TcpListener::from_std(listener)?.accept().await?;
+async fn take(listener: TcpListener, path: &Path) -> Fallible<()> {
+    let mut database = Connection::open(path)?;
+    database.execute_batch(
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 1024; PRAGMA journal_size_limit = 67108864;
+         PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA cache_size = -8192;
+         CREATE TABLE blobs (seq INTEGER PRIMARY KEY, mailbox BLOB NOT NULL, id BLOB NOT NULL,
+             size INTEGER NOT NULL, created INTEGER NOT NULL, origin_hint BLOB, ciphertext BLOB NOT NULL) STRICT;
+         CREATE UNIQUE INDEX blobs_by_mailbox ON blobs (mailbox, id, size, created);",
+    )?;
+    let (stream, _) = tokio::net::TcpListener::from_std(listener)?.accept().await?;
     stream.set_nodelay(true)?;
     let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
     let mut frames = Vec::with_capacity(FRAMES);
@@ -102,29 +94,6 @@ async fn take(listener: std::net::TcpListener, path: &Path) -> Fallible<()> {
         transaction.commit()?;
         frames.clear();
         socket.send(Message::binary("done")).await?;
-        if log_pages.load(Ordering::Relaxed) >= PAGES_BETWEEN_CHECKPOINTS {
-            database.query_row("PRAGMA wal_checkpoint(PASSIVE)", (), |_| Ok(()))?;
-        }
     }
     Ok(())
-}
-
-/// A database like the relay's, and how many pages its log has.
-fn open(path: &Path) -> Fallible<(Connection, Arc<AtomicI32>)> {
-    let mut database = Connection::open(path)?;
-    database.execute_batch(
-        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
-         PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = 67108864;
-         PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = ON; PRAGMA cache_size = -8192;
-         CREATE TABLE blobs (seq INTEGER PRIMARY KEY, mailbox BLOB NOT NULL, id BLOB NOT NULL,
-             size INTEGER NOT NULL, created INTEGER NOT NULL, origin_hint BLOB, ciphertext BLOB NOT NULL) STRICT;
-         CREATE UNIQUE INDEX blobs_by_mailbox ON blobs (mailbox, id, size, created);",
-    )?;
-    let log_pages = Arc::new(AtomicI32::new(0));
-    let seen = Arc::clone(&log_pages);
-    database.wal_hook(Some(move |_: &mut Wal, pages| {
-        seen.store(pages, Ordering::Relaxed);
-        Ok(())
-    }))?;
-    Ok((database, log_pages))
 }
