@@ -14,18 +14,15 @@ use std::time::{Duration, Instant};
 /// What is there already, and what is sent.
 const STORED: Mailboxes = Mailboxes(21);
 const SENT: Mailboxes = Mailboxes(22);
-
 /// Bytes of each blob that is there: a gigabyte together.
 const BYTES: usize = 16 << 10;
 const BLOBS: u64 = (1 << 30) / BYTES as u64;
-
 const CONNECTIONS: usize = 16;
-
 /// How long sends are looked at in one go.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Backups beside sends.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 struct Backups {
     /// For each GiB.
     seconds: Rounds,
@@ -51,8 +48,8 @@ pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Val
         while command.is_running() {
             let outcome = send(&mut relay, LOOK).await?;
             sends += outcome.requests();
-            took += outcome.seconds();
-            slowest = slowest.max(outcome.slowest_ms());
+            took += outcome.seconds;
+            slowest = slowest.max(outcome.slowest_ms);
         }
         let seconds = began.elapsed().as_secs_f64();
         if command.exit_code().await != 0 {

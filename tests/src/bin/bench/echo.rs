@@ -7,7 +7,7 @@ use crate::scenarios::{self, Mailboxes};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -31,10 +31,7 @@ struct Answer {
 pub(crate) fn serve() -> Fallible<()> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        std::io::Write::write_all(
-            &mut std::io::stdout(),
-            format!("{}\n", listener.local_addr()?).as_bytes(),
-        )?;
+        writeln!(std::io::stdout(), "{}", listener.local_addr()?)?;
         let parent_gone = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new()));
         tokio::select! {
             served = axum::serve(listener, Router::new().route("/v2/send", post(echo))) => Ok(served?),

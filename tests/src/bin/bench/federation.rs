@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 /// Bytes of each blob that moves.
 const BLOB: usize = 32 << 10;
-
 /// Longer than moving takes.
 const LIMIT: Duration = Duration::from_secs(180);
 /// Between two looks, which cost the relay something, too.

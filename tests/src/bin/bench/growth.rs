@@ -14,7 +14,7 @@ const SMALL: u64 = 10_000;
 const MAILBOXES: Mailboxes = Mailboxes(5);
 
 /// The same fetches from both stores.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 struct Pair {
     connections: usize,
     small: Series,

@@ -18,7 +18,7 @@ pub(crate) const DELETE_GROUP: usize = 32;
 const BLOB: usize = 1024;
 
 /// The machine's limits, each a second.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Limits {
     /// 4 KiB appended and made durable.
     pub(crate) fdatasyncs: Rounds,
@@ -51,7 +51,6 @@ pub(crate) fn fdatasyncs(directory: &Path, window: Duration) -> Fallible<f64> {
 }
 
 /// The plain table, in a directory that goes with it.
-#[derive(Debug)]
 pub(crate) struct PlainTable {
     database: Connection,
     /// Rows that were inserted after the first ones and are there yet.

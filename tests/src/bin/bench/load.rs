@@ -25,14 +25,16 @@ const LONGEST_WARM_UP: Duration = Duration::from_millis(500);
 pub(crate) const TO_THE_END: Duration = Duration::from_secs(3600);
 
 /// What a load measured.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Outcome {
     /// Microseconds of the answers within the window.
     histogram: Histogram<u64>,
-    elapsed: Duration,
-    cpu: BTreeMap<&'static str, Duration>,
+    /// Length of the window.
+    pub(crate) seconds: f64,
+    /// CPU microseconds a request, of each process.
+    pub(crate) cpu_us: BTreeMap<&'static str, f64>,
     /// The slowest answer of all, also outside the window.
-    slowest: Duration,
+    pub(crate) slowest_ms: f64,
     pub(crate) errors: u64,
     /// Some of the errors.
     pub(crate) samples: Vec<String>,
@@ -41,34 +43,20 @@ pub(crate) struct Outcome {
 impl Outcome {
     fn new() -> Fallible<Self> {
         let histogram = Histogram::new_with_bounds(1, 60_000_000, 3)?;
-        let (elapsed, slowest) = (Duration::ZERO, Duration::ZERO);
-        Ok(Self { histogram, elapsed, cpu: BTreeMap::new(), slowest, errors: 0, samples: Vec::new() })
+        let (cpu_us, samples) = (BTreeMap::new(), Vec::new());
+        Ok(Self { histogram, seconds: 0.0, cpu_us, slowest_ms: 0.0, errors: 0, samples })
     }
 
     pub(crate) fn requests(&self) -> u64 {
         self.histogram.len()
     }
 
-    pub(crate) fn seconds(&self) -> f64 {
-        self.elapsed.as_secs_f64()
-    }
-
     pub(crate) fn per_second(&self) -> f64 {
-        self.requests() as f64 / self.seconds()
+        self.requests() as f64 / self.seconds
     }
 
     pub(crate) fn quantile_ms(&self, quantile: f64) -> f64 {
         self.histogram.value_at_quantile(quantile) as f64 / 1000.0
-    }
-
-    pub(crate) fn slowest_ms(&self) -> f64 {
-        self.slowest.as_secs_f64() * 1000.0
-    }
-
-    /// CPU microseconds a request, of each process.
-    pub(crate) fn cpu_us(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        let requests = self.requests().max(1) as f64;
-        self.cpu.iter().map(move |(name, time)| (*name, time.as_secs_f64() * 1e6 / requests))
     }
 
     /// Fails if anything went wrong, for loads that only prepare or check.
@@ -141,7 +129,7 @@ impl LoadClient {
             self.connection = connect(self.address).await;
         }
         let mut outcome = self.shared.outcome.borrow_mut();
-        outcome.slowest = outcome.slowest.max(took);
+        outcome.slowest_ms = outcome.slowest_ms.max(took.as_secs_f64() * 1000.0);
         // Errors always count; only times wait for the window.
         if checked.is_ok() && self.shared.stage.get() == Stage::Measuring {
             outcome.histogram.saturating_record(took.as_micros() as u64);
@@ -155,8 +143,8 @@ async fn connect(address: SocketAddr) -> Option<Connection> {
     deadline::within(RECONNECT, async || Connection::open(address).await.ok()).await
 }
 
-/// Runs the scenario on so many connections for a while, after a short warm-up where the window may end it, and watches processes meanwhile, the load generator among them.
-/// Returns what was measured, and what each scenario returned.
+/// Runs the scenario on so many connections, after a short warm-up if it is the window that ends it, and watches
+/// processes meanwhile, the load generator among them. Returns what was measured and what each scenario returned.
 pub(crate) async fn run<T, F>(
     address: SocketAddr,
     connections: usize,
@@ -189,18 +177,18 @@ where
     let mut finished = Vec::new();
     collect(&mut tasks, &mut finished, window, &shared).await;
     shared.stage.set(Stage::Over);
-    let elapsed = started.elapsed();
-    let mut cpu = processes::cpu_times(&watched);
-    for (name, time) in &mut cpu {
-        *time = time.saturating_sub(cpu_before.get(name).copied().unwrap_or_default());
-    }
+    let (seconds, cpu_times) = (started.elapsed().as_secs_f64(), processes::cpu_times(&watched));
     collect(&mut tasks, &mut finished, LAST_ANSWERS, &shared).await;
     for _ in 0..tasks.len() {
         shared.outcome.borrow_mut().fail("a request was never answered".to_owned());
     }
     tasks.shutdown().await;
-    let outcome = Outcome { elapsed, cpu, ..shared.outcome.borrow().clone() };
-    Ok((outcome, finished))
+    let mut outcome = shared.outcome.borrow().clone();
+    for (name, time) in cpu_times {
+        let time = time.saturating_sub(cpu_before.get(name).copied().unwrap_or_default());
+        outcome.cpu_us.insert(name, time.as_secs_f64() * 1e6 / outcome.requests().max(1) as f64);
+    }
+    Ok((Outcome { seconds, ..outcome }, finished))
 }
 
 /// Collects what scenarios returned until all have ended or the time is up.

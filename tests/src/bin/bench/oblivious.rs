@@ -3,7 +3,7 @@
 //! measured.
 
 use crate::load::LoadClient;
-use crate::scenarios::{BLOB, Mailboxes, Pool};
+use crate::scenarios::{BLOB, Mailboxes, Pool, take};
 use crate::stats::{LoadResults, Rounds};
 use crate::wire::post;
 use crate::{Fallible, Options, processes, relay};
@@ -13,6 +13,7 @@ use relay_tests::fields::{random_bytes, send_fields};
 use relay_tests::oblivious::{Key, Opener, PATH, REQUEST_TYPE, binary, envelope};
 use relay_tests::{Action, Client, Via};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -47,8 +48,10 @@ pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Val
             forms.reverse();
         }
         for form in forms {
-            let pool = Pool::new(sealed_sends(&key, form, count)?);
-            let scenario = |client| send(client, pool.share());
+            let sealed = (0..count).map(|_| key.seal(&plaintext(form)));
+            let sealed = sealed.map(|(sealed, opener)| (post(PATH, REQUEST_TYPE, &sealed), opener));
+            let pool = Pool::new(RefCell::new(sealed.collect()));
+            let scenario = |client| send(client, Pool::clone(&pool));
             let (outcome, _) = relay::load(&mut relay, CONNECTIONS, options.window(), scenario).await?;
             load.push(form, CONNECTIONS, &outcome);
         }
@@ -57,22 +60,13 @@ pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Val
     Ok(json!({ "hpke": hpke, "load": load }))
 }
 
-/// Does the same on every processor at once.
-fn on_every_processor<T: Send>(work: impl Fn() -> Fallible<T> + Sync) -> Fallible<Vec<T>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
-        workers.into_iter().map(|worker| worker.join().map_err(|_| "a thread panicked")?).collect()
-    })
-}
-
 /// How many messages all processors open, sealing an answer to each, in a second.
 fn open_and_seal(window: Duration) -> Fallible<f64> {
     let suites = vec![SymmetricSuite::new(Kdf::HkdfSha256, Aead::ChaCha20Poly1305)];
     let server = Server::new(KeyConfig::new(1, Kem::X25519Sha256, suites)?)?;
     let (message, _) = Key::bare(server.config().encode()?).seal(&plaintext(ENVELOPE));
     let started = Instant::now();
-    let counts = on_every_processor(|| {
+    let work = || -> Result<u32, ohttp::Error> {
         let mut count = 0;
         while started.elapsed() < window {
             let (_, sealer) = server.decapsulate(&message)?;
@@ -80,19 +74,15 @@ fn open_and_seal(window: Duration) -> Fallible<f64> {
             count += 1;
         }
         Ok(count)
-    })?;
-    Ok(f64::from(counts.into_iter().sum::<u32>()) / started.elapsed().as_secs_f64())
-}
-
-/// Sealed sends as they go over the wire, and what opens the answers.
-fn sealed_sends(key: &Key, form: &str, count: usize) -> Fallible<Vec<(Vec<u8>, Opener)>> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let seal = || {
-        let (sealed, opener) = key.seal(&plaintext(form));
-        (post(PATH, REQUEST_TYPE, &sealed), opener)
     };
-    let work = || Ok((0..count.div_ceil(threads)).map(|_| seal()).collect::<Vec<_>>());
-    Ok(on_every_processor(work)?.into_iter().flatten().collect())
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let count = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let counts =
+            workers.into_iter().map(|worker| Ok(worker.join().map_err(|_| "a thread panicked")??));
+        counts.sum::<Fallible<u32>>()
+    });
+    Ok(f64::from(count?) / started.elapsed().as_secs_f64())
 }
 
 /// A send of a blob that was never sent before.
@@ -110,7 +100,7 @@ fn plaintext(form: &str) -> Vec<u8> {
 async fn send(mut client: LoadClient, sealed: Pool<(Vec<u8>, Opener)>) {
     let mut sent = 0_usize;
     while client.is_on()
-        && let Some((request, opener)) = sealed.take()
+        && let Some((request, opener)) = take(&sealed)
     {
         let is_opened = sent.is_multiple_of(OPENED);
         sent += 1;

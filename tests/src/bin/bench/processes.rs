@@ -2,14 +2,13 @@
 
 use crate::Fallible;
 use relay_tests::{deadline, procfs};
-use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Processes by the names that they have in the report.
 pub(crate) type Watched = Vec<(&'static str, u32)>;
 
-pub(crate) type Memories = BTreeMap<&'static str, Memory>;
+pub(crate) type Memories = BTreeMap<&'static str, BTreeMap<&'static str, f64>>;
 
 /// CPU time that each process has taken so far.
 pub(crate) fn cpu_times(watched: &Watched) -> BTreeMap<&'static str, Duration> {
@@ -34,24 +33,16 @@ fn ticks() -> Fallible<(f64, f64)> {
     Ok((all - fields.iter().skip(3).take(2).sum::<f64>(), all))
 }
 
-/// Memory of a process, in MiB.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub(crate) struct Memory {
-    pub(crate) resident: f64,
-    /// The most it ever was.
-    pub(crate) peak: f64,
-    /// Resident memory without pages of files, which the kernel can drop.
-    pub(crate) anonymous: f64,
-}
-
+/// Memory of each process in MiB: resident now, the most it ever was, and without pages of files, which the kernel can
+/// drop.
 pub(crate) fn memories(watched: &Watched) -> Fallible<Memories> {
-    watched.iter().map(|(name, pid)| Ok((*name, memory(*pid)?))).collect()
-}
-
-fn memory(pid: u32) -> Fallible<Memory> {
-    let mebibytes = |field: &str| -> Fallible<f64> {
+    let fields = [("resident", "VmRSS"), ("peak", "VmHWM"), ("anonymous", "RssAnon")];
+    let mebibytes = |pid: u32, field: &str| -> Fallible<f64> {
         let text = procfs::status(pid, field).ok_or_else(|| format!("process {pid} has no {field}"))?;
         Ok(text.trim_end_matches(" kB").parse::<f64>()? / 1024.0)
     };
-    Ok(Memory { resident: mebibytes("VmRSS")?, peak: mebibytes("VmHWM")?, anonymous: mebibytes("RssAnon")? })
+    let memory = |pid: u32| -> Fallible<_> {
+        fields.into_iter().map(|(name, field)| Ok((name, mebibytes(pid, field)?))).collect()
+    };
+    watched.iter().map(|(name, pid)| Ok((*name, memory(*pid)?))).collect()
 }

@@ -60,8 +60,9 @@ impl Report {
             },
             "rounds": options.rounds(),
             "seconds": options.window().as_secs_f64(),
-            "others_percent": Rounds::default(), "limits": null, "load": [], "load_memory": {}, "oblivious": null, "observed": null,
-            "rotated": null, "growth": null, "memory": null, "startup": null, "kills": null, "federated": null, "backups": null, "spreads": [],
+            "others_percent": Rounds::default(), "limits": null, "load": [], "load_memory": {},
+            "oblivious": null, "observed": null, "rotated": null, "growth": null, "memory": null,
+            "startup": null, "kills": null, "federated": null, "backups": null, "spreads": [],
         });
         Self { measured, failures: Vec::new() }
     }

@@ -108,14 +108,12 @@ impl Rotation {
             let reply = self.attempt(&clients, &mut gateway, ("POST", PATH), &headers, sealed).await;
             let is_stored =
                 reply.status == 200 && envelope::reply(reply.clone(), &opener.open(&reply)).status == 200;
-            self.count(
-                match reply.status {
-                    _ if is_stored => "answered",
-                    400 => "key_problems",
-                    _ => "failures",
-                },
-                1,
-            );
+            let counted = match reply.status {
+                _ if is_stored => "answered",
+                400 => "key_problems",
+                _ => "failures",
+            };
+            self.count(counted, 1);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use crate::echo::Echo;
 use crate::limits::{self, DELETE_GROUP, Limits, PlainTable};
 use crate::load::LoadClient;
 use crate::scenarios::{self, BLOB, Mailboxes, Sent};
-use crate::stats::{self, LoadResults};
+use crate::stats::{LoadResults, Rounds};
 use crate::{Fallible, Options, Part, processes, relay};
 use relay_tests::Cluster;
 use serde_json::{Value, json};
@@ -18,7 +18,6 @@ const WRITTEN: Mailboxes = Mailboxes(3);
 /// Mailboxes of the mixed load, where a fetch finds a blob or two.
 const MIXED: Mailboxes = Mailboxes(4);
 const MAILBOXES: u64 = 20_000;
-
 /// Rows a transaction of the plain table, and connections of the loads that are measured with it.
 const PAIRINGS: [(usize, Option<usize>); 5] =
     [(1, Some(1)), (8, Some(16)), (32, Some(64)), (128, Some(256)), (512, None)];
@@ -26,7 +25,7 @@ const PAIRINGS: [(usize, Option<usize>); 5] =
 const QUICK: [(usize, Option<usize>); 2] = [(1, Some(1)), (32, Some(64))];
 
 /// Machine, echo and relay, as far as they were asked for.
-struct Rounds<'a> {
+struct Interleaved<'a> {
     options: &'a Options,
     echo: Option<Echo>,
     relay: Option<Cluster>,
@@ -50,8 +49,8 @@ pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Val
         scenarios::fill(started.address(), (READ, |number| number), &[BLOB], standing).await?;
     }
     let (limits, load, unacked) = (Limits::default(), LoadResults::default(), Vec::new());
-    let mut rounds = Rounds { options, echo, relay, standing, table: None, unacked, limits, load };
-    let mut others_percent = stats::Rounds::default();
+    let mut rounds = Interleaved { options, echo, relay, standing, table: None, unacked, limits, load };
+    let mut others_percent = Rounds::default();
     for round in 1..=options.rounds() {
         let others = processes::others_percent().await?;
         others_percent.push(others);
@@ -76,7 +75,7 @@ pub(crate) async fn measure(options: &Options, directory: &Path) -> Fallible<Val
     }))
 }
 
-impl Rounds<'_> {
+impl Interleaved<'_> {
     /// Measures one pairing of a limit and loads.
     async fn pairing(&mut self, group: usize, connections: Option<usize>) -> Fallible<()> {
         let half = self.options.window() / 2;
@@ -93,9 +92,9 @@ impl Rounds<'_> {
         let mut table = self.table.take().filter(|_| group == DELETE_GROUP);
         let before = table.as_mut().map(|table| table.deletes(half)).transpose()?;
         let pool = scenarios::shuffled(std::mem::take(&mut self.unacked));
-        let ack = |client| scenarios::ack(client, WRITTEN, pool.share());
+        let ack = |client| scenarios::ack(client, WRITTEN, pool.clone());
         self.load("ack", connections, ack).await?;
-        self.unacked = pool.rest();
+        self.unacked = pool.take();
         let after = table.as_mut().map(|table| table.deletes(half)).transpose()?;
         if let Some((before, after)) = before.zip(after) {
             self.limits.deletes.push(before.midpoint(after));

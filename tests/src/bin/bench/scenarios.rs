@@ -44,25 +44,10 @@ pub(crate) struct Sent {
 }
 
 /// What all connections of a load share, each item for one of them.
-#[derive(Debug)]
-pub(crate) struct Pool<T>(Rc<RefCell<Vec<T>>>);
+pub(crate) type Pool<T> = Rc<RefCell<Vec<T>>>;
 
-impl<T> Pool<T> {
-    pub(crate) fn new(items: Vec<T>) -> Self {
-        Self(Rc::new(RefCell::new(items)))
-    }
-
-    pub(crate) fn share(&self) -> Self {
-        Self(Rc::clone(&self.0))
-    }
-
-    pub(crate) fn take(&self) -> Option<T> {
-        self.0.borrow_mut().pop()
-    }
-
-    pub(crate) fn rest(&self) -> Vec<T> {
-        self.0.take()
-    }
+pub(crate) fn take<T>(pool: &Pool<T>) -> Option<T> {
+    pool.borrow_mut().pop()
 }
 
 impl LoadClient {
@@ -114,15 +99,13 @@ struct Acknowledgement {
     acknowledged: bool,
 }
 
-/// Reads the JSON of a success.
+/// Reads the JSON of a success. Of what is not understood only the length is told, since it may name blobs.
 fn json<T: DeserializeOwned>(status: u16, body: &[u8]) -> Result<T, String> {
-    let wrong = |problem: &str| {
-        Err(format!("status {status}{problem}: {}", String::from_utf8_lossy(&body[..body.len().min(200)])))
-    };
     if status != 200 {
-        return wrong("");
+        let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+        return Err(format!("status {status}: {text}"));
     }
-    serde_json::from_slice(body).or_else(|error| wrong(&format!(", {error}")))
+    serde_json::from_slice(body).map_err(|_| format!("an answer of {} bytes has another form", body.len()))
 }
 
 fn post(path: &str, body: &str) -> Vec<u8> {
@@ -181,7 +164,7 @@ pub(crate) async fn fetch(mut client: LoadClient, mailboxes: Mailboxes, every: u
 /// Acks blobs of a pool until it is empty.
 pub(crate) async fn ack(mut client: LoadClient, mailboxes: Mailboxes, pool: Pool<Sent>) {
     while client.is_on()
-        && let Some(sent) = pool.take()
+        && let Some(sent) = take(&pool)
     {
         client.ack(&mailboxes.token(sent.mailbox), &sent.blob_id).await;
     }
@@ -190,7 +173,7 @@ pub(crate) async fn ack(mut client: LoadClient, mailboxes: Mailboxes, pool: Pool
 /// In an order unlike that of arrival, as clients ack.
 pub(crate) fn shuffled(mut sent: Vec<Sent>) -> Pool<Sent> {
     sent.shuffle(&mut rand::rng());
-    Pool::new(sent)
+    Pool::new(RefCell::new(sent))
 }
 
 /// Sends to a mailbox, fetches it, acks what it sent: what a delivered message costs, a third each.
@@ -240,12 +223,12 @@ pub(crate) async fn missing(address: SocketAddr, mailboxes: Mailboxes, sent: Vec
     for Sent { mailbox, blob_id } in sent {
         expected.entry(mailbox).or_default().insert(blob_id);
     }
-    let pool = Pool::new(expected.into_iter().collect());
+    let pool = Pool::new(RefCell::new(expected.into_iter().collect()));
     let scenario = |mut client: LoadClient| {
-        let pool = pool.share();
+        let pool = Pool::clone(&pool);
         async move {
             let mut missing = 0;
-            while let Some((mailbox, expected)) = pool.take() {
+            while let Some((mailbox, expected)) = take(&pool) {
                 let check = |there: HashSet<String>| Ok(expected.difference(&there).count() as u64);
                 missing += client.fetch(&mailboxes.token(mailbox), check).await.unwrap_or(0);
             }

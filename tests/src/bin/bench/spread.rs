@@ -1,10 +1,11 @@
 //! One limit over three gateways: however a sender spreads its requests, the mailbox gets what the limit says.
 
 use crate::load::{self, LoadClient, TO_THE_END};
-use crate::scenarios::{BLOB, Mailboxes, Pool, send_request};
+use crate::scenarios::{BLOB, Mailboxes, Pool, send_request, take};
 use crate::{Fallible, Options, relay};
 use relay_tests::fields::random_bytes;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -34,12 +35,12 @@ pub(crate) async fn measure(_options: &Options, directory: &Path) -> Fallible<Va
 /// Sends to one mailbox through one gateway. Returns how many were taken.
 async fn send(gateway: SocketAddr, token: &str, count: u32) -> Fallible<u32> {
     let requests = (0..count).map(|_| send_request(token, &mut random_bytes(BLOB))).collect();
-    let pool = Pool::new(requests);
+    let pool = Pool::new(RefCell::new(requests));
     let scenario = |mut client: LoadClient| {
-        let pool = pool.share();
+        let pool = Pool::clone(&pool);
         async move {
             let mut taken = 0;
-            while let Some(request) = pool.take() {
+            while let Some(request) = take(&pool) {
                 let check = |status, body: &[u8]| match status {
                     200 | 429 => Ok(u32::from(status == 200)),
                     _ => Err(format!("status {status}: {}", String::from_utf8_lossy(body))),

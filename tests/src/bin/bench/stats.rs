@@ -45,7 +45,7 @@ impl Serialize for Rounds {
 }
 
 /// What one kind of load measured, round by round.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Series {
     /// Answers a second and times of answers.
     #[serde(flatten)]
@@ -63,44 +63,39 @@ impl Series {
         for (name, value) in [("per_second", outcome.per_second())].into_iter().chain(times) {
             self.values.entry(name).or_default().push(value);
         }
-        for (name, microseconds) in outcome.cpu_us() {
-            self.cpu_us.entry(name).or_default().push(microseconds);
+        for (name, microseconds) in &outcome.cpu_us {
+            self.cpu_us.entry(name).or_default().push(*microseconds);
         }
         self.requests += outcome.requests();
         self.errors += outcome.errors;
     }
 }
 
-/// Loads by their kind and number of connections.
-#[derive(Debug, Default)]
-pub(crate) struct LoadResults(BTreeMap<(&'static str, usize), (Series, Vec<String>)>);
+/// One kind of load at one number of connections.
+#[derive(Serialize)]
+struct LoadResult {
+    load: &'static str,
+    connections: usize,
+    #[serde(flatten)]
+    series: Series,
+    /// Some of what went wrong.
+    samples: Vec<String>,
+}
+
+#[derive(Default, Serialize)]
+#[serde(transparent)]
+pub(crate) struct LoadResults(Vec<LoadResult>);
 
 impl LoadResults {
     pub(crate) fn push(&mut self, load: &'static str, connections: usize, outcome: &Outcome) {
         outcome.show_errors();
-        let (series, samples) = self.0.entry((load, connections)).or_default();
-        series.push(outcome);
-        samples.extend_from_slice(&outcome.samples);
-    }
-}
-
-impl Serialize for LoadResults {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct LoadResult<'a> {
-            load: &'a str,
-            connections: usize,
-            #[serde(flatten)]
-            series: &'a Series,
-            /// Some of what went wrong.
-            samples: &'a [String],
+        let found = self.0.iter().position(|one| (one.load, one.connections) == (load, connections));
+        let at = found.unwrap_or(self.0.len());
+        if found.is_none() {
+            self.0.push(LoadResult { load, connections, series: Series::default(), samples: Vec::new() });
         }
-        serializer.collect_seq(self.0.iter().map(|((load, connections), (series, samples))| LoadResult {
-            load,
-            connections: *connections,
-            series,
-            samples,
-        }))
+        self.0[at].series.push(outcome);
+        self.0[at].samples.extend_from_slice(&outcome.samples);
     }
 }
 

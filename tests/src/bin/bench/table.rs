@@ -3,7 +3,6 @@
 use std::fmt::{self, Display};
 
 /// A table: text to the left, numbers to the right.
-#[derive(Debug)]
 pub(crate) struct Table {
     title: String,
     rows: Vec<Vec<String>>,
@@ -52,22 +51,18 @@ fn is_number(cell: &str) -> bool {
 pub(crate) fn number(value: impl Into<Option<f64>>) -> String {
     match value.into() {
         None => "-".to_owned(),
-        Some(value) if value.abs() >= 100.0 => grouped(value.round()),
+        Some(value) if value >= 100.0 => grouped(value.round() as u64),
         Some(value) if value.abs() >= 10.0 => format!("{value:.1}"),
         Some(value) => format!("{value:.2}"),
     }
 }
 
-fn grouped(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut grouped = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && digit.is_ascii_digit() && (digits.len() - index).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
+/// A count with its thousands apart.
+fn grouped(value: u64) -> String {
+    if value < 1000 {
+        return value.to_string();
     }
-    grouped
+    format!("{},{:03}", grouped(value / 1000), value % 1000)
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use crate::paths;
 use crate::table::{Table, number};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::fmt::{self, Display};
 
 const TARGETS: &str = include_str!("targets.txt");
 
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Bound {
     AtLeast(f64),
@@ -18,18 +18,6 @@ enum Bound {
 }
 
 impl Bound {
-    fn read(text: &str) -> Option<Self> {
-        let (kind, numbers) = text.split_once(' ')?;
-        let numbers: Vec<f64> = numbers.split(' ').filter_map(|number| number.parse().ok()).collect();
-        Some(match (kind, &numbers[..]) {
-            ("at_least", [bound]) => Self::AtLeast(*bound),
-            ("at_most", [bound]) => Self::AtMost(*bound),
-            ("below", [bound]) => Self::Below(*bound),
-            ("within", [least, most]) => Self::Within(*least, *most),
-            _ => return None,
-        })
-    }
-
     fn holds(self, value: f64) -> bool {
         match self {
             Self::AtLeast(bound) => value >= bound,
@@ -59,7 +47,7 @@ impl Display for Bound {
 }
 
 /// One requirement and what was measured for it.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub(crate) struct Target {
     requirement: &'static str,
     bound: Bound,
@@ -79,7 +67,7 @@ pub(crate) fn judge(report: &Value) -> Vec<Target> {
 fn target(line: &'static str, report: &Value) -> Option<Target> {
     let columns: Vec<&str> = line.split('|').map(str::trim).collect();
     let [requirement, bound, measure, others] = columns[..] else { return None };
-    let bound = Bound::read(bound)?;
+    let bound: Bound = serde_json::from_str(bound).ok()?;
     let select =
         |paths: &str| -> Vec<_> { paths.split(" + ").flat_map(|path| paths::select(report, path)).collect() };
     let (mut measured, mut detail) = (None, Vec::new());

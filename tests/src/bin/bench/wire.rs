@@ -9,7 +9,6 @@ use tokio::net::TcpStream;
 /// Most bytes of an answer; a page of mail is about 100 KiB.
 const MAX_ANSWER: usize = 4 << 20;
 
-#[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
     answer: Vec<u8>,

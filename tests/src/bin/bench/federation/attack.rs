@@ -14,10 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 
 /// Between two attacks.
 const PACE: Duration = Duration::from_millis(100);
-
 /// Questions of each. Three hundred a minute are allowed.
 const QUESTIONS: usize = 30;
-
 /// Bytes of the blob that each question offers.
 const BLOB: usize = 500;
 

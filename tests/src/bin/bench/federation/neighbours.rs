@@ -21,43 +21,25 @@ use tokio::runtime::Runtime;
 /// Mailboxes of the clients, and those of the older mail.
 const MAILBOXES: Mailboxes = Mailboxes(12);
 const OLDER: Mailboxes = Mailboxes(13);
-
 /// Connections of clients.
 const CONNECTIONS: usize = 16;
-
 /// Older mail, in blobs and bytes of each: more than can be under way to a peer at any time, so that what is younger
 /// has to wait behind it.
 const OLDER_BLOBS: u64 = 4000;
 const OLDER_BYTES: usize = 16 << 10;
-
 /// How often the kinds take their turns in one round. A 99th percentile needs more than one look.
 const TURNS: u32 = 3;
-
 /// What a slow peer reads and writes a second, in bytes.
 const SLOW: u32 = 1024;
-
 /// More bytes than two relays need to greet one another.
 const GREETINGS: u64 = 64 << 10;
-
-/// Who is beside the relay, under the names of the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Neighbour {
-    /// Its port is closed.
-    Dead,
-    /// It was there, and nothing comes through to it or from it any more.
-    HalfOpen,
-    /// It reads and writes a KiB a second.
-    Slow,
-    /// It sends more than it may, breaks the rules, and comes back.
-    Hostile,
-}
-
-const NEIGHBOURS: [Neighbour; 4] =
-    [Neighbour::Dead, Neighbour::HalfOpen, Neighbour::Slow, Neighbour::Hostile];
+/// Who is beside the relay, as the report names them: one whose port is closed; one that was there, and nothing comes
+/// through to it or from it any more; one that reads and writes a KiB a second; one that sends more than it may, breaks
+/// the rules, and comes back.
+const NEIGHBOURS: [&str; 4] = ["dead", "half_open", "slow", "hostile"];
 
 /// What clients saw beside a peer, and without it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Beside {
     with: Series,
     /// Means of just before and just after.
@@ -68,8 +50,8 @@ pub(super) struct Beside {
     attackers_percent: Rounds,
 }
 
-pub(super) async fn measure(options: &Options) -> Fallible<BTreeMap<Neighbour, Beside>> {
-    let mut found = BTreeMap::<Neighbour, Beside>::new();
+pub(super) async fn measure(options: &Options) -> Fallible<BTreeMap<&'static str, Beside>> {
+    let mut found = BTreeMap::<_, Beside>::new();
     let mut setup = Setup::start().await?;
     let turns = options.rounds() * TURNS;
     for turn in 1..=turns {
@@ -141,24 +123,24 @@ impl Setup {
     }
 
     /// Somebody is there, and the relay knows them where it can.
-    async fn enter(&mut self, neighbour: Neighbour) -> Option<Attack> {
+    async fn enter(&mut self, neighbour: &str) -> Option<Attack> {
         match neighbour {
-            Neighbour::Dead | Neighbour::Hostile => self.network.refuse(),
-            Neighbour::HalfOpen => self.network.heal(),
-            Neighbour::Slow => self.network.limit(SLOW),
+            "half_open" => self.network.heal(),
+            "slow" => self.network.limit(SLOW),
+            _ => self.network.refuse(),
         }
         self.relay.peer_link().spawn();
         self.relay.peer_link().ready().await;
         match neighbour {
-            Neighbour::Dead => {}
-            Neighbour::Hostile => return Some(Attack::begin(self.relay.address(), self.attackers.clone())),
-            Neighbour::HalfOpen => {
+            "hostile" => return Some(Attack::begin(self.relay.address(), self.attackers.clone())),
+            "half_open" => {
                 let before = self.network.passed();
                 let seen = async || (self.network.passed() > before + GREETINGS).then_some(());
                 deadline::until("mail on its way to a peer", PATIENCE, seen).await;
                 self.network.hang();
             }
-            Neighbour::Slow => self.relay.has_peers(1).await,
+            "slow" => self.relay.has_peers(1).await,
+            _ => {}
         }
         None
     }
