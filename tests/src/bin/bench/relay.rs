@@ -79,18 +79,14 @@ pub(crate) async fn load<T: 'static, F: Future<Output = T> + 'static>(
     Ok(done)
 }
 
-/// The child of `relay up` that runs in this role now.
-pub(crate) fn child(supervisor: u32, role: &str) -> Option<u32> {
-    procfs::descendants(supervisor)
-        .into_iter()
-        .find(|pid| procfs::is_alive(*pid) && procfs::command(*pid).contains(&format!(" role {role} ")))
-}
-
-/// `relay up` and its children, for the report.
+/// `relay up` and the children that it has now, by their roles.
 pub(crate) fn watched_family(supervisor: u32) -> Watched {
-    let children = ["gateway", "storaged", "federated"].into_iter();
-    let children = children.filter_map(|role| Some((role, child(supervisor, role)?)));
-    [("relay up", supervisor)].into_iter().chain(children).collect()
+    let children = procfs::descendants(supervisor).into_iter().filter(|pid| procfs::is_alive(*pid));
+    let roles = children.filter_map(|pid| {
+        let (roles, command) = (["gateway", "storaged", "federated"], procfs::command(pid));
+        Some((roles.into_iter().find(|role| command.contains(&format!(" role {role} ")))?, pid))
+    });
+    [("relay up", supervisor)].into_iter().chain(roles).collect()
 }
 
 /// Ends all processes at once, as a power cut would.

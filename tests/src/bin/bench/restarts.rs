@@ -82,8 +82,10 @@ pub(crate) async fn kills(options: &Options, directory: &Path) -> Fallible<Value
         pulse.tick().await;
         for kill in 1..=kills {
             pulse.tick().await;
-            let storaged = async || relay::child(supervisor, "storaged");
-            let storaged = deadline::within(PULSE * 5, storaged).await.ok_or("nobody restarted storaged")?;
+            let storaged =
+                async || relay::watched_family(supervisor).into_iter().find(|it| it.0 == "storaged");
+            let found = deadline::within(PULSE * 5, storaged).await;
+            let (_, storaged) = found.ok_or("nobody restarted storaged")?;
             process::signal_pid(storaged, Signal::SIGKILL);
             eprintln!("  kill {kill} of {kills}: process {storaged}");
         }

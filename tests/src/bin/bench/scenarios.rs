@@ -74,8 +74,7 @@ impl LoadClient {
     }
 
     pub(crate) async fn ack(&mut self, token: &str, blob_id: &str) -> Option<()> {
-        let body = format!(r#"{{"recipient_id":"{token}","blob_id":"{blob_id}"}}"#);
-        self.ask(&post("/v2/ack", &body), |status, body| {
+        self.ask(&ack_request(token, blob_id), |status, body| {
             let answer: Acknowledgement = json(status, body)?;
             answer.acknowledged.then_some(()).ok_or_else(|| "an ack found no blob".to_owned())
         })
@@ -121,6 +120,10 @@ pub(crate) fn send_request(token: &str, blob: &mut [u8]) -> Vec<u8> {
 
 pub(crate) fn fetch_request(token: &str) -> Vec<u8> {
     post("/v2/fetch", &format!(r#"{{"mailbox_tokens":["{token}"]}}"#))
+}
+
+fn ack_request(token: &str, blob_id: &str) -> Vec<u8> {
+    post("/v2/ack", &format!(r#"{{"recipient_id":"{token}","blob_id":"{blob_id}"}}"#))
 }
 
 /// Sends to mailboxes of these numbers, as long as there are any, blobs of random ones of these sizes. Returns what was
@@ -249,7 +252,7 @@ mod tests {
         let (token, mut blob) = (Mailboxes(1).token(7), random_bytes(300));
         let send = send_request(&token, &mut blob);
         assert_ne!(send, send_request(&token, &mut blob), "every ciphertext is new");
-        for request in [send, fetch_request(&token)] {
+        for request in [send, fetch_request(&token), ack_request(&token, &"a".repeat(32))] {
             let request = String::from_utf8(request).unwrap();
             let (head, body) = request.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
@@ -259,5 +262,13 @@ mod tests {
                 assert_eq!(STANDARD.decode(ciphertext).unwrap().len(), 300);
             }
         }
+    }
+
+    #[test]
+    fn every_blob_of_a_page_is_found() {
+        let page = r#"{"blobs":[{"blob_id":"aa","ciphertext":"AA=="},{"blob_id":"bb"}],"truncated":false}"#;
+        let ids = json::<Page>(200, page.as_bytes()).unwrap().blobs;
+        assert_eq!(ids.iter().map(|blob| blob.blob_id.as_str()).collect::<Vec<_>>(), ["aa", "bb"]);
+        assert!(json::<Page>(200, br#"{"blobs":[{"blob_id":"cut"#).is_err());
     }
 }

@@ -26,8 +26,8 @@ impl Connection {
         self.answer.clear();
         self.stream.write_all(request).await?;
         loop {
-            if self.stream.read_buf(&mut self.answer).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            if self.stream.read_buf(&mut self.answer).await? == 0 || self.answer.len() > 2 * MAX_ANSWER {
+                return Err(io::Error::other("an answer that ends too early or not at all"));
             }
             let Some(head) = self.answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
             let (status, length) = read_head(&self.answer[..head])
