@@ -91,7 +91,11 @@ fn target(line: &'static str, report: &Value) -> Option<Target> {
             _ => return None,
         };
     }
-    detail.extend(select(others).into_iter().map(|(name, value)| format!("{name} {}", paths::show(value))));
+    detail.extend(select(others).into_iter().map(|(name, value)| {
+        // The part is known from the requirement.
+        let name = name.split_once(' ').map_or(name.as_str(), |(_, rest)| rest);
+        format!("{name} {}", paths::show(value))
+    }));
     let reached = measured.map(|value| bound.holds(value));
     Some(Target { requirement, bound, measured, reached, detail: detail.join(", ") })
 }
