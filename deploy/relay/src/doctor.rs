@@ -12,7 +12,7 @@ mod probe;
 use crate::quantity::counted;
 use crate::unwritable;
 use code::{Code, Severity};
-use facts::{Data, Facts, Front};
+use facts::{Data, Facts, Proxy};
 use finding::Finding;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use serde_json::{Value, json};
@@ -62,7 +62,7 @@ fn unseen(facts: &Facts) -> Vec<(&'static str, &'static str)> {
         ),
         ("storage", facts.told.is_some(), storage),
         ("operator's port", facts.operator.is_some(), operator),
-        ("public URL", facts.front.as_ref().is_some_and(|front: &Front| front.is_public), url),
+        ("public URL", facts.proxy.as_ref().is_some_and(|proxy: &Proxy| proxy.is_public), url),
     ];
     parts.into_iter().filter(|(_, seen, _)| !seen).map(|(part, _, why)| (part, why)).collect()
 }
@@ -103,7 +103,7 @@ mod tests {
     fn people_read_what_is_wrong_and_what_was_not_seen() {
         assert_eq!(text(&good(), &[]), "nothing is wrong\n");
         let mut facts = good();
-        facts.front = None;
+        facts.proxy = None;
         facts.settings.rotation_secs = 10;
         let text = text(&facts, &checks::judge(&facts));
         assert!(text.starts_with("warning  rotation-for-tests\n"), "{text}");

@@ -1,21 +1,24 @@
 //! `relay selftest`: one client's walk through the contract, against any relay.
 
-mod client;
-pub(crate) mod errand;
-mod oblivious;
-pub(crate) mod record;
+pub(crate) mod probe;
+mod reply;
 mod steps;
-mod way;
+mod transport;
 
 use crate::arguments::{Selftest, Via};
 use crate::unwritable;
-use client::{Base, Client, Outer, Trouble};
+use relay_client::Url;
 use relay_daemon::{Clock, Exit, Failure};
 use relay_proto::PublicKey;
+use reply::StepError;
 use std::io::Write;
 use std::time::Duration;
 use steps::Trial;
-use way::Way;
+use transport::Transport;
+pub(crate) use transport::relay_url;
+
+/// No request takes nearly as long.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Tries a relay. What it sends is random. It takes back what it can; a recovery proof and an escrow of a few
 /// bytes stay until they expire.
@@ -26,25 +29,26 @@ pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> R
     let usage = |problem: &str| {
         Failure::new(Exit::Usage, format_args!("{problem}; give for example http://127.0.0.1:8080"))
     };
-    let base: Base = how.url.parse().map_err(usage)?;
-    let outer: Option<Outer> = how.relay.as_deref().map(str::parse).transpose().map_err(usage)?;
-    let way = match (how.via, outer) {
-        (Via::Plain, None) => Way::plain(),
+    let url = relay_url(&how.url).map_err(usage)?;
+    let outer: Option<Url> = how.relay.as_deref().map(str::parse).transpose().map_err(usage)?;
+    let transport = match (how.via, outer) {
+        (Via::Plain, None) => Transport::plain(url, DEADLINE),
         (Via::Plain, Some(_)) => {
             return Err(Failure::new(
                 Exit::Usage,
                 "an oblivious relay in front takes sealed requests only; add --via ohttp to --relay",
             ));
         }
-        (Via::Ohttp, outer) => Way::oblivious(outer),
+        (Via::Ohttp, outer) => Transport::oblivious(url, outer, DEADLINE),
     };
+    let transport = transport.map_err(|error| Failure::new(Exit::Internal, error))?;
     let randomness =
         |error| Failure::new(Exit::Internal, format_args!("the system has no randomness: {error}"));
     let steps = steps::of(how.via);
     let anchor = how.anchor.as_deref().map(PublicKey::from_hex).transpose().map_err(|_| {
         Failure::new(Exit::Usage, "--anchor takes 64 hexadecimal digits, as `relay status` shows them")
     })?;
-    let mut trial = Trial::new(Client::new(base), way, anchor, clock.clone()).map_err(randomness)?;
+    let mut trial = Trial::new(transport, anchor, clock.clone()).map_err(randomness)?;
     let began = clock.monotonic();
     let mut failed = 0_usize;
     for (name, step) in &steps {
@@ -54,7 +58,7 @@ pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> R
         out.write_all(line.as_bytes()).map_err(unwritable)?;
         match outcome {
             Ok(()) => {}
-            Err(Trouble::Unreachable(_)) => {
+            Err(StepError::Unreachable(_)) => {
                 writeln!(
                     out,
                     "there is no way to this relay; is it up, and is this its address for clients?"
@@ -62,7 +66,7 @@ pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> R
                 .map_err(unwritable)?;
                 return Ok(Exit::Forced);
             }
-            Err(Trouble::Wrong(_)) => failed += 1,
+            Err(StepError::Wrong(_)) => failed += 1,
         }
     }
     let elapsed = milliseconds(clock.monotonic().saturating_sub(began));
@@ -75,10 +79,10 @@ pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> R
     Ok(exit)
 }
 
-fn line(name: &str, took: Duration, outcome: &Result<(), Trouble>) -> String {
+fn line(name: &str, took: Duration, outcome: &Result<(), StepError>) -> String {
     let verdict = match outcome {
         Ok(()) => "ok".to_owned(),
-        Err(trouble) => format!("FAILED: {trouble}"),
+        Err(error) => format!("FAILED: {error}"),
     };
     format!("{name:<46}{:>9.1} ms  {verdict}\n", milliseconds(took))
 }
@@ -102,7 +106,7 @@ mod tests {
             line("health", took, &Ok(())),
             "health                                              1.2 ms  ok\n"
         );
-        let failed = line("health", took, &Err(Trouble::Wrong("status 503".to_owned())));
+        let failed = line("health", took, &Err(StepError::Wrong("status 503".to_owned())));
         assert!(failed.ends_with("FAILED: status 503\n"), "{failed}");
     }
 

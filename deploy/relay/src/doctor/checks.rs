@@ -3,7 +3,7 @@
 mod clock;
 mod data;
 mod federation;
-mod front;
+mod proxy;
 mod keys;
 mod limits;
 mod processes;
@@ -27,7 +27,7 @@ pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
         room::check(facts, &mut findings);
         clock::check(facts, &mut findings);
         processes::check(facts, &mut findings);
-        front::check(facts, &mut findings);
+        proxy::check(facts, &mut findings);
         limits::check(facts, &mut findings);
         keys::check(facts, &mut findings);
         federation::check(facts, &mut findings);
@@ -52,7 +52,7 @@ mod tests {
             sockets: Vec::new(),
             files: Vec::new(),
             operator: None,
-            front: None,
+            proxy: None,
             ..fixture::good()
         };
         assert_eq!(judge(&facts), [], "as in a container of its own");

@@ -135,19 +135,19 @@ codes! {
         "Restart those that are behind.");
     VersionCommand = ("version-command", Warning, "This command is of another version than storaged.",
         "Use the `relay` command of the relay's own version.");
-    FrontSilent = ("front-silent", Error, "The public URL does not answer.",
+    ProxySilent = ("front-silent", Error, "The public URL does not answer.",
         "Start the TLS proxy, open its port, and let the name lead to it.");
-    FrontTls = ("front-tls", Error, "What answers at the public URL does not speak TLS as clients do.",
+    ProxyTls = ("front-tls", Error, "What answers at the public URL does not speak TLS as clients do.",
         "Let the proxy, and not the gateway, have that port, with TLS 1.2 or newer.");
-    FrontCertificate = ("front-certificate", Error, "The certificate of the public URL does not hold: clients do not connect.",
+    ProxyCertificate = ("front-certificate", Error, "The certificate of the public URL does not hold: clients do not connect.",
         "Renew it in the proxy, for the name in the URL, with the whole chain.");
-    FrontCertificateEnds = ("front-certificate-ends", Warning, "The certificate of the public URL ends soon and was not renewed.",
+    ProxyCertificateEnds = ("front-certificate-ends", Warning, "The certificate of the public URL ends soon and was not renewed.",
         "See why the proxy does not renew it.");
-    FrontPlain = ("front-plain", Error, "The public URL is plain HTTP: tokens travel in the open.",
+    ProxyPlain = ("front-plain", Error, "The public URL is plain HTTP: tokens travel in the open.",
         "Put TLS in front, and set `RELAY_PUBLIC_URL=https://…`.");
-    FrontGateway = ("front-gateway", Error, "The front answers and reaches no gateway.",
+    ProxyGateway = ("front-gateway", Error, "The front answers and reaches no gateway.",
         "Point the proxy to `RELAY_LISTEN_ADDR`.");
-    FrontOther = ("front-other", Error, "What answers at the public URL is no relay.",
+    ProxyOther = ("front-other", Error, "What answers at the public URL is no relay.",
         "Pass every path on to the gateway, and let the name lead to this proxy.");
     ForwardedMissing = ("forwarded-missing", Error, "The proxy does not say who its clients are: all share the limits of one address.",
         "Let the proxy set `X-Forwarded-For` to the address it sees.");
@@ -173,7 +173,7 @@ codes! {
         "Start federated; if it runs, let it reach `federation/storage.sock`.");
     FederationOff = ("federation-off", Warning, "Federation is off while mail of this relay lies with peers.",
         "Set `RELAY_FEDERATION_ENABLED=true` until that mail is fetched or has expired.");
-    FrontUpgrade = ("front-upgrade", Error, "The front does not pass WebSockets on at `/federation`: peers cannot connect.",
+    ProxyUpgrade = ("front-upgrade", Error, "The front does not pass WebSockets on at `/federation`: peers cannot connect.",
         "Let the proxy pass `Upgrade` and `Connection` on for `/federation`, over HTTP/1.1.");
     PeerUnreachable = ("peer-unreachable", Warning, "A peer that is to be dialled has no connection.",
         "The reason is in the finding; ask its operator.");

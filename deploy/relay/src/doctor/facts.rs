@@ -31,7 +31,7 @@ pub(crate) struct Facts {
     /// What a gateway answered its operator.
     pub(crate) operator: Option<Operator>,
     /// What clients meet.
-    pub(crate) front: Option<Front>,
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// What the variables say, as far as it matters here. Secrets are not in it.
@@ -191,7 +191,7 @@ pub(crate) struct Operator {
 
 /// What clients meet.
 #[derive(Debug)]
-pub(crate) struct Front {
+pub(crate) struct Proxy {
     /// Where.
     pub(crate) url: String,
     /// Whether this is what clients are told to use, and not a gateway's own port.

@@ -2,16 +2,16 @@
 //! requests.
 
 mod disk;
-mod front;
-mod http;
 mod processes;
+mod proxy;
 mod settings;
 mod sockets;
 mod storage;
 mod tls;
 mod upgrade;
 
-use super::facts::{Facts, Front, Told};
+use super::facts::{Facts, Proxy, Told};
+use relay_client::Response;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::socket::Door;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use storage::Storage;
 
 /// How long one look may take.
-const PATIENCE: Duration = Duration::from_secs(4);
+const DEADLINE: Duration = Duration::from_secs(4);
 
 /// Looks at everything that this user can see.
 ///
@@ -34,7 +34,7 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
     let _inside = runtime.enter();
     let socket = Door::Admin.storage_socket(&settings.sockets);
     let on_disk = settings.backend == Backend::Sqlite;
-    let reached = sockets::reach(&socket);
+    let reached = runtime.block_on(sockets::reach(&socket));
     let data = on_disk.then(|| disk::data(&settings.data)).flatten();
     let volume = on_disk.then(|| disk::volume(&settings.data)).flatten();
     let storage = Storage::at(socket);
@@ -48,7 +48,7 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
         told: None,
         files: Vec::new(),
         operator: None,
-        front: None,
+        proxy: None,
         settings,
     };
     if !facts.settings.make_sense() {
@@ -59,16 +59,40 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
     }
     if let Some(told) = &facts.told {
         facts.files = processes::files(&told.status);
-        facts.operator = processes::operator(facts.settings.ops, token.as_deref());
+        facts.operator = runtime.block_on(processes::operator(facts.settings.ops, token.as_deref()));
     }
     let asked = url.map(str::to_owned).or_else(|| facts.settings.public_url.clone());
-    facts.front = match asked {
-        Some(url) => Some(runtime.block_on(front::public(&url, &facts, clock))?),
-        None => front::direct(&facts, clock),
+    facts.proxy = match asked {
+        Some(url) => Some(proxy::public(&url, &facts, clock, &runtime)?),
+        None => proxy::direct(&facts, clock),
     };
-    if let (Some(Told { before, after, .. }), front) = (&mut facts.told, &facts.front) {
-        let requests = front.as_ref().map_or(0, |front: &Front| front.requests);
+    if let (Some(Told { before, after, .. }), proxy) = (&mut facts.told, &facts.proxy) {
+        let requests = proxy.as_ref().map_or(0, |proxy: &Proxy| proxy.requests);
         *after = runtime.block_on(storage.count_again(*before, requests));
     }
     Ok(facts)
+}
+
+/// Why a process is not ready, by its answer to `/ready`; `None` when it is.
+fn not_ready(answer: &Response) -> Option<String> {
+    if answer.status == 200 {
+        return None;
+    }
+    let reason = answer.json()["reason"].as_str().map(str::to_owned);
+    Some(reason.unwrap_or_else(|| format!("status {}", answer.status)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_ready_says_why() {
+        let answer = |status, body: &'static str| {
+            not_ready(&Response { status, headers: Default::default(), body: body.into() })
+        };
+        assert_eq!(answer(200, r#"{"status":"ready"}"#), None);
+        assert_eq!(answer(503, r#"{"reason":"stopping"}"#).as_deref(), Some("stopping"));
+        assert_eq!(answer(503, "").as_deref(), Some("status 503"));
+    }
 }

@@ -5,17 +5,20 @@ mod keys;
 mod mail;
 mod vault;
 
-use super::client::{Answer, Client, Trouble, VERSIONS, expect, wrong};
-use super::way::Way;
+use super::reply::{ApiReply, StepError, expect, wrong};
+use super::transport::Transport;
 use crate::arguments::Via;
 use ed25519_dalek::{Signer as _, SigningKey};
+use relay_client::KeyRecord;
 use relay_daemon::Clock;
-use relay_proto::key_record::KeyRecord;
 use relay_proto::{MailboxToken, PublicKey};
 use serde_json::{Value, json};
 
+/// Headers of every answer of the API: the oldest version that is served, and the oldest that is not warned.
+const VERSIONS: [&str; 2] = ["x-min-version", "x-warn-version"];
+
 /// A step and its name.
-pub(super) type Step = (&'static str, fn(&mut Trial) -> Result<(), Trouble>);
+pub(super) type Step = (&'static str, fn(&mut Trial) -> Result<(), StepError>);
 
 /// What is asked directly, whichever way the actions take.
 const DIRECT: &[Step] = &[
@@ -78,8 +81,7 @@ pub(super) fn of(via: Via) -> Vec<Step> {
 
 /// One walk: random mailboxes, a random blob, random keys.
 pub(super) struct Trial {
-    client: Client,
-    way: Way,
+    transport: Transport,
     /// What clients pin, where somebody said it.
     anchor: Option<PublicKey>,
     clock: Clock,
@@ -97,8 +99,7 @@ pub(super) struct Trial {
 
 impl Trial {
     pub(super) fn new(
-        client: Client,
-        way: Way,
+        transport: Transport,
         anchor: Option<PublicKey>,
         clock: Clock,
     ) -> Result<Self, getrandom::Error> {
@@ -106,8 +107,7 @@ impl Trial {
         getrandom::fill(&mut blob)?;
         let name = || Ok(hex::encode(random::<32>()?));
         Ok(Self {
-            client,
-            way,
+            transport,
             anchor,
             clock,
             key: SigningKey::from_bytes(&random()?),
@@ -122,21 +122,21 @@ impl Trial {
         })
     }
 
-    /// Takes an action, the way of this walk.
-    fn act(&mut self, action: &str, fields: &Value) -> Result<Answer, Trouble> {
-        self.way.act(&self.client, action, fields)
+    /// Requests an action of the API.
+    fn act(&mut self, action: &str, fields: &Value) -> Result<ApiReply, StepError> {
+        self.transport.act(action, fields)
     }
 
-    fn health(&mut self) -> Result<(), Trouble> {
+    fn health(&mut self) -> Result<(), StepError> {
         for path in ["/health", "/v2/health"] {
-            let body = self.client.get(path)?.answer().success()?;
+            let body = ApiReply::from(&self.transport.get(path)?).success()?;
             expect(body == json!({ "status": "ok" }), "the answer says more than that it is well")?;
         }
         Ok(())
     }
 
-    fn version_headers(&mut self) -> Result<(), Trouble> {
-        let answer = self.client.get("/v2/health")?;
+    fn version_headers(&mut self) -> Result<(), StepError> {
+        let answer = self.transport.get("/v2/health")?;
         versions(|name| answer.header(name))
     }
 
@@ -146,7 +146,7 @@ impl Trial {
 }
 
 /// Checks the headers that tell clients which versions are served.
-fn versions<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<(), Trouble> {
+fn versions<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<(), StepError> {
     let number = |name: &&str| header(name).is_some_and(|text| text.parse::<u16>().is_ok());
     expect(VERSIONS.iter().all(number), "X-Min-Version and X-Warn-Version are not both there")
 }
@@ -157,7 +157,7 @@ fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     Ok(bytes)
 }
 
-fn no_randomness(_: getrandom::Error) -> Trouble {
+fn no_randomness(_: getrandom::Error) -> StepError {
     wrong("this system has no randomness")
 }
 

@@ -1,15 +1,14 @@
 //! Whether the relay serves: the least that tells.
 
 use relay_proto::client::StorageClient;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 const INTERVAL: Duration = Duration::from_millis(5);
-const PATIENCE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(1);
 
 /// Returns when clients get an answer and the store knows every one of the processes that there are to be.
 ///
@@ -30,7 +29,7 @@ pub(super) async fn serving(
 }
 
 async fn knows(storage: &StorageClient, processes: &watch::Receiver<Option<Vec<u32>>>) -> bool {
-    let Ok(Ok(status)) = tokio::time::timeout(PATIENCE, storage.status()).await else { return false };
+    let Ok(Ok(status)) = timeout(DEADLINE, storage.status()).await else { return false };
     let expected = processes.borrow();
     expected.as_ref().is_some_and(|expected| {
         expected.iter().all(|pid| status.processes.iter().any(|process| process.pid == *pid))
@@ -38,17 +37,11 @@ async fn knows(storage: &StorageClient, processes: &watch::Receiver<Option<Vec<u
 }
 
 async fn answers(address: SocketAddr, path: &str) -> bool {
-    matches!(tokio::time::timeout(PATIENCE, get(near(address), path)).await, Ok(Ok(true)))
-}
-
-async fn get(address: SocketAddr, path: &str) -> io::Result<bool> {
-    const GOOD: &[u8] = b"HTTP/1.1 200";
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut start = [0; GOOD.len()];
-    stream.read_exact(&mut start).await?;
-    Ok(start == GOOD)
+    let asking = async {
+        let stream = TcpStream::connect(near(address)).await.ok()?;
+        relay_client::get(stream, path, &[]).await.ok()
+    };
+    timeout(DEADLINE, asking).await.is_ok_and(|answer| answer.is_some_and(|answer| answer.status == 200))
 }
 
 /// The same listener by an address that can be connected to.
@@ -64,6 +57,7 @@ pub(crate) fn near(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
     async fn once(answer: &'static str) -> bool {

@@ -125,7 +125,7 @@ mod tests {
             with(change)(facts);
             facts.reached = Reached::Dead;
             facts.told = None;
-            facts.front = None;
+            facts.proxy = None;
             facts.operator = None;
         })
     }
@@ -138,7 +138,7 @@ mod tests {
                 facts.settings.sockets = place.into();
                 facts.reached = Reached::Missing;
                 facts.told = None;
-                facts.front = None;
+                facts.proxy = None;
                 facts.operator = None;
             })
         };
@@ -160,7 +160,7 @@ mod tests {
                 facts.user = user;
                 facts.reached = Reached::Missing;
                 facts.told = None;
-                facts.front = None;
+                facts.proxy = None;
                 facts.operator = None;
             })
         };

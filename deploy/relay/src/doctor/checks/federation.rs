@@ -36,13 +36,13 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             "`relay drain --stop` ends it",
         );
     }
-    if let Some(front) = facts.front.as_ref().filter(|front| front.is_public && front.health == Health::Good)
-        && let Some(status) = front.upgrade.filter(|status| *status != SWITCHED)
+    if let Some(proxy) = facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.health == Health::Good)
+        && let Some(status) = proxy.upgrade.filter(|status| *status != SWITCHED)
         && standing.federation == Federation::On
     {
         findings.add(
-            Code::FrontUpgrade,
-            format_args!("{}/federation answers {status} and begins no WebSocket: peers cannot connect", front.url),
+            Code::ProxyUpgrade,
+            format_args!("{}/federation answers {status} and begins no WebSocket: peers cannot connect", proxy.url),
             "for nginx: proxy_http_version 1.1, and proxy_set_header for Upgrade $http_upgrade and Connection upgrade",
         );
     }
@@ -133,12 +133,12 @@ mod tests {
     }
 
     #[test]
-    fn a_front_passes_websockets_on() {
+    fn a_proxy_passes_websockets_on() {
         let answered = |status| {
             codes(|facts| {
                 let peering = Peering { peers: Vec::new(), ..sample() };
                 facts.told.as_mut().unwrap().peering = Some(peering);
-                facts.front.as_mut().unwrap().upgrade = Some(status);
+                facts.proxy.as_mut().unwrap().upgrade = Some(status);
             })
         };
         assert!(answered(101).is_empty());

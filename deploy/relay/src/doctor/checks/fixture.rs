@@ -2,17 +2,19 @@
 
 use crate::doctor::checks::judge;
 use crate::doctor::facts::*;
-use crate::selftest::record::tests::{key, record};
+use ed25519_dalek::SigningKey;
 use relay_daemon::variables::Backend;
-use relay_proto::UnixSeconds;
+use relay_proto::{UnixSeconds, WindowSeed};
 use relay_proto::admin::{Capacity, CertificateTimes, KeyStatus, Status, WindowStatus};
-use relay_proto::anchor::public;
+use relay_proto::anchor::{Certificate, public};
+use relay_proto::key_record::KeyRecord;
+use relay_proto::keys::KeyWindow;
 use relay_proto::telemetry::{Process, Role};
 
 pub(crate) const NOW: u64 = 1_750_000_000;
 const DAY: u64 = 86_400;
 
-/// A relay with a front, on one machine, of which everything can be seen.
+/// A relay with a proxy, on one machine, of which everything can be seen.
 pub(crate) fn good() -> Facts {
     Facts {
         now: UnixSeconds::new(NOW),
@@ -28,7 +30,7 @@ pub(crate) fn good() -> Facts {
         told: Some(told()),
         files: vec![1 << 19],
         operator: Some(Operator { not_ready: None }),
-        front: Some(front()),
+        proxy: Some(proxy()),
     }
 }
 
@@ -117,8 +119,8 @@ fn window(offset: i64) -> WindowStatus {
     WindowStatus { number, fingerprint: [u8::try_from(number % 251).unwrap(); 32] }
 }
 
-fn front() -> Front {
-    Front {
+fn proxy() -> Proxy {
+    Proxy {
         url: "https://relay.example".to_owned(),
         is_public: true,
         is_open: false,
@@ -146,6 +148,20 @@ pub(crate) fn codes_told(change: impl FnOnce(&mut Told)) -> Vec<&'static str> {
 }
 
 /// The same, where clients meet something else.
-pub(crate) fn codes_met(change: impl FnOnce(&mut Front)) -> Vec<&'static str> {
-    codes(|facts| change(facts.front.as_mut().unwrap()))
+pub(crate) fn codes_met(change: impl FnOnce(&mut Proxy)) -> Vec<&'static str> {
+    codes(|facts| change(facts.proxy.as_mut().unwrap()))
+}
+
+pub(crate) fn key(seed: u8) -> SigningKey {
+    SigningKey::from_bytes(&[seed; 32])
+}
+
+/// A record for the window of a time, with a configuration that may be changed before it is signed.
+pub(crate) fn record(at: UnixSeconds, change: impl FnOnce(&mut Vec<u8>)) -> KeyRecord {
+    let number = at.get() / DAY;
+    let window = KeyWindow { number, seed: WindowSeed::from_bytes([7; 32]) };
+    let mut config = window.encoded_config().unwrap();
+    change(&mut config);
+    let certificate = Certificate::issue(&key(1), &public(&key(2)), at.minus(DAY), at.plus(DAY));
+    KeyRecord::sign(number, config.into(), &key(2), certificate).unwrap()
 }

@@ -1,12 +1,12 @@
 //! Oblivious HTTP from end to end, and who vouches for its keys and for how long.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Front, Record, Sealed};
+use crate::doctor::facts::{Facts, Proxy, Record, Sealed};
 use crate::doctor::finding::Findings;
 use crate::moment::{span, utc};
-use crate::selftest::record;
-use relay_proto::UnixSeconds;
+use relay_client::KeyRecord;
 use relay_proto::admin::KeyStatus;
+use relay_proto::{PublicKey, UnixSeconds};
 
 /// An offline anchor's certificate is renewed by people: they want to be told early, in seconds.
 const NEAR: u64 = 14 * 86_400;
@@ -17,41 +17,42 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         return findings.add(Code::KeysUnknown, "storaged does not tell of its keys", "see its log");
     };
     check_record(keys, facts.now, findings);
-    let Some(front) = &facts.front else { return };
+    let Some(proxy) = &facts.proxy else { return };
     let foreign =
-        front.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint != shown));
+        proxy.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint != shown));
     if foreign {
         // Whose port that is on this machine nobody said.
-        if !front.is_public {
+        if !proxy.is_public {
             return;
         }
         findings.add(
             Code::OhttpKey,
-            format_args!("the key that clients get at {} is not this relay's", front.url),
+            format_args!("the key that clients get at {} is not this relay's", proxy.url),
             "let the name lead to this relay, and let nothing cache /v2/ohttp-key longer than Cache-Control says",
         );
         return;
     }
-    check_signed(facts, keys, front, findings);
-    if let Some(Sealed::Broken(reason)) = &front.sealed {
+    check_signed(facts, keys, proxy, findings);
+    if let Some(Sealed::Broken(reason)) = &proxy.sealed {
         findings.add(
             Code::OhttpBroken,
-            format_args!("a sealed request to {} was not answered: {reason}", front.url),
-            format_args!("`relay selftest {} --via ohttp` shows which step fails", front.url),
+            format_args!("a sealed request to {} was not answered: {reason}", proxy.url),
+            format_args!("`relay selftest {} --via ohttp` shows which step fails", proxy.url),
         );
     }
 }
 
 /// Checks the signed record that clients get, as they do.
-fn check_signed(facts: &Facts, keys: &KeyStatus, front: &Front, findings: &mut Findings) {
+fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut Findings) {
     // Said already: none is served, or only to tests, or by another clock.
     let said = [Code::RecordMissing, Code::RotationForTests, Code::ClockOff];
     if said.into_iter().any(|code| findings.has(code)) {
         return;
     }
-    let refused = match &front.record {
+    let refused = match &proxy.record {
         Some(Record::Body(body)) => {
-            record::check(body, keys.anchor.as_ref(), facts.now, facts.now).err().map(str::to_owned)
+            let (anchor, now) = (keys.anchor.as_ref().map(PublicKey::as_bytes), facts.now.get());
+            KeyRecord::check(body, anchor, now, now).err().map(|error| error.to_string())
         }
         Some(Record::Status(status)) => Some(format!("status {status} in its place")),
         None => None,
@@ -59,10 +60,10 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, front: &Front, findings: &mut F
     if let Some(reason) = refused {
         findings.add(
             Code::RecordRefused,
-            format_args!("clients refuse the signed key record that they get at {}: {reason}", front.url),
+            format_args!("clients refuse the signed key record that they get at {}: {reason}", proxy.url),
             format_args!(
                 "let nothing cache or change /v2/ohttp-key-signed; `relay selftest {} --anchor HEX` shows more",
-                front.url
+                proxy.url
             ),
         );
     }
@@ -89,9 +90,8 @@ fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told};
+    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told, key, record};
     use crate::doctor::facts::{Record, Sealed, Told};
-    use crate::selftest::record::tests::{key, record};
     use relay_proto::UnixSeconds;
     use relay_proto::admin::KeyStatus;
     use relay_proto::anchor::public;
@@ -124,14 +124,14 @@ mod tests {
             Some(Record::Body(b"something else".to_vec())),
             Some(Record::Status(404)),
         ] {
-            assert_eq!(codes_met(|front| front.record = wrong.clone()), ["record-refused"], "{wrong:?}");
+            assert_eq!(codes_met(|proxy| proxy.record = wrong.clone()), ["record-refused"], "{wrong:?}");
         }
         let other_anchor = with_keys(|keys| keys.anchor = Some(public(&key(9))));
         assert_eq!(other_anchor, ["record-refused"]);
-        assert!(codes_met(|front| front.record = None).is_empty(), "a limit");
+        assert!(codes_met(|proxy| proxy.record = None).is_empty(), "a limit");
         let for_tests = codes(|facts| {
             facts.settings.rotation_secs = 10;
-            facts.front.as_mut().unwrap().record = signed(record(now, |config| config[0] ^= 1));
+            facts.proxy.as_mut().unwrap().record = signed(record(now, |config| config[0] ^= 1));
         });
         assert_eq!(for_tests, ["rotation-for-tests"]);
     }
@@ -139,10 +139,10 @@ mod tests {
     #[test]
     fn a_sealed_request_comes_back_and_the_key_is_ours() {
         let broken = Sealed::Broken("status 400 outside".to_owned());
-        assert_eq!(codes_met(|front| front.sealed = Some(broken.clone())), ["ohttp-broken"]);
-        let foreign = codes_met(|front| {
-            front.key = Some([0xee; 32]);
-            front.sealed = Some(broken.clone());
+        assert_eq!(codes_met(|proxy| proxy.sealed = Some(broken.clone())), ["ohttp-broken"]);
+        let foreign = codes_met(|proxy| {
+            proxy.key = Some([0xee; 32]);
+            proxy.sealed = Some(broken.clone());
         });
         assert_eq!(foreign, ["ohttp-key"]);
     }

@@ -1,14 +1,14 @@
-//! Whether the relay knows its clients apart: by `X-Forwarded-For` of a front that it trusts.
+//! Whether the relay knows its clients apart: by `X-Forwarded-For` of a proxy that it trusts.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Front, Health, Sealed, Sources, Told};
+use crate::doctor::facts::{Facts, Proxy, Health, Sealed, Sources, Told};
 use crate::doctor::finding::Findings;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
-    if let Some(front) = facts.front.as_ref().filter(|front| front.is_public && front.health == Health::Good)
+    if let Some(proxy) = facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.health == Health::Good)
     {
-        check_source(facts, told, front, findings);
+        check_source(facts, told, proxy, findings);
     }
     // Counted before this command asked anything by itself.
     if told.before.limited_relays > 0.0 && !facts.settings.names_relays {
@@ -19,7 +19,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
              asks too much is rightly refused",
         );
     }
-    let was_refused = facts.front.as_ref().is_some_and(|front| front.sealed == Some(Sealed::Limited));
+    let was_refused = facts.proxy.as_ref().is_some_and(|proxy| proxy.sealed == Some(Sealed::Limited));
     let refused = told.after.limited > told.before.limited || was_refused;
     let others = [Code::ForwardedMissing, Code::ForwardedUntrusted, Code::OuterRelayUnnamed];
     let blamed = others.into_iter().any(|code| findings.has(code));
@@ -36,10 +36,10 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 
 /// Where the address was found of whoever sent the requests of this very command. Others ask meanwhile, so one kind is
 /// taken for ours only if there are enough of it, and the right one first.
-fn check_source(facts: &Facts, told: &Told, front: &Front, findings: &mut Findings) {
+fn check_source(facts: &Facts, told: &Told, proxy: &Proxy, findings: &mut Findings) {
     let (before, after) = (&told.before.sources, &told.after.sources);
     let ours = |kind: fn(&Sources) -> f64| {
-        front.requests > 0 && kind(after) - kind(before) >= f64::from(front.requests)
+        proxy.requests > 0 && kind(after) - kind(before) >= f64::from(proxy.requests)
     };
     let listens_here =
         || format!("for nginx: proxy_set_header X-Forwarded-For $remote_addr; ({})", facts.settings.listen);
@@ -49,7 +49,7 @@ fn check_source(facts: &Facts, told: &Told, front: &Front, findings: &mut Findin
             Code::ForwardedUntrusted,
             format_args!(
                 "{} names its clients and is not believed: all share the limits of one address",
-                front.url
+                proxy.url
             ),
             "set RELAY_TRUSTED_PROXIES to the address of the proxy (127.0.0.1,::1 if it is on this machine)",
         );
@@ -58,14 +58,14 @@ fn check_source(facts: &Facts, told: &Told, front: &Front, findings: &mut Findin
             Code::ForwardedMissing,
             format_args!(
                 "{} does not say who its clients are: all share the limits of one address",
-                front.url
+                proxy.url
             ),
             format_args!("let the proxy set X-Forwarded-For; {}", listens_here()),
         );
-    } else if front.tls.is_some() && ours(|sources| sources.connection) {
+    } else if proxy.tls.is_some() && ours(|sources| sources.connection) {
         findings.add(
             Code::ForwardedMissing,
-            format_args!("{} does not say who its clients are, and is not trusted to", front.url),
+            format_args!("{} does not say who its clients are, and is not trusted to", proxy.url),
             format_args!(
                 "let the proxy set X-Forwarded-For, and set RELAY_TRUSTED_PROXIES to its address; {}",
                 listens_here()
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_front_names_its_clients_and_is_believed() {
+    fn a_proxy_names_its_clients_and_is_believed() {
         let none = Sources::default;
         assert!(found(Sources { forwarded: 3.0, unbelieved: 9.0, unnamed: 9.0, ..none() }).is_empty());
         assert_eq!(found(Sources { unbelieved: 3.0, ..none() }), ["forwarded-untrusted"]);
@@ -94,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_front_there_is_nobody_to_be_named() {
+    fn without_a_proxy_there_is_nobody_to_be_named() {
         let found = codes(|facts| {
             facts.told.as_mut().unwrap().after.sources = Sources { connection: 3.0, ..Sources::default() };
-            facts.front.as_mut().unwrap().tls = None;
+            facts.proxy.as_mut().unwrap().tls = None;
         });
         assert!(found.is_empty());
     }
@@ -127,7 +127,7 @@ mod tests {
         assert!(codes_told(|told| told.before.busy = 1.0).is_empty(), "nobody was refused");
         let own = codes(|facts| {
             facts.told.as_mut().unwrap().before.busy = 1.0;
-            facts.front.as_mut().unwrap().sealed = Some(Sealed::Limited);
+            facts.proxy.as_mut().unwrap().sealed = Some(Sealed::Limited);
         });
         assert_eq!(own, ["limits-one-address"]);
     }

@@ -90,7 +90,7 @@ mod tests {
             let found = codes(|facts| {
                 facts.reached = reached;
                 facts.told = None;
-                facts.front = None;
+                facts.proxy = None;
                 facts.operator = None;
             });
             assert_eq!(found, [code]);

@@ -1,13 +1,15 @@
 //! Gateways on this machine: what they may open, and what they answer their operator.
 
-use super::PATIENCE;
-use super::http::get;
+use super::{DEADLINE, not_ready};
 use crate::doctor::facts::Operator;
 use crate::up::near;
+use relay_client::get;
 use relay_proto::admin::Status;
 use relay_proto::telemetry::Role;
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// Files that each gateway may open, of those whose process id means one on this machine.
 pub(super) fn files(status: &Status) -> Vec<u64> {
@@ -31,15 +33,16 @@ fn limit(limits: &str) -> Option<u64> {
     }
 }
 
-/// What a gateway answers at the operator's port; nothing where no gateway answers.
-pub(super) fn operator(address: SocketAddr, token: Option<&str>) -> Option<Operator> {
-    let stream = TcpStream::connect_timeout(&near(address), PATIENCE).ok()?;
-    stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    stream.set_write_timeout(Some(PATIENCE)).ok()?;
-    let answer = get(stream, "/ready", token).ok()?;
-    let speaks =
-        serde_json::from_str::<serde_json::Value>(&answer.body).is_ok_and(|body| body["status"].is_string());
-    speaks.then(|| Operator { not_ready: answer.not_ready() })
+/// What a gateway answers at the operator's port; `None` where no gateway answers.
+pub(super) async fn operator(address: SocketAddr, token: Option<&str>) -> Option<Operator> {
+    let bearer = token.map(|token| format!("Bearer {token}"));
+    let headers = bearer.as_deref().map(|bearer| ("authorization", bearer));
+    let asking = async {
+        let stream = TcpStream::connect(near(address)).await.ok()?;
+        get(stream, "/ready", headers.as_slice()).await.ok()
+    };
+    let answer = timeout(DEADLINE, asking).await.ok()??;
+    answer.json()["status"].is_string().then(|| Operator { not_ready: not_ready(&answer) })
 }
 
 #[cfg(test)]

@@ -1,18 +1,19 @@
-//! The sockets between the processes, and how far the way to storage leads.
+//! The sockets between the processes, and how far a connection to storage gets.
 
-use super::PATIENCE;
-use super::http::get;
+use super::{DEADLINE, not_ready};
 use crate::doctor::facts::{Reached, Socket};
+use relay_client::{Error, get};
 use relay_proto::socket::Door;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
-/// How far the way to storage's socket leads.
-pub(super) fn reach(socket: &Path) -> Reached {
-    let stream = match UnixStream::connect(socket) {
+/// How far a connection to storage's socket gets.
+pub(super) async fn reach(socket: &Path) -> Reached {
+    let stream = match UnixStream::connect(socket).await {
         Ok(stream) => stream,
         Err(error) => {
             return match error.kind() {
@@ -22,13 +23,10 @@ pub(super) fn reach(socket: &Path) -> Reached {
             };
         }
     };
-    match stream
-        .set_read_timeout(Some(PATIENCE))
-        .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-        .and_then(|()| get(&stream, "/ready", None))
-    {
-        Ok(answer) => answer.not_ready().map_or(Reached::Ready, Reached::NotReady),
-        Err(error) => without_answer(&error),
+    match timeout(DEADLINE, get(stream, "/ready", &[])).await {
+        Ok(Ok(answer)) => not_ready(&answer).map_or(Reached::Ready, Reached::NotReady),
+        Ok(Err(Error::Unreachable(error))) => without_answer(&error),
+        Ok(Err(_)) | Err(_) => Reached::Silent,
     }
 }
 
@@ -64,24 +62,22 @@ pub(super) fn seen(sockets: &Path) -> Vec<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use tokio::net::UnixListener;
 
-    #[test]
-    fn every_end_of_the_way_is_told_apart() {
+    #[tokio::test]
+    async fn every_end_of_the_way_is_told_apart() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("storage.sock");
-        assert_eq!(reach(&path), Reached::Missing);
+        assert_eq!(reach(&path).await, Reached::Missing);
         let listener = UnixListener::bind(&path).unwrap();
-        let turning_away = std::thread::spawn(move || {
-            drop(listener.accept().unwrap());
-        });
-        assert_eq!(reach(&path), Reached::Refused);
-        turning_away.join().unwrap();
-        assert_eq!(reach(&path), Reached::Dead);
+        let turn_away = async || drop(listener.accept().await.unwrap());
+        assert_eq!(tokio::join!(reach(&path), turn_away()).0, Reached::Refused);
+        drop(listener);
+        assert_eq!(reach(&path).await, Reached::Dead);
     }
 
-    #[test]
-    fn a_socket_is_seen_with_everything_above_it() {
+    #[tokio::test]
+    async fn a_socket_is_seen_with_everything_above_it() {
         let directory = tempfile::tempdir().unwrap();
         let path = Door::Admin.storage_socket(directory.path());
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,6 +1,6 @@
 //! What storage tells its operator.
 
-use super::PATIENCE;
+use super::DEADLINE;
 use crate::doctor::facts::{Counters, Sources, Told};
 use relay_daemon::Clock;
 use relay_proto::client::StorageClient;
@@ -85,7 +85,7 @@ fn is_young(told: &Told, now: UnixSeconds) -> bool {
 }
 
 async fn answer<T>(question: impl Future<Output = Result<T, Refusal>>) -> Option<T> {
-    timeout(PATIENCE, question).await.ok()?.ok()
+    timeout(DEADLINE, question).await.ok()?.ok()
 }
 
 impl Sources {

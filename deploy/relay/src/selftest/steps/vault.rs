@@ -1,7 +1,7 @@
 //! What people entrust to the relay besides mail: recovery proofs, exchanges, guardian sets, escrow.
 
 use super::Trial;
-use crate::selftest::client::{Answer, Trouble, expect, wrong};
+use crate::selftest::reply::{ApiReply, StepError, expect, wrong};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use relay_proto::guardian::{Designating, Designation};
@@ -22,12 +22,12 @@ const GUARDIANS: [&[u8]; 2] = [b"a guardian", b"another guardian"];
 const DEPOSITS: [&[u8]; 2] = [&[0xfb, 0xff, 1], &[0xfb, 0xff, 2]];
 
 impl Trial {
-    pub(super) fn recovery_store(&mut self) -> Result<(), Trouble> {
+    pub(super) fn recovery_store(&mut self) -> Result<(), StepError> {
         let fields = json!({ "key_hash": self.names[0], "proof_data": STANDARD.encode(PROOF) });
         self.act("recovery_store", &fields)?.success().map(drop)
     }
 
-    pub(super) fn recovery_query(&mut self) -> Result<(), Trouble> {
+    pub(super) fn recovery_query(&mut self) -> Result<(), StepError> {
         // The second is a key that nothing was stored under.
         let fields = json!({ "key_hashes": [self.names[0], self.names[1]] });
         let body = self.act("recovery_query", &fields)?.success()?;
@@ -42,7 +42,7 @@ impl Trial {
         expect(holds, "it is not kept for 90 days")
     }
 
-    pub(super) fn exchange_offer(&mut self) -> Result<(), Trouble> {
+    pub(super) fn exchange_offer(&mut self) -> Result<(), StepError> {
         let fields = json!({ "payload": OFFER, "expires_secs": SHORT_TTL });
         let body = self.act("exchange_offer", &fields)?.success()?;
         let code = body["code"].as_str().unwrap_or_default();
@@ -52,65 +52,65 @@ impl Trial {
         Ok(())
     }
 
-    pub(super) fn exchange_early(&mut self) -> Result<(), Trouble> {
+    pub(super) fn exchange_early(&mut self) -> Result<(), StepError> {
         self.complete()?.refusal(400, "not yet claimed")
     }
 
-    pub(super) fn exchange_claim(&mut self) -> Result<(), Trouble> {
+    pub(super) fn exchange_claim(&mut self) -> Result<(), StepError> {
         let body = self.claim()?.success()?;
         expect(body["payload"] == OFFER, "the payload is not the one that was offered")
     }
 
-    pub(super) fn exchange_claim_again(&mut self) -> Result<(), Trouble> {
+    pub(super) fn exchange_claim_again(&mut self) -> Result<(), StepError> {
         self.claim()?.refusal(400, "already claimed")
     }
 
-    pub(super) fn exchange_complete(&mut self) -> Result<(), Trouble> {
+    pub(super) fn exchange_complete(&mut self) -> Result<(), StepError> {
         let body = self.complete()?.success()?;
         expect(body["response"] == RESPONSE, "the response is not the claimant's")
     }
 
     /// The one wrong code of the walk: a relay hears few of them a minute, from everybody together.
-    pub(super) fn exchange_complete_again(&mut self) -> Result<(), Trouble> {
+    pub(super) fn exchange_complete_again(&mut self) -> Result<(), StepError> {
         self.complete()?.refusal(400, "invalid or expired code")
     }
 
-    fn claim(&mut self) -> Result<Answer, Trouble> {
+    fn claim(&mut self) -> Result<ApiReply, StepError> {
         let fields = json!({ "code": self.code()?, "response": RESPONSE });
         self.act("exchange_claim", &fields)
     }
 
-    fn complete(&mut self) -> Result<Answer, Trouble> {
+    fn complete(&mut self) -> Result<ApiReply, StepError> {
         let fields = json!({ "code": self.code()? });
         self.act("exchange_complete", &fields)
     }
 
-    fn code(&self) -> Result<String, Trouble> {
+    fn code(&self) -> Result<String, StepError> {
         self.code.clone().ok_or_else(|| wrong("there is no code, since the offer failed"))
     }
 
-    pub(super) fn guardian_store(&mut self) -> Result<(), Trouble> {
+    pub(super) fn guardian_store(&mut self) -> Result<(), StepError> {
         let fields = self.designation(Designating::Store, true);
         self.act("guardian_store", &fields)?.success().map(drop)
     }
 
-    pub(super) fn guardian_query(&mut self) -> Result<(), Trouble> {
+    pub(super) fn guardian_query(&mut self) -> Result<(), StepError> {
         let expected: Vec<Value> = entries();
         expect(self.guardians()? == expected, "they are not those that were stored")
     }
 
-    pub(super) fn guardian_forged(&mut self) -> Result<(), Trouble> {
+    pub(super) fn guardian_forged(&mut self) -> Result<(), StepError> {
         let fields = self.designation(Designating::Delete, false);
         self.act("guardian_delete", &fields)?.refusal(401, "invalid guardian signature")
     }
 
-    pub(super) fn guardian_delete(&mut self) -> Result<(), Trouble> {
+    pub(super) fn guardian_delete(&mut self) -> Result<(), StepError> {
         let fields = self.designation(Designating::Delete, true);
         self.act("guardian_delete", &fields)?.success()?;
         expect(self.guardians()?.is_empty(), "they are still there")
     }
 
-    fn guardians(&mut self) -> Result<Vec<Value>, Trouble> {
+    fn guardians(&mut self) -> Result<Vec<Value>, StepError> {
         let hash = GuardianHash::of_public_key(&self.designator());
         let fields = json!({ "guardian_hash": hex::encode(hash.as_bytes()) });
         list(&self.act("guardian_query", &fields)?.success()?, "guardians")
@@ -143,14 +143,14 @@ impl Trial {
         fields
     }
 
-    pub(super) fn escrow_first(&mut self) -> Result<(), Trouble> {
+    pub(super) fn escrow_first(&mut self) -> Result<(), StepError> {
         says(&self.put_escrow(3, 0)?, "Stored")?;
         let waiting = self.escrow("Get", 3)?;
         says(&waiting, "NotReady")?;
         expect(waiting["count"] == 1, "one slot is filled, and not one counted")
     }
 
-    pub(super) fn escrow_second(&mut self) -> Result<(), Trouble> {
+    pub(super) fn escrow_second(&mut self) -> Result<(), StepError> {
         says(&self.put_escrow(4, 1)?, "Stored")?;
         let other = self.escrow("Get", 3)?;
         says(&other, "Blob")?;
@@ -160,7 +160,7 @@ impl Trial {
         expect(other["blob"] == URL_SAFE_NO_PAD.encode(DEPOSITS[0]), "the second does not read the first")
     }
 
-    pub(super) fn escrow_full(&mut self) -> Result<(), Trouble> {
+    pub(super) fn escrow_full(&mut self) -> Result<(), StepError> {
         says(&self.put_escrow(1, 0)?, "GateFull")?;
         says(&self.put_escrow(3, 1)?, "AlreadyExists")?;
         says(&self.escrow("Get", 1)?, "NotFound")?;
@@ -169,7 +169,7 @@ impl Trial {
         expect(count["count"] == 2, "two slots are filled, and not two counted")
     }
 
-    fn put_escrow(&mut self, slot: usize, deposit: usize) -> Result<Value, Trouble> {
+    fn put_escrow(&mut self, slot: usize, deposit: usize) -> Result<Value, StepError> {
         let fields = json!({
             "escrow_action": "Put",
             "gate_hash": self.names[2],
@@ -180,7 +180,7 @@ impl Trial {
         self.act("escrow", &fields)?.body()
     }
 
-    fn escrow(&mut self, action: &str, slot: usize) -> Result<Value, Trouble> {
+    fn escrow(&mut self, action: &str, slot: usize) -> Result<Value, StepError> {
         let fields = json!({
             "escrow_action": action,
             "gate_hash": self.names[2],
@@ -194,12 +194,12 @@ fn entries() -> Vec<Value> {
     GUARDIANS.iter().map(|guardian| json!({ "data": STANDARD.encode(guardian) })).collect()
 }
 
-fn list(body: &Value, name: &str) -> Result<Vec<Value>, Trouble> {
+fn list(body: &Value, name: &str) -> Result<Vec<Value>, StepError> {
     body[name].as_array().cloned().ok_or_else(|| wrong(format_args!("the answer has no {name}")))
 }
 
 /// Checks the status that escrow answers with.
-fn says(body: &Value, status: &str) -> Result<(), Trouble> {
+fn says(body: &Value, status: &str) -> Result<(), StepError> {
     match body["status"].as_str() {
         Some(said) if said == status => Ok(()),
         Some(said) => Err(wrong(format_args!("it says {said}, and not {status}"))),
@@ -214,8 +214,8 @@ mod tests {
     #[test]
     fn escrow_says_one_thing() {
         assert!(says(&json!({ "status": "Stored" }), "Stored").is_ok());
-        let trouble = says(&json!({ "status": "GateFull" }), "Stored").unwrap_err();
-        assert_eq!(trouble.to_string(), "it says GateFull, and not Stored");
+        let error = says(&json!({ "status": "GateFull" }), "Stored").unwrap_err();
+        assert_eq!(error.to_string(), "it says GateFull, and not Stored");
         assert!(says(&json!({}), "Stored").is_err());
     }
 

@@ -1,7 +1,7 @@
 //! What clients meet: the way in, TLS, and whether it leads to this relay.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Front, Health, Tls};
+use crate::doctor::facts::{Facts, Proxy, Health, Tls};
 use crate::doctor::finding::Findings;
 use crate::moment::{span, utc};
 use relay_proto::UnixSeconds;
@@ -11,69 +11,69 @@ use relay_proto::UnixSeconds;
 const NEAR: u64 = 14 * 86_400;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
-    let Some(front) = &facts.front else { return };
-    if front.is_open {
+    let Some(proxy) = &facts.proxy else { return };
+    if proxy.is_open {
         findings.add(
-            Code::FrontPlain,
-            format_args!("{} is plain HTTP: tokens travel in the open", front.url),
+            Code::ProxyPlain,
+            format_args!("{} is plain HTTP: tokens travel in the open", proxy.url),
             "put TLS in front, and set RELAY_PUBLIC_URL=https://…",
         );
     }
-    match &front.tls {
-        Some(Tls::Silent(reason)) => return silent(front, reason, findings),
+    match &proxy.tls {
+        Some(Tls::Silent(reason)) => return silent(proxy, reason, findings),
         Some(Tls::Broken(reason)) => {
             return findings.add(
-                Code::FrontTls,
-                format_args!("{} does not speak TLS as it should: {reason}", front.url),
+                Code::ProxyTls,
+                format_args!("{} does not speak TLS as it should: {reason}", proxy.url),
                 "let the proxy, and not the gateway, have that port, with TLS 1.2 or newer",
             );
         }
         Some(Tls::Certificate(reason)) => {
             return findings.add(
-                Code::FrontCertificate,
-                format_args!("the certificate of {} does not hold: {reason}", front.url),
+                Code::ProxyCertificate,
+                format_args!("the certificate of {} does not hold: {reason}", proxy.url),
                 "renew the certificate in the proxy, for the name in the URL and with the whole chain",
             );
         }
-        Some(Tls::Good { from, to }) => check_end(front, facts.now, *from, *to, findings),
+        Some(Tls::Good { from, to }) => check_end(proxy, facts.now, *from, *to, findings),
         None => {}
     }
-    check_health(facts, front, findings);
+    check_health(facts, proxy, findings);
 }
 
-fn silent(front: &Front, reason: &str, findings: &mut Findings) {
+fn silent(proxy: &Proxy, reason: &str, findings: &mut Findings) {
     findings.add(
-        Code::FrontSilent,
-        format_args!("{} does not answer: {reason}", front.url),
+        Code::ProxySilent,
+        format_args!("{} does not answer: {reason}", proxy.url),
         "start the proxy, open its port, and let the name lead to it",
     );
 }
 
-fn check_end(front: &Front, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds, findings: &mut Findings) {
+fn check_end(proxy: &Proxy, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds, findings: &mut Findings) {
     let (left, whole) = (to.get().saturating_sub(now.get()), to.get().saturating_sub(from.get()));
     if left < NEAR.min(whole / 5) {
         findings.add(
-            Code::FrontCertificateEnds,
-            format_args!("the certificate of {} ends {}, in {}", front.url, utc(to), span(left)),
+            Code::ProxyCertificateEnds,
+            format_args!("the certificate of {} ends {}, in {}", proxy.url, utc(to), span(left)),
             "see in the proxy's log why it is not renewed",
         );
     }
 }
 
-fn check_health(facts: &Facts, front: &Front, findings: &mut Findings) {
-    match &front.health {
+fn check_health(facts: &Facts, proxy: &Proxy, findings: &mut Findings) {
+    match &proxy.health {
         Health::Good => {}
-        Health::None(reason) => silent(front, reason, findings),
+        Health::None(reason) => silent(proxy, reason, findings),
         // Said already: there is none.
         Health::Other(502..=504) if findings.has(Code::GatewayMissing) => {}
         Health::Other(status @ 502..=504) => findings.add(
-            Code::FrontGateway,
-            format_args!("{} answers {status}: it reaches no gateway", front.url),
+            Code::ProxyGateway,
+            format_args!("{} answers {status}: it reaches no gateway", proxy.url),
             format_args!("point the proxy to http://{}", facts.settings.listen),
         ),
         Health::Other(status) => findings.add(
-            Code::FrontOther,
-            format_args!("{}/health answers {status}, and not as a relay does", front.url),
+            Code::ProxyOther,
+            format_args!("{}/health answers {status}, and not as a relay does", proxy.url),
             "pass every path on to the gateway, and let the name lead to this proxy",
         ),
     }
@@ -82,16 +82,16 @@ fn check_health(facts: &Facts, front: &Front, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use crate::doctor::checks::fixture::{NOW, codes, codes_met};
-    use crate::doctor::facts::{Front, Health, Tls};
+    use crate::doctor::facts::{Proxy, Health, Tls};
     use relay_proto::UnixSeconds;
 
     /// Behind what does not let requests in, nothing is seen.
-    fn nothing_behind(front: &mut Front) {
-        (front.key, front.sealed, front.requests, front.skew) = (None, None, 0, None);
+    fn nothing_behind(proxy: &mut Proxy) {
+        (proxy.key, proxy.sealed, proxy.requests, proxy.skew) = (None, None, 0, None);
     }
 
     #[test]
-    fn a_front_is_silent_untrusted_or_lets_in() {
+    fn a_proxy_is_silent_untrusted_or_lets_in() {
         let reason = || "refused".to_owned();
         for (tls, health, code) in [
             (Some(Tls::Silent(reason())), Health::None(reason()), "front-silent"),
@@ -102,20 +102,20 @@ mod tests {
             (None, Health::Other(404), "front-other"),
             (None, Health::Other(200), "front-other"),
         ] {
-            let found = codes_met(|front| {
-                nothing_behind(front);
-                (front.tls, front.health) = (tls, health);
+            let found = codes_met(|proxy| {
+                nothing_behind(proxy);
+                (proxy.tls, proxy.health) = (tls, health);
             });
             assert_eq!(found, [code]);
         }
     }
 
     #[test]
-    fn a_front_without_any_gateway_is_not_to_blame() {
+    fn a_proxy_without_any_gateway_is_not_to_blame() {
         let found = codes(|facts| {
-            let front = facts.front.as_mut().unwrap();
-            nothing_behind(front);
-            front.health = Health::Other(502);
+            let proxy = facts.proxy.as_mut().unwrap();
+            nothing_behind(proxy);
+            proxy.health = Health::Other(502);
             facts.told.as_mut().unwrap().status.processes.truncate(1);
         });
         assert_eq!(found, ["gateway-missing"]);
@@ -125,7 +125,7 @@ mod tests {
     fn a_certificate_ends_soon_by_its_own_measure() {
         let with = |age: u64, left: u64| {
             let (from, to) = (UnixSeconds::new(NOW - age), UnixSeconds::new(NOW + left));
-            codes_met(|front| front.tls = Some(Tls::Good { from, to }))
+            codes_met(|proxy| proxy.tls = Some(Tls::Good { from, to }))
         };
         let day = 86_400;
         assert_eq!(with(80 * day, 10 * day), ["front-certificate-ends"]);
@@ -136,9 +136,9 @@ mod tests {
 
     #[test]
     fn tokens_in_the_open_are_told() {
-        let found = codes_met(|front| {
-            front.is_open = true;
-            front.tls = None;
+        let found = codes_met(|proxy| {
+            proxy.is_open = true;
+            proxy.tls = None;
         });
         assert_eq!(found, ["front-plain"]);
     }

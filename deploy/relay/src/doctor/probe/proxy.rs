@@ -1,0 +1,107 @@
+//! What clients meet: at the public URL, or at a gateway's own port where there is no URL to look at.
+
+use super::{tls, upgrade};
+use crate::doctor::facts::{Facts, Proxy, Health, Record, Sealed, Tls};
+use crate::selftest::probe::{self, Probe, ProbeError};
+use crate::selftest::relay_url;
+use crate::up::near;
+use relay_client::Url;
+use relay_daemon::{Clock, Exit, Failure};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use tokio::runtime::Runtime;
+
+/// Looks at the public URL.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn public(url: &str, facts: &Facts, clock: &Clock, runtime: &Runtime) -> Result<Proxy, Failure> {
+    let text = url.trim_end_matches('/');
+    let url = relay_url(text).map_err(|problem| {
+        Failure::new(Exit::Usage, format_args!("{problem}; give for example https://relay.example"))
+    })?;
+    let is_open = !url.is_secure() && !is_this_machine(url.host());
+    let mut proxy = Proxy { is_public: true, is_open, ..nothing(text) };
+    if url.is_secure() {
+        let begun = match runtime.block_on(tls::begin(&url)) {
+            Ok(stream) => tls::validity(&stream),
+            Err(problem) => problem,
+        };
+        let good = matches!(begun, Tls::Good { .. });
+        proxy.tls = Some(begun);
+        if !good {
+            return Ok(proxy);
+        }
+    }
+    walk(&mut proxy, url.clone(), clock);
+    let settings = &facts.settings;
+    if settings.federates && !settings.own_peer_port && proxy.health == Health::Good {
+        proxy.upgrade = runtime.block_on(upgrade::answered(&url));
+    }
+    Ok(proxy)
+}
+
+/// Looks at a gateway's own port, where one listens on this machine.
+pub(super) fn direct(facts: &Facts, clock: &Clock) -> Option<Proxy> {
+    facts.told.as_ref()?;
+    let address: SocketAddr = near(facts.settings.listen);
+    drop(TcpStream::connect_timeout(&address, super::DEADLINE).ok()?);
+    let url = format!("http://{address}");
+    let mut proxy = nothing(&url);
+    walk(&mut proxy, url.parse().ok()?, clock);
+    // Something else may have that port on this machine.
+    (proxy.health == Health::Good).then_some(proxy)
+}
+
+fn nothing(url: &str) -> Proxy {
+    Proxy {
+        url: url.to_owned(),
+        is_public: false,
+        is_open: false,
+        tls: None,
+        health: Health::None("not asked".to_owned()),
+        skew: None,
+        key: None,
+        record: None,
+        sealed: None,
+        requests: 0,
+        upgrade: None,
+    }
+}
+
+/// Asks what a client would.
+fn walk(proxy: &mut Proxy, url: Url, clock: &Clock) {
+    let Probe { health, date, key, record, sealed, answered } = probe::run(url, super::DEADLINE);
+    proxy.skew = date.map(|theirs| theirs.distance(clock.now()));
+    proxy.requests = answered;
+    proxy.key = key;
+    proxy.record = record.map(|answer| answer.map_or_else(Record::Status, Record::Body));
+    proxy.health = match health {
+        Ok((_, true)) => Health::Good,
+        Ok((status, false)) => Health::Other(status),
+        Err(reason) => Health::None(reason),
+    };
+    proxy.sealed = sealed.map(|outcome| match outcome {
+        Ok(()) => Sealed::Good,
+        Err(ProbeError::Limited) => Sealed::Limited,
+        Err(ProbeError::Broken(reason)) => Sealed::Broken(reason),
+    });
+}
+
+fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["relay.example", "192.0.2.1", "2001:db8::1", "localhost.example"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
+    }
+}
