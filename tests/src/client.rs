@@ -3,22 +3,20 @@
 use crate::action::Action;
 use crate::deadline;
 use crate::fields::{ack_fields, mailbox_fields, send_fields};
+use crate::oblivious::binary::Encode as _;
 use crate::oblivious::{self, Key, binary, envelope};
 use crate::outer_relay::{Habits, OuterRelay};
 use crate::reply::Reply;
 use crate::trust::Trust;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, header};
-use hyper_util::rt::TokioIo;
+use hyper::Request;
+use relay_client::{Connection, Error, KeptConnection, request};
 use serde_json::Value;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
 /// The ways in which a client may speak to the relay. A promise to clients holds over each of them, so tests
 /// of such promises run once for each.
@@ -83,12 +81,10 @@ pub struct Client {
     outer_headers: Vec<(&'static str, String)>,
     key: OnceLock<Key>,
     tls: Option<Trust>,
-    connection: Mutex<Connection>,
+    connection: KeptConnection,
     outer: OnceCell<Arc<OuterRelay>>,
-    outer_connection: Mutex<Connection>,
+    outer_connection: KeptConnection,
 }
-
-type Connection = Option<SendRequest<Full<Bytes>>>;
 
 impl Client {
     /// A client of the relay at an address.
@@ -101,9 +97,9 @@ impl Client {
             outer_headers: Vec::new(),
             key: OnceLock::new(),
             tls: None,
-            connection: Mutex::new(None),
+            connection: KeptConnection::default(),
             outer: OnceCell::new(),
-            outer_connection: Mutex::new(None),
+            outer_connection: KeptConnection::default(),
         }
     }
 
@@ -189,18 +185,13 @@ impl Client {
         headers: &[(&str, &str)],
         body: impl Into<Bytes>,
     ) -> io::Result<Reply> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority());
         let own = if self.via == Via::Plain { &self.headers[..] } else { &[] };
-        for (name, value) in own.iter().chain(&self.outer_headers) {
-            request = request.header(*name, value);
-        }
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).map_err(io::Error::other)?;
+        let own = own.iter().chain(&self.outer_headers).map(|(name, value)| (*name, value.as_str()));
+        let headers = own.chain(headers.iter().copied());
+        let request = request(method, &self.authority(), path, headers, body)?;
         let reply = self.exchange(request, self.address, &self.connection).await?;
         if self.tls.is_some() && reply.status == 502 {
-            *self.connection.lock().await = None;
+            self.connection.close().await;
             return Err(io::Error::other("the front had no answer"));
         }
         Ok(reply)
@@ -208,30 +199,18 @@ impl Client {
 
     async fn exchange(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Request<Bytes>,
         address: SocketAddr,
-        slot: &Mutex<Connection>,
+        connection: &KeptConnection,
     ) -> io::Result<Reply> {
-        let mut slot = slot.lock().await;
-        let mut kept = slot.take();
-        if let Some(sender) = &mut kept
-            && sender.ready().await.is_err()
-        {
-            kept = None;
-        }
-        let mut sender = match kept {
-            Some(sender) => sender,
-            None => {
-                let stream = reach(address, self.source).await?;
-                match &self.tls {
-                    Some(trust) => connect(trust.begin(stream).await?).await?,
-                    None => connect(stream).await?,
-                }
+        let open = async || -> Result<Connection, Error> {
+            let stream = reach(address, self.source).await?;
+            match &self.tls {
+                Some(trust) => Connection::over(trust.begin(stream).await?).await,
+                None => Connection::over(stream).await,
             }
         };
-        let reply = exchange(&mut sender, request).await?;
-        *slot = Some(sender);
-        Ok(reply)
+        Ok(connection.send(request, open).await?.into())
     }
 
     /// One HTTP request that belongs to a sealed one: through an outer relay, if this client has one.
@@ -243,11 +222,7 @@ impl Client {
         }
         let start = async || Arc::new(OuterRelay::start(self.address, Habits::default()).await);
         let relay = self.outer.get_or_init(start).await;
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, "outer.example");
-        for (name, value) in kind {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(body.into())).map_err(io::Error::other)?;
+        let request = request(method, "outer.example", path, kind.iter().copied(), body)?;
         let reply = self.exchange(request, relay.address(), &self.outer_connection).await?;
         if reply.status == 502 {
             return Err(io::Error::other("the outer relay had no answer"));
@@ -402,25 +377,4 @@ async fn reach(address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStr
     let socket = TcpSocket::new_v4()?;
     socket.bind(SocketAddr::new(source, 0))?;
     socket.connect(address).await
-}
-
-/// Opens an HTTP/1.1 connection on a stream.
-pub(crate) async fn connect<S>(stream: S) -> io::Result<SendRequest<Full<Bytes>>>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    // Ends when either side closes; what went wrong, the request tells.
-    tokio::spawn(connection);
-    Ok(sender)
-}
-
-/// One request and its whole answer.
-pub(crate) async fn exchange(
-    sender: &mut SendRequest<Full<Bytes>>,
-    request: Request<Full<Bytes>>,
-) -> io::Result<Reply> {
-    let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    Ok(Reply::plain(parts.status.as_u16(), parts.headers, body))
 }

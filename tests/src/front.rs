@@ -1,6 +1,5 @@
 //! A proxy in front of gateways that has the faults a test gives it. It speaks plain HTTP; a TLS front may stand before it.
 
-use crate::client::{connect, exchange};
 use crate::signed_key;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -10,6 +9,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use relay_client::Connection;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -96,8 +96,8 @@ async fn pass_on(
         head.headers.insert("x-forwarded-for", HeaderValue::from_static("198.51.100.7"));
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let mut sender = connect(TcpStream::connect(target).await?).await?;
-    let reply = exchange(&mut sender, Request::from_parts(head, Full::new(body))).await?;
+    let mut connection = Connection::over(TcpStream::connect(target).await?).await?;
+    let reply = connection.send(Request::from_parts(head, body)).await?;
     let mut body = reply.body.to_vec();
     if spoils && let Some(last) = body.last_mut() {
         *last ^= 1;

@@ -1,11 +1,7 @@
 //! The operator's side of a process: its ops endpoints, on a port or on a Unix socket.
 
-use crate::client::{connect, exchange};
 use crate::metrics::Metrics;
 use crate::reply::Reply;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::Request;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,19 +23,17 @@ impl Ops {
     /// # Errors
     /// When the connection cannot be made, breaks, or stays silent for a second.
     pub async fn attempt(&self, path: &str, headers: &[(&str, &str)]) -> io::Result<Reply> {
-        let mut request = Request::get(path).header("host", "localhost");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Full::new(Bytes::new())).map_err(io::Error::other)?;
         let answer = async {
-            let mut sender = match self {
-                Self::Port(address) => connect(TcpStream::connect(address).await?).await?,
-                Self::Socket(path) => connect(UnixStream::connect(path).await?).await?,
-            };
-            exchange(&mut sender, request).await
+            match self {
+                Self::Port(address) => {
+                    relay_client::get(TcpStream::connect(address).await?, path, headers).await
+                }
+                Self::Socket(socket) => {
+                    relay_client::get(UnixStream::connect(socket).await?, path, headers).await
+                }
+            }
         };
-        tokio::time::timeout(Duration::from_secs(5), answer).await?
+        Ok(tokio::time::timeout(Duration::from_secs(5), answer).await??.into())
     }
 
     /// One request.

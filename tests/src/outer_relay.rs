@@ -2,19 +2,18 @@
 //! own, with bounds on what goes in and out. It drops every header, shows any error of the gateway's as 502, and keeps
 //! keys for a while. A client that goes through it sees nothing of the gateway but what it lets through.
 
-use crate::client::{connect, exchange};
 use crate::oblivious;
 use crate::reply::Reply;
 use crate::signed_key;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::SendRequest;
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use relay_client::{Connection, Error, KeptConnection};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -126,7 +125,7 @@ impl Drop for OuterRelay {
 
 /// Serves a connection, with one connection to the gateway for it.
 async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let upstream = Arc::new(tokio::sync::Mutex::new(None));
+    let upstream = Arc::new(KeptConnection::default());
     let service = service_fn(move |request| {
         let (shared, upstream) = (Arc::clone(&shared), Arc::clone(&upstream));
         async move { Ok::<_, Infallible>(shared.answer(request, &upstream).await) }
@@ -135,10 +134,8 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
 }
 
-type Upstream = tokio::sync::Mutex<Option<SendRequest<Full<Bytes>>>>;
-
 impl Shared {
-    async fn answer(&self, request: Request<Incoming>, upstream: &Upstream) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, upstream: &KeptConnection) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
         match (request.method(), path.as_str()) {
             (&Method::POST, oblivious::PATH) => {
@@ -161,7 +158,7 @@ impl Shared {
     async fn bring(
         &self,
         request: Request<Incoming>,
-        upstream: &Upstream,
+        upstream: &KeptConnection,
     ) -> Result<Response<Full<Bytes>>, StatusCode> {
         let (head, body) = request.into_parts();
         let body = Limited::new(body, LONGEST_REQUEST).collect().await;
@@ -184,7 +181,7 @@ impl Shared {
     }
 
     /// A key, kept from before or fetched.
-    async fn key(&self, path: &str, upstream: &Upstream) -> Response<Full<Bytes>> {
+    async fn key(&self, path: &str, upstream: &KeptConnection) -> Response<Full<Bytes>> {
         let kept = self.kept.lock().expect("nobody panics with it").get(path).cloned();
         if let Some((since, reply)) = kept
             && since.elapsed() < self.habits.keeps_keys
@@ -208,27 +205,15 @@ impl Shared {
         path: &str,
         headers: Option<&HeaderMap>,
         body: Bytes,
-        upstream: &Upstream,
+        upstream: &KeptConnection,
     ) -> io::Result<Reply> {
-        let mut request = Request::builder().method(method).uri(path).header(HOST, self.target.to_string());
-        if let Some(kind) = headers.and_then(|headers| headers.get(CONTENT_TYPE)) {
-            request = request.header(CONTENT_TYPE, kind);
-        }
-        let request = request.body(Full::new(body)).map_err(io::Error::other)?;
-        let mut slot = upstream.lock().await;
-        let mut kept = slot.take();
-        if let Some(sender) = &mut kept
-            && sender.ready().await.is_err()
-        {
-            kept = None;
-        }
-        let mut sender = match kept {
-            Some(sender) => sender,
-            None => connect(TcpStream::connect(self.target).await?).await?,
+        let kind = headers.and_then(|headers| headers.get(CONTENT_TYPE)?.to_str().ok());
+        let headers = kind.map(|kind| ("content-type", kind));
+        let request = relay_client::request(method.as_str(), &self.target.to_string(), path, headers, body)?;
+        let connect = async || -> Result<Connection, Error> {
+            Connection::over(TcpStream::connect(self.target).await?).await
         };
-        let reply = exchange(&mut sender, request).await?;
-        *slot = Some(sender);
-        Ok(reply)
+        Ok(upstream.send(request, connect).await?.into())
     }
 }
 

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::HeaderMap;
+use relay_client::Response;
 use serde_json::Value;
 
 /// The status of an error that came in an envelope, which tells none.
@@ -122,6 +123,12 @@ impl Reply {
     pub fn describe(&self) -> String {
         let text: String = self.text().chars().take(400).collect();
         format!("{} {text:?} {:?}", self.status, self.headers)
+    }
+}
+
+impl From<Response> for Reply {
+    fn from(response: Response) -> Self {
+        Self::plain(response.status, response.headers, response.body)
     }
 }
 

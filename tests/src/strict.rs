@@ -6,6 +6,7 @@ use crate::action::Action;
 use crate::client::{Client, Via};
 use crate::deadline::unix_now;
 use crate::fields::{ack_fields, mailbox_fields, send_fields};
+use crate::oblivious::binary::Encode as _;
 use crate::oblivious::{self, Key, binary, envelope};
 use crate::outer_relay::OuterRelay;
 use crate::reply::{Blob, Page, Reply};
@@ -58,8 +59,8 @@ impl StrictClient {
         if reply.status != 200 || reply.header("content-type") != Some(signed_key::CONTENT_TYPE) {
             return Err(format!("no signed key: {}", reply.describe()));
         }
-        let signed = SignedKey::read(&reply.body)?;
-        signed.holds(&self.anchor, unix_now())?;
+        let signed = SignedKey::taken(&reply.body, &self.anchor, unix_now());
+        let signed = signed.map_err(|error| error.to_string())?;
         Ok(kept.insert(signed.key).clone())
     }
 

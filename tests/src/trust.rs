@@ -1,19 +1,15 @@
-//! Whose certificates a client takes.
+//! The authority whose certificates a client accepts.
 
-use std::fmt;
+use relay_client::{Tls, TlsStream};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// One authority, and nobody else.
-#[derive(Clone)]
-pub struct Trust(TlsConnector);
+#[derive(Debug, Clone)]
+pub struct Trust(Tls);
 
 impl Trust {
     /// Reads the authority's certificate.
@@ -33,16 +29,8 @@ impl Trust {
     }
 
     fn speaking(certificate: &Path, protocols: &[&[u8]]) -> Self {
-        let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(certificate).expect("a certificate")).expect("a sound one");
-        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("protocol versions")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        Self(TlsConnector::from(Arc::new(config)))
+        let certificate = CertificateDer::from_pem_file(certificate).expect("a certificate");
+        Self(Tls::authority(certificate, protocols).expect("a sound one"))
     }
 
     /// Begins TLS with `localhost`.
@@ -50,13 +38,6 @@ impl Trust {
     /// # Errors
     /// When the other side is not it, or goes away.
     pub async fn begin(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-        self.0.connect(name, stream).await
-    }
-}
-
-impl fmt::Debug for Trust {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Trust")
+        self.0.begin("localhost", stream).await
     }
 }

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::oblivious::padded_request;
 use crate::response::Response;
-pub use bhttp::Mode;
 use bhttp::Message;
+pub use bhttp::Mode;
 use bytes::Bytes;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
@@ -64,7 +64,7 @@ impl Request {
     ///
     /// # Errors
     /// When a part of it is longer than the format takes.
-    pub fn encode_as(&self, mode: Mode) -> Result<Vec<u8>, Error> {
+    pub fn write(&self, mode: Mode) -> Result<Vec<u8>, Error> {
         let bytes = |text: &str| text.as_bytes().to_vec();
         let [method, scheme] = [bytes(&self.method), bytes(&self.scheme)];
         let mut message = Message::request(method, scheme, bytes(&self.authority), bytes(&self.path));
@@ -80,9 +80,9 @@ impl Request {
     /// The bytes as clients seal them: of known length, with zeros up to a padded size.
     ///
     /// # Errors
-    /// As [`Request::encode_as`].
+    /// As [`Request::write`].
     pub fn encode_padded(&self) -> Result<Vec<u8>, Error> {
-        let mut plaintext = self.encode_as(Mode::KnownLength)?;
+        let mut plaintext = self.write(Mode::KnownLength)?;
         plaintext.resize(padded_request(plaintext.len()), 0);
         Ok(plaintext)
     }
@@ -142,7 +142,7 @@ mod tests {
         let request = Request::new("GET", "/v2/health", "").at("r");
         let expected =
             [&[0, 3], b"GET".as_slice(), &[5], b"https", &[1], b"r", &[10], b"/v2/health", &[0, 0, 0]];
-        assert_eq!(request.encode_as(Mode::KnownLength).unwrap(), expected.concat());
+        assert_eq!(request.write(Mode::KnownLength).unwrap(), expected.concat());
     }
 
     #[test]

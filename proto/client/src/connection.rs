@@ -130,7 +130,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_read_and_a_broken_one_has_its_kind() {
-        let answer = answered("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
+        let answer =
+            answered("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
         assert_eq!((answer.status, answer.json()), (503, serde_json::json!({})));
         assert_eq!(answered("HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap().status, 101);
         for (broken, kind) in [

@@ -160,7 +160,8 @@ mod tests {
     }
 
     fn sealed_answer(body: Vec<u8>) -> Response {
-        let headers = HeaderMap::from_iter([("content-type".parse().unwrap(), RESPONSE_TYPE.parse().unwrap())]);
+        let headers =
+            HeaderMap::from_iter([("content-type".parse().unwrap(), RESPONSE_TYPE.parse().unwrap())]);
         Response { status: 200, headers, body: body.into() }
     }
 

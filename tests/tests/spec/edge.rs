@@ -4,6 +4,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{mailbox_fields, random_mailbox, send_fields};
+use relay_tests::oblivious::binary::Encode as _;
 use relay_tests::oblivious::binary::{self, Request};
 use relay_tests::oblivious::{PATH, REQUEST_TYPE};
 use relay_tests::wire::{Wire, post_head};

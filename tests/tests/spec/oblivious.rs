@@ -9,6 +9,7 @@ use relay_tests::fields::{
     claim_fields, mailbox_fields, offer_fields, proof_fields, put_fields, random_bytes, random_mailbox,
     send_fields,
 };
+use relay_tests::oblivious::binary::Encode as _;
 use relay_tests::oblivious::binary::Request;
 use relay_tests::oblivious::{KEY_PATH, PATH, REQUEST_TYPE, RESPONSE_TYPE, WELL_KNOWN, envelope};
 use relay_tests::{Action, Client, Cluster, Reply, Via};

@@ -7,6 +7,7 @@ use relay_tests::fields::{
     ack_fields, claim_fields, complete_fields, get_fields, guardian_fields, key_fields, mailbox_fields,
     offer_fields, proof_fields, put_fields, random_mailbox, random_name, send_fields,
 };
+use relay_tests::oblivious::binary::Encode as _;
 use relay_tests::oblivious::{binary, envelope};
 use relay_tests::{Action, Cluster, Owner};
 use serde_json::{Value, json};

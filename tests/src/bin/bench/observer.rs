@@ -13,7 +13,8 @@ use relay_tests::fields::{
     ack_fields, claim_fields, complete_fields, guardian_fields, key_fields, mailbox_fields, proof_fields,
     put_fields, random_bytes, send_fields,
 };
-use relay_tests::oblivious::{Key, PATH, REQUEST_TYPE, binary, envelope, is_rung};
+use relay_tests::oblivious::binary::Encode as _;
+use relay_tests::oblivious::{Key, PATH, REQUEST_TYPE, binary, envelope, is_padded_size};
 use relay_tests::{Action, Client, Via};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -82,7 +83,7 @@ async fn ask_anything(mut client: LoadClient, key: Key, count: u64) -> Vec<Seen>
 /// a status and headers in front of it.
 fn tells(size: usize, inside: usize) -> bool {
     let least = [4096, 32_768].into_iter().find(|rung| inside + 4 <= *rung).unwrap_or(98_304);
-    !is_rung(size) || size < least || (size > least && inside + 600 <= least)
+    !is_padded_size(size) || size < least || (size > least && inside + 600 <= least)
 }
 
 /// A mailbox or another name. Half of the names are common to all, the others nobody's; a few are malformed.

@@ -2,8 +2,9 @@
 //! inside.
 
 use super::{fetch_plaintext, healthy};
-use bhttp::Mode;
 use relay_tests::fields::{mailbox_fields, random_bytes, random_mailbox};
+use relay_tests::oblivious::binary::Encode as _;
+use relay_tests::oblivious::binary::Mode;
 use relay_tests::oblivious::binary::{self, Request};
 use relay_tests::oblivious::{PATH, REQUEST_TYPE, WELL_KNOWN, envelope};
 use relay_tests::{Action, Client, Cluster, Via};

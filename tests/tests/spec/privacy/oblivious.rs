@@ -2,6 +2,7 @@
 
 use super::said::Said;
 use relay_tests::fields::{random_bytes, random_mailbox};
+use relay_tests::oblivious::binary::Encode as _;
 use relay_tests::oblivious::binary::{self, Request};
 use relay_tests::oblivious::{PATH, REQUEST_TYPE, envelope};
 use relay_tests::reply::Reply;
