@@ -54,7 +54,7 @@ fn plausible_now(clock: &Clock) -> Result<UnixSeconds, Failure> {
             format_args!(
                 "this machine's clock says {}, and a certificate of that time would hold nowhere; set it \
                  (mend: date -u -s 'YYYY-MM-DD hh:mm')",
-                crate::moment::utc(now)
+                crate::time::utc(now)
             ),
         ));
     }

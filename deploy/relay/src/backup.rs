@@ -6,9 +6,9 @@ pub(crate) mod manifest;
 mod receive;
 mod retention;
 
-use crate::ask;
-use crate::moment::{day, stamp, utc};
-use crate::quantity::{bytes, counted};
+use crate::admin_client;
+use crate::time::{day, stamp, utc};
+use crate::units::{bytes, counted};
 use crate::unwritable;
 use manifest::Manifest;
 use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
@@ -46,7 +46,7 @@ pub(crate) fn backup<W: Write, E: Write>(
     directories::clear_unfinished(directory).map_err(failed)?;
     let unfinished = Unfinished::make(directory, now).map_err(failed)?;
     let database = unfinished.0.join(DATABASE);
-    let serves = ask::is_running(vars)?;
+    let serves = admin_client::is_running(vars)?;
     receive::copy(vars, serves, &database, errors)?;
     // Mail comes first, where somebody may send some.
     let pace = || if serves { Pace::gentle() } else { Pace::hurried() };
@@ -79,15 +79,15 @@ pub(crate) fn backup<W: Write, E: Write>(
     Ok(Exit::Success)
 }
 
-/// The name of a backup of this moment. Of two in one second the later one gets the next.
-fn free_name(directory: &Path, mut moment: UnixSeconds, is_sound: bool) -> PathBuf {
+/// The name of a backup of this time. Of two in one second the later one gets the next.
+fn free_name(directory: &Path, mut time: UnixSeconds, is_sound: bool) -> PathBuf {
     let suffix = if is_sound { "" } else { DAMAGED };
     loop {
-        let name = directory.join(format!("{NAMED}{}{suffix}", stamp(moment)));
+        let name = directory.join(format!("{NAMED}{}{suffix}", stamp(time)));
         if !name.exists() {
             return name;
         }
-        moment = moment.plus(1);
+        time = time.plus(1);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `relay clock trust`: the operator says that the machine's clock is right.
 
-use crate::ask::ask;
-use crate::moment::span;
+use crate::admin_client::call;
+use crate::time::span;
 use crate::unwritable;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::Refusal;
@@ -13,7 +13,7 @@ use std::io::Write;
 /// # Errors
 /// When no relay answers, or its clock is certainly wrong.
 pub(crate) fn trust(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
-    let before = ask(vars, async |storage| match storage.trust_clock().await {
+    let before = call(vars, async |storage| match storage.trust_clock().await {
         Err(Refusal::ClockWrong) => Ok(None),
         answer => answer.map(Some),
     })?;

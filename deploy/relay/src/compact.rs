@@ -1,21 +1,21 @@
 //! `relay compact`: gives free pages of the database back to the volume, while the relay serves or while it does not run.
 
 use crate::progress::Progress;
-use crate::quantity::bytes;
-use crate::{ask, unwritable};
+use crate::units::bytes;
+use crate::{admin_client, unwritable};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::admin::Slack;
 use std::io::Write;
 
 /// Gives back all there is, and says how much that was.
 pub(crate) fn compact<W: Write, E: Write>(vars: &Vars, out: &mut W, errors: &mut E) -> Result<Exit, Failure> {
-    let (before, after) = if ask::is_running(vars)? {
+    let (before, after) = if admin_client::is_running(vars)? {
         let mut progress = Progress::of_something_short(errors);
-        let given = ask::converse(vars, async |line| {
-            let before = line.ask(async |storage| storage.compact(false).await).await?;
+        let given = admin_client::with_client(vars, async |client| {
+            let before = client.call(async |storage| storage.compact(false).await).await?;
             let mut last = before;
             while last.free_bytes > 0 {
-                let next = line.ask(async |storage| storage.compact(true).await).await?;
+                let next = client.call(async |storage| storage.compact(true).await).await?;
                 // Mail that is deleted meanwhile frees more; where nothing is given back any more, nothing can be.
                 if next.file_bytes >= last.file_bytes {
                     break;

@@ -9,7 +9,7 @@ mod facts;
 mod finding;
 mod probe;
 
-use crate::quantity::counted;
+use crate::units::counted;
 use crate::unwritable;
 use code::{Code, Severity};
 use facts::{Data, Facts, Proxy};
@@ -44,7 +44,7 @@ pub(crate) fn doctor(
 
 /// All codes, with how bad they are, what they mean and what mends them, for the runbooks.
 pub(crate) fn codes() -> impl Iterator<Item = [&'static str; 4]> {
-    Code::ALL.iter().map(|code| [code.name(), code.severity().name(), code.meaning(), code.mend()])
+    Code::ALL.iter().map(|code| [code.name(), code.severity().name(), code.meaning(), code.fix()])
 }
 
 /// Parts of a set-up that were not looked at, and how to have them looked at.

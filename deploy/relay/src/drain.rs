@@ -5,10 +5,10 @@
 
 mod progress;
 
-use crate::ask::{Line, ask, converse};
+use crate::admin_client::{AdminClient, call, with_client};
+use crate::federation_summary::{Federation, FederationSummary};
 use crate::progress::Progress;
-use crate::quantity::counted;
-use crate::standing::{Federation, Standing};
+use crate::units::counted;
 use crate::unwritable;
 use progress::Course;
 use relay_daemon::{Exit, Failure, Vars, variables};
@@ -65,7 +65,7 @@ pub(crate) fn drain(
     errors: &mut impl Write,
 ) -> Result<Exit, Failure> {
     if stop {
-        let left = ask(vars, async |storage| storage.drain(false).await)?;
+        let left = call(vars, async |storage| storage.drain(false).await)?;
         writeln!(out, "the relay is not being emptied any more; {} here", are(left)).map_err(unwritable)?;
         return Ok(Exit::Success);
     }
@@ -88,13 +88,13 @@ fn empty<E: Write>(
     interrupted: impl Future<Output = ()>,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    converse(vars, async |line| {
+    with_client(vars, async |client| {
         let deadline = Instant::now() + pace.patience;
-        let mut course = begin(&line).await?;
+        let mut course = begin(&client).await?;
         progress.show(course.gone(), course.most, &course);
         let end = tokio::select! {
             biased;
-            end = follow(&line, pace, &mut course, &mut progress) => end,
+            end = follow(&client, pace, &mut course, &mut progress) => end,
             () = interrupted => Ok(End::Interrupted),
             () = sleep_until(deadline) => Ok(End::TimeOver),
         };
@@ -126,40 +126,40 @@ fn are(blobs: u64) -> String {
 }
 
 /// Gives the order, if anything would come of it.
-async fn begin(line: &Line) -> Result<Course, Failure> {
+async fn begin(client: &AdminClient) -> Result<Course, Failure> {
     let (status, peering) =
-        line.ask(async |storage| Ok((storage.status().await?, storage.peers().await?))).await?;
-    let standing = Standing::of(&peering);
-    if let Some(reason) = why_not(&standing, status.capacity.durable) {
-        let order = if standing.draining { "; the order from before stands" } else { "" };
+        client.call(async |storage| Ok((storage.status().await?, storage.peers().await?))).await?;
+    let summary = FederationSummary::of(&peering);
+    if let Some(reason) = why_not(&summary, status.capacity.durable) {
+        let order = if summary.draining { "; the order from before stands" } else { "" };
         return Err(Failure::new(Exit::Unavailable, format_args!("{reason}, so nothing would move{order}")));
     }
-    let left = line.ask(async |storage| storage.drain(true).await).await?;
-    Ok(Course { most: left, left, hindrance: hindrance(&standing), outlasting: peering.outlasting })
+    let left = client.call(async |storage| storage.drain(true).await).await?;
+    Ok(Course { most: left, left, blocked_by: blocked_by(&summary), outlasting: peering.outlasting })
 }
 
 /// Why mail would stay where it is, and what mends that.
-fn why_not(standing: &Standing, durable: bool) -> Option<&'static str> {
-    match standing.federation {
+fn why_not(summary: &FederationSummary, durable: bool) -> Option<&'static str> {
+    match summary.federation {
         Federation::Off => {
             Some("federation is off (RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS turn it on)")
         }
         Federation::Silent => Some("federated does not report to storaged (its log says why)"),
         Federation::On if !durable => Some("a store in memory keeps its mail (RELAY_STORAGE_BACKEND=memory)"),
-        Federation::On if standing.taking == 0 => Some("no peer is up (`relay peers` says why)"),
+        Federation::On if summary.taking == 0 => Some("no peer is up (`relay peers` says why)"),
         Federation::On => None,
     }
 }
 
 /// Why nothing moves at the moment, although the order was worth giving.
-fn hindrance(standing: &Standing) -> Option<&'static str> {
-    let full = (standing.roomy == 0).then_some("no peer that is up has room");
-    why_not(standing, true).or(full)
+fn blocked_by(summary: &FederationSummary) -> Option<&'static str> {
+    let full = (summary.roomy == 0).then_some("no peer that is up has room");
+    why_not(summary, true).or(full)
 }
 
 /// Watches until no blob is left, or somebody ends it.
 async fn follow<E: Write>(
-    line: &Line,
+    client: &AdminClient,
     pace: Pace,
     course: &mut Course,
     progress: &mut Progress<'_, E>,
@@ -169,8 +169,8 @@ async fn follow<E: Write>(
     while course.left > 0 {
         sleep(pace.poll).await;
         let is_time = looked.elapsed() >= pace.look;
-        let seen = line
-            .ask(async |storage| {
+        let seen = client
+            .call(async |storage| {
                 let blobs = storage.status().await?.blobs;
                 let peering = if is_time { Some(storage.peers().await?) } else { None };
                 Ok((blobs, peering))
@@ -180,11 +180,11 @@ async fn follow<E: Write>(
             Ok((blobs, peering)) => {
                 heard = Instant::now();
                 course.saw(blobs);
-                if let Some(standing) = peering.as_ref().map(Standing::of) {
+                if let Some(summary) = peering.as_ref().map(FederationSummary::of) {
                     looked = heard;
-                    course.hindrance = hindrance(&standing);
+                    course.blocked_by = blocked_by(&summary);
                     course.outlasting = peering.as_ref().map_or(0, |peering| peering.outlasting);
-                    if !standing.draining {
+                    if !summary.draining {
                         return Ok(End::Withdrawn);
                     }
                 }

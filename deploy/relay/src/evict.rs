@@ -1,9 +1,9 @@
 //! `relay evict`: deletes stored rows by kind, age or size, after asking.
 
 use crate::arguments::{Evict, EvictKind};
-use crate::quantity::{bytes, counted};
+use crate::units::{bytes, counted};
 use crate::usage::part;
-use crate::{ask, unwritable};
+use crate::{admin_client, unwritable};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::admin::{self, Evicted, RowKind};
 use std::io::{BufRead, Write};
@@ -88,8 +88,8 @@ pub(crate) fn evict<W: Write>(
 
 /// Has it done, and waits until it is.
 fn run(vars: &Vars, request: admin::Evict) -> Result<Evicted, Failure> {
-    ask::converse(vars, async |line| {
-        let mut steps = line.ask(async |storage| storage.evict(request).await).await?;
+    admin_client::with_client(vars, async |client| {
+        let mut steps = client.call(async |storage| storage.evict(request).await).await?;
         let mut last = Evicted::default();
         while let Some(step) = part(&mut steps).await? {
             last = step;

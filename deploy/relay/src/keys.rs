@@ -1,7 +1,7 @@
 //! `relay keys`: the keys for Oblivious HTTP, who vouches for them and for how long; nothing secret.
 
-use crate::ask::ask;
-use crate::moment::{span, utc, validity};
+use crate::admin_client::call;
+use crate::time::{span, utc, validity};
 use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
@@ -15,7 +15,7 @@ use std::io::Write;
 /// # Errors
 /// When no relay answers there.
 pub(crate) fn keys(vars: &Vars, clock: &Clock, as_json: bool, out: &mut impl Write) -> Result<Exit, Failure> {
-    let status = ask(vars, async |storage| storage.key_status().await)?;
+    let status = call(vars, async |storage| storage.key_status().await)?;
     let text = if as_json { format!("{:#}\n", as_value(&status)) } else { text(&status, clock.now()) };
     out.write_all(text.as_bytes()).map_err(unwritable)?;
     Ok(Exit::Success)

@@ -5,9 +5,9 @@
 //! operator's socket, and so do `relay keys`, `relay peers` and `relay drain`. `relay selftest` is a client like any other. `relay anchor` needs no
 //! relay at all. The command itself listens nowhere and never sees mail.
 
+mod admin_client;
 mod anchor;
 pub mod arguments;
-mod ask;
 mod backup;
 mod clock;
 mod compact;
@@ -15,20 +15,20 @@ mod doctor;
 mod downgrade;
 mod drain;
 mod evict;
+mod federation_summary;
 #[cfg(test)]
 mod fixture;
 mod import;
 mod keys;
-mod moment;
 mod peers;
 mod progress;
-mod quantity;
 pub mod reference;
 mod restore;
 mod role;
 mod selftest;
-mod standing;
 mod status;
+mod time;
+mod units;
 mod up;
 mod usage;
 mod verify;
@@ -82,7 +82,7 @@ pub fn run<W: Write, E: Write>(
         Command::Selftest(how) => selftest::selftest(&how, &clock, out),
         Command::Anchor(command) => anchor::run(&command, &clock, out),
         Command::Reference { write } => reference::run(write.as_deref(), out),
-        Command::Role { role, supervisor } => return role::play(role, supervisor, vars()),
+        Command::Role { role, supervisor } => return role::run_role(role, supervisor, vars()),
     };
     match outcome {
         Ok(exit) => ExitCode::from(exit.code()),

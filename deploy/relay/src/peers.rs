@@ -2,9 +2,9 @@
 
 mod row;
 
-use crate::ask::ask;
-use crate::quantity::counted;
-use crate::standing::{Federation, Standing};
+use crate::admin_client::call;
+use crate::federation_summary::{Federation, FederationSummary};
+use crate::units::counted;
 use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::federation::{Peering, Reassigned};
@@ -23,7 +23,7 @@ pub(crate) fn peers(
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    let peering = ask(vars, async |storage| storage.peers().await)?;
+    let peering = call(vars, async |storage| storage.peers().await)?;
     let text = if as_json { format!("{:#}\n", as_value(&peering)) } else { text(&peering, clock.now()) };
     out.write_all(text.as_bytes()).map_err(unwritable)?;
     Ok(Exit::Success)
@@ -36,7 +36,7 @@ pub(crate) fn peers(
 pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exit, Failure> {
     // As RELAY_FEDERATION_PEERS has it, a key may stand behind it.
     let url = url.split_once('#').map_or(url, |(url, _)| url);
-    if !ask(vars, async |storage| storage.forget_peer(url.to_owned()).await)? {
+    if !call(vars, async |storage| storage.forget_peer(url.to_owned()).await)? {
         return Err(Failure::new(
             Exit::DataMissing,
             format_args!("{url} is not pinned; give the URL exactly as `relay peers` shows it"),
@@ -58,7 +58,7 @@ pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exi
 pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId, out: &mut impl Write) -> Result<Exit, Failure> {
     let refused =
         |why: &str| Err(Failure::new(Exit::DataMissing, format_args!("{why}; nothing was changed")));
-    match ask(vars, async |storage| storage.reassign_peer(from, to).await)? {
+    match call(vars, async |storage| storage.reassign_peer(from, to).await)? {
         Reassigned::Blobs(blobs) => {
             writeln!(
                 out,
@@ -80,9 +80,9 @@ pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId, out: &mut impl Wri
 }
 
 fn as_value(peering: &Peering) -> Value {
-    let standing = Standing::of(peering);
+    let summary = FederationSummary::of(peering);
     json!({
-        "enabled": standing.federation != Federation::Off,
+        "enabled": summary.federation != Federation::Off,
         "reporting": peering.reporting,
         "draining": peering.draining,
         "identity": peering.identity.map(|identity| identity.to_base64url()),
@@ -92,9 +92,9 @@ fn as_value(peering: &Peering) -> Value {
 }
 
 fn text(peering: &Peering, now: UnixSeconds) -> String {
-    let standing = Standing::of(peering);
-    let mut lines = vec![format!("{:<14}{}", "federation", standing.line())];
-    if standing.federation == Federation::Off {
+    let summary = FederationSummary::of(peering);
+    let mut lines = vec![format!("{:<14}{}", "federation", summary.line())];
+    if summary.federation == Federation::Off {
         lines.push(format!(
             "{:<14}start the relay with RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS to have peers",
             ""
@@ -165,7 +165,7 @@ mod tests {
     fn people_read_a_table() {
         let text = text(&sample(), UnixSeconds::new(1_000_065));
         let expected = [
-            format!("federation    {}", Standing::of(&sample()).line()),
+            format!("federation    {}", FederationSummary::of(&sample()).line()),
             format!("identity      {} (for RELAY_FEDERATION_ACCEPT of peers)", id(9).to_base64url()),
             format!(
                 "noise key     {} (behind # in RELAY_FEDERATION_PEERS of peers)",

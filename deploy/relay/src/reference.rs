@@ -97,8 +97,8 @@ fn tables() -> Result<BTreeMap<&'static str, String>, String> {
 
 /// Every table of the runbooks by its name.
 fn runbook_tables() -> BTreeMap<&'static str, String> {
-    let rows = doctor::codes().map(|[code, severity, meaning, mend]| {
-        vec![format!("`{code}`"), severity.to_owned(), meaning.to_owned(), mend.to_owned()]
+    let rows = doctor::codes().map(|[code, severity, meaning, fix]| {
+        vec![format!("`{code}`"), severity.to_owned(), meaning.to_owned(), fix.to_owned()]
     });
     BTreeMap::from([(FINDINGS, table(&["code", "severity", "meaning", "what mends it"], rows))])
 }

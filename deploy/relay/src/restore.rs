@@ -1,9 +1,9 @@
 //! `relay restore`: puts a backup into the place of the data of a relay that does not run.
 
 use crate::backup::{DATABASE, manifest::Manifest};
-use crate::moment::utc;
-use crate::quantity::counted;
-use crate::{ask, unwritable};
+use crate::time::utc;
+use crate::units::counted;
+use crate::{admin_client, unwritable};
 use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
 use std::io::Write;
@@ -18,7 +18,7 @@ pub(crate) fn restore(
     replace: bool,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    if ask::is_running(vars)? {
+    if admin_client::is_running(vars)? {
         return Err(Failure::new(
             Exit::Locked,
             "the relay runs; stop it first, and start it again afterwards",

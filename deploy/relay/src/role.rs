@@ -22,7 +22,7 @@ impl RoleName {
 }
 
 /// Lives that process's life.
-pub(crate) fn play(name: RoleName, supervisor: Option<i32>, vars: Vars) -> ExitCode {
+pub(crate) fn run_role(name: RoleName, supervisor: Option<i32>, vars: Vars) -> ExitCode {
     if let Some(supervisor) = supervisor
         && !tie_to(supervisor)
     {

@@ -1,11 +1,11 @@
 //! `relay status`: what storage tells its operator, for people and for programs.
 
-use crate::ask::ask;
+use crate::admin_client::call;
 use crate::clock;
+use crate::federation_summary::FederationSummary;
 use crate::keys::anchor_line;
-use crate::moment::span;
-use crate::quantity::grouped;
-use crate::standing::Standing;
+use crate::time::span;
+use crate::units::grouped;
 use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
@@ -23,7 +23,7 @@ const PART_PATIENCE: Duration = Duration::from_secs(2);
 struct Known {
     status: Status,
     keys: Option<KeyStatus>,
-    standing: Option<Standing>,
+    summary: Option<FederationSummary>,
 }
 
 /// Asks the relay that the variables point to.
@@ -36,14 +36,14 @@ pub(crate) fn status(
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    let known = ask(vars, async |storage| {
+    let known = call(vars, async |storage| {
         let status = storage.status().await?;
         // A store that cannot tell of its keys has its troubles, and the rest is worth the more then.
         let keys = timeout(PART_PATIENCE, storage.key_status());
         let peering = timeout(PART_PATIENCE, storage.peers());
         let (keys, peering) = tokio::join!(keys, peering);
-        let standing = peering.ok().and_then(Result::ok).map(|peering| Standing::of(&peering));
-        Ok(Known { status, keys: keys.ok().and_then(Result::ok), standing })
+        let summary = peering.ok().and_then(Result::ok).map(|peering| FederationSummary::of(&peering));
+        Ok(Known { status, keys: keys.ok().and_then(Result::ok), summary })
     })?;
     let now = clock.now();
     let text = if as_json { format!("{:#}\n", as_value(&known, now)) } else { text(&known, now) };
@@ -57,7 +57,7 @@ const fn durability(status: &Status) -> &'static str {
 }
 
 fn as_value(known: &Known, now: UnixSeconds) -> Value {
-    let Known { status, keys: oblivious, standing } = known;
+    let Known { status, keys: oblivious, summary } = known;
     let processes: Vec<Value> = status
         .processes
         .iter()
@@ -93,7 +93,7 @@ fn as_value(known: &Known, now: UnixSeconds) -> Value {
         })),
         "keys": keys,
         "anchor": oblivious.as_ref().and_then(|keys| keys.anchor).map(|anchor| hex::encode(anchor.as_bytes())),
-        "federation": standing.as_ref().map(Standing::as_value),
+        "federation": summary.as_ref().map(FederationSummary::as_value),
     })
 }
 
@@ -108,8 +108,8 @@ fn text(known: &Known, now: UnixSeconds) -> String {
             }
         }
     }
-    lines.push(match &known.standing {
-        Some(standing) => format!("{:<14}{}", "federation", standing.line()),
+    lines.push(match &known.summary {
+        Some(summary) => format!("{:<14}{}", "federation", summary.line()),
         None => format!("{:<14}not known: storage does not tell of its peers", "federation"),
     });
     lines.push(String::new());
@@ -174,7 +174,7 @@ mod tests {
     use relay_proto::telemetry::{Process, Role};
 
     fn known(status: Status, keys: KeyStatus) -> Known {
-        Known { status, keys: Some(keys), standing: Some(Standing::of(&nobody())) }
+        Known { status, keys: Some(keys), summary: Some(FederationSummary::of(&nobody())) }
     }
 
     const AHEAD: ClockStatus =
@@ -268,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_storage_does_not_tell_is_not_known() {
-        let known = Known { status: sample(true), keys: None, standing: None };
+        let known = Known { status: sample(true), keys: None, summary: None };
         let now = UnixSeconds::new(1_000_000);
         let shown = text(&known, now);
         assert!(
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(super::status(&storage.vars(), &Clock::system(), true, &mut out), Ok(Exit::Success));
         let value: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((&value["anchor"], &value["blobs"]), (&Value::Null, &json!(1200)));
-        assert_eq!(value["federation"], Standing::of(&fixture::sample()).as_value());
+        assert_eq!(value["federation"], FederationSummary::of(&fixture::sample()).as_value());
     }
 
     #[test]

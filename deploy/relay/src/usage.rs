@@ -1,7 +1,7 @@
 //! `relay usage`: what takes the room in a running relay's store, by kind and age.
 
-use crate::ask;
-use crate::quantity::{bytes, grouped};
+use crate::admin_client;
+use crate::units::{bytes, grouped};
 use crate::unwritable;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::Refusal;
@@ -16,8 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Shows how many rows and bytes there are of each kind, and how old they are.
 pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result<Exit, Failure> {
-    let kinds = ask::converse(vars, async |line| {
-        let mut told = line.ask(async |storage| storage.usage().await).await?;
+    let kinds = admin_client::with_client(vars, async |client| {
+        let mut told = client.call(async |storage| storage.usage().await).await?;
         let mut kinds = Vec::new();
         while let Some(kind) = part(&mut told).await? {
             kinds.push(kind);

@@ -1,8 +1,8 @@
 //! Gets a copy of the database: from a running relay over the operator's socket, or from its directory.
 
-use crate::ask;
+use crate::admin_client;
 use crate::progress::Progress;
-use crate::quantity::bytes;
+use crate::units::bytes;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::Refusal;
 use relay_proto::admin::BackupPart;
@@ -28,11 +28,11 @@ pub(super) fn copy(vars: &Vars, serves: bool, target: &Path, errors: &mut impl W
         drop(writeln!(errors, "no relay runs; copying its data directory"));
         return storaged::offline::copy(vars, target);
     }
-    ask::converse(vars, async |line| {
+    admin_client::with_client(vars, async |client| {
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(unwritable)?;
         let mut progress = Progress::of_something_short(errors);
-        let received = receive(line.storage(), &mut file, &mut progress).await;
+        let received = receive(client.storage(), &mut file, &mut progress).await;
         progress.end();
         received?;
         file.sync_all().map_err(unwritable)

@@ -3,10 +3,10 @@
 mod clock;
 mod data;
 mod federation;
-mod proxy;
 mod keys;
 mod limits;
 mod processes;
+mod proxy;
 mod room;
 mod settings;
 mod sockets;

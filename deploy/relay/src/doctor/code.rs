@@ -24,7 +24,7 @@ impl Severity {
 }
 
 macro_rules! codes {
-    ($($code:ident = ($name:literal, $severity:ident, $meaning:literal, $mend:literal);)*) => {
+    ($($code:ident = ($name:literal, $severity:ident, $meaning:literal, $fix:literal);)*) => {
         /// A kind of finding.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub(crate) enum Code {
@@ -51,8 +51,8 @@ macro_rules! codes {
             }
 
             /// What mends it.
-            pub(crate) const fn mend(self) -> &'static str {
-                match self { $(Self::$code => $mend,)* }
+            pub(crate) const fn fix(self) -> &'static str {
+                match self { $(Self::$code => $fix,)* }
             }
         }
     };
@@ -203,7 +203,7 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), Code::ALL.len());
         for code in Code::ALL {
-            assert!(code.meaning().ends_with('.') && code.mend().ends_with('.'), "{code:?}");
+            assert!(code.meaning().ends_with('.') && code.fix().ends_with('.'), "{code:?}");
         }
     }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Finding {
     /// What was seen.
     pub(crate) text: String,
     /// What mends it here.
-    pub(crate) mend: String,
+    pub(crate) fix: String,
 }
 
 /// What was found so far.
@@ -21,8 +21,8 @@ pub(crate) struct Findings(Vec<Finding>);
 
 impl Findings {
     /// Adds one, with what was seen and what mends it here.
-    pub(crate) fn add(&mut self, code: Code, text: impl Display, mend: impl Display) {
-        self.0.push(Finding { code, text: text.to_string(), mend: mend.to_string() });
+    pub(crate) fn add(&mut self, code: Code, text: impl Display, fix: impl Display) {
+        self.0.push(Finding { code, text: text.to_string(), fix: fix.to_string() });
     }
 
     /// Whether there is one that keeps the relay from working: what follows from it is not worth a word then.
@@ -49,14 +49,14 @@ impl Finding {
             "code": self.code.name(),
             "severity": self.code.severity().name(),
             "text": self.text,
-            "mend": self.mend,
+            "mend": self.fix,
         })
     }
 
     /// For people.
     pub(crate) fn lines(&self) -> String {
         let head = format!("{:<9}{}", self.code.severity().name(), self.code.name());
-        format!("{head}\n         {}\n         mend: {}\n", self.text, self.mend)
+        format!("{head}\n         {}\n         mend: {}\n", self.text, self.fix)
     }
 }
 
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn a_finding_is_told_to_people_and_programs() {
         let finding =
-            Finding { code: Code::DataMode, text: "it is open".to_owned(), mend: "chmod 700 /d".to_owned() };
+            Finding { code: Code::DataMode, text: "it is open".to_owned(), fix: "chmod 700 /d".to_owned() };
         assert_eq!(finding.lines(), "warning  data-mode\n         it is open\n         mend: chmod 700 /d\n");
         assert_eq!(
             finding.as_value(),

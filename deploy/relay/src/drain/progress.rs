@@ -1,6 +1,6 @@
 //! How far an emptying is.
 
-use crate::quantity::{counted, grouped};
+use crate::units::{counted, grouped};
 use relay_proto::limits::MAX_OUTLASTING;
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(super) struct Course {
     /// Blobs still here.
     pub(super) left: u64,
     /// Why nothing moves at the moment, if something is in the way.
-    pub(super) hindrance: Option<&'static str>,
+    pub(super) blocked_by: Option<&'static str>,
     /// Blobs that last longer than any peer that is up keeps mail.
     pub(super) outlasting: u64,
 }
@@ -52,8 +52,8 @@ impl fmt::Display for Course {
             counted(self.most, "blob"),
             grouped(self.left)
         )?;
-        match self.hindrance {
-            Some(hindrance) => write!(formatter, "; waiting: {hindrance}"),
+        match self.blocked_by {
+            Some(blocked_by) => write!(formatter, "; waiting: {blocked_by}"),
             None => write!(formatter, "{}", self.staying()),
         }
     }
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn mail_that_arrives_meanwhile_makes_the_task_larger_and_never_less_done() {
-        let mut course = Course { most: 10, left: 10, hindrance: None, outlasting: 0 };
+        let mut course = Course { most: 10, left: 10, blocked_by: None, outlasting: 0 };
         assert_eq!(course.to_string(), "0 of 10 blobs gone, 10 left");
         course.saw(4);
         assert_eq!(course.to_string(), "6 of 10 blobs gone, 4 left");
@@ -75,9 +75,9 @@ mod tests {
 
     #[test]
     fn what_is_in_the_way_is_said() {
-        let course = Course { most: 10, left: 4, hindrance: Some("no peer is up"), outlasting: 0 };
+        let course = Course { most: 10, left: 4, blocked_by: Some("no peer is up"), outlasting: 0 };
         assert_eq!(course.to_string(), "6 of 10 blobs gone, 4 left; waiting: no peer is up");
-        let staying = Course { hindrance: None, outlasting: 3, ..course };
+        let staying = Course { blocked_by: None, outlasting: 3, ..course };
         let said = staying.to_string();
         assert!(said.starts_with("6 of 10 blobs gone, 4 left; 3 of them would outlast"), "{said}");
         let many = Course { outlasting: 1000, ..staying };

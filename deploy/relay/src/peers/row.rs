@@ -1,7 +1,7 @@
 //! A peer as it is shown: what federated says of it, what it is pinned to, and what lies where, put together.
 
-use crate::moment::span;
-use crate::quantity::{bytes, grouped};
+use crate::time::span;
+use crate::units::{bytes, grouped};
 use relay_proto::federation::{Holdings, PeerState, Peering};
 use relay_proto::{NoiseKey, PeerId, UnixSeconds};
 use serde_json::{Value, json};

@@ -49,7 +49,7 @@ impl Backoff {
 
 /// The exit of the whole relay, when a process ended in a way that starting it again cannot mend. Mail goes its way
 /// without federated: whatever ends that one ends nothing else.
-pub(super) fn beyond_mending(role: RoleName, end: End, was_ready: bool) -> Option<Exit> {
+pub(super) fn beyond_restart(role: RoleName, end: End, was_ready: bool) -> Option<Exit> {
     const NEVER: [Exit; 6] =
         [Exit::Config, Exit::Locked, Exit::Schema, Exit::Permission, Exit::DataMissing, Exit::Corrupt];
     let End::Code(code) = end else { return None };
@@ -76,7 +76,7 @@ pub(super) enum Stage {
     /// Gateways finish what they have; storage is still wanted for that, and federated for mail that lies with peers.
     Draining,
     /// Federated tells peers that it leaves, and brings what it has begun with them to an end in storage.
-    Parting,
+    StoppingFederation,
     /// Nobody is wanted any more.
     Closing,
     /// There is no more time.
@@ -89,7 +89,7 @@ impl Stage {
         match self {
             Self::Running => true,
             Self::Draining => role != RoleName::Gateway,
-            Self::Parting => role == RoleName::Storaged,
+            Self::StoppingFederation => role == RoleName::Storaged,
             Self::Closing | Self::Killing => false,
         }
     }
@@ -97,8 +97,8 @@ impl Stage {
     /// What follows when everybody has ended who is not wanted.
     pub(super) fn next(self) -> Option<Self> {
         match self {
-            Self::Draining => Some(Self::Parting),
-            Self::Parting => Some(Self::Closing),
+            Self::Draining => Some(Self::StoppingFederation),
+            Self::StoppingFederation => Some(Self::Closing),
             Self::Running | Self::Closing | Self::Killing => None,
         }
     }
@@ -145,26 +145,26 @@ mod tests {
     #[test]
     fn only_what_starting_again_cannot_mend_ends_the_relay() {
         for code in [78, 75, 76, 77, 66, 65] {
-            let exit = beyond_mending(RoleName::Storaged, End::Code(code), true).unwrap();
+            let exit = beyond_restart(RoleName::Storaged, End::Code(code), true).unwrap();
             assert_eq!(i32::from(exit.code()), code);
         }
         for end in [End::Code(0), End::Code(1), End::Code(70), End::Code(74), End::Crash(11), End::Killed] {
-            assert_eq!(beyond_mending(RoleName::Storaged, end, false), None, "{end:?}");
+            assert_eq!(beyond_restart(RoleName::Storaged, end, false), None, "{end:?}");
         }
     }
 
     #[test]
     fn an_address_that_cannot_be_had_ends_the_relay_at_its_first_start_only() {
         let taken = End::Code(69);
-        assert_eq!(beyond_mending(RoleName::Gateway, taken, false), Some(Exit::Unavailable));
-        assert_eq!(beyond_mending(RoleName::Gateway, taken, true), None);
+        assert_eq!(beyond_restart(RoleName::Gateway, taken, false), Some(Exit::Unavailable));
+        assert_eq!(beyond_restart(RoleName::Gateway, taken, true), None);
     }
 
     #[test]
     fn whatever_ends_federated_ends_nothing_else() {
         for code in 0..=255 {
             for was_ready in [false, true] {
-                assert_eq!(beyond_mending(RoleName::Federated, End::Code(code), was_ready), None, "{code}");
+                assert_eq!(beyond_restart(RoleName::Federated, End::Code(code), was_ready), None, "{code}");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::child::{attend, start};
 use super::plan::Plan;
-use super::policy::{Backoff, End, Stage, beyond_mending, is_a_good_end};
+use super::policy::{Backoff, End, Stage, beyond_restart, is_a_good_end};
 use super::probe;
 use crate::arguments::RoleName;
 use nix::sys::signal::Signal;
@@ -35,7 +35,7 @@ enum Event {
     Due { slot: usize },
 }
 
-enum Life {
+enum ProcessState {
     /// Running; signals go this way.
     Alive(UnboundedSender<Signal>),
     /// To be started when its pause is over.
@@ -46,7 +46,7 @@ enum Life {
 
 struct Slot {
     role: RoleName,
-    life: Life,
+    state: ProcessState,
     pid: Option<u32>,
     since: Instant,
     backoff: Backoff,
@@ -80,7 +80,7 @@ impl<'a> Supervisor<'a> {
         let signals = StopSignals::watch(HangUps::as_started())?;
         let slot = |role| Slot {
             role,
-            life: Life::Over,
+            state: ProcessState::Over,
             pid: None,
             since: Instant::now(),
             backoff: Backoff::default(),
@@ -149,7 +149,7 @@ impl<'a> Supervisor<'a> {
                 slot.pid = child.id();
                 tracing::debug!(pid = child.id(), "started {}", slot.role.role().name());
                 let (sender, signals) = unbounded_channel();
-                slot.life = Life::Alive(sender);
+                slot.state = ProcessState::Alive(sender);
                 let (limit, name) = (self.plan.hang_timeout, slot.role.role().name());
                 self.events.spawn(async move {
                     Event::Ended { slot: index, end: attend(child, signals, limit, name).await }
@@ -170,7 +170,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn due(&mut self, index: usize) {
-        if matches!(self.slots[index].life, Life::Pausing) {
+        if matches!(self.slots[index].state, ProcessState::Pausing) {
             self.start(index);
         }
     }
@@ -178,7 +178,7 @@ impl<'a> Supervisor<'a> {
     fn ended(&mut self, index: usize, end: End) {
         let slot = &mut self.slots[index];
         let name = slot.role.role().name();
-        slot.life = Life::Over;
+        slot.state = ProcessState::Over;
         slot.pid = None;
         let role = slot.role;
         self.tell_processes();
@@ -190,7 +190,7 @@ impl<'a> Supervisor<'a> {
             self.advance();
             return;
         }
-        if let Some(exit) = beyond_mending(role, end, self.ready) {
+        if let Some(exit) = beyond_restart(role, end, self.ready) {
             tracing::error!(code = exit.code(), "{name} ended, and starting it again would not mend that");
             self.exit = exit;
             self.stop();
@@ -199,7 +199,7 @@ impl<'a> Supervisor<'a> {
         let slot = &mut self.slots[index];
         let pause = slot.backoff.pause_after(slot.since.elapsed(), end);
         tracing::warn!(?end, pause_ms = pause.as_millis(), "{name} ended; starting it again");
-        slot.life = Life::Pausing;
+        slot.state = ProcessState::Pausing;
         self.events.spawn(async move {
             sleep(pause).await;
             Event::Due { slot: index }
@@ -214,9 +214,9 @@ impl<'a> Supervisor<'a> {
                 self.stop();
             }
             // A service manager and a terminal may both pass on what is one request.
-            Stage::Draining | Stage::Parting | Stage::Closing
+            Stage::Draining | Stage::StoppingFederation | Stage::Closing
                 if first.elapsed() < SAME_REQUEST || request == Request::HangUp => {}
-            Stage::Draining | Stage::Parting | Stage::Closing => {
+            Stage::Draining | Stage::StoppingFederation | Stage::Closing => {
                 tracing::warn!("asked again: stopping at once");
                 self.kill();
             }
@@ -228,7 +228,7 @@ impl<'a> Supervisor<'a> {
         if self.stage == Stage::Killing {
             tracing::error!("processes do not end although they were killed; leaving them to the kernel");
             for slot in &mut self.slots {
-                slot.life = Life::Over;
+                slot.state = ProcessState::Over;
             }
         } else {
             tracing::warn!("the deadline has passed: stopping at once");
@@ -238,12 +238,12 @@ impl<'a> Supervisor<'a> {
 
     fn part_by_force(&mut self) {
         self.parting_until = None;
-        if self.stage != Stage::Parting {
+        if self.stage != Stage::StoppingFederation {
             return;
         }
         tracing::warn!("federated takes too long to part from its peers: stopping it at once");
         for slot in self.slots.iter().filter(|slot| slot.role == RoleName::Federated) {
-            if let Life::Alive(signals) = &slot.life {
+            if let ProcessState::Alive(signals) = &slot.state {
                 signals.send(Signal::SIGKILL).unwrap_or_default();
             }
         }
@@ -271,7 +271,7 @@ impl<'a> Supervisor<'a> {
     fn advance(&mut self) {
         while let Some(next) = self.stage.next() {
             let mut unwanted = self.slots.iter().filter(|slot| !self.stage.wants(slot.role));
-            if unwanted.any(|slot| !matches!(slot.life, Life::Over)) {
+            if unwanted.any(|slot| !matches!(slot.state, ProcessState::Over)) {
                 return;
             }
             self.enter(next);
@@ -282,7 +282,7 @@ impl<'a> Supervisor<'a> {
     fn enter(&mut self, stage: Stage) {
         let before = self.stage;
         self.stage = stage;
-        if stage == Stage::Parting {
+        if stage == Stage::StoppingFederation {
             self.parting_until = Some(Instant::now() + PARTING_DEADLINE);
         }
         let signal = if stage == Stage::Killing { Signal::SIGKILL } else { Signal::SIGTERM };
@@ -290,20 +290,20 @@ impl<'a> Supervisor<'a> {
             if stage.wants(slot.role) {
                 continue;
             }
-            match &slot.life {
+            match &slot.state {
                 // A second SIGTERM would mean "at once".
-                Life::Alive(_) if !before.wants(slot.role) && stage != Stage::Killing => {}
-                Life::Alive(signals) => {
+                ProcessState::Alive(_) if !before.wants(slot.role) && stage != Stage::Killing => {}
+                ProcessState::Alive(signals) => {
                     // Whoever does not listen any more has ended.
                     signals.send(signal).unwrap_or_default();
                 }
-                Life::Pausing => slot.life = Life::Over,
-                Life::Over => {}
+                ProcessState::Pausing => slot.state = ProcessState::Over,
+                ProcessState::Over => {}
             }
         }
     }
 
     fn is_over(&self) -> bool {
-        self.stage != Stage::Running && self.slots.iter().all(|slot| matches!(slot.life, Life::Over))
+        self.stage != Stage::Running && self.slots.iter().all(|slot| matches!(slot.state, ProcessState::Over))
     }
 }

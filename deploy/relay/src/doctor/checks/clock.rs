@@ -4,7 +4,7 @@ use crate::clock;
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told};
 use crate::doctor::finding::Findings;
-use crate::moment::span;
+use crate::time::span;
 use relay_proto::admin::{ClockStanding, Status};
 
 /// How far two clocks may be apart, in seconds: as far as a signed request may be from the relay's time.

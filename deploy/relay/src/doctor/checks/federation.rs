@@ -3,9 +3,9 @@
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Health};
 use crate::doctor::finding::Findings;
-use crate::moment::span;
-use crate::quantity::counted;
-use crate::standing::{Federation, Standing};
+use crate::federation_summary::{Federation, FederationSummary};
+use crate::time::span;
+use crate::units::counted;
 use relay_proto::federation::{Link, Peering};
 
 /// Switching Protocols.
@@ -13,9 +13,9 @@ const SWITCHED: u16 = 101;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(peering) = facts.told.as_ref().and_then(|told| told.peering.as_ref()) else { return };
-    let standing = Standing::of(peering);
+    let summary = FederationSummary::of(peering);
     let moved: u64 = peering.holdings.iter().map(|holdings| holdings.moved).sum();
-    match standing.federation {
+    match summary.federation {
         Federation::Off if moved > 0 => findings.add(
             Code::FederationOff,
             format_args!("federation is off, and {} of this relay's lie with peers", counted(moved, "blob")),
@@ -27,9 +27,9 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             "peers are wanted, and federated does not report",
             "start federated; if it runs, its log says why it does not reach storaged",
         ),
-        Federation::On => check_peers(peering, &standing, findings),
+        Federation::On => check_peers(peering, &summary, findings),
     }
-    if standing.draining {
+    if summary.draining {
         findings.add(
             Code::Draining,
             "this relay is being emptied into its peers",
@@ -38,7 +38,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
     if let Some(proxy) = facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.health == Health::Good)
         && let Some(status) = proxy.upgrade.filter(|status| *status != SWITCHED)
-        && standing.federation == Federation::On
+        && summary.federation == Federation::On
     {
         findings.add(
             Code::ProxyUpgrade,
@@ -48,7 +48,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-fn check_peers(peering: &Peering, standing: &Standing, findings: &mut Findings) {
+fn check_peers(peering: &Peering, summary: &FederationSummary, findings: &mut Findings) {
     for peer in &peering.peers {
         let name = if peer.url.is_empty() { "a peer that connects here" } else { &peer.url };
         if let Some(ahead) = peer.clock_ahead_secs.filter(|_| peer.is_clock_apart()) {
@@ -84,7 +84,7 @@ fn check_peers(peering: &Peering, standing: &Standing, findings: &mut Findings) 
             ),
         }
     }
-    if standing.taking > 0 && standing.roomy == 0 {
+    if summary.taking > 0 && summary.roomy == 0 {
         findings.add(
             Code::PeersFull,
             "no peer that is connected has room",

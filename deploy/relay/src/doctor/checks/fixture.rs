@@ -4,12 +4,12 @@ use crate::doctor::checks::judge;
 use crate::doctor::facts::*;
 use ed25519_dalek::SigningKey;
 use relay_daemon::variables::Backend;
-use relay_proto::{UnixSeconds, WindowSeed};
 use relay_proto::admin::{Capacity, CertificateTimes, KeyStatus, Status, WindowStatus};
 use relay_proto::anchor::{Certificate, public};
 use relay_proto::key_record::KeyRecord;
 use relay_proto::keys::KeyWindow;
 use relay_proto::telemetry::{Process, Role};
+use relay_proto::{UnixSeconds, WindowSeed};
 
 pub(crate) const NOW: u64 = 1_750_000_000;
 const DAY: u64 = 86_400;

@@ -3,7 +3,7 @@
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Proxy, Record, Sealed};
 use crate::doctor::finding::Findings;
-use crate::moment::{span, utc};
+use crate::time::{span, utc};
 use relay_client::KeyRecord;
 use relay_proto::admin::KeyStatus;
 use relay_proto::{PublicKey, UnixSeconds};

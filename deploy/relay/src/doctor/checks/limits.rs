@@ -1,7 +1,7 @@
 //! Whether the relay knows its clients apart: by `X-Forwarded-For` of a proxy that it trusts.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Proxy, Health, Sealed, Sources, Told};
+use crate::doctor::facts::{Facts, Health, Proxy, Sealed, Sources, Told};
 use crate::doctor::finding::Findings;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {

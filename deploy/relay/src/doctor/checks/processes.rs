@@ -3,7 +3,7 @@
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told};
 use crate::doctor::finding::Findings;
-use crate::quantity::{counted, grouped};
+use crate::units::{counted, grouped};
 use relay_daemon::build;
 use relay_proto::telemetry::Role;
 use std::collections::BTreeSet;

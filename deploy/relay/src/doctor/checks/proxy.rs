@@ -1,9 +1,9 @@
 //! What clients meet: the way in, TLS, and whether it leads to this relay.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Proxy, Health, Tls};
+use crate::doctor::facts::{Facts, Health, Proxy, Tls};
 use crate::doctor::finding::Findings;
-use crate::moment::{span, utc};
+use crate::time::{span, utc};
 use relay_proto::UnixSeconds;
 
 /// A certificate that is this near to its end should have been renewed, in seconds; or, if it never holds for long,
@@ -82,7 +82,7 @@ fn check_health(facts: &Facts, proxy: &Proxy, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use crate::doctor::checks::fixture::{NOW, codes, codes_met};
-    use crate::doctor::facts::{Proxy, Health, Tls};
+    use crate::doctor::facts::{Health, Proxy, Tls};
     use relay_proto::UnixSeconds;
 
     /// Behind what does not let requests in, nothing is seen.

@@ -3,7 +3,7 @@
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told, Volume};
 use crate::doctor::finding::Findings;
-use crate::quantity::bytes;
+use crate::units::bytes;
 
 /// Part of the ceiling at which new mail is refused.
 const REFUSED: f64 = 0.95;

@@ -1,7 +1,7 @@
 //! What clients meet: at the public URL, or at a gateway's own port where there is no URL to look at.
 
 use super::{tls, upgrade};
-use crate::doctor::facts::{Facts, Proxy, Health, Record, Sealed, Tls};
+use crate::doctor::facts::{Facts, Health, Proxy, Record, Sealed, Tls};
 use crate::selftest::probe::{self, Probe, ProbeError};
 use crate::selftest::relay_url;
 use crate::up::near;

@@ -31,8 +31,8 @@ impl Trial {
     pub(super) fn key_list(&mut self) -> Result<(), StepError> {
         let answer = self.transport.get(oblivious::WELL_KNOWN)?;
         check_type(&answer, 200, oblivious::KEYS_TYPE)?;
-        let keys =
-            Key::parse_list(&answer.body).map_err(|_| wrong("the body is not a list of key configurations"))?;
+        let keys = Key::parse_list(&answer.body)
+            .map_err(|_| wrong("the body is not a list of key configurations"))?;
         // The window may have turned since the key was asked for.
         let holds = keys.contains(self.transport.key()?) || keys.contains(&self.ask_bare_key()?);
         expect(holds, "the key is not in the list")

@@ -1,26 +1,26 @@
-//! Moments and lengths of time, as people read them.
+//! Times and lengths of time, as people read them.
 
 use relay_proto::UnixSeconds;
 
 const DAY: u64 = 86_400;
 
-/// A moment, to the minute: `2026-03-01 14:05 UTC`.
-pub(crate) fn utc(moment: UnixSeconds) -> String {
-    let (day, second) = (moment.get() / DAY, moment.get() % DAY);
+/// A time, to the minute: `2026-03-01 14:05 UTC`.
+pub(crate) fn utc(time: UnixSeconds) -> String {
+    let (day, second) = (time.get() / DAY, time.get() % DAY);
     let (year, month, day) = civil(day);
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
 }
 
-/// The day of a moment: `2026-03-01`.
-pub(crate) fn day(moment: UnixSeconds) -> String {
-    let (year, month, day) = civil(moment.get() / DAY);
+/// The day of a time: `2026-03-01`.
+pub(crate) fn day(time: UnixSeconds) -> String {
+    let (year, month, day) = civil(time.get() / DAY);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// A moment as part of a file's name, in the order of time: `20260301-140559`.
-pub(crate) fn stamp(moment: UnixSeconds) -> String {
-    let second = moment.get() % DAY;
-    let day = day(moment).replace('-', "");
+/// A time as part of a file's name, in the order of time: `20260301-140559`.
+pub(crate) fn stamp(time: UnixSeconds) -> String {
+    let second = time.get() % DAY;
+    let day = day(time).replace('-', "");
     format!("{day}-{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60)
 }
 
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_those_of_the_calendar() {
+    fn times_are_those_of_the_calendar() {
         let cases = [
             (0, "1970-01-01 00:00 UTC"),
             (951_782_400, "2000-02-29 00:00 UTC"),
@@ -82,10 +82,10 @@ mod tests {
 
     #[test]
     fn days_and_stamps_are_of_the_same_calendar() {
-        let moment = UnixSeconds::new(1_772_374_567);
-        assert!(utc(moment).starts_with(&day(moment)));
-        assert_eq!(stamp(moment), "20260301-141607");
-        assert!(stamp(UnixSeconds::new(0)) < stamp(moment));
+        let time = UnixSeconds::new(1_772_374_567);
+        assert!(utc(time).starts_with(&day(time)));
+        assert_eq!(stamp(time), "20260301-141607");
+        assert!(stamp(UnixSeconds::new(0)) < stamp(time));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! How federation stands, in one line: for `relay status`, `relay peers` and `relay drain`.
+//! Federation in one line: for `relay status`, `relay peers` and `relay drain`.
 
-use crate::quantity::{counted, grouped};
+use crate::units::{counted, grouped};
 use relay_proto::federation::{Holdings, Link, Peering};
 use serde_json::{Value, json};
 
@@ -15,9 +15,9 @@ pub(crate) enum Federation {
     On,
 }
 
-/// How federation stands.
+/// What operators need to know of federation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct FederationSummary {
     /// Whether there is one.
     pub(crate) federation: Federation,
     /// Whether the relay is being emptied into its peers.
@@ -40,8 +40,8 @@ pub(crate) struct Standing {
     waiting: u64,
 }
 
-impl Standing {
-    /// What a report comes to.
+impl FederationSummary {
+    /// Sums up a report.
     pub(crate) fn of(peering: &Peering) -> Self {
         // Storage tells of an identity when the operator wants peers, and of peers while federated tells it.
         let federation = match (peering.reporting, peering.identity) {
@@ -118,10 +118,10 @@ mod tests {
 
     #[test]
     fn a_relay_without_peers_says_so_shortly() {
-        assert_eq!(Standing::of(&nobody()).line(), "off");
+        assert_eq!(FederationSummary::of(&nobody()).line(), "off");
         let left_over = Peering { holdings: sample().holdings, ..nobody() };
         assert_eq!(
-            Standing::of(&left_over).line(),
+            FederationSummary::of(&left_over).line(),
             "off, 1,180 blobs with peers, 3 held for peers, 4 deletions to be told"
         );
     }
@@ -129,21 +129,21 @@ mod tests {
     #[test]
     fn peers_that_are_wanted_and_not_told_of_are_a_trouble() {
         let silent = Peering { reporting: false, peers: Vec::new(), holdings: Vec::new(), ..sample() };
-        let standing = Standing::of(&silent);
-        assert_eq!(standing.federation, Federation::Silent);
-        assert!(standing.line().contains("FEDERATED DOES NOT REPORT"), "{}", standing.line());
+        let summary = FederationSummary::of(&silent);
+        assert_eq!(summary.federation, Federation::Silent);
+        assert!(summary.line().contains("FEDERATED DOES NOT REPORT"), "{}", summary.line());
     }
 
     #[test]
     fn configured_peers_are_counted_apart_from_those_that_connect() {
-        let standing = Standing::of(&sample());
-        assert_eq!((standing.configured, standing.configured_up, standing.others_up), (3, 1, 1));
+        let summary = FederationSummary::of(&sample());
+        assert_eq!((summary.configured, summary.configured_up, summary.others_up), (3, 1, 1));
         assert_eq!(
-            standing.line(),
+            summary.line(),
             "on, 1 of 3 configured peers up, 1 other peer connected here, 1,180 blobs with peers, 3 held for peers, \
              4 deletions to be told"
         );
-        let value = standing.as_value();
+        let value = summary.as_value();
         assert_eq!((&value["peers_up"], &value["peers_configured"]), (&json!(1), &json!(3)));
         assert_eq!((&value["enabled"], &value["reporting"]), (&json!(true), &json!(true)));
     }
@@ -151,21 +151,21 @@ mod tests {
     #[test]
     fn a_peer_that_leaves_is_up_and_takes_no_mail() {
         let leaving = PeerState { link: Link::Leaving, ..peer("ws://a", 1) };
-        let standing = Standing::of(&Peering { peers: vec![leaving], ..sample() });
-        assert_eq!((standing.configured_up, standing.taking), (1, 0));
+        let summary = FederationSummary::of(&Peering { peers: vec![leaving], ..sample() });
+        assert_eq!((summary.configured_up, summary.taking), (1, 0));
     }
 
     #[test]
     fn a_peer_that_is_full_takes_mail_when_it_has_room_again() {
         let full = PeerState { free_bytes: 0, ..peer("ws://a", 1) };
-        let standing = Standing::of(&Peering { peers: vec![full, peer("ws://b", 2)], ..sample() });
-        assert_eq!((standing.taking, standing.roomy), (2, 1));
+        let summary = FederationSummary::of(&Peering { peers: vec![full, peer("ws://b", 2)], ..sample() });
+        assert_eq!((summary.taking, summary.roomy), (2, 1));
     }
 
     #[test]
     fn an_order_to_empty_the_relay_is_seen() {
-        let standing = Standing::of(&Peering { draining: true, ..sample() });
-        assert!(standing.line().ends_with("BEING EMPTIED (`relay drain --stop` ends it)"));
-        assert_eq!(standing.as_value()["draining"], true);
+        let summary = FederationSummary::of(&Peering { draining: true, ..sample() });
+        assert!(summary.line().ends_with("BEING EMPTIED (`relay drain --stop` ends it)"));
+        assert_eq!(summary.as_value()["draining"], true);
     }
 }

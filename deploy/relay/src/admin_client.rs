@@ -1,4 +1,4 @@
-//! Asking a running relay's storage through the operator's socket.
+//! Calls to a running relay's storage, through the operator's socket.
 
 use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{Exit, Failure, Vars};
@@ -10,36 +10,36 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long storage may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Asks the relay that the variables point to.
+/// Makes one call to the relay that the variables point to.
 ///
 /// # Errors
 /// When no relay answers there; the text says why and what to do.
-pub(crate) fn ask<T>(
+pub(crate) fn call<T>(
     vars: &Vars,
-    question: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
+    request: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
 ) -> Result<T, Failure> {
-    converse(vars, async |line| line.ask(question).await)
+    with_client(vars, async |client| client.call(request).await)
 }
 
-/// As [`ask`], for what takes more than one question.
+/// The same for more than one call.
 ///
 /// # Errors
-/// Those of the conversation, and when no relay is there to begin one.
-pub(crate) fn converse<T>(
+/// Those of the calls, and when no relay is there.
+pub(crate) fn with_client<T>(
     vars: &Vars,
-    conversation: impl AsyncFnOnce(Line) -> Result<T, Failure>,
+    calls: impl AsyncFnOnce(AdminClient) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let socket = admin_socket(vars)?;
-    // The client below would only say that there is no way; the operator wants to know why.
+    // The client below would only say that it is unreachable; the operator wants to know why.
     std::os::unix::net::UnixStream::connect(&socket).map_err(|error| unreachable_because(&socket, &error))?;
     KnownSecret::of(&socket).check().map_err(|error| unreachable_because(&socket, &error))?;
     let failed = |error: io::Error| Failure::new(Exit::Internal, error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     runtime.block_on(async {
         let storage = StorageClient::new(socket.clone());
-        conversation(Line { storage, socket }).await
+        calls(AdminClient { storage, socket }).await
     })
 }
 
@@ -66,28 +66,28 @@ fn admin_socket(vars: &Vars) -> Result<PathBuf, Failure> {
     Ok(Door::Admin.storage_socket(&sockets))
 }
 
-/// The line to a relay's storage.
+/// A connection to a relay's storage.
 #[derive(Debug)]
-pub(crate) struct Line {
+pub(crate) struct AdminClient {
     storage: StorageClient,
     socket: PathBuf,
 }
 
-impl Line {
-    /// What it leads to, for conversations with a patience of their own.
+impl AdminClient {
+    /// Storage itself, for calls with a deadline of their own.
     pub(crate) const fn storage(&self) -> &StorageClient {
         &self.storage
     }
 
-    /// Asks one question, and waits [`PATIENCE`] for its answer.
+    /// Makes one call, and waits [`DEADLINE`] for its answer.
     ///
     /// # Errors
     /// When storage refuses or is silent; the text says where to look.
-    pub(crate) async fn ask<T>(
+    pub(crate) async fn call<T>(
         &self,
-        question: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
+        request: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(PATIENCE, question(self.storage.clone())).await {
+        match tokio::time::timeout(DEADLINE, request(self.storage.clone())).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(refusal)) => Err(Failure::new(
                 Exit::Unavailable,
@@ -102,7 +102,7 @@ impl Line {
                 format_args!(
                     "storaged listens at {} and does not answer within {} seconds; see its log",
                     self.socket.display(),
-                    PATIENCE.as_secs()
+                    DEADLINE.as_secs()
                 ),
             )),
         }
@@ -137,7 +137,7 @@ mod tests {
     fn where_no_relay_is_the_operator_learns_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let vars = Vars::from_pairs([("RELAY_DATA_DIR", directory.path().display().to_string())]);
-        let refused = ask(&vars, async |storage| storage.status().await).unwrap_err();
+        let refused = call(&vars, async |storage| storage.status().await).unwrap_err();
         assert_eq!(refused.exit, Exit::Unavailable);
         assert!(refused.text.contains("relay up") && refused.text.contains("RELAY_DATA_DIR"), "{refused}");
     }
