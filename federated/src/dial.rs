@@ -2,7 +2,6 @@
 //! and coming back after a pause that grows while it is away.
 
 mod key;
-mod pause;
 mod trouble;
 
 use crate::desk::Desk;
@@ -12,9 +11,8 @@ use crate::link::channel::websocket_bounds;
 use crate::link::handshake::{self, Card, Failed, initiate};
 use crate::reach::Reach;
 use crate::roster::{Command, Roster};
-use pause::Pause;
 use relay_daemon::variables::PeerUrl;
-use relay_daemon::{Clock, Shutdown};
+use relay_daemon::{Backoff, Clock, Shutdown};
 use relay_proto::client::StorageClient;
 use relay_proto::federation::{Introduction, Met};
 use relay_proto::peer::Hello;
@@ -27,6 +25,9 @@ use tokio::time::timeout;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use trouble::Trouble;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Keeps one peer connected.
 pub(crate) struct Dialler {
@@ -63,7 +64,7 @@ struct Expected {
 impl Dialler {
     /// Dials until the process stops.
     pub(crate) async fn run(self, shutdown: Shutdown) {
-        let mut pause = Pause::default();
+        let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut standing: Option<Standing> = None;
         while !shutdown.has_begun() {
             let met = tokio::select! {
@@ -89,7 +90,7 @@ impl Dialler {
             };
             if waiting {
                 tokio::select! {
-                    () = tokio::time::sleep(pause.next()) => {}
+                    () = tokio::time::sleep(pause.spread_pause()) => {}
                     () = shutdown.begun() => break,
                 }
             }
@@ -101,7 +102,7 @@ impl Dialler {
     }
 
     /// Waits while a connection stands and its keys are fresh. Answers whether to pause before dialling.
-    async fn outlast(&self, standing: &mut Option<Standing>, pause: &mut Pause) -> bool {
+    async fn outlast(&self, standing: &mut Option<Standing>, pause: &mut Backoff) -> bool {
         let Some(Standing { driving, worn, .. }) = standing else { return true };
         let end = tokio::select! {
             end = driving => end.unwrap_or(End::Lost),

@@ -7,7 +7,6 @@ mod probe;
 mod supervisor;
 
 pub(crate) use plan::local;
-pub(crate) use probe::near;
 
 use plan::Plan;
 use relay_daemon::{

@@ -106,7 +106,7 @@ fn is_stopped(stat: &str, name: &str) -> bool {
 }
 
 /// The address by which this machine reaches a listener of its own.
-fn from_here(listener: SocketAddr) -> SocketAddr {
+pub fn from_here(listener: SocketAddr) -> SocketAddr {
     let host = match listener.ip() {
         IpAddr::V4(host) if host.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(host) if host.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

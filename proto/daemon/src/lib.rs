@@ -3,6 +3,7 @@
 //! `daemon` owns what all of them do alike: reading variables, logging without secrets, starting and
 //! stopping, health and metrics endpoints, listening. It knows nothing of mail.
 
+mod backoff;
 pub mod bucket;
 pub mod build;
 mod clock;
@@ -27,6 +28,7 @@ pub mod variables;
 mod vars;
 pub mod watchdog;
 
+pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock};
 pub use confine::{Confined, Level, confine};
 pub use exit::{Exit, Failure};

@@ -2,7 +2,7 @@
 
 use crate::arguments::RoleName;
 use nix::sys::signal::Signal;
-use relay_daemon::Exit;
+use relay_daemon::{Backoff, Exit};
 use std::time::Duration;
 
 /// A process that lived at least this long was well, and is started again at once.
@@ -24,26 +24,28 @@ pub(super) enum End {
 }
 
 /// How long to wait before a process is started again.
-#[derive(Debug, Default)]
-pub(super) struct Backoff {
-    early_ends: u32,
+#[derive(Debug)]
+pub(super) struct RestartPause(Backoff);
+
+impl Default for RestartPause {
+    fn default() -> Self {
+        Self(Backoff::new(FIRST_PAUSE, LONGEST_PAUSE))
+    }
 }
 
-impl Backoff {
+impl RestartPause {
     /// The pause after a life that ended like this. Pauses double for a process that keeps ending early by
     /// its own doing, since it would spin. One that is killed from outside does not spin, however often that
     /// happens, and clients wait for it: its pause stays short.
-    pub(super) fn pause_after(&mut self, lived: Duration, end: End) -> Duration {
+    pub(super) fn after(&mut self, lived: Duration, end: End) -> Duration {
         if lived >= WELL {
-            self.early_ends = 0;
+            self.0.reset();
             return Duration::ZERO;
         }
         if end == End::Killed {
             return FIRST_PAUSE;
         }
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.early_ends)).min(LONGEST_PAUSE);
-        self.early_ends = self.early_ends.saturating_add(1);
-        pause
+        self.0.pause()
     }
 }
 
@@ -116,29 +118,29 @@ mod tests {
 
     #[test]
     fn a_process_that_was_well_is_started_again_at_once() {
-        let mut backoff = Backoff::default();
+        let mut pause = RestartPause::default();
         for end in [End::Code(0), End::Code(70), End::Crash(11), End::Killed] {
-            assert_eq!(backoff.pause_after(WELL, end), Duration::ZERO, "{end:?}");
+            assert_eq!(pause.after(WELL, end), Duration::ZERO, "{end:?}");
         }
     }
 
     #[test]
     fn pauses_double_for_one_that_keeps_failing_and_are_forgotten_when_it_is_well() {
-        let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..9).map(|_| backoff.pause_after(EARLY, End::Code(70))).collect();
+        let mut pause = RestartPause::default();
+        let pauses: Vec<_> = (0..9).map(|_| pause.after(EARLY, End::Code(70))).collect();
         assert_eq!(millis(pauses), [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(backoff.pause_after(WELL, End::Crash(6)), Duration::ZERO);
-        assert_eq!(backoff.pause_after(EARLY, End::Crash(6)), FIRST_PAUSE);
+        assert_eq!(pause.after(WELL, End::Crash(6)), Duration::ZERO);
+        assert_eq!(pause.after(EARLY, End::Crash(6)), FIRST_PAUSE);
         for _ in 0..100 {
-            assert!(backoff.pause_after(EARLY, End::NeverBegan) <= LONGEST_PAUSE);
+            assert!(pause.after(EARLY, End::NeverBegan) <= LONGEST_PAUSE);
         }
     }
 
     #[test]
     fn one_that_is_killed_every_second_is_back_every_time() {
-        let mut backoff = Backoff::default();
+        let mut pause = RestartPause::default();
         for _ in 0..20 {
-            assert_eq!(backoff.pause_after(EARLY, End::Killed), FIRST_PAUSE);
+            assert_eq!(pause.after(EARLY, End::Killed), FIRST_PAUSE);
         }
     }
 

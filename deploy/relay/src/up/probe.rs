@@ -1,7 +1,8 @@
 //! Whether the relay serves: the least that tells.
 
+use relay_daemon::health::from_here;
 use relay_proto::client::StorageClient;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -38,20 +39,10 @@ async fn knows(storage: &StorageClient, processes: &watch::Receiver<Option<Vec<u
 
 async fn answers(address: SocketAddr, path: &str) -> bool {
     let asking = async {
-        let stream = TcpStream::connect(near(address)).await.ok()?;
+        let stream = TcpStream::connect(from_here(address)).await.ok()?;
         relay_client::get(stream, path, &[]).await.ok()
     };
     timeout(DEADLINE, asking).await.is_ok_and(|answer| answer.is_some_and(|answer| answer.status == 200))
-}
-
-/// The same listener by an address that can be connected to.
-pub(crate) fn near(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        ip if !ip.is_unspecified() => ip,
-        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 #[cfg(test)]
@@ -61,14 +52,14 @@ mod tests {
     use tokio::net::TcpListener;
 
     async fn once(answer: &'static str) -> bool {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let serve = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = [0; 18];
-            stream.read_exact(&mut request).await.unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
-            assert_eq!(&request, b"GET /ready HTTP/1.");
+            assert!(request[..length].starts_with(b"GET /ready HTTP/1."));
         };
         tokio::join!(answers(address, "/ready"), serve).0
     }
@@ -78,12 +69,5 @@ mod tests {
         assert!(once("HTTP/1.1 200 OK\r\n\r\n").await);
         assert!(!once("HTTP/1.1 503 Service Unavailable\r\n\r\n").await);
         assert!(!once("HTTP/1").await);
-    }
-
-    #[test]
-    fn a_wildcard_is_reached_at_home() {
-        assert_eq!(near("0.0.0.0:80".parse().unwrap()), "127.0.0.1:80".parse().unwrap());
-        assert_eq!(near("[::]:80".parse().unwrap()), "[::1]:80".parse().unwrap());
-        assert_eq!(near("10.1.2.3:80".parse().unwrap()), "10.1.2.3:80".parse().unwrap());
     }
 }

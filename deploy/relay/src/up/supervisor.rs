@@ -2,7 +2,7 @@
 
 use super::child::{attend, start};
 use super::plan::Plan;
-use super::policy::{Backoff, End, Stage, beyond_restart, is_a_good_end};
+use super::policy::{End, RestartPause, Stage, beyond_restart, is_a_good_end};
 use super::probe;
 use crate::arguments::RoleName;
 use nix::sys::signal::Signal;
@@ -49,7 +49,7 @@ struct Slot {
     state: ProcessState,
     pid: Option<u32>,
     since: Instant,
-    backoff: Backoff,
+    pause: RestartPause,
 }
 
 /// The relay's processes.
@@ -83,7 +83,7 @@ impl<'a> Supervisor<'a> {
             state: ProcessState::Over,
             pid: None,
             since: Instant::now(),
-            backoff: Backoff::default(),
+            pause: RestartPause::default(),
         };
         let slots = plan.processes().into_iter().map(slot).collect();
         Ok(Self {
@@ -197,7 +197,7 @@ impl<'a> Supervisor<'a> {
             return;
         }
         let slot = &mut self.slots[index];
-        let pause = slot.backoff.pause_after(slot.since.elapsed(), end);
+        let pause = slot.pause.after(slot.since.elapsed(), end);
         tracing::warn!(?end, pause_ms = pause.as_millis(), "{name} ended; starting it again");
         slot.state = ProcessState::Pausing;
         self.events.spawn(async move {

@@ -2,8 +2,8 @@
 
 use super::{DEADLINE, not_ready};
 use crate::doctor::facts::Operator;
-use crate::up::near;
 use relay_client::get;
+use relay_daemon::health::from_here;
 use relay_proto::admin::Status;
 use relay_proto::telemetry::Role;
 use std::fs;
@@ -38,7 +38,7 @@ pub(super) async fn operator(address: SocketAddr, token: Option<&str>) -> Option
     let bearer = token.map(|token| format!("Bearer {token}"));
     let headers = bearer.as_deref().map(|bearer| ("authorization", bearer));
     let asking = async {
-        let stream = TcpStream::connect(near(address)).await.ok()?;
+        let stream = TcpStream::connect(from_here(address)).await.ok()?;
         get(stream, "/ready", headers.as_slice()).await.ok()
     };
     let answer = timeout(DEADLINE, asking).await.ok()??;

@@ -4,8 +4,8 @@ use super::{tls, upgrade};
 use crate::doctor::facts::{Facts, Health, Proxy, Record, Sealed, Tls};
 use crate::selftest::probe::{self, Probe, ProbeError};
 use crate::selftest::relay_url;
-use crate::up::near;
 use relay_client::Url;
+use relay_daemon::health::from_here;
 use relay_daemon::{Clock, Exit, Failure};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use tokio::runtime::Runtime;
@@ -43,7 +43,7 @@ pub(super) fn public(url: &str, facts: &Facts, clock: &Clock, runtime: &Runtime)
 /// Looks at a gateway's own port, where one listens on this machine.
 pub(super) fn direct(facts: &Facts, clock: &Clock) -> Option<Proxy> {
     facts.told.as_ref()?;
-    let address: SocketAddr = near(facts.settings.listen);
+    let address: SocketAddr = from_here(facts.settings.listen);
     drop(TcpStream::connect_timeout(&address, super::DEADLINE).ok()?);
     let url = format!("http://{address}");
     let mut proxy = nothing(&url);
