@@ -1,4 +1,4 @@
-//! One thing that is wrong, with the line that mends it.
+//! One thing that is wrong, and how to fix it.
 
 use super::code::{Code, Severity};
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ pub(crate) struct Finding {
     pub(crate) code: Code,
     /// What was seen.
     pub(crate) text: String,
-    /// What mends it here.
+    /// How to fix it.
     pub(crate) fix: String,
 }
 
@@ -20,8 +20,13 @@ pub(crate) struct Finding {
 pub(crate) struct Findings(Vec<Finding>);
 
 impl Findings {
-    /// Adds one, with what was seen and what mends it here.
-    pub(crate) fn add(&mut self, code: Code, text: impl Display, fix: impl Display) {
+    /// Adds one, with what was seen. Its fix is that of the code.
+    pub(crate) fn add(&mut self, code: Code, text: impl Display) {
+        self.add_with(code, text, code.fix());
+    }
+
+    /// Adds one whose fix is known here more exactly than from its code: a path, a user, a number.
+    pub(crate) fn add_with(&mut self, code: Code, text: impl Display, fix: impl Display) {
         self.0.push(Finding { code, text: text.to_string(), fix: fix.to_string() });
     }
 
@@ -67,10 +72,10 @@ mod tests {
     #[test]
     fn the_worst_comes_first_and_the_rest_in_the_order_of_looking() {
         let mut findings = Findings::default();
-        findings.add(Code::Draining, "a", "");
-        findings.add(Code::DataMode, "b", "");
-        findings.add(Code::DataOwner, "c", "");
-        findings.add(Code::Panics, "d", "");
+        findings.add(Code::Draining, "a");
+        findings.add(Code::DataMode, "b");
+        findings.add(Code::DataOwner, "c");
+        findings.add(Code::Panics, "d");
         assert!(findings.has_error() && findings.has(Code::Panics) && !findings.has(Code::ClockOff));
         let order: Vec<_> = findings.sorted().into_iter().map(|finding| finding.text).collect();
         assert_eq!(order, ["c", "b", "d", "a"]);

@@ -29,32 +29,24 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 fn check_trust(status: &Status, findings: &mut Findings) {
     let wrong = status.clock.as_ref().and_then(|clock| Some((clock.standing, clock::wrong(clock)?)));
     match wrong {
-        Some((ClockStanding::Behind, wrong)) => findings.add(
-            Code::ClockBehind,
-            format_args!("storaged does not trust its machine's clock: {wrong}"),
-            "set the clock right; if it is right: relay clock trust",
-        ),
-        Some((ClockStanding::BeforeBuild, wrong)) => findings.add(
+        Some((ClockStanding::Behind, wrong)) => findings
+            .add(Code::ClockBehind, format_args!("storaged does not trust its machine's clock: {wrong}")),
+        Some((ClockStanding::BeforeBuild, wrong)) => findings.add_with(
             Code::ClockBehind,
             format_args!("storaged does not trust its machine's clock: {wrong}"),
             "set the clock right",
         ),
-        Some((_, wrong)) => findings.add(
-            Code::SweepSuspended,
-            format_args!("storaged does not trust its machine's clock: {wrong}"),
-            "set the clock right; if it is right: relay clock trust",
-        ),
-        None if status.sweep_suspended => findings.add(
-            Code::SweepSuspended,
-            "expiry waits: storaged does not trust its machine's clock",
-            "set the clock right",
-        ),
+        Some((_, wrong)) => findings
+            .add(Code::SweepSuspended, format_args!("storaged does not trust its machine's clock: {wrong}")),
+        None if status.sweep_suspended => {
+            findings.add(Code::SweepSuspended, "expiry waits: storaged does not trust its machine's clock")
+        }
         None => {}
     }
 }
 
 fn off(how: String, findings: &mut Findings) {
-    findings.add(Code::ClockOff, how, "let every machine keep time: `timedatectl set-ntp true`");
+    findings.add(Code::ClockOff, how);
 }
 
 /// What in storage's answers cannot be by this machine's clock.

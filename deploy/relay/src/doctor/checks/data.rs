@@ -18,7 +18,6 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         Some(Data::Missing) if !runs && facts.settings.sockets.starts_with(path) => findings.add(
             Code::DataMissing,
             format_args!("there is no data directory at {}, and no relay runs", path.display()),
-            "set RELAY_DATA_DIR as the relay has it, mount its volume, or start a new relay with `relay up`",
         ),
         Some(Data::Closed { mode, .. }) => check_mode(path, *mode, DIRECTORY_EXCESS, "700", findings),
         Some(Data::Open(contents)) => {
@@ -35,7 +34,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 
 fn check_mode(path: &Path, mode: u32, excess: u32, right: &str, findings: &mut Findings) {
     if mode & excess != 0 {
-        findings.add(
+        findings.add_with(
             Code::DataMode,
             format_args!("{} has mode {mode:03o}: others than its owner may use it", path.display()),
             format_args!("chmod {right} {}", path.display()),
@@ -48,7 +47,7 @@ fn check_contents(path: &Path, contents: &Contents, findings: &mut Findings) {
         // The directory may be the one that is wrong: most files are the store's own.
         let own = |user: u32| contents.files.iter().filter(|(_, owner, _)| *owner == user).count();
         let rightful = if own(*owner) > own(contents.owner) { *owner } else { contents.owner };
-        findings.add(
+        findings.add_with(
             Code::DataOwner,
             format_args!(
                 "{} belongs to uid {}, and {name} in it to uid {owner}",
@@ -66,7 +65,7 @@ fn check_contents(path: &Path, contents: &Contents, findings: &mut Findings) {
 /// Whether this user could start a relay there. Root may look on behalf of anybody.
 fn check_user(path: &Path, contents: &Contents, user: u32, findings: &mut Findings) {
     if user != 0 && user != contents.owner && !findings.has(Code::DataOwner) {
-        findings.add(
+        findings.add_with(
             Code::DataOwner,
             format_args!(
                 "{} belongs to uid {}, and no relay of uid {user} can start there",
@@ -85,15 +84,11 @@ fn check_database(path: &Path, contents: &Contents, findings: &mut Findings) {
         findings.add(
             Code::DataLost,
             format_args!("{} held a relay's data, and its relay.db is gone", path.display()),
-            "bring relay.db back, or restore a backup; to begin anew, empty the directory",
         );
     }
     match contents.header {
-        Some(Header::Damaged) => findings.add(
-            Code::DataDamaged,
-            format_args!("{} does not begin as a database does", database.display()),
-            "keep the file, and restore a backup into an empty directory",
-        ),
+        Some(Header::Damaged) => findings
+            .add(Code::DataDamaged, format_args!("{} does not begin as a database does", database.display())),
         Some(Header::Schema(version)) if version > storaged::SCHEMA_VERSION => findings.add(
             Code::DataNewer,
             format_args!(
@@ -101,7 +96,6 @@ fn check_database(path: &Path, contents: &Contents, findings: &mut Findings) {
                 database.display(),
                 storaged::SCHEMA_VERSION
             ),
-            "install the newer version, or run `relay downgrade` of that version first",
         ),
         Some(Header::Empty | Header::Schema(_)) | None => {}
     }

@@ -19,22 +19,15 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         Federation::Off if moved > 0 => findings.add(
             Code::FederationOff,
             format_args!("federation is off, and {} of this relay's lie with peers", counted(moved, "blob")),
-            "RELAY_FEDERATION_ENABLED=true with the same RELAY_FEDERATION_PEERS as before",
         ),
         Federation::Off => {}
-        Federation::Silent => findings.add(
-            Code::FederationSilent,
-            "peers are wanted, and federated does not report",
-            "start federated; if it runs, its log says why it does not reach storaged",
-        ),
+        Federation::Silent => {
+            findings.add(Code::FederationSilent, "peers are wanted, and federated does not report")
+        }
         Federation::On => check_peers(peering, &summary, findings),
     }
     if summary.draining {
-        findings.add(
-            Code::Draining,
-            "this relay is being emptied into its peers",
-            "`relay drain --stop` ends it",
-        );
+        findings.add(Code::Draining, "this relay is being emptied into its peers");
     }
     if let Some(proxy) = facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.health == Health::Good)
         && let Some(status) = proxy.upgrade.filter(|status| *status != SWITCHED)
@@ -42,8 +35,10 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     {
         findings.add(
             Code::ProxyUpgrade,
-            format_args!("{}/federation answers {status} and begins no WebSocket: peers cannot connect", proxy.url),
-            "for nginx: proxy_http_version 1.1, and proxy_set_header for Upgrade $http_upgrade and Connection upgrade",
+            format_args!(
+                "{}/federation answers {status} and begins no WebSocket: peers cannot connect",
+                proxy.url
+            ),
         );
     }
 }
@@ -59,37 +54,22 @@ fn check_peers(peering: &Peering, summary: &FederationSummary, findings: &mut Fi
                     "the clock of {name} is {} {direction} this relay's: no mail moves",
                     span(ahead.unsigned_abs())
                 ),
-                "let both machines keep time: `timedatectl set-ntp true`; ask its operator",
             );
         }
         match peer.link {
             Link::Up => {}
             Link::Down if peer.url.is_empty() => {}
-            Link::Down => findings.add(
-                Code::PeerUnreachable,
-                format_args!("{name} is not connected: {}", said(&peer.trouble)),
-                format_args!("ask its operator; `relay selftest` tries {name} as a client would"),
-            ),
-            Link::PinChanged => findings.add(
-                Code::PeerPin,
-                format_args!("{name} shows another key than the one it is pinned to"),
-                format_args!(
-                    "ask its operator; only if the key was changed there: relay peers forget {name}"
-                ),
-            ),
-            Link::Leaving => findings.add(
-                Code::PeerLeaving,
-                format_args!("{name} said that it leaves: it takes no mail"),
-                "nothing, if it comes back",
-            ),
+            Link::Down => findings
+                .add(Code::PeerUnreachable, format_args!("{name} is not connected: {}", said(&peer.trouble))),
+            Link::PinChanged => findings
+                .add(Code::PeerPin, format_args!("{name} shows another key than the one it is pinned to")),
+            Link::Leaving => {
+                findings.add(Code::PeerLeaving, format_args!("{name} said that it leaves: it takes no mail"))
+            }
         }
     }
     if summary.taking > 0 && summary.roomy == 0 {
-        findings.add(
-            Code::PeersFull,
-            "no peer that is connected has room",
-            "ask their operators for room, or name more peers in RELAY_FEDERATION_PEERS",
-        );
+        findings.add(Code::PeersFull, "no peer that is connected has room");
     }
 }
 

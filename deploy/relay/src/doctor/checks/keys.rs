@@ -14,7 +14,7 @@ const NEAR: u64 = 14 * 86_400;
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
     let Some(keys) = &told.keys else {
-        return findings.add(Code::KeysUnknown, "storaged does not tell of its keys", "see its log");
+        return findings.add(Code::KeysUnknown, "storaged does not tell of its keys");
     };
     check_record(keys, facts.now, findings);
     let Some(proxy) = &facts.proxy else { return };
@@ -28,7 +28,6 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         findings.add(
             Code::OhttpKey,
             format_args!("the key that clients get at {} is not this relay's", proxy.url),
-            "let the name lead to this relay, and let nothing cache /v2/ohttp-key longer than Cache-Control says",
         );
         return;
     }
@@ -37,7 +36,6 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         findings.add(
             Code::OhttpBroken,
             format_args!("a sealed request to {} was not answered: {reason}", proxy.url),
-            format_args!("`relay selftest {} --via ohttp` shows which step fails", proxy.url),
         );
     }
 }
@@ -61,21 +59,13 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
         findings.add(
             Code::RecordRefused,
             format_args!("clients refuse the signed key record that they get at {}: {reason}", proxy.url),
-            format_args!(
-                "let nothing cache or change /v2/ohttp-key-signed; `relay selftest {} --anchor HEX` shows more",
-                proxy.url
-            ),
         );
     }
 }
 
 fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
     if let Some(problem) = &keys.problem {
-        return findings.add(
-            Code::RecordMissing,
-            format_args!("no signed key record is served: {problem}"),
-            "`relay anchor certify` on the offline machine, and copy anchor.json to RELAY_ANCHOR_DIR",
-        );
+        return findings.add(Code::RecordMissing, format_args!("no signed key record is served: {problem}"));
     }
     // A relay that is its own anchor renews by itself.
     let last = keys.certificates.iter().map(|times| times.not_after).max().filter(|_| !keys.self_anchored);
@@ -83,7 +73,6 @@ fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
         findings.add(
             Code::CertificateEnds,
             format_args!("the anchor's last certificate ends {}, in {}", utc(ends), span(now.distance(ends))),
-            "`relay anchor certify` on the offline machine, and copy anchor.json to RELAY_ANCHOR_DIR",
         );
     }
 }

@@ -15,8 +15,6 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         findings.add(
             Code::OuterRelayUnnamed,
             "sealed requests from one address were refused by its limit (RELAY_ADDR_RATE_LIMIT)",
-            "if an outer relay for Oblivious HTTP has that address, name it in RELAY_OHTTP_RELAYS; a single client that \
-             asks too much is rightly refused",
         );
     }
     let was_refused = facts.proxy.as_ref().is_some_and(|proxy| proxy.sealed == Some(Sealed::Limited));
@@ -25,12 +23,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let blamed = others.into_iter().any(|code| findings.has(code));
     // Counted before this command asked anything by itself.
     if refused && told.before.busy <= 1.0 && !blamed {
-        findings.add(
-            Code::LimitsOneAddress,
-            "requests are refused by the limit of an address (RELAY_ADDR_RATE_LIMIT), and only one address is active",
-            "let the proxy set X-Forwarded-For and trust it (RELAY_TRUSTED_PROXIES); a single client that asks too \
-             much is rightly refused",
-        );
+        findings.add(Code::LimitsOneAddress, "requests are refused by the limit of an address (RELAY_ADDR_RATE_LIMIT), and only one address is active");
     }
 }
 
@@ -51,10 +44,9 @@ fn check_source(facts: &Facts, told: &Told, proxy: &Proxy, findings: &mut Findin
                 "{} names its clients and is not believed: all share the limits of one address",
                 proxy.url
             ),
-            "set RELAY_TRUSTED_PROXIES to the address of the proxy (127.0.0.1,::1 if it is on this machine)",
         );
     } else if ours(|sources| sources.unnamed) {
-        findings.add(
+        findings.add_with(
             Code::ForwardedMissing,
             format_args!(
                 "{} does not say who its clients are: all share the limits of one address",
@@ -63,7 +55,7 @@ fn check_source(facts: &Facts, told: &Told, proxy: &Proxy, findings: &mut Findin
             format_args!("let the proxy set X-Forwarded-For; {}", listens_here()),
         );
     } else if proxy.tls.is_some() && ours(|sources| sources.connection) {
-        findings.add(
+        findings.add_with(
             Code::ForwardedMissing,
             format_args!("{} does not say who its clients are, and is not trusted to", proxy.url),
             format_args!(

@@ -19,7 +19,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     check_faults(told, findings);
     let wanted = facts.settings.max_connections + gateway::SPARE_FILES;
     if let Some(files) = facts.files.iter().min().filter(|files| **files < wanted as u64) {
-        findings.add(
+        findings.add_with(
             Code::FilesFew,
             format_args!(
                 "a gateway may open {} files, and RELAY_MAX_CONNECTIONS={} wants {}",
@@ -36,16 +36,11 @@ fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
     let gateways = told.status.processes.iter().filter(|process| process.role == Role::Gateway).count();
     let wanted = usize::from(facts.settings.gateways.unwrap_or(1));
     if gateways == 0 {
-        findings.add(
-            Code::GatewayMissing,
-            "no gateway reports to storaged: no client is served",
-            "start one (`relay up` starts all); if one runs, its log says why it does not reach storaged",
-        );
+        findings.add(Code::GatewayMissing, "no gateway reports to storaged: no client is served");
     } else if gateways < wanted {
         findings.add(
             Code::GatewayFew,
             format_args!("{} reports, and RELAY_GATEWAYS={wanted}", counted(gateways as u64, "gateway")),
-            "see the log of `relay up` for why gateways end",
         );
     }
     if gateways > 0
@@ -54,7 +49,6 @@ fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
         findings.add(
             Code::GatewayNotReady,
             format_args!("the gateway at {} is not ready: {reason}", facts.settings.ops),
-            "see its log",
         );
     }
 }
@@ -65,9 +59,6 @@ fn check_silence(told: &Told, findings: &mut Findings) {
         findings.add(
             Code::ProcessSilent,
             format_args!("{role} (process {pid}) has not answered for {silent} s: it hangs or is stopped"),
-            format_args!(
-                "wait for 40 s: `relay up` and systemd replace it; where neither runs it, restart {role}"
-            ),
         );
     }
 }
@@ -81,10 +72,9 @@ fn check_versions(told: &Told, findings: &mut Findings) {
         findings.add(
             Code::VersionsMixed,
             format_args!("processes of different versions run together: {}", each.join(", ")),
-            "restart those that are behind",
         );
     } else if let Some(version) = versions.first().filter(|version| **version != build::VERSION) {
-        findings.add(
+        findings.add_with(
             Code::VersionCommand,
             format_args!("this command is version {}, and the relay {version}", build::VERSION),
             format_args!("use the `relay` command of version {version}"),
@@ -96,7 +86,6 @@ fn check_versions(told: &Told, findings: &mut Findings) {
         findings.add(
             Code::SqliteOld,
             format_args!("storaged has SQLite {}, which can lose commits", told.status.sqlite_version),
-            "build the relay with its bundled SQLite",
         );
     }
 }
@@ -107,15 +96,11 @@ fn check_faults(told: &Told, findings: &mut Findings) {
         findings.add(
             Code::BlobsDamaged,
             format_args!("{:.0} times a blob was not what its name says", counters.damaged),
-            "check disk and memory, and restore a backup on another machine",
         );
     }
     if counters.panics > 0.0 {
-        findings.add(
-            Code::Panics,
-            format_args!("{:.0} faults of the relay's own were caught", counters.panics),
-            "keep the log of that time and report it; a restart of storaged clears the count",
-        );
+        findings
+            .add(Code::Panics, format_args!("{:.0} faults of the relay's own were caught", counters.panics));
     }
     if counters.connections_refused > 0.0 {
         findings.add(
@@ -124,7 +109,6 @@ fn check_faults(told: &Told, findings: &mut Findings) {
                 "{:.0} connections were turned away because too many were open",
                 counters.connections_refused
             ),
-            "raise RELAY_MAX_CONNECTIONS, or run more gateways (RELAY_GATEWAYS)",
         );
     }
 }

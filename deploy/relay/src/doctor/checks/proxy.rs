@@ -13,11 +13,8 @@ const NEAR: u64 = 14 * 86_400;
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(proxy) = &facts.proxy else { return };
     if proxy.is_open {
-        findings.add(
-            Code::ProxyPlain,
-            format_args!("{} is plain HTTP: tokens travel in the open", proxy.url),
-            "put TLS in front, and set RELAY_PUBLIC_URL=https://…",
-        );
+        findings
+            .add(Code::ProxyPlain, format_args!("{} is plain HTTP: tokens travel in the open", proxy.url));
     }
     match &proxy.tls {
         Some(Tls::Silent(reason)) => return silent(proxy, reason, findings),
@@ -25,14 +22,12 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             return findings.add(
                 Code::ProxyTls,
                 format_args!("{} does not speak TLS as it should: {reason}", proxy.url),
-                "let the proxy, and not the gateway, have that port, with TLS 1.2 or newer",
             );
         }
         Some(Tls::Certificate(reason)) => {
             return findings.add(
                 Code::ProxyCertificate,
                 format_args!("the certificate of {} does not hold: {reason}", proxy.url),
-                "renew the certificate in the proxy, for the name in the URL and with the whole chain",
             );
         }
         Some(Tls::Good { from, to }) => check_end(proxy, facts.now, *from, *to, findings),
@@ -42,11 +37,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 }
 
 fn silent(proxy: &Proxy, reason: &str, findings: &mut Findings) {
-    findings.add(
-        Code::ProxySilent,
-        format_args!("{} does not answer: {reason}", proxy.url),
-        "start the proxy, open its port, and let the name lead to it",
-    );
+    findings.add(Code::ProxySilent, format_args!("{} does not answer: {reason}", proxy.url));
 }
 
 fn check_end(proxy: &Proxy, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds, findings: &mut Findings) {
@@ -55,7 +46,6 @@ fn check_end(proxy: &Proxy, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds
         findings.add(
             Code::ProxyCertificateEnds,
             format_args!("the certificate of {} ends {}, in {}", proxy.url, utc(to), span(left)),
-            "see in the proxy's log why it is not renewed",
         );
     }
 }
@@ -66,7 +56,7 @@ fn check_health(facts: &Facts, proxy: &Proxy, findings: &mut Findings) {
         Health::None(reason) => silent(proxy, reason, findings),
         // Said already: there is none.
         Health::Other(502..=504) if findings.has(Code::GatewayMissing) => {}
-        Health::Other(status @ 502..=504) => findings.add(
+        Health::Other(status @ 502..=504) => findings.add_with(
             Code::ProxyGateway,
             format_args!("{} answers {status}: it reaches no gateway", proxy.url),
             format_args!("point the proxy to http://{}", facts.settings.listen),
@@ -74,7 +64,6 @@ fn check_health(facts: &Facts, proxy: &Proxy, findings: &mut Findings) {
         Health::Other(status) => findings.add(
             Code::ProxyOther,
             format_args!("{}/health answers {status}, and not as a relay does", proxy.url),
-            "pass every path on to the gateway, and let the name lead to this proxy",
         ),
     }
 }

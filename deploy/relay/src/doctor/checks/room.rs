@@ -16,11 +16,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
     let capacity = told.status.capacity;
     if !capacity.durable {
-        findings.add(
-            Code::StoreMemory,
-            "durability=memory: mail is lost when storaged stops",
-            "leave RELAY_STORAGE_BACKEND unset",
-        );
+        findings.add(Code::StoreMemory, "durability=memory: mail is lost when storaged stops");
     }
     let fill = capacity.fill();
     let full = told.after.full > 0.0;
@@ -32,13 +28,11 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
                 bytes(capacity.live_bytes),
                 bytes(capacity.ceiling_bytes)
             ),
-            "raise RELAY_MAX_STORAGE_BYTES and restart storaged, or peer with other relays",
         );
     } else if fill >= NEAR {
         findings.add(
             Code::StoreNearlyFull,
             format_args!("{:.0} % of {} are used", fill * 100.0, bytes(capacity.ceiling_bytes)),
-            "raise RELAY_MAX_STORAGE_BYTES and restart storaged, or peer with other relays",
         );
     }
     if let Some(volume) = facts.volume.filter(|_| capacity.durable) {
@@ -57,14 +51,13 @@ fn check_volume(facts: &Facts, told: &Told, volume: Volume, refuses: bool, findi
                 bytes(volume.free),
                 bytes(volume.total)
             ),
-            "make room on that volume, or make it larger",
         );
         return;
     }
     let taken = capacity.live_bytes.max(volume.database);
     let growth = capacity.ceiling_bytes.saturating_sub(taken);
     if volume.free < growth {
-        findings.add(
+        findings.add_with(
             Code::DiskRoom,
             format_args!(
                 "the store may take {} more, and {} are free on the volume of {path}",

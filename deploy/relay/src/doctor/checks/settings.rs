@@ -8,34 +8,31 @@ use relay_proto::keys::DAY_SECS;
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let settings = &facts.settings;
     for mistake in &settings.mistakes {
-        findings.add(Code::Variables, mistake, "correct it where the relay's variables are set");
+        findings.add(Code::Variables, mistake);
     }
     if let Some(problem) = &settings.socket_path {
-        findings.add(Code::SocketPath, problem, "RELAY_SOCKET_DIR=/run/relay");
+        findings.add(Code::SocketPath, problem);
     }
     if settings.trusts_everybody {
         findings.add(
             Code::ProxiesEverybody,
             "RELAY_TRUSTED_PROXIES has all addresses in it: every client may say that it is another one",
-            "RELAY_TRUSTED_PROXIES=127.0.0.1,::1 (or wherever the proxy is)",
         );
     }
     if settings.federates && settings.allows_everywhere {
         findings.add(
             Code::AllowEverywhere,
             "RELAY_FEDERATION_ALLOW_CIDRS has all addresses in it: a peer's name may lead into this network",
-            "name the networks of peers in RELAY_FEDERATION_ALLOW_CIDRS, or leave it unset",
         );
     }
     if settings.rotation_secs != DAY_SECS {
         findings.add(
             Code::RotationForTests,
             format_args!("RELAY_OHTTP_KEY_ROTATION_HOURS turns keys every {} s", settings.rotation_secs),
-            "leave RELAY_OHTTP_KEY_ROTATION_HOURS unset",
         );
     }
     if !settings.has_token && !settings.ops.ip().to_canonical().is_loopback() {
-        findings.add(
+        findings.add_with(
             Code::MetricsOpen,
             format_args!("RELAY_METRICS_ADDR={}: everybody who reaches it reads the metrics", settings.ops),
             format_args!("RELAY_METRICS_ADDR=127.0.0.1:{}, or set RELAY_METRICS_TOKEN", settings.ops.port()),

@@ -20,19 +20,13 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         Reached::Missing => findings.add(
             Code::SocketMissing,
             format_args!("there is no {socket}: no relay runs here, or its sockets are elsewhere"),
-            "start one with `relay up`, or set RELAY_DATA_DIR (or RELAY_SOCKET_DIR) as the running relay has it",
         ),
         Reached::Dead => findings.add(
             Code::SocketDead,
             format_args!("nobody listens at {socket}: storaged has ended or does not start"),
-            "start the relay; why storaged ended is the last line of its log",
         ),
-        Reached::Denied => findings.add(
-            Code::SocketDenied,
-            format_args!("uid {user} may not use {socket}"),
-            "run this as the relay's user or as a member of the group of that directory",
-        ),
-        Reached::Refused => findings.add(
+        Reached::Denied => findings.add(Code::SocketDenied, format_args!("uid {user} may not use {socket}")),
+        Reached::Refused => findings.add_with(
             Code::SocketRefused,
             format_args!("storaged turns uid {user} away at {socket}: it is not in RELAY_SOCKET_UIDS"),
             format_args!("add {user} to RELAY_SOCKET_UIDS of storaged and restart it"),
@@ -40,15 +34,12 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         Reached::Silent => findings.add(
             Code::StorageSilent,
             format_args!("storaged takes connections at {socket} and does not answer"),
-            "see its log, and restart it if it does not recover",
         ),
         // What is wrong with its clock is said with the clocks.
         Reached::NotReady(_) if facts.told.as_ref().is_some_and(is_behind) => {}
-        Reached::NotReady(reason) => findings.add(
-            Code::StorageNotReady,
-            format_args!("storaged is not ready: {reason}"),
-            "see its log: the disk may be full or failing",
-        ),
+        Reached::NotReady(reason) => {
+            findings.add(Code::StorageNotReady, format_args!("storaged is not ready: {reason}"))
+        }
     }
 }
 
@@ -63,7 +54,7 @@ fn check_modes(facts: &Facts, findings: &mut Findings) {
         let Some((own, above)) = socket.modes.split_last() else { continue };
         // A socket is used by those who may write to it and pass through every directory above it.
         if own & 0o002 != 0 && above.iter().all(|mode| mode & 0o001 != 0) {
-            findings.add(
+            findings.add_with(
                 Code::SocketOpen,
                 format_args!("every user of this machine may connect to {}", socket.path.display()),
                 format_args!("chmod o-rwx {}", socket.path.parent().unwrap_or(&socket.path).display()),
