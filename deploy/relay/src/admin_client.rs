@@ -1,7 +1,8 @@
 //! Calls to a running relay's storage, through the operator's socket.
 
+use crate::output::runtime;
 use relay_daemon::variables::{self, socket_directory};
-use relay_daemon::{Exit, Failure, Vars};
+use relay_daemon::{Failure, Vars};
 use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
 use relay_proto::socket::{Door, KnownSecret};
@@ -35,9 +36,7 @@ pub(crate) fn with_client<T>(
     // The client below would only say that it is unreachable; the operator wants to know why.
     std::os::unix::net::UnixStream::connect(&socket).map_err(|error| unreachable_because(&socket, &error))?;
     KnownSecret::of(&socket).check().map_err(|error| unreachable_because(&socket, &error))?;
-    let failed = |error: io::Error| Failure::new(Exit::Internal, error);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let storage = StorageClient::new(socket.clone());
         calls(AdminClient { storage, socket }).await
     })
@@ -89,21 +88,17 @@ impl AdminClient {
     ) -> Result<T, Failure> {
         match tokio::time::timeout(DEADLINE, request(self.storage.clone())).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(refusal)) => Err(Failure::new(
-                Exit::Unavailable,
-                format_args!(
-                    "storaged listens at {} and does not answer: {refusal}; it may be stopping, or \
+            Ok(Err(refusal)) => Err(failure!(
+                Unavailable,
+                "storaged listens at {} and does not answer: {refusal}; it may be stopping, or \
                      RELAY_SOCKET_UIDS may leave this user out; its log says which",
-                    self.socket.display()
-                ),
+                self.socket.display()
             )),
-            Err(_) => Err(Failure::new(
-                Exit::Unavailable,
-                format_args!(
-                    "storaged listens at {} and does not answer within {} seconds; see its log",
-                    self.socket.display(),
-                    DEADLINE.as_secs()
-                ),
+            Err(_) => Err(failure!(
+                Unavailable,
+                "storaged listens at {} and does not answer within {} seconds; see its log",
+                self.socket.display(),
+                DEADLINE.as_secs()
             )),
         }
     }
@@ -112,19 +107,15 @@ impl AdminClient {
 fn unreachable_because(socket: &Path, error: &io::Error) -> Failure {
     let socket = socket.display();
     match error.kind() {
-        ErrorKind::PermissionDenied => Failure::new(
-            Exit::Permission,
-            format_args!(
-                "uid {} may not use {socket}; run this as the relay's user or as a member of the group of that directory",
-                nix::unistd::geteuid()
-            ),
+        ErrorKind::PermissionDenied => failure!(
+            Permission,
+            "uid {} may not use {socket}; run this as the relay's user or as a member of the group of that directory",
+            nix::unistd::geteuid()
         ),
-        _ => Failure::new(
-            Exit::Unavailable,
-            format_args!(
-                "no relay answers at {socket} ({error}); start one with `relay up`, or set RELAY_DATA_DIR \
+        _ => failure!(
+            Unavailable,
+            "no relay answers at {socket} ({error}); start one with `relay up`, or set RELAY_DATA_DIR \
                  (or RELAY_SOCKET_DIR) as the running relay has it"
-            ),
         ),
     }
 }
@@ -132,6 +123,7 @@ fn unreachable_because(socket: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_daemon::Exit;
 
     #[test]
     fn where_no_relay_is_the_operator_learns_what_to_do() {

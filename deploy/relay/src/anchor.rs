@@ -18,7 +18,7 @@ mod show;
 mod state;
 
 use crate::arguments::AnchorCommand;
-use crate::unwritable;
+use crate::output::unwritable;
 use relay_daemon::{Clock, Exit, Failure};
 use relay_proto::UnixSeconds;
 use std::io::Write;
@@ -49,13 +49,11 @@ pub(crate) fn run(command: &AnchorCommand, clock: &Clock, out: &mut impl Write) 
 fn plausible_now(clock: &Clock) -> Result<UnixSeconds, Failure> {
     let now = clock.now();
     if now < EARLIEST {
-        return Err(Failure::new(
-            Exit::Usage,
-            format_args!(
-                "this machine's clock says {}, and a certificate of that time would hold nowhere; set it \
+        return Err(failure!(
+            Usage,
+            "this machine's clock says {}, and a certificate of that time would hold nowhere; set it \
                  (mend: date -u -s 'YYYY-MM-DD hh:mm')",
-                crate::time::utc(now)
-            ),
+            crate::time::utc(now)
         ));
     }
     Ok(now)

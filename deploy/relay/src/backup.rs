@@ -7,9 +7,9 @@ mod receive;
 mod retention;
 
 use crate::admin_client;
+use crate::output::unwritable;
 use crate::time::{day, stamp, utc};
 use crate::units::{bytes, counted};
-use crate::unwritable;
 use manifest::Manifest;
 use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
@@ -70,11 +70,9 @@ pub(crate) fn backup<W: Write, E: Write>(
     let left = retention::backups(directory).map_err(failed)?.len();
     let removed =
         if pruned.removed > 0 { format!(", {} older removed", pruned.removed) } else { String::new() };
-    writeln!(out, "{} in {}{removed}", counted(left as u64, "backup"), directory.display())
-        .map_err(unwritable)?;
+    say!(out, "{} in {}{removed}", counted(left as u64, "backup"), directory.display())?;
     for reason in &pruned.damaged {
-        writeln!(errors, "relay: an older backup is damaged and does not count: {reason}")
-            .map_err(unwritable)?;
+        say!(errors, "relay: an older backup is damaged and does not count: {reason}")?;
     }
     Ok(Exit::Success)
 }
@@ -94,15 +92,14 @@ fn free_name(directory: &Path, mut time: UnixSeconds, is_sound: bool) -> PathBuf
 /// Says what is wrong, and what became of the copy.
 fn tell_damage(place: &Path, census: &Census, errors: &mut impl Write) -> Result<(), Failure> {
     for problem in &census.problems {
-        writeln!(errors, "relay: the database is damaged: {problem}").map_err(unwritable)?;
+        say!(errors, "relay: the database is damaged: {problem}")?;
     }
-    writeln!(
+    say!(
         errors,
         "relay: the copy is kept in {}, cannot be restored, and does not count as a backup; no other backup was \
          removed. Do what \"Corruption\" in RUNBOOKS.md says",
         place.display()
     )
-    .map_err(unwritable)
 }
 
 /// Says what a backup holds, and for how long.
@@ -145,10 +142,9 @@ fn lock(directory: &Path) -> Result<File, Failure> {
     let opened = File::open(directory).map_err(|error| trouble(directory, &error))?;
     match opened.try_lock() {
         Ok(()) => Ok(opened),
-        Err(TryLockError::WouldBlock) => Err(Failure::new(
-            Exit::Locked,
-            format_args!("another backup is being made in {}", directory.display()),
-        )),
+        Err(TryLockError::WouldBlock) => {
+            Err(failure!(Locked, "another backup is being made in {}", directory.display()))
+        }
         // Some file systems of other machines have no locks for directories.
         Err(TryLockError::Error(_)) => Ok(opened),
     }

@@ -2,7 +2,6 @@
 
 use crate::admin_client::call;
 use crate::time::span;
-use crate::unwritable;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::Refusal;
 use relay_proto::admin::{ClockStanding, ClockStatus};
@@ -18,12 +17,12 @@ pub(crate) fn trust(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> 
         answer => answer.map(Some),
     })?;
     let Some(before) = before else {
-        return Err(Failure::new(
-            Exit::Config,
-            "this machine's clock is before the time the relay was built, so it is wrong; set it right",
+        return Err(failure!(
+            Config,
+            "this machine's clock is before the time the relay was built, so it is wrong; set it right"
         ));
     };
-    writeln!(out, "{}", told(&before)).map_err(unwritable)?;
+    say!(out, "{}", told(&before))?;
     Ok(Exit::Success)
 }
 

@@ -1,8 +1,8 @@
 //! `relay compact`: gives free pages of the database back to the volume, while the relay serves or while it does not run.
 
+use crate::admin_client;
 use crate::progress::Progress;
 use crate::units::bytes;
-use crate::{admin_client, unwritable};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::admin::Slack;
 use std::io::Write;
@@ -33,7 +33,7 @@ pub(crate) fn compact<W: Write, E: Write>(vars: &Vars, out: &mut W, errors: &mut
         let [before, after] = storaged::offline::compact(vars)?;
         (before, after)
     };
-    writeln!(out, "{}", told(before, after)).map_err(unwritable)?;
+    say!(out, "{}", told(before, after))?;
     Ok(Exit::Success)
 }
 

@@ -9,8 +9,8 @@ mod facts;
 mod finding;
 mod probe;
 
+use crate::output::answer;
 use crate::units::counted;
-use crate::unwritable;
 use code::{Code, Severity};
 use facts::{Data, Facts, Proxy};
 use finding::Finding;
@@ -36,8 +36,7 @@ pub(crate) fn doctor(
 ) -> Result<Exit, Failure> {
     let facts = probe::look(vars, clock, url)?;
     let findings = checks::judge(&facts);
-    let text = if as_json { format!("{:#}\n", as_value(&facts, &findings)) } else { text(&facts, &findings) };
-    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    answer(out, as_json, || as_value(&facts, &findings), || text(&facts, &findings))?;
     let harmless = findings.iter().all(|finding| finding.code.severity() == Severity::Note);
     Ok(if harmless { Exit::Success } else { Exit::Forced })
 }

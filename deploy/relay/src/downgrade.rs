@@ -1,14 +1,12 @@
 //! `relay downgrade`: makes the database readable for the version of the relay before this one.
 
-use crate::unwritable;
 use relay_daemon::{Exit, Failure, Vars};
 use std::io::Write;
 
 /// Takes the database of a relay that does not run back, and says what comes next.
 pub(crate) fn downgrade(vars: &Vars, to: Option<u32>, out: &mut impl Write) -> Result<Exit, Failure> {
     let version = storaged::offline::take_back(vars, to)?;
-    writeln!(out, "relay.db has schema version {version} now; start the version of the relay that wrote it")
-        .map_err(unwritable)?;
+    say!(out, "relay.db has schema version {version} now; start the version of the relay that wrote it")?;
     Ok(Exit::Success)
 }
 

@@ -9,7 +9,6 @@ use crate::admin_client::{AdminClient, call, with_client};
 use crate::federation_summary::{Federation, FederationSummary};
 use crate::progress::Progress;
 use crate::units::counted;
-use crate::unwritable;
 use progress::Course;
 use relay_daemon::{Exit, Failure, Vars, variables};
 use std::future::{Future, pending};
@@ -66,7 +65,7 @@ pub(crate) fn drain(
 ) -> Result<Exit, Failure> {
     if stop {
         let left = call(vars, async |storage| storage.drain(false).await)?;
-        writeln!(out, "the relay is not being emptied any more; {} here", are(left)).map_err(unwritable)?;
+        say!(out, "the relay is not being emptied any more; {} here", are(left))?;
         return Ok(Exit::Success);
     }
     let mut reader = vars.reader();
@@ -104,7 +103,7 @@ fn empty<E: Write>(
         match end? {
             End::Emptied => {
                 let text = "the relay is empty; what still arrives moves as well, until `relay drain --stop`";
-                writeln!(out, "{text}").map_err(unwritable)?;
+                say!(out, "{}", text)?;
                 Ok(Exit::Success)
             }
             End::TimeOver => {
@@ -132,7 +131,7 @@ async fn begin(client: &AdminClient) -> Result<Course, Failure> {
     let summary = FederationSummary::of(&peering);
     if let Some(reason) = why_not(&summary, status.capacity.durable) {
         let order = if summary.draining { "; the order from before stands" } else { "" };
-        return Err(Failure::new(Exit::Unavailable, format_args!("{reason}, so nothing would move{order}")));
+        return Err(failure!(Unavailable, "{reason}, so nothing would move{order}"));
     }
     let left = client.call(async |storage| storage.drain(true).await).await?;
     Ok(Course { most: left, left, blocked_by: blocked_by(&summary), outlasting: peering.outlasting })

@@ -1,9 +1,10 @@
 //! `relay evict`: deletes stored rows by kind, age or size, after asking.
 
+use crate::admin_client;
 use crate::arguments::{Evict, EvictKind};
+use crate::output::unwritable;
 use crate::units::{bytes, counted};
 use crate::usage::part;
-use crate::{admin_client, unwritable};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::admin::{self, Evicted, RowKind};
 use std::io::{BufRead, Write};
@@ -60,29 +61,27 @@ pub(crate) fn evict<W: Write>(
         dry_run: true,
     };
     let found = run(vars, request)?;
-    writeln!(out, "{} of {}: {}", counted(found.rows, "row"), request.kind.name(), bytes(found.bytes))
-        .map_err(unwritable)?;
+    say!(out, "{} of {}: {}", counted(found.rows, "row"), request.kind.name(), bytes(found.bytes))?;
     if wanted.dry_run || found.rows == 0 {
         return Ok(Exit::Success);
     }
     if !wanted.yes {
-        writeln!(out, "{}\nType yes to delete them:", wanted.kind.loss()).map_err(unwritable)?;
+        say!(out, "{}\nType yes to delete them:", wanted.kind.loss())?;
         out.flush().map_err(unwritable)?;
         let mut answer = String::new();
         let read = input.read_line(&mut answer);
         if read.is_err() || answer.trim() != "yes" {
-            writeln!(out, "nothing was deleted").map_err(unwritable)?;
+            say!(out, "nothing was deleted")?;
             return Ok(Exit::Forced);
         }
     }
     let gone = run(vars, admin::Evict { dry_run: false, ..request })?;
-    writeln!(
+    say!(
         out,
         "{} deleted, {} freed for new rows; `relay compact` gives free pages back to the volume",
         counted(gone.rows, "row"),
         bytes(gone.bytes)
-    )
-    .map_err(unwritable)?;
+    )?;
     Ok(Exit::Success)
 }
 

@@ -1,8 +1,8 @@
 //! `relay keys`: the keys for Oblivious HTTP, who vouches for them and for how long; nothing secret.
 
 use crate::admin_client::call;
+use crate::output::{answer, row};
 use crate::time::{span, utc, validity};
-use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::admin::{KeyStatus, WindowStatus};
@@ -16,8 +16,7 @@ use std::io::Write;
 /// When no relay answers there.
 pub(crate) fn keys(vars: &Vars, clock: &Clock, as_json: bool, out: &mut impl Write) -> Result<Exit, Failure> {
     let status = call(vars, async |storage| storage.key_status().await)?;
-    let text = if as_json { format!("{:#}\n", as_value(&status)) } else { text(&status, clock.now()) };
-    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    answer(out, as_json, || as_value(&status), || text(&status, clock.now()))?;
     Ok(Exit::Success)
 }
 
@@ -61,28 +60,28 @@ fn as_value(status: &KeyStatus) -> Value {
 pub(crate) fn anchor_line(status: &KeyStatus) -> String {
     let kind = if status.self_anchored { "the relay's own" } else { "kept offline" };
     match &status.anchor {
-        Some(anchor) => format!("{:<14}{} ({kind})", "anchor", hex::encode(anchor.as_bytes())),
-        None => format!("{:<14}none", "anchor"),
+        Some(anchor) => row("anchor", format_args!("{} ({kind})", hex::encode(anchor.as_bytes()))),
+        None => row("anchor", "none"),
     }
 }
 
 fn text(status: &KeyStatus, now: UnixSeconds) -> String {
     let mut lines = vec![anchor_line(status)];
     lines.push(match &status.commitment {
-        Some(commitment) => format!("{:<14}{}", "commitment", hex::encode(commitment.as_bytes())),
-        None => format!("{:<14}none: this anchor has no backup", "commitment"),
+        Some(commitment) => row("commitment", hex::encode(commitment.as_bytes())),
+        None => row("commitment", "none: this anchor has no backup"),
     });
     for times in &status.certificates {
-        lines.push(format!("{:<14}{}", "certificate", validity(now, times.not_before, times.not_after)));
+        lines.push(row("certificate", validity(now, times.not_before, times.not_after)));
     }
     if status.certificates.is_empty() {
-        lines.push(format!("{:<14}none", "certificate"));
+        lines.push(row("certificate", "none"));
     }
     lines.push(match &status.problem {
-        None => format!("{:<14}served", "signed record"),
-        Some(problem) => format!("{:<14}NOT SERVED: {problem}", "signed record"),
+        None => row("signed record", "served"),
+        Some(problem) => row("signed record", format_args!("NOT SERVED: {problem}")),
     });
-    lines.push(format!("{:<14}{} each", "windows", span(status.window_secs)));
+    lines.push(row("windows", format_args!("{} each", span(status.window_secs))));
     for window in &status.windows {
         let (starts, ends) = bounds(status, window);
         let which = match (starts.cmp(&now), ends > now) {

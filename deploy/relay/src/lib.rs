@@ -5,6 +5,20 @@
 //! operator's socket, and so do `relay keys`, `relay peers` and `relay drain`. `relay selftest` is a client like any other. `relay anchor` needs no
 //! relay at all. The command itself listens nowhere and never sees mail.
 
+/// A [`Failure`] with an exit code and a formatted text.
+macro_rules! failure {
+    ($exit:ident, $($text:tt)+) => {
+        relay_daemon::Failure::new(relay_daemon::Exit::$exit, format_args!($($text)+))
+    };
+}
+
+/// Writes a formatted line of an answer.
+macro_rules! say {
+    ($out:expr, $($text:tt)+) => {
+        writeln!($out, $($text)+).map_err(crate::output::unwritable)
+    };
+}
+
 mod admin_client;
 mod anchor;
 pub mod arguments;
@@ -20,6 +34,7 @@ mod federation_summary;
 mod fixture;
 mod import;
 mod keys;
+mod output;
 mod peers;
 mod progress;
 pub mod reference;
@@ -35,7 +50,7 @@ mod verify;
 
 use arguments::{Arguments, ClockCommand, Command, ImportCommand, PeersCommand};
 use clap::Parser as _;
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_daemon::{Clock, Exit, Vars};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -103,11 +118,6 @@ fn explain<W: Write, E: Write>(refused: &clap::Error, out: &mut W, errors: &mut 
         drop(write!(out, "{refused}"));
         ExitCode::from(Exit::Success.code())
     }
-}
-
-/// What a broken pipe or a full disk under the output means.
-fn unwritable(error: std::io::Error) -> Failure {
-    Failure::new(Exit::Io, format_args!("cannot write the answer: {error}"))
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ mod row;
 
 use crate::admin_client::call;
 use crate::federation_summary::{Federation, FederationSummary};
+use crate::output::{answer, row};
 use crate::units::counted;
-use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::federation::{Peering, Reassigned};
 use relay_proto::{PeerId, UnixSeconds};
@@ -24,8 +24,7 @@ pub(crate) fn peers(
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
     let peering = call(vars, async |storage| storage.peers().await)?;
-    let text = if as_json { format!("{:#}\n", as_value(&peering)) } else { text(&peering, clock.now()) };
-    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    answer(out, as_json, || as_value(&peering), || text(&peering, clock.now()))?;
     Ok(Exit::Success)
 }
 
@@ -37,17 +36,16 @@ pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exi
     // As RELAY_FEDERATION_PEERS has it, a key may stand behind it.
     let url = url.split_once('#').map_or(url, |(url, _)| url);
     if !call(vars, async |storage| storage.forget_peer(url.to_owned()).await)? {
-        return Err(Failure::new(
-            Exit::DataMissing,
-            format_args!("{url} is not pinned; give the URL exactly as `relay peers` shows it"),
+        return Err(failure!(
+            DataMissing,
+            "{url} is not pinned; give the URL exactly as `relay peers` shows it"
         ));
     }
-    writeln!(
+    say!(
         out,
         "forgot what {url} was pinned to: the key that it shows next is taken and kept, unless \
          RELAY_FEDERATION_PEERS names one"
-    )
-    .map_err(unwritable)?;
+    )?;
     Ok(Exit::Success)
 }
 
@@ -56,18 +54,16 @@ pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exi
 /// # Errors
 /// When the relay is connected under its old keys, or never was under the new ones, or no relay answers.
 pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId, out: &mut impl Write) -> Result<Exit, Failure> {
-    let refused =
-        |why: &str| Err(Failure::new(Exit::DataMissing, format_args!("{why}; nothing was changed")));
+    let refused = |why: &str| Err(failure!(DataMissing, "{why}; nothing was changed"));
     match call(vars, async |storage| storage.reassign_peer(from, to).await)? {
         Reassigned::Blobs(blobs) => {
-            writeln!(
+            say!(
                 out,
                 "{} of the old identity {} to the new one now; the relay learns that within ten minutes, or when it \
                  connects anew",
                 counted(blobs, "blob"),
                 if blobs == 1 { "belongs" } else { "belong" }
-            )
-            .map_err(unwritable)?;
+            )?;
             Ok(Exit::Success)
         }
         Reassigned::FromIsConnected => {
@@ -93,25 +89,23 @@ fn as_value(peering: &Peering) -> Value {
 
 fn text(peering: &Peering, now: UnixSeconds) -> String {
     let summary = FederationSummary::of(peering);
-    let mut lines = vec![format!("{:<14}{}", "federation", summary.line())];
+    let mut lines = vec![row("federation", summary.line())];
     if summary.federation == Federation::Off {
-        lines.push(format!(
-            "{:<14}start the relay with RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS to have peers",
-            ""
+        lines.push(row(
+            "",
+            "start the relay with RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS to have peers",
         ));
     }
     if let Some(identity) = peering.identity {
-        lines.push(format!(
-            "{:<14}{} (for RELAY_FEDERATION_ACCEPT of peers)",
+        lines.push(row(
             "identity",
-            identity.to_base64url()
+            format_args!("{} (for RELAY_FEDERATION_ACCEPT of peers)", identity.to_base64url()),
         ));
     }
     if let Some(key) = peering.noise_key {
-        lines.push(format!(
-            "{:<14}{} (behind # in RELAY_FEDERATION_PEERS of peers)",
+        lines.push(row(
             "noise key",
-            key.to_base64url()
+            format_args!("{} (behind # in RELAY_FEDERATION_PEERS of peers)", key.to_base64url()),
         ));
     }
     let rows = rows(peering);

@@ -4,7 +4,8 @@
 //! A table belongs between two markers, `<!-- generated: NAME -->` and `<!-- end -->`. A test compares;
 //! `relay reference --write deploy/REFERENCE.md` writes it again.
 
-use crate::{doctor, unwritable};
+use crate::doctor;
+use crate::output::unwritable;
 use relay_daemon::variables::KNOWN;
 use relay_daemon::{Exit, Failure};
 use relay_proto::telemetry::{Family, Values};
@@ -34,15 +35,12 @@ pub(crate) fn run(write: Option<&Path>, out: &mut impl Write) -> Result<Exit, Fa
             }
         }
         Some(path) => {
-            let failed = |error: std::io::Error| {
-                Failure::new(Exit::Io, format_args!("cannot use {}: {error}", path.display()))
-            };
+            let failed = |error: std::io::Error| failure!(Io, "cannot use {}: {error}", path.display());
             let text = fs::read_to_string(path).map_err(failed)?;
             let is_runbook = text.contains(&format!("{START}{FINDINGS}{START_END}"));
             let renewed = if is_runbook { renew_runbook(&text) } else { renew(&text) };
-            let renewed = renewed.map_err(|problem| {
-                Failure::new(Exit::Usage, format_args!("{} cannot be renewed: {problem}", path.display()))
-            })?;
+            let renewed = renewed
+                .map_err(|problem| failure!(Usage, "{} cannot be renewed: {problem}", path.display()))?;
             fs::write(path, renewed).map_err(failed)?;
         }
     }

@@ -1,9 +1,9 @@
 //! `relay restore`: puts a backup into the place of the data of a relay that does not run.
 
+use crate::admin_client;
 use crate::backup::{DATABASE, manifest::Manifest};
 use crate::time::utc;
 use crate::units::counted;
-use crate::{admin_client, unwritable};
 use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
 use std::io::Write;
@@ -19,35 +19,23 @@ pub(crate) fn restore(
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
     if admin_client::is_running(vars)? {
-        return Err(Failure::new(
-            Exit::Locked,
-            "the relay runs; stop it first, and start it again afterwards",
-        ));
+        return Err(failure!(Locked, "the relay runs; stop it first, and start it again afterwards"));
     }
     let manifest = Manifest::check(backup, Pace::hurried())?;
     let census = offline::inspect(&backup.join(DATABASE), Pace::hurried())?;
     if let Some(problem) = census.problems.first() {
-        return Err(Failure::new(
-            Exit::Corrupt,
-            format_args!("{}: {problem}; take another backup", backup.display()),
-        ));
+        return Err(failure!(Corrupt, "{}: {problem}; take another backup", backup.display()));
     }
     let restored = offline::restore(vars, &backup.join(DATABASE), replace, clock.now())?;
-    writeln!(
+    say!(
         out,
         "restored: {} as of {}. What came later is gone unless a peer holds it; what was acknowledged or purged later is back, until it is \
          fetched and acknowledged again, or expires. Requests that were signed up to now are refused.",
         counted(census.blobs, "blob"),
-        utc(UnixSeconds::new(manifest.created)),
-    )
-    .map_err(unwritable)?;
+        utc(UnixSeconds::new(manifest.created))
+    )?;
     if let Some(aside) = restored.aside {
-        writeln!(
-            out,
-            "the database that was here lies in {}*; delete that when you are done",
-            aside.display()
-        )
-        .map_err(unwritable)?;
+        say!(out, "the database that was here lies in {}*; delete that when you are done", aside.display())?;
     }
     Ok(Exit::Success)
 }

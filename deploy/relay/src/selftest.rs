@@ -6,7 +6,7 @@ mod steps;
 mod transport;
 
 use crate::arguments::{Selftest, Via};
-use crate::unwritable;
+use crate::output::unwritable;
 use relay_client::Url;
 use relay_daemon::{Clock, Exit, Failure};
 use relay_proto::PublicKey;
@@ -26,28 +26,26 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// # Errors
 /// When a URL is none. A relay that fails is no error: the answer says so.
 pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> Result<Exit, Failure> {
-    let usage = |problem: &str| {
-        Failure::new(Exit::Usage, format_args!("{problem}; give for example http://127.0.0.1:8080"))
-    };
+    let usage = |problem: &str| failure!(Usage, "{problem}; give for example http://127.0.0.1:8080");
     let url = relay_url(&how.url).map_err(usage)?;
     let outer: Option<Url> = how.relay.as_deref().map(str::parse).transpose().map_err(usage)?;
     let transport = match (how.via, outer) {
         (Via::Plain, None) => Transport::plain(url, DEADLINE),
         (Via::Plain, Some(_)) => {
-            return Err(Failure::new(
-                Exit::Usage,
-                "an oblivious relay in front takes sealed requests only; add --via ohttp to --relay",
+            return Err(failure!(
+                Usage,
+                "an oblivious relay in front takes sealed requests only; add --via ohttp to --relay"
             ));
         }
         (Via::Ohttp, outer) => Transport::oblivious(url, outer, DEADLINE),
     };
     let transport = transport.map_err(|error| Failure::new(Exit::Internal, error))?;
-    let randomness =
-        |error| Failure::new(Exit::Internal, format_args!("the system has no randomness: {error}"));
+    let randomness = |error| failure!(Internal, "the system has no randomness: {error}");
     let steps = steps::of(how.via);
-    let anchor = how.anchor.as_deref().map(PublicKey::from_hex).transpose().map_err(|_| {
-        Failure::new(Exit::Usage, "--anchor takes 64 hexadecimal digits, as `relay status` shows them")
-    })?;
+    let anchor =
+        how.anchor.as_deref().map(PublicKey::from_hex).transpose().map_err(|_| {
+            failure!(Usage, "--anchor takes 64 hexadecimal digits, as `relay status` shows them")
+        })?;
     let mut trial = Trial::new(transport, anchor, clock.clone()).map_err(randomness)?;
     let began = clock.monotonic();
     let mut failed = 0_usize;
@@ -59,11 +57,7 @@ pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> R
         match outcome {
             Ok(()) => {}
             Err(StepError::Unreachable(_)) => {
-                writeln!(
-                    out,
-                    "there is no way to this relay; is it up, and is this its address for clients?"
-                )
-                .map_err(unwritable)?;
+                say!(out, "there is no way to this relay; is it up, and is this its address for clients?")?;
                 return Ok(Exit::Forced);
             }
             Err(StepError::Wrong(_)) => failed += 1,
@@ -75,7 +69,7 @@ pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> R
         0 => format!("all {count} steps ok in {elapsed:.0} ms"),
         _ => format!("{failed} of {count} steps FAILED"),
     };
-    writeln!(out, "{verdict}").map_err(unwritable)?;
+    say!(out, "{}", verdict)?;
     Ok(exit)
 }
 

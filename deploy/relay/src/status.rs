@@ -4,9 +4,9 @@ use crate::admin_client::call;
 use crate::clock;
 use crate::federation_summary::FederationSummary;
 use crate::keys::anchor_line;
+use crate::output::{answer, row};
 use crate::time::span;
 use crate::units::grouped;
-use crate::unwritable;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::admin::{KeyStatus, Status};
@@ -46,8 +46,7 @@ pub(crate) fn status(
         Ok(Known { status, keys: keys.ok().and_then(Result::ok), summary })
     })?;
     let now = clock.now();
-    let text = if as_json { format!("{:#}\n", as_value(&known, now)) } else { text(&known, now) };
-    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    answer(out, as_json, || as_value(&known, now), || text(&known, now))?;
     Ok(Exit::Success)
 }
 
@@ -100,17 +99,17 @@ fn as_value(known: &Known, now: UnixSeconds) -> Value {
 fn text(known: &Known, now: UnixSeconds) -> String {
     let mut lines = lines(&known.status, now);
     match &known.keys {
-        None => lines.push(format!("{:<14}not known: storage does not tell of its keys", "anchor")),
+        None => lines.push(row("anchor", "not known: storage does not tell of its keys")),
         Some(keys) => {
             lines.push(anchor_line(keys));
             if let Some(problem) = &keys.problem {
-                lines.push(format!("{:<14}NOT SERVED: {problem}", "signed record"));
+                lines.push(row("signed record", format_args!("NOT SERVED: {problem}")));
             }
         }
     }
     lines.push(match &known.summary {
-        Some(summary) => format!("{:<14}{}", "federation", summary.line()),
-        None => format!("{:<14}not known: storage does not tell of its peers", "federation"),
+        Some(summary) => row("federation", summary.line()),
+        None => row("federation", "not known: storage does not tell of its peers"),
     });
     lines.push(String::new());
     lines.join("\n")
@@ -131,36 +130,40 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
         })
         .collect();
     let (live, ceiling) = (status.capacity.live_bytes, status.capacity.ceiling_bytes);
-    lines.push(format!(
-        "{:<14}{} of {} bytes ({:.1} %)",
+    lines.push(row(
         "live bytes",
-        grouped(live),
-        grouped(ceiling),
-        status.capacity.fill() * 100.0
+        format_args!(
+            "{} of {} bytes ({:.1} %)",
+            grouped(live),
+            grouped(ceiling),
+            status.capacity.fill() * 100.0
+        ),
     ));
-    lines.push(format!("{:<14}{}", "blobs", grouped(status.blobs)));
-    lines.push(format!("{:<14}{}", "registrations", grouped(status.registrations)));
-    lines.push(format!(
-        "{:<14}durability={}, schema {}, SQLite {}",
+    lines.push(row("blobs", grouped(status.blobs)));
+    lines.push(row("registrations", grouped(status.registrations)));
+    lines.push(row(
         "store",
-        durability(status),
-        status.schema_version,
-        status.sqlite_version
+        format_args!(
+            "durability={}, schema {}, SQLite {}",
+            durability(status),
+            status.schema_version,
+            status.sqlite_version
+        ),
     ));
     lines.push(if status.sweep_suspended {
-        format!("{:<14}SUSPENDED: the clock of storaged's machine is not trusted", "expiry")
+        row("expiry", "SUSPENDED: the clock of storaged's machine is not trusted")
     } else {
-        format!("{:<14}running", "expiry")
+        row("expiry", "running")
     });
     if let Some(wrong) = status.clock.as_ref().and_then(clock::wrong) {
-        lines.push(format!("{:<14}NOT TRUSTED: {wrong}", "clock"));
+        lines.push(row("clock", format_args!("NOT TRUSTED: {wrong}")));
     }
     if status.keys.is_empty() {
-        lines.push(format!("{:<14}none", "keys"));
+        lines.push(row("keys", "none"));
     }
     for key in &status.keys {
         let age = span(now.get().saturating_sub(key.since.get()));
-        lines.push(format!("{:<14}{} (made {age} ago)", "key", key.name));
+        lines.push(row("key", format_args!("{} (made {age} ago)", key.name)));
     }
     lines
 }

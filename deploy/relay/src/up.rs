@@ -8,6 +8,7 @@ mod supervisor;
 
 pub(crate) use plan::local;
 
+use crate::output::runtime;
 use plan::Plan;
 use relay_daemon::{
     ConfigError, Exit, Failure, Sharing, SocketLocks, Vars, listen_tcp, port_is_free, start_logging,
@@ -36,11 +37,7 @@ pub(crate) fn up(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
     start_logging(&plan.log_filter, plan.log_format)?;
     // One thread, this one, starts all children: the kernel ends them when the thread that started them
     // ends, and this thread ends with the process.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, format_args!("cannot start the runtime: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         let clients = listen_tcp(plan.listen, Sharing::Alone, variables::LISTEN_ADDR.name)?;
         // Gateways share this port with one another, so the kernel would let them share with a stranger of the
         // same user too: another relay, say.

@@ -1,8 +1,8 @@
 //! `relay usage`: what takes the room in a running relay's store, by kind and age.
 
 use crate::admin_client;
+use crate::output::{answer, row};
 use crate::units::{bytes, grouped};
-use crate::unwritable;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::Refusal;
 use relay_proto::admin::{AgeUsage, KindUsage};
@@ -24,8 +24,7 @@ pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result
         }
         Ok(kinds)
     })?;
-    let text = if as_json { format!("{:#}\n", machine(&kinds)) } else { people(&kinds) };
-    out.write_all(text.as_bytes()).map_err(unwritable)?;
+    answer(out, as_json, || machine(&kinds), || people(&kinds))?;
     Ok(Exit::Success)
 }
 
@@ -36,13 +35,13 @@ pub(crate) async fn part<T>(
     match tokio::time::timeout(PATIENCE, parts.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(part))) => Ok(Some(part)),
-        Ok(Some(Err(refusal))) => Err(Failure::new(
-            Exit::Unavailable,
-            format_args!("storaged stopped answering: {refusal}; see its log"),
-        )),
-        Err(_) => Err(Failure::new(
-            Exit::Unavailable,
-            format_args!("storaged did not answer within {} seconds; see its log", PATIENCE.as_secs()),
+        Ok(Some(Err(refusal))) => {
+            Err(failure!(Unavailable, "storaged stopped answering: {refusal}; see its log"))
+        }
+        Err(_) => Err(failure!(
+            Unavailable,
+            "storaged did not answer within {} seconds; see its log",
+            PATIENCE.as_secs()
         )),
     }
 }
@@ -65,7 +64,7 @@ fn sum(usage: &KindUsage) -> u64 {
 }
 
 fn people(kinds: &[KindUsage]) -> String {
-    let mut text = format!("{:<14}{:>12}{:>12}", "kind", "rows", "bytes");
+    let mut text = row("kind", format_args!("{:>12}{:>12}", "rows", "bytes"));
     let mut before = None;
     for age in kinds.first().into_iter().flat_map(|usage| &usage.ages) {
         text += &format!("{:>12}", column(before, age.below_secs));
@@ -73,7 +72,8 @@ fn people(kinds: &[KindUsage]) -> String {
     }
     text.push('\n');
     for usage in kinds {
-        text += &format!("{:<14}{:>12}{:>12}", usage.kind.name(), grouped(rows(usage)), bytes(sum(usage)));
+        text +=
+            &row(usage.kind.name(), format_args!("{:>12}{:>12}", grouped(rows(usage)), bytes(sum(usage))));
         for age in &usage.ages {
             text += &format!("{:>12}", if age.rows == 0 { "-".to_owned() } else { bytes(age.bytes) });
         }

@@ -1,9 +1,10 @@
 //! `relay verify`: whether a backup, or the data of a relay that does not run, is whole.
 
+use crate::admin_client;
 use crate::backup::{DATABASE, manifest::Manifest};
+use crate::output::unwritable;
 use crate::time::utc;
 use crate::units::{bytes, counted};
-use crate::{admin_client, unwritable};
 use relay_daemon::{Exit, Failure, Pace, Vars};
 use std::io::Write;
 use std::path::Path;
@@ -17,9 +18,9 @@ pub(crate) fn verify(vars: &Vars, backup: Option<&Path>, out: &mut impl Write) -
             offline::inspect(&backup.join(DATABASE), Pace::hurried())?
         }
         None if admin_client::is_running(vars)? => {
-            return Err(Failure::new(
-                Exit::Locked,
-                "the relay runs, and its database is nobody else's to open; make a backup, which is verified at once",
+            return Err(failure!(
+                Locked,
+                "the relay runs, and its database is nobody else's to open; make a backup, which is verified at once"
             ));
         }
         None => offline::inspect_home(vars)?,

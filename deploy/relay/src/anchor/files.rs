@@ -2,7 +2,7 @@
 //! nobody but their owner can read.
 
 use ed25519_dalek::SigningKey;
-use relay_daemon::{Exit, Failure};
+use relay_daemon::Failure;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -28,9 +28,10 @@ impl Directory {
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
         match File::open(path) {
             Ok(handle) if path.is_dir() => Ok(Self { path: path.to_owned(), handle }),
-            Ok(_) => Err(Failure::new(
-                Exit::Usage,
-                format_args!("{} is not a directory; name the one with the anchor's files", path.display()),
+            Ok(_) => Err(failure!(
+                Usage,
+                "{} is not a directory; name the one with the anchor's files",
+                path.display()
             )),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(no_anchor(path)),
             Err(error) => Err(failed("open", path, &error)),
@@ -42,9 +43,10 @@ impl Directory {
         let directory = Self::open(path)?;
         match directory.handle.try_lock() {
             Ok(()) => Ok(directory),
-            Err(TryLockError::WouldBlock) => Err(Failure::new(
-                Exit::Locked,
-                format_args!("another `relay anchor` is at work in {}; wait for its end", path.display()),
+            Err(TryLockError::WouldBlock) => Err(failure!(
+                Locked,
+                "another `relay anchor` is at work in {}; wait for its end",
+                path.display()
             )),
             Err(TryLockError::Error(error)) => Err(failed("lock", path, &error)),
         }
@@ -62,13 +64,11 @@ impl Directory {
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(Failure::new(
-                    Exit::Usage,
-                    format_args!(
-                        "cannot make {}: the directory around it is not there; make that one first, or mount \
+                return Err(failure!(
+                    Usage,
+                    "cannot make {}: the directory around it is not there; make that one first, or mount \
                          the medium that it lies on",
-                        path.display()
-                    ),
+                    path.display()
                 ));
             }
             Err(error) => return Err(failed("make", path, &error)),
@@ -106,22 +106,18 @@ impl Directory {
         let Some((mode, text)) = self.opened(name)? else { return Ok(None) };
         let path = self.path(name);
         if mode & 0o077 != 0 {
-            return Err(Failure::new(
-                Exit::Permission,
-                format_args!(
-                    "{0} can be read by others than its owner; if nobody did, close it (mend: chmod 600 {0})",
-                    path.display()
-                ),
+            return Err(failure!(
+                Permission,
+                "{0} can be read by others than its owner; if nobody did, close it (mend: chmod 600 {0})",
+                path.display()
             ));
         }
         let mut seed = [0; 32];
         hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| {
-            Failure::new(
-                Exit::Corrupt,
-                format_args!(
-                    "{} is not a key: it must hold 64 hexadecimal digits; bring it back from a copy",
-                    path.display()
-                ),
+            failure!(
+                Corrupt,
+                "{} is not a key: it must hold 64 hexadecimal digits; bring it back from a copy",
+                path.display()
             )
         })?;
         Ok(Some(SigningKey::from_bytes(&seed)))
@@ -146,9 +142,10 @@ impl Directory {
     /// Writes a key to a place where nothing is.
     pub(super) fn write_new_key(&self, name: &str, key: &SigningKey) -> Result<(), Failure> {
         if self.has(name)? {
-            return Err(Failure::new(
-                Exit::Usage,
-                format_args!("{} is there already; keys are not written over", self.path(name).display()),
+            return Err(failure!(
+                Usage,
+                "{} is there already; keys are not written over",
+                self.path(name).display()
             ));
         }
         self.replace_key(name, key)
@@ -196,35 +193,26 @@ impl Directory {
 /// Draws a key.
 pub(super) fn fresh_key() -> Result<SigningKey, Failure> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| {
-        Failure::new(Exit::Internal, format_args!("the system has no randomness: {error}"))
-    })?;
+    getrandom::fill(&mut seed)
+        .map_err(|error| failure!(Internal, "the system has no randomness: {error}"))?;
     Ok(SigningKey::from_bytes(&seed))
 }
 
 /// That a directory has no anchor.
 pub(super) fn no_anchor(directory: &Path) -> Failure {
     let directory = directory.display();
-    Failure::new(
-        Exit::DataMissing,
-        format_args!("there is no anchor in {directory}; make one with `relay anchor new {directory}`"),
-    )
+    failure!(DataMissing, "there is no anchor in {directory}; make one with `relay anchor new {directory}`")
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
     let path = path.display();
     match error.kind() {
-        ErrorKind::PermissionDenied => Failure::new(
-            Exit::Permission,
-            format_args!(
-                "cannot {what} {path}: {error}; run this as the owner of the anchor's files (this is uid {})",
-                nix::unistd::geteuid()
-            ),
+        ErrorKind::PermissionDenied => failure!(
+            Permission,
+            "cannot {what} {path}: {error}; run this as the owner of the anchor's files (this is uid {})",
+            nix::unistd::geteuid()
         ),
-        _ => Failure::new(
-            Exit::Io,
-            format_args!("cannot {what} {path}: {error}; when that is mended, run the same command again"),
-        ),
+        _ => failure!(Io, "cannot {what} {path}: {error}; when that is mended, run the same command again"),
     }
 }
 
@@ -232,6 +220,7 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::anchor::fixture::mode;
+    use relay_daemon::Exit;
 
     fn key() -> SigningKey {
         SigningKey::from_bytes(&[7; 32])

@@ -7,7 +7,7 @@
 
 use super::files::{Directory, no_anchor};
 use ed25519_dalek::SigningKey;
-use relay_daemon::{Exit, Failure};
+use relay_daemon::Failure;
 use relay_proto::Commitment;
 use relay_proto::anchor::file::{AnchorFile, INTERMEDIATE_FILE, PUBLIC_FILE};
 use relay_proto::anchor::public;
@@ -37,24 +37,20 @@ pub(super) fn public_file(directory: &Directory) -> Result<AnchorFile, Failure> 
     let Some(text) = directory.read(PUBLIC_FILE)? else {
         for name in FILES {
             if directory.has(name)? {
-                return Err(Failure::new(
-                    Exit::DataMissing,
-                    format_args!(
-                        "{path} is not there, and {name} is; bring it back from a copy or from a relay's \
+                return Err(failure!(
+                    DataMissing,
+                    "{path} is not there, and {name} is; bring it back from a copy or from a relay's \
                          RELAY_ANCHOR_DIR. If `relay anchor new` was cut off here and nothing was ever \
                          published, remove the files and run it again"
-                    ),
                 ));
             }
         }
         return Err(no_anchor(directory.itself()));
     };
     let unusable = |problem: &dyn std::fmt::Display| {
-        Failure::new(
-            Exit::Corrupt,
-            format_args!(
-                "{path} cannot be used: {problem}; bring it back from a copy or from a relay's RELAY_ANCHOR_DIR"
-            ),
+        failure!(
+            Corrupt,
+            "{path} cannot be used: {problem}; bring it back from a copy or from a relay's RELAY_ANCHOR_DIR"
         )
     };
     let file = AnchorFile::read(&text).map_err(|problem| unusable(&problem))?;
@@ -74,21 +70,17 @@ pub(super) fn anchor_key(directory: &Directory, file: &AnchorFile) -> Result<Sig
     let path = directory.path(ANCHOR_KEY);
     match directory.read_key(ANCHOR_KEY)? {
         Some(key) if public(&key) == file.anchor => Ok(key),
-        Some(_) => Err(Failure::new(
-            Exit::Corrupt,
-            format_args!(
-                "{} is not the key of the anchor in {PUBLIC_FILE}; bring back the files that belong together",
-                path.display()
-            ),
+        Some(_) => Err(failure!(
+            Corrupt,
+            "{} is not the key of the anchor in {PUBLIC_FILE}; bring back the files that belong together",
+            path.display()
         )),
-        None => Err(Failure::new(
-            Exit::DataMissing,
-            format_args!(
-                "{} is not there; bring it back from a copy. If it is lost, `relay anchor rollover {}` makes \
+        None => Err(failure!(
+            DataMissing,
+            "{} is not there; bring it back from a copy. If it is lost, `relay anchor rollover {}` makes \
                  the backup the anchor",
-                path.display(),
-                directory.itself().display()
-            ),
+            path.display(),
+            directory.itself().display()
         )),
     }
 }
@@ -101,17 +93,16 @@ pub(super) fn backup_key(directory: &Directory, file: &AnchorFile) -> Result<Sig
     let path = directory.path(BACKUP_KEY);
     match directory.read_key(BACKUP_KEY)? {
         Some(key) if Commitment::to(&public(&key)) == file.commitment => Ok(key),
-        Some(_) => Err(Failure::new(
-            Exit::Corrupt,
-            format_args!(
-                "{} is not the key that {PUBLIC_FILE} commits to; bring back the one that is: no other can take \
+        Some(_) => Err(failure!(
+            Corrupt,
+            "{} is not the key that {PUBLIC_FILE} commits to; bring back the one that is: no other can take \
                  over",
-                path.display()
-            ),
+            path.display()
         )),
-        None => Err(Failure::new(
-            Exit::DataMissing,
-            format_args!("{} is not there; bring it here: no other key can take over", path.display()),
+        None => Err(failure!(
+            DataMissing,
+            "{} is not there; bring it here: no other key can take over",
+            path.display()
         )),
     }
 }
@@ -140,23 +131,19 @@ pub(super) fn settle(directory: &Directory, file: &AnchorFile) -> Result<bool, F
     match directory.read_key(BACKUP_KEY)? {
         Some(key) if is_anchor(&key) => directory.rename(BACKUP_KEY, ANCHOR_KEY)?,
         Some(_) => {
-            return Err(Failure::new(
-                Exit::Corrupt,
-                format_args!(
-                    "a rollover was cut off in {}, and {BACKUP_KEY} is not the key that takes over; move it away \
+            return Err(failure!(
+                Corrupt,
+                "a rollover was cut off in {}, and {BACKUP_KEY} is not the key that takes over; move it away \
                      and bring that one here",
-                    directory.itself().display()
-                ),
+                directory.itself().display()
             ));
         }
         None if directory.has(ANCHOR_KEY)? => {}
         None => {
-            return Err(Failure::new(
-                Exit::DataMissing,
-                format_args!(
-                    "a rollover was cut off in {}, and {BACKUP_KEY}, which takes over, is not there; bring it here",
-                    directory.itself().display()
-                ),
+            return Err(failure!(
+                DataMissing,
+                "a rollover was cut off in {}, and {BACKUP_KEY}, which takes over, is not there; bring it here",
+                directory.itself().display()
             ));
         }
     }

@@ -44,7 +44,7 @@ async fn receive(
     file: &mut File,
     progress: &mut Progress<'_, impl Write>,
 ) -> Result<(), Failure> {
-    let silent = || Failure::new(Exit::Unavailable, "storaged does not go on with the backup; see its log");
+    let silent = || failure!(Unavailable, "storaged does not go on with the backup; see its log");
     let mut parts = timeout(PATIENCE, storage.backup()).await.map_err(|_| silent())?.map_err(refused)?;
     let (mut received, mut expected) = (0_u64, 0);
     while let Some(part) = timeout(PATIENCE, parts.next()).await.map_err(|_| silent())? {
@@ -68,10 +68,7 @@ async fn receive(
         }
     }
     if received == 0 || received != expected {
-        return Err(Failure::new(
-            Exit::Unavailable,
-            "storaged ended in the middle of the backup; see its log",
-        ));
+        return Err(failure!(Unavailable, "storaged ended in the middle of the backup; see its log"));
     }
     Ok(())
 }
@@ -91,17 +88,14 @@ fn refused(refusal: Refusal) -> Failure {
             (Exit::Usage, "this relay keeps its mail in memory: there is nothing to back up")
         }
         _ => {
-            return Failure::new(
-                Exit::Unavailable,
-                format_args!("storaged cannot make a backup: {refusal}; see its log"),
-            );
+            return failure!(Unavailable, "storaged cannot make a backup: {refusal}; see its log");
         }
     };
     Failure::new(exit, text)
 }
 
 fn unwritable(error: io::Error) -> Failure {
-    Failure::new(Exit::Io, format_args!("cannot write the backup: {error}"))
+    failure!(Io, "cannot write the backup: {error}")
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What was seen of a set-up. Probes fill this in, checks read it; a part that could not be looked at is not there.
 
+pub(crate) use crate::selftest::probe::{Health, Probe, ProbeError};
 use relay_daemon::variables::Backend;
 use relay_proto::UnixSeconds;
 use relay_proto::admin::{KeyStatus, Status};
@@ -200,18 +201,8 @@ pub(crate) struct Proxy {
     pub(crate) is_open: bool,
     /// How TLS begins; `None` without TLS.
     pub(crate) tls: Option<Tls>,
-    /// The answer to `/health`.
-    pub(crate) health: Health,
-    /// How far its clock is from this machine's, in seconds.
-    pub(crate) skew: Option<u64>,
-    /// SHA-256 of the key that clients are given.
-    pub(crate) key: Option<[u8; 32]>,
-    /// The signed key record that clients are given.
-    pub(crate) record: Option<Record>,
-    /// How a sealed request went.
-    pub(crate) sealed: Option<Sealed>,
-    /// How many requests were sent that a gateway of this relay would count.
-    pub(crate) requests: u32,
+    /// What a client finds there.
+    pub(crate) seen: Probe,
     /// The status with which a WebSocket of peers was answered.
     pub(crate) upgrade: Option<u16>,
 }
@@ -227,35 +218,4 @@ pub(crate) enum Tls {
     Certificate(String),
     /// It holds, from when to when.
     Good { from: UnixSeconds, to: UnixSeconds },
-}
-
-/// The answer to `/health`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Health {
-    /// None came.
-    None(String),
-    /// The relay's.
-    Good,
-    /// This status, or a 200 with something else in it.
-    Other(u16),
-}
-
-/// The answer to a client that asks for a signed key record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Record {
-    /// A body.
-    Body(Vec<u8>),
-    /// This status in its place.
-    Status(u16),
-}
-
-/// How a sealed request went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Sealed {
-    /// It came back answered.
-    Good,
-    /// A rate limit refused it, or the key before.
-    Limited,
-    /// It did not, and where it ended.
-    Broken(String),
 }

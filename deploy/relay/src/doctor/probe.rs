@@ -11,9 +11,10 @@ mod tls;
 mod upgrade;
 
 use super::facts::{Facts, Proxy, Told};
+use crate::output;
 use relay_client::Response;
 use relay_daemon::variables::Backend;
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_daemon::{Clock, Failure, Vars};
 use relay_proto::socket::Door;
 use std::time::Duration;
 use storage::Storage;
@@ -27,10 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// When this process has no runtime, or the URL is none.
 pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Facts, Failure> {
     let (settings, token) = settings::read(vars);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::new(Exit::Internal, error))?;
+    let runtime = output::runtime()?;
     let _inside = runtime.enter();
     let socket = Door::Admin.storage_socket(&settings.sockets);
     let on_disk = settings.backend == Backend::Sqlite;
@@ -67,7 +65,7 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
         None => proxy::direct(&facts, clock),
     };
     if let (Some(Told { before, after, .. }), proxy) = (&mut facts.told, &facts.proxy) {
-        let requests = proxy.as_ref().map_or(0, |proxy: &Proxy| proxy.requests);
+        let requests = proxy.as_ref().map_or(0, |proxy: &Proxy| proxy.seen.requests);
         *after = runtime.block_on(storage.count_again(*before, requests));
     }
     Ok(facts)

@@ -5,6 +5,7 @@ use super::reply::{ApiReply, StepError, check_type};
 use super::transport::Transport;
 use relay_client::binary::Request;
 use relay_client::{Key, Response, Url, key_record, oblivious};
+use relay_daemon::Clock;
 use relay_proto::UnixSeconds;
 use serde_json::json;
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,18 +16,29 @@ const LIMITED: u16 = 429;
 /// What was found.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    /// The status of the answer to `/health`, and whether it is a relay's; or why there is none.
-    pub(crate) health: Result<(u16, bool), String>,
-    /// By the clock there.
-    pub(crate) date: Option<UnixSeconds>,
-    /// SHA-256 of the key that is given.
+    /// The answer to `/health`.
+    pub(crate) health: Health,
+    /// How far the clock there is from this machine's, in seconds.
+    pub(crate) skew: Option<u64>,
+    /// SHA-256 of the key that clients are given.
     pub(crate) key: Option<[u8; 32]>,
-    /// The body of the signed key record; or the status of an answer without one.
+    /// The signed key record that clients are given: its body, or the status of an answer without one.
     pub(crate) record: Option<Result<Vec<u8>, u16>>,
     /// How a sealed request went; `None` where none was sent.
     pub(crate) sealed: Option<Result<(), ProbeError>>,
-    /// How many requests were answered.
-    pub(crate) answered: u32,
+    /// How many requests were answered that a gateway of this relay would count.
+    pub(crate) requests: u32,
+}
+
+/// The answer to `/health`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Health {
+    /// None came.
+    None(String),
+    /// The relay's.
+    Good,
+    /// This status, or a 200 with something else in it.
+    Other(u16),
 }
 
 /// Why a sealed request was not answered.
@@ -45,33 +57,34 @@ impl From<StepError> for ProbeError {
 }
 
 /// Runs it. Each request has the same deadline.
-pub(crate) fn run(url: Url, deadline: Duration) -> Probe {
-    let failed = |reason: String| Probe {
-        health: Err(reason),
-        date: None,
-        key: None,
-        record: None,
-        sealed: None,
-        answered: 0,
-    };
+pub(crate) fn run(url: Url, deadline: Duration, clock: &Clock) -> Probe {
     let mut transport = match Transport::oblivious(url, None, deadline) {
         Ok(transport) => transport,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => return Probe::failed(error),
     };
     let health = match transport.get("/health") {
         Ok(health) => health,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => return Probe::failed(error),
     };
-    let good = health.status == 200 && health.json() == json!({ "status": "ok" });
-    let mut probe = Probe { date: date(&health), health: Ok((health.status, good)), ..failed(String::new()) };
-    if good {
-        probe.answered += 1;
+    let mut probe =
+        Probe { skew: date(&health).map(|theirs| theirs.distance(clock.now())), ..Probe::failed("") };
+    if health.status == 200 && health.json() == json!({ "status": "ok" }) {
+        probe.health = Health::Good;
+        probe.requests += 1;
         probe.sealed = Some(probe.seal(&mut transport));
+    } else {
+        probe.health = Health::Other(health.status);
     }
     probe
 }
 
 impl Probe {
+    /// Without an answer to anything.
+    pub(crate) fn failed(reason: impl ToString) -> Self {
+        let health = Health::None(reason.to_string());
+        Self { health, skew: None, key: None, record: None, sealed: None, requests: 0 }
+    }
+
     fn seal(&mut self, transport: &mut Transport) -> Result<(), ProbeError> {
         let answer = self.count(transport.get(oblivious::KEY_PATH)?)?;
         check_type(&answer, 200, oblivious::KEYS_TYPE)?;
@@ -87,7 +100,7 @@ impl Probe {
     }
 
     fn count(&mut self, answer: Response) -> Result<Response, ProbeError> {
-        self.answered += 1;
+        self.requests += 1;
         if answer.status == LIMITED { Err(ProbeError::Limited) } else { Ok(answer) }
     }
 }
@@ -108,8 +121,11 @@ mod tests {
         let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", held.local_addr().unwrap());
         drop(held);
-        let probe = run(url.parse().unwrap(), Duration::from_secs(1));
-        assert!(probe.health.is_err() && probe.sealed.is_none() && probe.answered == 0, "{probe:?}");
+        let probe = run(url.parse().unwrap(), Duration::from_secs(1), &Clock::system());
+        assert!(
+            matches!(probe.health, Health::None(_)) && probe.sealed.is_none() && probe.requests == 0,
+            "{probe:?}"
+        );
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             off(how, findings);
         }
     }
-    if let Some((proxy, skew)) = facts.proxy.as_ref().and_then(|proxy| Some((proxy, proxy.skew?)))
+    if let Some((proxy, skew)) = facts.proxy.as_ref().and_then(|proxy| Some((proxy, proxy.seen.skew?)))
         && skew > TOLERANCE
         && !findings.has(Code::ClockOff)
     {
@@ -75,13 +75,13 @@ mod tests {
 
     #[test]
     fn clocks_that_are_apart_are_told_once() {
-        assert!(codes_met(|proxy| proxy.skew = Some(60)).is_empty());
-        assert_eq!(codes_met(|proxy| proxy.skew = Some(61)), ["clock-off"]);
+        assert!(codes_met(|proxy| proxy.seen.skew = Some(60)).is_empty());
+        assert_eq!(codes_met(|proxy| proxy.seen.skew = Some(61)), ["clock-off"]);
         let future = UnixSeconds::new(NOW + 100);
         assert_eq!(codes_told(|told| told.status.processes[1].started_at = future), ["clock-off"]);
         let set_back = codes(|facts| {
             facts.now = UnixSeconds::new(NOW - 3 * 86_400);
-            facts.proxy.as_mut().unwrap().skew = Some(3 * 86_400);
+            facts.proxy.as_mut().unwrap().seen.skew = Some(3 * 86_400);
         });
         assert_eq!(set_back, ["clock-off"]);
     }
@@ -91,7 +91,7 @@ mod tests {
         let other = codes(|facts| {
             let keys = facts.told.as_mut().unwrap().keys.as_mut().unwrap();
             keys.windows.truncate(1);
-            facts.proxy.as_mut().unwrap().key = Some(keys.windows[0].fingerprint);
+            facts.proxy.as_mut().unwrap().seen.key = Some(keys.windows[0].fingerprint);
         });
         assert_eq!(other, ["clock-off"]);
     }

@@ -29,7 +29,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     if summary.draining {
         findings.add(Code::Draining, "this relay is being emptied into its peers");
     }
-    if let Some(proxy) = facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.health == Health::Good)
+    if let Some(proxy) =
+        facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.seen.health == Health::Good)
         && let Some(status) = proxy.upgrade.filter(|status| *status != SWITCHED)
         && summary.federation == Federation::On
     {

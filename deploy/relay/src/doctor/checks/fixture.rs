@@ -125,12 +125,14 @@ fn proxy() -> Proxy {
         is_public: true,
         is_open: false,
         tls: Some(Tls::Good { from: UnixSeconds::new(NOW - 10 * DAY), to: UnixSeconds::new(NOW + 80 * DAY) }),
-        health: Health::Good,
-        skew: Some(1),
-        key: Some(window(0).fingerprint),
-        record: Some(Record::Body(record(UnixSeconds::new(NOW), |_| ()).encode().to_vec())),
-        sealed: Some(Sealed::Good),
-        requests: 3,
+        seen: Probe {
+            health: Health::Good,
+            skew: Some(1),
+            key: Some(window(0).fingerprint),
+            record: Some(Ok(record(UnixSeconds::new(NOW), |_| ()).encode().to_vec())),
+            sealed: Some(Ok(())),
+            requests: 3,
+        },
         upgrade: None,
     }
 }

@@ -1,7 +1,7 @@
 //! Oblivious HTTP from end to end, and who vouches for its keys and for how long.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Proxy, Record, Sealed};
+use crate::doctor::facts::{Facts, ProbeError, Proxy};
 use crate::doctor::finding::Findings;
 use crate::time::{span, utc};
 use relay_client::KeyRecord;
@@ -19,7 +19,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     check_record(keys, facts.now, findings);
     let Some(proxy) = &facts.proxy else { return };
     let foreign =
-        proxy.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint != shown));
+        proxy.seen.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint != shown));
     if foreign {
         // Whose port that is on this machine nobody said.
         if !proxy.is_public {
@@ -32,7 +32,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         return;
     }
     check_signed(facts, keys, proxy, findings);
-    if let Some(Sealed::Broken(reason)) = &proxy.sealed {
+    if let Some(Err(ProbeError::Broken(reason))) = &proxy.seen.sealed {
         findings.add(
             Code::OhttpBroken,
             format_args!("a sealed request to {} was not answered: {reason}", proxy.url),
@@ -47,12 +47,12 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
     if said.into_iter().any(|code| findings.has(code)) {
         return;
     }
-    let refused = match &proxy.record {
-        Some(Record::Body(body)) => {
+    let refused = match &proxy.seen.record {
+        Some(Ok(body)) => {
             let (anchor, now) = (keys.anchor.as_ref().map(PublicKey::as_bytes), facts.now.get());
             KeyRecord::check(body, anchor, now, now).err().map(|error| error.to_string())
         }
-        Some(Record::Status(status)) => Some(format!("status {status} in its place")),
+        Some(Err(status)) => Some(format!("status {status} in its place")),
         None => None,
     };
     if let Some(reason) = refused {
@@ -80,7 +80,7 @@ fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
 #[cfg(test)]
 mod tests {
     use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told, key, record};
-    use crate::doctor::facts::{Record, Sealed, Told};
+    use crate::doctor::facts::{ProbeError, Told};
     use relay_proto::UnixSeconds;
     use relay_proto::admin::KeyStatus;
     use relay_proto::anchor::public;
@@ -106,32 +106,32 @@ mod tests {
     #[test]
     fn the_signed_record_is_held_to_what_clients_hold_it_to() {
         let now = UnixSeconds::new(NOW);
-        let signed = |record: KeyRecord| Some(Record::Body(record.encode().to_vec()));
+        let signed = |record: KeyRecord| Some(Ok(record.encode().to_vec()));
         for wrong in [
             signed(record(now, |config| config[0] ^= 1)),
             signed(record(now.minus(86_400), |_| ())),
-            Some(Record::Body(b"something else".to_vec())),
-            Some(Record::Status(404)),
+            Some(Ok(b"something else".to_vec())),
+            Some(Err(404)),
         ] {
-            assert_eq!(codes_met(|proxy| proxy.record = wrong.clone()), ["record-refused"], "{wrong:?}");
+            assert_eq!(codes_met(|proxy| proxy.seen.record = wrong.clone()), ["record-refused"], "{wrong:?}");
         }
         let other_anchor = with_keys(|keys| keys.anchor = Some(public(&key(9))));
         assert_eq!(other_anchor, ["record-refused"]);
-        assert!(codes_met(|proxy| proxy.record = None).is_empty(), "a limit");
+        assert!(codes_met(|proxy| proxy.seen.record = None).is_empty(), "a limit");
         let for_tests = codes(|facts| {
             facts.settings.rotation_secs = 10;
-            facts.proxy.as_mut().unwrap().record = signed(record(now, |config| config[0] ^= 1));
+            facts.proxy.as_mut().unwrap().seen.record = signed(record(now, |config| config[0] ^= 1));
         });
         assert_eq!(for_tests, ["rotation-for-tests"]);
     }
 
     #[test]
     fn a_sealed_request_comes_back_and_the_key_is_ours() {
-        let broken = Sealed::Broken("status 400 outside".to_owned());
-        assert_eq!(codes_met(|proxy| proxy.sealed = Some(broken.clone())), ["ohttp-broken"]);
+        let broken = Err(ProbeError::Broken("status 400 outside".to_owned()));
+        assert_eq!(codes_met(|proxy| proxy.seen.sealed = Some(broken.clone())), ["ohttp-broken"]);
         let foreign = codes_met(|proxy| {
-            proxy.key = Some([0xee; 32]);
-            proxy.sealed = Some(broken.clone());
+            proxy.seen.key = Some([0xee; 32]);
+            proxy.seen.sealed = Some(broken.clone());
         });
         assert_eq!(foreign, ["ohttp-key"]);
     }

@@ -1,12 +1,13 @@
 //! Whether the relay knows its clients apart: by `X-Forwarded-For` of a proxy that it trusts.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Health, Proxy, Sealed, Sources, Told};
+use crate::doctor::facts::{Facts, Health, ProbeError, Proxy, Sources, Told};
 use crate::doctor::finding::Findings;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
-    if let Some(proxy) = facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.health == Health::Good)
+    if let Some(proxy) =
+        facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.seen.health == Health::Good)
     {
         check_source(facts, told, proxy, findings);
     }
@@ -17,7 +18,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             "sealed requests from one address were refused by its limit (RELAY_ADDR_RATE_LIMIT)",
         );
     }
-    let was_refused = facts.proxy.as_ref().is_some_and(|proxy| proxy.sealed == Some(Sealed::Limited));
+    let was_refused =
+        facts.proxy.as_ref().is_some_and(|proxy| proxy.seen.sealed == Some(Err(ProbeError::Limited)));
     let refused = told.after.limited > told.before.limited || was_refused;
     let others = [Code::ForwardedMissing, Code::ForwardedUntrusted, Code::OuterRelayUnnamed];
     let blamed = others.into_iter().any(|code| findings.has(code));
@@ -32,7 +34,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 fn check_source(facts: &Facts, told: &Told, proxy: &Proxy, findings: &mut Findings) {
     let (before, after) = (&told.before.sources, &told.after.sources);
     let ours = |kind: fn(&Sources) -> f64| {
-        proxy.requests > 0 && kind(after) - kind(before) >= f64::from(proxy.requests)
+        proxy.seen.requests > 0 && kind(after) - kind(before) >= f64::from(proxy.seen.requests)
     };
     let listens_here =
         || format!("for nginx: proxy_set_header X-Forwarded-For $remote_addr; ({})", facts.settings.listen);
@@ -69,7 +71,7 @@ fn check_source(facts: &Facts, told: &Told, proxy: &Proxy, findings: &mut Findin
 #[cfg(test)]
 mod tests {
     use crate::doctor::checks::fixture::{codes, codes_told};
-    use crate::doctor::facts::{Sealed, Sources};
+    use crate::doctor::facts::{ProbeError, Sources};
 
     fn found(sources: Sources) -> Vec<&'static str> {
         codes_told(|told| told.after.sources = sources)
@@ -119,7 +121,7 @@ mod tests {
         assert!(codes_told(|told| told.before.busy = 1.0).is_empty(), "nobody was refused");
         let own = codes(|facts| {
             facts.told.as_mut().unwrap().before.busy = 1.0;
-            facts.proxy.as_mut().unwrap().sealed = Some(Sealed::Limited);
+            facts.proxy.as_mut().unwrap().seen.sealed = Some(Err(ProbeError::Limited));
         });
         assert_eq!(own, ["limits-one-address"]);
     }

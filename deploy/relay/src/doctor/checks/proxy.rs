@@ -51,7 +51,7 @@ fn check_end(proxy: &Proxy, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds
 }
 
 fn check_health(facts: &Facts, proxy: &Proxy, findings: &mut Findings) {
-    match &proxy.health {
+    match &proxy.seen.health {
         Health::Good => {}
         Health::None(reason) => silent(proxy, reason, findings),
         // Said already: there is none.
@@ -76,7 +76,7 @@ mod tests {
 
     /// Behind what does not let requests in, nothing is seen.
     fn nothing_behind(proxy: &mut Proxy) {
-        (proxy.key, proxy.sealed, proxy.requests, proxy.skew) = (None, None, 0, None);
+        (proxy.seen.key, proxy.seen.sealed, proxy.seen.requests, proxy.seen.skew) = (None, None, 0, None);
     }
 
     #[test]
@@ -93,7 +93,7 @@ mod tests {
         ] {
             let found = codes_met(|proxy| {
                 nothing_behind(proxy);
-                (proxy.tls, proxy.health) = (tls, health);
+                (proxy.tls, proxy.seen.health) = (tls, health);
             });
             assert_eq!(found, [code]);
         }
@@ -104,7 +104,7 @@ mod tests {
         let found = codes(|facts| {
             let proxy = facts.proxy.as_mut().unwrap();
             nothing_behind(proxy);
-            proxy.health = Health::Other(502);
+            proxy.seen.health = Health::Other(502);
             facts.told.as_mut().unwrap().status.processes.truncate(1);
         });
         assert_eq!(found, ["gateway-missing"]);

@@ -1,12 +1,11 @@
 //! What clients meet: at the public URL, or at a gateway's own port where there is no URL to look at.
 
 use super::{tls, upgrade};
-use crate::doctor::facts::{Facts, Health, Proxy, Record, Sealed, Tls};
-use crate::selftest::probe::{self, Probe, ProbeError};
+use crate::doctor::facts::{Facts, Health, Probe, Proxy, Tls};
+use crate::selftest::probe;
 use crate::selftest::relay_url;
-use relay_client::Url;
 use relay_daemon::health::from_here;
-use relay_daemon::{Clock, Exit, Failure};
+use relay_daemon::{Clock, Failure};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use tokio::runtime::Runtime;
 
@@ -16,9 +15,8 @@ use tokio::runtime::Runtime;
 /// When it is none.
 pub(super) fn public(url: &str, facts: &Facts, clock: &Clock, runtime: &Runtime) -> Result<Proxy, Failure> {
     let text = url.trim_end_matches('/');
-    let url = relay_url(text).map_err(|problem| {
-        Failure::new(Exit::Usage, format_args!("{problem}; give for example https://relay.example"))
-    })?;
+    let url = relay_url(text)
+        .map_err(|problem| failure!(Usage, "{problem}; give for example https://relay.example"))?;
     let is_open = !url.is_secure() && !is_this_machine(url.host());
     let mut proxy = Proxy { is_public: true, is_open, ..nothing(text) };
     if url.is_secure() {
@@ -32,9 +30,9 @@ pub(super) fn public(url: &str, facts: &Facts, clock: &Clock, runtime: &Runtime)
             return Ok(proxy);
         }
     }
-    walk(&mut proxy, url.clone(), clock);
+    proxy.seen = probe::run(url.clone(), super::DEADLINE, clock);
     let settings = &facts.settings;
-    if settings.federates && !settings.own_peer_port && proxy.health == Health::Good {
+    if settings.federates && !settings.own_peer_port && proxy.seen.health == Health::Good {
         proxy.upgrade = runtime.block_on(upgrade::answered(&url));
     }
     Ok(proxy)
@@ -46,45 +44,14 @@ pub(super) fn direct(facts: &Facts, clock: &Clock) -> Option<Proxy> {
     let address: SocketAddr = from_here(facts.settings.listen);
     drop(TcpStream::connect_timeout(&address, super::DEADLINE).ok()?);
     let url = format!("http://{address}");
-    let mut proxy = nothing(&url);
-    walk(&mut proxy, url.parse().ok()?, clock);
+    let seen = probe::run(url.parse().ok()?, super::DEADLINE, clock);
     // Something else may have that port on this machine.
-    (proxy.health == Health::Good).then_some(proxy)
+    (seen.health == Health::Good).then(|| Proxy { seen, ..nothing(&url) })
 }
 
 fn nothing(url: &str) -> Proxy {
-    Proxy {
-        url: url.to_owned(),
-        is_public: false,
-        is_open: false,
-        tls: None,
-        health: Health::None("not asked".to_owned()),
-        skew: None,
-        key: None,
-        record: None,
-        sealed: None,
-        requests: 0,
-        upgrade: None,
-    }
-}
-
-/// Asks what a client would.
-fn walk(proxy: &mut Proxy, url: Url, clock: &Clock) {
-    let Probe { health, date, key, record, sealed, answered } = probe::run(url, super::DEADLINE);
-    proxy.skew = date.map(|theirs| theirs.distance(clock.now()));
-    proxy.requests = answered;
-    proxy.key = key;
-    proxy.record = record.map(|answer| answer.map_or_else(Record::Status, Record::Body));
-    proxy.health = match health {
-        Ok((_, true)) => Health::Good,
-        Ok((status, false)) => Health::Other(status),
-        Err(reason) => Health::None(reason),
-    };
-    proxy.sealed = sealed.map(|outcome| match outcome {
-        Ok(()) => Sealed::Good,
-        Err(ProbeError::Limited) => Sealed::Limited,
-        Err(ProbeError::Broken(reason)) => Sealed::Broken(reason),
-    });
+    let seen = Probe::failed("not asked");
+    Proxy { url: url.to_owned(), is_public: false, is_open: false, tls: None, seen, upgrade: None }
 }
 
 fn is_this_machine(host: &str) -> bool {
