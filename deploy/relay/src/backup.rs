@@ -40,7 +40,7 @@ pub(crate) fn backup<W: Write, E: Write>(
     (out, errors): (&mut W, &mut E),
 ) -> Result<Exit, Failure> {
     let now = clock.now();
-    let failed = |error: io::Error| trouble(directory, &error);
+    let failed = |error: io::Error| unwritable_backup(directory, &error);
     let made = directories::make(directory).map_err(failed)?;
     let _lock = lock(directory)?;
     directories::clear_unfinished(directory).map_err(failed)?;
@@ -139,7 +139,7 @@ fn tell(
 
 /// Keeps others from making a backup in the same directory meanwhile, until it is dropped.
 fn lock(directory: &Path) -> Result<File, Failure> {
-    let opened = File::open(directory).map_err(|error| trouble(directory, &error))?;
+    let opened = File::open(directory).map_err(|error| unwritable_backup(directory, &error))?;
     match opened.try_lock() {
         Ok(()) => Ok(opened),
         Err(TryLockError::WouldBlock) => {
@@ -170,7 +170,7 @@ impl Drop for Unfinished {
     }
 }
 
-fn trouble(directory: &Path, error: &io::Error) -> Failure {
+fn unwritable_backup(directory: &Path, error: &io::Error) -> Failure {
     let exit = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Permission,
         _ => Exit::Io,

@@ -9,7 +9,7 @@ use crate::admin_client::{AdminClient, call, with_client};
 use crate::federation_summary::{Federation, FederationSummary};
 use crate::progress::Progress;
 use crate::units::counted;
-use progress::Course;
+use progress::DrainProgress;
 use relay_daemon::{Exit, Failure, Vars, variables};
 use std::future::{Future, pending};
 use std::io::Write;
@@ -22,9 +22,9 @@ const GOES_ON: &str = "the order stands, and mail moves as peers take it, also a
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
-struct Pace {
+struct Timing {
     /// Until this command goes away.
-    patience: Duration,
+    timeout: Duration,
     /// Between two looks at the blobs.
     poll: Duration,
     /// Between two looks at the peers, which cost storage more.
@@ -33,10 +33,10 @@ struct Pace {
     silence: Duration,
 }
 
-impl Pace {
-    const fn of(patience: Duration) -> Self {
+impl Timing {
+    const fn of(timeout: Duration) -> Self {
         Self {
-            patience,
+            timeout,
             poll: Duration::from_millis(500),
             look: Duration::from_secs(5),
             silence: Duration::from_secs(15),
@@ -45,7 +45,7 @@ impl Pace {
 }
 
 /// How the watching ended.
-enum End {
+enum Outcome {
     Emptied,
     TimeOver,
     Interrupted,
@@ -69,7 +69,7 @@ pub(crate) fn drain(
         return Ok(Exit::Success);
     }
     let mut reader = vars.reader();
-    let patience = Duration::from_secs(reader.read(&variables::FEDERATION_DRAIN_TIMEOUT));
+    let timeout = Duration::from_secs(reader.read(&variables::FEDERATION_DRAIN_TIMEOUT));
     reader.finish()?;
     let interrupted = async {
         // Where Ctrl-C cannot be watched it ends the process, which is as good.
@@ -77,43 +77,43 @@ pub(crate) fn drain(
             pending::<()>().await;
         }
     };
-    empty(vars, Pace::of(patience), Progress::new(errors), interrupted, out)
+    empty(vars, Timing::of(timeout), Progress::new(errors), interrupted, out)
 }
 
 fn empty<E: Write>(
     vars: &Vars,
-    pace: Pace,
+    timing: Timing,
     mut progress: Progress<'_, E>,
     interrupted: impl Future<Output = ()>,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
     with_client(vars, async |client| {
-        let deadline = Instant::now() + pace.patience;
-        let mut course = begin(&client).await?;
-        progress.show(course.gone(), course.most, &course);
+        let deadline = Instant::now() + timing.timeout;
+        let mut drained = begin(&client).await?;
+        progress.show(drained.gone(), drained.most, &drained);
         let end = tokio::select! {
             biased;
-            end = follow(&client, pace, &mut course, &mut progress) => end,
-            () = interrupted => Ok(End::Interrupted),
-            () = sleep_until(deadline) => Ok(End::TimeOver),
+            end = follow(&client, timing, &mut drained, &mut progress) => end,
+            () = interrupted => Ok(Outcome::Interrupted),
+            () = sleep_until(deadline) => Ok(Outcome::TimeOver),
         };
         progress.end();
-        let (left, staying) = (are(course.left), course.staying());
+        let (left, staying) = (are(drained.left), drained.staying());
         let unfinished = |why: String| Err(Failure::new(Exit::Forced, why));
         match end? {
-            End::Emptied => {
+            Outcome::Emptied => {
                 let text = "the relay is empty; what still arrives moves as well, until `relay drain --stop`";
                 say!(out, "{}", text)?;
                 Ok(Exit::Success)
             }
-            End::TimeOver => {
-                let seconds = pace.patience.as_secs();
+            Outcome::TimeOver => {
+                let seconds = timing.timeout.as_secs();
                 unfinished(format!(
                     "{left} still here after {seconds} seconds (RELAY_FEDERATION_DRAIN_TIMEOUT){staying}; {GOES_ON}"
                 ))
             }
-            End::Interrupted => unfinished(format!("{left} still here{staying}; {GOES_ON}")),
-            End::Withdrawn => {
+            Outcome::Interrupted => unfinished(format!("{left} still here{staying}; {GOES_ON}")),
+            Outcome::Withdrawn => {
                 unfinished(format!("somebody ended this by `relay drain --stop`; {left} still here"))
             }
         }
@@ -125,7 +125,7 @@ fn are(blobs: u64) -> String {
 }
 
 /// Gives the order, if anything would come of it.
-async fn begin(client: &AdminClient) -> Result<Course, Failure> {
+async fn begin(client: &AdminClient) -> Result<DrainProgress, Failure> {
     let (status, peering) =
         client.call(async |storage| Ok((storage.status().await?, storage.peers().await?))).await?;
     let summary = FederationSummary::of(&peering);
@@ -134,7 +134,7 @@ async fn begin(client: &AdminClient) -> Result<Course, Failure> {
         return Err(failure!(Unavailable, "{reason}, so nothing would move{order}"));
     }
     let left = client.call(async |storage| storage.drain(true).await).await?;
-    Ok(Course { most: left, left, blocked_by: blocked_by(&summary), outlasting: peering.outlasting })
+    Ok(DrainProgress { most: left, left, blocked_by: blocked_by(&summary), outlasting: peering.outlasting })
 }
 
 /// Why mail would stay where it is, and what mends that.
@@ -159,15 +159,15 @@ fn blocked_by(summary: &FederationSummary) -> Option<&'static str> {
 /// Watches until no blob is left, or somebody ends it.
 async fn follow<E: Write>(
     client: &AdminClient,
-    pace: Pace,
-    course: &mut Course,
+    timing: Timing,
+    drained: &mut DrainProgress,
     progress: &mut Progress<'_, E>,
-) -> Result<End, Failure> {
+) -> Result<Outcome, Failure> {
     let mut heard = Instant::now();
     let mut looked = heard;
-    while course.left > 0 {
-        sleep(pace.poll).await;
-        let is_time = looked.elapsed() >= pace.look;
+    while drained.left > 0 {
+        sleep(timing.poll).await;
+        let is_time = looked.elapsed() >= timing.look;
         let seen = client
             .call(async |storage| {
                 let blobs = storage.status().await?.blobs;
@@ -178,25 +178,25 @@ async fn follow<E: Write>(
         match seen {
             Ok((blobs, peering)) => {
                 heard = Instant::now();
-                course.saw(blobs);
+                drained.saw(blobs);
                 if let Some(summary) = peering.as_ref().map(FederationSummary::of) {
                     looked = heard;
-                    course.blocked_by = blocked_by(&summary);
-                    course.outlasting = peering.as_ref().map_or(0, |peering| peering.outlasting);
+                    drained.blocked_by = blocked_by(&summary);
+                    drained.outlasting = peering.as_ref().map_or(0, |peering| peering.outlasting);
                     if !summary.draining {
-                        return Ok(End::Withdrawn);
+                        return Ok(Outcome::Withdrawn);
                     }
                 }
             }
-            Err(failure) if heard.elapsed() >= pace.silence => {
+            Err(failure) if heard.elapsed() >= timing.silence => {
                 return Err(Failure::new(failure.exit, format_args!("{failure}; {GOES_ON}")));
             }
             // Storage may be on its way back.
             Err(_) => {}
         }
-        progress.show(course.gone(), course.most, course);
+        progress.show(drained.gone(), drained.most, drained);
     }
-    Ok(End::Emptied)
+    Ok(Outcome::Emptied)
 }
 
 #[cfg(test)]
@@ -206,8 +206,8 @@ mod tests {
     use relay_proto::federation::{Link, PeerState, Peering};
 
     /// Looks as often as it can, at everything, and is in no hurry.
-    const QUICK: Pace = Pace {
-        patience: Duration::from_secs(600),
+    const QUICK: Timing = Timing {
+        timeout: Duration::from_secs(600),
         poll: Duration::from_millis(1),
         look: Duration::ZERO,
         silence: Duration::from_secs(600),
@@ -215,12 +215,12 @@ mod tests {
 
     fn run(
         storage: &Storage,
-        pace: Pace,
+        timing: Timing,
         interrupted: impl Future<Output = ()>,
     ) -> (Result<Exit, Failure>, String, String) {
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let progress = Progress::lines(&mut errors, Duration::ZERO);
-        let outcome = empty(&storage.vars(), pace, progress, interrupted, &mut out);
+        let outcome = empty(&storage.vars(), timing, progress, interrupted, &mut out);
         (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
     }
 
@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn when_its_time_is_over_it_says_how_many_stay_and_what_goes_on() {
         let storage = Storage::start(sample());
-        let pace = Pace { patience: Duration::from_millis(20), ..QUICK };
-        let (outcome, out, _) = run(&storage, pace, pending());
+        let timing = Timing { timeout: Duration::from_millis(20), ..QUICK };
+        let (outcome, out, _) = run(&storage, timing, pending());
         let unfinished = outcome.unwrap_err();
         assert_eq!(unfinished.exit.code(), 1);
         assert!(out.is_empty());
@@ -274,8 +274,8 @@ mod tests {
     #[test]
     fn what_would_outlast_the_peers_time_is_said_to_be_the_reason() {
         let storage = Storage::start(Peering { outlasting: 7, ..sample() });
-        let pace = Pace { patience: Duration::from_millis(20), ..QUICK };
-        let (outcome, _, errors) = run(&storage, pace, pending());
+        let timing = Timing { timeout: Duration::from_millis(20), ..QUICK };
+        let (outcome, _, errors) = run(&storage, timing, pending());
         let unfinished = outcome.unwrap_err();
         assert!(unfinished.text.contains("7 of them would outlast"), "{unfinished}");
         assert!(errors.contains("7 of them would outlast"), "{errors}");
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn a_storage_that_stays_away_is_not() {
         let storage = Storage::answering(sample(), |answers| answers.away = u64::MAX);
-        let (outcome, _, _) = run(&storage, Pace { silence: Duration::ZERO, ..QUICK }, pending());
+        let (outcome, _, _) = run(&storage, Timing { silence: Duration::ZERO, ..QUICK }, pending());
         let unfinished = outcome.unwrap_err();
         assert_eq!(unfinished.exit, Exit::Unavailable);
         assert!(unfinished.text.contains("the order stands"), "{unfinished}");

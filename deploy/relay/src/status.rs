@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How long the rest waits for what storage has to say of its keys, and of its peers.
-const PART_PATIENCE: Duration = Duration::from_secs(2);
+const PART_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What a relay told: its storage must, and what only a part of it knows may be missing.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub(crate) fn status(
     let known = call(vars, async |storage| {
         let status = storage.status().await?;
         // A store that cannot tell of its keys has its troubles, and the rest is worth the more then.
-        let keys = timeout(PART_PATIENCE, storage.key_status());
-        let peering = timeout(PART_PATIENCE, storage.peers());
+        let keys = timeout(PART_DEADLINE, storage.key_status());
+        let peering = timeout(PART_DEADLINE, storage.peers());
         let (keys, peering) = tokio::join!(keys, peering);
         let summary = peering.ok().and_then(Result::ok).map(|peering| FederationSummary::of(&peering));
         Ok(Known { status, keys: keys.ok().and_then(Result::ok), summary })

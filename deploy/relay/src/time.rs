@@ -1,40 +1,32 @@
 //! Times and lengths of time, as people read them.
 
+use ::time::UtcDateTime;
 use relay_proto::UnixSeconds;
 
 const DAY: u64 = 86_400;
 
 /// A time, to the minute: `2026-03-01 14:05 UTC`.
 pub(crate) fn utc(time: UnixSeconds) -> String {
-    let (day, second) = (time.get() / DAY, time.get() % DAY);
-    let (year, month, day) = civil(day);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second / 60 % 60)
+    let parts = civil(time);
+    format!("{} {:02}:{:02} UTC", parts.date(), parts.hour(), parts.minute())
 }
 
 /// The day of a time: `2026-03-01`.
 pub(crate) fn day(time: UnixSeconds) -> String {
-    let (year, month, day) = civil(time.get() / DAY);
-    format!("{year:04}-{month:02}-{day:02}")
+    civil(time).date().to_string()
 }
 
 /// A time as part of a file's name, in the order of time: `20260301-140559`.
 pub(crate) fn stamp(time: UnixSeconds) -> String {
-    let second = time.get() % DAY;
+    let parts = civil(time);
     let day = day(time).replace('-', "");
-    format!("{day}-{:02}{:02}{:02}", second / 3600, second / 60 % 60, second % 60)
+    format!("{day}-{:02}{:02}{:02}", parts.hour(), parts.minute(), parts.second())
 }
 
-/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. Years are counted from a first of
-/// March, so that the day that some of them have more is their last.
-const fn civil(day: u64) -> (u64, u64, u64) {
-    let day = day + 719_468;
-    let (era, day) = (day / 146_097, day % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year;
-    if month < 10 { (year, month + 3, day) } else { (year + 1, month - 9, day) }
+/// A time in the Gregorian calendar, or the last that this calendar has a name for.
+fn civil(time: UnixSeconds) -> UtcDateTime {
+    let seconds = i64::try_from(time.get()).unwrap_or(i64::MAX);
+    UtcDateTime::from_unix_timestamp(seconds).unwrap_or(UtcDateTime::MAX)
 }
 
 /// A length of time in its two largest units.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio_stream::{Stream, StreamExt as _};
 
 /// How long storage may take for one part of its answer: a million rows, while others are served.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Shows how many rows and bytes there are of each kind, and how old they are.
 pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result<Exit, Failure> {
@@ -32,7 +32,7 @@ pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result
 pub(crate) async fn part<T>(
     parts: &mut (impl Stream<Item = Result<T, Refusal>> + Unpin),
 ) -> Result<Option<T>, Failure> {
-    match tokio::time::timeout(PATIENCE, parts.next()).await {
+    match tokio::time::timeout(DEADLINE, parts.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(part))) => Ok(Some(part)),
         Ok(Some(Err(refusal))) => {
@@ -41,7 +41,7 @@ pub(crate) async fn part<T>(
         Err(_) => Err(failure!(
             Unavailable,
             "storaged did not answer within {} seconds; see its log",
-            PATIENCE.as_secs()
+            DEADLINE.as_secs()
         )),
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 
 /// How long storage may be silent.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Bytes after which a file goes to the disk. All of it at once would hold those back who commit meanwhile.
 const TO_DISK: u64 = 64 << 20;
@@ -45,9 +45,9 @@ async fn receive(
     progress: &mut Progress<'_, impl Write>,
 ) -> Result<(), Failure> {
     let silent = || failure!(Unavailable, "storaged does not go on with the backup; see its log");
-    let mut parts = timeout(PATIENCE, storage.backup()).await.map_err(|_| silent())?.map_err(refused)?;
+    let mut parts = timeout(DEADLINE, storage.backup()).await.map_err(|_| silent())?.map_err(refused)?;
     let (mut received, mut expected) = (0_u64, 0);
-    while let Some(part) = timeout(PATIENCE, parts.next()).await.map_err(|_| silent())? {
+    while let Some(part) = timeout(DEADLINE, parts.next()).await.map_err(|_| silent())? {
         match part.map_err(refused)? {
             // The copying and the handing out are a half each.
             BackupPart::Course { copied, total } => {

@@ -6,7 +6,7 @@ use std::fmt;
 
 /// How far it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Course {
+pub(super) struct DrainProgress {
     /// As many blobs as were ever seen here at once, meanwhile.
     pub(super) most: u64,
     /// Blobs still here.
@@ -17,7 +17,7 @@ pub(super) struct Course {
     pub(super) outlasting: u64,
 }
 
-impl Course {
+impl DrainProgress {
     /// So many blobs are here now; mail still arrives.
     pub(super) fn saw(&mut self, left: u64) {
         self.left = left;
@@ -43,7 +43,7 @@ impl Course {
     }
 }
 
-impl fmt::Display for Course {
+impl fmt::Display for DrainProgress {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
@@ -65,22 +65,22 @@ mod tests {
 
     #[test]
     fn mail_that_arrives_meanwhile_makes_the_task_larger_and_never_less_done() {
-        let mut course = Course { most: 10, left: 10, blocked_by: None, outlasting: 0 };
-        assert_eq!(course.to_string(), "0 of 10 blobs gone, 10 left");
-        course.saw(4);
-        assert_eq!(course.to_string(), "6 of 10 blobs gone, 4 left");
-        course.saw(1200);
-        assert_eq!(course.to_string(), "0 of 1,200 blobs gone, 1,200 left");
+        let mut drained = DrainProgress { most: 10, left: 10, blocked_by: None, outlasting: 0 };
+        assert_eq!(drained.to_string(), "0 of 10 blobs gone, 10 left");
+        drained.saw(4);
+        assert_eq!(drained.to_string(), "6 of 10 blobs gone, 4 left");
+        drained.saw(1200);
+        assert_eq!(drained.to_string(), "0 of 1,200 blobs gone, 1,200 left");
     }
 
     #[test]
     fn what_is_in_the_way_is_said() {
-        let course = Course { most: 10, left: 4, blocked_by: Some("no peer is up"), outlasting: 0 };
-        assert_eq!(course.to_string(), "6 of 10 blobs gone, 4 left; waiting: no peer is up");
-        let staying = Course { blocked_by: None, outlasting: 3, ..course };
+        let drained = DrainProgress { most: 10, left: 4, blocked_by: Some("no peer is up"), outlasting: 0 };
+        assert_eq!(drained.to_string(), "6 of 10 blobs gone, 4 left; waiting: no peer is up");
+        let staying = DrainProgress { blocked_by: None, outlasting: 3, ..drained };
         let said = staying.to_string();
         assert!(said.starts_with("6 of 10 blobs gone, 4 left; 3 of them would outlast"), "{said}");
-        let many = Course { outlasting: 1000, ..staying };
+        let many = DrainProgress { outlasting: 1000, ..staying };
         assert!(many.to_string().contains("1,000 or more of them"), "{many}");
     }
 }
