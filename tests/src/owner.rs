@@ -2,26 +2,22 @@
 
 use crate::deadline::unix_now;
 use crate::fields::random_bytes;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 /// An Ed25519 key and what its holder can sign.
 #[derive(Debug)]
-pub struct Owner(SigningKey);
+pub struct Owner(relay_client::Owner);
 
 impl Owner {
     /// An owner that nobody met before.
     pub fn random() -> Self {
         let seed = random_bytes(32).try_into().expect("32 bytes were asked for");
-        Self(SigningKey::from_bytes(&seed))
+        Self(relay_client::Owner::new(&seed))
     }
 
     /// The public key in hex.
     pub fn public_key(&self) -> String {
-        hex::encode(self.0.verifying_key().as_bytes())
+        self.0.public_key()
     }
 
     /// The mailbox that belongs to the key without any registration.
@@ -41,16 +37,7 @@ impl Owner {
 
     /// The fields of a purge with a chosen single-use token.
     pub fn purge_with(&self, mailbox: &str, token: &[u8], timestamp: u64) -> Value {
-        let mut message = self.0.verifying_key().as_bytes().to_vec();
-        message.extend(token);
-        message.extend(timestamp.to_be_bytes());
-        json!({
-            "recipient_id": mailbox,
-            "public_key": self.public_key(),
-            "purge_token": hex::encode(token),
-            "timestamp": timestamp,
-            "signature": self.sign(&message),
-        })
+        self.0.purge(mailbox, token, timestamp)
     }
 
     /// The fields of a registration that binds mailboxes to this owner, signed now.
@@ -58,30 +45,21 @@ impl Owner {
         self.register_at(mailboxes, unix_now())
     }
 
-    /// The fields of a registration, signed at some moment.
+    /// The fields of a registration, signed at some moment. The mailboxes are written as they are given.
     pub fn register_at<M: AsRef<str>>(&self, mailboxes: &[M], timestamp: u64) -> Value {
-        let mut tokens: Vec<Vec<u8>> = mailboxes
-            .iter()
-            .map(|mailbox| hex::decode(mailbox.as_ref()).expect("a mailbox is hex"))
-            .collect();
-        tokens.sort_unstable();
-        let mut message = b"vauchi-register-v1".to_vec();
-        message.extend(self.0.verifying_key().as_bytes());
-        message.extend(Sha256::digest(tokens.concat()));
-        message.extend(timestamp.to_be_bytes());
-        let mailboxes: Vec<&str> = mailboxes.iter().map(AsRef::as_ref).collect();
-        json!({
-            "mailbox_tokens": mailboxes,
-            "public_key": self.public_key(),
-            "timestamp": timestamp,
-            "signature": self.sign(&message),
-        })
+        let token = |mailbox: &M| {
+            let bytes = hex::decode(mailbox.as_ref()).expect("a mailbox is hex");
+            <[u8; 32]>::try_from(bytes).expect("32 bytes")
+        };
+        let tokens: Vec<[u8; 32]> = mailboxes.iter().map(token).collect();
+        let mut fields = self.0.register(&tokens, timestamp);
+        fields["mailbox_tokens"] = mailboxes.iter().map(|mailbox| json!(mailbox.as_ref())).collect();
+        fields
     }
 
     /// The name of this owner's guardian set.
     pub fn guardian_hash(&self) -> String {
-        let key = self.0.verifying_key();
-        hex::encode(Sha256::new_with_prefix(key.as_bytes()).chain_update("guardians").finalize())
+        self.0.guardian_hash()
     }
 
     /// The fields that replace the guardian set, signed now.
@@ -92,10 +70,7 @@ impl Owner {
     /// The fields that replace the guardian set, signed at some moment. The signature covers no entry: two of one
     /// second are the same.
     pub fn guardian_store_at<E: AsRef<[u8]>>(&self, entries: &[E], timestamp: u64) -> Value {
-        let mut fields = self.guardian_order("guardian-store", timestamp);
-        let data = |entry: &E| json!({ "data": STANDARD.encode(entry) });
-        fields["entries"] = entries.iter().map(data).collect();
-        fields
+        self.0.guardian_store(entries, timestamp)
     }
 
     /// The fields that delete the guardian set, signed now.
@@ -105,24 +80,6 @@ impl Owner {
 
     /// The fields that delete the guardian set, signed at some moment.
     pub fn guardian_delete_at(&self, timestamp: u64) -> Value {
-        self.guardian_order("guardian-delete", timestamp)
-    }
-
-    fn guardian_order(&self, label: &str, timestamp: u64) -> Value {
-        let hash = self.guardian_hash();
-        let mut message = label.as_bytes().to_vec();
-        message.extend(self.0.verifying_key().as_bytes());
-        message.extend(hex::decode(&hash).expect("a hash is hex"));
-        message.extend(timestamp.to_be_bytes());
-        json!({
-            "guardian_hash": hash,
-            "designator_pk": self.public_key(),
-            "timestamp": timestamp,
-            "signature": self.sign(&message),
-        })
-    }
-
-    fn sign(&self, message: &[u8]) -> String {
-        hex::encode(self.0.sign(message).to_bytes())
+        self.0.guardian_delete(timestamp)
     }
 }

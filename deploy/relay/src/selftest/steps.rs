@@ -8,10 +8,9 @@ mod vault;
 use super::reply::{ApiReply, StepError, expect, wrong};
 use super::transport::Transport;
 use crate::arguments::Via;
-use ed25519_dalek::{Signer as _, SigningKey};
-use relay_client::KeyRecord;
+use relay_client::{KeyRecord, Owner};
 use relay_daemon::Clock;
-use relay_proto::{MailboxToken, PublicKey};
+use relay_proto::PublicKey;
 use serde_json::{Value, json};
 
 /// Headers of every answer of the API: the oldest version that is served, and the oldest that is not warned.
@@ -85,9 +84,10 @@ pub(super) struct Trial {
     /// What clients pin, where somebody said it.
     anchor: Option<PublicKey>,
     clock: Clock,
-    key: SigningKey,
-    mailbox: MailboxToken,
-    owned: MailboxToken,
+    owner: Owner,
+    mailbox: String,
+    /// A mailbox that is bound to the owner.
+    owned: [u8; 32],
     blob: Vec<u8>,
     blob_id: Option<String>,
     purge: Option<Value>,
@@ -110,9 +110,9 @@ impl Trial {
             transport,
             anchor,
             clock,
-            key: SigningKey::from_bytes(&random()?),
-            mailbox: MailboxToken::random()?,
-            owned: MailboxToken::random()?,
+            owner: Owner::new(&random()?),
+            mailbox: name()?,
+            owned: random()?,
             blob,
             blob_id: None,
             purge: None,
@@ -138,10 +138,6 @@ impl Trial {
     fn version_headers(&mut self) -> Result<(), StepError> {
         let answer = self.transport.get("/v2/health")?;
         versions(|name| answer.header(name))
-    }
-
-    fn sign(&self, message: &[u8]) -> String {
-        hex::encode(self.key.sign(message).to_bytes())
     }
 }
 

@@ -4,8 +4,10 @@ use super::Trial;
 use crate::selftest::reply::{ApiReply, StepError, expect, wrong};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use relay_proto::guardian::{Designating, Designation};
-use relay_proto::{GuardianHash, PublicKey, Signature};
+use relay_client::fields::{
+    claim_fields, complete_fields, count_fields, get_fields, guardian_fields, key_fields, proof_fields,
+    put_fields,
+};
 use serde_json::{Value, json};
 
 /// How long proofs are kept, in seconds.
@@ -23,13 +25,13 @@ const DEPOSITS: [&[u8]; 2] = [&[0xfb, 0xff, 1], &[0xfb, 0xff, 2]];
 
 impl Trial {
     pub(super) fn recovery_store(&mut self) -> Result<(), StepError> {
-        let fields = json!({ "key_hash": self.names[0], "proof_data": STANDARD.encode(PROOF) });
+        let fields = proof_fields(&self.names[0], PROOF);
         self.act("recovery_store", &fields)?.success().map(drop)
     }
 
     pub(super) fn recovery_query(&mut self) -> Result<(), StepError> {
         // The second is a key that nothing was stored under.
-        let fields = json!({ "key_hashes": [self.names[0], self.names[1]] });
+        let fields = key_fields(&self.names[..2]);
         let body = self.act("recovery_query", &fields)?.success()?;
         let [proof] = &list(&body, "proofs")?[..] else {
             return Err(wrong("one proof was stored, and not one found"));
@@ -76,12 +78,12 @@ impl Trial {
     }
 
     fn claim(&mut self) -> Result<ApiReply, StepError> {
-        let fields = json!({ "code": self.code()?, "response": RESPONSE });
+        let fields = claim_fields(&self.code()?, RESPONSE);
         self.act("exchange_claim", &fields)
     }
 
     fn complete(&mut self) -> Result<ApiReply, StepError> {
-        let fields = json!({ "code": self.code()? });
+        let fields = complete_fields(&self.code()?);
         self.act("exchange_complete", &fields)
     }
 
@@ -90,72 +92,46 @@ impl Trial {
     }
 
     pub(super) fn guardian_store(&mut self) -> Result<(), StepError> {
-        let fields = self.designation(Designating::Store, true);
+        let fields = self.owner.guardian_store(&GUARDIANS, self.clock.now().get());
         self.act("guardian_store", &fields)?.success().map(drop)
     }
 
     pub(super) fn guardian_query(&mut self) -> Result<(), StepError> {
-        let expected: Vec<Value> = entries();
-        expect(self.guardians()? == expected, "they are not those that were stored")
+        expect(self.guardians()? == entries(), "they are not those that were stored")
     }
 
     pub(super) fn guardian_forged(&mut self) -> Result<(), StepError> {
-        let fields = self.designation(Designating::Delete, false);
+        let now = self.clock.now().get();
+        let mut fields = self.owner.guardian_delete(now);
+        // Signed, but for something else.
+        fields["signature"] = self.owner.guardian_store(&GUARDIANS, now)["signature"].take();
         self.act("guardian_delete", &fields)?.refusal(401, "invalid guardian signature")
     }
 
     pub(super) fn guardian_delete(&mut self) -> Result<(), StepError> {
-        let fields = self.designation(Designating::Delete, true);
+        let fields = self.owner.guardian_delete(self.clock.now().get());
         self.act("guardian_delete", &fields)?.success()?;
         expect(self.guardians()?.is_empty(), "they are still there")
     }
 
     fn guardians(&mut self) -> Result<Vec<Value>, StepError> {
-        let hash = GuardianHash::of_public_key(&self.designator());
-        let fields = json!({ "guardian_hash": hex::encode(hash.as_bytes()) });
+        let fields = guardian_fields(&self.owner.guardian_hash());
         list(&self.act("guardian_query", &fields)?.success()?, "guardians")
-    }
-
-    fn designator(&self) -> PublicKey {
-        PublicKey::from_bytes(self.key.verifying_key().to_bytes())
-    }
-
-    /// What a designator sends, signed by its key or not quite.
-    fn designation(&self, what: Designating, genuine: bool) -> Value {
-        let designation = Designation {
-            public_key: self.designator(),
-            timestamp: self.clock.now(),
-            signature: Signature::from_bytes([0; 64]),
-        };
-        let mut message = designation.message(what);
-        if !genuine && let Some(last) = message.last_mut() {
-            *last ^= 1;
-        }
-        let mut fields = json!({
-            "guardian_hash": hex::encode(GuardianHash::of_public_key(&designation.public_key).as_bytes()),
-            "designator_pk": hex::encode(designation.public_key.as_bytes()),
-            "timestamp": designation.timestamp.get(),
-            "signature": self.sign(&message),
-        });
-        if what == Designating::Store {
-            fields["entries"] = entries().into();
-        }
-        fields
     }
 
     pub(super) fn escrow_first(&mut self) -> Result<(), StepError> {
         says(&self.put_escrow(3, 0)?, "Stored")?;
-        let waiting = self.escrow("Get", 3)?;
+        let waiting = self.get_escrow(3)?;
         says(&waiting, "NotReady")?;
         expect(waiting["count"] == 1, "one slot is filled, and not one counted")
     }
 
     pub(super) fn escrow_second(&mut self) -> Result<(), StepError> {
         says(&self.put_escrow(4, 1)?, "Stored")?;
-        let other = self.escrow("Get", 3)?;
+        let other = self.get_escrow(3)?;
         says(&other, "Blob")?;
         expect(other["blob"] == URL_SAFE_NO_PAD.encode(DEPOSITS[1]), "the first does not read the second")?;
-        let other = self.escrow("Get", 4)?;
+        let other = self.get_escrow(4)?;
         says(&other, "Blob")?;
         expect(other["blob"] == URL_SAFE_NO_PAD.encode(DEPOSITS[0]), "the second does not read the first")
     }
@@ -163,30 +139,19 @@ impl Trial {
     pub(super) fn escrow_full(&mut self) -> Result<(), StepError> {
         says(&self.put_escrow(1, 0)?, "GateFull")?;
         says(&self.put_escrow(3, 1)?, "AlreadyExists")?;
-        says(&self.escrow("Get", 1)?, "NotFound")?;
-        let count = self.escrow("Count", 3)?;
+        says(&self.get_escrow(1)?, "NotFound")?;
+        let count = self.act("escrow", &count_fields(&self.names[2]))?.body()?;
         says(&count, "Count")?;
         expect(count["count"] == 2, "two slots are filled, and not two counted")
     }
 
     fn put_escrow(&mut self, slot: usize, deposit: usize) -> Result<Value, StepError> {
-        let fields = json!({
-            "escrow_action": "Put",
-            "gate_hash": self.names[2],
-            "slot_hash": self.names[slot],
-            "blob": URL_SAFE_NO_PAD.encode(DEPOSITS[deposit]),
-            "ttl_seconds": SHORT_TTL,
-        });
+        let fields = put_fields(&self.names[2], &self.names[slot], DEPOSITS[deposit], SHORT_TTL);
         self.act("escrow", &fields)?.body()
     }
 
-    fn escrow(&mut self, action: &str, slot: usize) -> Result<Value, StepError> {
-        let fields = json!({
-            "escrow_action": action,
-            "gate_hash": self.names[2],
-            "slot_hash": self.names[slot],
-        });
-        self.act("escrow", &fields)?.body()
+    fn get_escrow(&mut self, slot: usize) -> Result<Value, StepError> {
+        self.act("escrow", &get_fields(&self.names[2], &self.names[slot]))?.body()
     }
 }
 
@@ -194,7 +159,7 @@ fn entries() -> Vec<Value> {
     GUARDIANS.iter().map(|guardian| json!({ "data": STANDARD.encode(guardian) })).collect()
 }
 
-fn list(body: &Value, name: &str) -> Result<Vec<Value>, StepError> {
+pub(super) fn list(body: &Value, name: &str) -> Result<Vec<Value>, StepError> {
     body[name].as_array().cloned().ok_or_else(|| wrong(format_args!("the answer has no {name}")))
 }
 
