@@ -64,9 +64,13 @@ pub fn is_alive(pid: u32) -> bool {
     stat_fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state != "Z" && state != "X"))
 }
 
-/// Whether a process was stopped by a signal.
+/// Whether every thread of a process was stopped by a signal. Only then is the process stopped for the kernel, which
+/// wakes stopped processes when whoever started them ends.
 pub fn is_stopped(pid: u32) -> bool {
-    stat_fields(pid).is_some_and(|fields| fields.first().is_some_and(|state| state == "T"))
+    let is_stopped =
+        |thread| stat_fields(thread).is_some_and(|fields| fields.first().is_some_and(|state| state == "T"));
+    let threads = threads(pid);
+    !threads.is_empty() && threads.into_iter().all(is_stopped)
 }
 
 /// Whether every thread of a process is being traced.
