@@ -10,6 +10,7 @@ use crate::{Fallible, Options, processes, relay};
 use ohttp::hpke::{Aead, Kdf, Kem};
 use ohttp::{KeyConfig, Server, SymmetricSuite};
 use relay_tests::fields::{random_bytes, send_fields};
+use relay_tests::oblivious::binary::Encode as _;
 use relay_tests::oblivious::{Key, Opener, PATH, REQUEST_TYPE, binary, envelope};
 use relay_tests::{Action, Client, Via};
 use serde_json::{Value, json};
