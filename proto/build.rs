@@ -3,7 +3,7 @@
 
 use protox::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use protox::prost_reflect::prost_types::{
-    DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
+    DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
 };
 use std::fmt::Write as _;
 use std::path::Path;
@@ -60,6 +60,15 @@ fn shapes(files: &FileDescriptorSet) -> Outcome<String> {
             all.push(name_of(&full_name(file, message.name())));
             text.push_str(&shape(file, message)?);
         }
+        let module = module(file)?;
+        for name in file.enum_type.iter().map(EnumDescriptorProto::name) {
+            writeln!(
+                text,
+                "impl std::fmt::Debug for {module}::{name} {{\n\
+                 \x20   fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+                 \x20       formatter.write_str(self.as_str_name())\n    }}\n}}\n"
+            )?;
+        }
         for service in &file.service {
             for method in &service.method {
                 writeln!(
@@ -84,7 +93,7 @@ fn shapes(files: &FileDescriptorSet) -> Outcome<String> {
 fn shape(file: &FileDescriptorProto, message: &DescriptorProto) -> Outcome<String> {
     let full = full_name(file, message.name());
     let name = name_of(&full);
-    let module = PACKAGES.iter().find(|(package, _)| *package == file.package()).ok_or("a known package")?.1;
+    let module = module(file)?;
     let mut text = format!("pub(crate) static {name}: Shape = Shape {{ name: \"{full}\", fields: &[\n");
     for field in &message.field {
         writeln!(
@@ -105,6 +114,12 @@ fn shape(file: &FileDescriptorProto, message: &DescriptorProto) -> Outcome<Strin
         message.name()
     )?;
     Ok(text)
+}
+
+/// The Rust module of a file's messages.
+fn module(file: &FileDescriptorProto) -> Outcome<&'static str> {
+    let known = PACKAGES.iter().find(|(package, _)| *package == file.package());
+    Ok(known.ok_or("a known package")?.1)
 }
 
 /// How often a field may come: the table says it for repeated ones. A message that comes twice would be merged, list by

@@ -3,7 +3,6 @@
 
 mod admin;
 mod admission;
-mod escrow;
 mod exchange;
 pub(crate) mod federation;
 mod guardian;

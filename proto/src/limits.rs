@@ -27,6 +27,9 @@ pub const MAX_GUARDIANS: usize = 10;
 /// Shortest and longest life of an exchange offer, in seconds.
 pub const EXCHANGE_TTL_SECS: std::ops::RangeInclusive<u64> = 30..=3600;
 
+/// Slots behind an escrow gate.
+pub const ESCROW_SLOTS: u32 = 2;
+
 /// Longest life of an escrow gate, in seconds (a week).
 pub const MAX_ESCROW_TTL_SECS: u32 = 604_800;
 

@@ -11,7 +11,6 @@ pub use federation::{OffloadHandler, RecallHandler};
 pub use services::Services;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
-use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::federation::{Peering, Reassigned};
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
@@ -70,16 +69,6 @@ pub trait GuardianHandler: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<GuardianEntry>, Refusal>> + Send;
     /// Deletes a set.
     fn delete(&self, delete: DeleteGuardians) -> impl Future<Output = Result<(), Refusal>> + Send;
-}
-
-/// Keeps escrow gates.
-pub trait EscrowHandler: Send + Sync + 'static {
-    /// Fills a slot.
-    fn put(&self, put: PutEscrow) -> impl Future<Output = Result<Deposit, Refusal>> + Send;
-    /// Reads the other slot.
-    fn get(&self, get: GetEscrow) -> impl Future<Output = Result<Withdrawal, Refusal>> + Send;
-    /// Counts filled slots; an unknown gate has none.
-    fn count(&self, count: CountEscrow) -> impl Future<Output = Result<u32, Refusal>> + Send;
 }
 
 /// Hands keys for Oblivious HTTP to gateways.
@@ -231,22 +220,6 @@ impl<H: GuardianHandler> wire::guardian_server::Guardian for Adapter<H> {
     ) -> Reply<wire::GuardianDeleteReply> {
         self.0.delete(request.into_inner().try_into()?).await?;
         Ok(Response::new(wire::GuardianDeleteReply {}))
-    }
-}
-
-#[tonic::async_trait]
-impl<H: EscrowHandler> wire::escrow_server::Escrow for Adapter<H> {
-    async fn put(&self, request: Request<wire::EscrowPutRequest>) -> Reply<wire::EscrowPutReply> {
-        Ok(Response::new(self.0.put(request.into_inner().try_into()?).await?.into()))
-    }
-
-    async fn get(&self, request: Request<wire::EscrowGetRequest>) -> Reply<wire::EscrowGetReply> {
-        Ok(Response::new(self.0.get(request.into_inner().try_into()?).await?.into()))
-    }
-
-    async fn count(&self, request: Request<wire::EscrowCountRequest>) -> Reply<wire::EscrowCountReply> {
-        let count = self.0.count(request.into_inner().try_into()?).await?;
-        Ok(Response::new(wire::EscrowCountReply { count }))
     }
 }
 

@@ -5,9 +5,15 @@ use super::error::{ApiError, Fault};
 use super::fields::Field;
 use super::reply::Reply;
 use super::{Call, fields, success};
-use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
-use relay_proto::limits::MAX_ESCROW_TTL_SECS;
-use relay_proto::{EscrowBlob, GateHash, GateName, SlotHash, SlotName};
+use relay_proto::client::StorageClient;
+use relay_proto::field::{required, sealed};
+use relay_proto::limits::{ESCROW_SLOTS, MAX_ESCROW_TTL_SECS};
+use relay_proto::messages::escrow_get_reply::Outcome as Found;
+use relay_proto::messages::{
+    EscrowCountReply, EscrowCountRequest, EscrowDeposit, EscrowGetReply, EscrowGetRequest, EscrowNotFound,
+    EscrowPutReply, EscrowPutRequest,
+};
+use relay_proto::{EscrowBlob, GateHash, GateName, Refusal, SlotHash, SlotName};
 use serde::Serialize;
 
 /// What became of a request.
@@ -44,6 +50,7 @@ enum Action {
 
 pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
+    let caller = caller.map(Into::into);
     let (body, share) = app.intake.read(body).await?;
     let action = parse(&body)?;
     drop(body);
@@ -51,17 +58,28 @@ pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
     let outcome = match action {
         Action::Put { blob: None, .. } => Outcome::BlobTooLarge,
         Action::Put { gate, slot, blob: Some(blob), ttl_secs } => {
-            let request_id = name.request_id()?;
-            let put = PutEscrow { caller, request_id, gate, slot, blob, ttl_secs };
-            app.storage.put_escrow(put, deadline).await?.into()
+            let request = EscrowPutRequest {
+                caller,
+                request_id: name.request_id()?.into(),
+                gate: gate.into(),
+                slot: slot.into(),
+                blob: blob.into(),
+                ttl_secs,
+            };
+            let put = |client: StorageClient, request| async move { client.escrow().put(request).await };
+            app.storage.call(deadline, request, put).await?.try_into()?
         }
         Action::Get { gate, slot } => {
-            app.storage.get_escrow(GetEscrow { caller, gate, slot }, deadline).await?.into()
+            let request = EscrowGetRequest { caller, gate: gate.into(), slot: slot.into() };
+            let get = |client: StorageClient, request| async move { client.escrow().get(request).await };
+            app.storage.call(deadline, request, get).await?.try_into()?
         }
         Action::Count { gate } => {
-            match app.storage.count_escrow(CountEscrow { caller, gate }, deadline).await? {
-                0 => Outcome::NotFound,
-                count => Outcome::Count { count },
+            let request = EscrowCountRequest { caller, gate: gate.into() };
+            let count = |client: StorageClient, request| async move { client.escrow().count(request).await };
+            match app.storage.call(deadline, request, count).await? {
+                EscrowCountReply { count: 0 } => Outcome::NotFound,
+                EscrowCountReply { count } => Outcome::Count { count },
             }
         }
     };
@@ -69,22 +87,31 @@ pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
     success::large(share, outcome).await
 }
 
-impl From<Deposit> for Outcome {
-    fn from(deposit: Deposit) -> Self {
-        match deposit {
-            Deposit::Stored => Self::Stored,
-            Deposit::AlreadyExists => Self::AlreadyExists,
-            Deposit::GateFull => Self::GateFull,
+impl TryFrom<EscrowPutReply> for Outcome {
+    type Error = Refusal;
+
+    fn try_from(EscrowPutReply { deposit }: EscrowPutReply) -> Result<Self, Refusal> {
+        match EscrowDeposit::try_from(deposit) {
+            Ok(EscrowDeposit::Stored) => Ok(Self::Stored),
+            Ok(EscrowDeposit::AlreadyExists) => Ok(Self::AlreadyExists),
+            Ok(EscrowDeposit::GateFull) => Ok(Self::GateFull),
+            Ok(EscrowDeposit::Unspecified) | Err(_) => Err(Refusal::invalid("deposit")),
         }
     }
 }
 
-impl From<Withdrawal> for Outcome {
-    fn from(withdrawal: Withdrawal) -> Self {
-        match withdrawal {
-            Withdrawal::Blob(blob) => Self::Blob { blob: blob.to_base64url() },
-            Withdrawal::NotReady(count) => Self::NotReady { count },
-            Withdrawal::NotFound => Self::NotFound,
+impl TryFrom<EscrowGetReply> for Outcome {
+    type Error = Refusal;
+
+    fn try_from(EscrowGetReply { outcome }: EscrowGetReply) -> Result<Self, Refusal> {
+        match required("outcome", outcome)? {
+            Found::Blob(blob) => {
+                let blob: EscrowBlob = sealed("blob", blob)?;
+                Ok(Self::Blob { blob: blob.to_base64url() })
+            }
+            Found::NotReady(count) if count < ESCROW_SLOTS => Ok(Self::NotReady { count }),
+            Found::NotReady(_) => Err(Refusal::invalid("not_ready")),
+            Found::NotFound(EscrowNotFound {}) => Ok(Self::NotFound),
         }
     }
 }
@@ -116,8 +143,9 @@ fn seconds(field: &Field<'_>) -> Result<u32, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::fixture::Relay;
-    use relay_proto::Refusal;
+    use bytes::Bytes;
     use serde_json::{Value, json};
 
     fn put(slot: &str, blob: &str) -> Value {
@@ -137,6 +165,29 @@ mod tests {
 
     async fn ask(relay: &Relay, body: &Value) -> Value {
         relay.post("/v2/escrow", body).await.json(200)
+    }
+
+    #[test]
+    fn a_reply_that_means_nothing_is_refused() {
+        let put = |deposit| Outcome::try_from(EscrowPutReply { deposit }).err();
+        for deposit in [EscrowDeposit::Stored, EscrowDeposit::AlreadyExists, EscrowDeposit::GateFull] {
+            assert_eq!(put(deposit.into()), None);
+        }
+        let get = |outcome| Outcome::try_from(EscrowGetReply { outcome }).err();
+        for outcome in [
+            Found::Blob(Bytes::from_static(&[0; 65_536])),
+            Found::NotReady(1),
+            Found::NotFound(EscrowNotFound {}),
+        ] {
+            assert_eq!(get(Some(outcome)), None);
+        }
+        for deposit in [0, 4] {
+            assert_eq!(put(deposit), Some(Refusal::invalid("deposit")));
+        }
+        assert_eq!(get(None), Some(Refusal::invalid("outcome")));
+        assert_eq!(get(Some(Found::NotReady(2))), Some(Refusal::invalid("not_ready")));
+        let too_long = Found::Blob(Bytes::from_static(&[0; 65_537]));
+        assert_eq!(get(Some(too_long)), Some(Refusal::invalid("blob")));
     }
 
     #[tokio::test]

@@ -2,7 +2,6 @@
 
 use super::Storage;
 use super::retry::persist;
-use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use relay_proto::{ExchangeCode, ExchangeText, GuardianEntry, Refusal};
@@ -53,20 +52,5 @@ impl Storage {
         deadline: Instant,
     ) -> Result<(), Refusal> {
         persist(deadline, &self.metrics, || self.client.delete_guardians(delete.clone())).await
-    }
-
-    /// Fills an escrow slot.
-    pub(crate) async fn put_escrow(&self, put: PutEscrow, deadline: Instant) -> Result<Deposit, Refusal> {
-        persist(deadline, &self.metrics, || self.client.put_escrow(put.clone())).await
-    }
-
-    /// Reads the other slot of an escrow gate.
-    pub(crate) async fn get_escrow(&self, get: GetEscrow, deadline: Instant) -> Result<Withdrawal, Refusal> {
-        persist(deadline, &self.metrics, || self.client.get_escrow(get.clone())).await
-    }
-
-    /// Counts the filled slots of an escrow gate.
-    pub(crate) async fn count_escrow(&self, count: CountEscrow, deadline: Instant) -> Result<u32, Refusal> {
-        persist(deadline, &self.metrics, || self.client.count_escrow(count.clone())).await
     }
 }

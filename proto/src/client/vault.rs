@@ -2,9 +2,9 @@
 
 use super::shown::Calls;
 use super::{StorageClient, told};
-use crate::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
+use crate::messages::escrow_client::EscrowClient;
 use crate::messages::recovery_client::RecoveryClient;
 use crate::{ExchangeCode, ExchangeText, GuardianEntry, Refusal, wire};
 
@@ -23,8 +23,10 @@ impl StorageClient {
         wire::guardian_client::GuardianClient::new(self.channel.clone())
     }
 
-    fn escrow(&self) -> wire::escrow_client::EscrowClient<Calls> {
-        wire::escrow_client::EscrowClient::new(self.channel.clone())
+    /// Calls for escrow.
+    #[must_use]
+    pub fn escrow(&self) -> EscrowClient<Calls> {
+        EscrowClient::new(self.channel.clone())
     }
 
     /// Offers something; answers the code.
@@ -79,32 +81,5 @@ impl StorageClient {
     pub async fn delete_guardians(&self, delete: DeleteGuardians) -> Result<(), Refusal> {
         self.guardian().delete(wire::GuardianDeleteRequest::from(delete)).await.map_err(told)?;
         Ok(())
-    }
-
-    /// Fills an escrow slot.
-    ///
-    /// # Errors
-    /// Limits, room, and the way to storage.
-    pub async fn put_escrow(&self, put: PutEscrow) -> Result<Deposit, Refusal> {
-        let reply = self.escrow().put(wire::EscrowPutRequest::from(put)).await.map_err(told)?;
-        reply.into_inner().try_into()
-    }
-
-    /// Reads the other slot of an escrow gate.
-    ///
-    /// # Errors
-    /// Limits, and the way to storage.
-    pub async fn get_escrow(&self, get: GetEscrow) -> Result<Withdrawal, Refusal> {
-        let reply = self.escrow().get(wire::EscrowGetRequest::from(get)).await.map_err(told)?;
-        reply.into_inner().try_into()
-    }
-
-    /// Counts the filled slots of an escrow gate.
-    ///
-    /// # Errors
-    /// Limits, and the way to storage.
-    pub async fn count_escrow(&self, count: CountEscrow) -> Result<u32, Refusal> {
-        let reply = self.escrow().count(wire::EscrowCountRequest::from(count)).await.map_err(told)?;
-        Ok(reply.into_inner().count)
     }
 }

@@ -4,10 +4,11 @@ use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
 use super::{
-    Adapter, AdminHandler, AdmissionHandler, EscrowHandler, ExchangeHandler, GuardianHandler, KeysHandler,
-    MailboxHandler, OffloadHandler, RecallHandler, TelemetryHandler,
+    Adapter, AdminHandler, AdmissionHandler, ExchangeHandler, GuardianHandler, KeysHandler, MailboxHandler,
+    OffloadHandler, RecallHandler, TelemetryHandler,
 };
 use crate::limits::MAX_GRPC_MESSAGE;
+use crate::messages::escrow_server::{Escrow, EscrowServer};
 use crate::messages::recovery_server::{Recovery, RecoveryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
 use crate::wire;
@@ -123,10 +124,9 @@ impl Services {
 
     /// Serves escrow.
     #[must_use]
-    pub fn escrow(self, handler: &Arc<impl EscrowHandler>) -> Self {
-        let service = wire::escrow_server::EscrowServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SMALL_MESSAGE);
-        self.add(service)
+    pub fn escrow(self, service: &Arc<impl Escrow>) -> Self {
+        let server = EscrowServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Serves keys for Oblivious HTTP.

@@ -4,29 +4,103 @@
 //! A gate's end is kept to the second, other than mail's: gates may live for minutes, and an hour more would
 //! be many times what was asked for.
 
+use crate::auth::{idempotency, replays};
 use crate::clock::trusted_time::Times;
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
+use crate::db::writer::Load;
+use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
 use bytes::Bytes;
-use relay_proto::escrow::{Deposit, PutEscrow, SLOTS, Withdrawal};
-use relay_proto::{EscrowBlob, GateName, SlotName, UnixSeconds};
+use relay_proto::caller::Caller;
+use relay_proto::limits::ESCROW_SLOTS;
+use relay_proto::messages::escrow_get_reply::Outcome;
+use relay_proto::messages::{EscrowDeposit, EscrowNotFound};
+use relay_proto::{EscrowBlob, GateName, RequestId, SlotName, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
 /// Gates that fit beside the mail: one for each 64 KiB of the database's ceiling.
 const BYTES_EACH: u64 = 64 << 10;
 
+/// A slot to be filled.
+#[derive(Debug)]
+pub(crate) struct NewSlot {
+    pub(crate) gate: GateName,
+    pub(crate) slot: SlotName,
+    pub(crate) blob: EscrowBlob,
+    /// For how long the gate is kept, if this is its first slot.
+    pub(crate) ttl_secs: u32,
+}
+
+/// Fills a slot unless it is filled already or two others are. A retry gets the first answer.
+///
+/// # Errors
+/// When the relay is full, the caller's share is used up, or the disk fails.
+pub(crate) async fn put(
+    store: &Store,
+    caller: Caller,
+    request_id: RequestId,
+    new: NewSlot,
+    now: Times,
+    limits: Arc<Limits>,
+) -> Result<EscrowDeposit, StoreError> {
+    let load = Load { commands: 1, bytes: new.blob.as_bytes().len() };
+    let work = move |write: &mut Write<'_>| {
+        if let Some(answer) = idempotency::find(write.sql, &request_id)? {
+            return remembered(answer);
+        }
+        // A message that is brought again must not open a gate anew that is over.
+        if !replays::is_first(write, caller, &request_id, now)? {
+            return Ok(EscrowDeposit::AlreadyExists);
+        }
+        let deposit = fill(write, &new, now, limits.payment(caller))?;
+        idempotency::remember(write.sql, &request_id, number(deposit)?, now.stamp)?;
+        Ok(deposit)
+    };
+    store.writer.run(load, |batch| batch.attempt(work)).await
+}
+
+/// Returns what lies in the other slot. Deletes nothing.
+///
+/// # Errors
+/// When the read takes too long or the disk fails.
+pub(crate) async fn get(
+    store: &Store,
+    gate: GateName,
+    own: SlotName,
+    now: UnixSeconds,
+) -> Result<Outcome, StoreError> {
+    store.readers.run(move |sql| find(sql, &gate, &own, now)).await
+}
+
+/// Returns how many slots behind a gate are filled.
+///
+/// # Errors
+/// When the read takes too long or the disk fails.
+pub(crate) async fn count_filled(store: &Store, gate: GateName, now: UnixSeconds) -> Result<u32, StoreError> {
+    let work = move |sql: &Connection| {
+        let mut statement = sql.prepare_cached(
+            "SELECT count(*) FROM escrow_gates JOIN escrow_slots ON gate = name
+             WHERE name = ?1 AND expires > ?2",
+        )?;
+        Ok(statement.query_row(params![gate.as_bytes(), moment(now)], |row| row.get(0))?)
+    };
+    store.readers.run(work).await
+}
+
 /// Fills a slot. The first one behind a gate fixes the gate's end.
-pub(crate) fn put(
+fn fill(
     write: &mut Write<'_>,
-    put: &PutEscrow,
+    new: &NewSlot,
     now: Times,
     payment: Payment<'_>,
-) -> Result<Deposit, StoreError> {
+) -> Result<EscrowDeposit, StoreError> {
     write.expect_room()?;
-    let PutEscrow { gate, slot, blob, ttl_secs, .. } = put;
+    let NewSlot { gate, slot, blob, ttl_secs } = new;
     if !is_live(write, gate, now.now)? {
         open(write, gate, now.stamp.plus(u64::from(*ttl_secs)))?;
     }
@@ -35,10 +109,10 @@ pub(crate) fn put(
         .prepare_cached("SELECT count(*), coalesce(max(slot = ?2), 0) FROM escrow_slots WHERE gate = ?1")?
         .query_row(params![gate.as_bytes(), slot.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if is_filled {
-        return Ok(Deposit::AlreadyExists);
+        return Ok(EscrowDeposit::AlreadyExists);
     }
-    if filled >= SLOTS {
-        return Ok(Deposit::GateFull);
+    if filled >= ESCROW_SLOTS {
+        return Ok(EscrowDeposit::GateFull);
     }
     let space = write.space(write.gauges.escrow_gates(), write.change.escrow_gates, BYTES_EACH);
     payment.row(Kind::EscrowGates, space, write.gauges, blob.as_bytes().len())?;
@@ -46,7 +120,7 @@ pub(crate) fn put(
         .sql
         .prepare_cached("INSERT INTO escrow_slots (gate, slot, blob) VALUES (?1, ?2, ?3)")?
         .execute(params![gate.as_bytes(), slot.as_bytes(), blob.as_bytes().as_ref()])?;
-    Ok(Deposit::Stored)
+    Ok(EscrowDeposit::Stored)
 }
 
 /// Whether the gate is there. One whose time has passed is deleted, with its slots, and starts anew.
@@ -74,13 +148,26 @@ fn open(write: &mut Write<'_>, gate: &GateName, expires: UnixSeconds) -> Result<
     Ok(())
 }
 
-/// Reads what lies in the other slot. Deletes nothing.
-pub(crate) fn get(
-    sql: &Connection,
-    gate: &GateName,
-    own: &SlotName,
-    now: UnixSeconds,
-) -> Result<Withdrawal, StoreError> {
+/// An outcome as it is remembered on disk.
+const fn number(deposit: EscrowDeposit) -> Result<u64, StoreError> {
+    match deposit {
+        EscrowDeposit::Stored => Ok(0),
+        EscrowDeposit::AlreadyExists => Ok(1),
+        EscrowDeposit::GateFull => Ok(2),
+        EscrowDeposit::Unspecified => Err(StoreError::Internal(0)),
+    }
+}
+
+const fn remembered(number: u64) -> Result<EscrowDeposit, StoreError> {
+    match number {
+        0 => Ok(EscrowDeposit::Stored),
+        1 => Ok(EscrowDeposit::AlreadyExists),
+        2 => Ok(EscrowDeposit::GateFull),
+        _ => Err(StoreError::Corrupt(0)),
+    }
+}
+
+fn find(sql: &Connection, gate: &GateName, own: &SlotName, now: UnixSeconds) -> Result<Outcome, StoreError> {
     let mut statement = sql.prepare_cached(
         "SELECT slot, blob FROM escrow_gates JOIN escrow_slots ON gate = name
          WHERE name = ?1 AND expires > ?2",
@@ -97,23 +184,14 @@ pub(crate) fn get(
         }
     }
     match other {
-        _ if filled == 0 => Ok(Withdrawal::NotFound),
-        _ if filled < SLOTS => Ok(Withdrawal::NotReady(filled)),
+        _ if filled == 0 => Ok(Outcome::NotFound(EscrowNotFound {})),
+        _ if filled < ESCROW_SLOTS => Ok(Outcome::NotReady(filled)),
         Some(content) if is_behind => {
-            Ok(Withdrawal::Blob(EscrowBlob::try_from(content).map_err(|_| StoreError::Corrupt(0))?))
+            let blob = EscrowBlob::try_from(content).map_err(|_| StoreError::Corrupt(0))?;
+            Ok(Outcome::Blob(blob.into()))
         }
-        _ => Ok(Withdrawal::NotFound),
+        _ => Ok(Outcome::NotFound(EscrowNotFound {})),
     }
-}
-
-/// Counts the filled slots behind a gate.
-pub(crate) fn count_filled(sql: &Connection, gate: &GateName, now: UnixSeconds) -> Result<u32, StoreError> {
-    Ok(sql
-        .prepare_cached(
-            "SELECT count(*) FROM escrow_gates JOIN escrow_slots ON gate = name
-             WHERE name = ?1 AND expires > ?2",
-        )?
-        .query_row(params![gate.as_bytes(), moment(now)], |row| row.get(0))?)
 }
 
 /// Deletes up to `limit` gates whose time has passed, with their slots. Answers how many.

@@ -1,17 +1,18 @@
 //! Escrow: two slots behind a gate.
 
-use crate::auth::{idempotency, replays};
 use crate::clock::trusted::TrustedClock;
 use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::records::escrow;
+use crate::records::escrow::{self, NewSlot};
 use relay_proto::Refusal;
-use relay_proto::escrow::{CountEscrow, Deposit, GetEscrow, PutEscrow, Withdrawal};
-use relay_proto::server::EscrowHandler;
+use relay_proto::field::{caller, identifier, sealed};
+use relay_proto::limits::MAX_ESCROW_TTL_SECS;
+use relay_proto::messages::{
+    EscrowCountReply, EscrowCountRequest, EscrowGetReply, EscrowGetRequest, EscrowPutReply, EscrowPutRequest,
+    escrow_server,
+};
 use std::sync::Arc;
+use tonic::{Request, Response, Status};
 
 /// Serves gateways.
 #[derive(Debug)]
@@ -21,59 +22,42 @@ pub(crate) struct Escrow {
     pub(crate) time: Arc<TrustedClock>,
 }
 
-impl EscrowHandler for Escrow {
-    async fn put(&self, put: PutEscrow) -> Result<Deposit, Refusal> {
-        self.limits.charge_caller(put.caller)?;
-        if put.ttl_secs == 0 {
-            return Err(Refusal::invalid("ttl_secs"));
+#[tonic::async_trait]
+impl escrow_server::Escrow for Escrow {
+    async fn put(&self, request: Request<EscrowPutRequest>) -> Result<Response<EscrowPutReply>, Status> {
+        let EscrowPutRequest { caller: payer, request_id, gate, slot, blob, ttl_secs } = request.into_inner();
+        let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
+        if !(1..=MAX_ESCROW_TTL_SECS).contains(&ttl_secs) {
+            return Err(Refusal::invalid("ttl_secs").into());
         }
-        let now = self.time.times_to_store()?;
-        let load = Load { commands: 1, bytes: put.blob.as_bytes().len() };
-        let limits = Arc::clone(&self.limits);
-        let work = move |write: &mut Write<'_>| {
-            if let Some(answer) = idempotency::find(write.sql, &put.request_id)? {
-                return remembered(answer);
-            }
-            // A message that is brought again must not open a gate anew that is over.
-            if !replays::is_first(write, put.caller, &put.request_id, now)? {
-                return Ok(Deposit::AlreadyExists);
-            }
-            let deposit = escrow::put(write, &put, now, limits.payment(put.caller))?;
-            idempotency::remember(write.sql, &put.request_id, number(deposit), now.stamp)?;
-            Ok(deposit)
+        let new = NewSlot {
+            gate: identifier("gate", &gate)?,
+            slot: identifier("slot", &slot)?,
+            blob: sealed("blob", blob)?,
+            ttl_secs,
         };
-        Ok(self.store.writer.run(load, |batch| batch.attempt(work)).await?)
-    }
-
-    async fn get(&self, get: GetEscrow) -> Result<Withdrawal, Refusal> {
-        let GetEscrow { caller, gate, slot } = get;
         self.limits.charge_caller(caller)?;
-        let now = self.time.times().now;
-        Ok(self.store.readers.run(move |sql| escrow::get(sql, &gate, &slot, now)).await?)
+        let (now, limits) = (self.time.times_to_store()?, Arc::clone(&self.limits));
+        let deposit = escrow::put(&self.store, caller, request_id, new, now, limits).await?;
+        Ok(Response::new(EscrowPutReply { deposit: deposit.into() }))
     }
 
-    async fn count(&self, count: CountEscrow) -> Result<u32, Refusal> {
-        let CountEscrow { caller, gate } = count;
+    async fn get(&self, request: Request<EscrowGetRequest>) -> Result<Response<EscrowGetReply>, Status> {
+        let EscrowGetRequest { caller: payer, gate, slot } = request.into_inner();
+        let (caller, gate, slot) = (caller(payer)?, identifier("gate", &gate)?, identifier("slot", &slot)?);
         self.limits.charge_caller(caller)?;
-        let now = self.time.times().now;
-        Ok(self.store.readers.run(move |sql| escrow::count_filled(sql, &gate, now)).await?)
+        let outcome = escrow::get(&self.store, gate, slot, self.time.times().now).await?;
+        Ok(Response::new(EscrowGetReply { outcome: Some(outcome) }))
     }
-}
 
-/// An answer as it is remembered.
-const fn number(deposit: Deposit) -> u64 {
-    match deposit {
-        Deposit::Stored => 0,
-        Deposit::AlreadyExists => 1,
-        Deposit::GateFull => 2,
-    }
-}
-
-fn remembered(number: u64) -> Result<Deposit, StoreError> {
-    match number {
-        0 => Ok(Deposit::Stored),
-        1 => Ok(Deposit::AlreadyExists),
-        2 => Ok(Deposit::GateFull),
-        _ => Err(StoreError::Corrupt(0)),
+    async fn count(
+        &self,
+        request: Request<EscrowCountRequest>,
+    ) -> Result<Response<EscrowCountReply>, Status> {
+        let EscrowCountRequest { caller: payer, gate } = request.into_inner();
+        let (caller, gate) = (caller(payer)?, identifier("gate", &gate)?);
+        self.limits.charge_caller(caller)?;
+        let count = escrow::count_filled(&self.store, gate, self.time.times().now).await?;
+        Ok(Response::new(EscrowCountReply { count }))
     }
 }

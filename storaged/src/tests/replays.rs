@@ -1,10 +1,10 @@
 //! Sealed messages that somebody brings again: nothing comes back that is over.
 
 use crate::tests::*;
-use relay_proto::escrow::{Deposit, PutEscrow};
 use relay_proto::exchange::{Claim, Complete, Offer};
-use relay_proto::server::{EscrowHandler as _, ExchangeHandler as _};
-use relay_proto::{EscrowBlob, ExchangeText, GateName, RecoveryName, SlotName};
+use relay_proto::messages::{EscrowDeposit, EscrowPutRequest};
+use relay_proto::server::ExchangeHandler as _;
+use relay_proto::{ExchangeText, GateName, RecoveryName, SlotName};
 
 /// Somebody who brings sealed messages of many clients.
 fn oblivious_relay() -> Caller {
@@ -69,20 +69,20 @@ async fn an_offer_is_made_once_whatever_became_of_it() {
 async fn a_gate_that_is_over_stays_closed() {
     let relay = Relay::start(&[]);
     let put = || {
-        relay.vault.escrow.put(PutEscrow {
-            caller: oblivious_relay(),
-            request_id: id(1),
-            gate: GateName::from_bytes([1; 32]),
-            slot: SlotName::from_bytes([1; 32]),
-            blob: EscrowBlob::try_from(Bytes::from_static(b"sealed")).unwrap(),
+        relay.deposit(EscrowPutRequest {
+            caller: oblivious_relay().map(Into::into),
+            request_id: id(1).into(),
+            gate: GateName::from_bytes([1; 32]).into(),
+            slot: SlotName::from_bytes([1; 32]).into(),
+            blob: Bytes::from_static(b"sealed"),
             ttl_secs: 60,
         })
     };
     for _ in 0..3 {
-        assert_eq!(put().await, Ok(Deposit::Stored), "the same answer for a while");
+        assert_eq!(put().await, Ok(EscrowDeposit::Stored), "the same answer for a while");
     }
     relay.clock.advance(HOUR);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(put().await, Ok(Deposit::AlreadyExists));
+    assert_eq!(put().await, Ok(EscrowDeposit::AlreadyExists));
     assert_eq!((relay.rows("escrow_gates"), relay.rows("escrow_slots")), (0, 0));
 }

@@ -2,11 +2,11 @@
 
 use crate::limits::shares::{Kind, Shares, Space};
 use crate::tests::*;
-use relay_proto::escrow::{Deposit, PutEscrow};
 use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::{Designating, Designation, StoreGuardians};
-use relay_proto::server::{EscrowHandler as _, ExchangeHandler as _, GuardianHandler as _};
-use relay_proto::{EscrowBlob, ExchangeText, GateName, GuardianEntry, RecoveryName, SlotName};
+use relay_proto::messages::{EscrowDeposit, EscrowPutRequest};
+use relay_proto::server::{ExchangeHandler as _, GuardianHandler as _};
+use relay_proto::{ExchangeText, GateName, GuardianEntry, RecoveryName, SlotName};
 
 const MIB: u64 = 1 << 20;
 
@@ -63,16 +63,16 @@ impl Relay {
         self.store_proof(caller, request_id(), RecoveryName::from_bytes(numbered(number)), b"proof").await
     }
 
-    async fn deposit_for(&self, caller: Caller, gate: u64, slot: u8) -> Result<Deposit, Refusal> {
-        let put = PutEscrow {
-            caller,
-            request_id: request_id(),
-            gate: GateName::from_bytes(numbered(gate)),
-            slot: SlotName::from_bytes([slot; 32]),
-            blob: EscrowBlob::try_from(Bytes::from_static(b"sealed")).unwrap(),
+    async fn deposit_for(&self, caller: Caller, gate: u64, slot: u8) -> Result<EscrowDeposit, Refusal> {
+        let request = EscrowPutRequest {
+            caller: caller.map(Into::into),
+            request_id: request_id().into(),
+            gate: GateName::from_bytes(numbered(gate)).into(),
+            slot: SlotName::from_bytes([slot; 32]).into(),
+            blob: Bytes::from_static(b"sealed"),
             ttl_secs: 600,
         };
-        self.vault.escrow.put(put).await
+        self.deposit(request).await
     }
 
     async fn designate_for(&self, caller: Caller, seed: u8) -> Result<(), Refusal> {
@@ -165,12 +165,12 @@ async fn every_kind_of_name_counts_and_storing_it_again_does_not() {
     relay.offer_by(caller).await.unwrap();
     relay.prove_for(caller, 1).await.unwrap();
     relay.designate_for(caller, 1).await.unwrap();
-    assert_eq!(relay.deposit_for(caller, 1, 1).await, Ok(Deposit::Stored));
+    assert_eq!(relay.deposit_for(caller, 1, 1).await, Ok(EscrowDeposit::Stored));
     relay.prove_for(caller, 1).await.unwrap();
     relay.clock.advance(Duration::from_secs(1));
     relay.designate_for(caller, 1).await.unwrap();
     assert_eq!(relay.register_for(caller, 0..1).await, Ok(1));
-    assert_eq!(relay.deposit_for(caller, 1, 1).await, Ok(Deposit::AlreadyExists));
+    assert_eq!(relay.deposit_for(caller, 1, 1).await, Ok(EscrowDeposit::AlreadyExists));
     wait_of(relay.deposit_for(caller, 1, 2).await);
     assert_eq!((relay.rows("escrow_gates"), relay.rows("escrow_slots")), (1, 1));
     wait_of(relay.deposit_for(caller, 2, 1).await);
@@ -233,7 +233,7 @@ async fn a_named_relay_fills_no_table() {
     assert_eq!(relay.register_for(named(1), 0..1500).await, Ok(1500));
     wait_of(relay.register_for(named(1), 2000..3900).await);
     relay.prove_for(client(2), 9999).await.unwrap();
-    assert_eq!(relay.deposit_for(client(2), 9999, 1).await, Ok(Deposit::Stored));
+    assert_eq!(relay.deposit_for(client(2), 9999, 1).await, Ok(EscrowDeposit::Stored));
 }
 
 #[tokio::test]
