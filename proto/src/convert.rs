@@ -5,7 +5,6 @@ mod admin;
 mod admission;
 mod exchange;
 pub(crate) mod federation;
-mod guardian;
 mod inventory;
 mod keys;
 pub(crate) mod mailbox;

@@ -42,6 +42,20 @@ where
     T::try_from(value).map_err(|_| Refusal::invalid(field))
 }
 
+/// Reads a list of what a client sealed.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for a list that is too long, or with an entry whose length is out of bounds.
+pub fn sealed_list<T, V>(field: &'static str, list: Vec<V>, most: usize) -> Result<Vec<T>, Refusal>
+where
+    T: TryFrom<V, Error = Malformed>,
+{
+    if list.len() > most {
+        return Err(Refusal::invalid(field));
+    }
+    list.into_iter().map(|value| sealed(field, value)).collect()
+}
+
 /// Reads the position of one of `asked` things.
 ///
 /// # Errors
@@ -97,7 +111,7 @@ pub fn position(index: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::AddressHash;
+    use crate::{AddressHash, GuardianEntry};
 
     #[test]
     fn a_caller_survives_the_wire_and_is_charged_only_under_a_known_budget() {
@@ -127,6 +141,13 @@ mod tests {
         assert_eq!(list(2).map(|all| all.len()), Ok(2));
         assert_eq!(list(3), Err(Refusal::invalid("list")));
         assert_eq!(identifiers::<AddressHash>("list", &[Bytes::new()], 2), Err(Refusal::invalid("list")));
+        let entries = |count: usize, length: usize| {
+            sealed_list::<GuardianEntry, _>("entries", vec![Bytes::from(vec![1; length]); count], 10)
+        };
+        assert_eq!(entries(10, 256).map(|all| all.len()), Ok(10));
+        for (count, length) in [(11, 1), (1, 257)] {
+            assert_eq!(entries(count, length), Err(Refusal::invalid("entries")));
+        }
         assert_eq!((index("i", 1, 2), index("i", 2, 2)), (Ok(1), Err(Refusal::invalid("i"))));
         assert_eq!(required::<u8>("field", None), Err(Refusal::invalid("field")));
         assert_eq!(position(7), 7);

@@ -1,18 +1,6 @@
-//! Guardian sets as gateway and storage speak of them.
+//! What the designator of a guardian set signs.
 
-use crate::caller::Caller;
-use crate::{GuardianEntry, GuardianHash, GuardianName, PublicKey, RequestId, Signature, UnixSeconds};
-
-/// Proof that the designator of a set asks. The set's name follows from the key.
-#[derive(Debug, Clone)]
-pub struct Designation {
-    /// The designator's key.
-    pub public_key: PublicKey,
-    /// When it was signed.
-    pub timestamp: UnixSeconds,
-    /// Over [`Designation::message`]; used once.
-    pub signature: Signature,
-}
+use crate::{GuardianHash, PublicKey, UnixSeconds};
 
 /// What a designator may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,55 +11,32 @@ pub enum Designating {
     Delete,
 }
 
-impl Designation {
-    /// The bytes that the designator signs.
-    pub fn message(&self, what: Designating) -> Vec<u8> {
-        let label: &[u8] = match what {
-            Designating::Store => b"guardian-store",
-            Designating::Delete => b"guardian-delete",
+impl Designating {
+    /// Returns the bytes that the designator with this key signs: a label, the key, its hash and the time.
+    pub fn message(self, public_key: &PublicKey, timestamp: UnixSeconds) -> Vec<u8> {
+        let label: &[u8] = match self {
+            Self::Store => b"guardian-store",
+            Self::Delete => b"guardian-delete",
         };
-        let mut message = label.to_vec();
-        message.extend_from_slice(self.public_key.as_bytes());
-        message.extend_from_slice(GuardianHash::of_public_key(&self.public_key).as_bytes());
-        message.extend_from_slice(&self.timestamp.get().to_be_bytes());
-        message
-    }
-
-    /// The set's name.
-    pub fn set(&self) -> GuardianName {
-        GuardianHash::of_public_key(&self.public_key).name()
+        let hash = GuardianHash::of_public_key(public_key);
+        [label, public_key.as_bytes(), hash.as_bytes(), &timestamp.get().to_be_bytes()].concat()
     }
 }
 
-/// Replaces a set.
-#[derive(Debug, Clone)]
-pub struct StoreGuardians {
-    /// Who is charged.
-    pub caller: Caller,
-    /// Names this call, so that a retry finds it done.
-    pub request_id: RequestId,
-    /// The designator's proof.
-    pub designation: Designation,
-    /// The whole set, at most [`crate::limits::MAX_GUARDIANS`].
-    pub entries: Vec<GuardianEntry>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Asks for a set.
-#[derive(Debug, Clone)]
-pub struct QueryGuardians {
-    /// Who is charged.
-    pub caller: Caller,
-    /// Which set.
-    pub set: GuardianName,
-}
-
-/// Deletes a set.
-#[derive(Debug, Clone)]
-pub struct DeleteGuardians {
-    /// Who is charged.
-    pub caller: Caller,
-    /// Names this call, so that a retry finds it done.
-    pub request_id: RequestId,
-    /// The designator's proof.
-    pub designation: Designation,
+    #[test]
+    fn a_designator_signs_label_key_hash_and_time() {
+        let key = PublicKey::from_bytes([1; 32]);
+        let hash = GuardianHash::of_public_key(&key);
+        let rest = [&[1; 32][..], hash.as_bytes(), &[0, 0, 0, 0, 0, 0, 1, 2]].concat();
+        for (what, label) in
+            [(Designating::Store, "guardian-store"), (Designating::Delete, "guardian-delete")]
+        {
+            let message = what.message(&key, UnixSeconds::new(0x102));
+            assert_eq!(message, [label.as_bytes(), &rest].concat());
+        }
+    }
 }

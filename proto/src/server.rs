@@ -13,7 +13,6 @@ pub use services::Services;
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::exchange::{Claim, Complete, Offer};
 use crate::federation::{Peering, Reassigned};
-use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use crate::keys::KeySet;
 use crate::mail::{
     BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand,
@@ -21,7 +20,7 @@ use crate::mail::{
 };
 use crate::policy::Policy;
 use crate::telemetry::{Family, Snapshot};
-use crate::{ExchangeCode, ExchangeText, GuardianEntry, MailboxHash, PeerId, Refusal, convert, wire};
+use crate::{ExchangeCode, ExchangeText, MailboxHash, PeerId, Refusal, convert, wire};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,19 +55,6 @@ pub trait ExchangeHandler: Send + Sync + 'static {
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<ExchangeText, Refusal>> + Send;
     /// Completes an exchange; answers the claimer's response.
     fn complete(&self, complete: Complete) -> impl Future<Output = Result<ExchangeText, Refusal>> + Send;
-}
-
-/// Keeps guardian sets.
-pub trait GuardianHandler: Send + Sync + 'static {
-    /// Replaces a set.
-    fn store(&self, store: StoreGuardians) -> impl Future<Output = Result<(), Refusal>> + Send;
-    /// Reads a set; an unknown one is empty.
-    fn query(
-        &self,
-        query: QueryGuardians,
-    ) -> impl Future<Output = Result<Vec<GuardianEntry>, Refusal>> + Send;
-    /// Deletes a set.
-    fn delete(&self, delete: DeleteGuardians) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
 /// Hands keys for Oblivious HTTP to gateways.
@@ -200,26 +186,6 @@ impl<H: ExchangeHandler> wire::exchange_server::Exchange for Adapter<H> {
     async fn complete(&self, request: Request<wire::CompleteRequest>) -> Reply<wire::CompleteReply> {
         let response = self.0.complete(request.into_inner().try_into()?).await?.into();
         Ok(Response::new(wire::CompleteReply { response }))
-    }
-}
-
-#[tonic::async_trait]
-impl<H: GuardianHandler> wire::guardian_server::Guardian for Adapter<H> {
-    async fn store(&self, request: Request<wire::GuardianStoreRequest>) -> Reply<wire::GuardianStoreReply> {
-        self.0.store(request.into_inner().try_into()?).await?;
-        Ok(Response::new(wire::GuardianStoreReply {}))
-    }
-
-    async fn query(&self, request: Request<wire::GuardianQueryRequest>) -> Reply<wire::GuardianQueryReply> {
-        Ok(Response::new(self.0.query(request.into_inner().try_into()?).await?.into()))
-    }
-
-    async fn delete(
-        &self,
-        request: Request<wire::GuardianDeleteRequest>,
-    ) -> Reply<wire::GuardianDeleteReply> {
-        self.0.delete(request.into_inner().try_into()?).await?;
-        Ok(Response::new(wire::GuardianDeleteReply {}))
     }
 }
 

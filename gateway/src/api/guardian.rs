@@ -5,10 +5,14 @@ use super::error::{self, ApiError, Fault};
 use super::fields::Field;
 use super::reply::Reply;
 use super::{Call, fields, success};
-use relay_proto::guardian::{DeleteGuardians, Designation, QueryGuardians, StoreGuardians};
+use bytes::Bytes;
+use relay_proto::client::StorageClient;
+use relay_proto::field::sealed_list;
 use relay_proto::limits::MAX_GUARDIANS;
-use relay_proto::mail::Caller;
-use relay_proto::{GuardianEntry, GuardianHash, PublicKey, RequestId, Signature, UnixSeconds};
+use relay_proto::messages::{
+    Designation, GuardianDeleteRequest, GuardianQueryReply, GuardianQueryRequest, GuardianStoreRequest,
+};
+use relay_proto::{GuardianEntry, GuardianHash, PublicKey, Signature};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -25,10 +29,13 @@ struct Guardian {
 pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?;
-    let store = parse_store(&body, caller, request_id)?;
+    let request_id = name.request_id()?.into();
+    let (designation, entries) = parse_store(&body)?;
+    let caller = caller.map(Into::into);
+    let request = GuardianStoreRequest { caller, request_id, designation: Some(designation), entries };
     drop(body);
-    app.storage.store_guardians(store, patience.deadline()).await.map_err(error::of_guardians)?;
+    let store = |client: StorageClient, request| async move { client.guardian().store(request).await };
+    app.storage.call(patience.deadline(), request, store).await.map_err(error::of_guardians)?;
     Ok(success::done())
 }
 
@@ -37,8 +44,10 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
     let (body, _share) = app.intake.read(body).await?;
     let [guardian_hash] = fields::read(&body, ["guardian_hash"])?;
     let set = guardian_hash.parse(GuardianHash::from_hex, Fault::GuardianHash)?.name();
-    let query = QueryGuardians { caller, set };
-    let entries = app.storage.query_guardians(query, patience.deadline()).await?;
+    let request = GuardianQueryRequest { caller: caller.map(Into::into), set: set.into() };
+    let query = |client: StorageClient, request| async move { client.guardian().query(request).await };
+    let GuardianQueryReply { entries } = app.storage.call(patience.deadline(), request, query).await?;
+    let entries: Vec<GuardianEntry> = sealed_list("entries", entries, MAX_GUARDIANS)?;
     let guardians = entries.iter().map(|entry| Guardian { data: entry.to_base64() }).collect();
     success::of(&Guardians { status: "ok", guardians })
 }
@@ -46,10 +55,11 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
 pub(super) async fn delete(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?;
-    let designation = designation(fields::read(&body, DESIGNATION)?)?;
-    let delete = DeleteGuardians { caller, request_id, designation };
-    app.storage.delete_guardians(delete, patience.deadline()).await.map_err(error::of_guardians)?;
+    let request_id = name.request_id()?.into();
+    let designation = Some(designation(fields::read(&body, DESIGNATION)?)?);
+    let request = GuardianDeleteRequest { caller: caller.map(Into::into), request_id, designation };
+    let delete = |client: StorageClient, request| async move { client.guardian().delete(request).await };
+    app.storage.call(patience.deadline(), request, delete).await.map_err(error::of_guardians)?;
     Ok(success::done())
 }
 
@@ -59,27 +69,27 @@ const DESIGNATION: [&str; 4] = ["guardian_hash", "designator_pk", "timestamp", "
 fn designation(fields: [Field<'_>; 4]) -> Result<Designation, ApiError> {
     let [guardian_hash, designator_pk, timestamp, signature] = fields;
     let named = guardian_hash.parse(GuardianHash::from_hex, Fault::GuardianHash)?;
+    let public_key = designator_pk.parse(PublicKey::from_hex, Fault::DesignatorKey)?;
     let designation = Designation {
-        public_key: designator_pk.parse(PublicKey::from_hex, Fault::DesignatorKey)?,
-        timestamp: UnixSeconds::new(timestamp.number(Fault::Timestamp)?),
-        signature: signature.parse(Signature::from_hex, Fault::Signature)?,
+        public_key: public_key.into(),
+        timestamp: timestamp.number(Fault::Timestamp)?,
+        signature: signature.parse(Signature::from_hex, Fault::Signature)?.into(),
     };
-    if named != GuardianHash::of_public_key(&designation.public_key) {
+    if named != GuardianHash::of_public_key(&public_key) {
         return Err(Fault::GuardianMismatch.into());
     }
     Ok(designation)
 }
 
-fn parse_store(body: &[u8], caller: Caller, request_id: RequestId) -> Result<StoreGuardians, ApiError> {
+fn parse_store(body: &[u8]) -> Result<(Designation, Vec<Bytes>), ApiError> {
     let [hash, key, timestamp, signature] = DESIGNATION;
     let [hash, key, timestamp, signature, list] =
         fields::read_lists_of("data", body, [hash, key, timestamp, signature, "entries"])?;
-    let designation = designation([hash, key, timestamp, signature])?;
-    Ok(StoreGuardians { caller, request_id, designation, entries: entries(list)? })
+    Ok((designation([hash, key, timestamp, signature])?, entries(list)?))
 }
 
 /// Reads the whole set, which may be empty.
-fn entries(field: Field<'_>) -> Result<Vec<GuardianEntry>, ApiError> {
+fn entries(field: Field<'_>) -> Result<Vec<Bytes>, ApiError> {
     let list = field.list(Fault::GuardianEntries)?;
     if list.len() > MAX_GUARDIANS {
         return Err(Fault::GuardianEntryCount.into());
@@ -88,7 +98,7 @@ fn entries(field: Field<'_>) -> Result<Vec<GuardianEntry>, ApiError> {
         GuardianEntry::from_base64(data.as_deref().ok_or(Fault::GuardianEntry)?)
             .map_err(|_| Fault::GuardianEntry)
     };
-    list.into_iter().map(|data| entry(data).map_err(ApiError::from)).collect()
+    list.into_iter().map(|data| Ok(entry(data)?.into())).collect()
 }
 
 #[cfg(test)]

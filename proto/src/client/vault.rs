@@ -3,10 +3,10 @@
 use super::shown::Calls;
 use super::{StorageClient, told};
 use crate::exchange::{Claim, Complete, Offer};
-use crate::guardian::{DeleteGuardians, QueryGuardians, StoreGuardians};
 use crate::messages::escrow_client::EscrowClient;
+use crate::messages::guardian_client::GuardianClient;
 use crate::messages::recovery_client::RecoveryClient;
-use crate::{ExchangeCode, ExchangeText, GuardianEntry, Refusal, wire};
+use crate::{ExchangeCode, ExchangeText, Refusal, wire};
 
 impl StorageClient {
     /// Calls for recovery proofs.
@@ -19,8 +19,10 @@ impl StorageClient {
         wire::exchange_client::ExchangeClient::new(self.channel.clone())
     }
 
-    fn guardian(&self) -> wire::guardian_client::GuardianClient<Calls> {
-        wire::guardian_client::GuardianClient::new(self.channel.clone())
+    /// Calls for guardian sets.
+    #[must_use]
+    pub fn guardian(&self) -> GuardianClient<Calls> {
+        GuardianClient::new(self.channel.clone())
     }
 
     /// Calls for escrow.
@@ -54,32 +56,5 @@ impl StorageClient {
     pub async fn complete(&self, complete: Complete) -> Result<ExchangeText, Refusal> {
         let reply = self.exchange().complete(wire::CompleteRequest::from(complete)).await.map_err(told)?;
         reply.into_inner().try_into()
-    }
-
-    /// Replaces a guardian set.
-    ///
-    /// # Errors
-    /// A proof that does not hold, limits, and the way to storage.
-    pub async fn store_guardians(&self, store: StoreGuardians) -> Result<(), Refusal> {
-        self.guardian().store(wire::GuardianStoreRequest::from(store)).await.map_err(told)?;
-        Ok(())
-    }
-
-    /// Reads a guardian set.
-    ///
-    /// # Errors
-    /// Limits, and the way to storage.
-    pub async fn query_guardians(&self, query: QueryGuardians) -> Result<Vec<GuardianEntry>, Refusal> {
-        let reply = self.guardian().query(wire::GuardianQueryRequest::from(query)).await.map_err(told)?;
-        reply.into_inner().try_into()
-    }
-
-    /// Deletes a guardian set.
-    ///
-    /// # Errors
-    /// A proof that does not hold, limits, and the way to storage.
-    pub async fn delete_guardians(&self, delete: DeleteGuardians) -> Result<(), Refusal> {
-        self.guardian().delete(wire::GuardianDeleteRequest::from(delete)).await.map_err(told)?;
-        Ok(())
     }
 }

@@ -4,11 +4,12 @@ use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
 use super::{
-    Adapter, AdminHandler, AdmissionHandler, ExchangeHandler, GuardianHandler, KeysHandler, MailboxHandler,
-    OffloadHandler, RecallHandler, TelemetryHandler,
+    Adapter, AdminHandler, AdmissionHandler, ExchangeHandler, KeysHandler, MailboxHandler, OffloadHandler,
+    RecallHandler, TelemetryHandler,
 };
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::messages::escrow_server::{Escrow, EscrowServer};
+use crate::messages::guardian_server::{Guardian, GuardianServer};
 use crate::messages::recovery_server::{Recovery, RecoveryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
 use crate::wire;
@@ -116,10 +117,9 @@ impl Services {
 
     /// Serves guardian sets.
     #[must_use]
-    pub fn guardian(self, handler: &Arc<impl GuardianHandler>) -> Self {
-        let service = wire::guardian_server::GuardianServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SMALL_MESSAGE);
-        self.add(service)
+    pub fn guardian(self, service: &Arc<impl Guardian>) -> Self {
+        let server = GuardianServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Serves escrow.

@@ -1,13 +1,22 @@
 //! The `guardian_sets` table: whom people chose to vouch for them, sealed. One row a set, as a set is always
 //! replaced and read whole.
 
+use crate::auth::nonces::{self, Once};
+use crate::auth::{idempotency, signatures};
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
+use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
 use bytes::Bytes;
-use relay_proto::{GuardianEntry, GuardianName, Ttl, UnixSeconds};
+use relay_proto::caller::Caller;
+use relay_proto::guardian::Designating;
+use relay_proto::{
+    GuardianEntry, GuardianHash, GuardianName, PublicKey, Refusal, RequestId, Signature, Ttl, UnixSeconds,
+};
 use rusqlite::{Connection, OptionalExtension as _, params};
+use std::sync::Arc;
 
 /// How long a set is kept.
 const LIFE: Ttl = Ttl::from_secs(365 * 86_400);
@@ -16,8 +25,107 @@ const LIFE: Ttl = Ttl::from_secs(365 * 86_400);
 /// takes.
 const BYTES_EACH: u64 = 16 << 10;
 
-/// Replaces a set. An empty one is the same as none. Only a new name is paid for.
-pub(crate) fn store(
+/// What is remembered of a request that was carried out.
+const DONE: u64 = 1;
+
+/// A designator's signature, checked. It counts only where the request is carried out for the first time.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    set: GuardianName,
+    timestamp: UnixSeconds,
+    nonce: Once,
+    holds: Result<(), Refusal>,
+}
+
+impl Proof {
+    /// Checks the signature over what is asked, and that it is of now.
+    pub(crate) fn check(
+        what: Designating,
+        public_key: &PublicKey,
+        timestamp: UnixSeconds,
+        signature: &Signature,
+        now: UnixSeconds,
+    ) -> Self {
+        let message = what.message(public_key, timestamp);
+        Self {
+            set: GuardianHash::of_public_key(public_key).name(),
+            timestamp,
+            nonce: Once::of("guardian", signature.as_bytes()),
+            holds: signatures::check(public_key, &message, signature, timestamp, now),
+        }
+    }
+}
+
+/// Replaces a set. An empty one is the same as none.
+///
+/// # Errors
+/// When the proof does not hold or was used, the relay is full, the caller's share is used up, or the disk fails.
+pub(crate) async fn store(
+    store: &Store,
+    caller: Caller,
+    request_id: RequestId,
+    proof: Proof,
+    entries: Vec<GuardianEntry>,
+    now: UnixSeconds,
+    limits: Arc<Limits>,
+) -> Result<(), StoreError> {
+    let set = proof.set;
+    let effect = move |write: &mut Write<'_>| replace(write, &set, &entries, now, limits.payment(caller));
+    once(store, request_id, proof, now, effect).await
+}
+
+/// Returns the entries of a set. One that is not there is empty.
+///
+/// # Errors
+/// When the read takes too long or the disk fails.
+pub(crate) async fn query(
+    store: &Store,
+    set: GuardianName,
+    now: UnixSeconds,
+) -> Result<Vec<Bytes>, StoreError> {
+    let entries = store.readers.run(move |sql| find(sql, &set, now)).await?;
+    Ok(entries.into_iter().map(Bytes::from).collect())
+}
+
+/// Deletes a set, from every file before it returns.
+///
+/// # Errors
+/// When the proof does not hold or was used, or the disk fails.
+pub(crate) async fn delete(
+    store: &Store,
+    request_id: RequestId,
+    proof: Proof,
+    now: UnixSeconds,
+) -> Result<(), StoreError> {
+    let set = proof.set;
+    once(store, request_id, proof, now, move |write| erase(write, &set)).await
+}
+
+/// Carries out what a designator asks for, once: the signature is used up with the effect, and a retry finds it done.
+async fn once(
+    store: &Store,
+    request_id: RequestId,
+    proof: Proof,
+    now: UnixSeconds,
+    effect: impl FnOnce(&mut Write<'_>) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let Proof { timestamp, nonce, holds, set: _ } = proof;
+    let work = move |write: &mut Write<'_>| {
+        if idempotency::find(write.sql, &request_id)?.is_some() {
+            // The first answer may have been lost while the log still held what was deleted.
+            write.answer_after_erasure();
+            return Ok(());
+        }
+        holds?;
+        nonces::take(write.sql, nonce, timestamp)?;
+        effect(write)?;
+        idempotency::remember(write.sql, &request_id, DONE, now)
+    };
+    store.writer.run_one(work).await
+}
+
+/// Only a new name is paid for.
+fn replace(
     write: &mut Write<'_>,
     name: &GuardianName,
     entries: &[GuardianEntry],
@@ -25,7 +133,7 @@ pub(crate) fn store(
     payment: Payment<'_>,
 ) -> Result<(), StoreError> {
     if entries.is_empty() {
-        return delete(write, name);
+        return erase(write, name);
     }
     write.expect_room()?;
     let (packed, expires) = (pack(entries), moment(LIFE.expiry(now)));
@@ -66,8 +174,8 @@ pub(crate) fn take_over(
     Ok(fresh > 0)
 }
 
-/// Deletes a set, from the log as well before anybody is told.
-pub(crate) fn delete(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
+/// Deletes a set, from the log as well before the request is answered.
+fn erase(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
     write.answer_after_erasure();
     remove(write, name)
 }
@@ -80,12 +188,7 @@ pub(crate) fn remove(write: &mut Write<'_>, name: &GuardianName) -> Result<(), S
     Ok(())
 }
 
-/// Reads a set. One that is not there is empty.
-pub(crate) fn query(
-    sql: &Connection,
-    name: &GuardianName,
-    now: UnixSeconds,
-) -> Result<Vec<GuardianEntry>, StoreError> {
+fn find(sql: &Connection, name: &GuardianName, now: UnixSeconds) -> Result<Vec<GuardianEntry>, StoreError> {
     let packed = sql
         .prepare_cached("SELECT entries FROM guardian_sets WHERE name = ?1 AND expires > ?2")?
         .query_row(params![name.as_bytes(), moment(now)], |row| row.get::<_, Vec<u8>>(0))

@@ -1,20 +1,19 @@
 //! Guardian sets: whoever holds a designator's key decides who stands in its set.
 
-use crate::auth::nonces::{self, Once};
-use crate::auth::{idempotency, signatures};
 use crate::clock::trusted::TrustedClock;
 use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
 use crate::limits::Limits;
-use crate::records::guardian;
-use relay_proto::guardian::{DeleteGuardians, Designating, Designation, QueryGuardians, StoreGuardians};
-use relay_proto::server::GuardianHandler;
-use relay_proto::{GuardianEntry, Refusal, RequestId};
+use crate::records::guardian::{self, Proof};
+use relay_proto::field::{caller, identifier, required, sealed_list};
+use relay_proto::guardian::Designating;
+use relay_proto::limits::MAX_GUARDIANS;
+use relay_proto::messages::{
+    Designation, GuardianDeleteReply, GuardianDeleteRequest, GuardianQueryReply, GuardianQueryRequest,
+    GuardianStoreReply, GuardianStoreRequest, guardian_server,
+};
+use relay_proto::{PublicKey, Refusal, Signature, UnixSeconds};
 use std::sync::Arc;
-
-/// What is remembered of a call that was carried out: that it was.
-const DONE: u64 = 1;
+use tonic::{Request, Response, Status};
 
 /// Serves gateways.
 #[derive(Debug)]
@@ -24,63 +23,53 @@ pub(crate) struct Guardian {
     pub(crate) time: Arc<TrustedClock>,
 }
 
-impl GuardianHandler for Guardian {
-    async fn store(&self, store: StoreGuardians) -> Result<(), Refusal> {
-        let StoreGuardians { caller, request_id, designation, entries } = store;
+#[tonic::async_trait]
+impl guardian_server::Guardian for Guardian {
+    async fn store(
+        &self,
+        request: Request<GuardianStoreRequest>,
+    ) -> Result<Response<GuardianStoreReply>, Status> {
+        let GuardianStoreRequest { caller: payer, request_id, designation, entries } = request.into_inner();
+        let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
+        let (key, timestamp, signature) = designator(designation)?;
+        let entries = sealed_list("entries", entries, MAX_GUARDIANS)?;
         self.limits.charge_caller(caller)?;
-        let (now, set) = (self.time.times_to_store()?.stamp, designation.set());
-        let limits = Arc::clone(&self.limits);
-        self.designate(request_id, designation, Designating::Store, move |write| {
-            guardian::store(write, &set, &entries, now, limits.payment(caller))
-        })
-        .await
+        let (now, limits) = (self.time.times_to_store()?, Arc::clone(&self.limits));
+        let proof = Proof::check(Designating::Store, &key, timestamp, &signature, now.wall);
+        guardian::store(&self.store, caller, request_id, proof, entries, now.stamp, limits).await?;
+        Ok(Response::new(GuardianStoreReply {}))
     }
 
-    async fn query(&self, query: QueryGuardians) -> Result<Vec<GuardianEntry>, Refusal> {
-        let QueryGuardians { caller, set } = query;
+    async fn query(
+        &self,
+        request: Request<GuardianQueryRequest>,
+    ) -> Result<Response<GuardianQueryReply>, Status> {
+        let GuardianQueryRequest { caller: payer, set } = request.into_inner();
+        let (caller, set) = (caller(payer)?, identifier("set", &set)?);
         self.limits.charge_caller(caller)?;
-        let now = self.time.times().now;
-        Ok(self.store.readers.run(move |sql| guardian::query(sql, &set, now)).await?)
+        let entries = guardian::query(&self.store, set, self.time.times().now).await?;
+        Ok(Response::new(GuardianQueryReply { entries }))
     }
 
-    async fn delete(&self, delete: DeleteGuardians) -> Result<(), Refusal> {
-        let DeleteGuardians { caller, request_id, designation } = delete;
+    async fn delete(
+        &self,
+        request: Request<GuardianDeleteRequest>,
+    ) -> Result<Response<GuardianDeleteReply>, Status> {
+        let GuardianDeleteRequest { caller: payer, request_id, designation } = request.into_inner();
+        let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
+        let (key, timestamp, signature) = designator(designation)?;
         self.limits.charge_caller(caller)?;
-        let set = designation.set();
-        self.designate(request_id, designation, Designating::Delete, move |write| {
-            guardian::delete(write, &set)
-        })
-        .await
+        let now = self.time.times();
+        let proof = Proof::check(Designating::Delete, &key, timestamp, &signature, now.wall);
+        guardian::delete(&self.store, request_id, proof, now.stamp).await?;
+        Ok(Response::new(GuardianDeleteReply {}))
     }
 }
 
-impl Guardian {
-    /// Carries out what a designator asks for, once: the signature is used up with the effect, and a retry
-    /// finds it done.
-    async fn designate(
-        &self,
-        request_id: RequestId,
-        designation: Designation,
-        what: Designating,
-        effect: impl FnOnce(&mut Write<'_>) -> Result<(), StoreError> + Send + 'static,
-    ) -> Result<(), Refusal> {
-        let now = self.time.times();
-        let Designation { public_key, timestamp, signature } = &designation;
-        let proven =
-            signatures::check(public_key, &designation.message(what), signature, *timestamp, now.wall);
-        let once = Once::of("guardian", signature.as_bytes());
-        let timestamp = *timestamp;
-        let work = move |write: &mut Write<'_>| {
-            if idempotency::find(write.sql, &request_id)?.is_some() {
-                // The first answer may have been lost while the log still held what was deleted.
-                write.answer_after_erasure();
-                return Ok(());
-            }
-            proven?;
-            nonces::take(write.sql, once, timestamp)?;
-            effect(write)?;
-            idempotency::remember(write.sql, &request_id, DONE, now.stamp)
-        };
-        Ok(self.store.writer.run_one(work).await?)
-    }
+/// Reads who asks, when it was signed, and the signature.
+fn designator(message: Option<Designation>) -> Result<(PublicKey, UnixSeconds, Signature), Refusal> {
+    let Designation { public_key, timestamp, signature } = required("designation", message)?;
+    let (public_key, signature) =
+        (identifier("public_key", &public_key)?, identifier("signature", &signature)?);
+    Ok((public_key, UnixSeconds::new(timestamp), signature))
 }

@@ -1,57 +1,94 @@
 //! Guardian sets.
 
 use crate::tests::*;
-use relay_proto::guardian::{DeleteGuardians, Designating, Designation, QueryGuardians, StoreGuardians};
-use relay_proto::server::GuardianHandler as _;
-use relay_proto::{GuardianEntry, GuardianHash};
-
-fn entries(contents: &[&[u8]]) -> Vec<GuardianEntry> {
-    contents.iter().map(|content| GuardianEntry::try_from(Bytes::copy_from_slice(content)).unwrap()).collect()
-}
+use relay_proto::GuardianHash;
+use relay_proto::guardian::Designating;
+use relay_proto::messages::guardian_server::Guardian as _;
+use relay_proto::messages::{
+    Designation, GuardianDeleteReply, GuardianDeleteRequest, GuardianQueryReply, GuardianQueryRequest,
+    GuardianStoreReply, GuardianStoreRequest,
+};
 
 impl Relay {
     /// Signed now.
-    fn designation(&self, key: &SigningKey, what: Designating) -> Designation {
-        let mut designation = Designation {
-            public_key: public(key),
-            timestamp: self.clock.clock().now(),
-            signature: Signature::from_bytes([0; 64]),
-        };
-        designation.signature = Signature::from_bytes(key.sign(&designation.message(what)).to_bytes());
-        designation
-    }
-
-    fn store_request(&self, key: &SigningKey, contents: &[&[u8]]) -> StoreGuardians {
-        StoreGuardians {
-            caller: None,
-            request_id: RequestId::random().unwrap(),
-            designation: self.designation(key, Designating::Store),
-            entries: entries(contents),
+    pub(super) fn designation(&self, key: &SigningKey, what: Designating) -> Designation {
+        let timestamp = self.clock.clock().now();
+        let signature = key.sign(&what.message(&public(key), timestamp)).to_bytes();
+        Designation {
+            public_key: public(key).into(),
+            timestamp: timestamp.get(),
+            signature: Signature::from_bytes(signature).into(),
         }
     }
 
-    fn delete_request(&self, key: &SigningKey) -> DeleteGuardians {
-        DeleteGuardians {
+    fn store_request(&self, key: &SigningKey, contents: &[&[u8]]) -> GuardianStoreRequest {
+        GuardianStoreRequest {
             caller: None,
-            request_id: RequestId::random().unwrap(),
-            designation: self.designation(key, Designating::Delete),
+            request_id: RequestId::random().unwrap().into(),
+            designation: Some(self.designation(key, Designating::Store)),
+            entries: contents.iter().map(|content| Bytes::copy_from_slice(content)).collect(),
         }
+    }
+
+    fn delete_request(&self, key: &SigningKey) -> GuardianDeleteRequest {
+        GuardianDeleteRequest {
+            caller: None,
+            request_id: RequestId::random().unwrap().into(),
+            designation: Some(self.designation(key, Designating::Delete)),
+        }
+    }
+
+    pub(super) async fn store_guardians(&self, request: GuardianStoreRequest) -> Result<(), Refusal> {
+        replied(self.vault.guardian.store(Request::new(request)).await).map(|GuardianStoreReply {}| ())
+    }
+
+    pub(super) async fn query_guardians(&self, set: Bytes) -> Result<Vec<Bytes>, Refusal> {
+        let request = GuardianQueryRequest { caller: None, set };
+        let reply = replied(self.vault.guardian.query(Request::new(request)).await);
+        reply.map(|GuardianQueryReply { entries }| entries)
+    }
+
+    async fn delete_guardians(&self, request: GuardianDeleteRequest) -> Result<(), Refusal> {
+        replied(self.vault.guardian.delete(Request::new(request)).await).map(|GuardianDeleteReply {}| ())
     }
 
     pub(super) async fn designate(&self, key: &SigningKey, contents: &[&[u8]]) -> Result<(), Refusal> {
-        self.vault.guardian.store(self.store_request(key, contents)).await
+        self.store_guardians(self.store_request(key, contents)).await
     }
 
     async fn guardians(&self, key: &SigningKey) -> Vec<Vec<u8>> {
         let set = GuardianHash::of_public_key(&public(key)).name();
-        let entries = self.vault.guardian.query(QueryGuardians { caller: None, set }).await.unwrap();
-        entries.iter().map(|entry| entry.as_bytes().to_vec()).collect()
+        let entries = self.query_guardians(set.into()).await.unwrap();
+        entries.iter().map(|entry| entry.to_vec()).collect()
     }
 
     /// A signature carries a second, and each is used once.
     fn next_second(&self) {
         self.clock.advance(Duration::from_secs(1));
     }
+}
+
+#[tokio::test]
+async fn a_set_has_at_most_ten_entries_of_at_most_256_bytes_and_a_message_no_field_of_a_wrong_length() {
+    let relay = Relay::start(&[]);
+    for contents in [&[b"1".as_slice(); 11][..], &[&[1; 257]]] {
+        assert_eq!(relay.designate(&key(1), contents).await, Err(Refusal::invalid("entries")));
+    }
+    let (good, short) = (relay.store_request(&key(1), &[b"one"]), Bytes::from_static(&[0; 31]));
+    let with = |designation| GuardianStoreRequest { designation, ..good.clone() };
+    let designation = good.designation.clone().unwrap();
+    for (request, field) in [
+        (with(None), "designation"),
+        (with(Some(Designation { public_key: short.clone(), ..designation.clone() })), "public_key"),
+        (with(Some(Designation { signature: short.clone(), ..designation })), "signature"),
+        (GuardianStoreRequest { request_id: short.clone(), ..good.clone() }, "request_id"),
+    ] {
+        assert_eq!(relay.store_guardians(request).await, Err(Refusal::invalid(field)));
+    }
+    assert_eq!(relay.query_guardians(short).await, Err(Refusal::invalid("set")));
+    let delete = GuardianDeleteRequest { designation: None, ..relay.delete_request(&key(1)) };
+    assert_eq!(relay.delete_guardians(delete).await, Err(Refusal::invalid("designation")));
+    assert_eq!(relay.rows("guardian_sets"), 0);
 }
 
 #[tokio::test]
@@ -89,18 +126,21 @@ async fn a_set_lives_for_a_year_and_not_much_longer() {
 async fn only_the_designator_changes_a_set() {
     let relay = Relay::start(&[]);
     relay.designate(&key(1), &[b"one"]).await.unwrap();
-    let forged = |designation| StoreGuardians { designation, ..relay.store_request(&key(1), &[b"evil"]) };
+    let forged = |designation| GuardianStoreRequest {
+        designation: Some(designation),
+        ..relay.store_request(&key(1), &[b"evil"])
+    };
     let with_key = |mut designation: Designation| {
-        designation.public_key = public(&key(1));
+        designation.public_key = public(&key(1)).into();
         designation
     };
     let stranger = with_key(relay.designation(&key(2), Designating::Store));
-    assert_eq!(relay.vault.guardian.store(forged(stranger)).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.store_guardians(forged(stranger)).await, Err(Refusal::BadSignature));
     let for_deletion = relay.designation(&key(1), Designating::Delete);
-    assert_eq!(relay.vault.guardian.store(forged(for_deletion)).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.store_guardians(forged(for_deletion)).await, Err(Refusal::BadSignature));
     let stranger = with_key(relay.designation(&key(2), Designating::Delete));
-    let delete = DeleteGuardians { designation: stranger, ..relay.delete_request(&key(1)) };
-    assert_eq!(relay.vault.guardian.delete(delete).await, Err(Refusal::BadSignature));
+    let delete = GuardianDeleteRequest { designation: Some(stranger), ..relay.delete_request(&key(1)) };
+    assert_eq!(relay.delete_guardians(delete).await, Err(Refusal::BadSignature));
     assert_eq!(relay.guardians(&key(1)).await, [b"one"]);
 }
 
@@ -116,7 +156,7 @@ async fn a_signature_holds_for_a_minute_both_ways() {
         relay.clock.jump_to(START.plus(signed));
         let store = relay.store_request(&key(1), &[b"one"]);
         relay.clock.jump_to(START.plus(asked));
-        assert_eq!(relay.vault.guardian.store(store).await, expected, "{signed} at {asked}");
+        assert_eq!(relay.store_guardians(store).await, expected, "{signed} at {asked}");
     }
 }
 
@@ -124,22 +164,22 @@ async fn a_signature_holds_for_a_minute_both_ways() {
 async fn a_signature_is_used_once_and_a_retry_finds_it_done() {
     let relay = Relay::start(&[]);
     let store = relay.store_request(&key(1), &[b"one"]);
-    relay.vault.guardian.store(store.clone()).await.unwrap();
+    relay.store_guardians(store.clone()).await.unwrap();
     relay.next_second();
     relay.designate(&key(1), &[b"two"]).await.unwrap();
     let relay = relay.restart(&[]).await;
-    relay.vault.guardian.store(store.clone()).await.unwrap();
+    relay.store_guardians(store.clone()).await.unwrap();
     assert_eq!(relay.guardians(&key(1)).await, [b"two"], "the retry had no second effect");
-    let replay = StoreGuardians { request_id: RequestId::random().unwrap(), ..store };
-    assert_eq!(relay.vault.guardian.store(replay).await, Err(Refusal::Replayed));
+    let replay = GuardianStoreRequest { request_id: RequestId::random().unwrap().into(), ..store };
+    assert_eq!(relay.store_guardians(replay).await, Err(Refusal::Replayed));
 
     let delete = relay.delete_request(&key(1));
-    relay.vault.guardian.delete(delete.clone()).await.unwrap();
+    relay.delete_guardians(delete.clone()).await.unwrap();
     relay.next_second();
     relay.designate(&key(1), &[b"three"]).await.unwrap();
-    relay.vault.guardian.delete(delete.clone()).await.unwrap();
-    let replay = DeleteGuardians { request_id: RequestId::random().unwrap(), ..delete };
-    assert_eq!(relay.vault.guardian.delete(replay).await, Err(Refusal::Replayed));
+    relay.delete_guardians(delete.clone()).await.unwrap();
+    let replay = GuardianDeleteRequest { request_id: RequestId::random().unwrap().into(), ..delete };
+    assert_eq!(relay.delete_guardians(replay).await, Err(Refusal::Replayed));
     assert_eq!(relay.guardians(&key(1)).await, [b"three"]);
 }
 
@@ -149,13 +189,13 @@ async fn what_was_deleted_is_in_no_file_when_the_deletion_is_answered() {
     relay.designate(&key(1), &[b"unmistakable entry"]).await.unwrap();
     let log = relay.directory.path().join("relay.db-wal");
     assert!(holds(&log, b"unmistakable") || holds(&relay.database(), b"unmistakable"));
-    relay.vault.guardian.delete(relay.delete_request(&key(1))).await.unwrap();
+    relay.delete_guardians(relay.delete_request(&key(1))).await.unwrap();
     assert!(!holds(&log, b"unmistakable"));
     assert!(!holds(&relay.database(), b"unmistakable"));
     assert!(relay.guardians(&key(1)).await.is_empty());
     assert_eq!(relay.store.gauges.guardian_sets(), 0);
     relay.next_second();
-    relay.vault.guardian.delete(relay.delete_request(&key(1))).await.unwrap();
+    relay.delete_guardians(relay.delete_request(&key(1))).await.unwrap();
     assert_eq!(relay.store.gauges.guardian_sets(), 0, "there was nothing to delete");
 }
 
@@ -165,11 +205,11 @@ async fn an_empty_set_is_none_and_uses_its_signature_up() {
     relay.designate(&key(1), &[b"one"]).await.unwrap();
     relay.next_second();
     let empty = relay.store_request(&key(1), &[]);
-    relay.vault.guardian.store(empty.clone()).await.unwrap();
+    relay.store_guardians(empty.clone()).await.unwrap();
     assert!(relay.guardians(&key(1)).await.is_empty());
     assert_eq!((relay.store.gauges.guardian_sets(), relay.rows("guardian_sets")), (0, 0));
-    let replay = StoreGuardians { request_id: RequestId::random().unwrap(), ..empty };
-    assert_eq!(relay.vault.guardian.store(replay).await, Err(Refusal::Replayed));
+    let replay = GuardianStoreRequest { request_id: RequestId::random().unwrap().into(), ..empty };
+    assert_eq!(relay.store_guardians(replay).await, Err(Refusal::Replayed));
 }
 
 #[tokio::test]
@@ -194,7 +234,7 @@ async fn there_are_as_many_sets_as_fit_beside_the_mail() {
     assert_eq!(relay.designate(&key(64), &[b"one"]).await, Err(Refusal::StorageFull));
     relay.next_second();
     relay.designate(&key(63), &[b"another"]).await.unwrap();
-    relay.vault.guardian.delete(relay.delete_request(&key(62))).await.unwrap();
+    relay.delete_guardians(relay.delete_request(&key(62))).await.unwrap();
     relay.designate(&key(64), &[b"one"]).await.unwrap();
 }
 
@@ -205,14 +245,14 @@ async fn a_full_store_refuses_sets_lets_go_of_them_and_uses_no_signature_up_for_
     relay.fill_up().await;
     relay.next_second();
     let store = relay.store_request(&key(1), &[b"two"]);
-    assert_eq!(relay.vault.guardian.store(store.clone()).await, Err(Refusal::StorageFull));
+    assert_eq!(relay.store_guardians(store.clone()).await, Err(Refusal::StorageFull));
     assert_eq!(relay.guardians(&key(1)).await, [b"one"]);
     for number in 0..20 {
         let id = BlobId::derive(&mailbox(number), &vec![number; 8000]);
         assert_eq!(relay.ack(mailbox(number), id).await, Ok(true));
     }
-    relay.vault.guardian.store(store).await.unwrap();
+    relay.store_guardians(store).await.unwrap();
     relay.fill_up().await;
-    relay.vault.guardian.delete(relay.delete_request(&key(1))).await.unwrap();
+    relay.delete_guardians(relay.delete_request(&key(1))).await.unwrap();
     assert!(relay.guardians(&key(1)).await.is_empty());
 }

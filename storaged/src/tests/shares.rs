@@ -3,10 +3,10 @@
 use crate::limits::shares::{Kind, Shares, Space};
 use crate::tests::*;
 use relay_proto::exchange::{Claim, Complete, Offer};
-use relay_proto::guardian::{Designating, Designation, StoreGuardians};
-use relay_proto::messages::{EscrowDeposit, EscrowPutRequest};
-use relay_proto::server::{ExchangeHandler as _, GuardianHandler as _};
-use relay_proto::{ExchangeText, GateName, GuardianEntry, RecoveryName, SlotName};
+use relay_proto::guardian::Designating;
+use relay_proto::messages::{EscrowDeposit, EscrowPutRequest, GuardianStoreRequest};
+use relay_proto::server::ExchangeHandler as _;
+use relay_proto::{ExchangeText, GateName, RecoveryName, SlotName};
 
 const MIB: u64 = 1 << 20;
 
@@ -76,17 +76,13 @@ impl Relay {
     }
 
     async fn designate_for(&self, caller: Caller, seed: u8) -> Result<(), Refusal> {
-        let key = key(seed);
-        let mut designation = Designation {
-            public_key: public(&key),
-            timestamp: self.clock.clock().now(),
-            signature: Signature::from_bytes([0; 64]),
+        let request = GuardianStoreRequest {
+            caller: caller.map(Into::into),
+            request_id: request_id().into(),
+            designation: Some(self.designation(&key(seed), Designating::Store)),
+            entries: vec![Bytes::from_static(b"guardian")],
         };
-        let message = designation.message(Designating::Store);
-        designation.signature = Signature::from_bytes(key.sign(&message).to_bytes());
-        let entries = vec![GuardianEntry::try_from(Bytes::from_static(b"guardian")).unwrap()];
-        let store = StoreGuardians { caller, request_id: request_id(), designation, entries };
-        self.vault.guardian.store(store).await
+        self.store_guardians(request).await
     }
 }
 

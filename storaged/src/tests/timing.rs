@@ -6,8 +6,7 @@
 
 use crate::tests::*;
 use relay_proto::exchange::{Claim, Complete, Offer};
-use relay_proto::guardian::QueryGuardians;
-use relay_proto::server::{ExchangeHandler as _, GuardianHandler as _};
+use relay_proto::server::ExchangeHandler as _;
 use relay_proto::{ExchangeText, GuardianName, OfferName, RecoveryName};
 use std::time::Instant;
 
@@ -123,8 +122,7 @@ async fn timing_of_known_and_unknown_names() {
     .await;
     compare("two guardian sets that are not there", |known, pair| async move {
         let set = GuardianName::from_bytes(if known { [4; 32] } else { unused(pair) });
-        let query = QueryGuardians { caller: None, set };
-        assert!(relay.vault.guardian.query(query).await.unwrap().is_empty());
+        assert!(relay.query_guardians(set.into()).await.unwrap().is_empty());
     })
     .await;
 }
