@@ -6,7 +6,6 @@
 
 mod batcher;
 mod retry;
-mod vault;
 
 use crate::metrics::Metrics;
 use batcher::Batcher;

@@ -2,7 +2,6 @@
 
 mod federation;
 mod shown;
-mod vault;
 
 pub use federation::PeeringClient;
 pub use shown::Calls;
@@ -11,6 +10,10 @@ use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage
 use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, Registered, StoredBlob, WriteCommand, WriteOutcomes};
+use crate::messages::escrow_client::EscrowClient;
+use crate::messages::exchange_client::ExchangeClient;
+use crate::messages::guardian_client::GuardianClient;
+use crate::messages::recovery_client::RecoveryClient;
 use crate::policy::Policy;
 use crate::socket::KnownSecret;
 use crate::status::refusal_of;
@@ -41,6 +44,30 @@ impl StorageClient {
         wire::mailbox_client::MailboxClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE)
+    }
+
+    /// Calls for recovery proofs.
+    #[must_use]
+    pub fn recovery(&self) -> RecoveryClient<Calls> {
+        RecoveryClient::new(self.channel.clone())
+    }
+
+    /// Calls for exchanges.
+    #[must_use]
+    pub fn exchange(&self) -> ExchangeClient<Calls> {
+        ExchangeClient::new(self.channel.clone())
+    }
+
+    /// Calls for guardian sets.
+    #[must_use]
+    pub fn guardian(&self) -> GuardianClient<Calls> {
+        GuardianClient::new(self.channel.clone())
+    }
+
+    /// Calls for escrow.
+    #[must_use]
+    pub fn escrow(&self) -> EscrowClient<Calls> {
+        EscrowClient::new(self.channel.clone())
     }
 
     fn telemetry(&self) -> wire::telemetry_client::TelemetryClient<Calls> {

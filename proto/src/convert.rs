@@ -3,7 +3,6 @@
 
 mod admin;
 mod admission;
-mod exchange;
 pub(crate) mod federation;
 mod inventory;
 mod keys;

@@ -15,7 +15,6 @@ pub mod client;
 mod codec;
 mod convert;
 mod encoding;
-pub mod exchange;
 mod exchange_code;
 pub mod federation;
 pub mod field;

@@ -11,7 +11,6 @@ pub use federation::{OffloadHandler, RecallHandler};
 pub use services::Services;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
-use crate::exchange::{Claim, Complete, Offer};
 use crate::federation::{Peering, Reassigned};
 use crate::keys::KeySet;
 use crate::mail::{
@@ -20,7 +19,7 @@ use crate::mail::{
 };
 use crate::policy::Policy;
 use crate::telemetry::{Family, Snapshot};
-use crate::{ExchangeCode, ExchangeText, MailboxHash, PeerId, Refusal, convert, wire};
+use crate::{MailboxHash, PeerId, Refusal, convert, wire};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -45,16 +44,6 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
     /// Says where blobs that moved are.
     fn hints(&self, names: Vec<BlobName>) -> impl Future<Output = Result<SignedHints, Refusal>> + Send;
-}
-
-/// Keeps six-digit exchanges.
-pub trait ExchangeHandler: Send + Sync + 'static {
-    /// Offers something; answers the code.
-    fn offer(&self, offer: Offer) -> impl Future<Output = Result<ExchangeCode, Refusal>> + Send;
-    /// Claims an offer; answers its payload.
-    fn claim(&self, claim: Claim) -> impl Future<Output = Result<ExchangeText, Refusal>> + Send;
-    /// Completes an exchange; answers the claimer's response.
-    fn complete(&self, complete: Complete) -> impl Future<Output = Result<ExchangeText, Refusal>> + Send;
 }
 
 /// Hands keys for Oblivious HTTP to gateways.
@@ -168,24 +157,6 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
     async fn hints(&self, request: Request<wire::HintsRequest>) -> Reply<wire::SignedHints> {
         let names = convert::mailbox::hinted_names(request.into_inner())?;
         Ok(Response::new(self.0.hints(names).await?.into()))
-    }
-}
-
-#[tonic::async_trait]
-impl<H: ExchangeHandler> wire::exchange_server::Exchange for Adapter<H> {
-    async fn offer(&self, request: Request<wire::OfferRequest>) -> Reply<wire::OfferReply> {
-        let code = self.0.offer(request.into_inner().try_into()?).await?.get();
-        Ok(Response::new(wire::OfferReply { code }))
-    }
-
-    async fn claim(&self, request: Request<wire::ClaimRequest>) -> Reply<wire::ClaimReply> {
-        let payload = self.0.claim(request.into_inner().try_into()?).await?.into();
-        Ok(Response::new(wire::ClaimReply { payload }))
-    }
-
-    async fn complete(&self, request: Request<wire::CompleteRequest>) -> Reply<wire::CompleteReply> {
-        let response = self.0.complete(request.into_inner().try_into()?).await?.into();
-        Ok(Response::new(wire::CompleteReply { response }))
     }
 }
 

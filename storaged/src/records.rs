@@ -3,5 +3,6 @@
 pub(crate) mod escrow;
 pub(crate) mod exchange;
 pub(crate) mod guardian;
+pub(crate) mod guess;
 pub(crate) mod guess_limiter;
 pub(crate) mod recovery;

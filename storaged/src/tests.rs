@@ -8,6 +8,7 @@ mod exchange;
 mod expiry;
 mod federation;
 mod guardians;
+mod guesses;
 mod keys;
 mod mail;
 mod owners;

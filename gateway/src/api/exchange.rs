@@ -6,12 +6,14 @@ use super::error::{self, ApiError, Fault};
 use super::fields::Field;
 use super::reply::Reply;
 use super::{Call, Patience, fields, success};
-use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::client::StorageClient;
+use relay_proto::field::sealed;
 use relay_proto::limits::EXCHANGE_TTL_SECS;
 use relay_proto::limits::GUESS_PATIENCE;
 use relay_proto::mail::Caller;
+use relay_proto::messages::{ClaimRequest, CompleteRequest, OfferRequest};
 use relay_proto::page;
-use relay_proto::{ExchangeCode, ExchangeText, RequestId};
+use relay_proto::{ExchangeCode, ExchangeText, Refusal, RequestId};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -37,9 +39,11 @@ pub(super) async fn offer(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
-    let offer = parse_offer(&body, caller, request_id)?;
+    let request = parse_offer(&body, caller, request_id)?;
     drop(body);
-    let code = app.storage.offer(offer, patience.deadline()).await.map_err(error::of_exchange)?;
+    let offer = |client: StorageClient, request| async move { client.exchange().offer(request).await };
+    let reply = app.storage.call(patience.deadline(), request, offer).await.map_err(error::of_exchange)?;
+    let code = ExchangeCode::try_from(reply.code).map_err(|_| Refusal::invalid("code"))?;
     success::of(&Offered { status: "ok", code: &code.to_digits() })
 }
 
@@ -47,10 +51,13 @@ pub(super) async fn claim(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
-    let claim = parse_claim(&body, caller, request_id)?;
+    let request = parse_claim(&body, caller, request_id)?;
     drop(body);
     success::reserve(&mut share).await?;
-    let payload = app.storage.claim(claim, guess_deadline(patience)).await.map_err(error::of_exchange)?;
+    let claim = |client: StorageClient, request| async move { client.exchange().claim(request).await };
+    let reply =
+        app.storage.call(guess_deadline(patience), request, claim).await.map_err(error::of_exchange)?;
+    let payload: ExchangeText = sealed("payload", reply.payload)?;
     let claimed = success::written(&Claimed { status: "ok", payload: payload.as_str() })?;
     Ok(success::reserved(share, claimed))
 }
@@ -58,13 +65,15 @@ pub(super) async fn claim(call: Call) -> Result<Reply, ApiError> {
 pub(super) async fn complete(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?;
+    let request_id = name.request_id()?.into();
     let [code] = fields::read(&body, ["code"])?;
-    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer();
+    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer().into();
     success::reserve(&mut share).await?;
-    let complete = Complete { caller, request_id, offer };
-    let response =
-        app.storage.complete(complete, guess_deadline(patience)).await.map_err(error::of_exchange)?;
+    let request = CompleteRequest { caller: caller.map(Into::into), request_id, offer };
+    let complete = |client: StorageClient, request| async move { client.exchange().complete(request).await };
+    let reply =
+        app.storage.call(guess_deadline(patience), request, complete).await.map_err(error::of_exchange)?;
+    let response: ExchangeText = sealed("response", reply.response)?;
     let completed = success::written(&Completed { status: "ok", response: response.as_str() })?;
     Ok(success::reserved(share, completed))
 }
@@ -75,7 +84,7 @@ fn guess_deadline(patience: Patience) -> Instant {
     patience.deadline() + GUESS_PATIENCE
 }
 
-fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Offer, ApiError> {
+fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<OfferRequest, ApiError> {
     let [payload, expires_secs] = fields::read(body, ["payload", "expires_secs"])?;
     let payload = text(&payload, Fault::Payload, Fault::PayloadTooLarge)?;
     let ttl_secs = match expires_secs {
@@ -83,14 +92,16 @@ fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Off
         Field::Number(seconds) if EXCHANGE_TTL_SECS.contains(&seconds) => Some(seconds),
         _ => return Err(Fault::OfferTtl.into()),
     };
-    Ok(Offer { caller, request_id, payload, ttl_secs })
+    let (caller, request_id) = (caller.map(Into::into), request_id.into());
+    Ok(OfferRequest { caller, request_id, payload: payload.into(), ttl_secs })
 }
 
-fn parse_claim(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Claim, ApiError> {
+fn parse_claim(body: &[u8], caller: Caller, request_id: RequestId) -> Result<ClaimRequest, ApiError> {
     let [code, response] = fields::read(body, ["code", "response"])?;
-    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer();
+    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer().into();
     let response = text(&response, Fault::Response, Fault::ResponseTooLarge)?;
-    Ok(Claim { caller, request_id, offer, response })
+    let (caller, request_id) = (caller.map(Into::into), request_id.into());
+    Ok(ClaimRequest { caller, request_id, offer, response: response.into() })
 }
 
 /// Reads a text, unless it is too long, or too long for the sealed answer in which the other one may want to read it.
@@ -107,7 +118,6 @@ fn text(field: &Field<'_>, no_text: Fault, too_large: Fault) -> Result<ExchangeT
 mod tests {
     use super::*;
     use crate::fixture::Relay;
-    use relay_proto::Refusal;
     use serde_json::{Value, json};
     use std::time::Duration;
 

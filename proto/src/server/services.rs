@@ -4,11 +4,12 @@ use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
 use super::{
-    Adapter, AdminHandler, AdmissionHandler, ExchangeHandler, KeysHandler, MailboxHandler, OffloadHandler,
-    RecallHandler, TelemetryHandler,
+    Adapter, AdminHandler, AdmissionHandler, KeysHandler, MailboxHandler, OffloadHandler, RecallHandler,
+    TelemetryHandler,
 };
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::messages::escrow_server::{Escrow, EscrowServer};
+use crate::messages::exchange_server::{Exchange, ExchangeServer};
 use crate::messages::guardian_server::{Guardian, GuardianServer};
 use crate::messages::recovery_server::{Recovery, RecoveryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
@@ -109,10 +110,9 @@ impl Services {
 
     /// Serves exchanges.
     #[must_use]
-    pub fn exchange(self, handler: &Arc<impl ExchangeHandler>) -> Self {
-        let service = wire::exchange_server::ExchangeServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SMALL_MESSAGE);
-        self.add(service)
+    pub fn exchange(self, service: &Arc<impl Exchange>) -> Self {
+        let server = ExchangeServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Serves guardian sets.

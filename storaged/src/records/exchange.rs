@@ -7,15 +7,19 @@
 
 use crate::auth::replays;
 use crate::clock::trusted_time::Times;
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
+use crate::db::writer::Load;
+use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment, Space};
-use relay_proto::exchange::{Claim, Complete, Offer};
+use relay_proto::caller::Caller;
 use relay_proto::limits::EXCHANGE_TTL_SECS;
 use relay_proto::{ExchangeCode, ExchangeText, OfferName, Refusal, RequestId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
 /// Codes that are tried for an offer. With a tenth of all codes taken, not one offer in 10⁶⁰ finds them all
@@ -46,22 +50,48 @@ impl Taker {
     }
 }
 
-/// Stores an offer under a code that no live one has. Answers the code.
-pub(crate) fn offer(
+/// An offer to be made.
+#[derive(Debug)]
+pub(crate) struct NewOffer {
+    pub(crate) caller: Caller,
+    /// Names this request, so that a retry gets the same code.
+    pub(crate) request_id: RequestId,
+    pub(crate) payload: ExchangeText,
+    pub(crate) ttl_secs: u64,
+}
+
+/// Stores an offer under a code that no live one has, and returns the code.
+///
+/// # Errors
+/// When there are too many offers, the relay is full, the caller's share is used up, the offer was over before this
+/// message came again, or the disk fails.
+pub(crate) async fn offer(
+    store: &Store,
+    new: NewOffer,
+    max_offers: u64,
+    now: Times,
+    limits: Arc<Limits>,
+) -> Result<ExchangeCode, StoreError> {
+    let load = Load { commands: 1, bytes: new.payload.as_str().len() };
+    let work = move |write: &mut Write<'_>| insert(write, &new, max_offers, now, limits.payment(new.caller));
+    store.writer.run(load, |batch| batch.attempt(work)).await
+}
+
+fn insert(
     write: &mut Write<'_>,
-    offer: &Offer,
-    ttl_secs: u64,
+    new: &NewOffer,
     max_offers: u64,
     now: Times,
     payment: Payment<'_>,
 ) -> Result<ExchangeCode, StoreError> {
-    let taker = Taker::of("offer", &offer.request_id);
-    if let Some(code) = offered(write, &taker, &offer.request_id, now.stamp)? {
+    let NewOffer { caller, request_id, payload, ttl_secs } = new;
+    let taker = Taker::of("offer", request_id);
+    if let Some(code) = offered(write, &taker, request_id, now.stamp)? {
         return Ok(code);
     }
     write.expect_room()?;
     // The offer that this message made is over; bringing the message again makes no other.
-    if !replays::is_first(write, offer.caller, &offer.request_id, now)? {
+    if !replays::is_first(write, *caller, request_id, now)? {
         return Err(Refusal::UnknownCode.into());
     }
     let is_full = |write: &Write<'_>| held(write) >= max_offers;
@@ -72,16 +102,16 @@ pub(crate) fn offer(
     if is_full(write) {
         return Err(Refusal::TooManyOffers.into());
     }
-    payment.row(Kind::Offers, space(write, max_offers), write.gauges, offer.payload.as_str().len())?;
+    payment.row(Kind::Offers, space(write, max_offers), write.gauges, payload.as_str().len())?;
     let mut insert = write.sql.prepare_cached(
         "INSERT INTO exchanges (name, expires, offered_by, payload) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (name) DO NOTHING",
     )?;
-    for code in candidates(&offer.request_id) {
+    for code in candidates(request_id) {
         let name = code.offer();
         forget_expired(write, &name, now.deletable_minutes)?;
-        let expires = moment(now.stamp.plus(ttl_secs));
-        if insert.execute(params![name.as_bytes(), expires, taker.0, offer.payload.as_str()])? > 0 {
+        let expires = moment(now.stamp.plus(*ttl_secs));
+        if insert.execute(params![name.as_bytes(), expires, taker.0, payload.as_str()])? > 0 {
             write.change.exchange_offers += 1;
             return Ok(code);
         }
@@ -159,14 +189,15 @@ fn look(
 /// The payload that this very request claimed before.
 pub(crate) fn claimed(
     sql: &Connection,
-    claim: &Claim,
+    request: &RequestId,
+    name: &OfferName,
     now: UnixSeconds,
 ) -> Result<Option<ExchangeText>, StoreError> {
-    let taker = Taker::of("claim", &claim.request_id);
-    match look(sql, &claim.offer, now)? {
+    let taker = Taker::of("claim", request);
+    match look(sql, name, now)? {
         Some(Some(claimed_by)) if taker.is(&claimed_by) => sql
             .prepare_cached("SELECT payload FROM exchanges WHERE name = ?1")?
-            .query_row([claim.offer.as_bytes()], |row| row.get(0))
+            .query_row([name.as_bytes()], |row| row.get(0))
             .map_err(StoreError::from)
             .and_then(text)
             .map(Some),
@@ -174,36 +205,38 @@ pub(crate) fn claimed(
     }
 }
 
-/// Claims an offer and leaves the response. Answers the payload.
+/// Claims an offer, leaves the response and returns the payload.
 pub(crate) fn claim(
     write: &mut Write<'_>,
-    claim: &Claim,
+    request: &RequestId,
+    name: &OfferName,
+    response: &ExchangeText,
     now: UnixSeconds,
     payment: Payment<'_>,
 ) -> Result<ExchangeText, StoreError> {
-    match look(write.sql, &claim.offer, now)? {
+    match look(write.sql, name, now)? {
         None => return Err(Refusal::UnknownCode.into()),
         Some(Some(_)) => return Err(Refusal::AlreadyClaimed.into()),
         Some(None) => write.expect_room()?,
     }
-    payment.bytes(write.gauges, claim.response.as_str().len())?;
-    let taker = Taker::of("claim", &claim.request_id);
+    payment.bytes(write.gauges, response.as_str().len())?;
+    let taker = Taker::of("claim", request);
     let payload = write
         .sql
         .prepare_cached(
             "UPDATE exchanges SET claimed_by = ?2, response = ?3 WHERE name = ?1 RETURNING payload",
         )?
-        .query_row(params![claim.offer.as_bytes(), taker.0, claim.response.as_str()], |row| row.get(0))?;
+        .query_row(params![name.as_bytes(), taker.0, response.as_str()], |row| row.get(0))?;
     text(payload)
 }
 
 /// The response that this very request took before.
 pub(crate) fn completed(
     sql: &Connection,
-    complete: &Complete,
+    request: &RequestId,
     now: UnixSeconds,
 ) -> Result<Option<ExchangeText>, StoreError> {
-    let taker = Taker::of("complete", &complete.request_id);
+    let taker = Taker::of("complete", request);
     sql.prepare_cached("SELECT response FROM exchange_answers WHERE completed_by = ?1 AND expires > ?2")?
         .query_row(params![taker.0, moment(now)], |row| row.get(0))
         .optional()?
@@ -214,12 +247,13 @@ pub(crate) fn completed(
 /// Takes the response and ends the exchange: its code is free at once, and its place.
 pub(crate) fn complete(
     write: &mut Write<'_>,
-    complete: &Complete,
+    request: &RequestId,
+    name: &OfferName,
     max_offers: u64,
     now: UnixSeconds,
     payment: Payment<'_>,
 ) -> Result<ExchangeText, StoreError> {
-    match look(write.sql, &complete.offer, now)? {
+    match look(write.sql, name, now)? {
         None => return Err(Refusal::UnknownCode.into()),
         Some(None) => return Err(Refusal::NotYetClaimed.into()),
         Some(Some(_)) => {}
@@ -229,7 +263,7 @@ pub(crate) fn complete(
         .prepare_cached(
             "DELETE FROM exchanges WHERE name = ?1 RETURNING response, length(CAST(payload AS BLOB))",
         )?
-        .query_row([complete.offer.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+        .query_row([name.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
     payment.give_row_back(
         Kind::Offers,
         space(write, max_offers),
@@ -243,7 +277,7 @@ pub(crate) fn complete(
         .sql
         .prepare_cached("INSERT INTO exchange_answers (completed_by, expires, response) VALUES (?1, ?2, ?3)")?
         .execute(params![
-            Taker::of("complete", &complete.request_id).0,
+            Taker::of("complete", request).0,
             moment(now.plus(MEMORY_SECS)),
             response.as_str()
         ])?;

@@ -1,66 +1,87 @@
-//! Six-digit exchanges, and guessing at them.
+//! Six-digit exchanges.
 
 use crate::tests::*;
-use relay_proto::exchange::{Claim, Complete, Offer};
-use relay_proto::limits::GUESS_PATIENCE as PATIENCE;
-use relay_proto::server::ExchangeHandler as _;
-use relay_proto::{ExchangeCode, ExchangeText, OfferName};
+use relay_proto::messages::exchange_server::Exchange as _;
+use relay_proto::messages::{
+    ClaimReply, ClaimRequest, CompleteReply, CompleteRequest, OfferReply, OfferRequest,
+};
+use relay_proto::{ExchangeCode, OfferName};
 use std::collections::HashSet;
 use tokio::time::Instant;
 
-fn text(content: &str) -> ExchangeText {
-    ExchangeText::try_from(content.to_owned()).unwrap()
+pub(super) fn text(content: &str) -> String {
+    content.to_owned()
 }
 
-fn offer_request(payload: &str) -> Offer {
-    let request_id = RequestId::random().unwrap();
-    Offer { caller: None, request_id, payload: text(payload), ttl_secs: None }
+fn request_id() -> Bytes {
+    RequestId::random().unwrap().into()
 }
 
-fn claim_request(offer: OfferName, response: &str) -> Claim {
-    Claim { caller: None, request_id: RequestId::random().unwrap(), offer, response: text(response) }
+pub(super) fn offer_request(payload: &str) -> OfferRequest {
+    OfferRequest { caller: None, request_id: request_id(), payload: text(payload), ttl_secs: None }
 }
 
-fn complete_request(offer: OfferName) -> Complete {
-    Complete { caller: None, request_id: RequestId::random().unwrap(), offer }
+pub(super) fn claim_request(offer: OfferName, response: &str) -> ClaimRequest {
+    let (offer, response) = (offer.into(), text(response));
+    ClaimRequest { caller: None, request_id: request_id(), offer, response }
 }
 
-/// The name of a code that is not this one's.
-fn wrong(code: ExchangeCode) -> OfferName {
-    ExchangeCode::try_from((code.get() + 1) % ExchangeCode::COUNT).unwrap().offer()
+pub(super) fn complete_request(offer: OfferName) -> CompleteRequest {
+    CompleteRequest { caller: None, request_id: request_id(), offer: offer.into() }
 }
-
-/// Ten wrong guesses a minute.
-const TEN: (&str, &str) = ("RELAY_EXCHANGE_GUESS_LIMIT", "10");
 
 impl Relay {
     pub(super) async fn offer(&self, payload: &str) -> Result<ExchangeCode, Refusal> {
-        self.vault.exchange.offer(offer_request(payload)).await
+        self.ask_offer(offer_request(payload)).await
     }
 
-    pub(super) async fn claim(&self, offer: OfferName, response: &str) -> Result<ExchangeText, Refusal> {
-        self.vault.exchange.claim(claim_request(offer, response)).await
+    pub(super) async fn ask_offer(&self, request: OfferRequest) -> Result<ExchangeCode, Refusal> {
+        let OfferReply { code } = replied(self.vault.exchange.offer(Request::new(request)).await)?;
+        Ok(ExchangeCode::try_from(code).unwrap())
     }
 
-    pub(super) async fn complete(&self, offer: OfferName) -> Result<ExchangeText, Refusal> {
-        self.vault.exchange.complete(complete_request(offer)).await
+    pub(super) async fn ask_claim(&self, request: ClaimRequest) -> Result<String, Refusal> {
+        let reply = replied(self.vault.exchange.claim(Request::new(request)).await);
+        reply.map(|ClaimReply { payload }| payload)
+    }
+
+    pub(super) async fn ask_complete(&self, request: CompleteRequest) -> Result<String, Refusal> {
+        let reply = replied(self.vault.exchange.complete(Request::new(request)).await);
+        reply.map(|CompleteReply { response }| response)
+    }
+
+    pub(super) async fn claim(&self, offer: OfferName, response: &str) -> Result<String, Refusal> {
+        self.ask_claim(claim_request(offer, response)).await
+    }
+
+    pub(super) async fn complete(&self, offer: OfferName) -> Result<String, Refusal> {
+        self.ask_complete(complete_request(offer)).await
     }
 
     async fn offer_for(&self, ttl_secs: Option<u64>) -> Result<ExchangeCode, Refusal> {
-        self.vault.exchange.offer(Offer { ttl_secs, ..offer_request("payload") }).await
+        self.ask_offer(OfferRequest { ttl_secs, ..offer_request("payload") }).await
     }
 
-    fn seconds(&self, seconds: u64) {
+    pub(super) fn seconds(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+}
 
-    /// Spends the whole budget for wrong guesses, of ten a minute, by means of ten callers.
-    async fn spend_guesses(&self, first: u8, wrong: OfferName) {
-        for number in first..first + 10 {
-            let guess = Complete { caller: client(number), ..complete_request(wrong) };
-            assert_eq!(self.vault.exchange.complete(guess).await, Err(Refusal::UnknownCode));
-        }
-    }
+#[tokio::test]
+async fn a_message_has_no_text_that_is_too_long_and_no_field_of_a_wrong_length() {
+    let relay = Relay::start(&[]);
+    let code = relay.offer(&"x".repeat(65_536)).await.unwrap();
+    let (long, short) = ("x".repeat(65_537), Bytes::from_static(&[0; 15]));
+    let refused = Err(Refusal::invalid("payload"));
+    assert_eq!(relay.ask_offer(offer_request(&long)).await, refused);
+    let offer = OfferRequest { request_id: short.clone(), ..offer_request("payload") };
+    assert_eq!(relay.ask_offer(offer).await, Err(Refusal::invalid("request_id")));
+    assert_eq!(relay.claim(code.offer(), &long).await, Err(Refusal::invalid("response")));
+    let claim = ClaimRequest { offer: short.clone(), ..claim_request(code.offer(), "response") };
+    assert_eq!(relay.ask_claim(claim).await, Err(Refusal::invalid("offer")));
+    let complete = CompleteRequest { request_id: short, ..complete_request(code.offer()) };
+    assert_eq!(relay.ask_complete(complete).await, Err(Refusal::invalid("request_id")));
+    assert_eq!(relay.metrics.exchange_wrong_guesses.get(), 0);
 }
 
 #[tokio::test]
@@ -83,22 +104,22 @@ async fn an_exchange_is_an_offer_a_claim_and_a_completion() {
 async fn a_retry_of_any_step_is_answered_as_the_first_time() {
     let relay = Relay::start(&[]);
     let offer = offer_request("payload");
-    let code = relay.vault.exchange.offer(offer.clone()).await.unwrap();
+    let code = relay.ask_offer(offer.clone()).await.unwrap();
     let claim = claim_request(code.offer(), "response");
-    relay.vault.exchange.claim(claim.clone()).await.unwrap();
+    relay.ask_claim(claim.clone()).await.unwrap();
     let relay = relay.restart(&[]).await;
-    assert_eq!(relay.vault.exchange.offer(offer).await, Ok(code));
+    assert_eq!(relay.ask_offer(offer).await, Ok(code));
     assert_eq!(relay.rows("exchanges"), 1, "the retry stored nothing");
-    assert_eq!(relay.vault.exchange.claim(claim.clone()).await, Ok(text("payload")));
+    assert_eq!(relay.ask_claim(claim.clone()).await, Ok(text("payload")));
     let complete = complete_request(code.offer());
-    relay.vault.exchange.complete(complete.clone()).await.unwrap();
+    relay.ask_complete(complete.clone()).await.unwrap();
     let relay = relay.restart(&[]).await;
     relay.seconds(299);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.vault.exchange.complete(complete.clone()).await, Ok(text("response")));
-    assert_eq!(relay.vault.exchange.claim(claim).await, Err(Refusal::UnknownCode), "the offer is gone");
+    assert_eq!(relay.ask_complete(complete.clone()).await, Ok(text("response")));
+    assert_eq!(relay.ask_claim(claim).await, Err(Refusal::UnknownCode), "the offer is gone");
     relay.seconds(1);
-    assert_eq!(relay.vault.exchange.complete(complete).await, Err(Refusal::UnknownCode));
+    assert_eq!(relay.ask_complete(complete).await, Err(Refusal::UnknownCode));
     relay.sweep.sweep_exchanges().await.unwrap();
     assert_eq!(relay.rows("exchange_answers"), 0);
 }
@@ -107,7 +128,7 @@ async fn a_retry_of_any_step_is_answered_as_the_first_time() {
 async fn a_retry_of_an_offer_gets_its_code_even_where_a_code_before_it_has_become_free() {
     let relay = Relay::start(&[]);
     let offer = offer_request("payload");
-    let first = relay.vault.exchange.offer(offer.clone()).await.unwrap();
+    let first = relay.ask_offer(offer.clone()).await.unwrap();
     relay.seconds(300);
     relay.sweep.sweep().await.unwrap();
     // Somebody else has the code that this request draws first, for a while.
@@ -119,10 +140,10 @@ async fn a_retry_of_an_offer_gets_its_code_even_where_a_code_before_it_has_becom
             rusqlite::params![name.as_bytes(), expires],
         )
         .unwrap();
-    let second = relay.vault.exchange.offer(offer.clone()).await.unwrap();
+    let second = relay.ask_offer(offer.clone()).await.unwrap();
     assert_ne!(second, first);
     relay.seconds(30);
-    assert_eq!(relay.vault.exchange.offer(offer).await, Ok(second));
+    assert_eq!(relay.ask_offer(offer).await, Ok(second));
     assert_eq!(relay.claim(first.offer(), "response").await, Err(Refusal::UnknownCode));
 }
 
@@ -185,10 +206,10 @@ async fn an_offer_lives_from_half_a_minute_to_an_hour() {
 async fn only_so_many_offers_are_live_and_what_is_over_does_not_count() {
     let relay = Relay::start(&[("RELAY_EXCHANGE_MAX_OFFERS", "2")]);
     let (first, second) = (offer_request("first"), offer_request("second"));
-    let code = relay.vault.exchange.offer(first.clone()).await.unwrap();
-    relay.vault.exchange.offer(second).await.unwrap();
+    let code = relay.ask_offer(first.clone()).await.unwrap();
+    relay.ask_offer(second).await.unwrap();
     assert_eq!(relay.offer("third").await, Err(Refusal::TooManyOffers));
-    assert_eq!(relay.vault.exchange.offer(first).await, Ok(code), "a retry is no further offer");
+    assert_eq!(relay.ask_offer(first).await, Ok(code), "a retry is no further offer");
     relay.claim(code.offer(), "response").await.unwrap();
     assert_eq!(relay.offer("third").await, Err(Refusal::TooManyOffers), "claimed is not completed");
     relay.complete(code.offer()).await.unwrap();
@@ -206,11 +227,11 @@ async fn a_full_store_takes_no_offer_and_no_claim_and_completes_what_is_claimed(
     let relay = Relay::start(&[("RELAY_MAX_STORAGE_BYTES", "1048576")]);
     let [open, claimed] = [relay.offer("open").await.unwrap(), relay.offer("claimed").await.unwrap()];
     let claim = claim_request(claimed.offer(), "response");
-    relay.vault.exchange.claim(claim.clone()).await.unwrap();
+    relay.ask_claim(claim.clone()).await.unwrap();
     relay.fill_up().await;
     assert_eq!(relay.offer("another").await, Err(Refusal::StorageFull));
     assert_eq!(relay.claim(open.offer(), "response").await, Err(Refusal::StorageFull));
-    assert_eq!(relay.vault.exchange.claim(claim).await, Ok(text("claimed")), "a retry needs no room");
+    assert_eq!(relay.ask_claim(claim).await, Ok(text("claimed")), "a retry needs no room");
     assert_eq!(relay.complete(claimed.offer()).await, Ok(text("response")));
 }
 
@@ -264,120 +285,13 @@ async fn exchanges_are_swept_every_minute_whatever_the_interval_of_the_others() 
 async fn no_code_and_no_request_id_rests_on_disk() {
     let relay = Relay::start(&[]);
     let offer = offer_request("payload");
-    let code = relay.vault.exchange.offer(offer.clone()).await.unwrap();
+    let code = relay.ask_offer(offer.clone()).await.unwrap();
     let claim = claim_request(code.offer(), "response");
-    relay.vault.exchange.claim(claim.clone()).await.unwrap();
+    relay.ask_claim(claim.clone()).await.unwrap();
     for file in std::fs::read_dir(relay.directory.path()).unwrap() {
         let path = file.unwrap().path();
-        for secret in [offer.request_id.as_bytes(), claim.request_id.as_bytes()] {
+        for secret in [&offer.request_id, &claim.request_id] {
             assert!(!holds(&path, secret), "{}", path.display());
         }
     }
-}
-
-#[tokio::test]
-async fn right_guesses_are_free_however_many_go_side_by_side() {
-    let relay = Arc::new(Relay::start(&[("RELAY_EXCHANGE_GUESS_LIMIT", "1")]));
-    let exchanges: Vec<_> = (0..100)
-        .map(|_| {
-            let relay = Arc::clone(&relay);
-            tokio::spawn(async move {
-                let offer = relay.offer("payload").await?.offer();
-                assert_eq!(relay.complete(offer).await, Err(Refusal::NotYetClaimed));
-                relay.claim(offer, "response").await?;
-                assert_eq!(relay.claim(offer, "another").await, Err(Refusal::AlreadyClaimed));
-                relay.complete(offer).await
-            })
-        })
-        .collect();
-    for exchange in exchanges {
-        assert_eq!(exchange.await.unwrap(), Ok(text("response")));
-    }
-    assert_eq!(relay.metrics.exchange_wrong_guesses.get(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn wrong_guesses_spend_the_budget_and_then_even_right_ones_wait_five_seconds_at_most() {
-    let relay = Relay::start(&[TEN]);
-    let code = relay.offer("payload").await.unwrap();
-    relay.spend_guesses(1, wrong(code)).await;
-    assert_eq!(relay.metrics.exchange_wrong_guesses.get(), 10);
-    let before = Instant::now();
-    let refused = relay.claim(code.offer(), "response").await;
-    assert_eq!(refused, Err(Refusal::GuessesSpent { retry_after: Duration::from_secs(6) }));
-    assert_eq!(before.elapsed(), PATIENCE);
-    relay.seconds(6);
-    assert_eq!(relay.claim(code.offer(), "response").await, Ok(text("payload")));
-    assert_eq!(relay.complete(code.offer()).await, Ok(text("response")));
-}
-
-#[tokio::test]
-async fn a_retry_is_answered_even_while_nobody_is_listened_to() {
-    let relay = Relay::start(&[TEN]);
-    let [claimed, completed] = [relay.offer("one").await.unwrap(), relay.offer("two").await.unwrap()];
-    let claim = claim_request(claimed.offer(), "response");
-    relay.vault.exchange.claim(claim.clone()).await.unwrap();
-    relay.claim(completed.offer(), "response").await.unwrap();
-    let complete = complete_request(completed.offer());
-    relay.vault.exchange.complete(complete.clone()).await.unwrap();
-    relay.spend_guesses(1, completed.offer()).await;
-    assert_eq!(relay.vault.exchange.claim(claim).await, Ok(text("one")));
-    assert_eq!(relay.vault.exchange.complete(complete).await, Ok(text("response")));
-}
-
-#[tokio::test]
-async fn an_honest_caller_gets_through_while_another_floods() {
-    let relay = Arc::new(Relay::start(&[TEN]));
-    let code = relay.offer("payload").await.unwrap();
-    relay.spend_guesses(1, wrong(code)).await;
-    let guess = |caller, offer| {
-        let relay = Arc::clone(&relay);
-        let claim = Claim { caller, ..claim_request(offer, "response") };
-        tokio::spawn(async move { relay.vault.exchange.claim(claim).await })
-    };
-    let flood: Vec<_> = (0..4).map(|_| guess(client(1), wrong(code))).collect();
-    until_waiting(&relay, 4).await;
-    let refused = guess(client(1), wrong(code)).await.unwrap().unwrap_err();
-    assert!(matches!(refused, Refusal::GuessesSpent { .. }), "{refused:?}");
-    let honest = guess(client(99), code.offer());
-    until_waiting(&relay, 5).await;
-    relay.seconds(6);
-    assert_eq!(honest.await.unwrap(), Ok(text("payload")), "before everybody who came earlier and was wrong");
-    for guess in flood {
-        guess.abort();
-    }
-}
-
-#[tokio::test]
-async fn who_hangs_up_pays_all_the_same() {
-    let relay = Relay::start(&[]);
-    let code = relay.offer("payload").await.unwrap();
-    let (release, held) = std::sync::mpsc::channel::<()>();
-    relay.store.writer.chore(move |_| {
-        held.recv().unwrap_err();
-        Ok(())
-    });
-    for _ in 0..10 {
-        let guess = relay.claim(wrong(code), "response");
-        // Polled once, which hands the guess to the writer, and dropped.
-        tokio::select! {
-            biased;
-            _ = guess => panic!("the writer is held up"),
-            () = std::future::ready(()) => {}
-        }
-    }
-    drop(release);
-    // The queue is first in, first out.
-    relay.store.check().await.unwrap();
-    assert_eq!(relay.metrics.exchange_wrong_guesses.get(), 10);
-}
-
-/// Waits until so many guesses stand in line.
-async fn until_waiting(relay: &Relay, many: usize) {
-    let wait = async {
-        while relay.vault.exchange.guesses.waiting() < many {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(4), wait).await.unwrap();
 }

@@ -1,10 +1,9 @@
 //! Sealed messages that somebody brings again: nothing comes back that is over.
 
+use crate::tests::exchange::{claim_request, complete_request, offer_request};
 use crate::tests::*;
-use relay_proto::exchange::{Claim, Complete, Offer};
-use relay_proto::messages::{EscrowDeposit, EscrowPutRequest};
-use relay_proto::server::ExchangeHandler as _;
-use relay_proto::{ExchangeText, GateName, RecoveryName, SlotName};
+use relay_proto::messages::{EscrowDeposit, EscrowPutRequest, OfferRequest};
+use relay_proto::{GateName, RecoveryName, SlotName};
 
 /// Somebody who brings sealed messages of many clients.
 fn oblivious_relay() -> Caller {
@@ -15,8 +14,10 @@ fn id(number: u8) -> RequestId {
     RequestId::from_bytes([number; 16])
 }
 
-fn text(text: &str) -> ExchangeText {
-    ExchangeText::try_from(text.to_owned()).unwrap()
+/// An offer that the relay above brings, under a request id.
+fn sealed_offer(number: u8) -> OfferRequest {
+    let (caller, request_id) = (oblivious_relay().map(Into::into), id(number).into());
+    OfferRequest { caller, request_id, ..offer_request("offered") }
 }
 
 #[tokio::test]
@@ -39,19 +40,14 @@ async fn an_older_proof_does_not_come_back() {
 #[tokio::test]
 async fn an_offer_is_made_once_whatever_became_of_it() {
     let relay = Relay::start(&[]);
-    let offer = |number| {
-        let (request_id, payload) = (id(number), text("offered"));
-        relay.vault.exchange.offer(Offer { caller: oblivious_relay(), request_id, payload, ttl_secs: None })
-    };
+    let offer = |number| relay.ask_offer(sealed_offer(number));
     let code = offer(1).await.unwrap();
     for _ in 0..1000 {
         assert_eq!(offer(1).await, Ok(code));
     }
     assert_eq!(relay.store.gauges.exchange_offers(), 1);
-    let claim = Claim { caller: None, request_id: id(8), offer: code.offer(), response: text("taken") };
-    relay.vault.exchange.claim(claim).await.unwrap();
-    let complete = Complete { caller: None, request_id: id(9), offer: code.offer() };
-    relay.vault.exchange.complete(complete).await.unwrap();
+    relay.ask_claim(claim_request(code.offer(), "taken")).await.unwrap();
+    relay.ask_complete(complete_request(code.offer())).await.unwrap();
     assert_eq!(offer(1).await, Err(Refusal::UnknownCode), "completed");
     offer(2).await.unwrap();
     relay.clock.advance(HOUR);
@@ -60,9 +56,7 @@ async fn an_offer_is_made_once_whatever_became_of_it() {
     let relay = relay.restart(&[]).await;
     relay.clock.advance(2 * DAY);
     relay.sweep.sweep().await.unwrap();
-    let again =
-        Offer { caller: oblivious_relay(), request_id: id(1), payload: text("offered"), ttl_secs: None };
-    assert_eq!(relay.vault.exchange.offer(again).await, Err(Refusal::UnknownCode));
+    assert_eq!(relay.ask_offer(sealed_offer(1)).await, Err(Refusal::UnknownCode));
 }
 
 #[tokio::test]

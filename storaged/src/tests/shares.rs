@@ -1,12 +1,13 @@
 //! Fair shares: what one payer may add, and that nobody else is the worse for it.
 
 use crate::limits::shares::{Kind, Shares, Space};
+use crate::tests::exchange::{claim_request, complete_request, offer_request};
 use crate::tests::*;
-use relay_proto::exchange::{Claim, Complete, Offer};
 use relay_proto::guardian::Designating;
-use relay_proto::messages::{EscrowDeposit, EscrowPutRequest, GuardianStoreRequest};
-use relay_proto::server::ExchangeHandler as _;
-use relay_proto::{ExchangeText, GateName, RecoveryName, SlotName};
+use relay_proto::messages::{
+    ClaimRequest, CompleteRequest, EscrowDeposit, EscrowPutRequest, GuardianStoreRequest, OfferRequest,
+};
+use relay_proto::{GateName, RecoveryName, SlotName};
 
 const MIB: u64 = 1 << 20;
 
@@ -22,10 +23,6 @@ fn sealing(number: u8) -> Caller {
 
 fn request_id() -> RequestId {
     RequestId::random().unwrap()
-}
-
-fn text(content: &str) -> ExchangeText {
-    ExchangeText::try_from(content.to_owned()).unwrap()
 }
 
 fn numbered(number: u64) -> [u8; 32] {
@@ -55,8 +52,7 @@ impl Relay {
     }
 
     async fn offer_by(&self, caller: Caller) -> Result<relay_proto::ExchangeCode, Refusal> {
-        let (request_id, payload) = (request_id(), text("offered"));
-        self.vault.exchange.offer(Offer { caller, request_id, payload, ttl_secs: None }).await
+        self.ask_offer(OfferRequest { caller: caller.map(Into::into), ..offer_request("offered") }).await
     }
 
     async fn prove_for(&self, caller: Caller, number: u64) -> Result<(), Refusal> {
@@ -176,9 +172,9 @@ async fn every_kind_of_name_counts_and_storing_it_again_does_not() {
 #[tokio::test]
 async fn a_retry_of_an_offer_is_the_offer_and_is_not_paid_twice() {
     let relay = Relay::start(&[("RELAY_ADDR_NAMES_PER_HOUR", "1")]);
-    let offer = Offer { caller: client(1), request_id: request_id(), payload: text("x"), ttl_secs: None };
-    let code = relay.vault.exchange.offer(offer.clone()).await.unwrap();
-    assert_eq!(relay.vault.exchange.offer(offer).await, Ok(code));
+    let offer = OfferRequest { caller: client(1).map(Into::into), ..offer_request("x") };
+    let code = relay.ask_offer(offer.clone()).await.unwrap();
+    assert_eq!(relay.ask_offer(offer).await, Ok(code));
     wait_of(relay.offer_by(client(1)).await);
 }
 
@@ -237,11 +233,10 @@ async fn a_finished_exchange_gives_a_named_relay_its_place_back() {
     let relay = Relay::start(&[("RELAY_EXCHANGE_MAX_OFFERS", "20")]);
     for _ in 0..100 {
         let code = relay.offer_by(named(1)).await.unwrap().offer();
-        let claim =
-            Claim { caller: named(1), request_id: request_id(), offer: code, response: text("taken") };
-        relay.vault.exchange.claim(claim).await.unwrap();
-        let complete = Complete { caller: named(1), request_id: request_id(), offer: code };
-        relay.vault.exchange.complete(complete).await.unwrap();
+        let caller = named(1).map(Into::into);
+        relay.ask_claim(ClaimRequest { caller, ..claim_request(code, "taken") }).await.unwrap();
+        let caller = named(1).map(Into::into);
+        relay.ask_complete(CompleteRequest { caller, ..complete_request(code) }).await.unwrap();
     }
     let mut open = 0;
     while relay.offer_by(named(1)).await.is_ok() {

@@ -5,9 +5,7 @@
 //! `cargo test --release -p storaged -- --ignored --nocapture timing`
 
 use crate::tests::*;
-use relay_proto::exchange::{Claim, Complete, Offer};
-use relay_proto::server::ExchangeHandler as _;
-use relay_proto::{ExchangeText, GuardianName, OfferName, RecoveryName};
+use relay_proto::{GuardianName, OfferName, RecoveryName};
 use std::time::Instant;
 
 /// Pairs of a comparison.
@@ -82,8 +80,6 @@ fn the_rank_test_tells_what_differs_and_not_what_does_not() {
 #[ignore = "a measurement; see the head of this file"]
 async fn timing_of_known_and_unknown_names() {
     let relay = &Relay::start(&[("RELAY_EXCHANGE_GUESS_LIMIT", "1000000")]);
-    let request_id = || RequestId::random().unwrap();
-    let text = |text: &str| ExchangeText::try_from(text.to_owned()).unwrap();
 
     relay.register(&[1], None).await.unwrap();
     compare("an empty mailbox that is registered, and one that is not", |known, pair| async move {
@@ -100,15 +96,12 @@ async fn timing_of_known_and_unknown_names() {
     })
     .await;
 
-    let offer = Offer { caller: None, request_id: request_id(), payload: text("offered"), ttl_secs: None };
-    let code = relay.vault.exchange.offer(offer).await.unwrap().offer();
-    let claim = |offer| Claim { caller: None, request_id: request_id(), offer, response: text("taken") };
-    relay.vault.exchange.claim(claim(code)).await.unwrap();
-    let complete = Complete { caller: None, request_id: request_id(), offer: code };
-    relay.vault.exchange.complete(complete).await.unwrap();
+    let code = relay.offer("offered").await.unwrap().offer();
+    relay.claim(code, "taken").await.unwrap();
+    relay.complete(code).await.unwrap();
     compare("a code that is over, and one that never was", |known, pair| async move {
         let offer = if known { code } else { OfferName::from_bytes(unused(pair)) };
-        assert_eq!(relay.vault.exchange.claim(claim(offer)).await, Err(Refusal::UnknownCode));
+        assert_eq!(relay.claim(offer, "taken").await, Err(Refusal::UnknownCode));
     })
     .await;
 
