@@ -7,12 +7,12 @@ pub use federation::PeeringClient;
 pub use shown::Calls;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
-use crate::keys::KeySet;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, Registered, StoredBlob, WriteCommand, WriteOutcomes};
 use crate::messages::escrow_client::EscrowClient;
 use crate::messages::exchange_client::ExchangeClient;
 use crate::messages::guardian_client::GuardianClient;
+use crate::messages::keys_client::KeysClient;
 use crate::messages::recovery_client::RecoveryClient;
 use crate::policy::Policy;
 use crate::socket::KnownSecret;
@@ -68,6 +68,12 @@ impl StorageClient {
     #[must_use]
     pub fn escrow(&self) -> EscrowClient<Calls> {
         EscrowClient::new(self.channel.clone())
+    }
+
+    /// Calls for keys of Oblivious HTTP.
+    #[must_use]
+    pub fn keys(&self) -> KeysClient<Calls> {
+        KeysClient::new(self.channel.clone())
     }
 
     fn telemetry(&self) -> wire::telemetry_client::TelemetryClient<Calls> {
@@ -236,15 +242,6 @@ impl StorageClient {
         let mut client = wire::admin_client::AdminClient::new(self.channel.clone());
         let reply = client.trust_clock(wire::TrustClockRequest {}).await.map_err(told)?.into_inner();
         convert::required("before", reply.before)?.try_into()
-    }
-
-    /// The keys for Oblivious HTTP as they stand.
-    ///
-    /// # Errors
-    /// When storage cannot be reached.
-    pub async fn keys(&self) -> Result<KeySet, Refusal> {
-        let mut client = wire::keys_client::KeysClient::new(self.channel.clone());
-        client.current(wire::KeysRequest {}).await.map_err(told)?.into_inner().try_into()
     }
 }
 

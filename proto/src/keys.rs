@@ -5,8 +5,8 @@
 //! before it begins and deletes it when nobody should hold its key any more, so all replicas show the same key
 //! at the same moment, and what was sealed to an old one stays sealed.
 
+use crate::messages::{KeySet, KeyWindow, SignedRecord};
 use crate::{UnixSeconds, WindowSeed};
-use bytes::Bytes;
 use ohttp::hpke::{Aead, Kdf, Kem};
 use ohttp::{KeyConfig, SymmetricSuite};
 use sha2::{Digest as _, Sha256};
@@ -20,25 +20,11 @@ const SUITES: [SymmetricSuite; 2] = [
 /// Seconds of the day that a signed key record names.
 pub const DAY_SECS: u64 = 86_400;
 
-/// Everything a gateway needs to serve Oblivious HTTP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeySet {
-    /// Length of a window, in seconds.
-    pub window_secs: u64,
-    /// How often a gateway should ask again, in seconds.
-    pub refresh_secs: u64,
-    /// The previous window, the current one and the next.
-    pub windows: Vec<KeyWindow>,
-    /// Signed records for what may be shown until the next refresh and well after.
-    pub records: Vec<SignedRecord>,
-    /// The body of the rollover endpoint; empty when there was no rollover.
-    pub rollovers: Bytes,
-}
-
 impl KeySet {
-    /// The window that a moment lies in.
-    pub const fn window_at(&self, now: UnixSeconds) -> u64 {
-        now.get() / self.window_secs
+    /// Returns the window that a moment lies in; the first one where windows have no length.
+    #[must_use]
+    pub fn window_at(&self, now: UnixSeconds) -> u64 {
+        now.get().checked_div(self.window_secs).unwrap_or(0)
     }
 
     /// The record to be shown at a moment, if there is one whose certificate holds.
@@ -46,17 +32,8 @@ impl KeySet {
         let (day, window) = (now.get() / DAY_SECS, self.window_at(now));
         self.records
             .iter()
-            .find(|record| record.day == day && record.window == window && record.certified_until > now)
+            .find(|record| record.day == day && record.window == window && record.certified_until > now.get())
     }
-}
-
-/// One window's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyWindow {
-    /// Which window.
-    pub number: u64,
-    /// What its key pair is derived from.
-    pub seed: WindowSeed,
 }
 
 impl KeyWindow {
@@ -69,9 +46,10 @@ impl KeyWindow {
     /// Derives the key pair (RFC 9180 §7.1.3, `DeriveKeyPair`).
     ///
     /// # Errors
-    /// Never with the suites on offer; the library says so, not we.
+    /// When the seed has not the length of one.
     pub fn config(&self) -> Result<KeyConfig, ohttp::Error> {
-        KeyConfig::derive(self.key_id(), Kem::X25519Sha256, SUITES.to_vec(), self.seed.as_bytes())
+        let seed = WindowSeed::try_from(self.seed.as_ref()).map_err(|_| ohttp::Error::Format)?;
+        KeyConfig::derive(self.key_id(), Kem::X25519Sha256, SUITES.to_vec(), seed.as_bytes())
     }
 
     /// The public half, as clients read it (RFC 9458 §3.1).
@@ -88,36 +66,28 @@ pub fn fingerprint(encoded_config: &[u8]) -> [u8; 32] {
     Sha256::digest(encoded_config).into()
 }
 
-/// A signed key record, ready to be served.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SignedRecord {
-    /// The day it is for: unix time in days.
-    pub day: u64,
-    /// The window whose key it has.
-    pub window: u64,
-    /// The bytes, see [`crate::key_record`].
-    pub record: Bytes,
-    /// When the certificate in it ends.
-    pub certified_until: UnixSeconds,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+
+    fn window(number: u64, seed: u8) -> KeyWindow {
+        KeyWindow { number, seed: Bytes::copy_from_slice(&[seed; 32]) }
+    }
 
     #[test]
     fn a_key_configuration_has_one_key_and_chacha20_poly1305_first() {
-        let window = KeyWindow { number: 0x1_23, seed: WindowSeed::from_bytes([7; 32]) };
-        let config = window.encoded_config().unwrap();
+        let ours = window(0x1_23, 7);
+        let config = ours.encoded_config().unwrap();
         assert_eq!(config.len(), 45);
         assert_eq!(config[0], 0x23, "key id");
         assert_eq!(config[1..3], [0x00, 0x20], "DHKEM(X25519, HKDF-SHA256)");
         assert_eq!(config[35..37], [0x00, 0x08], "length of the suites");
         assert_eq!(config[37..41], [0x00, 0x01, 0x00, 0x03], "HKDF-SHA256, ChaCha20-Poly1305");
         assert_eq!(config[41..45], [0x00, 0x01, 0x00, 0x01], "HKDF-SHA256, AES-128-GCM");
-        assert_eq!(window.encoded_config().unwrap(), config, "the same seed, the same key");
-        let other = KeyWindow { seed: WindowSeed::from_bytes([8; 32]), ..window };
-        assert_ne!(other.encoded_config().unwrap(), config);
+        assert_eq!(ours.encoded_config().unwrap(), config, "the same seed, the same key");
+        assert_ne!(window(0x1_23, 8).encoded_config().unwrap(), config);
+        assert!(KeyWindow { seed: Bytes::new(), ..ours }.config().is_err(), "a seed of no length");
     }
 
     #[test]
@@ -127,18 +97,14 @@ mod tests {
                        00080001000100010003";
         let config = KeyConfig::decode(&hex::decode(example).unwrap()).unwrap();
         assert_eq!(hex::encode(config.encode().unwrap()), example);
-        let ours = KeyWindow { number: 1, seed: WindowSeed::from_bytes([7; 32]) }.encoded_config().unwrap();
+        let ours = window(1, 7).encoded_config().unwrap();
         assert_eq!(ours.len() * 2, example.len(), "the same form, with the suites the other way round");
     }
 
     #[test]
     fn the_record_of_a_moment_is_of_its_day_and_window_and_certified() {
-        let record = |day, window, until| SignedRecord {
-            day,
-            window,
-            record: Bytes::new(),
-            certified_until: UnixSeconds::new(until),
-        };
+        let record =
+            |day, window, until| SignedRecord { day, window, record: Bytes::new(), certified_until: until };
         let set = KeySet {
             window_secs: DAY_SECS / 2,
             refresh_secs: 60,
@@ -151,5 +117,6 @@ mod tests {
         assert_eq!(at(DAY_SECS / 2), Some(21));
         assert_eq!(at(DAY_SECS / 2 + 5), None, "its certificate has ended");
         assert_eq!(at(DAY_SECS), None);
+        assert_eq!(KeySet { window_secs: 0, ..set }.window_at(UnixSeconds::new(u64::MAX)), 0);
     }
 }

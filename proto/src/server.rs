@@ -12,7 +12,6 @@ pub use services::Services;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::federation::{Peering, Reassigned};
-use crate::keys::KeySet;
 use crate::mail::{
     BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand,
     WriteOutcomes,
@@ -44,12 +43,6 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
     /// Says where blobs that moved are.
     fn hints(&self, names: Vec<BlobName>) -> impl Future<Output = Result<SignedHints, Refusal>> + Send;
-}
-
-/// Hands keys for Oblivious HTTP to gateways.
-pub trait KeysHandler: Send + Sync + 'static {
-    /// The keys as they stand, durable before anybody sees them.
-    fn current(&self) -> impl Future<Output = Result<KeySet, Refusal>> + Send;
 }
 
 /// Hands the shared policy to gateways.
@@ -157,13 +150,6 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
     async fn hints(&self, request: Request<wire::HintsRequest>) -> Reply<wire::SignedHints> {
         let names = convert::mailbox::hinted_names(request.into_inner())?;
         Ok(Response::new(self.0.hints(names).await?.into()))
-    }
-}
-
-#[tonic::async_trait]
-impl<H: KeysHandler> wire::keys_server::Keys for Adapter<H> {
-    async fn current(&self, _: Request<wire::KeysRequest>) -> Reply<wire::KeySet> {
-        Ok(Response::new(self.0.current().await?.into()))
     }
 }
 

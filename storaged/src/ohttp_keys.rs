@@ -3,3 +3,4 @@
 pub(crate) mod keyring;
 pub(crate) mod keys;
 pub(crate) mod signer;
+mod turn;

@@ -43,7 +43,7 @@ pub(super) async fn signed(call: Call) -> Result<Reply, ApiError> {
     let record = keys.set.record_at(now).ok_or(Fault::NoSignedKey)?;
     let (_, max_age) = keys.shown_at(now).ok_or(Fault::Unreachable)?;
     let until_midnight = DAY_SECS - now.get() % DAY_SECS;
-    let certified = record.certified_until.get().saturating_sub(now.get());
+    let certified = record.certified_until.saturating_sub(now.get());
     let max_age = max_age.min(until_midnight).min(certified);
     Ok(document(key_record::CONTENT_TYPE, record.record.clone(), max_age))
 }

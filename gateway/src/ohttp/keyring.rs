@@ -5,8 +5,10 @@ use bytes::Bytes;
 use ohttp::Server;
 use relay_daemon::Clock;
 use relay_proto::client::StorageClient;
-use relay_proto::keys::{KeySet, fingerprint};
-use relay_proto::{Refusal, UnixSeconds, WindowSeed};
+use relay_proto::field::identifier;
+use relay_proto::keys::fingerprint;
+use relay_proto::messages::{KeySet, KeysRequest};
+use relay_proto::{Refusal, UnixSeconds, WindowSeed, key_record, refusal_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -56,15 +58,28 @@ pub(crate) struct ShownKey {
 }
 
 impl Keys {
-    fn new(set: KeySet, told_at: Duration) -> Result<Self, ohttp::Error> {
+    /// # Errors
+    /// [`Refusal::Invalid`] for keys that cannot be used.
+    fn new(set: KeySet, told_at: Duration) -> Result<Self, Refusal> {
+        if set.window_secs == 0 {
+            return Err(Refusal::invalid("window_secs"));
+        }
+        if set.refresh_secs == 0 {
+            return Err(Refusal::invalid("refresh_secs"));
+        }
+        if set.records.iter().any(|signed| signed.record.len() > key_record::LONGEST) {
+            return Err(Refusal::invalid("record"));
+        }
         let (mut accepted, mut configs) = (Vec::new(), Vec::new());
         for window in &set.windows {
-            let config = window.config()?;
-            let encoded = config.encode()?;
+            let seed = identifier("seed", &window.seed)?;
+            let unusable = |_| Refusal::invalid("windows");
+            let config = window.config().map_err(unusable)?;
+            let encoded = config.encode().map_err(unusable)?;
             let fingerprint = hex::encode(fingerprint(&encoded));
             configs.push((window.number, ShownKey { config: encoded.into(), fingerprint }));
-            let server = Arc::new(Server::new(config)?);
-            accepted.push(AcceptedKey { id: window.key_id(), server, seed: window.seed });
+            let server = Arc::new(Server::new(config).map_err(unusable)?);
+            accepted.push(AcceptedKey { id: window.key_id(), server, seed });
         }
         Ok(Self { set, accepted, configs, told_at })
     }
@@ -159,13 +174,42 @@ impl Keyring {
 
     /// Asks storage once; answers when to ask again.
     async fn fetch(&self) -> Result<Duration, Refusal> {
-        let told = timeout(PATIENCE, self.storage.keys()).await;
-        let set = told.unwrap_or(Err(Refusal::Unavailable))?;
-        let refresh = Duration::from_secs(set.refresh_secs);
-        let keys = Keys::new(set, self.clock.monotonic()).map_err(|_| Refusal::invalid("windows"))?;
-        let ends = keys.set.record_at(self.clock.now()).map_or(0, |record| record.certified_until.get());
+        let mut client = self.storage.keys();
+        let reply = timeout(PATIENCE, client.current(KeysRequest {})).await;
+        let reply = reply.map_err(|_| Refusal::Unavailable)?.map_err(|status| refusal_of(&status))?;
+        let keys = Keys::new(reply.into_inner(), self.clock.monotonic())?;
+        let refresh = Duration::from_secs(keys.set.refresh_secs);
+        let ends = keys.set.record_at(self.clock.now()).map_or(0, |record| record.certified_until);
         self.metrics.keys_told(self.clock.now(), ends);
         self.told.send_replace(Some(Arc::new(keys)));
         Ok(refresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::keys::key_set;
+    use relay_proto::messages::{KeyWindow, SignedRecord};
+
+    #[test]
+    fn keys_that_cannot_be_used_are_refused() {
+        let refused = |set| Keys::new(set, Duration::ZERO).err();
+        assert_eq!(refused(key_set(1)), None);
+        let with_window = |seed| KeySet { windows: vec![KeyWindow { number: 1, seed }], ..key_set(1) };
+        let with_record = |length| {
+            let record = SignedRecord { record: vec![0; length].into(), ..SignedRecord::default() };
+            KeySet { records: vec![record], ..key_set(1) }
+        };
+        assert_eq!(refused(with_record(key_record::LONGEST)), None);
+        for (set, field) in [
+            (KeySet { window_secs: 0, ..key_set(1) }, "window_secs"),
+            (KeySet { refresh_secs: 0, ..key_set(1) }, "refresh_secs"),
+            (with_window(Bytes::new()), "seed"),
+            (with_window(Bytes::from_static(&[0; 33])), "seed"),
+            (with_record(key_record::LONGEST + 1), "record"),
+        ] {
+            assert_eq!(refused(set), Some(Refusal::invalid(field)));
+        }
     }
 }

@@ -1,64 +1,8 @@
-//! Messages of the keys service, and what the operator may know of keys.
+//! What the operator may know of keys.
 
 use super::{bytes_of, identifier};
 use crate::admin::{CertificateTimes, KeyStatus, WindowStatus};
-use crate::keys::{KeySet, KeyWindow, SignedRecord};
-use crate::{Refusal, UnixSeconds, key_record, wire};
-
-impl TryFrom<wire::KeySet> for KeySet {
-    type Error = Refusal;
-
-    fn try_from(message: wire::KeySet) -> Result<Self, Refusal> {
-        let wire::KeySet { window_secs, refresh_secs, windows, records, rollovers } = message;
-        if window_secs == 0 {
-            return Err(Refusal::invalid("window_secs"));
-        }
-        if refresh_secs == 0 {
-            return Err(Refusal::invalid("refresh_secs"));
-        }
-        let windows = windows.into_iter().map(|wire::KeyWindow { number, seed }| {
-            Ok(KeyWindow { number, seed: identifier("seed", &seed)? })
-        });
-        let records =
-            records.into_iter().map(|wire::SignedRecord { day, window, record, certified_until }| {
-                if record.len() > key_record::LONGEST {
-                    return Err(Refusal::invalid("record"));
-                }
-                Ok(SignedRecord { day, window, record, certified_until: UnixSeconds::new(certified_until) })
-            });
-        Ok(Self {
-            window_secs,
-            refresh_secs,
-            windows: windows.collect::<Result<_, Refusal>>()?,
-            records: records.collect::<Result<_, Refusal>>()?,
-            rollovers,
-        })
-    }
-}
-
-impl From<KeySet> for wire::KeySet {
-    fn from(set: KeySet) -> Self {
-        let KeySet { window_secs, refresh_secs, windows, records, rollovers } = set;
-        Self {
-            window_secs,
-            refresh_secs,
-            windows: windows
-                .into_iter()
-                .map(|KeyWindow { number, seed }| wire::KeyWindow { number, seed: bytes_of(seed.as_bytes()) })
-                .collect(),
-            records: records
-                .into_iter()
-                .map(|SignedRecord { day, window, record, certified_until }| wire::SignedRecord {
-                    day,
-                    window,
-                    record,
-                    certified_until: certified_until.get(),
-                })
-                .collect(),
-            rollovers,
-        }
-    }
-}
+use crate::{Refusal, UnixSeconds, wire};
 
 impl TryFrom<wire::KeyStatus> for KeyStatus {
     type Error = Refusal;
@@ -130,28 +74,7 @@ impl From<KeyStatus> for wire::KeyStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{PublicKey, WindowSeed};
-    use bytes::Bytes;
-
-    #[test]
-    fn keys_survive_the_wire_and_a_window_has_a_length() {
-        let set = KeySet {
-            window_secs: 10,
-            refresh_secs: 1,
-            windows: vec![KeyWindow { number: 7, seed: WindowSeed::from_bytes([7; 32]) }],
-            records: vec![SignedRecord {
-                day: 1,
-                window: 7,
-                record: Bytes::from_static(b"record"),
-                certified_until: UnixSeconds::new(9),
-            }],
-            rollovers: Bytes::from_static(b"rollovers"),
-        };
-        let message = wire::KeySet::from(set.clone());
-        assert_eq!(KeySet::try_from(message.clone()), Ok(set));
-        let timeless = wire::KeySet { window_secs: 0, ..message };
-        assert_eq!(KeySet::try_from(timeless), Err(Refusal::invalid("window_secs")));
-    }
+    use crate::PublicKey;
 
     #[test]
     fn a_status_survives_the_wire() {

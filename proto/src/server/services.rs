@@ -4,13 +4,13 @@ use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
 use super::{
-    Adapter, AdminHandler, AdmissionHandler, KeysHandler, MailboxHandler, OffloadHandler, RecallHandler,
-    TelemetryHandler,
+    Adapter, AdminHandler, AdmissionHandler, MailboxHandler, OffloadHandler, RecallHandler, TelemetryHandler,
 };
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::messages::escrow_server::{Escrow, EscrowServer};
 use crate::messages::exchange_server::{Exchange, ExchangeServer};
 use crate::messages::guardian_server::{Guardian, GuardianServer};
+use crate::messages::keys_server::{Keys, KeysServer};
 use crate::messages::recovery_server::{Recovery, RecoveryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
 use crate::wire;
@@ -131,10 +131,9 @@ impl Services {
 
     /// Serves keys for Oblivious HTTP.
     #[must_use]
-    pub fn keys(self, handler: &Arc<impl KeysHandler>) -> Self {
-        let service = wire::keys_server::KeysServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SMALL_MESSAGE);
-        self.add(service)
+    pub fn keys(self, service: &Arc<impl Keys>) -> Self {
+        let server = KeysServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Serves the shared policy.

@@ -5,16 +5,15 @@ use crate::clock::trusted::TrustedClock;
 use crate::clock::trusted_time::Times;
 use crate::config::Keys;
 use crate::db::Store;
-use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::metrics::Metrics;
-use crate::ohttp_keys::keys;
 use crate::ohttp_keys::signer::Signer;
+use crate::ohttp_keys::turn::{self, Turned};
 use relay_daemon::{Exit, Failure, Shutdown};
+use relay_proto::Refusal;
 use relay_proto::admin::{CertificateTimes, KeyStatus, WindowStatus};
-use relay_proto::key_record::KeyRecord;
-use relay_proto::keys::{DAY_SECS, KeySet, KeyWindow, SignedRecord, fingerprint};
-use relay_proto::{Refusal, UnixSeconds};
+use relay_proto::keys::{DAY_SECS, fingerprint};
+use relay_proto::messages::KeySet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -47,6 +46,39 @@ struct Shown {
 }
 
 impl Shown {
+    fn new(turned: Turned, made: Times, window_secs: u64, refresh_secs: u64) -> Self {
+        let Turned { windows, records, signer } = turned;
+        let fingerprints = windows
+            .iter()
+            .map(|window| WindowStatus {
+                number: window.key.number,
+                fingerprint: fingerprint(&window.config),
+            })
+            .collect();
+        let windows = windows.into_iter().map(|window| window.key).collect();
+        let set = KeySet { window_secs, refresh_secs, windows, records, rollovers: signer.rollovers };
+        let problem = set.record_at(made.wall).is_none().then(|| {
+            "no certificate holds at this time; run `relay anchor certify` and copy its files to RELAY_ANCHOR_DIR"
+                .to_owned()
+        });
+        let mut certificates: Vec<_> = signer
+            .certificates
+            .iter()
+            .map(|known| CertificateTimes { not_before: known.not_before, not_after: known.not_after })
+            .collect();
+        certificates.sort_by_key(|times| times.not_before);
+        let status = KeyStatus {
+            window_secs,
+            windows: fingerprints,
+            self_anchored: signer.self_anchored,
+            anchor: Some(signer.anchor),
+            commitment: signer.commitment,
+            certificates,
+            problem,
+        };
+        Self { made, set, status }
+    }
+
     /// Whether it was made in the same windows and on the same day.
     fn is_of(&self, times: Times) -> bool {
         let windows = |times: Times| [times.wall, times.now].map(|time| self.set.window_at(time));
@@ -145,12 +177,9 @@ impl Keyring {
         let now = times.wall;
         let offline = self.offline.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (window_secs, refresh_secs) = (self.config.window_secs, self.refresh_secs());
-        let shown = self
-            .store
-            .writer
-            .run_one(move |write| turn(write, times, window_secs, refresh_secs, offline))
-            .await?;
-        let ends = shown.set.record_at(now).map_or(0, |record| record.certified_until.get());
+        let turned = turn::turn(&self.store, times, window_secs, offline).await?;
+        let shown = Shown::new(turned, times, window_secs, refresh_secs);
+        let ends = shown.set.record_at(now).map_or(0, |record| record.certified_until);
         self.metrics.certificate_ends(ends);
         let mut standing = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let problem = |shown: &Shown| shown.status.problem.clone();
@@ -162,101 +191,4 @@ impl Keyring {
         *standing = Some(shown.clone());
         Ok(shown)
     }
-}
-
-/// Brings keys and records to a moment, in one transaction.
-///
-/// The key that is shown is the wall clock's. Nothing is deleted that was promised until the trusted time says so, and
-/// what was sealed to a key of the trusted time is opened besides: if the clock is wrong, clients use those.
-fn turn(
-    write: &mut Write<'_>,
-    times: Times,
-    window_secs: u64,
-    refresh_secs: u64,
-    offline: Option<Signer>,
-) -> Result<Shown, StoreError> {
-    let (now, deletable) = (times.wall, times.deletable);
-    let [current, trusted, ended] = [now, times.now, deletable].map(|time| time.get() / window_secs);
-    let windows = keys::turn(write, [current, trusted], ended, window_secs)?;
-    let signer = match offline {
-        Some(signer) => signer,
-        None => Signer::own(write.sql, now, deletable)?,
-    };
-    let today = now.get() / DAY_SECS;
-    keys::forget_records(write.sql, (deletable.get() / DAY_SECS).saturating_sub(1))?;
-    let mut records = Vec::new();
-    let mut fingerprints = Vec::new();
-    for window in &windows {
-        let config = window.encoded_config().map_err(|_| StoreError::Internal(0))?;
-        fingerprints.push(WindowStatus { number: window.number, fingerprint: fingerprint(&config) });
-        if window.number < current {
-            continue;
-        }
-        for day in days_of(window, window_secs, today) {
-            if let Some(record) = record(write, &signer, day, window, &config, window_secs, now)? {
-                records.push(record);
-            }
-        }
-    }
-    let set = KeySet { window_secs, refresh_secs, windows, records, rollovers: signer.rollovers.clone() };
-    let problem = set.record_at(now).is_none().then(|| {
-        "no certificate holds at this time; run `relay anchor certify` and copy its files to RELAY_ANCHOR_DIR"
-            .to_owned()
-    });
-    let mut certificates: Vec<_> = signer
-        .certificates
-        .iter()
-        .map(|known| CertificateTimes { not_before: known.not_before, not_after: known.not_after })
-        .collect();
-    certificates.sort_by_key(|times| times.not_before);
-    let status = KeyStatus {
-        window_secs,
-        windows: fingerprints,
-        self_anchored: signer.self_anchored,
-        anchor: Some(signer.anchor),
-        commitment: signer.commitment,
-        certificates,
-        problem,
-    };
-    Ok(Shown { made: times, set, status })
-}
-
-/// The days, of today and tomorrow, on which a window's key is shown.
-fn days_of(window: &KeyWindow, window_secs: u64, today: u64) -> std::ops::RangeInclusive<u64> {
-    let begins = window.number.saturating_mul(window_secs);
-    let last = begins.saturating_add(window_secs - 1);
-    (begins / DAY_SECS).max(today)..=(last / DAY_SECS).min(today + 1)
-}
-
-/// The record for a day and window: the one that was shown before, or one signed now.
-fn record(
-    write: &Write<'_>,
-    signer: &Signer,
-    day: u64,
-    window: &KeyWindow,
-    config: &[u8],
-    window_secs: u64,
-    now: UnixSeconds,
-) -> Result<Option<SignedRecord>, StoreError> {
-    // When it is shown first.
-    let begins = now.get().max(day * DAY_SECS).max(window.number.saturating_mul(window_secs));
-    let begins = UnixSeconds::new(begins);
-    if let Some(known) = keys::record(write.sql, day, window.number, &signer.anchor, begins)? {
-        return Ok(Some(known));
-    }
-    let Some(certificate) = signer.certificate_at(begins) else { return Ok(None) };
-    let config = bytes::Bytes::copy_from_slice(config);
-    // With windows of a day, this is the day. A key's id is its window modulo 256, and clients hold the record to it.
-    let signed = KeyRecord::sign(window.number, config, &signer.intermediate, *certificate);
-    let Some(signed) = signed else {
-        return Err(StoreError::Internal(0));
-    };
-    let record = SignedRecord {
-        day,
-        window: window.number,
-        record: signed.encode(),
-        certified_until: certificate.not_after,
-    };
-    keys::keep_record(write.sql, &record, &signer.anchor)?;
-    Ok(Some(record))
 }

@@ -7,7 +7,7 @@ use crate::db::sql::{count, moment, time};
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use relay_proto::anchor::Certificate;
-use relay_proto::keys::{KeyWindow, SignedRecord};
+use relay_proto::messages::{KeyWindow, SignedRecord};
 use relay_proto::{PublicKey, Signature, UnixSeconds, WindowSeed};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -63,10 +63,8 @@ fn windows(sql: &Connection, current: u64, trusted: u64) -> Result<Vec<KeyWindow
     while let Some(row) = rows.next()? {
         let number: i64 = row.get(0)?;
         let seed = WindowSeed::try_from(row.get_ref(1)?.as_blob().unwrap_or_default());
-        windows.push(KeyWindow {
-            number: number.max(0).unsigned_abs(),
-            seed: seed.map_err(|_| StoreError::Corrupt(0))?,
-        });
+        let seed = seed.map_err(|_| StoreError::Corrupt(0))?.into();
+        windows.push(KeyWindow { number: number.max(0).unsigned_abs(), seed });
     }
     Ok(windows)
 }
@@ -90,7 +88,7 @@ pub(crate) fn record(
                 day,
                 window,
                 record: Bytes::from(row.get::<_, Vec<u8>>(0)?),
-                certified_until: time(row.get(1)?),
+                certified_until: time(row.get(1)?).get(),
             })
         })
         .optional()?)
@@ -111,7 +109,7 @@ pub(crate) fn keep_record(
         count(record.window),
         anchor.as_bytes(),
         record.record.as_ref(),
-        moment(record.certified_until),
+        count(record.certified_until),
     ])?;
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Who vouches for the relay's keys: the relay itself, or an operator's anchor that is kept offline.
 
 use crate::db::error::StoreError;
-use crate::ohttp_keys::keys;
+use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use relay_proto::anchor::file::{AnchorFile, INTERMEDIATE_FILE, PUBLIC_FILE};
 use relay_proto::anchor::{Certificate, encode_rollovers, public};
+use relay_proto::key_record::KeyRecord;
+use relay_proto::messages::SignedRecord;
 use relay_proto::{Commitment, PublicKey, UnixSeconds};
-use rusqlite::Connection;
 use std::path::Path;
 
 /// How long the relay certifies itself for.
@@ -29,39 +30,38 @@ pub(crate) struct Signer {
     /// For the intermediate key, in the order of their end.
     pub(crate) certificates: Vec<Certificate>,
     /// The body of the rollover endpoint; empty when there was no rollover.
-    pub(crate) rollovers: bytes::Bytes,
+    pub(crate) rollovers: Bytes,
     /// The intermediate key. Its `Debug` shows the public half only.
     pub(crate) intermediate: SigningKey,
 }
 
+/// Returns the certificate that the relay issues to itself at a moment, if none of the known ones holds for long enough.
+pub(crate) fn due(
+    certificates: &[Certificate],
+    anchor: &SigningKey,
+    intermediate: &SigningKey,
+    now: UnixSeconds,
+) -> Option<Certificate> {
+    let lasting = now.plus(RENEW_DAYS * DAY);
+    if certificates.iter().any(|known| known.not_after > lasting && known.holds_at(now)) {
+        return None;
+    }
+    let not_before = now.hour_floor().minus(TOLERANCE_SECS);
+    let not_after = now.hour_floor().plus(OWN_DAYS * DAY);
+    Some(Certificate::issue(anchor, &public(intermediate), not_before, not_after))
+}
+
 impl Signer {
-    /// The relay as its own anchor. Makes keys and certificate where there are none, and renews the certificate in
-    /// good time.
-    /// What had ended at `deletable` is deleted.
-    pub(crate) fn own(
-        sql: &Connection,
-        now: UnixSeconds,
-        deletable: UnixSeconds,
-    ) -> Result<Self, StoreError> {
-        let anchor = keys::signing_key(sql, "anchor")?;
-        let intermediate = keys::signing_key(sql, "intermediate")?;
-        let lasting = now.plus(RENEW_DAYS * DAY);
-        let mut certificates = keys::certificates(sql)?;
-        if !certificates.iter().any(|known| known.not_after > lasting && known.holds_at(now)) {
-            let not_before = now.hour_floor().minus(TOLERANCE_SECS);
-            let not_after = now.hour_floor().plus(OWN_DAYS * DAY);
-            let fresh = Certificate::issue(&anchor, &public(&intermediate), not_before, not_after);
-            keys::certify(sql, &fresh, deletable)?;
-            certificates = keys::certificates(sql)?;
-        }
-        Ok(Self {
+    /// The relay as its own anchor.
+    pub(crate) fn own(anchor: &SigningKey, intermediate: SigningKey, certificates: Vec<Certificate>) -> Self {
+        Self {
             self_anchored: true,
-            anchor: public(&anchor),
+            anchor: public(anchor),
             commitment: None,
             certificates,
-            rollovers: bytes::Bytes::new(),
+            rollovers: Bytes::new(),
             intermediate,
-        })
+        }
     }
 
     /// An offline anchor, from the files that its operator copied here.
@@ -99,7 +99,7 @@ impl Signer {
             ));
         }
         certificates.sort_by_key(|certificate| certificate.not_after);
-        let rollovers = if rollovers.is_empty() { bytes::Bytes::new() } else { encode_rollovers(&rollovers) };
+        let rollovers = if rollovers.is_empty() { Bytes::new() } else { encode_rollovers(&rollovers) };
         Ok(Self {
             self_anchored: false,
             anchor,
@@ -110,8 +110,26 @@ impl Signer {
         })
     }
 
+    /// Signs the record of a window's key configuration for a day, if a certificate holds when it is shown first.
+    ///
+    /// # Errors
+    /// When the configuration has not this window's id: a fault of the relay.
+    pub(crate) fn sign(
+        &self,
+        day: u64,
+        window: u64,
+        config: Bytes,
+        begins: UnixSeconds,
+    ) -> Result<Option<SignedRecord>, StoreError> {
+        let Some(certificate) = self.certificate_at(begins) else { return Ok(None) };
+        // With windows of a day, this is the day. A key's id is its window modulo 256, and clients hold the record to it.
+        let signed = KeyRecord::sign(window, config, &self.intermediate, *certificate);
+        let record = signed.ok_or(StoreError::Internal(0))?.encode();
+        Ok(Some(SignedRecord { day, window, record, certified_until: certificate.not_after.get() }))
+    }
+
     /// The certificate to show at a moment: of those that hold, the one that ends last.
-    pub(crate) fn certificate_at(&self, moment: UnixSeconds) -> Option<&Certificate> {
+    fn certificate_at(&self, moment: UnixSeconds) -> Option<&Certificate> {
         self.certificates.iter().rev().find(|certificate| certificate.holds_at(moment))
     }
 }

@@ -1,10 +1,9 @@
 //! Hands keys for Oblivious HTTP to gateways.
 
 use crate::ohttp_keys::keyring::Keyring;
-use relay_proto::Refusal;
-use relay_proto::keys::KeySet;
-use relay_proto::server::KeysHandler;
+use relay_proto::messages::{KeySet, KeysRequest, keys_server};
 use std::sync::Arc;
+use tonic::{Request, Response, Status};
 
 /// Serves gateways.
 #[derive(Debug)]
@@ -12,8 +11,10 @@ pub(crate) struct Keys {
     pub(crate) keyring: Arc<Keyring>,
 }
 
-impl KeysHandler for Keys {
-    async fn current(&self) -> Result<KeySet, Refusal> {
-        self.keyring.current().await
+#[tonic::async_trait]
+impl keys_server::Keys for Keys {
+    async fn current(&self, request: Request<KeysRequest>) -> Result<Response<KeySet>, Status> {
+        let KeysRequest {} = request.into_inner();
+        Ok(Response::new(self.keyring.current().await?))
     }
 }

@@ -7,7 +7,8 @@ use crate::tests::expiry::fill;
 use crate::tests::*;
 use relay_proto::PeerId;
 use relay_proto::federation::{Accept, CarriedBlob, Verdict};
-use relay_proto::keys::{DAY_SECS, KeySet};
+use relay_proto::keys::DAY_SECS;
+use relay_proto::messages::KeySet;
 use relay_proto::server::OffloadHandler as _;
 
 /// Steps that a clock makes, in days.

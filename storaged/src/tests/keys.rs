@@ -9,7 +9,8 @@ use relay_proto::Commitment;
 use relay_proto::anchor::file::{AnchorFile, INTERMEDIATE_FILE, PUBLIC_FILE};
 use relay_proto::anchor::{Certificate, Rollover};
 use relay_proto::key_record::KeyRecord;
-use relay_proto::keys::{DAY_SECS, KeySet};
+use relay_proto::keys::DAY_SECS;
+use relay_proto::messages::KeySet;
 use std::path::PathBuf;
 
 /// Noon of a day.
@@ -64,13 +65,13 @@ async fn a_restart_changes_no_byte_of_what_clients_hold_or_see() {
 async fn a_seed_that_is_over_is_in_no_file() {
     let relay = at_noon().await;
     let ring = keyring(&relay, DAY_SECS, None).await;
-    let seed = ring.current().await.unwrap().windows[0].seed;
+    let seed = ring.current().await.unwrap().windows.swap_remove(0).seed;
     relay.store.check().await.unwrap();
     let files = || {
         ["relay.db", "relay.db-wal"]
             .map(|name| relay.directory.path().join(name))
             .into_iter()
-            .filter(|path| holds(path, seed.as_bytes()))
+            .filter(|path| holds(path, &seed))
             .count()
     };
     assert!(files() > 0, "the search finds what is there");
