@@ -286,9 +286,9 @@ async fn caught(request: impl Future<Output = Result<Reply, ApiError>>) -> Resul
 mod tests {
     use super::*;
     use crate::api::error::Reason;
-    use crate::fixture::{Relay, policy};
+    use crate::fixture::{ADDRESS_KEY, Relay, policy};
     use relay_proto::UnixSeconds;
-    use relay_proto::policy::{Policy, VersionPolicy};
+    use relay_proto::messages::Policy;
     use serde_json::json;
 
     #[tokio::test]
@@ -325,8 +325,7 @@ mod tests {
     }
 
     fn raised(deadline: u64) -> Policy {
-        let versions = VersionPolicy { minimum: 5, warn: 7, deadline: UnixSeconds::new(deadline) };
-        Policy { versions, ..policy() }
+        Policy { min_version: 5, warn_version: 7, upgrade_deadline: deadline, ..policy() }
     }
 
     #[tokio::test]
@@ -392,7 +391,7 @@ mod tests {
         let relay = Relay::start().await;
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] }).to_string();
         relay.request_from("192.0.2.1", Method::POST, "/v2/fetch", &[], &body).await.json(200);
-        let expected = address::hash(&policy().address_key, "192.0.2.1".parse().unwrap());
+        let expected = address::hash(&ADDRESS_KEY, "192.0.2.1".parse().unwrap());
         let payer = Payer::new(Budget::Client, expected);
         assert_eq!(relay.storage.last_caller(), Some(payer));
     }

@@ -2,11 +2,13 @@
 
 pub(crate) mod keys;
 pub(crate) mod peering;
-mod vault;
+mod policy;
+mod records;
 
 use keys::FakeKeys;
 use peering::FakePeers;
-pub(crate) use vault::{PROOF_EXPIRES_AT, PROOF_STORED_AT};
+pub(crate) use policy::{ADDRESS_KEY, policy};
+pub(crate) use records::{PROOF_EXPIRES_AT, PROOF_STORED_AT};
 
 use crate::api;
 use crate::api::body::Intake;
@@ -18,7 +20,7 @@ use crate::ohttp::Oblivious;
 use crate::ohttp::keyring::Keyring;
 use crate::openapi;
 use crate::origin::Origin;
-use crate::policy::{self, Standing};
+use crate::policy::{Standing, board, follow};
 use crate::recall::Recall;
 use crate::storage::Storage;
 use crate::tunnel::Tunnels;
@@ -32,11 +34,11 @@ use relay_proto::mail::{
     BlobName, Caller, Fetch, Hint, LargerBlob, MailPage, MovedBlob, Purge, Register, Registered, SignedHints,
     StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
 };
-use relay_proto::policy::{Policy, VersionPolicy};
-use relay_proto::server::{AdmissionHandler, MailboxHandler, Services, TelemetryHandler};
+use relay_proto::messages::Policy;
+use relay_proto::server::{MailboxHandler, Services, TelemetryHandler};
 use relay_proto::socket::AllowedUsers;
 use relay_proto::telemetry::{Family, Sample, Snapshot, Values};
-use relay_proto::{AddressKey, BlobId, MailboxHash, PublicKey, Refusal, RequestId, Signature, UnixSeconds};
+use relay_proto::{BlobId, MailboxHash, PublicKey, Refusal, RequestId, Signature, UnixSeconds};
 use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
@@ -50,17 +52,6 @@ use tokio_stream::{Stream, StreamExt as _};
 
 /// How long a gateway waits for peers.
 pub(crate) const RECALL: Duration = Duration::from_secs(2);
-
-/// The policy that holds unless a test posts another one.
-pub(crate) fn policy() -> Policy {
-    Policy {
-        address_key: AddressKey::from_bytes([7; 32]),
-        address_rate: 1_000_000,
-        oblivious_rate: 1_000_000,
-        versions: VersionPolicy::default(),
-        federation_key: None,
-    }
-}
 
 /// A storage that keeps mail in a list and refuses when told to.
 pub(crate) struct FakeStorage {
@@ -82,7 +73,7 @@ struct State {
     call_refusals: VecDeque<Refusal>,
     request_ids: HashSet<RequestId>,
     last_caller: Caller,
-    vault: vault::Vault,
+    records: records::Records,
 }
 
 impl FakeStorage {
@@ -231,12 +222,6 @@ impl MailboxHandler for FakeStorage {
     }
 }
 
-impl AdmissionHandler for FakeStorage {
-    fn watch(&self) -> impl Stream<Item = Policy> + Send + 'static {
-        tokio_stream::wrappers::WatchStream::new(self.policy.subscribe())
-    }
-}
-
 impl TelemetryHandler for FakeStorage {
     async fn check(&self) -> Result<(), Refusal> {
         Ok(())
@@ -363,9 +348,9 @@ impl Relay {
         let metrics = Arc::new(Metrics::new().unwrap());
         let client = StorageClient::new(directory.path().join("storage.sock"));
         let mut tasks = JoinSet::new();
-        let (board, standing) = policy::board();
+        let (board, standing) = board();
         let told = board.subscribe();
-        tasks.spawn(policy::follow(client.clone(), board, Arc::clone(&metrics)));
+        tasks.spawn(follow(client.clone(), board, Arc::clone(&metrics)));
         let max_message_size = 1 << 20;
         let keyring = Arc::new(Keyring::new(client.clone(), clock.clock(), Arc::clone(&metrics)));
         tasks.spawn(Arc::clone(&keyring).follow());

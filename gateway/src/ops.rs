@@ -128,7 +128,7 @@ mod tests {
     use super::*;
     use crate::fixture::{Relay, policy};
     use relay_proto::NoiseKey;
-    use relay_proto::policy::Policy;
+    use relay_proto::messages::Policy;
 
     async fn get(ops: &Arc<Ops>, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -205,7 +205,7 @@ mod tests {
             (StatusCode::NOT_FOUND, "this relay does not peer".to_owned())
         );
         let key = NoiseKey::from_bytes([9; 32]);
-        relay.post_policy(Policy { federation_key: Some(key), ..policy() }).await;
+        relay.post_policy(Policy { federation_key: key.into(), ..policy() }).await;
         assert_eq!(get(&ops, "/pubkey").await, (StatusCode::OK, key.to_base64url()));
     }
 

@@ -4,8 +4,10 @@ use crate::metrics::Metrics;
 use crate::versions::Versions;
 use relay_daemon::bucket::Rate;
 use relay_proto::client::StorageClient;
-use relay_proto::policy::Policy;
-use relay_proto::{AddressKey, NoiseKey};
+use relay_proto::field::identifier;
+use relay_proto::limits::OLD_RELAY_SHARE;
+use relay_proto::messages::{Policy, WatchRequest};
+use relay_proto::{AddressKey, NoiseKey, Refusal, UnixSeconds, refusal_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -27,16 +29,35 @@ pub(crate) struct Standing {
     pub(crate) federation_key: Option<NoiseKey>,
 }
 
-impl From<Policy> for Standing {
-    fn from(policy: Policy) -> Self {
-        let Policy { address_key, address_rate, oblivious_rate, versions, federation_key } = policy;
-        Self {
+impl TryFrom<Policy> for Standing {
+    type Error = Refusal;
+
+    fn try_from(policy: Policy) -> Result<Self, Refusal> {
+        let Policy {
             address_key,
-            address_rate: Rate::per_minute(address_rate),
-            oblivious_rate: Rate::per_minute(oblivious_rate),
-            versions: versions.into(),
+            address_rate,
+            min_version,
+            warn_version,
+            upgrade_deadline,
+            oblivious_rate,
             federation_key,
-        }
+            named_relay_rate,
+        } = policy;
+        let version = |field, number: u32| u16::try_from(number).map_err(|_| Refusal::invalid(field));
+        let (minimum, warn) = (version("min_version", min_version)?, version("warn_version", warn_version)?);
+        let named_relay_rate = match named_relay_rate {
+            0 => oblivious_rate.saturating_mul(OLD_RELAY_SHARE),
+            rate => rate,
+        };
+        let peers = !federation_key.is_empty();
+        let federation_key = peers.then(|| identifier("federation_key", &federation_key)).transpose()?;
+        Ok(Self {
+            address_key: identifier("address_key", &address_key)?,
+            address_rate: Rate::per_minute(address_rate),
+            oblivious_rate: Rate::per_minute(named_relay_rate),
+            versions: Versions::new(minimum, warn, UnixSeconds::new(upgrade_deadline)),
+            federation_key,
+        })
     }
 }
 
@@ -74,18 +95,26 @@ pub(crate) fn board() -> (Board, StandingPolicy) {
 pub(crate) async fn follow(storage: StorageClient, board: Board, metrics: Arc<Metrics>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        match storage.watch().await {
-            Ok(mut policies) => {
+        match storage.admission().watch(WatchRequest {}).await {
+            Ok(policies) => {
+                let mut policies = policies.into_inner();
                 while let Some(Ok(policy)) = policies.next().await {
+                    let standing = match Standing::try_from(policy) {
+                        Ok(standing) => standing,
+                        Err(refusal) => {
+                            tracing::debug!(%refusal, "storage's policy cannot be used");
+                            break;
+                        }
+                    };
                     if metrics.storage_reachable.get() == 0 {
                         tracing::info!("storage is reachable");
                     }
                     metrics.storage_reachable.set(1);
                     pause = FIRST_PAUSE;
-                    board.send_replace(Some(Arc::new(policy.into())));
+                    board.send_replace(Some(Arc::new(standing)));
                 }
             }
-            Err(refusal) => tracing::debug!(%refusal, "storage tells no policy"),
+            Err(status) => tracing::debug!(refusal = %refusal_of(&status), "storage tells no policy"),
         }
         if metrics.storage_reachable.get() == 1 {
             tracing::warn!("storage went away");
@@ -93,5 +122,38 @@ pub(crate) async fn follow(storage: StorageClient, board: Board, metrics: Arc<Me
         metrics.storage_reachable.set(0);
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::policy;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_policy_is_read_also_from_older_storage_and_a_version_must_fit_its_header() {
+        let message = Policy {
+            address_rate: 600,
+            named_relay_rate: 60_005,
+            oblivious_rate: 6000,
+            federation_key: Bytes::from_static(&[2; 32]),
+            ..policy()
+        };
+        let standing = Standing::try_from(message.clone()).unwrap();
+        assert_eq!(standing.address_rate, Rate::per_minute(600));
+        assert_eq!(standing.oblivious_rate, Rate::per_minute(60_005));
+        assert_eq!(standing.federation_key, Some(NoiseKey::from_bytes([2; 32])));
+        let older = Policy { named_relay_rate: 0, ..message.clone() };
+        assert_eq!(Standing::try_from(older).unwrap().oblivious_rate, Rate::per_minute(60_000));
+        assert_eq!(Standing::try_from(policy()).unwrap().federation_key, None);
+        for (wrong, field) in [
+            (Policy { min_version: 70_000, ..message.clone() }, "min_version"),
+            (Policy { warn_version: 70_000, ..message.clone() }, "warn_version"),
+            (Policy { address_key: Bytes::new(), ..message.clone() }, "address_key"),
+            (Policy { federation_key: Bytes::from_static(&[2; 31]), ..message }, "federation_key"),
+        ] {
+            assert_eq!(Standing::try_from(wrong).err(), Some(Refusal::invalid(field)));
+        }
     }
 }

@@ -3,27 +3,20 @@
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue};
 use relay_proto::UnixSeconds;
-use relay_proto::policy::VersionPolicy;
 
 const CLAIMED: HeaderName = HeaderName::from_static("x-app-compat-version");
 const MINIMUM: HeaderName = HeaderName::from_static("x-min-version");
 const WARN: HeaderName = HeaderName::from_static("x-warn-version");
 const DEADLINE: HeaderName = HeaderName::from_static("x-upgrade-deadline");
 
-/// The version policy, with its headers written once and not for every answer.
+/// Which client versions are served, with the headers that say so written once and not for every answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Versions {
-    policy: VersionPolicy,
-    minimum: HeaderValue,
-    warn: HeaderValue,
-    deadline: HeaderValue,
-}
-
-impl From<VersionPolicy> for Versions {
-    fn from(policy: VersionPolicy) -> Self {
-        let VersionPolicy { minimum, warn, deadline } = policy;
-        Self { policy, minimum: minimum.into(), warn: warn.into(), deadline: deadline.get().into() }
-    }
+    minimum: u16,
+    deadline: UnixSeconds,
+    minimum_header: HeaderValue,
+    warn_header: HeaderValue,
+    deadline_header: HeaderValue,
 }
 
 /// How a client's version stands to the policy.
@@ -38,26 +31,34 @@ pub(crate) enum Verdict {
 }
 
 impl Versions {
+    /// Clients below the minimum are refused once the deadline has passed; those below `warn` should tell their users.
+    pub(crate) fn new(minimum: u16, warn: u16, deadline: UnixSeconds) -> Self {
+        let (minimum_header, warn_header) = (minimum.into(), warn.into());
+        Self { minimum, deadline, minimum_header, warn_header, deadline_header: deadline.get().into() }
+    }
+
     /// The oldest version that is served.
     pub(crate) const fn minimum(&self) -> u16 {
-        self.policy.minimum
+        self.minimum
     }
 
     /// Judges a version.
     pub(crate) fn judge(&self, claimed: u16, now: UnixSeconds) -> Verdict {
-        match self.policy {
-            VersionPolicy { minimum, .. } if claimed >= minimum => Verdict::Current,
-            VersionPolicy { deadline, .. } if now < deadline => Verdict::Expiring,
-            VersionPolicy { .. } => Verdict::Expired,
+        if claimed >= self.minimum {
+            Verdict::Current
+        } else if now < self.deadline {
+            Verdict::Expiring
+        } else {
+            Verdict::Expired
         }
     }
 
     /// Writes the policy onto an answer.
     pub(crate) fn stamp(&self, headers: &mut HeaderMap, verdict: Verdict) {
-        headers.insert(MINIMUM, self.minimum.clone());
-        headers.insert(WARN, self.warn.clone());
+        headers.insert(MINIMUM, self.minimum_header.clone());
+        headers.insert(WARN, self.warn_header.clone());
         if verdict == Verdict::Expiring {
-            headers.insert(DEADLINE, self.deadline.clone());
+            headers.insert(DEADLINE, self.deadline_header.clone());
         }
     }
 }
@@ -65,7 +66,7 @@ impl Versions {
 impl Default for Versions {
     /// What is told while storage has not yet told anything: nobody is refused or warned.
     fn default() -> Self {
-        VersionPolicy::default().into()
+        Self::new(0, 0, UnixSeconds::new(0))
     }
 }
 
@@ -81,7 +82,7 @@ mod tests {
     use super::*;
 
     fn versions() -> Versions {
-        VersionPolicy { minimum: 3, warn: 5, deadline: UnixSeconds::new(100) }.into()
+        Versions::new(3, 5, UnixSeconds::new(100))
     }
 
     #[test]

@@ -9,12 +9,12 @@ pub use shown::Calls;
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::mail::{Fetch, MailPage, Purge, Register, Registered, StoredBlob, WriteCommand, WriteOutcomes};
+use crate::messages::admission_client::AdmissionClient;
 use crate::messages::escrow_client::EscrowClient;
 use crate::messages::exchange_client::ExchangeClient;
 use crate::messages::guardian_client::GuardianClient;
 use crate::messages::keys_client::KeysClient;
 use crate::messages::recovery_client::RecoveryClient;
-use crate::policy::Policy;
 use crate::socket::KnownSecret;
 use crate::status::refusal_of;
 use crate::telemetry::{Family, Snapshot};
@@ -76,6 +76,12 @@ impl StorageClient {
         KeysClient::new(self.channel.clone())
     }
 
+    /// Calls for the shared policy.
+    #[must_use]
+    pub fn admission(&self) -> AdmissionClient<Calls> {
+        AdmissionClient::new(self.channel.clone())
+    }
+
     fn telemetry(&self) -> wire::telemetry_client::TelemetryClient<Calls> {
         wire::telemetry_client::TelemetryClient::new(self.channel.clone())
     }
@@ -126,18 +132,6 @@ impl StorageClient {
     pub async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
         let reply = self.mailbox().purge(wire::PurgeRequest::from(purge)).await.map_err(told)?;
         Ok(reply.into_inner().blobs_deleted)
-    }
-
-    /// The shared policy, now and whenever it changes. The stream ends when storage goes away.
-    ///
-    /// # Errors
-    /// When storage cannot be reached.
-    pub async fn watch(
-        &self,
-    ) -> Result<impl Stream<Item = Result<Policy, Refusal>> + Send + Unpin + use<>, Refusal> {
-        let mut client = wire::admission_client::AdmissionClient::new(self.channel.clone());
-        let stream = client.watch(wire::WatchRequest {}).await.map_err(told)?.into_inner();
-        Ok(stream.map(|message| Policy::try_from(message.map_err(told)?)))
     }
 
     /// Whether the store can commit.

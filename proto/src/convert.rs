@@ -2,7 +2,6 @@
 //! unknown number is a [`Refusal::Invalid`] with the field's name, never a default.
 
 mod admin;
-mod admission;
 pub(crate) mod federation;
 mod inventory;
 mod keys;

@@ -28,7 +28,6 @@ pub mod mail;
 pub mod opaque;
 pub mod page;
 pub mod peer;
-pub mod policy;
 mod refusal;
 pub mod server;
 pub mod socket;

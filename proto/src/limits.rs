@@ -24,6 +24,10 @@ pub const MAX_RECOVERY_KEYS: usize = 50;
 /// Most entries of a guardian set.
 pub const MAX_GUARDIANS: usize = 10;
 
+/// How many times the policy's `oblivious_rate` gateways allow a named relay that do not read its `named_relay_rate`, and
+/// how many times storage means that does not set one.
+pub const OLD_RELAY_SHARE: u32 = 10;
+
 /// Shortest and longest life of an exchange offer, in seconds.
 pub const EXCHANGE_TTL_SECS: std::ops::RangeInclusive<u64> = 30..=3600;
 

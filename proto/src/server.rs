@@ -16,7 +16,6 @@ use crate::mail::{
     BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand,
     WriteOutcomes,
 };
-use crate::policy::Policy;
 use crate::telemetry::{Family, Snapshot};
 use crate::{MailboxHash, PeerId, Refusal, convert, wire};
 use std::future::Future;
@@ -43,12 +42,6 @@ pub trait MailboxHandler: Send + Sync + 'static {
     fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
     /// Says where blobs that moved are.
     fn hints(&self, names: Vec<BlobName>) -> impl Future<Output = Result<SignedHints, Refusal>> + Send;
-}
-
-/// Hands the shared policy to gateways.
-pub trait AdmissionHandler: Send + Sync + 'static {
-    /// The policy now and whenever it changes. The stream must end when the process stops.
-    fn watch(&self) -> impl Stream<Item = Policy> + Send + 'static;
 }
 
 /// Gathers health and counters.
@@ -150,15 +143,6 @@ impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
     async fn hints(&self, request: Request<wire::HintsRequest>) -> Reply<wire::SignedHints> {
         let names = convert::mailbox::hinted_names(request.into_inner())?;
         Ok(Response::new(self.0.hints(names).await?.into()))
-    }
-}
-
-#[tonic::async_trait]
-impl<H: AdmissionHandler> wire::admission_server::Admission for Adapter<H> {
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<wire::Policy, GrpcStatus>> + Send>>;
-
-    async fn watch(&self, _: Request<wire::WatchRequest>) -> Reply<Self::WatchStream> {
-        Ok(Response::new(Box::pin(self.0.watch().map(|policy| Ok(policy.into())))))
     }
 }
 

@@ -1,68 +1,59 @@
-//! The policy that all gateways share, and the memory of when the client version minimum was raised.
+//! The policy that all gateways share.
 
 use crate::config::Config;
-use crate::db::error::StoreError;
 use crate::db::{Store, meta};
-use crate::rpc::offload;
+use crate::transfer::peers;
 use relay_daemon::{Exit, Failure};
-use relay_proto::policy::{Policy, VersionPolicy};
-use relay_proto::{AddressKey, UnixSeconds};
-use rusqlite::Connection;
-
-/// Names among the single numbers.
-const MINIMUM: &str = "min_version";
-const RAISED_AT: &str = "min_version_raised_at";
+use relay_proto::limits::OLD_RELAY_SHARE;
+use relay_proto::messages::Policy;
+use relay_proto::{AddressKey, NoiseKey, UnixSeconds};
 
 /// Draws the key for client addresses and settles the version deadline.
 pub(crate) async fn establish(store: &Store, config: &Config, now: UnixSeconds) -> Result<Policy, Failure> {
     let address_key = AddressKey::random()
         .map_err(|error| Failure::new(Exit::Internal, format_args!("no randomness to be had: {error}")))?;
-    let versions = config.versions;
-    let raised_at = store.writer.run_one(move |write| raised_at(write.sql, versions.minimum, now)).await?;
+    let raised_at = meta::raise_minimum_version(store, config.versions.minimum, now).await?;
     let federation_key = if config.federates {
-        let keys = store.writer.run_one(|write| offload::identity(write.sql)).await?;
-        Some(keys.noise_secret.public())
+        let (noise_secret, _) = peers::identity(store).await?;
+        Some(noise_secret.public())
     } else {
         None
     };
-    Ok(Policy {
-        address_key,
-        address_rate: config.address_rate,
-        oblivious_rate: config.oblivious_rate,
-        versions: VersionPolicy {
-            minimum: versions.minimum,
-            warn: versions.warn,
-            deadline: raised_at.plus(versions.grace.as_secs()),
-        },
-        federation_key,
-    })
+    Ok(policy(config, address_key, raised_at, federation_key))
 }
 
-/// When the minimum was raised to what it is. Lowering it is no reason to start a grace time.
-fn raised_at(sql: &Connection, minimum: u16, now: UnixSeconds) -> Result<UnixSeconds, StoreError> {
-    let known = meta::get(sql, MINIMUM)?.unwrap_or(0);
-    let since = match meta::get(sql, RAISED_AT)? {
-        Some(since) if i64::from(minimum) <= known => since,
-        _ => i64::try_from(now.get()).unwrap_or(i64::MAX),
-    };
-    meta::set(sql, MINIMUM, i64::from(minimum))?;
-    meta::set(sql, RAISED_AT, since)?;
-    Ok(UnixSeconds::new(since.max(0).unsigned_abs()))
+fn policy(
+    config: &Config,
+    address_key: AddressKey,
+    raised_at: UnixSeconds,
+    federation_key: Option<NoiseKey>,
+) -> Policy {
+    let versions = config.versions;
+    Policy {
+        address_key: address_key.into(),
+        address_rate: config.address_rate,
+        min_version: versions.minimum.into(),
+        warn_version: versions.warn.into(),
+        upgrade_deadline: raised_at.plus(versions.grace.as_secs()).get(),
+        oblivious_rate: (config.oblivious_rate / OLD_RELAY_SHARE).max(1),
+        federation_key: federation_key.map(Into::into).unwrap_or_default(),
+        named_relay_rate: config.oblivious_rate,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_daemon::Vars;
 
     #[test]
-    fn the_grace_time_starts_when_the_minimum_rises_and_survives_restarts() {
-        let sql = Connection::open_in_memory().unwrap();
-        sql.execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER)").unwrap();
-        let steps =
-            [(0, 100, 100), (2, 200, 200), (2, 300, 200), (1, 400, 200), (2, 500, 500), (3, 600, 600)];
-        for (minimum, now, expected) in steps {
-            let found = raised_at(&sql, minimum, UnixSeconds::new(now)).unwrap();
-            assert_eq!(found.get(), expected, "minimum {minimum} at {now}");
+    fn an_older_gateway_allows_a_named_relay_ten_times_the_rate_that_it_reads() {
+        for (rate, tenth) in [(60_005, 6000), (10, 1), (1, 1)] {
+            let vars = Vars::from_pairs([("RELAY_OHTTP_RATE_LIMIT", rate.to_string())]);
+            let config = Config::from_vars(&vars).unwrap();
+            let policy = policy(&config, AddressKey::from_bytes([1; 32]), UnixSeconds::new(5), None);
+            assert_eq!((policy.named_relay_rate, policy.oblivious_rate), (rate, tenth));
+            assert!(policy.federation_key.is_empty(), "a relay that does not peer has no key for it");
         }
     }
 }

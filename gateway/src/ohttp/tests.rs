@@ -4,7 +4,7 @@ use crate::api;
 use crate::api::error::Reason;
 use crate::app::answer;
 use crate::fixture::keys::key_set;
-use crate::fixture::{Relay, base64_of, policy};
+use crate::fixture::{ADDRESS_KEY, Relay, base64_of, policy};
 use crate::metrics::Opening;
 use crate::origin::Origin;
 use axum::body::Body;
@@ -16,8 +16,8 @@ use ohttp::{ClientRequest, ClientResponse};
 use relay_proto::UnixSeconds;
 use relay_proto::caller::{Budget, Payer};
 use relay_proto::keys::DAY_SECS;
+use relay_proto::messages::Policy;
 use relay_proto::page::LARGEST;
-use relay_proto::policy::{Policy, VersionPolicy};
 use serde_json::{Value, json};
 use std::io::Cursor;
 use std::sync::Arc;
@@ -204,9 +204,8 @@ const LONGEST: usize = (96 << 10) + 32 + 16;
 #[tokio::test]
 async fn the_largest_blob_that_fits_a_page_arrives_in_either_form_with_every_header_there_is() {
     let relay = Relay::start().await;
-    let deadline = UnixSeconds::new(u64::MAX);
-    let versions = VersionPolicy { minimum: 0, warn: u16::MAX, deadline };
-    relay.post_policy(Policy { versions, ..policy() }).await;
+    let versions = Policy { warn_version: u16::MAX.into(), upgrade_deadline: u64::MAX, ..policy() };
+    relay.post_policy(versions).await;
     let hint = base64_of(74);
     for (size, hint) in [(LARGEST, None), (LARGEST - 74, Some(hint))] {
         let mailbox = hex::encode([u8::from(hint.is_some()); 32]);
@@ -341,10 +340,10 @@ async fn what_cannot_be_opened_is_refused_outside_by_a_problem_document() {
 async fn nothing_of_the_outer_request_goes_along_but_who_pays() {
     let relay = Relay::start().await;
     relay.envelope("fetch", fetch()).await;
-    let address = crate::address::hash(&policy().address_key, "198.51.100.1".parse().unwrap());
+    let address = crate::address::hash(&ADDRESS_KEY, "198.51.100.1".parse().unwrap());
     assert_eq!(relay.storage.last_caller(), Some(Payer::new(Budget::ObliviousRelay, address)));
-    let versions = VersionPolicy { minimum: 5, warn: 7, deadline: UnixSeconds::new(1) };
-    relay.post_policy(Policy { versions, ..policy() }).await;
+    let versions = Policy { min_version: 5, warn_version: 7, upgrade_deadline: 1, ..policy() };
+    relay.post_policy(versions).await;
     for path in ["/v2/ohttp-key", "/v2/ohttp-key-signed", api::GATEWAY] {
         assert_eq!(relay.get(path).await.status, 200, "a key for whoever comes without headers");
     }
@@ -379,7 +378,7 @@ async fn a_message_brought_again_asks_for_the_same_thing() {
 async fn a_named_relay_has_a_budget_of_its_own_and_whoever_else_seals_is_a_client_like_any_other() {
     let relay = Relay::start().await;
     let (message, _) = relay.seal(&framed(r#"{"version":2,"action":"fetch"}"#, 256)).await;
-    relay.post_policy(Policy { oblivious_rate: 20, address_rate: 2, ..policy() }).await;
+    relay.post_policy(Policy { named_relay_rate: 20, address_rate: 2, ..policy() }).await;
     let ask = async |from: &str| {
         let request = Request::post("/v2/ohttp").header("content-type", "message/ohttp-req");
         let request = request.body(Body::from(message.clone())).unwrap();

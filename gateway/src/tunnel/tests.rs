@@ -16,7 +16,7 @@ use hyper_util::rt::TokioExecutor;
 use prometheus::IntCounter;
 use relay_daemon::Shutdown;
 use relay_proto::caller::{Budget, Payer};
-use relay_proto::policy::Policy;
+use relay_proto::messages::Policy;
 use relay_proto::{NoiseKey, RequestId};
 use std::net::SocketAddr;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
@@ -35,7 +35,7 @@ const HANDSHAKE: &str = "GET /federation HTTP/1.1\r\nhost: relay.example\r\nconn
     sec-websocket-protocol: other\r\n\r\n";
 
 fn peering() -> Policy {
-    Policy { federation_key: Some(KEY), ..policy() }
+    Policy { federation_key: KEY.into(), ..policy() }
 }
 
 /// A gateway on a port, with federated behind it.

@@ -3,10 +3,9 @@
 use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
-use super::{
-    Adapter, AdminHandler, AdmissionHandler, MailboxHandler, OffloadHandler, RecallHandler, TelemetryHandler,
-};
+use super::{Adapter, AdminHandler, MailboxHandler, OffloadHandler, RecallHandler, TelemetryHandler};
 use crate::limits::MAX_GRPC_MESSAGE;
+use crate::messages::admission_server::{Admission, AdmissionServer};
 use crate::messages::escrow_server::{Escrow, EscrowServer};
 use crate::messages::exchange_server::{Exchange, ExchangeServer};
 use crate::messages::guardian_server::{Guardian, GuardianServer};
@@ -138,10 +137,9 @@ impl Services {
 
     /// Serves the shared policy.
     #[must_use]
-    pub fn admission(self, handler: &Arc<impl AdmissionHandler>) -> Self {
-        let service = wire::admission_server::AdmissionServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SMALL_MESSAGE);
-        self.add(service)
+    pub fn admission(self, service: &Arc<impl Admission>) -> Self {
+        let server = AdmissionServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Serves health and counters.

@@ -1,11 +1,10 @@
 //! Hands the shared policy to gateways.
 
 use relay_daemon::Shutdown;
-use relay_proto::policy::Policy;
-use relay_proto::server::AdmissionHandler;
+use relay_proto::messages::{Policy, WatchRequest, admission_server};
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
 
 /// Serves the policy, which stands for as long as the process.
 #[derive(Debug)]
@@ -14,18 +13,23 @@ pub(crate) struct Admission {
     pub(crate) shutdown: Shutdown,
 }
 
-impl AdmissionHandler for Admission {
-    fn watch(&self) -> impl Stream<Item = Policy> + Send + 'static {
-        let (tell, told) = mpsc::channel(1);
+#[tonic::async_trait]
+impl admission_server::Admission for Admission {
+    type WatchStream = ReceiverStream<Result<Policy, Status>>;
+
+    /// The stream ends when the process stops.
+    async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let WatchRequest {} = request.into_inner();
+        let (sender, receiver) = mpsc::channel(1);
         let (policy, shutdown) = (self.policy.clone(), self.shutdown.clone());
         tokio::spawn(async move {
-            if tell.send(policy).await.is_ok() {
+            if sender.send(Ok(policy)).await.is_ok() {
                 tokio::select! {
-                    () = tell.closed() => {}
+                    () = sender.closed() => {}
                     () = shutdown.begun() => {}
                 }
             }
         });
-        ReceiverStream::new(told)
+        Ok(Response::new(ReceiverStream::new(receiver)))
     }
 }

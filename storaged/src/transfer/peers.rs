@@ -1,10 +1,27 @@
 //! The tables of peers: `peers`, those that proved themselves, and `pins`, the keys their addresses must have.
 
+use crate::db::Store;
+use crate::db::batch::Write;
 use crate::db::error::StoreError;
+use crate::ohttp_keys::keys;
 use relay_proto::federation::{Holdings, Introduction, Met, Pin};
-use relay_proto::{NoiseKey, PeerId, Refusal};
+use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed, Refusal};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
+
+/// Returns this relay's keys as a peer, made when they are asked for the first time.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) async fn identity(store: &Store) -> Result<(NoiseSecret, PeerSeed), StoreError> {
+    let read = |write: &mut Write<'_>| {
+        Ok((
+            NoiseSecret::from_bytes(keys::secret(write.sql, "federation-noise")?),
+            PeerSeed::from_bytes(keys::secret(write.sql, "federation-identity")?),
+        ))
+    };
+    store.writer.run_one(read).await
+}
 
 /// Makes a peer known, and pins its address to what it showed: the first key seen stays, unless the operator
 /// wrote another one down.
