@@ -113,6 +113,20 @@ fn shape(file: &FileDescriptorProto, message: &DescriptorProto) -> Outcome<Strin
          \x20       formatter.write_str(\"{0}\")\n    }}\n}}\n",
         message.name()
     )?;
+    for (number, choice) in (0..).zip(&message.oneof_decl) {
+        // A field that may be absent is written down as a choice of one.
+        let is_member = |field: &&FieldDescriptorProto| field.oneof_index == Some(number);
+        if message.field.iter().filter(is_member).all(FieldDescriptorProto::proto3_optional) {
+            continue;
+        }
+        let (within, name) = (snake_case(message.name()), camel_case(choice.name()));
+        writeln!(
+            text,
+            "impl std::fmt::Debug for {module}::{within}::{name} {{\n\
+             \x20   fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
+             \x20       formatter.write_str(\"{name}\")\n    }}\n}}\n"
+        )?;
+    }
     Ok(text)
 }
 
@@ -120,6 +134,27 @@ fn shape(file: &FileDescriptorProto, message: &DescriptorProto) -> Outcome<Strin
 fn module(file: &FileDescriptorProto) -> Outcome<&'static str> {
     let known = PACKAGES.iter().find(|(package, _)| *package == file.package());
     Ok(known.ok_or("a known package")?.1)
+}
+
+/// The module of a message's choices: `write_outcome` for `WriteOutcome`.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
+}
+
+/// The type of a choice: `Outcome` for `outcome`.
+fn camel_case(name: &str) -> String {
+    let word = |word: &str| {
+        let (first, rest) = word.split_at_checked(1).unwrap_or((word, ""));
+        first.to_ascii_uppercase() + rest
+    };
+    name.split('_').map(word).collect()
 }
 
 /// How often a field may come: the table says it for repeated ones. A message that comes twice would be merged, list by

@@ -1,6 +1,7 @@
 //! A gateway without sockets towards clients, in front of a storage of our own on a real socket.
 
 pub(crate) mod keys;
+mod mail;
 pub(crate) mod peering;
 mod policy;
 mod records;
@@ -25,20 +26,18 @@ use crate::recall::Recall;
 use crate::storage::Storage;
 use crate::tunnel::Tunnels;
 use axum::body::Body;
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::{HeaderMap, Method, Request};
 use relay_daemon::ManualClock;
 use relay_proto::client::{PeeringClient, StorageClient};
 use relay_proto::federation::CarriedBlob;
-use relay_proto::mail::{
-    BlobName, Caller, Fetch, Hint, LargerBlob, MailPage, MovedBlob, Purge, Register, Registered, SignedHints,
-    StoredBlob, WriteAction, WriteCommand, WriteOutcomes, Written,
-};
-use relay_proto::messages::Policy;
-use relay_proto::server::{MailboxHandler, Services, TelemetryHandler};
+use relay_proto::mail::{BlobName, Caller};
+use relay_proto::messages::{Blob, MovedBlob, Policy, RegisterReply};
+use relay_proto::server::{Services, TelemetryHandler};
 use relay_proto::socket::AllowedUsers;
 use relay_proto::telemetry::{Family, Sample, Snapshot, Values};
-use relay_proto::{BlobId, MailboxHash, PublicKey, Refusal, RequestId, Signature, UnixSeconds};
+use relay_proto::{Refusal, RequestId, UnixSeconds};
 use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
@@ -58,13 +57,13 @@ pub(crate) struct FakeStorage {
     policy: watch::Sender<Policy>,
     state: Mutex<State>,
     /// What registrations are told besides their number.
-    pub(crate) registered: Mutex<Registered>,
+    pub(crate) registered: Mutex<RegisterReply>,
 }
 
 #[derive(Default)]
 struct State {
-    mail: Vec<(MailboxHash, StoredBlob)>,
-    moved: Vec<(MailboxHash, MovedBlob)>,
+    mail: Vec<(Bytes, Blob)>,
+    moved: Vec<(Bytes, MovedBlob)>,
     truncated: bool,
     hinted: Vec<Vec<BlobName>>,
     hint_refusal: Option<Refusal>,
@@ -94,8 +93,8 @@ impl FakeStorage {
 
     /// Says of a blob that it lies with a peer.
     pub(crate) fn moved(&self, blob: &CarriedBlob, moved: MovedBlob) {
-        let moved = MovedBlob { blob_id: blob.blob_id, ..moved };
-        self.state.lock().unwrap().moved.push((blob.mailbox, moved));
+        let moved = MovedBlob { blob_id: blob.blob_id.into(), ..moved };
+        self.state.lock().unwrap().moved.push((blob.mailbox.into(), moved));
     }
 
     /// Says of every page that more waits.
@@ -127,98 +126,6 @@ impl FakeStorage {
         state.last_caller = caller;
         state.request_ids.extend(request_id);
         state.call_refusals.pop_front().map_or(Ok(()), Err)
-    }
-}
-
-impl MailboxHandler for FakeStorage {
-    async fn write(&self, commands: Vec<WriteCommand>) -> WriteOutcomes {
-        let mut state = self.state.lock().unwrap();
-        let outcome = |command: WriteCommand| {
-            state.writes += 1;
-            state.last_caller = command.caller;
-            if let Some(refusal) = state.write_refusals.pop_front() {
-                return Err(refusal);
-            }
-            match command.action {
-                WriteAction::Send(blob) => {
-                    let blob_id = BlobId::derive(&blob.mailbox, blob.ciphertext.as_bytes());
-                    let created_at = UnixSeconds::new(3600);
-                    let (ciphertext, origin_hint) = (blob.ciphertext, blob.origin_hint);
-                    let place = u64::try_from(state.mail.len()).unwrap() + 10;
-                    let stored =
-                        StoredBlob { mailbox_index: 0, blob_id, ciphertext, created_at, origin_hint, place };
-                    state.mail.push((blob.mailbox, stored));
-                    Ok(Written::Stored(blob_id))
-                }
-                WriteAction::Ack { mailbox, blob_id } => {
-                    let before = state.mail.len();
-                    state.mail.retain(|(lies_in, blob)| *lies_in != mailbox || blob.blob_id != blob_id);
-                    Ok(Written::Acknowledged(state.mail.len() < before))
-                }
-            }
-        };
-        commands.into_iter().map(outcome).collect()
-    }
-
-    async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
-        self.call(fetch.caller, None)?;
-        let state = self.state.lock().unwrap();
-        let found = |(lies_in, blob): &(MailboxHash, StoredBlob)| {
-            let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
-            Some(StoredBlob { mailbox_index, ..blob.clone() })
-        };
-        let (blobs, mut larger): (Vec<_>, Vec<_>) =
-            state.mail.iter().filter_map(found).partition(StoredBlob::fits_page);
-        let told = usize::from(blobs.is_empty() && !fetch.sealed);
-        let oversized = if fetch.sealed { larger.len() as u64 } else { 0 };
-        let truncated = state.truncated || (!fetch.sealed && larger.len() > told);
-        larger.truncate(told);
-        let larger = larger.pop().map(|StoredBlob { mailbox_index, place, ciphertext, .. }| LargerBlob {
-            mailbox_index,
-            place,
-            bytes: ciphertext.as_bytes().len() as u64,
-        });
-        let belongs = |(lies_in, moved): &(MailboxHash, MovedBlob)| {
-            let mailbox_index = fetch.mailboxes.iter().position(|mailbox| mailbox == lies_in)?;
-            Some(MovedBlob { mailbox_index, ..*moved })
-        };
-        let moved = state.moved.iter().filter_map(belongs).collect();
-        Ok(MailPage { blobs, truncated, moved, oversized, larger })
-    }
-
-    async fn larger(&self, mailbox: MailboxHash, place: u64) -> Result<Option<StoredBlob>, Refusal> {
-        let state = self.state.lock().unwrap();
-        let is_it = |(lies_in, blob): &&(MailboxHash, StoredBlob)| *lies_in == mailbox && blob.place == place;
-        Ok(state.mail.iter().find(is_it).map(|(_, blob)| blob.clone()))
-    }
-
-    async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {
-        let mut state = self.state.lock().unwrap();
-        state.hinted.push(names.clone());
-        if let Some(refusal) = state.hint_refusal.take() {
-            return Err(refusal);
-        }
-        let hint = |name: BlobName| Hint {
-            blob_id: name.blob_id,
-            relay_url: "https://peer.example".to_owned(),
-            expires_at: UnixSeconds::new(9000),
-        };
-        Ok(SignedHints {
-            hints: names.into_iter().map(hint).collect(),
-            signing_key: PublicKey::from_bytes([5; 32]),
-            signature: Signature::from_bytes([6; 64]),
-        })
-    }
-
-    async fn register(&self, register: Register) -> Result<Registered, Refusal> {
-        self.call(register.caller, Some(register.request_id))?;
-        let registered = u32::try_from(register.mailboxes.len()).unwrap();
-        Ok(Registered { registered, ..*self.registered.lock().unwrap() })
-    }
-
-    async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
-        self.call(purge.caller, Some(purge.request_id))?;
-        Ok(0)
     }
 }
 

@@ -10,10 +10,9 @@ mod retry;
 use crate::metrics::Metrics;
 use batcher::Batcher;
 use relay_proto::client::StorageClient;
-use relay_proto::mail::{
-    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand, Written,
-};
-use relay_proto::{MailboxHash, Refusal, refusal_of};
+use relay_proto::messages::WriteCommand;
+use relay_proto::messages::write_outcome::Outcome;
+use relay_proto::{Refusal, refusal_of};
 use retry::persist;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,57 +57,26 @@ impl Storage {
         .await
     }
 
-    /// Does one write together with whatever else waits to be written.
-    pub(crate) async fn write(&self, command: WriteCommand, deadline: Instant) -> Result<Written, Refusal> {
+    /// Does one write together with whatever else waits to be written. `command` makes it anew for every attempt.
+    ///
+    /// # Errors
+    /// Why storage refuses; [`Refusal::Busy`] when too many writes wait; [`Refusal::Unavailable`] while it is away.
+    pub(crate) async fn write(
+        &self,
+        deadline: Instant,
+        command: impl Fn() -> WriteCommand,
+    ) -> Result<Outcome, Refusal> {
         if self.batcher.is_full() {
             return Err(Refusal::Busy);
         }
-        persist(deadline, &self.metrics, || self.batcher.write(command.clone())).await
-    }
-
-    /// Reads a page.
-    pub(crate) async fn fetch(&self, fetch: &Fetch, deadline: Instant) -> Result<MailPage, Refusal> {
-        persist(deadline, &self.metrics, || self.client.fetch(fetch.clone())).await
-    }
-
-    /// Reads a blob that a page told of.
-    pub(crate) async fn larger(
-        &self,
-        mailbox: &MailboxHash,
-        place: u64,
-        deadline: Instant,
-    ) -> Result<Option<StoredBlob>, Refusal> {
-        persist(deadline, &self.metrics, || self.client.larger(mailbox, place)).await
-    }
-
-    /// Asks where blobs are that moved to peers.
-    pub(crate) async fn hints(
-        &self,
-        names: Vec<BlobName>,
-        deadline: Instant,
-    ) -> Result<SignedHints, Refusal> {
-        persist(deadline, &self.metrics, || self.client.hints(names.clone())).await
-    }
-
-    /// Registers mailboxes.
-    pub(crate) async fn register(
-        &self,
-        register: Register,
-        deadline: Instant,
-    ) -> Result<Registered, Refusal> {
-        persist(deadline, &self.metrics, || self.client.register(register.clone())).await
-    }
-
-    /// Deletes what an owner has.
-    pub(crate) async fn purge(&self, purge: Purge, deadline: Instant) -> Result<u64, Refusal> {
-        persist(deadline, &self.metrics, || self.client.purge(purge.clone())).await
+        persist(deadline, &self.metrics, || self.batcher.write(command())).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_proto::mail::WriteAction;
+    use relay_proto::messages::{Ack, write_command};
     use relay_proto::{BlobId, MailboxHash};
     use tokio::net::UnixListener;
 
@@ -121,19 +89,19 @@ mod tests {
         let mut tasks = JoinSet::new();
         let metrics = Arc::new(Metrics::new().unwrap());
         let storage = Arc::new(Storage::new(StorageClient::new(path), metrics, &mut tasks));
-        let action = WriteAction::Ack {
-            mailbox: MailboxHash::from_bytes([1; 32]),
-            blob_id: BlobId::from_bytes([1; 16]),
+        let command = || {
+            let mailbox = MailboxHash::from_bytes([1; 32]).into();
+            let ack = Ack { mailbox, blob_id: BlobId::from_bytes([1; 16]).into() };
+            WriteCommand { caller: None, command: Some(write_command::Command::Ack(ack)) }
         };
-        let command = WriteCommand { caller: None, action };
         let deadline = Instant::now() + PATIENCE;
         while !storage.batcher.is_full() {
-            let (storage, command) = (Arc::clone(&storage), command.clone());
-            tasks.spawn(async move { drop(storage.write(command, deadline).await) });
+            let storage = Arc::clone(&storage);
+            tasks.spawn(async move { drop(storage.write(deadline, command).await) });
             tokio::task::yield_now().await;
         }
         let began = Instant::now();
-        assert_eq!(storage.write(command, deadline).await, Err(Refusal::Busy));
+        assert_eq!(storage.write(deadline, command).await, Err(Refusal::Busy));
         assert!(began.elapsed() < PATIENCE / 2);
     }
 }

@@ -8,17 +8,17 @@ pub use shown::Calls;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::limits::MAX_GRPC_MESSAGE;
-use crate::mail::{Fetch, MailPage, Purge, Register, Registered, StoredBlob, WriteCommand, WriteOutcomes};
 use crate::messages::admission_client::AdmissionClient;
 use crate::messages::escrow_client::EscrowClient;
 use crate::messages::exchange_client::ExchangeClient;
 use crate::messages::guardian_client::GuardianClient;
 use crate::messages::keys_client::KeysClient;
+use crate::messages::mailbox_client::MailboxClient;
 use crate::messages::recovery_client::RecoveryClient;
 use crate::socket::KnownSecret;
 use crate::status::refusal_of;
 use crate::telemetry::{Family, Snapshot};
-use crate::{MailboxHash, Refusal, convert, wire};
+use crate::{Refusal, convert, wire};
 use hyper_util::rt::TokioIo;
 use std::path::PathBuf;
 use tokio::net::UnixStream;
@@ -40,8 +40,10 @@ impl StorageClient {
         Self { channel: channel(path) }
     }
 
-    fn mailbox(&self) -> wire::mailbox_client::MailboxClient<Calls> {
-        wire::mailbox_client::MailboxClient::new(self.channel.clone())
+    /// Calls for mail.
+    #[must_use]
+    pub fn mailbox(&self) -> MailboxClient<Calls> {
+        MailboxClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE)
     }
@@ -84,54 +86,6 @@ impl StorageClient {
 
     fn telemetry(&self) -> wire::telemetry_client::TelemetryClient<Calls> {
         wire::telemetry_client::TelemetryClient::new(self.channel.clone())
-    }
-
-    /// Sends up to [`crate::limits::MAX_WRITE_COMMANDS`] writes; answers after their commit.
-    ///
-    /// # Errors
-    /// Of the call as a whole; each command has its own outcome besides.
-    pub async fn write(&self, commands: Vec<WriteCommand>) -> Result<WriteOutcomes, Refusal> {
-        let expected = commands.len();
-        let reply = self.mailbox().write(convert::mailbox::write_request(commands)).await.map_err(told)?;
-        convert::mailbox::write_outcomes(reply.into_inner(), expected)
-    }
-
-    /// Reads a page of mail.
-    ///
-    /// # Errors
-    /// Rate limits, and the way to storage.
-    pub async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
-        let asked = fetch.mailboxes.len();
-        let reply = self.mailbox().fetch(wire::FetchRequest::from(fetch)).await.map_err(told)?;
-        convert::mailbox::mail_page(reply.into_inner(), asked)
-    }
-
-    /// Reads a blob that a page told of; `None` if it has gone.
-    ///
-    /// # Errors
-    /// When storage cannot be reached.
-    pub async fn larger(&self, mailbox: &MailboxHash, place: u64) -> Result<Option<StoredBlob>, Refusal> {
-        let mailbox = convert::bytes_of(mailbox.as_bytes());
-        let reply = self.mailbox().larger(wire::LargerRequest { mailbox, place }).await.map_err(told)?;
-        reply.into_inner().blob.map(|blob| convert::mailbox::stored(blob, 1)).transpose()
-    }
-
-    /// Registers mailboxes; answers how they stand.
-    ///
-    /// # Errors
-    /// A proof that does not hold, limits, and the way to storage.
-    pub async fn register(&self, register: Register) -> Result<Registered, Refusal> {
-        let reply = self.mailbox().register(wire::RegisterRequest::from(register)).await.map_err(told)?;
-        Ok(reply.into_inner().into())
-    }
-
-    /// Deletes what an owner has; answers how many blobs.
-    ///
-    /// # Errors
-    /// A proof that does not hold, limits, and the way to storage.
-    pub async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
-        let reply = self.mailbox().purge(wire::PurgeRequest::from(purge)).await.map_err(told)?;
-        Ok(reply.into_inner().blobs_deleted)
     }
 
     /// Whether the store can commit.

@@ -5,20 +5,13 @@ mod admin;
 pub(crate) mod federation;
 mod inventory;
 mod keys;
-pub(crate) mod mailbox;
 pub(crate) mod peer;
 pub(crate) mod telemetry;
 
-use crate::caller::Caller;
-pub(crate) use crate::field::{caller, identifier, required};
-use crate::wire;
+pub(crate) use crate::field::{identifier, required};
 use bytes::Bytes;
 
 /// Writes a fixed-size identifier.
 pub(crate) fn bytes_of(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
-}
-
-fn caller_message(caller: Caller) -> Option<wire::Caller> {
-    caller.map(wire::Caller::from)
 }

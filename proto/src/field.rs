@@ -158,5 +158,7 @@ mod tests {
         let message = messages::Caller { address: Bytes::from_static(b"secret"), ..Default::default() };
         assert_eq!(format!("{message:?}"), "Caller");
         assert_eq!(format!("{:?}", messages::WriteCommand::default()), "WriteCommand");
+        let stored = messages::write_outcome::Outcome::Stored(Bytes::from_static(b"secret"));
+        assert_eq!(format!("{stored:?}"), "Outcome");
     }
 }

@@ -30,6 +30,7 @@ pub mod page;
 pub mod peer;
 mod refusal;
 pub mod server;
+pub mod signed_bytes;
 pub mod socket;
 mod status;
 pub mod telemetry;

@@ -12,37 +12,13 @@ pub use services::Services;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};
 use crate::federation::{Peering, Reassigned};
-use crate::mail::{
-    BlobName, Fetch, MailPage, Purge, Register, Registered, SignedHints, StoredBlob, WriteCommand,
-    WriteOutcomes,
-};
 use crate::telemetry::{Family, Snapshot};
-use crate::{MailboxHash, PeerId, Refusal, convert, wire};
+use crate::{PeerId, Refusal, convert, wire};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status as GrpcStatus, Streaming};
-
-/// Carries out what gateways ask on behalf of clients.
-pub trait MailboxHandler: Send + Sync + 'static {
-    /// Does the commands and answers after the commit that holds them: one outcome a command, in order.
-    fn write(&self, commands: Vec<WriteCommand>) -> impl Future<Output = WriteOutcomes> + Send;
-    /// Reads a page.
-    fn fetch(&self, fetch: Fetch) -> impl Future<Output = Result<MailPage, Refusal>> + Send;
-    /// Reads a blob that a page told of, by its mailbox and place; `None` if it has gone.
-    fn larger(
-        &self,
-        mailbox: MailboxHash,
-        place: u64,
-    ) -> impl Future<Output = Result<Option<StoredBlob>, Refusal>> + Send;
-    /// Registers mailboxes; answers how they stand.
-    fn register(&self, register: Register) -> impl Future<Output = Result<Registered, Refusal>> + Send;
-    /// Deletes what an owner has; answers how many blobs.
-    fn purge(&self, purge: Purge) -> impl Future<Output = Result<u64, Refusal>> + Send;
-    /// Says where blobs that moved are.
-    fn hints(&self, names: Vec<BlobName>) -> impl Future<Output = Result<SignedHints, Refusal>> + Send;
-}
 
 /// Gathers health and counters.
 pub trait TelemetryHandler: Send + Sync + 'static {
@@ -100,51 +76,6 @@ pub trait AdminHandler: Send + Sync + 'static {
 struct Adapter<H>(Arc<H>);
 
 type Reply<T> = Result<Response<T>, GrpcStatus>;
-
-#[tonic::async_trait]
-impl<H: MailboxHandler> wire::mailbox_server::Mailbox for Adapter<H> {
-    async fn write(&self, request: Request<wire::WriteRequest>) -> Reply<wire::WriteReply> {
-        let read = convert::mailbox::write_commands(request.into_inner())?;
-        let mut commands = Vec::with_capacity(read.len());
-        let refused: Vec<Option<Refusal>> =
-            read.into_iter().map(|command| command.map(|good| commands.push(good)).err()).collect();
-        let mut done = self.0.write(commands).await.into_iter();
-        let outcomes = refused
-            .into_iter()
-            .map(|refusal| match refusal {
-                Some(refusal) => Err(refusal),
-                None => done.next().unwrap_or(Err(Refusal::Internal)),
-            })
-            .collect();
-        Ok(Response::new(convert::mailbox::write_reply(outcomes)))
-    }
-
-    async fn fetch(&self, request: Request<wire::FetchRequest>) -> Reply<wire::FetchReply> {
-        let page = self.0.fetch(Fetch::try_from(request.into_inner())?).await?;
-        Ok(Response::new(page.into()))
-    }
-
-    async fn larger(&self, request: Request<wire::LargerRequest>) -> Reply<wire::LargerReply> {
-        let wire::LargerRequest { mailbox, place } = request.into_inner();
-        let blob = self.0.larger(convert::identifier("mailbox", &mailbox)?, place).await?;
-        Ok(Response::new(wire::LargerReply { blob: blob.map(wire::Blob::from) }))
-    }
-
-    async fn register(&self, request: Request<wire::RegisterRequest>) -> Reply<wire::RegisterReply> {
-        let registered = self.0.register(Register::try_from(request.into_inner())?).await?;
-        Ok(Response::new(registered.into()))
-    }
-
-    async fn purge(&self, request: Request<wire::PurgeRequest>) -> Reply<wire::PurgeReply> {
-        let blobs_deleted = self.0.purge(Purge::try_from(request.into_inner())?).await?;
-        Ok(Response::new(wire::PurgeReply { blobs_deleted }))
-    }
-
-    async fn hints(&self, request: Request<wire::HintsRequest>) -> Reply<wire::SignedHints> {
-        let names = convert::mailbox::hinted_names(request.into_inner())?;
-        Ok(Response::new(self.0.hints(names).await?.into()))
-    }
-}
 
 #[tonic::async_trait]
 impl<H: TelemetryHandler> wire::telemetry_server::Telemetry for Adapter<H> {

@@ -5,13 +5,13 @@
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use relay_proto::anchor::{self, Certificate, Rollover, encode_rollovers, parse_rollovers, public};
-use relay_proto::guardian::{Designating, Designation};
+use relay_proto::guardian::Designating;
 use relay_proto::key_record::KeyRecord;
-use relay_proto::keys::{DAY_SECS, KeyWindow};
-use relay_proto::mail::{Hint, Ownership, Purge, SignedHints};
+use relay_proto::keys::DAY_SECS;
+use relay_proto::messages::{Hint, KeyWindow};
 use relay_proto::{
-    BlobId, Commitment, GuardianHash, MailboxToken, PublicKey, PurgeToken, RequestId, Signature,
-    TokensDigest, UnixSeconds, WindowSeed,
+    BlobId, Commitment, GuardianHash, MailboxToken, PublicKey, PurgeToken, Signature, TokensDigest,
+    UnixSeconds, signed_bytes,
 };
 use serde_json::{Map, Value};
 
@@ -87,16 +87,8 @@ fn purge(vector: Vector<'_>) -> Result<(), Wrong> {
     let key = vector.key("secret_key")?;
     let public_key = public(&key);
     vector.expect("public_key", public_key.as_bytes())?;
-    let purge = Purge {
-        caller: None,
-        request_id: RequestId::from_bytes([0; 16]),
-        mailbox: MailboxToken::from_bytes(*public_key.as_bytes()).hash(),
-        public_key,
-        purge_token: PurgeToken::from_bytes(vector.array("purge_token")?),
-        timestamp: vector.time("timestamp")?,
-        signature: vector.signature()?,
-    };
-    vector.expect_signed(&key, &purge.message())
+    let token = PurgeToken::from_bytes(vector.array("purge_token")?);
+    vector.expect_signed(&key, &signed_bytes::purge(&public_key, &token, vector.time("timestamp")?))
 }
 
 fn register(vector: Vector<'_>) -> Result<(), Wrong> {
@@ -106,25 +98,22 @@ fn register(vector: Vector<'_>) -> Result<(), Wrong> {
     let tokens: Option<Vec<_>> = vector.list("mailbox_tokens")?.iter().map(read).collect();
     let tokens_digest = TokensDigest::of(&tokens.ok_or("a token is malformed")?);
     vector.expect("tokens_digest", tokens_digest.as_bytes())?;
-    let (timestamp, signature) = (vector.time("timestamp")?, vector.signature()?);
-    let ownership = Ownership { public_key: public(&key), timestamp, signature, tokens_digest };
-    vector.expect_signed(&key, &ownership.message())
+    let message = signed_bytes::registration(&public(&key), &tokens_digest, vector.time("timestamp")?);
+    vector.expect_signed(&key, &message)
 }
 
 fn guardian(vector: Vector<'_>, what: Designating) -> Result<(), Wrong> {
     let key = vector.key("secret_key")?;
     vector.expect("designator_pk", public(&key).as_bytes())?;
     vector.expect("guardian_hash", GuardianHash::of_public_key(&public(&key)).as_bytes())?;
-    let (timestamp, signature) = (vector.time("timestamp")?, vector.signature()?);
-    let designation = Designation { public_key: public(&key), timestamp, signature };
-    vector.expect_signed(&key, &designation.message(what))
+    vector.expect_signed(&key, &what.message(&public(&key), vector.time("timestamp")?))
 }
 
 fn key_record(vector: Vector<'_>) -> Result<(), Wrong> {
     let (anchor, intermediate) = (vector.key("anchor_secret_key")?, vector.key("intermediate_secret_key")?);
     vector.expect("anchor", public(&anchor).as_bytes())?;
     vector.expect("intermediate_key", public(&intermediate).as_bytes())?;
-    let seed = WindowSeed::from_bytes(vector.array("window_seed")?);
+    let seed = vector.bytes("window_seed")?.into();
     let window = KeyWindow { number: vector.number("window")?, seed };
     let config = window.encoded_config().map_err(|error| error.to_string())?;
     vector.expect("key_configuration", &config)?;
@@ -164,15 +153,15 @@ fn hints(vector: Vector<'_>) -> Result<(), Wrong> {
     vector.expect("relay_signing_key", public(&key).as_bytes())?;
     let read = |hint: &Value| {
         let hint = Vector(hint);
-        let blob_id = BlobId::from_bytes(hint.array("blob_id")?);
+        let blob_id = hint.bytes("blob_id")?.into();
         let relay_url = hint.text("relay_url")?.to_owned();
-        Ok::<_, Wrong>(Hint { blob_id, relay_url, expires_at: hint.time("expires_at_secs")? })
+        Ok::<_, Wrong>(Hint { blob_id, relay_url, expires_at: hint.number("expires_at_secs")? })
     };
     let hints: Vec<Hint> = vector.list("hints")?.iter().map(read).collect::<Result<_, _>>()?;
-    if !hints.is_sorted_by_key(|hint| hint.blob_id) {
+    if !hints.is_sorted_by(|one, next| one.blob_id <= next.blob_id) {
         return Err("the hints are not sorted".into());
     }
-    vector.expect_signed(&key, &SignedHints::message(&hints))
+    vector.expect_signed(&key, &signed_bytes::hints(&hints))
 }
 
 fn blob(vector: Vector<'_>) -> Result<(), Wrong> {

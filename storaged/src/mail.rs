@@ -4,4 +4,6 @@ pub(crate) mod blobs;
 pub(crate) mod page;
 pub(crate) mod purges;
 pub(crate) mod purging;
+pub(crate) mod registering;
 pub(crate) mod registrations;
+pub(crate) mod writing;

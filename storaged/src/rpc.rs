@@ -9,8 +9,6 @@ pub(crate) mod guardian;
 pub(crate) mod keys;
 pub(crate) mod mailbox;
 pub(crate) mod offload;
-mod purge;
 pub(crate) mod recovery;
-mod register;
 pub(crate) mod telemetry;
 pub(crate) mod usage;

@@ -42,14 +42,18 @@ use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use relay_daemon::{ManualClock, Pace, Vars};
 use relay_proto::caller::{Budget, Caller, Payer};
-use relay_proto::mail::{
-    Fetch, LargerBlob, MailPage, NewBlob, Ownership, Purge, Register, StoredBlob, WriteAction, WriteCommand,
-    Written,
+use relay_proto::mail::BlobName;
+use relay_proto::messages::mailbox_server::Mailbox as _;
+use relay_proto::messages::write_command::Command;
+use relay_proto::messages::write_outcome::Outcome;
+use relay_proto::messages::{
+    self, Ack, Blob, FetchReply, FetchRequest, HintsRequest, LargerBlob, LargerReply, LargerRequest,
+    Ownership, PurgeReply, PurgeRequest, RegisterReply, RegisterRequest, SignedHints, WriteCommand,
+    WriteOutcome, WriteReply, WriteRequest,
 };
-use relay_proto::server::MailboxHandler as _;
 use relay_proto::{
-    AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, PublicKey, PurgeToken, Refusal,
-    RequestId, Signature, TokensDigest, UnixSeconds, refusal_of,
+    AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, PublicKey, PurgeToken, Refusal, RequestId,
+    Signature, TokensDigest, UnixSeconds, refusal_of, signed_bytes,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -191,9 +195,19 @@ impl Relay {
         }
     }
 
-    async fn write(&self, action: WriteAction) -> Result<Written, Refusal> {
-        let command = WriteCommand { caller: None, action };
-        self.mailbox.write(vec![command]).await.pop().unwrap()
+    /// Sends a write message. Returns an outcome for each command.
+    async fn write_all(&self, commands: Vec<WriteCommand>) -> Result<Vec<Result<Outcome, Refusal>>, Refusal> {
+        let written = |WriteOutcome { outcome }| match outcome.unwrap() {
+            Outcome::Refused(refusal) => Err(refusal.into()),
+            done @ (Outcome::Stored(_) | Outcome::Acknowledged(_)) => Ok(done),
+        };
+        let reply = replied(self.mailbox.write(Request::new(WriteRequest { commands })).await);
+        reply.map(|WriteReply { outcomes }| outcomes.into_iter().map(written).collect())
+    }
+
+    async fn write_for(&self, caller: Caller, command: Command) -> Result<Outcome, Refusal> {
+        let command = WriteCommand { caller: caller.map(Into::into), command: Some(command) };
+        self.write_all(vec![command]).await?.pop().unwrap()
     }
 
     /// Takes stock, as `relay verify` does.
@@ -205,78 +219,131 @@ impl Relay {
         self.send_blob(blob(mailbox, content)).await
     }
 
-    async fn send_blob(&self, blob: NewBlob) -> Result<BlobId, Refusal> {
-        match self.write(WriteAction::Send(blob)).await? {
-            Written::Stored(id) => Ok(id),
-            Written::Acknowledged(_) => panic!("a send was answered as an ack"),
+    async fn send_blob(&self, blob: messages::Send) -> Result<BlobId, Refusal> {
+        match self.write_for(None, Command::Send(blob)).await? {
+            Outcome::Stored(id) => Ok(BlobId::try_from(&id[..]).unwrap()),
+            other => panic!("a send was answered as something else: {other:?}"),
         }
     }
 
-    async fn ack(&self, mailbox: MailboxHash, blob_id: BlobId) -> Result<bool, Refusal> {
-        match self.write(WriteAction::Ack { mailbox, blob_id }).await? {
-            Written::Acknowledged(removed) => Ok(removed),
-            Written::Stored(_) => panic!("an ack was answered as a send"),
+    async fn ack(&self, mailbox: MailboxHash, blob_id: impl Into<Bytes>) -> Result<bool, Refusal> {
+        self.ack_for(None, mailbox, blob_id).await
+    }
+
+    async fn ack_for(
+        &self,
+        caller: Caller,
+        mailbox: MailboxHash,
+        blob_id: impl Into<Bytes>,
+    ) -> Result<bool, Refusal> {
+        let ack = Ack { mailbox: mailbox.into(), blob_id: blob_id.into() };
+        match self.write_for(caller, Command::Ack(ack)).await? {
+            Outcome::Acknowledged(removed) => Ok(removed),
+            other => panic!("an ack was answered as something else: {other:?}"),
         }
     }
 
-    async fn page(&self, mailboxes: &[MailboxHash]) -> Result<MailPage, Refusal> {
-        self.page_of(Fetch { caller: None, mailboxes: mailboxes.to_vec(), sealed: false }).await
+    async fn fetched(&self, request: FetchRequest) -> Result<FetchReply, Refusal> {
+        replied(self.mailbox.fetch(Request::new(request)).await)
+    }
+
+    async fn larger(&self, mailbox: MailboxHash, place: u64) -> Option<Blob> {
+        let request = LargerRequest { mailbox: mailbox.into(), place };
+        let LargerReply { blob } = replied(self.mailbox.larger(Request::new(request)).await).unwrap();
+        blob
+    }
+
+    async fn hints(&self, names: &[BlobName]) -> Result<SignedHints, Refusal> {
+        let blobs = names.iter().map(|name| (*name).into()).collect();
+        replied(self.mailbox.hints(Request::new(HintsRequest { blobs })).await)
     }
 
     /// A page, with the blob that it tells of, as gateways put it together.
-    async fn page_of(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
-        let mut page = self.mailbox.fetch(fetch.clone()).await?;
+    async fn page(&self, mailboxes: &[MailboxHash]) -> Result<FetchReply, Refusal> {
+        let mut page = self.fetched(fetch(None, mailboxes, false)).await?;
         if let Some(LargerBlob { mailbox_index, place, bytes }) = page.larger.take() {
-            let blob = self.mailbox.larger(fetch.mailboxes[mailbox_index], place).await?.unwrap();
-            assert_eq!(blob.ciphertext.as_bytes().len() as u64, bytes);
-            page.blobs.push(StoredBlob { mailbox_index, ..blob });
+            let blob = self.larger(mailboxes[mailbox_index as usize], place).await.unwrap();
+            assert_eq!(blob.ciphertext.len() as u64, bytes);
+            page.blobs.push(Blob { mailbox_index, ..blob });
         }
         Ok(page)
     }
 
     /// As [`Relay::page`], for an answer that will be sealed.
-    async fn sealed_page(&self, mailboxes: &[MailboxHash]) -> Result<MailPage, Refusal> {
-        self.mailbox.fetch(Fetch { caller: None, mailboxes: mailboxes.to_vec(), sealed: true }).await
+    async fn sealed_page(&self, mailboxes: &[MailboxHash]) -> Result<FetchReply, Refusal> {
+        self.fetched(fetch(None, mailboxes, true)).await
     }
 
     /// The contents of a mailbox's first page.
     async fn fetch(&self, mailbox: MailboxHash) -> Vec<Vec<u8>> {
         let page = self.page(&[mailbox]).await.unwrap();
-        page.blobs.iter().map(|blob| blob.ciphertext.as_bytes().to_vec()).collect()
+        page.blobs.iter().map(|blob| blob.ciphertext.to_vec()).collect()
     }
 
     async fn register(&self, tokens: &[u8], owner: Option<&SigningKey>) -> Result<u32, Refusal> {
         let tokens: Vec<_> = tokens.iter().map(|token| MailboxToken::from_bytes([*token; 32])).collect();
-        let mailboxes = tokens.iter().map(MailboxToken::hash).collect();
-        let ownership = owner.map(|key| {
-            let mut proof = Ownership {
-                public_key: public(key),
-                timestamp: self.clock.clock().now(),
-                signature: Signature::from_bytes([0; 64]),
-                tokens_digest: TokensDigest::of(&tokens),
-            };
-            proof.signature = Signature::from_bytes(key.sign(&proof.message()).to_bytes());
-            proof
-        });
-        let request_id = RequestId::random().unwrap();
-        let register = Register { caller: None, request_id, mailboxes, ownership };
-        self.mailbox.register(register).await.map(|registered| registered.registered)
+        let mailboxes: Vec<_> = tokens.iter().map(MailboxToken::hash).collect();
+        let ownership = owner.map(|key| self.ownership(key, &tokens));
+        self.registered(registration(None, &mailboxes, ownership)).await.map(|reply| reply.registered)
+    }
+
+    async fn registered(&self, request: RegisterRequest) -> Result<RegisterReply, Refusal> {
+        replied(self.mailbox.register(Request::new(request)).await)
+    }
+
+    /// A key's proof for these tokens, signed now.
+    fn ownership(&self, key: &SigningKey, tokens: &[MailboxToken]) -> Ownership {
+        let (tokens, now) = (TokensDigest::of(tokens), self.clock.clock().now());
+        let signed = signed_bytes::registration(&public(key), &tokens, now);
+        Ownership {
+            public_key: public(key).into(),
+            timestamp: now.get(),
+            signature: Bytes::copy_from_slice(&key.sign(&signed).to_bytes()),
+            tokens_digest: tokens.into(),
+        }
+    }
+
+    /// Carries out a purge. Returns how many blobs it deleted.
+    async fn purge(&self, request: PurgeRequest) -> Result<u64, Refusal> {
+        replied(self.mailbox.purge(Request::new(request)).await)
+            .map(|PurgeReply { blobs_deleted }| blobs_deleted)
     }
 
     /// A purge of the key's own mailbox, signed now.
-    fn purge_request(&self, key: &SigningKey, token: u8) -> Purge {
-        let mut purge = Purge {
-            caller: None,
-            request_id: RequestId::random().unwrap(),
-            mailbox: MailboxHash::of_public_key(&public(key)),
-            public_key: public(key),
-            purge_token: PurgeToken::from_bytes([token; 32]),
-            timestamp: self.clock.clock().now(),
-            signature: Signature::from_bytes([0; 64]),
-        };
-        purge.signature = Signature::from_bytes(key.sign(&purge.message()).to_bytes());
-        purge
+    fn purge_request(&self, key: &SigningKey, token: u8) -> PurgeRequest {
+        self.purge_with(key, PurgeToken::from_bytes([token; 32]))
     }
+
+    fn purge_with(&self, key: &SigningKey, token: PurgeToken) -> PurgeRequest {
+        let now = self.clock.clock().now();
+        let signed = signed_bytes::purge(&public(key), &token, now);
+        PurgeRequest {
+            caller: None,
+            request_id: fresh_id(),
+            mailbox: MailboxHash::of_public_key(&public(key)).into(),
+            public_key: public(key).into(),
+            purge_token: token.into(),
+            timestamp: now.get(),
+            signature: Bytes::copy_from_slice(&key.sign(&signed).to_bytes()),
+        }
+    }
+}
+
+fn fresh_id() -> Bytes {
+    RequestId::random().unwrap().into()
+}
+
+fn registration(caller: Caller, mailboxes: &[MailboxHash], ownership: Option<Ownership>) -> RegisterRequest {
+    RegisterRequest {
+        caller: caller.map(Into::into),
+        request_id: fresh_id(),
+        mailboxes: names_of(mailboxes),
+        ownership,
+    }
+}
+
+fn names_of(mailboxes: &[MailboxHash]) -> Vec<Bytes> {
+    mailboxes.iter().map(|mailbox| Bytes::from(*mailbox)).collect()
 }
 
 fn client(number: u8) -> Caller {
@@ -287,18 +354,23 @@ fn mailbox(number: u8) -> MailboxHash {
     MailboxToken::from_bytes([number; 32]).hash()
 }
 
-fn blob(mailbox: MailboxHash, content: &[u8]) -> NewBlob {
-    let ciphertext = Ciphertext::try_from(Bytes::copy_from_slice(content)).unwrap();
-    NewBlob { mailbox, ciphertext, origin_hint: None }
+fn blob(mailbox: MailboxHash, content: &[u8]) -> messages::Send {
+    messages::Send { mailbox: mailbox.into(), ciphertext: Bytes::copy_from_slice(content), origin_hint: None }
 }
 
 /// The same with an origin hint.
-fn hinted(mailbox: MailboxHash, content: &[u8]) -> NewBlob {
-    NewBlob { origin_hint: Some(origin_hint()), ..blob(mailbox, content) }
+fn hinted(mailbox: MailboxHash, content: &[u8]) -> messages::Send {
+    messages::Send { origin_hint: Some(Bytes::from_static(&[7; 74])), ..blob(mailbox, content) }
 }
 
-fn origin_hint() -> OriginHint {
-    OriginHint::try_from(Bytes::from_static(&[7; 74])).unwrap()
+/// Sends that nobody is charged for.
+fn sends(blobs: impl IntoIterator<Item = messages::Send>) -> Vec<WriteCommand> {
+    let command = |blob| WriteCommand { caller: None, command: Some(Command::Send(blob)) };
+    blobs.into_iter().map(command).collect()
+}
+
+fn fetch(caller: Caller, mailboxes: &[MailboxHash], sealed: bool) -> FetchRequest {
+    FetchRequest { caller: caller.map(Into::into), mailboxes: names_of(mailboxes), sealed }
 }
 
 fn key(seed: u8) -> SigningKey {

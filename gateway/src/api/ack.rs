@@ -3,8 +3,10 @@
 use super::error::{ApiError, Fault};
 use super::reply::Reply;
 use super::{Call, fields, success};
-use relay_proto::mail::{WriteAction, WriteCommand, Written};
-use relay_proto::{BlobId, MailboxToken};
+use relay_proto::messages::write_command::Command;
+use relay_proto::messages::write_outcome::Outcome;
+use relay_proto::messages::{Ack, WriteCommand};
+use relay_proto::{BlobId, MailboxHash, MailboxToken};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -16,19 +18,23 @@ struct Acked {
 pub(super) async fn ack(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let command = WriteCommand { caller, action: parse(&body)? };
+    let (mailbox, blob_id) = parse(&body)?;
     drop(body);
-    match app.storage.write(command, patience.deadline()).await? {
-        Written::Acknowledged(acknowledged) => success::of(&Acked { status: "ok", acknowledged }),
-        Written::Stored(_) => Err(Fault::Internal.into()),
+    let command = || {
+        let ack = Ack { mailbox: mailbox.into(), blob_id: blob_id.into() };
+        WriteCommand { caller: caller.map(Into::into), command: Some(Command::Ack(ack)) }
+    };
+    match app.storage.write(patience.deadline(), command).await? {
+        Outcome::Acknowledged(acknowledged) => success::of(&Acked { status: "ok", acknowledged }),
+        Outcome::Stored(_) | Outcome::Refused(_) => Err(Fault::Internal.into()),
     }
 }
 
-fn parse(body: &[u8]) -> Result<WriteAction, ApiError> {
+fn parse(body: &[u8]) -> Result<(MailboxHash, BlobId), ApiError> {
     let [recipient, blob_id] = fields::read(body, ["recipient_id", "blob_id"])?;
     let mailbox = recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash();
     let blob_id = blob_id.parse(BlobId::from_hex, Fault::BlobId)?;
-    Ok(WriteAction::Ack { mailbox, blob_id })
+    Ok((mailbox, blob_id))
 }
 
 #[cfg(test)]

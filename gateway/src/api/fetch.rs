@@ -10,7 +10,11 @@ use super::tokens::Tokens;
 use super::{Call, fields, success};
 use cut::Found;
 use hints::ForwardingHints;
-use relay_proto::mail::{Fetch, LargerBlob, StoredBlob};
+use relay_proto::client::StorageClient;
+use relay_proto::field::{identifier, index, sealed as sealed_field};
+use relay_proto::limits::MAX_MOVED_BLOBS;
+use relay_proto::messages::{Blob, FetchReply, FetchRequest, LargerBlob, LargerReply, LargerRequest};
+use relay_proto::{BlobId, Ciphertext, OriginHint, PeerId, Refusal};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,7 +25,7 @@ const HINT_PATIENCE: Duration = Duration::from_millis(500);
 /// A page, whole.
 #[derive(Debug)]
 struct Page {
-    blobs: Vec<StoredBlob>,
+    blobs: Vec<Blob>,
     truncated: bool,
     /// How many blobs wait that no sealed answer has room for.
     oversized: u64,
@@ -53,25 +57,48 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, sealed, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
-    let Tokens { mailboxes, spellings, .. } = Tokens::read(tokens)?;
-    let (fetch, deadline) = (Fetch { caller, mailboxes, sealed }, patience.deadline());
+    let tokens = Tokens::read(tokens)?;
+    let request = FetchRequest { caller: caller.map(Into::into), mailboxes: tokens.names(), sealed };
+    let (Tokens { mailboxes, spellings, .. }, deadline) = (tokens, patience.deadline());
     // A page is in memory before it is known how large it is.
     success::reserve(&mut share).await?;
-    let mut page = app.storage.fetch(&fetch, deadline).await?;
+    let fetch = |client: StorageClient, request| async move { client.mailbox().fetch(request).await };
+    let mut page = app.storage.call(deadline, request, fetch).await?;
+    check(&page, mailboxes.len())?;
     if let Some(LargerBlob { mailbox_index, place, bytes }) = page.larger.take() {
         success::reserve_blob(&mut share, bytes).await?;
-        let mailbox = fetch.mailboxes.get(mailbox_index).ok_or(Fault::Internal)?;
-        let blob = app.storage.larger(mailbox, place, deadline).await?;
-        page.blobs.extend(blob.map(|blob| StoredBlob { mailbox_index, ..blob }));
+        let position = index("mailbox_index", mailbox_index, mailboxes.len())?;
+        let mailbox = mailboxes.get(position).copied().ok_or(Fault::Internal)?.into();
+        let larger = |client: StorageClient, request| async move { client.mailbox().larger(request).await };
+        let LargerReply { blob } =
+            app.storage.call(deadline, LargerRequest { mailbox, place }, larger).await?;
+        page.blobs.extend(blob.map(|blob| Blob { mailbox_index, ..blob }));
     }
     let (found, hints) = if page.moved.is_empty() {
         (Found::here(page), None)
     } else {
-        moved::complete(&app, &fetch.mailboxes, page, deadline).await
+        moved::complete(&app, &mailboxes, page, deadline).await
     };
     let page = cut::cut(found, hints, sealed);
     let page = write(page, &spellings)?;
     success::large(share, page).await
+}
+
+/// Checks that a page tells of the mailboxes that were `asked` for, and names what moved. Blobs are checked when they are
+/// written.
+fn check(page: &FetchReply, asked: usize) -> Result<(), Refusal> {
+    let FetchReply { blobs, moved, larger, truncated: _, oversized: _ } = page;
+    if moved.len() > MAX_MOVED_BLOBS {
+        return Err(Refusal::invalid("moved"));
+    }
+    for moved in moved {
+        identifier::<BlobId>("blob_id", &moved.blob_id)?;
+        identifier::<PeerId>("peer", &moved.peer)?;
+    }
+    let moved = moved.iter().map(|moved| moved.mailbox_index);
+    let larger = larger.iter().map(|larger| larger.mailbox_index);
+    let mut all = blobs.iter().map(|blob| blob.mailbox_index).chain(moved).chain(larger);
+    all.try_for_each(|position| index("mailbox_index", position, asked).map(drop))
 }
 
 /// Writes a page; `spellings` are the tokens behind the mailboxes that were asked for.
@@ -79,13 +106,15 @@ fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
     let Page { blobs, truncated, oversized, hints: forwarding_hints } = page;
     let blobs = blobs
         .into_iter()
-        .map(|blob| {
+        .map(|Blob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place: _ }| {
+            let position = index("mailbox_index", mailbox_index, spellings.len())?;
+            let hint = origin_hint.map(|hint| sealed_field::<OriginHint, _>("origin_hint", hint));
             Ok(WrittenBlob {
-                blob_id: blob.blob_id.to_hex(),
-                ciphertext: blob.ciphertext.to_base64(),
-                created_at: blob.created_at.get(),
-                mailbox_token: spellings.get(blob.mailbox_index).ok_or(Fault::Internal)?,
-                origin_hint: blob.origin_hint.map(|hint| hint.to_base64()),
+                blob_id: identifier::<BlobId>("blob_id", &blob_id)?.to_hex(),
+                ciphertext: sealed_field::<Ciphertext, _>("ciphertext", ciphertext)?.to_base64(),
+                created_at,
+                mailbox_token: spellings.get(position).ok_or(Fault::Internal)?,
+                origin_hint: hint.transpose()?.map(|hint| hint.to_base64()),
             })
         })
         .collect::<Result<_, ApiError>>()?;
@@ -102,18 +131,60 @@ mod tests {
     use bytes::Bytes;
     use prometheus::IntCounter;
     use proptest::prelude::*;
+    use relay_proto::messages::MovedBlob;
     use relay_proto::page::{PageRoom, RUNG};
-    use relay_proto::{BlobId, Ciphertext, OriginHint, UnixSeconds};
     use serde_json::json;
 
-    pub(super) fn stored(size: usize, hint: bool) -> StoredBlob {
-        StoredBlob {
+    pub(super) fn stored(size: usize, hint: bool) -> Blob {
+        Blob {
             mailbox_index: 0,
-            blob_id: BlobId::from_bytes([255; 16]),
-            ciphertext: Ciphertext::try_from(Bytes::from(vec![255; size])).unwrap(),
-            created_at: UnixSeconds::new(u64::MAX),
-            origin_hint: hint.then(|| OriginHint::try_from(Bytes::from(vec![255; 74])).unwrap()),
+            blob_id: Bytes::from_static(&[255; 16]),
+            ciphertext: Bytes::from(vec![255; size]),
+            created_at: u64::MAX,
+            origin_hint: hint.then(|| Bytes::from_static(&[255; 74])),
             place: 0,
+        }
+    }
+
+    #[test]
+    fn a_page_of_a_mailbox_that_was_not_asked_for_is_refused() {
+        let moved = MovedBlob {
+            mailbox_index: 1,
+            blob_id: Bytes::from_static(&[5; 16]),
+            created_at: 7200,
+            place: 4,
+            peer: Bytes::from_static(&[6; 32]),
+            reachable: true,
+        };
+        let blobs = vec![Blob { mailbox_index: 1, ..stored(1, false) }];
+        let of_blobs = FetchReply { blobs, ..FetchReply::default() };
+        let of_moved = FetchReply { moved: vec![moved.clone()], ..FetchReply::default() };
+        let larger = Some(LargerBlob { mailbox_index: 1, place: 5, bytes: 1 << 20 });
+        let of_larger = FetchReply { larger, ..FetchReply::default() };
+        for page in [of_blobs, of_moved, of_larger] {
+            assert_eq!(check(&page, 2), Ok(()));
+            assert_eq!(check(&page, 1), Err(Refusal::invalid("mailbox_index")));
+        }
+        let wrong = |moved, count| FetchReply { moved: vec![moved; count], ..FetchReply::default() };
+        let nobody = MovedBlob { peer: Bytes::new(), ..moved.clone() };
+        let nameless = MovedBlob { blob_id: Bytes::new(), ..moved.clone() };
+        assert_eq!(check(&wrong(nobody, 1), 2), Err(Refusal::invalid("peer")));
+        assert_eq!(check(&wrong(nameless, 1), 2), Err(Refusal::invalid("blob_id")));
+        assert_eq!(check(&wrong(moved, MAX_MOVED_BLOBS + 1), 2), Err(Refusal::invalid("moved")));
+    }
+
+    #[test]
+    fn a_blob_that_is_not_whole_is_not_written() {
+        let good = stored(1, true);
+        for (blob, written) in [
+            (good.clone(), true),
+            (Blob { blob_id: Bytes::new(), ..good.clone() }, false),
+            (Blob { ciphertext: Bytes::new(), ..good.clone() }, false),
+            (Blob { origin_hint: Some(Bytes::new()), ..good.clone() }, false),
+            (Blob { mailbox_index: 1, ..good }, false),
+        ] {
+            let page = Page { blobs: vec![blob], truncated: false, oversized: 0, hints: None };
+            assert_eq!(write(page, &["f".repeat(64).into()]).is_ok(), written);
         }
     }
 

@@ -3,8 +3,10 @@
 use super::error::{self, ApiError, Fault};
 use super::reply::Reply;
 use super::{Call, fields, success};
-use relay_proto::mail::{Caller, Purge};
-use relay_proto::{MailboxToken, PublicKey, PurgeToken, RequestId, Signature, UnixSeconds};
+use relay_proto::caller::Caller;
+use relay_proto::client::StorageClient;
+use relay_proto::messages::{PurgeReply, PurgeRequest};
+use relay_proto::{MailboxToken, PublicKey, PurgeToken, RequestId, Signature};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -17,23 +19,25 @@ pub(super) async fn purge(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
-    let purge = parse(&body, caller, request_id)?;
+    let request = parse(&body, caller, request_id)?;
     drop(body);
-    let blobs_deleted = app.storage.purge(purge, patience.deadline()).await.map_err(error::of_purge)?;
+    let purge = |client: StorageClient, request| async move { client.mailbox().purge(request).await };
+    let purged = app.storage.call(patience.deadline(), request, purge).await;
+    let PurgeReply { blobs_deleted } = purged.map_err(error::of_purge)?;
     success::of(&Purged { status: "ok", blobs_deleted })
 }
 
-fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Purge, ApiError> {
+fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<PurgeRequest, ApiError> {
     let names = ["recipient_id", "public_key", "purge_token", "signature", "timestamp"];
     let [recipient, public_key, purge_token, signature, timestamp] = fields::read(body, names)?;
-    Ok(Purge {
-        caller,
-        request_id,
-        mailbox: recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash(),
-        public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?,
-        purge_token: purge_token.parse(PurgeToken::from_hex, Fault::PurgeToken)?,
-        signature: signature.parse(Signature::from_hex, Fault::Signature)?,
-        timestamp: UnixSeconds::new(timestamp.number(Fault::Timestamp)?),
+    Ok(PurgeRequest {
+        caller: caller.map(Into::into),
+        request_id: request_id.into(),
+        mailbox: recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash().into(),
+        public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?.into(),
+        purge_token: purge_token.parse(PurgeToken::from_hex, Fault::PurgeToken)?.into(),
+        signature: signature.parse(Signature::from_hex, Fault::Signature)?.into(),
+        timestamp: timestamp.number(Fault::Timestamp)?,
     })
 }
 

@@ -4,8 +4,10 @@ use super::error::{self, ApiError, Fault};
 use super::reply::Reply;
 use super::tokens::Tokens;
 use super::{Call, fields, success};
-use relay_proto::mail::{Ownership, Register};
-use relay_proto::{MailboxHash, PublicKey, Signature, UnixSeconds};
+use bytes::Bytes;
+use relay_proto::client::StorageClient;
+use relay_proto::messages::{Ownership, RegisterReply, RegisterRequest};
+use relay_proto::{PublicKey, Signature};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -28,11 +30,12 @@ pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
     let (body, _share) = app.intake.read(body).await?;
     let (mailboxes, ownership) = parse(&body)?;
     drop(body);
-    let request_id = name.request_id()?;
-    let register = Register { caller, request_id, mailboxes, ownership };
-    let registered =
-        app.storage.register(register, patience.deadline()).await.map_err(error::of_registration)?;
-    let relay_proto::mail::Registered { registered, bound_elsewhere, waiting } = registered;
+    let (caller, request_id) = (caller.map(Into::into), name.request_id()?.into());
+    let request = RegisterRequest { caller, request_id, mailboxes, ownership };
+    let register = |client: StorageClient, request| async move { client.mailbox().register(request).await };
+    let registered = app.storage.call(patience.deadline(), request, register).await;
+    let RegisterReply { registered, bound_elsewhere, waiting } =
+        registered.map_err(error::of_registration)?;
     success::of(&Registered {
         status: "ok",
         registered,
@@ -41,21 +44,21 @@ pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
     })
 }
 
-fn parse(body: &[u8]) -> Result<(Vec<MailboxHash>, Option<Ownership>), ApiError> {
+fn parse(body: &[u8]) -> Result<(Vec<Bytes>, Option<Ownership>), ApiError> {
     let [tokens, public_key, timestamp, signature] =
         fields::read(body, ["mailbox_tokens", "public_key", "timestamp", "signature"])?;
     let tokens = Tokens::read(tokens)?;
     let ownership = match [&public_key, &timestamp, &signature].map(fields::Field::is_given) {
         [false, false, false] => None,
         [true, true, true] => Some(Ownership {
-            public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?,
-            timestamp: UnixSeconds::new(timestamp.number(Fault::Timestamp)?),
-            signature: signature.parse(Signature::from_hex, Fault::Signature)?,
-            tokens_digest: tokens.digest(),
+            public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?.into(),
+            timestamp: timestamp.number(Fault::Timestamp)?,
+            signature: signature.parse(Signature::from_hex, Fault::Signature)?.into(),
+            tokens_digest: tokens.digest().into(),
         }),
         _ => return Err(Fault::HalfAnOwner.into()),
     };
-    Ok((tokens.mailboxes, ownership))
+    Ok((tokens.names(), ownership))
 }
 
 #[cfg(test)]
@@ -76,7 +79,7 @@ mod tests {
         let token = MailboxToken::from_bytes([0xab; 32]);
         assert_eq!(
             ownership.unwrap().tokens_digest,
-            TokensDigest::of(&[token, token]),
+            Bytes::from(TokensDigest::of(&[token, token])),
             "as the client sent them"
         );
         for (field, fault) in [
@@ -110,7 +113,7 @@ mod tests {
     async fn names_of_other_keys_are_told_and_nothing_where_there_are_none() {
         let relay = Relay::start().await;
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] });
-        let told = relay_proto::mail::Registered { registered: 0, bound_elsewhere: 1, waiting: 2 };
+        let told = RegisterReply { registered: 0, bound_elsewhere: 1, waiting: 2 };
         *relay.storage.registered.lock().unwrap() = told;
         assert_eq!(
             relay.post("/v2/register", &body).await.json(200),

@@ -3,8 +3,12 @@
 use super::error::{ApiError, Fault};
 use super::reply::Reply;
 use super::{Call, fields, success};
-use relay_proto::mail::{NewBlob, WriteAction, WriteCommand, Written};
-use relay_proto::{Ciphertext, MailboxToken, OriginHint, Refusal};
+use bytes::Bytes;
+use relay_proto::field::identifier;
+use relay_proto::messages::write_command::Command;
+use relay_proto::messages::write_outcome::Outcome;
+use relay_proto::messages::{Send, WriteCommand};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, Refusal};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -16,16 +20,22 @@ struct Sent<'a> {
 pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
     let Call { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let blob = parse(&body, app.max_message_size)?;
+    let (mailbox, ciphertext, origin_hint) = parse(&body, app.max_message_size)?;
     drop(body);
-    let mailbox = blob.mailbox;
     if let Some(wait) = app.limits.refused_mailbox(&mailbox) {
         return Err(ApiError::rate_limited(wait));
     }
-    let command = WriteCommand { caller, action: WriteAction::Send(blob) };
-    match app.storage.write(command, patience.deadline()).await {
-        Ok(Written::Stored(id)) => success::of(&Sent { status: "ok", blob_id: &id.to_hex() }),
-        Ok(Written::Acknowledged(_)) => Err(Fault::Internal.into()),
+    let command = || {
+        let (ciphertext, origin_hint) = (ciphertext.clone(), origin_hint.clone());
+        let send = Send { mailbox: mailbox.into(), ciphertext, origin_hint };
+        WriteCommand { caller: caller.map(Into::into), command: Some(Command::Send(send)) }
+    };
+    match app.storage.write(patience.deadline(), command).await {
+        Ok(Outcome::Stored(id)) => {
+            let id: BlobId = identifier("stored", &id)?;
+            success::of(&Sent { status: "ok", blob_id: &id.to_hex() })
+        }
+        Ok(Outcome::Acknowledged(_) | Outcome::Refused(_)) => Err(Fault::Internal.into()),
         Err(refusal) => {
             if let Refusal::MailboxRateLimited { retry_after } = refusal {
                 app.limits.remember_refusal(&mailbox, retry_after);
@@ -35,7 +45,8 @@ pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
     }
 }
 
-fn parse(body: &[u8], max_message_size: usize) -> Result<NewBlob, ApiError> {
+/// Reads the mailbox, the ciphertext and the origin hint, if there is one.
+fn parse(body: &[u8], max_message_size: usize) -> Result<(MailboxHash, Bytes, Option<Bytes>), ApiError> {
     let [recipient, ciphertext, origin_hint] =
         fields::read(body, ["recipient_id", "ciphertext", "origin_hint"])?;
     let mailbox = recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash();
@@ -44,11 +55,11 @@ fn parse(body: &[u8], max_message_size: usize) -> Result<NewBlob, ApiError> {
         return Err(Fault::BlobTooLarge.into());
     }
     let origin_hint = if origin_hint.is_given() {
-        Some(origin_hint.parse(OriginHint::from_base64, Fault::OriginHint)?)
+        Some(origin_hint.parse(OriginHint::from_base64, Fault::OriginHint)?.into())
     } else {
         None
     };
-    Ok(NewBlob { mailbox, ciphertext, origin_hint })
+    Ok((mailbox, ciphertext.into(), origin_hint))
 }
 
 #[cfg(test)]

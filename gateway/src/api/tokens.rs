@@ -2,6 +2,7 @@
 
 use super::error::{ApiError, Fault};
 use super::fields::Field;
+use bytes::Bytes;
 use relay_proto::limits::MAX_MAILBOXES;
 use relay_proto::{MailboxHash, MailboxToken, TokensDigest};
 use std::borrow::Cow;
@@ -42,6 +43,17 @@ impl<'a> Tokens<'a> {
         Ok(tokens)
     }
 
+    /// The mailboxes as messages name them. They share one buffer, so that a message that is kept for another attempt is
+    /// cheap to copy.
+    pub(super) fn names(&self) -> Vec<Bytes> {
+        let mut all = Vec::with_capacity(self.mailboxes.len() * MailboxHash::LENGTH);
+        for mailbox in &self.mailboxes {
+            all.extend_from_slice(mailbox.as_bytes());
+        }
+        let mut all = Bytes::from(all);
+        self.mailboxes.iter().map(|_| all.split_to(MailboxHash::LENGTH)).collect()
+    }
+
     /// What an owner's signature covers.
     pub(super) fn digest(&self) -> TokensDigest {
         TokensDigest::of(&self.given)
@@ -66,6 +78,8 @@ mod tests {
         assert_eq!(tokens.spellings, [TOKEN, OTHER_TOKEN]);
         assert_eq!(tokens.mailboxes[0], MailboxToken::from_hex(TOKEN).unwrap().hash());
         assert_eq!(tokens.mailboxes.len(), 2);
+        let names: Vec<Bytes> = tokens.mailboxes.iter().map(|mailbox| Bytes::from(*mailbox)).collect();
+        assert_eq!(tokens.names(), names);
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //! Whatever queues up while the last message is out becomes the next one. There is no timer: alone, a write
 //! leaves at once; under load, the batches grow by themselves.
 
-use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
+use relay_proto::field::required;
 use relay_proto::limits::{MAX_WRITE_BYTES, MAX_WRITE_COMMANDS};
-use relay_proto::mail::{WriteAction, WriteCommand, Written};
+use relay_proto::messages::write_command::Command;
+use relay_proto::messages::write_outcome::Outcome;
+use relay_proto::messages::{Send, WriteCommand, WriteOutcome, WriteReply, WriteRequest};
+use relay_proto::{Refusal, refusal_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -23,13 +26,13 @@ const QUEUE: usize = 1024;
 /// How long a message may be out. Longer, and storage is frozen; those who asked have given up by then.
 const MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
 
-type Outcome = Result<Written, Refusal>;
+type Written = Result<Outcome, Refusal>;
 
 /// One write and who waits for it.
 #[derive(Debug)]
 struct Job {
     command: WriteCommand,
-    reply: oneshot::Sender<Outcome>,
+    reply: oneshot::Sender<Written>,
 }
 
 /// Where writes queue up.
@@ -55,7 +58,7 @@ impl Batcher {
     }
 
     /// Queues a write and waits for its outcome.
-    pub(super) async fn write(&self, command: WriteCommand) -> Outcome {
+    pub(super) async fn write(&self, command: WriteCommand) -> Written {
         let (reply, outcome) = oneshot::channel();
         self.queue.send(Job { command, reply }).await.map_err(|_| Refusal::Unavailable)?;
         outcome.await.unwrap_or(Err(Refusal::Unavailable))
@@ -75,16 +78,32 @@ async fn carry(client: StorageClient, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
         }
         let (commands, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| (job.command, job.reply)).unzip();
-        let outcomes = match timeout(MESSAGE_DEADLINE, client.write(commands)).await {
-            Ok(Ok(outcomes)) => outcomes,
-            Ok(Err(refusal)) => vec![Err(refusal); replies.len()],
-            Err(_) => vec![Err(Refusal::Unavailable); replies.len()],
+        let mut mailbox = client.mailbox();
+        let message = mailbox.write(WriteRequest { commands });
+        let written = match timeout(MESSAGE_DEADLINE, message).await {
+            Ok(Ok(reply)) => read(reply.into_inner(), replies.len()),
+            Ok(Err(status)) => Err(refusal_of(&status)),
+            Err(_) => Err(Refusal::Unavailable),
         };
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+        let written = written.unwrap_or_else(|refusal| vec![Err(refusal); replies.len()]);
+        for (reply, outcome) in replies.into_iter().zip(written) {
             // Whoever went away meanwhile asks again and finds the write done.
             drop(reply.send(outcome));
         }
     }
+}
+
+/// Reads the reply to a message of so many commands.
+fn read(reply: WriteReply, commands: usize) -> Result<Vec<Written>, Refusal> {
+    let WriteReply { outcomes } = reply;
+    if outcomes.len() != commands {
+        return Err(Refusal::invalid("outcomes"));
+    }
+    let written = |WriteOutcome { outcome }| match required("outcome", outcome)? {
+        Outcome::Refused(refusal) => Err(refusal.into()),
+        done @ (Outcome::Stored(_) | Outcome::Acknowledged(_)) => Ok(done),
+    };
+    Ok(outcomes.into_iter().map(written).collect())
 }
 
 /// Takes what waits, up to a message's bounds. Writes that nobody waits for any more are left out.
@@ -106,9 +125,9 @@ fn collect(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
 }
 
 fn size(command: &WriteCommand) -> usize {
-    match &command.action {
-        WriteAction::Send(blob) => blob.ciphertext.as_bytes().len(),
-        WriteAction::Ack { .. } => 0,
+    match &command.command {
+        Some(Command::Send(Send { ciphertext, .. })) => ciphertext.len(),
+        Some(Command::Ack(_)) | None => 0,
     }
 }
 
@@ -116,17 +135,12 @@ fn size(command: &WriteCommand) -> usize {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use relay_proto::mail::NewBlob;
-    use relay_proto::{Ciphertext, MailboxHash};
 
-    fn job(bytes: usize) -> (Job, oneshot::Receiver<Outcome>) {
+    fn job(bytes: usize) -> (Job, oneshot::Receiver<Written>) {
         let (reply, outcome) = oneshot::channel();
-        let blob = NewBlob {
-            mailbox: MailboxHash::from_bytes([1; 32]),
-            ciphertext: Ciphertext::try_from(Bytes::from(vec![1; bytes])).unwrap(),
-            origin_hint: None,
-        };
-        (Job { command: WriteCommand { caller: None, action: WriteAction::Send(blob) }, reply }, outcome)
+        let mailbox = Bytes::from_static(&[1; 32]);
+        let send = Send { mailbox, ciphertext: Bytes::from(vec![1; bytes]), origin_hint: None };
+        (Job { command: WriteCommand { caller: None, command: Some(Command::Send(send)) }, reply }, outcome)
     }
 
     /// Sizes of the batches that these writes would travel in.
@@ -152,6 +166,30 @@ mod tests {
         assert_eq!(batches(&[1; MAX_WRITE_COMMANDS + 3], &[]), [MAX_WRITE_COMMANDS, 3]);
         assert_eq!(batches(&[1 << 20; 6], &[]), [4, 2]);
         assert_eq!(batches(&[MAX_WRITE_BYTES - 1, MAX_WRITE_BYTES + 1, 1], &[]), [2, 1]);
+    }
+
+    #[test]
+    fn a_reply_has_an_outcome_for_each_command() {
+        let reply = |outcomes: &[Option<Outcome>]| WriteReply {
+            outcomes: outcomes.iter().map(|outcome| WriteOutcome { outcome: outcome.clone() }).collect(),
+        };
+        let stored = Outcome::Stored(Bytes::from_static(&[4; 16]));
+        let all = reply(&[
+            Some(stored.clone()),
+            Some(Outcome::Acknowledged(false)),
+            Some(Outcome::Refused(Refusal::QuotaExceeded.into())),
+            None,
+        ]);
+        let written = vec![
+            Ok(stored),
+            Ok(Outcome::Acknowledged(false)),
+            Err(Refusal::QuotaExceeded),
+            Err(Refusal::invalid("outcome")),
+        ];
+        assert_eq!(read(all.clone(), 4), Ok(written));
+        for commands in [3, 5] {
+            assert_eq!(read(all.clone(), commands), Err(Refusal::invalid("outcomes")));
+        }
     }
 
     #[test]

@@ -162,9 +162,9 @@ pub(crate) fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], KeyRecor
 mod tests {
     use super::*;
     use ed25519_dalek::SigningKey;
+    use relay_proto::UnixSeconds;
     use relay_proto::anchor::{Certificate, public};
-    use relay_proto::keys::KeyWindow;
-    use relay_proto::{UnixSeconds, WindowSeed};
+    use relay_proto::messages::KeyWindow;
 
     const NOW: u64 = 20_000 * DAY_SECS + 5;
 
@@ -179,7 +179,7 @@ mod tests {
     /// A record as the relay signs it, with a configuration that may be changed before that.
     fn record(change: impl FnOnce(&mut Vec<u8>)) -> relay_proto::key_record::KeyRecord {
         let number = NOW / DAY_SECS;
-        let window = KeyWindow { number, seed: WindowSeed::from_bytes([7; 32]) };
+        let window = KeyWindow { number, seed: vec![7; 32].into() };
         let mut config = window.encoded_config().unwrap();
         change(&mut config);
         let at = UnixSeconds::new(NOW);

@@ -10,7 +10,6 @@ use crate::federation::{
 };
 use crate::inventory::{List, Listing, Reconcile, Reconciled};
 use crate::limits::MAX_GRPC_MESSAGE;
-use crate::mail::{BlobName, SignedHints};
 use crate::{PeerId, Refusal, wire};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -163,15 +162,6 @@ impl StorageClient {
     pub async fn reconcile(&self, part: Reconcile) -> Result<Reconciled, Refusal> {
         let reply = self.offload().reconcile(wire::ReconcileRequest::from(part)).await.map_err(told)?;
         Ok(reply.into_inner().into())
-    }
-
-    /// Where blobs that moved are, signed for clients.
-    ///
-    /// # Errors
-    /// When storage cannot be reached.
-    pub async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {
-        let request = crate::convert::mailbox::hints_request(names);
-        self.mailbox().hints(request).await.map_err(told)?.into_inner().try_into()
     }
 
     /// What `relay peers` shows.

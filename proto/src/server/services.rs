@@ -3,13 +3,14 @@
 use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
-use super::{Adapter, AdminHandler, MailboxHandler, OffloadHandler, RecallHandler, TelemetryHandler};
+use super::{Adapter, AdminHandler, OffloadHandler, RecallHandler, TelemetryHandler};
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::messages::admission_server::{Admission, AdmissionServer};
 use crate::messages::escrow_server::{Escrow, EscrowServer};
 use crate::messages::exchange_server::{Exchange, ExchangeServer};
 use crate::messages::guardian_server::{Guardian, GuardianServer};
 use crate::messages::keys_server::{Keys, KeysServer};
+use crate::messages::mailbox_server::{Mailbox, MailboxServer};
 use crate::messages::recovery_server::{Recovery, RecoveryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
 use crate::wire;
@@ -93,11 +94,11 @@ impl Services {
 
     /// Serves mail.
     #[must_use]
-    pub fn mailbox(self, handler: &Arc<impl MailboxHandler>) -> Self {
-        let service = wire::mailbox_server::MailboxServer::new(Adapter(Arc::clone(handler)))
+    pub fn mailbox(self, service: &Arc<impl Mailbox>) -> Self {
+        let server = MailboxServer::from_arc(Arc::clone(service))
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        self.add(service)
+        self.add(server)
     }
 
     /// Serves recovery proofs.

@@ -21,6 +21,25 @@ pub(crate) fn check(
     if is_signed(key, message, signature) { Ok(()) } else { Err(Refusal::BadSignature) }
 }
 
+/// Checks a signature where the request may be the retry of one that was answered, which may be late. Returns whether it
+/// is of now; where it is not, the signature was not looked at.
+///
+/// # Errors
+/// [`Refusal::BadSignature`].
+pub(crate) fn is_timely(
+    key: &PublicKey,
+    message: &[u8],
+    signature: &Signature,
+    timestamp: UnixSeconds,
+    now: UnixSeconds,
+) -> Result<bool, Refusal> {
+    match check(key, message, signature, timestamp, now) {
+        Ok(()) => Ok(true),
+        Err(Refusal::OutsideWindow) => Ok(false),
+        Err(refusal) => Err(refusal),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,9 +12,17 @@ use crate::limits::shares::Payment;
 use crate::mail::purges;
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
 use relay_proto::federation::CarriedBlob;
-use relay_proto::mail::{BlobName, NewBlob};
+use relay_proto::mail::BlobName;
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+/// A blob on its way in.
+#[derive(Debug)]
+pub(crate) struct NewBlob {
+    pub(crate) mailbox: MailboxHash,
+    pub(crate) ciphertext: Ciphertext,
+    pub(crate) origin_hint: Option<OriginHint>,
+}
 
 /// What became of a send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,15 +4,18 @@
 //! answer will be sealed it is counted and left out, else it is told of, when nothing smaller waits, and read by itself:
 //! how much memory a page takes is known before it is read.
 
+use crate::clock::trusted_time::Times;
+use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::{count, time};
-use crate::mail::purges;
+use crate::mail::{purges, registrations};
 use crate::transfer::remote_page::Moved;
 use bytes::Bytes;
-use relay_proto::mail::{Fetch, LargerBlob, MailPage, StoredBlob};
+use relay_proto::field::position;
+use relay_proto::messages::{Blob, FetchReply, LargerBlob};
 use relay_proto::page::{self, PageRoom};
-use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, PeerId, UnixSeconds};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, PeerId, Ttl, UnixSeconds};
 use rusqlite::{CachedStatement, Connection, Row, params};
 use std::time::Duration;
 
@@ -23,28 +26,65 @@ const CANDIDATES: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Fetched {
     /// The page.
-    pub(crate) page: MailPage,
+    pub(crate) page: FetchReply,
     /// Blobs whose content does not match their name. They are not served.
     pub(crate) damaged: u64,
     /// When to ask again, if the page shows nothing and a mailbox that holds something was refused.
     pub(crate) refused: Option<Duration>,
+    /// Which of the mailboxes are registered and were last renewed a day ago or longer.
+    pub(crate) due: Vec<MailboxHash>,
 }
 
 /// Reads a page of the mail of some mailboxes, in the order of arrival. `admit` is asked once for each mailbox
 /// that holds something; one that it refuses is left for a later page. `reachable` tells which peers can be asked for
 /// what they hold.
-pub(crate) fn fetch(
+///
+/// # Errors
+/// When the read takes too long or the disk fails.
+pub(crate) async fn fetch(
+    store: &Store,
+    mailboxes: Vec<MailboxHash>,
+    sealed: bool,
+    (ttl, now): (Ttl, Times),
+    admit: impl FnMut(&MailboxHash) -> Result<(), Duration> + Send + 'static,
+    reachable: impl FnOnce() -> Vec<PeerId> + Send + 'static,
+) -> Result<Fetched, StoreError> {
+    let has_registrations = store.gauges.registrations() > 0;
+    let read = move |sql: &Connection| {
+        let mut fetched = find(sql, &mailboxes, sealed, now.now, admit, reachable)?;
+        if has_registrations {
+            fetched.due = registrations::due_for_renewal(sql, &mailboxes, ttl, now)?;
+        }
+        Ok(fetched)
+    };
+    store.readers.run(read).await
+}
+
+/// Returns a blob that a page told of, unless it has gone.
+///
+/// # Errors
+/// When the read takes too long or the disk fails.
+pub(crate) async fn larger(
+    store: &Store,
+    mailbox: MailboxHash,
+    place: u64,
+    now: UnixSeconds,
+) -> Result<Option<Blob>, StoreError> {
+    store.readers.run(move |sql| find_larger(sql, &mailbox, place, now)).await
+}
+
+fn find(
     sql: &Connection,
-    fetch: &Fetch,
+    mailboxes: &[MailboxHash],
+    sealed: bool,
     now: UnixSeconds,
     admit: impl FnMut(&MailboxHash) -> Result<(), Duration>,
     reachable: impl FnOnce() -> Vec<PeerId>,
 ) -> Result<Fetched, StoreError> {
-    let Fetch { mailboxes, sealed, caller: _ } = fetch;
     let mut fetched = Fetched::default();
-    let mut waiting = Waiting::new(*sealed);
+    let mut waiting = Waiting::new(sealed);
     let Besides { at_peers, purging } = Besides::read(sql)?;
-    let mut moved = at_peers.then(|| Moved::begin(*sealed, reachable()));
+    let mut moved = at_peers.then(|| Moved::begin(sealed, reachable()));
     let first_alive = Position::first_alive(now).sql();
     collect(sql, mailboxes, (first_alive, purging), admit, &mut waiting, &mut moved, &mut fetched)?;
     read_page(sql, waiting, mailboxes, &mut fetched)?;
@@ -56,7 +96,7 @@ pub(crate) fn fetch(
         fetched.page.oversized += oversized;
     }
     // A page without anything to ack must not send a client round and round until the mailbox may be read again.
-    let MailPage { blobs, moved, larger, .. } = &fetched.page;
+    let FetchReply { blobs, moved, larger, .. } = &fetched.page;
     if !blobs.is_empty() || !moved.is_empty() || larger.is_some() {
         fetched.refused = None;
     }
@@ -240,7 +280,7 @@ fn read_page(
             continue;
         }
         let Some(blob) = rows.read(candidate)? else { continue };
-        if room.take(blob.ciphertext.as_bytes().len(), blob.origin_hint.is_some()) {
+        if room.take(blob.ciphertext.len(), blob.origin_hint.is_some()) {
             page.blobs.push(blob);
         } else {
             left_out = true;
@@ -261,18 +301,17 @@ fn read_page(
     Ok(())
 }
 
-fn named(blob: &StoredBlob) -> LargerBlob {
-    let bytes = blob.ciphertext.as_bytes().len() as u64;
+fn named(blob: &Blob) -> LargerBlob {
+    let bytes = blob.ciphertext.len() as u64;
     LargerBlob { mailbox_index: blob.mailbox_index, place: blob.place, bytes }
 }
 
-/// Reads a blob that a page told of, unless it has gone.
-pub(crate) fn larger(
+fn find_larger(
     sql: &Connection,
     mailbox: &MailboxHash,
     place: u64,
     now: UnixSeconds,
-) -> Result<Option<StoredBlob>, StoreError> {
+) -> Result<Option<Blob>, StoreError> {
     let (seq, purged) = (count(place), purges::reaches(sql, mailbox)?.unwrap_or(-1));
     let mut statement = sql.prepare_cached(
         "SELECT id, ciphertext, created, origin_hint FROM blobs
@@ -293,7 +332,7 @@ struct Rows<'a> {
 
 impl Rows<'_> {
     /// Reads a candidate, unless it has gone or is damaged.
-    fn read(&mut self, candidate: Candidate) -> Result<Option<StoredBlob>, StoreError> {
+    fn read(&mut self, candidate: Candidate) -> Result<Option<Blob>, StoreError> {
         let Candidate { seq, mailbox_index, .. } = candidate;
         let mut rows = self.statement.query([seq])?;
         let Some(row) = rows.next()? else { return Ok(None) };
@@ -305,19 +344,20 @@ impl Rows<'_> {
 }
 
 /// Reads a row, if its content still has the name it was stored under.
-fn read_blob(row: &Row<'_>, mailbox: &MailboxHash, mailbox_index: usize, seq: i64) -> Option<StoredBlob> {
+fn read_blob(row: &Row<'_>, mailbox: &MailboxHash, mailbox_index: usize, seq: i64) -> Option<Blob> {
     let blob_id = BlobId::try_from(row.get_ref(0).ok()?.as_blob().ok()?).ok()?;
     let content = row.get_ref(1).ok()?.as_blob().ok()?;
     if BlobId::derive(mailbox, content) != blob_id {
         return None;
     }
     let hint = row.get_ref(3).ok()?.as_blob_or_null().ok()?;
-    Some(StoredBlob {
-        mailbox_index,
-        blob_id,
-        ciphertext: Ciphertext::try_from(Bytes::copy_from_slice(content)).ok()?,
-        created_at: time(row.get(2).ok()?),
-        origin_hint: hint.and_then(|bytes| OriginHint::try_from(Bytes::copy_from_slice(bytes)).ok()),
+    let hint = hint.and_then(|bytes| OriginHint::try_from(Bytes::copy_from_slice(bytes)).ok());
+    Some(Blob {
+        mailbox_index: position(mailbox_index),
+        blob_id: blob_id.into(),
+        ciphertext: Ciphertext::try_from(Bytes::copy_from_slice(content)).ok()?.into(),
+        created_at: time(row.get(2).ok()?).get(),
+        origin_hint: hint.map(Bytes::from),
         place: seq.max(0).unsigned_abs(),
     })
 }

@@ -1,32 +1,31 @@
-//! Mail: the work behind send, fetch, ack, register and purge.
+//! Mail: send, fetch, ack, register and purge.
 
+use crate::auth::nonces::Once;
+use crate::auth::signatures;
 use crate::clock::trusted::TrustedClock;
-use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
 use crate::db::Store;
-use crate::db::batch::{Batch, Write};
-use crate::db::error::StoreError;
-use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::limits::shares::Payment;
-use crate::mail::blobs::{self, Sent};
-use crate::mail::purging::Purging;
-use crate::mail::{page, registrations};
+use crate::mail::blobs::NewBlob;
+use crate::mail::page::{self, Fetched};
+use crate::mail::purging::{Order, Purging};
+use crate::mail::registering::{self, Signed};
+use crate::mail::writing::{self, Action, Command};
 use crate::metrics::Metrics;
-use crate::ohttp_keys::keys;
 use crate::transfer::peering::Peering;
 use crate::transfer::remote_blobs;
-use ed25519_dalek::Signer as _;
-use relay_proto::mail::{
-    BlobName, Fetch, MailPage, NewBlob, Purge, Register, Registered, SignedHints, StoredBlob, WriteAction,
-    WriteCommand, WriteOutcomes, Written,
+use bytes::Bytes;
+use relay_proto::field::{caller, identifier, identifiers, required, sealed};
+use relay_proto::limits::{MAX_HINTS, MAX_MAILBOXES, MAX_WRITE_COMMANDS};
+use relay_proto::mail::BlobName;
+use relay_proto::messages::{
+    Ack, FetchReply, FetchRequest, HintsRequest, LargerReply, LargerRequest, Ownership, PurgeReply,
+    PurgeRequest, RegisterReply, RegisterRequest, Send, SignedHints, WriteCommand, WriteOutcome, WriteReply,
+    WriteRequest, mailbox_server, write_command, write_outcome,
 };
-use relay_proto::server::MailboxHandler;
-use relay_proto::{MailboxHash, Refusal, Signature};
+use relay_proto::{MailboxHash, PublicKey, PurgeToken, Refusal, RequestId, UnixSeconds, signed_bytes};
 use std::sync::Arc;
-
-/// Name of the key that signs hints.
-const HINT_KEY: &str = "hints";
+use tonic::{Request, Response, Status};
 
 /// Serves gateways.
 #[derive(Debug)]
@@ -40,209 +39,165 @@ pub(crate) struct Mailbox {
     pub(crate) purging: Purging,
 }
 
-impl MailboxHandler for Mailbox {
-    async fn write(&self, commands: Vec<WriteCommand>) -> WriteOutcomes {
-        let (mut admitted, mut bytes) = (Vec::with_capacity(commands.len()), 0);
+#[tonic::async_trait]
+impl mailbox_server::Mailbox for Mailbox {
+    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteReply>, Status> {
+        let WriteRequest { commands } = request.into_inner();
+        if commands.len() > MAX_WRITE_COMMANDS {
+            return Err(Refusal::invalid("commands").into());
+        }
+        let mut admitted = Vec::with_capacity(commands.len());
+        // A command that cannot be read or is refused leaves the others alone.
         let verdicts: Vec<Result<(), Refusal>> = commands
             .into_iter()
-            .map(|command| {
-                self.admit(&command)?;
-                if let WriteAction::Send(blob) = &command.action {
-                    bytes += blob.ciphertext.as_bytes().len();
-                }
-                admitted.push(command);
-                Ok(())
-            })
+            .map(|command| self.admit(command).map(|command| admitted.push(command)))
             .collect();
-        let mut written = self.write_admitted(admitted, bytes).await.into_iter();
-        verdicts
-            .into_iter()
-            .map(|verdict| verdict.and_then(|()| written.next().unwrap_or(Err(Refusal::Internal))))
-            .collect()
-    }
-
-    async fn fetch(&self, fetch: Fetch) -> Result<MailPage, Refusal> {
-        let caller = fetch.caller;
-        self.limits.charge_caller(caller)?;
-        let (limits, now, ttl) = (Arc::clone(&self.limits), self.time.times(), self.bounds.ttl);
-        let has_registrations = self.store.gauges.registrations() > 0;
-        let peering = Arc::clone(&self.peering);
-        let (fetched, due) = self
-            .store
-            .readers
-            .run(move |sql| {
-                let admit = |mailbox: &MailboxHash| limits.try_fetch(mailbox, fetch.caller);
-                let fetched = page::fetch(sql, &fetch, now.now, admit, || peering.reachable())?;
-                let due = if has_registrations {
-                    registrations::due_for_renewal(sql, &fetch.mailboxes, ttl, now)?
-                } else {
-                    Vec::new()
-                };
-                Ok((fetched, due))
-            })
-            .await?;
-        self.renew(due, caller);
-        if fetched.damaged > 0 {
-            self.metrics.blobs_damaged.inc_by(fetched.damaged);
-            tracing::error!(
-                blobs = fetched.damaged,
-                "stored content does not match its name and is not served"
-            );
-        }
-        if let Some(retry_after) = fetched.refused {
-            return Err(Refusal::MailboxRateLimited { retry_after });
-        }
-        self.metrics.blobs_delivered.inc_by(fetched.page.blobs.len() as u64);
-        Ok(fetched.page)
-    }
-
-    async fn larger(&self, mailbox: MailboxHash, place: u64) -> Result<Option<StoredBlob>, Refusal> {
-        let now = self.time.times().now;
-        let blob = self.store.readers.run(move |sql| page::larger(sql, &mailbox, place, now)).await?;
-        self.metrics.blobs_delivered.inc_by(blob.iter().len() as u64);
-        Ok(blob)
-    }
-
-    async fn register(&self, register: Register) -> Result<Registered, Refusal> {
-        self.limits.charge_caller(register.caller)?;
-        self.register_all(register).await
-    }
-
-    async fn purge(&self, purge: Purge) -> Result<u64, Refusal> {
-        self.purge_owner(purge).await
-    }
-
-    async fn hints(&self, names: Vec<BlobName>) -> Result<SignedHints, Refusal> {
-        let now = self.time.times().now;
-        let (hints, known) = self
-            .store
-            .readers
-            .run(move |sql| {
-                Ok((remote_blobs::of(sql, &names, now)?, keys::known_signing_key(sql, HINT_KEY)?))
-            })
-            .await?;
-        let key = match known {
-            Some(key) => key,
-            None => self.store.writer.run_one(|write| keys::signing_key(write.sql, HINT_KEY)).await?,
+        let (store, limits, bounds) = (&self.store, &self.limits, self.bounds);
+        let mut written =
+            writing::write(store, admitted, limits, bounds, &self.time, &self.metrics).await.into_iter();
+        let outcome = |verdict: Result<(), Refusal>| {
+            let outcome = verdict.and_then(|()| written.next().unwrap_or(Err(Refusal::Internal)));
+            let outcome = outcome.unwrap_or_else(|refusal| write_outcome::Outcome::Refused(refusal.into()));
+            WriteOutcome { outcome: Some(outcome) }
         };
-        let signature = Signature::from_bytes(key.sign(&SignedHints::message(&hints)).to_bytes());
-        Ok(SignedHints { hints, signing_key: relay_proto::anchor::public(&key), signature })
+        let outcomes = verdicts.into_iter().map(outcome).collect();
+        Ok(Response::new(WriteReply { outcomes }))
+    }
+
+    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchReply>, Status> {
+        let FetchRequest { caller: payer, mailboxes, sealed } = request.into_inner();
+        let (caller, mailboxes) = (caller(payer)?, mailbox_list(&mailboxes)?);
+        self.limits.charge_caller(caller)?;
+        let (limits, peering) = (Arc::clone(&self.limits), Arc::clone(&self.peering));
+        let times = (self.bounds.ttl, self.time.times());
+        let admit = move |mailbox: &MailboxHash| limits.try_fetch(mailbox, caller);
+        let fetched =
+            page::fetch(&self.store, mailboxes, sealed, times, admit, move || peering.reachable()).await?;
+        let Fetched { page, damaged, refused, due } = fetched;
+        if !due.is_empty()
+            && let Ok(now) = self.time.times_to_store()
+        {
+            registering::renew(&self.store, due, caller, (self.bounds.ttl, now));
+        }
+        if damaged > 0 {
+            self.metrics.blobs_damaged.inc_by(damaged);
+            tracing::error!(blobs = damaged, "stored content does not match its name and is not served");
+        }
+        if let Some(retry_after) = refused {
+            return Err(Refusal::MailboxRateLimited { retry_after }.into());
+        }
+        self.metrics.blobs_delivered.inc_by(page.blobs.len() as u64);
+        Ok(Response::new(page))
+    }
+
+    async fn larger(&self, request: Request<LargerRequest>) -> Result<Response<LargerReply>, Status> {
+        let LargerRequest { mailbox, place } = request.into_inner();
+        let mailbox = identifier("mailbox", &mailbox)?;
+        let blob = page::larger(&self.store, mailbox, place, self.time.times().now).await?;
+        self.metrics.blobs_delivered.inc_by(blob.iter().len() as u64);
+        Ok(Response::new(LargerReply { blob }))
+    }
+
+    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterReply>, Status> {
+        let RegisterRequest { caller: payer, request_id, mailboxes, ownership } = request.into_inner();
+        let (caller, request) = (caller(payer)?, identifier("request_id", &request_id)?);
+        let mailboxes = mailbox_list(&mailboxes)?;
+        self.limits.charge_caller(caller)?;
+        let now = self.time.times_to_store()?;
+        let signed = ownership.map(|ownership| proven(ownership, request, now.wall)).transpose()?;
+        let times = (self.bounds.ttl, now);
+        let (store, purging, limits) = (&self.store, &self.purging, &self.limits);
+        let reply = registering::register(store, purging, limits, caller, mailboxes, signed, times).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn purge(&self, request: Request<PurgeRequest>) -> Result<Response<PurgeReply>, Status> {
+        let PurgeRequest {
+            caller: payer,
+            request_id,
+            mailbox,
+            public_key,
+            purge_token,
+            timestamp,
+            signature,
+        } = request.into_inner();
+        let (caller, request) = (caller(payer)?, identifier("request_id", &request_id)?);
+        let mailbox = identifier("mailbox", &mailbox)?;
+        let public_key: PublicKey = identifier("public_key", &public_key)?;
+        let token: PurgeToken = identifier("purge_token", &purge_token)?;
+        let (timestamp, signature) = (UnixSeconds::new(timestamp), identifier("signature", &signature)?);
+        let now = self.time.times();
+        let signed = signed_bytes::purge(&public_key, &token, timestamp);
+        let is_timely = signatures::is_timely(&public_key, &signed, &signature, timestamp, now.wall)?;
+        let once = Once::of("purge", token.as_bytes());
+        let order = Order { request, mailbox, public_key, once, timestamp, is_timely };
+        let blobs_deleted = self.purging.purge(order, caller, &self.limits, now).await?;
+        Ok(Response::new(PurgeReply { blobs_deleted }))
+    }
+
+    async fn hints(&self, request: Request<HintsRequest>) -> Result<Response<SignedHints>, Status> {
+        let HintsRequest { blobs } = request.into_inner();
+        if blobs.len() > MAX_HINTS {
+            return Err(Refusal::invalid("blobs").into());
+        }
+        let names = blobs.into_iter().map(BlobName::try_from).collect::<Result<_, _>>()?;
+        Ok(Response::new(remote_blobs::hints(&self.store, names, self.time.times().now).await?))
     }
 }
 
 impl Mailbox {
-    /// What can be refused without asking the database.
-    fn admit(&self, command: &WriteCommand) -> Result<(), Refusal> {
+    /// Reads a command and refuses what can be refused without asking the database.
+    fn admit(&self, command: WriteCommand) -> Result<Command, Refusal> {
+        let command = read(command)?;
         self.limits.charge_caller(command.caller)?;
         match &command.action {
-            WriteAction::Send(blob) if blob.ciphertext.as_bytes().len() > self.bounds.blob_bytes => {
+            Action::Send(blob) if blob.ciphertext.as_bytes().len() > self.bounds.blob_bytes => {
                 Err(Refusal::TooLarge)
             }
-            WriteAction::Send(blob) => {
+            Action::Send(blob) => {
                 self.time.times_to_store()?;
-                self.limits.charge_mailbox(&blob.mailbox)
+                self.limits.charge_mailbox(&blob.mailbox)?;
+                Ok(command)
             }
             // A mailbox is not charged for acks: whoever knows its token would shut out its owner.
-            WriteAction::Ack { .. } => Ok(()),
-        }
-    }
-
-    async fn write_admitted(&self, admitted: Vec<WriteCommand>, bytes: usize) -> WriteOutcomes {
-        let commands = admitted.len();
-        if commands == 0 {
-            return Vec::new();
-        }
-        let admitted = Arc::new(admitted);
-        let mut outcomes: WriteOutcomes = Vec::with_capacity(commands);
-        while outcomes.len() < commands {
-            let (admitted, done) = (Arc::clone(&admitted), outcomes.len());
-            let (limits, bounds, now) = (Arc::clone(&self.limits), self.bounds, self.time.times());
-            let job = move |batch: &mut Batch<'_>| {
-                let mut counts = Counts::default();
-                let mut some = WriteOutcomes::new();
-                for command in admitted.iter().skip(done) {
-                    some.push(write_one(batch, command, &bounds, &limits, now, &mut counts));
-                    // Acks say nothing of the sizes of what they delete.
-                    if batch.is_large() {
-                        break;
-                    }
-                }
-                Ok((some, counts))
-            };
-            let load = Load { commands: commands - done, bytes: if done == 0 { bytes } else { 0 } };
-            match self.store.writer.run(load, job).await {
-                Ok((mut some, counts)) => {
-                    self.metrics.blobs_created.inc_by(counts.created);
-                    self.metrics.blobs_acked.inc_by(counts.acked);
-                    outcomes.append(&mut some);
-                }
-                Err(error) => {
-                    let refusal = Refusal::from(error);
-                    outcomes.resize(commands, Err(refusal));
-                }
-            }
-        }
-        outcomes
-    }
-}
-
-/// What a batch of writes did, counted once it is durable.
-#[derive(Debug, Default)]
-struct Counts {
-    created: u64,
-    acked: u64,
-}
-
-fn write_one(
-    batch: &mut Batch<'_>,
-    command: &WriteCommand,
-    bounds: &Bounds,
-    limits: &Limits,
-    now: Times,
-    counts: &mut Counts,
-) -> Result<Written, Refusal> {
-    let payment = limits.payment(command.caller);
-    match &command.action {
-        WriteAction::Send(blob) => {
-            let work = |write: &mut Write<'_>| send(write, blob, bounds, now, payment);
-            // It deletes an expired blob at most, and then inserts one; where mail is held for peers it may be more.
-            let sent = if batch.has_held() { batch.attempt(work) } else { batch.attempt_loose(work) };
-            let Sent { id, is_new } = sent?;
-            counts.created += u64::from(is_new);
-            Ok(Written::Stored(id))
-        }
-        WriteAction::Ack { mailbox, blob_id } => {
-            let work = |write: &mut Write<'_>| {
-                let before = write.change.bytes;
-                let removed = blobs::ack(write, mailbox, blob_id, now)?;
-                if write.change.bytes < before {
-                    payment.give_bytes_back(write.gauges, before.abs_diff(write.change.bytes));
-                }
-                Ok(removed)
-            };
-            // It notes a name, and then deletes one blob; where peers have a part in it, it is more.
-            let removed =
-                if batch.involves_peers() { batch.attempt(work) } else { batch.attempt_loose(work) };
-            let removed = removed?;
-            counts.acked += u64::from(removed);
-            if !removed {
-                // It costs its caller twice: nobody needs many of these.
-                limits.charge_caller(command.caller)?;
-            }
-            Ok(Written::Acknowledged(removed))
+            Action::Ack { .. } => Ok(command),
         }
     }
 }
 
-fn send(
-    write: &mut Write<'_>,
-    blob: &NewBlob,
-    bounds: &Bounds,
-    now: Times,
-    payment: Payment<'_>,
-) -> Result<Sent, StoreError> {
-    if bounds.require_registration && !registrations::contains(write.sql, &blob.mailbox, now.now)? {
-        return Err(Refusal::NotRegistered.into());
+/// Reads a command of a write message.
+fn read(command: WriteCommand) -> Result<Command, Refusal> {
+    let WriteCommand { caller: payer, command } = command;
+    let action = match required("command", command)? {
+        write_command::Command::Send(Send { mailbox, ciphertext, origin_hint }) => Action::Send(NewBlob {
+            mailbox: identifier("mailbox", &mailbox)?,
+            ciphertext: sealed("ciphertext", ciphertext)?,
+            origin_hint: origin_hint.map(|hint| sealed("origin_hint", hint)).transpose()?,
+        }),
+        write_command::Command::Ack(Ack { mailbox, blob_id }) => Action::Ack {
+            mailbox: identifier("mailbox", &mailbox)?,
+            blob_id: identifier("blob_id", &blob_id)?,
+        },
+    };
+    Ok(Command { caller: caller(payer)?, action })
+}
+
+/// Reads the names of mailboxes: at least one.
+fn mailbox_list(list: &[Bytes]) -> Result<Vec<MailboxHash>, Refusal> {
+    if list.is_empty() {
+        return Err(Refusal::invalid("mailboxes"));
     }
-    blobs::send(write, blob, bounds, now, payment)
+    identifiers("mailboxes", list, MAX_MAILBOXES)
+}
+
+/// Reads an owner's proof and checks its signature.
+fn proven(ownership: Ownership, request: RequestId, now: UnixSeconds) -> Result<Signed, Refusal> {
+    let Ownership { public_key, timestamp, signature, tokens_digest } = ownership;
+    let public_key: PublicKey = identifier("public_key", &public_key)?;
+    let (timestamp, signature) = (UnixSeconds::new(timestamp), identifier("signature", &signature)?);
+    let tokens = identifier("tokens_digest", &tokens_digest)?;
+    let signed = signed_bytes::registration(&public_key, &tokens, timestamp);
+    let is_timely = signatures::is_timely(&public_key, &signed, &signature, timestamp, now)?;
+    let once = Once::of("register", signature.as_bytes());
+    Ok(Signed { owner: public_key.owner(), once, timestamp, request, is_timely })
 }

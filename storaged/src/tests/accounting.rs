@@ -53,7 +53,7 @@ async fn run(steps: Vec<Step>) {
             Step::Register(token) => drop(relay.register(&[token], Some(&key(1))).await),
             Step::Purge => {
                 let token = u8::try_from(number % 256).unwrap();
-                drop(relay.mailbox.purge(relay.purge_request(&key(1), token)).await);
+                drop(relay.purge(relay.purge_request(&key(1), token)).await);
             }
             Step::Prove(number) => drop(relay.prove(number.into(), b"proof").await),
             // As many of its steps as the number says.

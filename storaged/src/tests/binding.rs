@@ -1,23 +1,12 @@
 //! Whose a mailbox is: what one request may bind, who waits for whom, and what is told of it.
 
 use crate::tests::*;
-use relay_proto::mail::Registered;
 
 /// A request for so many mailboxes, by a key if there is one.
-fn request(relay: &Relay, mailboxes: Vec<MailboxHash>, owner: Option<&SigningKey>) -> Register {
-    let ownership = owner.map(|key| {
-        // The gateway digests the tokens; here there are none.
-        let token = MailboxToken::random().unwrap();
-        let mut proof = Ownership {
-            public_key: public(key),
-            timestamp: relay.clock.clock().now(),
-            signature: Signature::from_bytes([0; 64]),
-            tokens_digest: TokensDigest::of(&[token]),
-        };
-        proof.signature = Signature::from_bytes(key.sign(&proof.message()).to_bytes());
-        proof
-    });
-    Register { caller: None, request_id: RequestId::random().unwrap(), mailboxes, ownership }
+fn request(relay: &Relay, mailboxes: &[MailboxHash], owner: Option<&SigningKey>) -> RegisterRequest {
+    // The gateway digests the tokens; here there are none.
+    let ownership = owner.map(|key| relay.ownership(key, &[MailboxToken::random().unwrap()]));
+    registration(None, mailboxes, ownership)
 }
 
 fn many(from: u32, number: u32) -> Vec<MailboxHash> {
@@ -31,19 +20,17 @@ fn many(from: u32, number: u32) -> Vec<MailboxHash> {
 }
 
 async fn told(relay: &Relay, numbers: &[u8], owner: Option<&SigningKey>) -> (u32, u32) {
-    let mailboxes = numbers.iter().map(|number| mailbox(*number)).collect();
-    let Registered { registered, bound_elsewhere, waiting } =
-        relay.mailbox.register(request(relay, mailboxes, owner)).await.unwrap();
+    let mailboxes: Vec<_> = numbers.iter().map(|number| mailbox(*number)).collect();
+    let RegisterReply { registered, bound_elsewhere, waiting } =
+        relay.registered(request(relay, &mailboxes, owner)).await.unwrap();
     assert_eq!(registered as usize, numbers.len());
     (bound_elsewhere, waiting)
 }
 
 /// Whether a key may purge a mailbox.
 async fn may_purge(relay: &Relay, key: &SigningKey, number: u8) -> bool {
-    let mut purge = relay.purge_request(key, 0);
-    purge.purge_token = PurgeToken::random().unwrap();
-    purge.signature = Signature::from_bytes(key.sign(&purge.message()).to_bytes());
-    match relay.mailbox.purge(Purge { mailbox: mailbox(number), ..purge }).await {
+    let purge = relay.purge_with(key, PurgeToken::random().unwrap());
+    match relay.purge(PurgeRequest { mailbox: mailbox(number).into(), ..purge }).await {
         Ok(_) => true,
         Err(refusal) => {
             assert_eq!(refusal, Refusal::BadSignature);
@@ -68,7 +55,7 @@ async fn a_mailbox_in_use_without_a_key_is_not_taken_from_its_client() {
         assert_eq!(told(&relay, &[1, 2], None).await, (1, 0), "the client learns of it");
         assert_eq!(told(&relay, &[1, 2], None).await, (0, 0), "and has ended it");
     }
-    relay.mailbox.purge(relay.purge_request(&stranger, 1)).await.unwrap();
+    relay.purge(relay.purge_request(&stranger, 1)).await.unwrap();
     assert_eq!(relay.fetch(mailbox(1)).await, [b"for the client"]);
 }
 
@@ -141,25 +128,19 @@ async fn many_names_go_in_steps_and_what_is_known_is_no_work() {
     let relay = Relay::start(&[]);
     let owner = key(1);
     let names = many(0, 1900);
-    let all = Ok(Registered { registered: 1900, ..Registered::default() });
-    let register = request(&relay, names.clone(), Some(&owner));
-    assert_eq!(relay.mailbox.register(register.clone()).await, all);
-    assert_eq!(relay.mailbox.register(register).await, all, "a retry");
+    let all = Ok(RegisterReply { registered: 1900, ..RegisterReply::default() });
+    let register = request(&relay, &names, Some(&owner));
+    assert_eq!(relay.registered(register.clone()).await, all);
+    assert_eq!(relay.registered(register).await, all, "a retry");
     assert_eq!(relay.store.gauges.registrations(), 1900);
     let sql = relay.sql();
     let commits = || sql.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(
-        relay.mailbox.register(request(&relay, names.clone(), None)).await.unwrap().bound_elsewhere,
-        1900
-    );
+    assert_eq!(relay.registered(request(&relay, &names, None)).await.unwrap().bound_elsewhere, 1900);
     let before = commits();
-    assert_eq!(
-        relay.mailbox.register(request(&relay, names.clone(), None)).await.unwrap().bound_elsewhere,
-        1900
-    );
+    assert_eq!(relay.registered(request(&relay, &names, None)).await.unwrap().bound_elsewhere, 1900);
     assert_eq!(commits(), before, "nothing was written");
     relay.clock.advance(HOUR);
-    relay.mailbox.register(request(&relay, names, None)).await.unwrap();
+    relay.registered(request(&relay, &names, None)).await.unwrap();
     assert!(commits() > before, "the end has moved on by an hour");
     assert_eq!(relay.census().problems, Vec::<String>::new());
 }
@@ -168,13 +149,13 @@ async fn many_names_go_in_steps_and_what_is_known_is_no_work() {
 async fn a_register_that_was_cut_short_is_finished_by_its_retry() {
     let relay = Relay::start(&[]);
     let owner = key(1);
-    let register = request(&relay, many(0, 1200), Some(&owner));
+    let register = request(&relay, &many(0, 1200), Some(&owner));
     // As if the process had died behind the first step: some names are there, the signature is not used up.
-    relay.mailbox.register(request(&relay, many(0, 500), Some(&owner))).await.unwrap();
-    assert_eq!(relay.mailbox.register(register.clone()).await.unwrap().registered, 1200);
+    relay.registered(request(&relay, &many(0, 500), Some(&owner))).await.unwrap();
+    assert_eq!(relay.registered(register.clone()).await.unwrap().registered, 1200);
     assert_eq!(relay.store.gauges.registrations(), 1200);
-    let replay = Register { request_id: RequestId::random().unwrap(), ..register };
-    assert_eq!(relay.mailbox.register(replay).await, Err(Refusal::Replayed));
+    let replay = RegisterRequest { request_id: fresh_id(), ..register };
+    assert_eq!(relay.registered(replay).await, Err(Refusal::Replayed));
 }
 
 #[tokio::test]
@@ -182,20 +163,17 @@ async fn a_key_owns_ten_thousand_mailboxes_at_most() {
     let relay = Relay::start(&[]);
     let (owner, other) = (key(1), key(2));
     for part in 0..5 {
-        relay.mailbox.register(request(&relay, many(part * 1900, 1900), Some(&owner))).await.unwrap();
+        relay.registered(request(&relay, &many(part * 1900, 1900), Some(&owner))).await.unwrap();
     }
     let more = || many(20_000, 501);
-    assert_eq!(
-        relay.mailbox.register(request(&relay, more(), Some(&owner))).await,
-        Err(Refusal::QuotaExceeded)
-    );
+    assert_eq!(relay.registered(request(&relay, &more(), Some(&owner))).await, Err(Refusal::QuotaExceeded));
     assert_eq!(relay.store.gauges.registrations(), 9500, "none of them");
-    relay.mailbox.register(request(&relay, more(), Some(&other))).await.unwrap();
-    relay.mailbox.register(request(&relay, many(0, 1900), Some(&owner))).await.unwrap();
-    relay.mailbox.register(request(&relay, many(30_000, 500), Some(&owner))).await.unwrap();
-    relay.mailbox.register(request(&relay, many(40_000, 1), None)).await.unwrap();
-    assert_eq!(relay.mailbox.purge(relay.purge_request(&owner, 1)).await, Ok(0));
+    relay.registered(request(&relay, &more(), Some(&other))).await.unwrap();
+    relay.registered(request(&relay, &many(0, 1900), Some(&owner))).await.unwrap();
+    relay.registered(request(&relay, &many(30_000, 500), Some(&owner))).await.unwrap();
+    relay.registered(request(&relay, &many(40_000, 1), None)).await.unwrap();
+    assert_eq!(relay.purge(relay.purge_request(&owner, 1)).await, Ok(0));
     assert_eq!(relay.store.gauges.registrations(), 502);
     relay.clock.advance(Duration::from_secs(1));
-    relay.mailbox.register(request(&relay, many(0, 1900), Some(&owner))).await.unwrap();
+    relay.registered(request(&relay, &many(0, 1900), Some(&owner))).await.unwrap();
 }

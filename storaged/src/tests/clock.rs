@@ -21,7 +21,7 @@ struct Stocked {
     /// A mailbox and the content that was acked in it.
     acked: (MailboxHash, [u8; 4]),
     /// A purge that was carried out.
-    purged: Purge,
+    purged: PurgeRequest,
     keys: KeySet,
 }
 
@@ -47,7 +47,7 @@ impl Stocked {
         let id = relay.send(acked.0, &acked.1).await.unwrap();
         assert!(relay.ack(acked.0, id).await.unwrap());
         let purged = relay.purge_request(&key(1), 1);
-        relay.mailbox.purge(purged.clone()).await.unwrap();
+        relay.purge(purged.clone()).await.unwrap();
         relay.prove(1, b"proof").await.unwrap();
         relay.register(&[1], None).await.unwrap();
         let keys = keyring(&relay).await.current().await.unwrap();
@@ -63,8 +63,8 @@ impl Stocked {
         assert_eq!(relay.rows("blobs"), *blobs);
         relay.send(acked.0, &acked.1).await.unwrap();
         assert_eq!(relay.store.gauges.blobs(), *blobs, "acked mail has come back");
-        let replay = Purge { request_id: RequestId::random().unwrap(), ..purged.clone() };
-        let replayed = relay.mailbox.purge(replay).await;
+        let replay = PurgeRequest { request_id: fresh_id(), ..purged.clone() };
+        let replayed = relay.purge(replay).await;
         assert!(matches!(replayed, Err(Refusal::Replayed | Refusal::OutsideWindow)), "{replayed:?}");
         assert_eq!((relay.rows("recovery_proofs"), relay.rows("registrations")), (1, 1));
         let now = keyring(relay).await.current().await.unwrap();

@@ -41,14 +41,9 @@ async fn an_ack_of_expired_mail_removes_it_and_says_that_nothing_was_there() {
 /// Stores blobs of these numbers, spread over a hundred mailboxes.
 pub(super) async fn fill(relay: &Relay, blobs: Range<u32>) {
     for chunk in blobs.step_by(100) {
-        let commands = (0..100)
-            .map(|number: u32| {
-                let content = (chunk + number).to_be_bytes();
-                let mailbox = mailbox(u8::try_from(number).unwrap());
-                WriteCommand { caller: None, action: WriteAction::Send(blob(mailbox, &content)) }
-            })
-            .collect();
-        assert!(relay.mailbox.write(commands).await.iter().all(Result::is_ok));
+        let blobs = (0..100)
+            .map(|number: u32| blob(mailbox(u8::try_from(number).unwrap()), &(chunk + number).to_be_bytes()));
+        assert!(relay.write_all(sends(blobs)).await.unwrap().iter().all(Result::is_ok));
     }
 }
 
@@ -95,17 +90,17 @@ async fn a_clock_that_stays_ahead_for_a_day_is_believed() {
 async fn a_clock_set_back_makes_no_purge_usable_again() {
     let relay = Relay::start(&[]);
     let purge = relay.purge_request(&key(1), 1);
-    relay.mailbox.purge(purge.clone()).await.unwrap();
-    let replay = Purge { request_id: RequestId::random().unwrap(), ..purge };
-    assert_eq!(relay.mailbox.purge(replay.clone()).await, Err(Refusal::Replayed));
+    relay.purge(purge.clone()).await.unwrap();
+    let replay = PurgeRequest { request_id: fresh_id(), ..purge };
+    assert_eq!(relay.purge(replay.clone()).await, Err(Refusal::Replayed));
     relay.clock.advance(3 * HOUR);
     relay.sweep.sweep().await.unwrap();
     let remembered: i64 = relay.sql().query_row("SELECT count(*) FROM used", [], |row| row.get(0)).unwrap();
     assert_eq!(remembered, 0, "the sweep has forgotten the token itself");
     relay.clock.jump_to(START);
-    assert_eq!(relay.mailbox.purge(replay).await, Err(Refusal::OutsideWindow));
+    assert_eq!(relay.purge(replay).await, Err(Refusal::OutsideWindow));
     relay.clock.jump_to(START.plus(3 * 3600));
-    relay.mailbox.purge(relay.purge_request(&key(1), 2)).await.unwrap();
+    relay.purge(relay.purge_request(&key(1), 2)).await.unwrap();
 }
 
 #[tokio::test]

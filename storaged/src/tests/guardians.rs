@@ -218,7 +218,7 @@ async fn a_purge_takes_the_keys_guardian_set_and_nobody_elses() {
     relay.designate(&key(1), &[b"one"]).await.unwrap();
     relay.designate(&key(2), &[b"two"]).await.unwrap();
     relay.send(MailboxHash::of_public_key(&public(&key(1))), b"mail").await.unwrap();
-    let deleted = relay.mailbox.purge(relay.purge_request(&key(1), 1)).await;
+    let deleted = relay.purge(relay.purge_request(&key(1), 1)).await;
     assert_eq!(deleted, Ok(1), "only blobs are counted");
     assert!(relay.guardians(&key(1)).await.is_empty());
     assert_eq!(relay.guardians(&key(2)).await, [b"two"]);

@@ -1,6 +1,7 @@
 //! Sending, fetching, acking.
 
 use crate::tests::*;
+use relay_proto::limits::{MAX_HINTS, MAX_MAILBOXES, MAX_WRITE_COMMANDS};
 
 #[tokio::test]
 async fn a_blob_is_delivered_until_it_is_acked() {
@@ -48,13 +49,9 @@ async fn mail_survives_a_restart_in_the_order_of_arrival() {
     }
     let relay = relay.restart(&[]).await;
     let page = relay.page(&[mailbox(1), mailbox(0)]).await.unwrap();
-    let order: Vec<u8> = page.blobs.iter().map(|blob| blob.ciphertext.as_bytes()[0]).collect();
+    let order: Vec<u8> = page.blobs.iter().map(|blob| blob.ciphertext[0]).collect();
     assert_eq!(order, (0..20).collect::<Vec<_>>());
-    assert!(
-        page.blobs
-            .iter()
-            .all(|blob| blob.mailbox_index == usize::from(blob.ciphertext.as_bytes()[0] % 2 == 0))
-    );
+    assert!(page.blobs.iter().all(|blob| blob.mailbox_index == u32::from(blob.ciphertext[0] % 2 == 0)));
     assert_eq!(relay.store.gauges.blobs(), 20);
 }
 
@@ -68,8 +65,8 @@ async fn a_page_ends_where_its_rung_does_and_says_so() {
     loop {
         let page = relay.page(&[mailbox(1)]).await.unwrap();
         for blob in &page.blobs {
-            received.push(blob.ciphertext.as_bytes()[0]);
-            relay.ack(mailbox(1), blob.blob_id).await.unwrap();
+            received.push(blob.ciphertext[0]);
+            relay.ack(mailbox(1), blob.blob_id.clone()).await.unwrap();
         }
         if !page.truncated {
             break;
@@ -83,18 +80,13 @@ async fn a_page_ends_where_its_rung_does_and_says_so() {
 async fn a_mailbox_of_many_small_blobs_is_read_page_by_page() {
     let relay = Relay::start(&[("RELAY_MAX_BLOBS_PER_USER", "3000")]);
     for chunk in 0..25_u32 {
-        let commands = (0..100_u32)
-            .map(|number| {
-                let content = (chunk * 100 + number).to_be_bytes();
-                WriteCommand { caller: None, action: WriteAction::Send(blob(mailbox(1), &content)) }
-            })
-            .collect();
-        assert!(relay.mailbox.write(commands).await.iter().all(Result::is_ok));
+        let blobs = (0..100_u32).map(|number| blob(mailbox(1), &(chunk * 100 + number).to_be_bytes()));
+        assert!(relay.write_all(sends(blobs)).await.unwrap().iter().all(Result::is_ok));
     }
     let page = relay.page(&[mailbox(1)]).await.unwrap();
     assert!(page.truncated && page.blobs.len() > 400);
     for (position, blob) in (0_u32..).zip(&page.blobs) {
-        assert_eq!(blob.ciphertext.as_bytes().as_ref(), position.to_be_bytes());
+        assert_eq!(blob.ciphertext, position.to_be_bytes()[..]);
     }
 }
 
@@ -132,20 +124,17 @@ async fn sends_and_fetches_have_buckets_of_their_own_and_acks_and_empty_mailboxe
 async fn an_ack_that_removes_nothing_costs_its_caller_twice_and_nobody_else() {
     let relay = Relay::start(&[("RELAY_RATE_LIMIT", "3"), ("RELAY_ADDR_RATE_LIMIT", "4")]);
     let id = relay.send(mailbox(1), b"one").await.unwrap();
-    let ack = async |caller, blob_id| {
-        let action = WriteAction::Ack { mailbox: mailbox(1), blob_id };
-        relay.mailbox.write(vec![WriteCommand { caller, action }]).await.pop().unwrap()
-    };
+    let ack = async |caller, blob_id: BlobId| relay.ack_for(caller, mailbox(1), blob_id).await;
     let wrong = BlobId::from_bytes([0; 16]);
     for _ in 0..2 {
-        assert_eq!(ack(client(1), wrong).await, Ok(Written::Acknowledged(false)));
+        assert_eq!(ack(client(1), wrong).await, Ok(false));
     }
     assert!(matches!(ack(client(1), wrong).await, Err(Refusal::AddressRateLimited { .. })));
-    let fetch = |number| Fetch { caller: client(number), mailboxes: vec![mailbox(1)], sealed: false };
     for _ in 0..3 {
-        assert_eq!(relay.mailbox.fetch(fetch(2)).await.unwrap().blobs.len(), 1);
+        let request = fetch(client(2), &[mailbox(1)], false);
+        assert_eq!(relay.fetched(request).await.unwrap().blobs.len(), 1);
     }
-    assert_eq!(ack(client(2), id).await, Ok(Written::Acknowledged(true)), "one that removes costs once");
+    assert_eq!(ack(client(2), id).await, Ok(true), "one that removes costs once");
 }
 
 #[tokio::test]
@@ -154,7 +143,7 @@ async fn who_reads_a_mailbox_all_the_time_keeps_nobody_else_from_reading_it() {
     relay.send(mailbox(1), b"one").await.unwrap();
     let fetch = async |budget, number| {
         let caller = Some(Payer::new(budget, AddressHash::from_bytes([number; 16])));
-        relay.mailbox.fetch(Fetch { caller, mailboxes: vec![mailbox(1)], sealed: false }).await
+        relay.fetched(super::fetch(caller, &[mailbox(1)], false)).await
     };
     for (budget, number, most) in [
         (Budget::Client, 1, 2),
@@ -194,11 +183,61 @@ async fn a_blob_over_the_limit_is_refused_by_storage_too() {
 #[tokio::test]
 async fn one_refused_write_leaves_its_batch_alone() {
     let relay = Relay::start(&[("RELAY_MAX_BLOBS_PER_USER", "1")]);
-    let commands = [b"one", b"two"]
-        .map(|content| WriteCommand { caller: None, action: WriteAction::Send(blob(mailbox(1), content)) });
-    let outcomes = relay.mailbox.write(commands.to_vec()).await;
+    let blobs = [b"one", b"two"].map(|content| blob(mailbox(1), content));
+    let outcomes = relay.write_all(sends(blobs)).await.unwrap();
     assert!(outcomes[0].is_ok());
     assert_eq!(outcomes[1], Err(Refusal::QuotaExceeded));
+}
+
+#[tokio::test]
+async fn a_wrong_field_is_named_and_spoils_its_own_command_only() {
+    let relay = Relay::start(&[]);
+    let send = |change: fn(&mut messages::Send)| {
+        let mut blob = hinted(mailbox(1), b"content");
+        change(&mut blob);
+        WriteCommand { caller: client(1).map(Into::into), command: Some(Command::Send(blob)) }
+    };
+    let paid_by = |caller: messages::Caller| WriteCommand { caller: Some(caller), ..send(|_| {}) };
+    let older = messages::Caller { budget: 1, address: Bytes::from_static(&[1; 16]), network: Bytes::new() };
+    let ack = Ack { mailbox: mailbox(1).into(), blob_id: Bytes::from_static(&[1; 15]) };
+    let (commands, fields): (Vec<_>, Vec<_>) = [
+        (send(|_| {}), None),
+        (paid_by(older.clone()), None),
+        (paid_by(messages::Caller { network: Bytes::from_static(b"short"), ..older }), Some("caller")),
+        (WriteCommand { command: None, ..send(|_| {}) }, Some("command")),
+        (send(|blob| blob.mailbox = Bytes::from_static(&[1; 31])), Some("mailbox")),
+        (send(|blob| blob.ciphertext = Bytes::new()), Some("ciphertext")),
+        (send(|blob| blob.origin_hint = Some(Bytes::from_static(&[1; 73]))), Some("origin_hint")),
+        (WriteCommand { caller: None, command: Some(Command::Ack(ack)) }, Some("blob_id")),
+        (send(|blob| blob.ciphertext = Bytes::from_static(b"another")), None),
+    ]
+    .into_iter()
+    .unzip();
+    let outcomes = relay.write_all(commands).await.unwrap();
+    let refusals: Vec<_> = outcomes.into_iter().map(Result::err).collect();
+    assert_eq!(refusals, fields.into_iter().map(|field| field.map(Refusal::invalid)).collect::<Vec<_>>());
+    let page = relay.page(&[mailbox(1)]).await.unwrap();
+    assert_eq!(page.blobs.len(), 2);
+    assert!(page.blobs.iter().all(|blob| blob.origin_hint.as_deref() == Some(&[7; 74][..])));
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_whole() {
+    let relay = Relay::start(&[]);
+    let commands = |count: usize| sends((0..count).map(|_| blob(mailbox(1), b"one")));
+    let refused = relay.write_all(commands(MAX_WRITE_COMMANDS + 1)).await;
+    assert_eq!(refused, Err(Refusal::invalid("commands")));
+    assert!(relay.fetch(mailbox(1)).await.is_empty());
+    assert_eq!(relay.write_all(commands(MAX_WRITE_COMMANDS)).await.unwrap().len(), MAX_WRITE_COMMANDS);
+    for (count, accepted) in [(0, false), (1, true), (MAX_MAILBOXES, true), (MAX_MAILBOXES + 1, false)] {
+        let mailboxes = vec![mailbox(5); count];
+        assert_eq!(relay.fetched(fetch(None, &mailboxes, true)).await.is_ok(), accepted, "{count}");
+        let registered = relay.registered(registration(None, &mailboxes, None)).await;
+        assert_eq!(registered.is_ok(), accepted, "{count}");
+    }
+    let name = BlobName { mailbox: mailbox(1), blob_id: BlobId::from_bytes([1; 16]) };
+    assert!(relay.hints(&vec![name; MAX_HINTS]).await.is_ok());
+    assert_eq!(relay.hints(&vec![name; MAX_HINTS + 1]).await, Err(Refusal::invalid("blobs")));
 }
 
 #[tokio::test]

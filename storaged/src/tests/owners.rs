@@ -54,7 +54,7 @@ async fn a_purge_takes_the_keys_own_mailbox_and_all_that_are_registered_to_it() 
     for (hash, content) in [(own, b"own"), (mailbox(1), b"one"), (mailbox(2), b"two"), (mailbox(3), b"xxx")] {
         relay.send(hash, content).await.unwrap();
     }
-    assert_eq!(relay.mailbox.purge(relay.purge_request(&owner, 1)).await, Ok(3));
+    assert_eq!(relay.purge(relay.purge_request(&owner, 1)).await, Ok(3));
     assert_eq!(relay.store.gauges.blobs(), 1);
     assert_eq!(relay.fetch(mailbox(3)).await, [b"xxx"]);
     assert_eq!(relay.metrics.blobs_purged.get(), 3);
@@ -67,10 +67,13 @@ async fn a_purge_may_name_a_registered_mailbox_and_no_other() {
     relay.register(&[1], Some(&owner)).await.unwrap();
     relay.register(&[2], Some(&key(2))).await.unwrap();
     relay.send(mailbox(2), b"two").await.unwrap();
-    let named = |number, token| Purge { mailbox: mailbox(number), ..relay.purge_request(&owner, token) };
-    assert_eq!(relay.mailbox.purge(named(1, 1)).await, Ok(0));
-    assert_eq!(relay.mailbox.purge(named(2, 2)).await, Err(Refusal::BadSignature));
-    assert_eq!(relay.mailbox.purge(named(3, 3)).await, Err(Refusal::BadSignature));
+    let named = |number, token| PurgeRequest {
+        mailbox: mailbox(number).into(),
+        ..relay.purge_request(&owner, token)
+    };
+    assert_eq!(relay.purge(named(1, 1)).await, Ok(0));
+    assert_eq!(relay.purge(named(2, 2)).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.purge(named(3, 3)).await, Err(Refusal::BadSignature));
     assert_eq!(relay.fetch(mailbox(2)).await, [b"two"]);
 }
 
@@ -82,8 +85,8 @@ async fn the_first_owner_of_a_mailbox_stays() {
     relay.register(&[1], Some(&second)).await.unwrap();
     relay.register(&[1], None).await.unwrap();
     relay.send(mailbox(1), b"one").await.unwrap();
-    assert_eq!(relay.mailbox.purge(relay.purge_request(&second, 1)).await, Ok(0));
-    assert_eq!(relay.mailbox.purge(relay.purge_request(&first, 2)).await, Ok(1));
+    assert_eq!(relay.purge(relay.purge_request(&second, 1)).await, Ok(0));
+    assert_eq!(relay.purge(relay.purge_request(&first, 2)).await, Ok(1));
 }
 
 #[tokio::test]
@@ -92,13 +95,13 @@ async fn a_purge_asked_twice_under_one_id_is_done_once_and_answered_twice() {
     let own = MailboxHash::of_public_key(&public(&key(1)));
     relay.send(own, b"one").await.unwrap();
     let purge = relay.purge_request(&key(1), 1);
-    assert_eq!(relay.mailbox.purge(purge.clone()).await, Ok(1));
+    assert_eq!(relay.purge(purge.clone()).await, Ok(1));
     relay.send(own, b"two").await.unwrap();
     let relay = relay.restart(&[]).await;
-    assert_eq!(relay.mailbox.purge(purge.clone()).await, Ok(1));
+    assert_eq!(relay.purge(purge.clone()).await, Ok(1));
     assert_eq!(relay.fetch(own).await, [b"two"], "the retry had no second effect");
-    let replay = Purge { request_id: RequestId::random().unwrap(), ..purge };
-    assert_eq!(relay.mailbox.purge(replay).await, Err(Refusal::Replayed));
+    let replay = PurgeRequest { request_id: fresh_id(), ..purge };
+    assert_eq!(relay.purge(replay).await, Err(Refusal::Replayed));
 }
 
 #[tokio::test]
@@ -106,39 +109,29 @@ async fn what_does_not_prove_itself_is_charged_nothing_and_a_refused_purge_may_b
     let relay = Relay::start(&[("RELAY_RATE_LIMIT", "1")]);
     let purge = relay.purge_request(&key(1), 1);
     for _ in 0..5 {
-        let forged = Purge { signature: Signature::from_bytes([1; 64]), ..purge.clone() };
-        assert_eq!(relay.mailbox.purge(forged).await, Err(Refusal::BadSignature));
-        let late = Purge { timestamp: START.plus(61), ..purge.clone() };
-        assert_eq!(relay.mailbox.purge(late).await, Err(Refusal::OutsideWindow));
+        let forged = PurgeRequest { signature: Bytes::from_static(&[1; 64]), ..purge.clone() };
+        assert_eq!(relay.purge(forged).await, Err(Refusal::BadSignature));
+        let late = PurgeRequest { timestamp: START.plus(61).get(), ..purge.clone() };
+        assert_eq!(relay.purge(late).await, Err(Refusal::OutsideWindow));
     }
-    relay.send(purge.mailbox, b"takes the only token of this minute").await.unwrap();
-    assert!(matches!(relay.mailbox.purge(purge.clone()).await, Err(Refusal::MailboxRateLimited { .. })));
+    let own = MailboxHash::of_public_key(&public(&key(1)));
+    relay.send(own, b"takes the only token of this minute").await.unwrap();
+    assert!(matches!(relay.purge(purge.clone()).await, Err(Refusal::MailboxRateLimited { .. })));
     relay.clock.advance(Duration::from_secs(60));
-    assert_eq!(relay.mailbox.purge(purge).await, Ok(1));
+    assert_eq!(relay.purge(purge).await, Ok(1));
 }
 
 #[tokio::test]
 async fn a_registration_signature_is_used_once() {
     let relay = Relay::start(&[]);
     let tokens = [MailboxToken::from_bytes([1; 32])];
-    let mut proof = Ownership {
-        public_key: public(&key(1)),
-        timestamp: START,
-        signature: Signature::from_bytes([0; 64]),
-        tokens_digest: TokensDigest::of(&tokens),
-    };
-    proof.signature = Signature::from_bytes(key(1).sign(&proof.message()).to_bytes());
-    let register = Register {
-        caller: None,
-        request_id: RequestId::random().unwrap(),
-        mailboxes: vec![mailbox(1)],
-        ownership: Some(proof),
-    };
-    let registered = relay_proto::mail::Registered { registered: 1, ..Default::default() };
-    assert_eq!(relay.mailbox.register(register.clone()).await, Ok(registered));
-    assert_eq!(relay.mailbox.register(register.clone()).await, Ok(registered), "a retry of the same call");
-    let replay = Register { request_id: RequestId::random().unwrap(), ..register };
-    assert_eq!(relay.mailbox.register(replay).await, Err(Refusal::Replayed));
+    let proof = relay.ownership(&key(1), &tokens);
+    let register = registration(None, &[mailbox(1)], Some(proof));
+    let registered = RegisterReply { registered: 1, ..Default::default() };
+    assert_eq!(relay.registered(register.clone()).await, Ok(registered));
+    assert_eq!(relay.registered(register.clone()).await, Ok(registered), "a retry of the same call");
+    let replay = RegisterRequest { request_id: fresh_id(), ..register };
+    assert_eq!(relay.registered(replay).await, Err(Refusal::Replayed));
 }
 
 #[tokio::test]
@@ -149,7 +142,7 @@ async fn what_was_purged_is_in_no_file_when_the_purge_is_answered() {
     relay.send(own, &content).await.unwrap();
     let log = relay.directory.path().join("relay.db-wal");
     assert!(holds(&log, b"unmistakable") || holds(&relay.database(), b"unmistakable"));
-    assert_eq!(relay.mailbox.purge(relay.purge_request(&key(1), 1)).await, Ok(1));
+    assert_eq!(relay.purge(relay.purge_request(&key(1), 1)).await, Ok(1));
     assert!(!holds(&log, b"unmistakable"));
     assert!(!holds(&relay.database(), b"unmistakable"));
 }
@@ -161,7 +154,7 @@ async fn no_token_and_no_public_key_rests_on_disk() {
     relay.register(&[0xd5], Some(&owner)).await.unwrap();
     relay.register(&[0xd6], None).await.unwrap();
     relay.send(mailbox(0xd5), b"one").await.unwrap();
-    relay.mailbox.purge(relay.purge_request(&owner, 0xd7)).await.unwrap();
+    relay.purge(relay.purge_request(&owner, 0xd7)).await.unwrap();
     for file in std::fs::read_dir(relay.directory.path()).unwrap() {
         let path = file.unwrap().path();
         for secret in [&[0xd5; 32], public(&owner).as_bytes(), &[0xd7; 32]] {

@@ -4,7 +4,6 @@ use crate::tests::federation::{B, LEASE_SECS};
 use crate::tests::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use relay_proto::OriginHint;
 use relay_proto::federation::{Lease, Settle, Verdict};
 use relay_proto::page::{self, BUDGET, LARGEST, wire_size};
 use relay_proto::server::OffloadHandler as _;
@@ -26,17 +25,17 @@ async fn leave(relay: &Relay, to: MailboxHash, sizes: &[(usize, bool)]) {
         let mut content = u32::try_from(number).unwrap().to_be_bytes().to_vec();
         content.resize(4.max(*size), 7);
         let mut blob = blob(to, &content);
-        blob.origin_hint = hint.then(|| OriginHint::try_from(Bytes::from(vec![9; 74])).unwrap());
-        relay.write(WriteAction::Send(blob)).await.unwrap();
+        blob.origin_hint = hint.then(|| Bytes::from_static(&[9; 74]));
+        relay.send_blob(blob).await.unwrap();
     }
 }
 
-fn counted(blob: &relay_proto::mail::StoredBlob) -> usize {
-    blob.ciphertext.as_bytes().len() + if blob.origin_hint.is_some() { 74 } else { 0 }
+fn counted(blob: &Blob) -> usize {
+    blob.ciphertext.len() + if blob.origin_hint.is_some() { 74 } else { 0 }
 }
 
-fn number(blob: &relay_proto::mail::StoredBlob) -> usize {
-    u32::from_be_bytes(blob.ciphertext.as_bytes()[..4].try_into().unwrap()) as usize
+fn number(blob: &Blob) -> usize {
+    u32::from_be_bytes(blob.ciphertext[..4].try_into().unwrap()) as usize
 }
 
 #[test]
@@ -59,9 +58,7 @@ fn fetching_and_acking_ends_and_brings_everything_that_fits() {
                 let page = page.unwrap();
                 prop_assert_eq!(page.oversized, if sealed { larger } else { 0 });
                 prop_assert!(page.blobs.is_sorted_by_key(number));
-                let wire = |blob: &relay_proto::mail::StoredBlob| {
-                    wire_size(blob.ciphertext.as_bytes().len(), blob.origin_hint.is_some())
-                };
+                let wire = |blob: &Blob| wire_size(blob.ciphertext.len(), blob.origin_hint.is_some());
                 let total: usize = page.blobs.iter().map(wire).sum();
                 let is_larger = page.blobs.iter().any(|blob| !page::fits(counted(blob)));
                 if is_larger {
@@ -74,7 +71,7 @@ fn fetching_and_acking_ends_and_brings_everything_that_fits() {
                     prop_assert!(total <= BUDGET + 24, "{} bytes", total);
                 }
                 for blob in &page.blobs {
-                    relay.ack(mailbox(1), blob.blob_id).await.unwrap();
+                    relay.ack(mailbox(1), blob.blob_id.clone()).await.unwrap();
                 }
                 missing -= page.blobs.len();
                 if !page.truncated {
@@ -101,7 +98,7 @@ async fn thousands_of_oversized_blobs_hide_nothing_behind_them() {
     relay.sql().execute(oversized, rusqlite::params![first, mailbox(1).as_bytes(), size]).unwrap();
     relay.send(mailbox(2), b"after").await.unwrap();
     let page = relay.sealed_page(&[mailbox(1), mailbox(2)]).await.unwrap();
-    let contents: Vec<_> = page.blobs.iter().map(|blob| blob.ciphertext.as_bytes().to_vec()).collect();
+    let contents: Vec<_> = page.blobs.iter().map(|blob| blob.ciphertext.to_vec()).collect();
     assert_eq!(contents, [b"before".to_vec(), b"after".to_vec()]);
     assert_eq!((page.truncated, page.oversized), (false, 20_001));
     assert_eq!(relay.metrics.blobs_damaged.get(), 0, "they were not even read");
@@ -123,11 +120,10 @@ async fn a_damaged_oversized_blob_stands_in_nobodys_way() {
 async fn a_blob_that_a_page_told_of_is_read_while_it_lies_there_and_by_who_knows_its_mailbox() {
     let relay = Relay::start(&[]);
     leave(&relay, mailbox(2), &[(200_000, true)]).await;
-    let fetch = Fetch { caller: None, mailboxes: vec![mailbox(1), mailbox(2)], sealed: false };
-    let page = relay.mailbox.fetch(fetch).await.unwrap();
+    let page = relay.fetched(fetch(None, &[mailbox(1), mailbox(2)], false)).await.unwrap();
     let told = page.larger.unwrap();
     assert_eq!((page.blobs.len(), told.mailbox_index, told.bytes), (0, 1, 200_000));
-    let read = async |of, place| relay.mailbox.larger(of, place).await.unwrap();
+    let read = async |of, place| relay.larger(of, place).await;
     let blob = read(mailbox(2), told.place).await.unwrap();
     assert!(blob.origin_hint.is_some());
     assert_eq!(relay.metrics.blobs_delivered.get(), 1, "once, when it is read");
@@ -169,8 +165,8 @@ async fn oversized_blobs_at_peers_hide_no_others_there() {
     let blobs = relay.offload.lease(lease).await.unwrap();
     let settlements = blobs.iter().map(|blob| (blob.name(), Verdict::Accepted)).collect();
     relay.offload.settle(Settle { peer: B, home: false, settlements }).await.unwrap();
-    let ids = |page: &MailPage| page.moved.iter().map(|moved| moved.blob_id).collect::<Vec<_>>();
-    let id = |number: usize| blobs[number].blob_id;
+    let ids = |page: &FetchReply| page.moved.iter().map(|moved| moved.blob_id.clone()).collect::<Vec<_>>();
+    let id = |number: usize| Bytes::from(blobs[number].blob_id);
     let ack = async |number: usize| assert!(relay.ack(mailbox(1), id(number)).await.unwrap());
 
     let hinted = relay.sealed_page(&[mailbox(1)]).await.unwrap();

@@ -18,9 +18,10 @@ impl Relay {
     }
 
     /// Begins a purge as its first transaction does, and leaves it there, as a crash would.
-    async fn begin_purge(&self, purge: &Purge) {
-        let (owner, own) = (purge.public_key.owner(), MailboxHash::of_public_key(&purge.public_key));
-        let request = purge.request_id;
+    async fn begin_purge(&self, purge: &PurgeRequest) {
+        let public_key = PublicKey::try_from(&purge.public_key[..]).unwrap();
+        let (owner, own) = (public_key.owner(), MailboxHash::of_public_key(&public_key));
+        let request = RequestId::try_from(&purge.request_id[..]).unwrap();
         let begin = move |write: &mut Write<'_>| purges::begin(write, &owner, &own, &request);
         self.store.writer.run_one(begin).await.unwrap();
     }
@@ -68,7 +69,7 @@ async fn from_its_first_moment_nobody_sees_a_part_and_a_restart_goes_on() {
     assert_eq!(relay.fetch(mailbox(1)).await, [b"came later"]);
     assert_eq!(relay.fetch(mailbox(3)).await, [b"of others"]);
     assert_eq!((relay.store.gauges.blobs(), relay.store.gauges.purges()), (2, 0));
-    assert_eq!(relay.mailbox.purge(purge).await, Ok(601), "the answer counts all steps");
+    assert_eq!(relay.purge(purge).await, Ok(601), "the answer counts all steps");
     assert_eq!(relay.census().problems, Vec::<String>::new());
 }
 
@@ -82,10 +83,10 @@ async fn a_gateway_that_asks_again_finishes_what_has_begun() {
     assert_eq!(relay.step(&owner).await, Step::More);
     // By then the signature may be older than a new one could be.
     relay.clock.advance(Duration::from_secs(90));
-    assert_eq!(relay.mailbox.purge(purge.clone()).await, Ok(700));
-    assert_eq!(relay.mailbox.purge(purge.clone()).await, Ok(700));
-    let late = Purge { request_id: RequestId::random().unwrap(), ..purge };
-    assert_eq!(relay.mailbox.purge(late).await, Err(Refusal::OutsideWindow));
+    assert_eq!(relay.purge(purge.clone()).await, Ok(700));
+    assert_eq!(relay.purge(purge.clone()).await, Ok(700));
+    let late = PurgeRequest { request_id: fresh_id(), ..purge };
+    assert_eq!(relay.purge(late).await, Err(Refusal::OutsideWindow));
 }
 
 #[tokio::test]
@@ -135,7 +136,7 @@ async fn a_purge_forgets_the_registrations_that_it_served_and_no_others() {
     relay.register(&[1], Some(&owner)).await.unwrap();
     relay.register(&[2], Some(&other)).await.unwrap();
     relay.register(&[3], None).await.unwrap();
-    relay.mailbox.purge(relay.purge_request(&owner, 1)).await.unwrap();
+    relay.purge(relay.purge_request(&owner, 1)).await.unwrap();
     assert_eq!(relay.send(mailbox(1), b"one").await, Err(Refusal::NotRegistered));
     relay.send(mailbox(2), b"two").await.unwrap();
     relay.send(mailbox(3), b"three").await.unwrap();
@@ -158,7 +159,7 @@ async fn a_registration_or_purge_of_the_same_key_comes_after_the_purge_before_it
     relay.send_many(own(&owner), 600, 1).await;
     relay.begin_purge(&relay.purge_request(&owner, 2)).await;
     relay.send(own(&owner), b"later").await.unwrap();
-    assert_eq!(relay.mailbox.purge(relay.purge_request(&owner, 3)).await, Ok(1));
+    assert_eq!(relay.purge(relay.purge_request(&owner, 3)).await, Ok(1));
     assert_eq!(relay.store.gauges.blobs(), 0);
 }
 
@@ -210,8 +211,9 @@ async fn many_purges_at_once_are_each_answered_with_their_own() {
         let relay = Arc::clone(&relay);
         tasks.push(tokio::spawn(async move {
             let caller = client(number % 3);
-            let purge = Purge { caller, ..relay.purge_request(&key(number), number) };
-            (number, relay.mailbox.purge(purge).await)
+            let purge =
+                PurgeRequest { caller: caller.map(Into::into), ..relay.purge_request(&key(number), number) };
+            (number, relay.purge(purge).await)
         }));
     }
     for task in tasks {
@@ -231,7 +233,7 @@ async fn the_answer_to_a_purge_is_remembered_with_its_last_step_and_not_before()
     let purge = relay.purge_request(&owner, 1);
     relay.begin_purge(&purge).await;
     relay.step(&owner).await;
-    let request = purge.request_id;
+    let request = RequestId::try_from(&purge.request_id[..]).unwrap();
     let find = || relay.store.readers.run(move |sql| idempotency::find(sql, &request));
     assert_eq!(find().await.unwrap(), None);
     assert_eq!(relay.step(&owner).await, Step::Last(600));

@@ -79,5 +79,5 @@ async fn at_the_very_ceiling_acks_and_purges_still_go_through() {
         assert_eq!(relay.ack(own, *id).await, Ok(true));
     }
     let left = (ids.len() - ids.len() / 2) as u64;
-    assert_eq!(relay.mailbox.purge(relay.purge_request(&key(1), 1)).await, Ok(left));
+    assert_eq!(relay.purge(relay.purge_request(&key(1), 1)).await, Ok(left));
 }

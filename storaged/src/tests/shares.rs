@@ -40,15 +40,13 @@ fn wait_of<T: std::fmt::Debug>(refused: Result<T, Refusal>) -> Duration {
 }
 
 impl Relay {
-    async fn send_for(&self, caller: Caller, to: MailboxHash, content: &[u8]) -> Result<Written, Refusal> {
-        let action = WriteAction::Send(blob(to, content));
-        self.mailbox.write(vec![WriteCommand { caller, action }]).await.pop().unwrap()
+    async fn send_for(&self, caller: Caller, to: MailboxHash, content: &[u8]) -> Result<Outcome, Refusal> {
+        self.write_for(caller, Command::Send(blob(to, content))).await
     }
 
     async fn register_for(&self, caller: Caller, names: std::ops::Range<u64>) -> Result<u32, Refusal> {
-        let mailboxes = names.map(|name| MailboxHash::from_bytes(numbered(name))).collect();
-        let register = Register { caller, request_id: request_id(), mailboxes, ownership: None };
-        self.mailbox.register(register).await.map(|registered| registered.registered)
+        let mailboxes: Vec<_> = names.map(|name| MailboxHash::from_bytes(numbered(name))).collect();
+        self.registered(registration(caller, &mailboxes, None)).await.map(|registered| registered.registered)
     }
 
     async fn offer_by(&self, caller: Caller) -> Result<relay_proto::ExchangeCode, Refusal> {
@@ -199,9 +197,7 @@ async fn a_named_relay_takes_at_most_half_of_what_is_free_and_the_rest_is_for_ot
     // Whoever takes mail away makes room for more.
     let page = relay.page(&[mailbox(1)]).await.unwrap();
     for blob in &page.blobs {
-        let action = WriteAction::Ack { mailbox: mailbox(1), blob_id: blob.blob_id };
-        let ack = WriteCommand { caller: named(1), action };
-        assert_eq!(relay.mailbox.write(vec![ack]).await.pop().unwrap(), Ok(Written::Acknowledged(true)));
+        assert_eq!(relay.ack_for(named(1), mailbox(1), blob.blob_id.clone()).await, Ok(true));
     }
     for number in 0..page.blobs.len() / 2 {
         relay.send_for(named(1), mailbox(4), &number.to_be_bytes()).await.unwrap();

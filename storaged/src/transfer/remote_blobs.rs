@@ -3,15 +3,43 @@
 
 use crate::auth::ack_tombstones;
 use crate::clock::trusted_time::Times;
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::count;
 use crate::db::steps::StepRoom;
+use crate::ohttp_keys::keys;
 use crate::transfer::{claims, outbox, peers};
-use relay_proto::mail::{BlobName, Hint};
-use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
+use bytes::Bytes;
+use ed25519_dalek::Signer as _;
+use relay_proto::mail::BlobName;
+use relay_proto::messages::{Hint, SignedHints};
+use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds, anchor, signed_bytes};
 use rusqlite::{Connection, OptionalExtension as _, params};
+
+/// Name of the key that signs hints.
+const HINT_KEY: &str = "hints";
+
+/// Tells where these blobs are, as far as clients can be told, signed.
+///
+/// # Errors
+/// When the read takes too long or the disk fails.
+pub(crate) async fn hints(
+    store: &Store,
+    names: Vec<BlobName>,
+    now: UnixSeconds,
+) -> Result<SignedHints, StoreError> {
+    let read = move |sql: &Connection| Ok((find(sql, &names, now)?, keys::known_signing_key(sql, HINT_KEY)?));
+    let (hints, known) = store.readers.run(read).await?;
+    let key = match known {
+        Some(key) => key,
+        None => store.writer.run_one(|write| keys::signing_key(write.sql, HINT_KEY)).await?,
+    };
+    let signature = key.sign(&signed_bytes::hints(&hints)).to_bytes();
+    let signing_key = anchor::public(&key).into();
+    Ok(SignedHints { hints, signing_key, signature: Bytes::copy_from_slice(&signature) })
+}
 
 /// A hint as it is found by name.
 #[derive(Debug)]
@@ -160,7 +188,7 @@ pub(crate) fn holding(
 }
 
 /// Where these blobs are, as far as clients can be told, sorted by name.
-pub(crate) fn of(sql: &Connection, names: &[BlobName], now: UnixSeconds) -> Result<Vec<Hint>, StoreError> {
+fn find(sql: &Connection, names: &[BlobName], now: UnixSeconds) -> Result<Vec<Hint>, StoreError> {
     let mut hints = Vec::new();
     for name in names {
         let known = match locate(sql, name)? {
@@ -171,10 +199,11 @@ pub(crate) fn of(sql: &Connection, names: &[BlobName], now: UnixSeconds) -> Resu
         let expires_at = Position::from_sql(seq).expires();
         let url = peers::client_url(sql, &peer)?;
         if let Some(relay_url) = url.filter(|_| expires_at > now) {
-            hints.push(Hint { blob_id: name.blob_id, relay_url, expires_at });
+            let expires_at = expires_at.get();
+            hints.push(Hint { blob_id: name.blob_id.into(), relay_url, expires_at });
         }
     }
-    hints.sort_by_key(|hint| hint.blob_id);
-    hints.dedup_by_key(|hint| hint.blob_id);
+    hints.sort_by(|one, other| one.blob_id.cmp(&other.blob_id));
+    hints.dedup_by(|one, other| one.blob_id == other.blob_id);
     Ok(hints)
 }

@@ -3,8 +3,10 @@
 use crate::db::error::StoreError;
 use crate::db::row_key::ARRIVALS;
 use crate::db::sql::time;
+use bytes::Bytes;
+use relay_proto::field::position;
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};
-use relay_proto::mail::MovedBlob;
+use relay_proto::messages::MovedBlob;
 use relay_proto::page::{self, PageRoom};
 use relay_proto::{BlobId, MailboxHash, PeerId};
 use rusqlite::{Connection, params};
@@ -186,11 +188,11 @@ fn keep_oldest(candidates: &mut Vec<Candidate>, most: usize) {
 
 fn moved_blob((candidate, reachable): (Candidate, bool)) -> MovedBlob {
     MovedBlob {
-        mailbox_index: candidate.mailbox_index,
-        blob_id: BlobId::from_bytes(candidate.id),
-        created_at: time(candidate.created),
+        mailbox_index: position(candidate.mailbox_index),
+        blob_id: Bytes::copy_from_slice(&candidate.id),
+        created_at: time(candidate.created).get(),
         place: candidate.seq.max(0).unsigned_abs(),
-        peer: PeerId::from_bytes(candidate.peer),
+        peer: Bytes::copy_from_slice(&candidate.peer),
         reachable,
     }
 }

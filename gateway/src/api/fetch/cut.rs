@@ -2,13 +2,13 @@
 
 use super::Page;
 use super::hints::ForwardingHints;
-use relay_proto::mail::{MailPage, StoredBlob};
+use relay_proto::messages::{Blob, FetchReply};
 use relay_proto::page::{BUDGET, PageRoom, wire_size};
 
 /// What was found for a page, in the order of arrival.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) blobs: Vec<StoredBlob>,
+    pub(super) blobs: Vec<Blob>,
     /// Whether asking again, after these are acked, brings more.
     pub(super) truncated: bool,
     /// How many blobs storage left out because they fit no sealed answer.
@@ -19,8 +19,8 @@ pub(super) struct Found {
 
 impl Found {
     /// Of a page that lies here, all of it.
-    pub(super) fn here(page: MailPage) -> Self {
-        let MailPage { blobs, truncated, oversized, moved: _, larger: _ } = page;
+    pub(super) fn here(page: FetchReply) -> Self {
+        let FetchReply { blobs, truncated, oversized, moved: _, larger: _ } = page;
         Self { blobs, truncated, oversized, is_clearer: false }
     }
 }
@@ -30,12 +30,12 @@ impl Found {
 /// one holds it alone, when nothing else is to go first.
 pub(super) fn cut(found: Found, mut hints: Option<ForwardingHints>, sealed: bool) -> Page {
     let Found { blobs, mut truncated, mut oversized, is_clearer } = found;
-    let (mut blobs, mut larger): (Vec<_>, Vec<_>) = blobs.into_iter().partition(StoredBlob::fits_page);
+    let (mut blobs, mut larger): (Vec<_>, Vec<_>) = blobs.into_iter().partition(Blob::fits_page);
     if sealed {
         oversized += larger.len() as u64;
         larger.clear();
     }
-    let size = |blob: &StoredBlob| (blob.ciphertext.as_bytes().len(), blob.origin_hint.is_some());
+    let size = |blob: &Blob| (blob.ciphertext.len(), blob.origin_hint.is_some());
     let first = blobs.first().or(larger.first()).map(size);
     let first = first.map_or(0, |(ciphertext, has_hint)| wire_size(ciphertext, has_hint));
     if hints.as_ref().is_some_and(|hints| first + hints.wire_size() > BUDGET) {

@@ -5,10 +5,13 @@ use super::cut::Found;
 use super::hints::ForwardingHints;
 use crate::app::App;
 use crate::recall::Brought;
-use relay_proto::MailboxHash;
+use bytes::Bytes;
+use relay_proto::client::StorageClient;
 use relay_proto::federation::{CarriedBlob, Wanted};
 use relay_proto::limits::MAX_HINTS;
-use relay_proto::mail::{BlobName, MailPage, MovedBlob, StoredBlob};
+use relay_proto::mail::BlobName;
+use relay_proto::messages::{Blob, FetchReply, HintsRequest, MovedBlob};
+use relay_proto::{BlobId, MailboxHash, PeerId};
 use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
 
@@ -19,12 +22,16 @@ type Moved = (BlobName, MovedBlob);
 pub(super) async fn complete(
     app: &App,
     mailboxes: &[MailboxHash],
-    page: MailPage,
+    page: FetchReply,
     deadline: Instant,
 ) -> (Found, Option<ForwardingHints>) {
     let (here, moved) = belonging(page, mailboxes);
     let asked = moved.iter().filter(|(_, moved)| moved.reachable);
-    let wanted = asked.map(|(name, moved)| Wanted { peer: moved.peer, name: *name }).collect();
+    let wanted = asked
+        .filter_map(|(name, moved)| {
+            Some(Wanted { peer: PeerId::try_from(&moved.peer[..]).ok()?, name: *name })
+        })
+        .collect();
     let for_peers = deadline.checked_sub(HINT_PATIENCE).unwrap_or(deadline);
     let brought = app.recall.bring(wanted, for_peers, app.clock.now()).await;
     let (found, missing) = merge(here, moved, brought);
@@ -32,18 +39,23 @@ pub(super) async fn complete(
         None
     } else {
         // Blobs without hints are worth more than no answer.
-        app.storage.hints(missing, deadline).await.ok().and_then(ForwardingHints::of)
+        let request = HintsRequest { blobs: missing.into_iter().map(Into::into).collect() };
+        let hints = |client: StorageClient, request| async move { client.mailbox().hints(request).await };
+        let signed = app.storage.call(deadline, request, hints).await;
+        signed.and_then(ForwardingHints::read).unwrap_or_default()
     };
     (found, hints)
 }
 
 /// Names what moved, and leaves out what does not belong into this page after all: what also lies here, as a crash
 /// in the middle of a move allows, and what is younger than mail that storage left for a later page.
-fn belonging(page: MailPage, mailboxes: &[MailboxHash]) -> (Here, Vec<Moved>) {
-    let MailPage { blobs, truncated, moved, oversized, larger: _ } = page;
-    let name =
-        |index: usize, blob_id| mailboxes.get(index).map(|mailbox| BlobName { mailbox: *mailbox, blob_id });
-    let here: HashSet<_> = blobs.iter().filter_map(|blob| name(blob.mailbox_index, blob.blob_id)).collect();
+fn belonging(page: FetchReply, mailboxes: &[MailboxHash]) -> (Here, Vec<Moved>) {
+    let FetchReply { blobs, truncated, moved, oversized, larger: _ } = page;
+    let name = |index: u32, blob_id: &Bytes| {
+        let mailbox = *mailboxes.get(usize::try_from(index).ok()?)?;
+        Some(BlobName { mailbox, blob_id: BlobId::try_from(&blob_id[..]).ok()? })
+    };
+    let here: HashSet<_> = blobs.iter().filter_map(|blob| name(blob.mailbox_index, &blob.blob_id)).collect();
     // A blob that comes alone goes behind all that fits.
     let last = blobs.last().filter(|blob| truncated && blob.fits_page());
     let last = last.map(|blob| (blob.created_at, blob.place));
@@ -51,7 +63,7 @@ fn belonging(page: MailPage, mailboxes: &[MailboxHash]) -> (Here, Vec<Moved>) {
     let named = moved
         .into_iter()
         .filter(belongs)
-        .filter_map(|moved| Some((name(moved.mailbox_index, moved.blob_id)?, moved)))
+        .filter_map(|moved| Some((name(moved.mailbox_index, &moved.blob_id)?, moved)))
         .filter(|(name, _)| !here.contains(name))
         .collect();
     (Here { blobs, truncated, oversized }, named)
@@ -59,7 +71,7 @@ fn belonging(page: MailPage, mailboxes: &[MailboxHash]) -> (Here, Vec<Moved>) {
 
 /// What lies here.
 struct Here {
-    blobs: Vec<StoredBlob>,
+    blobs: Vec<Blob>,
     truncated: bool,
     oversized: u64,
 }
@@ -78,7 +90,8 @@ fn merge(here: Here, moved: Vec<Moved>, brought: Brought) -> (Found, Vec<BlobNam
         let MovedBlob { mailbox_index, blob_id, created_at, place, reachable, peer: _ } = moved;
         match came.remove(&name) {
             Some(CarriedBlob { ciphertext, origin_hint, .. }) => {
-                blobs.push(StoredBlob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place });
+                let (ciphertext, origin_hint) = (ciphertext.into(), origin_hint.map(Bytes::from));
+                blobs.push(Blob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place });
             }
             None if lost.contains(&name) => truncated = true,
             None => {

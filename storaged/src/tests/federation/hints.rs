@@ -2,18 +2,17 @@
 
 use crate::tests::federation::*;
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};
-use relay_proto::mail::SignedHints;
 
 async fn hints(relay: &Relay, names: &[BlobName]) -> SignedHints {
-    let signed = relay.mailbox.hints(names.to_vec()).await.unwrap();
-    let key = ed25519_dalek::VerifyingKey::from_bytes(signed.signing_key.as_bytes()).unwrap();
+    let signed = relay.hints(names).await.unwrap();
+    let key = ed25519_dalek::VerifyingKey::from_bytes(signed.signing_key[..].try_into().unwrap()).unwrap();
     let mut message = Vec::new();
     for hint in &signed.hints {
-        message.extend_from_slice(hint.blob_id.as_bytes());
+        message.extend_from_slice(&hint.blob_id);
         message.extend_from_slice(hint.relay_url.as_bytes());
-        message.extend_from_slice(&hint.expires_at.get().to_be_bytes());
+        message.extend_from_slice(&hint.expires_at.to_be_bytes());
     }
-    let signature = ed25519_dalek::Signature::from_bytes(signed.signature.as_bytes());
+    let signature = ed25519_dalek::Signature::from_bytes(signed.signature[..].try_into().unwrap());
     key.verify_strict(&message, &signature).unwrap();
     signed
 }
@@ -39,10 +38,10 @@ async fn hints_are_signed_sorted_and_name_nothing_that_did_not_move() {
     names.extend([names[0], name(mailbox(9), b"unknown"), name(mailbox(3), &[0; 10])]);
     let signed = hints(&relay, &names).await;
     assert_eq!(signed.hints.len(), 5);
-    assert!(signed.hints.is_sorted_by_key(|hint| hint.blob_id));
+    assert!(signed.hints.is_sorted_by_key(|hint| hint.blob_id.clone()));
     for hint in &signed.hints {
         assert_eq!(hint.relay_url, "https://b.example");
-        assert_eq!(hint.expires_at, START.plus(120 * 86_400).hour_ceil());
+        assert_eq!(hint.expires_at, START.plus(120 * 86_400).hour_ceil().get());
     }
     let relay = relay.restart(&[]).await;
     assert_eq!(hints(&relay, &names).await, signed, "by the same key");
@@ -73,8 +72,11 @@ async fn a_page_tells_which_peers_can_be_asked_and_holds_what_is_here_whatever_i
     relay.reach(&[C]);
     let page = relay.page(&[mailbox(9), mailbox(1), mailbox(2)]).await.unwrap();
     assert_eq!(page.blobs.len(), 1);
-    let moved: Vec<_> =
-        page.moved.iter().map(|blob| (blob.mailbox_index, blob.peer, blob.reachable)).collect();
+    let moved: Vec<_> = page
+        .moved
+        .iter()
+        .map(|blob| (blob.mailbox_index, PeerId::try_from(&blob.peer[..]).unwrap(), blob.reachable))
+        .collect();
     assert_eq!(moved, [(1, B, false), (1, B, false), (2, C, true)]);
     assert!(page.moved.is_sorted_by_key(|blob| (blob.created_at, blob.place)));
     relay.offload.resume().await.unwrap();

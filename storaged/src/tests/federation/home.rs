@@ -58,7 +58,7 @@ async fn a_peer_that_took_a_blob_again_does_not_let_go_of_it_for_what_was_said_b
     origin.send(own, b"own").await.unwrap();
     carry((&origin, A), (&peer, B), false).await;
     let on_its_way = peer.lease(A, true, 10).await;
-    origin.mailbox.purge(origin.purge_request(&key(1), 1)).await.unwrap();
+    origin.purge(origin.purge_request(&key(1), 1)).await.unwrap();
     let let_go = origin.accept(B, true, on_its_way.clone()).await;
     assert_eq!(let_go, [Verdict::Accepted]);
     // While that is under way the same is sent anew, as there was no room to remember the purge, and offered to the
@@ -106,7 +106,7 @@ async fn a_relay_whose_backup_knows_nothing_of_a_blob_takes_it_home_and_believes
     };
     assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [Verdict::Accepted]);
     let page = origin.page(&[mailbox(1)]).await.unwrap();
-    assert_eq!(page.blobs[0].created_at, START.hour_floor());
+    assert_eq!(page.blobs[0].created_at, START.hour_floor().get());
     assert_eq!(origin.store.gauges.held(), 1, "it counts as mail of others: nobody vouches for it");
     origin.clock.advance(26 * HOUR);
     assert!(origin.fetch(mailbox(1)).await.is_empty());

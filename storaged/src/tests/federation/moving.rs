@@ -8,9 +8,10 @@ async fn a_blob_that_moved_is_at_the_peer_and_hinted_at_here() {
     let page = origin.page(&[mailbox(1)]).await.unwrap();
     assert!(page.blobs.is_empty() && !page.truncated);
     assert_eq!(page.moved.len(), 1);
-    let blob = page.moved[0];
-    assert_eq!((blob.blob_id, blob.peer), (name(mailbox(1), b"one").blob_id, B));
-    assert_eq!(blob.created_at, START.hour_floor());
+    let blob = &page.moved[0];
+    let id = Bytes::from(name(mailbox(1), b"one").blob_id);
+    assert_eq!((&blob.blob_id, &blob.peer), (&id, &Bytes::from(B)));
+    assert_eq!(blob.created_at, START.hour_floor().get());
     assert!(peer.holds_for(A, name(mailbox(1), b"one")).await);
     assert_eq!(peer.fetch(mailbox(1)).await, [b"one"], "a client that follows the hint finds it");
     assert_eq!((origin.store.gauges.blobs(), origin.store.gauges.hints()), (0, 1));
@@ -24,8 +25,8 @@ async fn everything_about_a_blob_travels_with_it() {
     let (origin, peer) = (Relay::start(&[]), Relay::start(&[]));
     origin.register(&[1], Some(&key(1))).await.unwrap();
     let hint = relay_proto::OriginHint::try_from(Bytes::from(vec![7; 74])).unwrap();
-    let sent = NewBlob { origin_hint: Some(hint.clone()), ..blob(mailbox(1), b"one") };
-    origin.write(WriteAction::Send(sent)).await.unwrap();
+    let sent = messages::Send { origin_hint: Some(hint.as_bytes().clone()), ..blob(mailbox(1), b"one") };
+    origin.send_blob(sent).await.unwrap();
     origin.clock.advance(5 * HOUR);
     peer.clock.advance(5 * HOUR);
     let before = origin.lease(B, false, 1).await.remove(0);

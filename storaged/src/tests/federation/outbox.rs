@@ -58,7 +58,7 @@ async fn a_purge_reaches_what_is_offered_and_what_has_moved() {
     origin.lease(B, false, 10).await;
     origin.send(mailbox(2), b"another's").await.unwrap();
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 1);
-    assert_eq!(origin.mailbox.purge(origin.purge_request(&owner, 1)).await, Ok(3));
+    assert_eq!(origin.purge(origin.purge_request(&owner, 1)).await, Ok(3));
     let page = origin.page(&[own, mailbox(1)]).await.unwrap();
     assert!(page.blobs.is_empty() && page.moved.is_empty());
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 3);
@@ -92,7 +92,7 @@ async fn a_blob_is_not_offered_to_a_peer_that_may_just_be_hearing_of_its_deletio
     let own = MailboxHash::of_public_key(&public(&owner));
     origin.send(own, b"own").await.unwrap();
     carry((&origin, A), (&peer, B), false).await;
-    origin.mailbox.purge(origin.purge_request(&owner, 1)).await.unwrap();
+    origin.purge(origin.purge_request(&owner, 1)).await.unwrap();
     assert_eq!(origin.waiting(B).await.len(), 1, "on its way from here on");
     // What was purged is not forgotten before three days are over.
     for relay in [&origin, &peer] {
@@ -131,7 +131,7 @@ async fn what_was_purged_does_not_come_home_from_a_peer_that_heard_too_late() {
     carry((&origin, A), (&peer, B), false).await;
     let on_its_way = peer.lease(A, true, 10).await;
     assert_eq!(on_its_way.len(), 1);
-    origin.mailbox.purge(origin.purge_request(&key(1), 1)).await.unwrap();
+    origin.purge(origin.purge_request(&key(1), 1)).await.unwrap();
     for delivered in [false, true] {
         if delivered {
             deliver((&origin, A), (&peer, B)).await;
@@ -173,11 +173,8 @@ async fn what_expires_is_not_told_and_what_was_to_be_told_of_it_ends_some_days_l
 async fn a_clock_that_jumps_takes_no_hint_and_no_deletion_with_it() {
     let origin = Relay::start(&[]);
     for chunk in 0..10_u8 {
-        let commands = (0..100).map(|number: u8| WriteCommand {
-            caller: None,
-            action: WriteAction::Send(blob(mailbox(number), &[chunk, number])),
-        });
-        assert!(origin.mailbox.write(commands.collect()).await.iter().all(Result::is_ok));
+        let blobs = (0..100).map(|number: u8| blob(mailbox(number), &[chunk, number]));
+        assert!(origin.write_all(sends(blobs)).await.unwrap().iter().all(Result::is_ok));
     }
     loop {
         let blobs = origin.lease(B, false, 100).await;

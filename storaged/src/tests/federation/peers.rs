@@ -68,7 +68,7 @@ async fn a_forgotten_pin_is_taken_anew() {
 async fn a_peer_that_does_not_say_where_it_serves_clients_has_not_moved() {
     let (origin, _) = moved_pair().await;
     let url = async || {
-        let signed = origin.mailbox.hints(vec![name(mailbox(1), b"one")]).await.unwrap();
+        let signed = origin.hints(&[name(mailbox(1), b"one")]).await.unwrap();
         signed.hints.first().map(|hint| hint.relay_url.clone())
     };
     for (said, known) in [

@@ -157,7 +157,7 @@ async fn a_full_relay_acks_forgets_settles_and_tells() {
 #[tokio::test]
 async fn a_full_relay_purges_what_has_moved() {
     let (relay, sent, _) = full().await;
-    let deleted = relay.mailbox.purge(relay.purge_request(&key(1), 1)).await;
+    let deleted = relay.purge(relay.purge_request(&key(1), 1)).await;
     assert_eq!(deleted, Ok(sent.len() as u64));
     assert_eq!(relay.store.gauges.hints(), 0);
     relay.recount();

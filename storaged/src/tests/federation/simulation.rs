@@ -261,7 +261,7 @@ impl World {
         let known: Vec<u8> = (0..CONTENTS).filter(|content| self.knows(at, (0, *content))).collect();
         self.purges += 1;
         let purge = self.relays[at].purge_request(&owner(), self.purges);
-        self.relays[at].mailbox.purge(purge).await.unwrap();
+        self.relays[at].purge(purge).await.unwrap();
         let now = self.now();
         for content in known {
             self.promises.insert((at, (0, content)), Promise::Acked(now));
@@ -280,9 +280,11 @@ impl World {
     async fn recall(&mut self, from: usize, to: usize) {
         let mailboxes: Vec<_> = (0..MAILBOXES).map(|to| place((to, 0)).0).collect();
         let page = self.relays[from].page(&mailboxes).await.unwrap();
-        let moved = page.moved.iter().filter(|blob| blob.peer == PEERS[to]);
-        let names =
-            moved.map(|blob| BlobName { mailbox: mailboxes[blob.mailbox_index], blob_id: blob.blob_id });
+        let moved = page.moved.iter().filter(|blob| blob.peer == PEERS[to].as_bytes()[..]);
+        let names = moved.map(|blob| BlobName {
+            mailbox: mailboxes[blob.mailbox_index as usize],
+            blob_id: BlobId::try_from(&blob.blob_id[..]).unwrap(),
+        });
         let names = names.collect();
         self.post(from, to, Says::Recall(names));
     }

@@ -3,35 +3,36 @@
 use super::super::tests::stored;
 use super::super::write;
 use super::*;
+use bytes::Bytes;
 use proptest::prelude::*;
 use relay_proto::limits::{MAX_CLIENT_URL, MAX_HINTS};
-use relay_proto::mail::{Hint, SignedHints};
+use relay_proto::messages::{Hint, SignedHints};
 use relay_proto::page::{LARGEST, RUNG};
-use relay_proto::{BlobId, PublicKey, Signature, UnixSeconds};
 
 /// What a page has room for of [`RUNG`] beside the length in front of it, and the head of a Binary HTTP answer.
 const ROOM: usize = RUNG - 300;
 
-pub(in super::super) fn here(sizes: &[(usize, bool)]) -> Vec<StoredBlob> {
-    let blob = |(place, (size, hint)): (u64, &(usize, bool))| StoredBlob { place, ..stored(*size, *hint) };
+pub(in super::super) fn here(sizes: &[(usize, bool)]) -> Vec<Blob> {
+    let blob = |(place, (size, hint)): (u64, &(usize, bool))| Blob { place, ..stored(*size, *hint) };
     (0..).zip(sizes).map(blob).collect()
 }
 
 /// Hints as large as they can be.
 fn largest_hints(count: usize) -> Option<ForwardingHints> {
     let hint = Hint {
-        blob_id: BlobId::from_bytes([255; 16]),
+        blob_id: Bytes::from_static(&[255; 16]),
         relay_url: format!("https://{}", "a".repeat(MAX_CLIENT_URL - 8)),
-        expires_at: UnixSeconds::new(u64::MAX),
+        expires_at: u64::MAX,
     };
-    ForwardingHints::of(SignedHints {
+    ForwardingHints::read(SignedHints {
         hints: vec![hint; count],
-        signing_key: PublicKey::from_bytes([255; 32]),
-        signature: Signature::from_bytes([255; 64]),
+        signing_key: Bytes::from_static(&[255; 32]),
+        signature: Bytes::from_static(&[255; 64]),
     })
+    .unwrap()
 }
 
-fn found(blobs: Vec<StoredBlob>) -> Found {
+fn found(blobs: Vec<Blob>) -> Found {
     Found { blobs, truncated: false, oversized: 0, is_clearer: false }
 }
 
@@ -82,7 +83,7 @@ proptest! {
     fn fetching_and_acking_ends_and_brings_every_small_blob_soon(sizes in sizes(), sealed: bool) {
         const SMALL: usize = 4000;
         let mut waiting = here(&sizes);
-        let wire = |blob: &StoredBlob| wire_size(blob.ciphertext.as_bytes().len(), blob.origin_hint.is_some());
+        let wire = |blob: &Blob| wire_size(blob.ciphertext.len(), blob.origin_hint.is_some());
         let mail: usize = waiting.iter().filter(|blob| blob.fits_page()).map(wire).sum();
         let soon = mail.div_ceil(BUDGET - wire_size(SMALL, true)) + 2;
         let (mut rounds, mut fetched) = (0, 0);
@@ -91,7 +92,7 @@ proptest! {
             rounds += 1;
             fetched += page.blobs.len();
             waiting.retain(|blob| page.blobs.iter().all(|acked| acked.place != blob.place));
-            let is_small = |blob: &StoredBlob| blob.ciphertext.as_bytes().len() < SMALL;
+            let is_small = |blob: &Blob| blob.ciphertext.len() < SMALL;
             prop_assert!(rounds < soon || !waiting.iter().any(is_small), "{} rounds", rounds);
             if !page.truncated {
                 break;
@@ -116,7 +117,7 @@ fn hints_wait_while_the_first_blob_needs_their_room() {
         let blobs = here(&[(size, false)]);
         let page = cut(found(blobs), largest_hints(MAX_HINTS), sealed);
         assert_eq!((page.hints.is_some(), page.truncated), (false, true), "{size}");
-        assert_eq!(page.blobs[0].ciphertext.as_bytes().len(), size);
+        assert_eq!(page.blobs[0].ciphertext.len(), size);
     }
     let page = cut(found(here(&[(60_000, false), (20_000, false)])), largest_hints(MAX_HINTS), true);
     assert_eq!((page.blobs.len(), page.hints.is_some(), page.truncated), (1, true, true));

@@ -4,8 +4,7 @@ use super::super::cut::tests::here;
 use super::*;
 use crate::fixture::{RECALL, Relay};
 use crate::storage::PATIENCE;
-use bytes::Bytes;
-use relay_proto::{BlobId, Ciphertext, MailboxToken, OriginHint, PeerId, Refusal, UnixSeconds};
+use relay_proto::{Ciphertext, MailboxToken, OriginHint, Refusal, UnixSeconds};
 use serde_json::{Value, json};
 
 const PEER: PeerId = PeerId::from_bytes([8; 32]);
@@ -35,10 +34,10 @@ fn carried(content: &str) -> CarriedBlob {
 fn moved(created_at: u64, place: u64) -> MovedBlob {
     MovedBlob {
         mailbox_index: 0,
-        blob_id: BlobId::from_bytes([0; 16]),
-        created_at: UnixSeconds::new(created_at),
+        blob_id: Bytes::from_static(&[0; 16]),
+        created_at,
         place,
-        peer: PEER,
+        peer: PEER.into(),
         reachable: true,
     }
 }
@@ -232,7 +231,10 @@ async fn a_request_whose_patience_is_spent_does_not_wait_for_peers() {
     let (found, _) = complete(
         &relay.app,
         &[mailbox()],
-        MailPage { moved: vec![MovedBlob { blob_id: blob.blob_id, ..moved(0, 1) }], ..MailPage::default() },
+        FetchReply {
+            moved: vec![MovedBlob { blob_id: blob.blob_id.into(), ..moved(0, 1) }],
+            ..FetchReply::default()
+        },
         Instant::now() + HINT_PATIENCE,
     )
     .await;

@@ -12,13 +12,15 @@ impl World {
             for key in keys() {
                 let Some(promise) = self.promises.get(&(at, key)).copied() else { continue };
                 let name = blob_name(key);
-                let here = page.blobs.iter().any(|blob| blob.blob_id == name.blob_id);
-                let moved: Vec<_> = page.moved.iter().filter(|blob| blob.blob_id == name.blob_id).collect();
+                let here = page.blobs.iter().any(|blob| blob.blob_id == name.blob_id.as_bytes()[..]);
+                let moved: Vec<_> =
+                    page.moved.iter().filter(|blob| blob.blob_id == name.blob_id.as_bytes()[..]).collect();
                 match promise {
                     Promise::Kept(since) if now < since.plus(TTL) => {
                         let mut there = false;
                         for blob in &moved {
-                            let peer = PEERS.iter().position(|peer| *peer == blob.peer).unwrap();
+                            let peer =
+                                PEERS.iter().position(|peer| blob.peer == peer.as_bytes()[..]).unwrap();
                             there |= self.relays[peer].holds_for(PEERS[at], name).await;
                         }
                         assert!(here || there, "{key:?} is lost to relay {at}");

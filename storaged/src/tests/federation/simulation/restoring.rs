@@ -57,16 +57,16 @@ impl World {
 
     async fn lies_at(&self, at: usize, key: Key) -> bool {
         let page = self.relays[at].page(&[place(key).0]).await.unwrap();
-        page.blobs.iter().any(|blob| blob.blob_id == blob_name(key).blob_id)
+        page.blobs.iter().any(|blob| blob.blob_id == blob_name(key).blob_id.as_bytes()[..])
     }
 
     /// Whether a client can have a blob at a relay, or at a peer that it names.
     async fn can_be_had_at(&self, at: usize, key: Key) -> bool {
         let name = blob_name(key);
         let page = self.relays[at].page(&[name.mailbox]).await.unwrap();
-        let mut found = page.blobs.iter().any(|blob| blob.blob_id == name.blob_id);
-        for moved in page.moved.iter().filter(|moved| moved.blob_id == name.blob_id) {
-            let peer = PEERS.iter().position(|peer| *peer == moved.peer).unwrap();
+        let mut found = page.blobs.iter().any(|blob| blob.blob_id == name.blob_id.as_bytes()[..]);
+        for moved in page.moved.iter().filter(|moved| moved.blob_id == name.blob_id.as_bytes()[..]) {
+            let peer = PEERS.iter().position(|peer| moved.peer == peer.as_bytes()[..]).unwrap();
             found |= self.relays[peer].holds_for(PEERS[at], name).await;
         }
         found
