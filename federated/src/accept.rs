@@ -8,6 +8,7 @@ use crate::link::Reason;
 use crate::link::channel::{Channel, Transit};
 use crate::link::handshake::{self, Card, respond};
 use crate::roster::Roster;
+use crate::storage::replied;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -19,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use relay_daemon::headers::says;
 use relay_daemon::{Clock, Shutdown};
 use relay_proto::client::StorageClient;
-use relay_proto::federation::Introduction;
+use relay_proto::messages::{Introduction, Pin, PinsReply, PinsRequest};
 use relay_proto::socket::SecretCheck;
 use relay_proto::{PeerId, Refusal};
 use std::convert::Infallible;
@@ -153,7 +154,7 @@ impl Door {
     ) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/federation/key") => {
-                text(StatusCode::OK, self.card.identity.noise_secret.public().to_base64url())
+                text(StatusCode::OK, self.card.noise_secret.public().to_base64url())
             }
             (&Method::GET, "/federation") => {
                 let Some(accept) = websocket_accept(request.headers()) else {
@@ -191,9 +192,12 @@ impl Door {
             // Nobody knows just now. It comes again soon, as to a relay that is being started anew.
             Err(_) => return self.turn_away(channel, Reason::Stopping).await,
         }
-        let introduction =
-            Introduction { identity: hello.identity, met: None, client_url: hello.client_url.clone() };
-        if self.storage.introduce(introduction).await.is_err() {
+        let introduction = Introduction {
+            identity: hello.identity.into(),
+            client_url: hello.client_url.clone(),
+            ..Introduction::default()
+        };
+        if replied(self.storage.offload().introduce(introduction).await).is_err() {
             return self.turn_away(channel, Reason::Stopping).await;
         }
         let Ok((joined, commands)) = self.roster.join(&hello) else {
@@ -222,8 +226,10 @@ impl Door {
         if !self.accepted.is_empty() {
             return Ok(self.accepted.contains(identity));
         }
-        let pins = self.storage.pins().await?;
-        Ok(pins.iter().any(|pin| pin.identity == *identity && self.urls.contains(&pin.url)))
+        let PinsReply { pins } = replied(self.storage.offload().pins(PinsRequest {}).await)?;
+        let is_theirs =
+            |pin: &Pin| pin.identity[..] == identity.as_bytes()[..] && self.urls.contains(&pin.url);
+        Ok(pins.iter().any(is_theirs))
     }
 }
 

@@ -3,11 +3,15 @@
 
 use crate::metrics::Metrics;
 use crate::roster::Roster;
+use crate::storage::replied;
 use relay_daemon::Shutdown;
-use relay_proto::PeerId;
 use relay_proto::client::StorageClient;
+use relay_proto::field::required;
 use relay_proto::limits::MAX_CARRIED_BLOBS;
+use relay_proto::mail::BlobName;
+use relay_proto::messages::{DeliveredRequest, OutboxEntry, OutboxReply, OutboxRequest};
 use relay_proto::peer::Body;
+use relay_proto::{PeerId, Refusal};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,26 +54,36 @@ impl Deletions {
         while self.tell_some(peer).await {}
     }
 
-    /// Tells the oldest. Answers whether there may be more.
+    /// Returns the oldest deletions that wait for a peer: their numbers, and which blobs.
+    async fn due(&self, peer: PeerId) -> Result<(Vec<u64>, Vec<BlobName>), Refusal> {
+        let request = OutboxRequest { peer: peer.into(), limit: MAX_CARRIED_BLOBS as u32 };
+        let OutboxReply { entries } = replied(self.storage.offload().outbox(request).await)?;
+        let read = |entry: OutboxEntry| {
+            let OutboxEntry { number, name } = entry;
+            Ok((number, BlobName::try_from(required("name", name)?)?))
+        };
+        entries.into_iter().map(read).collect()
+    }
+
+    /// Tells the oldest. Returns whether there may be more.
     async fn tell_some(&self, peer: PeerId) -> bool {
-        let entries = match self.storage.outbox(peer, MAX_CARRIED_BLOBS as u32).await {
-            Ok(entries) => entries,
+        let (numbers, names) = match self.due(peer).await {
+            Ok(due) => due,
             Err(refusal) => {
                 tracing::debug!(%refusal, "storage does not say what peers are to hear");
                 return false;
             }
         };
-        if entries.is_empty() || self.roster.turn(&peer).await.is_err() {
+        if names.is_empty() || self.roster.turn(&peer).await.is_err() {
             return false;
         }
-        let names = entries.iter().map(|entry| entry.name).collect();
+        let told = names.len();
         let Ok(Body::ForgetAck(true)) = self.roster.ask(&peer, Body::Forget(names), self.patience).await
         else {
             return false;
         };
-        let told = entries.len();
-        let numbers = entries.into_iter().map(|entry| entry.number).collect();
-        if let Err(refusal) = self.storage.delivered(numbers).await {
+        let delivered = self.storage.offload().delivered(DeliveredRequest { numbers }).await;
+        if let Err(refusal) = replied(delivered) {
             tracing::debug!(%refusal, "storage does not take that a peer was told; it is told again");
             return false;
         }

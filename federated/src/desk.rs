@@ -3,12 +3,13 @@
 use crate::metrics::Metrics;
 use crate::roster::{Counts, Roster};
 use crate::session::Question;
-use relay_proto::PeerId;
+use crate::storage::replied;
 use relay_proto::client::StorageClient;
-use relay_proto::federation::{Accept, BlobNames, CarriedBlob, Verdict};
-use relay_proto::inventory::List;
 use relay_proto::mail::BlobName;
+use relay_proto::messages::{self, AcceptReply, AcceptRequest, ListRequest, ReadReply};
 use relay_proto::peer::{Body, Hops, OfferedBlob};
+use relay_proto::transfer::{CarriedBlob, Direction, Verdict, blob_names, carried_blobs, names_of, verdict};
+use relay_proto::{PeerId, Refusal};
 use std::sync::Arc;
 
 /// Answers peers.
@@ -23,20 +24,21 @@ impl Desk {
     /// The answer to a question, once what it says is durable.
     pub(crate) async fn answer(&self, peer: PeerId, question: Question) -> Body {
         match question {
-            Question::Offload { home, blobs } => {
-                let verdicts = self.take(peer, home, blobs).await;
+            Question::Offload { direction, blobs } => {
+                let verdicts = self.take(peer, direction, blobs).await;
                 Body::OffloadAck { verdicts, room: self.roster.own_room() }
             }
             Question::Recall(names) => self.give(peer, names).await,
             Question::Forget(names) => {
-                let forgotten = self.storage.forget(BlobNames { peer, names }).await;
+                let forgotten = replied(self.storage.offload().forget(names_of(peer, names)).await);
                 if let Err(refusal) = &forgotten {
                     tracing::debug!(%refusal, "storage does not carry out a peer's deletions; it tells them again");
                 }
                 Body::ForgetAck(forgotten.is_ok())
             }
             Question::Inventory { after, names } => {
-                let listing = self.storage.list(List { peer, after, names }).await;
+                let request = ListRequest { peer: peer.into(), after: after.map(Into::into), names };
+                let listing = replied(self.storage.offload().list(request).await);
                 if let Err(refusal) = &listing {
                     tracing::debug!(%refusal, "storage does not list what is held for a peer");
                 }
@@ -45,7 +47,7 @@ impl Desk {
         }
     }
 
-    async fn take(&self, peer: PeerId, home: bool, offered: Vec<OfferedBlob>) -> Vec<Verdict> {
+    async fn take(&self, peer: PeerId, direction: Direction, offered: Vec<OfferedBlob>) -> Vec<Verdict> {
         if !self.roster.agrees_on_time(&peer) {
             self.metrics.offloads_rejected.inc_by(offered.len() as u64);
             return vec![Verdict::NotNow; offered.len()];
@@ -60,7 +62,7 @@ impl Desk {
         }
         if !blobs.is_empty() {
             let count = blobs.len();
-            let said = self.storage.accept(Accept { peer, home, blobs }).await.unwrap_or_else(|refusal| {
+            let said = self.accept(peer, direction, blobs).await.unwrap_or_else(|refusal| {
                 tracing::debug!(%refusal, "storage does not take a peer's blobs now");
                 vec![Verdict::NotNow; count]
             });
@@ -77,15 +79,42 @@ impl Desk {
         verdicts
     }
 
+    /// Has storage take blobs in. Returns one verdict for each.
+    async fn accept(
+        &self,
+        peer: PeerId,
+        direction: Direction,
+        blobs: Vec<CarriedBlob>,
+    ) -> Result<Vec<Verdict>, Refusal> {
+        let expected = blobs.len();
+        let blobs = blobs.into_iter().map(messages::CarriedBlob::from).collect();
+        let request = AcceptRequest { peer: peer.into(), home: direction.is_home(), blobs };
+        let AcceptReply { verdicts } = replied(self.storage.offload().accept(request).await)?;
+        if verdicts.len() != expected {
+            return Err(Refusal::invalid("verdicts"));
+        }
+        verdicts.into_iter().map(|number| verdict("verdicts", number)).collect()
+    }
+
+    /// Reads what is held for a peer: what was found, and what is not there.
+    async fn read(
+        &self,
+        peer: PeerId,
+        names: Vec<BlobName>,
+    ) -> Result<(Vec<CarriedBlob>, Vec<BlobName>), Refusal> {
+        let found = replied(self.storage.offload().read(names_of(peer, names)).await)?;
+        let ReadReply { blobs, missing } = found;
+        Ok((carried_blobs(blobs)?, blob_names(missing)?))
+    }
+
     async fn give(&self, peer: PeerId, names: Vec<BlobName>) -> Body {
-        match self.storage.read(BlobNames { peer, names }).await {
-            Ok(found) => Body::RecallAck {
-                blobs: found
-                    .blobs
+        match self.read(peer, names).await {
+            Ok((blobs, missing)) => Body::RecallAck {
+                blobs: blobs
                     .into_iter()
                     .filter_map(|blob| Some(OfferedBlob::new(blob, Hops::origin().next()?)))
                     .collect(),
-                missing: found.missing,
+                missing,
             },
             // In neither list: not looked at.
             Err(refusal) => {
@@ -152,8 +181,8 @@ mod tests {
         };
         let time = Some(Clock::system().now().plus(6 * 3600));
         let (joined, _commands) = scene.roster.join(&Hello { time, ..hello(1) }).unwrap();
-        for home in [false, true] {
-            let question = Question::Offload { home, blobs: vec![offered(1), offered(1)] };
+        for direction in [Direction::ToHolder, Direction::ToOrigin] {
+            let question = Question::Offload { direction, blobs: vec![offered(1), offered(1)] };
             let Body::OffloadAck { verdicts, .. } = desk.answer(joined.peer, question).await else {
                 panic!()
             };

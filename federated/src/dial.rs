@@ -11,10 +11,12 @@ use crate::link::channel::websocket_bounds;
 use crate::link::handshake::{self, Card, Failed, initiate};
 use crate::reach::Reach;
 use crate::roster::{Command, Roster};
+use crate::storage::replied;
 use relay_daemon::variables::PeerUrl;
 use relay_daemon::{Backoff, Clock, Shutdown};
 use relay_proto::client::StorageClient;
-use relay_proto::federation::{Introduction, Met};
+use relay_proto::field::identifier;
+use relay_proto::messages::{IntroduceReply, Introduction, PinsReply, PinsRequest};
 use relay_proto::peer::Hello;
 use relay_proto::{NoiseKey, PeerId, Refusal};
 use std::sync::Arc;
@@ -187,9 +189,11 @@ impl Dialler {
         if let Some(key) = self.url.pin {
             return Ok(Expected { key, configured: true, pinned: true });
         }
-        let pins = self.storage.pins().await.map_err(|_| Trouble::NoStorage)?;
+        let answered = replied(self.storage.offload().pins(PinsRequest {}).await);
+        let PinsReply { pins } = answered.map_err(|_| Trouble::NoStorage)?;
         if let Some(pin) = pins.into_iter().find(|pin| pin.url == self.url.as_str()) {
-            return Ok(Expected { key: pin.noise_key, configured: false, pinned: true });
+            let key = identifier("noise_key", &pin.noise_key).map_err(|_| Trouble::NoStorage)?;
+            return Ok(Expected { key, configured: false, pinned: true });
         }
         let key = key::fetch(&self.reach, &self.url).await?;
         Ok(Expected { key, configured: false, pinned: false })
@@ -200,14 +204,15 @@ impl Dialler {
             "" => self.url.client_url(),
             url => url.to_owned(),
         };
-        let met = Met {
+        let introduction = Introduction {
+            identity: hello.identity.into(),
             url: self.url.as_str().to_owned(),
-            noise_key: expected.key,
+            noise_key: expected.key.into(),
             configured: expected.configured,
+            client_url,
         };
-        let introduction = Introduction { identity: hello.identity, met: Some(met), client_url };
-        match self.storage.introduce(introduction).await {
-            Ok(()) => Ok(hello.identity),
+        match replied(self.storage.offload().introduce(introduction).await) {
+            Ok(IntroduceReply {}) => Ok(hello.identity),
             Err(Refusal::BadSignature) => Err(Trouble::PinChanged),
             Err(_) => Err(Trouble::NoStorage),
         }

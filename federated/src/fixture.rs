@@ -5,37 +5,41 @@ use crate::roster::tests::{hello, id};
 use crate::roster::{Command, Joined, Roster};
 use bytes::Bytes;
 use relay_daemon::{Clock, Shutdown};
-use relay_proto::admin::Capacity;
 use relay_proto::client::StorageClient;
-use relay_proto::federation::{
-    Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
-    Pin, Settle, Verdict,
+use relay_proto::messages::offload_server::Offload;
+use relay_proto::messages::{
+    self, AcceptReply, AcceptRequest, BlobNames, CapacityReply, CapacityRequest, CarriedBlobs,
+    DeliveredReply, DeliveredRequest, ForgetReply, Identity, IdentityRequest, IntroduceReply, Introduction,
+    LeaseRequest, ListRequest, Listing, MissingReply, Orders, OutboxEntry, OutboxReply, OutboxRequest,
+    PeerReport, PinsReply, PinsRequest, ReadReply, ReconcileReply, ReconcileRequest, ResumeReply,
+    ResumeRequest, SettleReply, SettleRequest,
 };
-use relay_proto::inventory::{List, Listing, Reconcile, Reconciled};
 use relay_proto::peer::{Body, Hello};
-use relay_proto::server::{OffloadHandler, Services};
+use relay_proto::server::Services;
 use relay_proto::socket::{AllowedUsers, Door, bind};
-use relay_proto::{BlobId, Ciphertext, MailboxHash, NoiseSecret, PeerId, PeerSeed, Refusal, UnixSeconds};
+use relay_proto::transfer::{CarriedBlob, NameSum, Verdict, blob_names};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, PeerId, Refusal, UnixSeconds};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tempfile::TempDir;
+use tonic::{Request, Response, Status};
 
 /// What the store has and was asked.
 #[derive(Debug)]
 pub(crate) struct Inside {
-    pub(crate) capacity: Capacity,
+    pub(crate) capacity: CapacityReply,
     /// To be leased: its own mail, and what it holds for peers.
     pub(crate) own: Vec<CarriedBlob>,
     pub(crate) held: Vec<CarriedBlob>,
-    pub(crate) leases: Vec<Lease>,
+    pub(crate) leases: Vec<LeaseRequest>,
     /// A peer for whom there is nothing to be leased.
     pub(crate) nothing_for: Option<PeerId>,
-    pub(crate) settled: Vec<Settle>,
+    pub(crate) settled: Vec<SettleRequest>,
     pub(crate) outbox: Vec<OutboxEntry>,
     pub(crate) missing: Vec<BlobNames>,
-    pub(crate) accepted: Vec<Accept>,
+    pub(crate) accepted: Vec<AcceptRequest>,
     pub(crate) forgotten: Vec<BlobNames>,
     /// What peers listed, and whether names are needed of parts without.
-    pub(crate) reconciled: Vec<Reconcile>,
+    pub(crate) reconciled: Vec<ReconcileRequest>,
     pub(crate) needs_names: bool,
     /// How often all leases were ended.
     pub(crate) resumed: usize,
@@ -58,101 +62,111 @@ impl Store {
     }
 }
 
-impl OffloadHandler for Store {
-    fn capacity(&self) -> Capacity {
-        self.inside().capacity
+type Reply<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Offload for Store {
+    async fn capacity(&self, _: Request<CapacityRequest>) -> Reply<CapacityReply> {
+        Ok(Response::new(self.inside().capacity))
     }
 
-    async fn identity(&self) -> Result<Identity, Refusal> {
-        Ok(Identity {
-            noise_secret: NoiseSecret::from_bytes([1; 32]),
-            signing_seed: PeerSeed::from_bytes([1; 32]),
-        })
+    async fn identity(&self, _: Request<IdentityRequest>) -> Reply<Identity> {
+        let key = Bytes::from_static(&[1; 32]);
+        Ok(Response::new(Identity { noise_secret: key.clone(), signing_seed: key }))
     }
 
-    async fn resume(&self) -> Result<(), Refusal> {
+    async fn resume(&self, _: Request<ResumeRequest>) -> Reply<ResumeReply> {
         self.asked()?.resumed += 1;
-        Ok(())
+        Ok(Response::new(ResumeReply {}))
     }
 
-    fn tell(&self, _: Vec<PeerState>) -> Orders {
-        Orders::default()
+    async fn tell(&self, _: Request<PeerReport>) -> Reply<Orders> {
+        Ok(Response::new(Orders::default()))
     }
 
-    async fn pins(&self) -> Result<Vec<Pin>, Refusal> {
-        Ok(Vec::new())
+    async fn pins(&self, _: Request<PinsRequest>) -> Reply<PinsReply> {
+        Ok(Response::new(PinsReply::default()))
     }
 
-    async fn introduce(&self, _: Introduction) -> Result<(), Refusal> {
-        Ok(())
+    async fn introduce(&self, _: Request<Introduction>) -> Reply<IntroduceReply> {
+        Ok(Response::new(IntroduceReply {}))
     }
 
-    async fn lease(&self, lease: Lease) -> Result<Vec<CarriedBlob>, Refusal> {
+    async fn lease(&self, request: Request<LeaseRequest>) -> Reply<CarriedBlobs> {
+        let lease = request.into_inner();
         let mut inside = self.asked()?;
-        inside.leases.push(lease);
-        if inside.nothing_for == Some(lease.peer) {
-            return Ok(Vec::new());
+        inside.leases.push(lease.clone());
+        if inside.nothing_for.is_some_and(|peer| lease.peer == peer.as_bytes()[..]) {
+            return Ok(Response::new(CarriedBlobs::default()));
         }
         let from = if lease.home { &mut inside.held } else { &mut inside.own };
         let count = from.len().min(lease.max_blobs as usize).min(2);
-        Ok(from.drain(..count).collect())
+        let blobs = from.drain(..count).map(messages::CarriedBlob::from).collect();
+        Ok(Response::new(CarriedBlobs { blobs }))
     }
 
-    async fn settle(&self, settle: Settle) -> Result<u32, Refusal> {
-        let mut inside = self.asked()?;
-        let moved = settle.settlements.iter().filter(|(_, verdict)| *verdict == Verdict::Accepted).count();
-        inside.settled.push(settle);
-        Ok(moved as u32)
+    async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
+        let settle = request.into_inner();
+        let accepted = settle.settlements.iter().filter(|said| said.verdict() == messages::Verdict::Accepted);
+        let moved = accepted.count() as u32;
+        self.asked()?.settled.push(settle);
+        Ok(Response::new(SettleReply { moved }))
     }
 
-    async fn outbox(&self, _: PeerId, limit: u32) -> Result<Vec<OutboxEntry>, Refusal> {
-        Ok(self.asked()?.outbox.iter().take(limit as usize).copied().collect())
+    async fn outbox(&self, request: Request<OutboxRequest>) -> Reply<OutboxReply> {
+        let limit = request.into_inner().limit as usize;
+        let entries = self.asked()?.outbox.iter().take(limit).cloned().collect();
+        Ok(Response::new(OutboxReply { entries }))
     }
 
-    async fn delivered(&self, numbers: Vec<u64>) -> Result<(), Refusal> {
+    async fn delivered(&self, request: Request<DeliveredRequest>) -> Reply<DeliveredReply> {
+        let DeliveredRequest { numbers } = request.into_inner();
         self.asked()?.outbox.retain(|entry| !numbers.contains(&entry.number));
-        Ok(())
+        Ok(Response::new(DeliveredReply {}))
     }
 
-    async fn missing(&self, names: BlobNames) -> Result<u32, Refusal> {
-        self.asked()?.missing.push(names);
-        Ok(0)
+    async fn missing(&self, request: Request<BlobNames>) -> Reply<MissingReply> {
+        self.asked()?.missing.push(request.into_inner());
+        Ok(Response::new(MissingReply { forgotten: 0 }))
     }
 
-    async fn accept(&self, accept: Accept) -> Result<Vec<Verdict>, Refusal> {
-        let verdicts = vec![Verdict::Accepted; accept.blobs.len()];
+    async fn accept(&self, request: Request<AcceptRequest>) -> Reply<AcceptReply> {
+        let accept = request.into_inner();
+        let verdicts = vec![Verdict::Accepted.into(); accept.blobs.len()];
         self.asked()?.accepted.push(accept);
-        Ok(verdicts)
+        Ok(Response::new(AcceptReply { verdicts }))
     }
 
-    async fn read(&self, names: BlobNames) -> Result<Found, Refusal> {
+    async fn read(&self, request: Request<BlobNames>) -> Reply<ReadReply> {
+        let names = blob_names(request.into_inner().names)?;
         let inside = self.asked()?;
-        let (blobs, missing) = names.names.iter().fold((Vec::new(), Vec::new()), |mut found, name| {
-            match inside.held.iter().find(|blob| blob.name() == *name) {
-                Some(blob) => found.0.push(blob.clone()),
-                None => found.1.push(*name),
+        let mut found = ReadReply::default();
+        for name in names {
+            match inside.held.iter().find(|blob| blob.name() == name) {
+                Some(blob) => found.blobs.push(blob.clone().into()),
+                None => found.missing.push(name.into()),
             }
-            found
-        });
-        Ok(Found { blobs, missing })
+        }
+        Ok(Response::new(found))
     }
 
-    async fn forget(&self, names: BlobNames) -> Result<u32, Refusal> {
-        self.asked()?.forgotten.push(names);
-        Ok(0)
+    async fn forget(&self, request: Request<BlobNames>) -> Reply<ForgetReply> {
+        self.asked()?.forgotten.push(request.into_inner());
+        Ok(Response::new(ForgetReply { deleted: 0 }))
     }
 
-    async fn list(&self, _: List) -> Result<Listing, Refusal> {
-        let mut listing = Listing::default();
-        self.asked()?.held.iter().for_each(|blob| listing.sum.add(&blob.blob_id));
-        Ok(listing)
+    async fn list(&self, _: Request<ListRequest>) -> Reply<Listing> {
+        let mut sum = NameSum::default();
+        self.asked()?.held.iter().for_each(|blob| sum.add(&blob.blob_id));
+        Ok(Response::new(Listing { count: sum.count, ids: sum.ids(), ..Listing::default() }))
     }
 
-    async fn reconcile(&self, part: Reconcile) -> Result<Reconciled, Refusal> {
+    async fn reconcile(&self, request: Request<ReconcileRequest>) -> Reply<ReconcileReply> {
+        let part = request.into_inner();
         let mut inside = self.asked()?;
         let needs_names = inside.needs_names && !part.names;
         inside.reconciled.push(part);
-        Ok(Reconciled { needs_names, ..Reconciled::default() })
+        Ok(Response::new(ReconcileReply { needs_names, ..ReconcileReply::default() }))
     }
 }
 
@@ -170,7 +184,7 @@ impl Scene {
     pub(crate) fn set() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = Arc::new(Store(Mutex::new(Inside {
-            capacity: Capacity { live_bytes: 0, ceiling_bytes: 1000, durable: true, foreign_bytes: 0 },
+            capacity: CapacityReply { live_bytes: 0, ceiling_bytes: 1000, durable: true, foreign_bytes: 0 },
             own: Vec::new(),
             held: Vec::new(),
             leases: Vec::new(),

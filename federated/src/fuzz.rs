@@ -59,8 +59,8 @@ mod tests {
     use super::*;
     use crate::fixture::blob;
     use proptest::prelude::*;
-    use relay_proto::federation::Verdict;
     use relay_proto::peer::{Body, Hops, OfferedBlob, Room};
+    use relay_proto::transfer::Verdict;
     use std::fs;
     use std::path::Path;
 

@@ -7,12 +7,13 @@
 //! one round in ten minutes.
 
 use crate::roster::Roster;
+use crate::storage::replied;
 use relay_daemon::Shutdown;
-use relay_proto::PeerId;
 use relay_proto::client::StorageClient;
-use relay_proto::inventory::{Reconcile, Reconciled};
 use relay_proto::mail::BlobName;
+use relay_proto::messages::{Listing, ReconcileReply, ReconcileRequest};
 use relay_proto::peer::Body;
+use relay_proto::{PeerId, Refusal};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,6 +106,20 @@ impl Inventories {
         running.into_values().for_each(|round| round.abort());
     }
 
+    /// Has storage settle a part. Returns the name that it ends with, and what became of it.
+    async fn settle(
+        &self,
+        peer: PeerId,
+        after: Option<BlobName>,
+        names: bool,
+        listing: Listing,
+    ) -> Result<(Option<BlobName>, ReconcileReply), Refusal> {
+        let until = listing.until.clone().map(BlobName::try_from).transpose()?;
+        let (after, listing) = (after.map(Into::into), Some(listing));
+        let request = ReconcileRequest { peer: peer.into(), after, names, listing };
+        Ok((until, replied(self.storage.offload().reconcile(request).await)?))
+    }
+
     /// One round.
     async fn compare(&self, peer: PeerId) {
         let mut walk = Walk::default();
@@ -119,16 +134,14 @@ impl Inventories {
             else {
                 break;
             };
-            let until = listing.until;
-            let part = Reconcile { peer, after, names, listing };
-            let reconciled = match self.storage.reconcile(part).await {
-                Ok(reconciled) => reconciled,
+            let (until, reply) = match self.settle(peer, after, names, listing).await {
+                Ok(settled) => settled,
                 Err(refusal) => {
                     tracing::debug!(%refusal, "storage does not settle what a peer holds; it is asked again");
                     break;
                 }
             };
-            let Reconciled { needs_names, claimed: more, told: more_told } = reconciled;
+            let ReconcileReply { needs_names, claimed: more, told: more_told } = reply;
             claimed += more;
             told += more_told;
             if !walk.next(until, needs_names) {

@@ -30,6 +30,7 @@ mod reach;
 mod recall;
 mod roster;
 mod session;
+mod storage;
 
 pub use config::{Config, Peering};
 pub use metrics::metrics;
@@ -41,7 +42,9 @@ use relay_daemon::{
     Clock, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
     ops as endpoints, patiently, report,
 };
+use relay_proto::Refusal;
 use relay_proto::client::StorageClient;
+use relay_proto::messages::{CapacityReply, CapacityRequest};
 use relay_proto::socket::Door;
 use relay_proto::telemetry::Role;
 use std::sync::Arc;
@@ -121,12 +124,17 @@ async fn serve(listener: tokio::net::UnixListener, router: axum::Router, shutdow
     }
 }
 
+/// How full the store is.
+async fn capacity(storage: &StorageClient) -> Result<CapacityReply, Refusal> {
+    storage::replied(storage.offload().capacity(CapacityRequest {}).await)
+}
+
 /// Keeps the gauge of the store's fill true, to within [`LOOK`].
 async fn watch_fill(storage: &StorageClient, metrics: &Metrics, shutdown: &Shutdown) {
     let mut pause = FIRST_LOOK;
     loop {
         tokio::select! {
-            capacity = storage.capacity() => match capacity {
+            capacity = capacity(storage) => match capacity {
                 Ok(capacity) => {
                     metrics.saw(capacity);
                     pause = LOOK;

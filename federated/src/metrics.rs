@@ -4,7 +4,7 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use relay_daemon::metrics::{gather, registry};
 use relay_daemon::{Exit, Failure};
-use relay_proto::admin::Capacity;
+use relay_proto::messages::CapacityReply;
 use relay_proto::telemetry::Family;
 
 /// Federated's counters.
@@ -35,8 +35,9 @@ impl Metrics {
     }
 
     /// Notes how full the store is.
-    pub(crate) fn saw(&self, capacity: Capacity) {
-        self.fill.set(capacity.fill());
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    pub(crate) fn saw(&self, capacity: CapacityReply) {
+        self.fill.set(capacity.live_bytes as f64 / capacity.ceiling_bytes.max(1) as f64);
     }
 }
 
@@ -125,9 +126,9 @@ mod tests {
     #[test]
     fn the_fill_is_a_ratio_of_the_ceiling() {
         let metrics = Metrics::new().unwrap();
-        metrics.saw(Capacity { live_bytes: 256, ceiling_bytes: 1024, durable: true, foreign_bytes: 0 });
+        metrics.saw(CapacityReply { live_bytes: 256, ceiling_bytes: 1024, durable: true, foreign_bytes: 0 });
         assert!((metrics.fill.get() - 0.25).abs() < 1e-9);
-        metrics.saw(Capacity { live_bytes: 0, ceiling_bytes: 0, durable: true, foreign_bytes: 0 });
+        metrics.saw(CapacityReply { live_bytes: 0, ceiling_bytes: 0, durable: true, foreign_bytes: 0 });
         assert!(metrics.fill.get().abs() < 1e-9);
     }
 

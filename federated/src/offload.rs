@@ -9,16 +9,19 @@ mod window;
 
 use crate::metrics::Metrics;
 use crate::roster::{Counts, Place, Roster};
+use crate::storage::replied;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use plan::Ratios;
 use relay_daemon::{Clock, Shutdown};
-use relay_proto::admin::Capacity;
 use relay_proto::client::StorageClient;
-use relay_proto::federation::{CarriedBlob, Lease, Settle, Verdict};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
 use relay_proto::mail::BlobName;
+use relay_proto::messages::{
+    CapacityReply, LeaseRequest, ResumeReply, ResumeRequest, SettleRequest, Settlement,
+};
 use relay_proto::peer::{Body, Hops, OfferedBlob};
-use relay_proto::{PeerId, Ttl};
+use relay_proto::transfer::{CarriedBlob, Direction, Verdict, carried_blobs};
+use relay_proto::{PeerId, Refusal, Ttl, UnixSeconds};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -71,7 +74,10 @@ impl Turns {
 
     /// An errand came to nothing.
     fn over(&mut self, errand: Errand) {
-        let turns = if errand.home { &mut self.at_home } else { &mut self.sated };
+        let turns = match errand.direction {
+            Direction::ToOrigin => &mut self.at_home,
+            Direction::ToHolder => &mut self.sated,
+        };
         turns.insert(errand.peer);
     }
 
@@ -95,7 +101,7 @@ impl Turns {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Errand {
     peer: PeerId,
-    home: bool,
+    direction: Direction,
     bytes: u64,
 }
 
@@ -126,7 +132,7 @@ impl Offloader {
                 failed = !offloader.free_leases().await;
             }
             let capacity = tokio::select! {
-                capacity = offloader.storage.capacity() => capacity,
+                capacity = crate::capacity(&offloader.storage) => capacity,
                 () = shutdown.begun() => break,
             };
             match capacity {
@@ -164,16 +170,16 @@ impl Offloader {
 
     /// Ends leases that came to nothing, so that what was leased is offered again. Answers whether they are.
     async fn free_leases(&self) -> bool {
-        let freed = self.storage.resume().await;
+        let freed = replied(self.storage.offload().resume(ResumeRequest {}).await);
         if let Err(refusal) = &freed {
             tracing::debug!(%refusal, "storage does not end leases that came to nothing");
         }
         // It took that for a new beginning.
         self.roster.tell_again();
-        freed.is_ok()
+        matches!(freed, Ok(ResumeReply {}))
     }
 
-    fn look(&self, capacity: Capacity, is_homing: bool) {
+    fn look(&self, capacity: CapacityReply, is_homing: bool) {
         self.metrics.saw(capacity);
         let closed = is_homing || self.draining.load(Relaxed);
         self.roster.set_own_room(self.ratios.room(capacity, closed));
@@ -182,7 +188,7 @@ impl Offloader {
     /// What to do next, if anything.
     fn next(
         &self,
-        capacity: Capacity,
+        capacity: CapacityReply,
         windows: &HashMap<PeerId, Window>,
         turns: &mut Turns,
     ) -> Option<Errand> {
@@ -193,30 +199,30 @@ impl Offloader {
             let idle = self.roster.connected().into_iter().find(may_move);
             if let Some(peer) = idle {
                 let bytes = windows.get(&peer).copied().unwrap_or_default().message();
-                return Some(Errand { peer, home: true, bytes });
+                return Some(Errand { peer, direction: Direction::ToOrigin, bytes });
             }
             let (peer, bytes) = plan::choose(&self.roster.places(), windows, capacity.live_bytes)?;
-            return Some(Errand { peer, home: false, bytes });
+            return Some(Errand { peer, direction: Direction::ToHolder, bytes });
         }
         let in_flight = windows.values().map(Window::in_flight).sum();
         let places = self.roster.places();
         // What belongs to others makes room first, where its origin has some.
         let homing = self.ratios.homing(capacity, turns.is_homing, in_flight);
         if let Some((peer, bytes)) = plan::choose(&turns.with_mail_here(&places), windows, homing) {
-            return Some(Errand { peer, home: true, bytes });
+            return Some(Errand { peer, direction: Direction::ToOrigin, bytes });
         }
         let excess = self.ratios.excess(capacity, in_flight);
         let (peer, bytes) = plan::choose(&turns.unsated(places), windows, excess)?;
-        Some(Errand { peer, home: false, bytes })
+        Some(Errand { peer, direction: Direction::ToHolder, bytes })
     }
 
     async fn run_errand(self: Arc<Self>, errand: Errand) -> (Errand, Outcome, Duration) {
         let mut took = Duration::ZERO;
         let mut outcome = self.offer(errand, &mut took).await;
         let gives_away = self.draining.load(Relaxed) && self.takes_mail(&errand.peer);
-        if errand.home && outcome == Outcome::Nothing && gives_away {
+        if errand.direction == Direction::ToOrigin && outcome == Outcome::Nothing && gives_away {
             // Nothing of the peer's is here: it may have some of this relay's own.
-            outcome = self.offer(Errand { home: false, ..errand }, &mut took).await;
+            outcome = self.offer(Errand { direction: Direction::ToHolder, ..errand }, &mut took).await;
         }
         (errand, outcome, took)
     }
@@ -227,21 +233,8 @@ impl Offloader {
 
     /// Offers blobs to a peer, and does what it says of them. `took` tells how long it was about it.
     async fn offer(&self, errand: Errand, took: &mut Duration) -> Outcome {
-        let Errand { peer, home, bytes } = errand;
-        let lease = Lease {
-            peer,
-            home,
-            max_blobs: MAX_CARRIED_BLOBS as u32,
-            max_bytes: bytes.min(MAX_CARRIED_BYTES as u64),
-            lease_secs: LEASE_SECS,
-            // What would outlast the peer's own mail it refuses. What goes home it has promised that time itself.
-            latest_expiry: self
-                .roster
-                .keeps(&peer)
-                .filter(|_| !home)
-                .map(|seconds| Ttl::from_secs(seconds).expiry(self.clock.now())),
-        };
-        let blobs = match self.storage.lease(lease).await {
+        let Errand { peer, direction, .. } = errand;
+        let blobs = match self.lease(errand).await {
             Ok(blobs) if blobs.is_empty() => return Outcome::Nothing,
             Ok(blobs) => blobs,
             Err(refusal) => {
@@ -256,7 +249,8 @@ impl Offloader {
         }
         let blobs = blobs.into_iter().map(|blob| OfferedBlob::new(blob, hops)).collect();
         let began = Instant::now();
-        let answer = self.roster.offer(&peer, Body::Offload { home, blobs }, self.patience).await;
+        let answer =
+            self.roster.offer(&peer, Body::Offload { home: direction.is_home(), blobs }, self.patience).await;
         *took = began.elapsed();
         let Ok(Body::OffloadAck { verdicts, room }) = answer else {
             // It may have them, and nobody knows. They stay leased until that is certain, and are offered again then.
@@ -269,8 +263,7 @@ impl Offloader {
         }
         let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count() as u64;
         self.metrics.offloads_declined.inc_by(verdicts.len() as u64 - accepted);
-        let settlements = names.into_iter().zip(verdicts).collect();
-        match self.storage.settle(Settle { peer, home, settlements }).await {
+        match self.settle(peer, direction, names.into_iter().zip(verdicts)).await {
             Ok(moved) => {
                 self.metrics.offloads_sent.inc_by(moved.into());
                 self.roster.count(&peer, Counts { sent: moved.into(), ..Counts::default() });
@@ -281,6 +274,39 @@ impl Offloader {
                 Outcome::Failed
             }
         }
+    }
+
+    async fn lease(&self, errand: Errand) -> Result<Vec<CarriedBlob>, Refusal> {
+        let Errand { peer, direction, bytes } = errand;
+        // What would outlast the peer's own mail it refuses. What is returned to it it has promised that time itself.
+        let latest_expiry = self
+            .roster
+            .keeps(&peer)
+            .filter(|_| direction == Direction::ToHolder)
+            .map(|seconds| Ttl::from_secs(seconds).expiry(self.clock.now()));
+        let request = LeaseRequest {
+            peer: peer.into(),
+            home: direction.is_home(),
+            max_blobs: MAX_CARRIED_BLOBS as u32,
+            max_bytes: bytes.min(MAX_CARRIED_BYTES as u64),
+            lease_secs: LEASE_SECS,
+            latest_expiry: latest_expiry.map_or(0, UnixSeconds::get),
+        };
+        carried_blobs(replied(self.storage.offload().lease(request).await)?.blobs)
+    }
+
+    /// Returns how many blobs have moved.
+    async fn settle(
+        &self,
+        peer: PeerId,
+        direction: Direction,
+        said: impl Iterator<Item = (BlobName, Verdict)>,
+    ) -> Result<u32, Refusal> {
+        let settlements = said
+            .map(|(name, verdict)| Settlement { name: Some(name.into()), verdict: verdict.into() })
+            .collect();
+        let request = SettleRequest { peer: peer.into(), home: direction.is_home(), settlements };
+        Ok(replied(self.storage.offload().settle(request).await)?.moved)
     }
 }
 

@@ -14,13 +14,16 @@ use crate::offload::Offloader;
 use crate::reach::Reach;
 use crate::recall::Recalls;
 use crate::roster::Roster;
+use crate::storage::replied;
 use relay_daemon::variables::PeerUrl;
 use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp, listen_unix, socket_secret};
 use relay_proto::client::StorageClient;
-use relay_proto::federation::Identity;
+use relay_proto::field::identifier;
+use relay_proto::messages::{Identity, IdentityRequest, Orders, PeerReport, ResumeReply, ResumeRequest};
 use relay_proto::peer::{Body, Room};
 use relay_proto::server::Services;
 use relay_proto::socket;
+use relay_proto::{NoiseSecret, PeerSeed, Refusal};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -74,15 +77,15 @@ impl Listeners {
         shutdown: &Shutdown,
     ) {
         let Self { config, tunnel, recalls, gateways, port } = self;
-        let Some(identity) = identity(&storage, shutdown).await else { return };
-        let id = identity.signing_seed.id();
+        let Some((noise_secret, signing_seed)) = keys(&storage, shutdown).await else { return };
+        let id = signing_seed.id();
         let about = About {
             relay_id: config.relay_id.clone().unwrap_or_else(|| id.to_base64url().chars().take(8).collect()),
             client_url: config.client_url.clone(),
             messages_per_minute: config.messages_per_minute,
             keeps_secs: config.keeps_secs,
         };
-        let card = Card { identity, about, clock: clock.clone() };
+        let card = Card { noise_secret, signing_seed, about, clock: clock.clone() };
         let urls: Vec<String> = config.peers.iter().map(|peer| peer.as_str().to_owned()).collect();
         let roster = Arc::new(Roster::new(
             urls.clone(),
@@ -135,15 +138,18 @@ impl Listeners {
 }
 
 /// This relay's keys, once storage is there. Leases of an earlier life are freed before anything is offered.
-async fn identity(storage: &StorageClient, shutdown: &Shutdown) -> Option<Identity> {
+async fn keys(storage: &StorageClient, shutdown: &Shutdown) -> Option<(NoiseSecret, PeerSeed)> {
     loop {
         let asking = async {
-            storage.resume().await?;
-            storage.identity().await
+            let ResumeReply {} = replied(storage.offload().resume(ResumeRequest {}).await)?;
+            let keys = replied(storage.offload().identity(IdentityRequest {}).await)?;
+            let Identity { noise_secret, signing_seed } = keys;
+            let seed = identifier("signing_seed", &signing_seed)?;
+            Ok::<_, Refusal>((identifier("noise_secret", &noise_secret)?, seed))
         };
         tokio::select! {
-            identity = asking => match identity {
-                Ok(identity) => return Some(identity),
+            keys = asking => match keys {
+                Ok(keys) => return Some(keys),
                 Err(refusal) => tracing::debug!(%refusal, "storage does not hand out this relay's keys yet"),
             },
             () = shutdown.begun() => return None,
@@ -251,14 +257,19 @@ impl Parts<'_> {
         }
     }
 
+    async fn tell(&self) -> Result<Orders, Refusal> {
+        let report = PeerReport { peers: self.roster.states() };
+        replied(self.storage.offload().tell(report).await)
+    }
+
     /// Tells storage how it stands with peers, and hears what to do.
     async fn report(&self, shutdown: &Shutdown) {
         loop {
             tokio::select! {
-                orders = self.storage.tell(self.roster.states()) => match orders {
-                    Ok(orders) => {
-                        let before = self.draining.swap(orders.draining, Relaxed);
-                        if orders.draining && !before {
+                orders = self.tell() => match orders {
+                    Ok(Orders { draining }) => {
+                        let before = self.draining.swap(draining, Relaxed);
+                        if draining && !before {
                             tracing::info!("the relay is being emptied into its peers");
                             self.tell_leave().await;
                         }

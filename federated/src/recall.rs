@@ -4,19 +4,22 @@
 use crate::desk::sound;
 use crate::metrics::Metrics;
 use crate::roster::{Counts, Roster};
+use crate::storage::replied;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use relay_proto::PeerId;
 use relay_proto::client::StorageClient;
-use relay_proto::federation::{BlobNames, CarriedBlob, Found, Wanted};
-use relay_proto::limits::MAX_CARRIED_BLOBS;
+use relay_proto::field::{identifier, required};
+use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_MOVED_BLOBS};
 use relay_proto::mail::BlobName;
+use relay_proto::messages::{self, BringRequest, ReadReply, Wanted, recalls_server};
 use relay_proto::peer::{Body, OfferedBlob};
-use relay_proto::server::RecallHandler;
+use relay_proto::transfer::{CarriedBlob, names_of};
+use relay_proto::{PeerId, Refusal};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
+use tonic::{Request, Response, Status};
 
 /// Messages to one peer on their way at once.
 const AT_ONCE: usize = 4;
@@ -69,7 +72,7 @@ impl Recalls {
 
 impl Shared {
     /// Puts a name in line; answers where its blob will arrive.
-    fn queue(self: &Arc<Self>, Wanted { peer, name }: Wanted) -> Option<oneshot::Receiver<Arrival>> {
+    fn queue(self: &Arc<Self>, peer: PeerId, name: BlobName) -> Option<oneshot::Receiver<Arrival>> {
         let (reply, arrival) = oneshot::channel();
         let mut queues = self.lock();
         let queue = queues.entry(peer).or_default();
@@ -174,7 +177,7 @@ impl Shared {
             return;
         }
         let names = lost.iter().map(|(name, _)| *name).collect();
-        if let Err(refusal) = self.storage.missing(BlobNames { peer, names }).await {
+        if let Err(refusal) = replied(self.storage.offload().missing(names_of(peer, names)).await) {
             tracing::debug!(%refusal, "storage does not take that a peer has lost blobs; it hears it again");
             return;
         }
@@ -190,24 +193,49 @@ impl Shared {
     }
 }
 
-impl RecallHandler for Recalls {
-    async fn bring(&self, wanted: Vec<Wanted>, within: Duration) -> Found {
+impl Recalls {
+    /// Returns as many blobs as come within a time, and the names of those that are certainly lost, once storage knows it.
+    async fn bring_within(
+        &self,
+        wanted: Vec<(PeerId, BlobName)>,
+        within: Duration,
+    ) -> (Vec<CarriedBlob>, Vec<BlobName>) {
         let deadline = Instant::now() + within;
         let mut arrivals: FuturesUnordered<_> = wanted
             .into_iter()
-            .filter(|wanted| self.0.roster.answers(&wanted.peer))
-            .filter_map(|wanted| self.0.queue(wanted))
+            .filter(|(peer, _)| self.0.roster.answers(peer))
+            .filter_map(|(peer, name)| self.0.queue(peer, name))
             .collect();
-        let mut found = Found::default();
+        let (mut blobs, mut missing) = (Vec::new(), Vec::new());
         while let Ok(Some(arrival)) = timeout_at(deadline, arrivals.next()).await {
             match arrival {
-                Ok(Arrival::Came(blob)) => found.blobs.push(blob),
-                Ok(Arrival::Lost(name)) => found.missing.push(name),
+                Ok(Arrival::Came(blob)) => blobs.push(blob),
+                Ok(Arrival::Lost(name)) => missing.push(name),
                 // The peer does not say.
                 Err(_) => {}
             }
         }
-        found
+        (blobs, missing)
+    }
+}
+
+#[tonic::async_trait]
+impl recalls_server::Recalls for Recalls {
+    async fn bring(&self, request: Request<BringRequest>) -> Result<Response<ReadReply>, Status> {
+        let BringRequest { wanted, millis } = request.into_inner();
+        if wanted.len() > MAX_MOVED_BLOBS {
+            return Err(Refusal::invalid("wanted").into());
+        }
+        let read = |wanted: Wanted| {
+            let Wanted { peer, name } = wanted;
+            Ok((identifier("peer", &peer)?, required("name", name)?.try_into()?))
+        };
+        let wanted = wanted.into_iter().map(read).collect::<Result<_, Refusal>>()?;
+        let (blobs, missing) = self.bring_within(wanted, Duration::from_millis(millis.into())).await;
+        Ok(Response::new(ReadReply {
+            blobs: blobs.into_iter().map(messages::CarriedBlob::from).collect(),
+            missing: missing.into_iter().map(messages::BlobName::from).collect(),
+        }))
     }
 }
 

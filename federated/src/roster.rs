@@ -3,12 +3,13 @@
 use crate::link::Reason;
 use crate::metrics::Metrics;
 use crate::peer_clock::PeerClock;
+use bytes::Bytes;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
-use relay_proto::PeerId;
-use relay_proto::federation::{Link, PeerState};
 use relay_proto::limits::MAX_CLOCKS_APART_SECS;
+use relay_proto::messages::{Link, PeerState};
 use relay_proto::peer::{Body, Hello, Room};
+use relay_proto::{PeerId, UnixSeconds};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,7 +82,7 @@ struct Peer {
     keeps_secs: u64,
     /// Whether it says what it holds when it is asked.
     lists: bool,
-    last_seen: Option<relay_proto::UnixSeconds>,
+    last_seen: Option<UnixSeconds>,
     clock: Option<PeerClock>,
     allowance: Rate,
     avoided_until: Option<Duration>,
@@ -416,12 +417,12 @@ impl Roster {
             let known = dialled.identity.and_then(|identity| inner.peers.get(&identity));
             let mut state = state(dialled.identity, known, &self.clock);
             state.url.clone_from(&dialled.url);
-            if !state.link.is_up() {
+            if !matches!(state.link(), Link::Up | Link::Leaving) {
                 if !dialled.trouble.is_empty() {
                     dialled.trouble.clone_into(&mut state.trouble);
                 }
                 if dialled.pin_changed {
-                    state.link = Link::PinChanged;
+                    state.set_link(Link::PinChanged);
                 }
             }
             states.push(state);
@@ -463,10 +464,10 @@ fn state(identity: Option<PeerId>, peer: Option<&Peer>, clock: &Clock) -> PeerSt
     };
     PeerState {
         url: String::new(),
-        identity,
-        link,
+        identity: identity.map(Bytes::from).unwrap_or_default(),
+        link: link.into(),
         free_bytes: peer.filter(|peer| peer.room.accepting).map_or(0, |peer| peer.room.free_bytes),
-        last_seen: peer.and_then(|peer| peer.last_seen),
+        last_seen: peer.and_then(|peer| peer.last_seen).map_or(0, UnixSeconds::get),
         blobs_sent: counts.sent,
         blobs_received: counts.received,
         blobs_recalled: counts.recalled,

@@ -3,9 +3,9 @@
 
 use crate::link::Broken;
 use crate::link::stream::Urgency;
-use relay_proto::federation::Verdict;
 use relay_proto::mail::BlobName;
 use relay_proto::peer::{Body, Message, OfferedBlob, Room};
+use relay_proto::transfer::{Direction, Verdict};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
     /// To hold blobs, or to take them back.
-    Offload { home: bool, blobs: Vec<OfferedBlob> },
+    Offload { direction: Direction, blobs: Vec<OfferedBlob> },
     /// To have blobs that it moved here.
     Recall(Vec<BlobName>),
     /// To delete blobs that it moved here.
@@ -37,7 +37,7 @@ impl Question {
 }
 
 /// What is to be done.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     /// Send this.
     Send(Message, Urgency),
@@ -189,7 +189,9 @@ impl Session {
             Body::Drain if request != 0 => {
                 return Ok(vec![Action::Leaving, Self::answer(request, Body::DrainAck)]);
             }
-            Body::Offload { home, blobs } => Question::Offload { home, blobs },
+            Body::Offload { home, blobs } => {
+                Question::Offload { direction: Direction::from_home(home), blobs }
+            }
             Body::Recall(names) => Question::Recall(names),
             Body::Forget(names) => Question::Forget(names),
             Body::Inventory { after, names } => Question::Inventory { after, names },

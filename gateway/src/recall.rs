@@ -1,10 +1,11 @@
 //! Bringing mail back that lies with peers, for a fetch that waits. Nothing that comes is believed: it was asked for,
 //! it has the content that it is named after, and its time is not over, or it is passed over.
 
-use relay_proto::UnixSeconds;
 use relay_proto::client::PeeringClient;
-use relay_proto::federation::{CarriedBlob, Found, Wanted};
 use relay_proto::mail::BlobName;
+use relay_proto::messages::{BringRequest, ReadReply, Wanted};
+use relay_proto::transfer::{CarriedBlob, carried_blobs};
+use relay_proto::{PeerId, Refusal, UnixSeconds, refusal_of};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -41,14 +42,19 @@ impl Recall {
 
     /// Brings back what comes in time, and before `deadline`. Never fails: a peer that does not answer costs a client
     /// nothing but the wait.
-    pub(crate) async fn bring(&self, wanted: Vec<Wanted>, deadline: Instant, now: UnixSeconds) -> Brought {
+    pub(crate) async fn bring(
+        &self,
+        wanted: Vec<(PeerId, BlobName)>,
+        deadline: Instant,
+        now: UnixSeconds,
+    ) -> Brought {
         let within = self.within.min(deadline.saturating_duration_since(Instant::now()));
         if wanted.is_empty() || within.is_zero() {
             return Brought::Nothing;
         }
-        let mut names: HashSet<BlobName> = wanted.iter().map(|wanted| wanted.name).collect();
-        match timeout(within, self.client.bring(wanted, within - within / HAND_OVER)).await {
-            Ok(Ok(Found { mut blobs, missing })) => {
+        let mut names: HashSet<BlobName> = wanted.iter().map(|(_, name)| *name).collect();
+        match timeout(within, self.ask(wanted, within - within / HAND_OVER)).await {
+            Ok(Ok((mut blobs, missing))) => {
                 let lost = missing.into_iter().filter(|name| names.remove(name)).collect();
                 blobs.retain(|blob| {
                     blob.expires_at > now
@@ -65,13 +71,27 @@ impl Recall {
             Err(_) => Brought::Came { blobs: Vec::new(), lost: HashSet::new() },
         }
     }
+
+    /// Returns the blobs that came within a time, and the names of those that are lost.
+    async fn ask(
+        &self,
+        wanted: Vec<(PeerId, BlobName)>,
+        within: Duration,
+    ) -> Result<(Vec<CarriedBlob>, Vec<BlobName>), Refusal> {
+        let write = |(peer, name): (PeerId, BlobName)| Wanted { peer: peer.into(), name: Some(name.into()) };
+        let wanted = wanted.into_iter().map(write).collect();
+        let millis = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
+        let answered = self.client.recalls().bring(BringRequest { wanted, millis }).await;
+        let ReadReply { blobs, missing } = answered.map_err(|status| refusal_of(&status))?.into_inner();
+        Ok((carried_blobs(blobs)?, missing.into_iter().map(BlobName::try_from).collect::<Result<_, _>>()?))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::peering::FakePeers;
-    use relay_proto::{BlobId, MailboxHash, PeerId};
+    use relay_proto::{BlobId, MailboxHash};
     use std::path::PathBuf;
     use std::sync::Arc;
     use tokio::task::JoinSet;
@@ -79,10 +99,10 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(100);
     const LONG: Duration = Duration::from_secs(3600);
 
-    fn wanted() -> Vec<Wanted> {
+    fn wanted() -> Vec<(PeerId, BlobName)> {
         let name =
             BlobName { mailbox: MailboxHash::from_bytes([1; 32]), blob_id: BlobId::from_bytes([1; 16]) };
-        vec![Wanted { peer: PeerId::from_bytes([1; 32]), name }]
+        vec![(PeerId::from_bytes([1; 32]), name)]
     }
 
     /// Peers that never answer, and the way to them.

@@ -3,7 +3,6 @@
 
 mod admin;
 pub(crate) mod federation;
-mod inventory;
 mod keys;
 pub(crate) mod peer;
 pub(crate) mod telemetry;

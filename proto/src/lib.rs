@@ -20,7 +20,6 @@ pub mod federation;
 pub mod field;
 pub mod guardian;
 pub mod identifier;
-pub mod inventory;
 pub mod key_record;
 pub mod keys;
 pub mod limits;
@@ -35,6 +34,7 @@ pub mod socket;
 mod status;
 pub mod telemetry;
 pub mod time;
+pub mod transfer;
 
 pub use encoding::Malformed;
 pub use exchange_code::ExchangeCode;

@@ -1,9 +1,9 @@
 //! What relays say to one another, inside the Noise channel: the messages, and their one way to and from bytes.
 
 use crate::convert::peer as convert;
-use crate::federation::{CarriedBlob, Verdict};
-use crate::inventory::Listing;
 use crate::mail::BlobName;
+use crate::messages::Listing;
+use crate::transfer::{CarriedBlob, Verdict};
 use crate::{Malformed, PeerId, Signature, UnixSeconds};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 pub const VERSION: u32 = 1;
 
 /// A message and the number of the question it belongs to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Chosen by whoever asks, repeated by whoever answers; 0 for a notice.
     pub request: u64,
@@ -21,7 +21,7 @@ pub struct Message {
 }
 
 /// What is said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// The initiator says who it is.
     Hello(Hello),

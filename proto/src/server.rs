@@ -4,10 +4,8 @@
 mod budget;
 mod connection;
 mod entrance;
-mod federation;
 mod services;
 
-pub use federation::{OffloadHandler, RecallHandler};
 pub use services::Services;
 
 use crate::admin::{BackupPart, ClockStatus, Evict, Evicted, KeyStatus, KindUsage, Slack, Status};

@@ -1,6 +1,5 @@
 use super::*;
 use crate::fixture::{Scene, blob};
-use relay_proto::federation::OutboxEntry;
 
 fn deletions(scene: &Scene) -> Deletions {
     Deletions {
@@ -13,7 +12,7 @@ fn deletions(scene: &Scene) -> Deletions {
 
 fn put(scene: &Scene, entries: u64) {
     scene.store.inside().outbox =
-        (0..entries).map(|number| OutboxEntry { number, name: blob(1).name() }).collect();
+        (0..entries).map(|number| OutboxEntry { number, name: Some(blob(1).name().into()) }).collect();
 }
 
 #[tokio::test]

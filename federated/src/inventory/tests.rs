@@ -1,6 +1,5 @@
 use super::*;
 use crate::fixture::{Scene, blob, peer_id};
-use relay_proto::inventory::Listing;
 use relay_proto::{BlobId, MailboxHash};
 use std::sync::Mutex;
 
@@ -84,7 +83,7 @@ async fn what_a_peer_says_reaches_storage_part_by_part() {
     let _peer = scene.peer(2, move |question| {
         let Body::Inventory { after, names } = question else { return None };
         heard.lock().unwrap().push((after, names));
-        let until = (after.is_none() && names).then(|| blob(1).name());
+        let until = (after.is_none() && names).then(|| blob(1).name().into());
         Some(Body::InventoryAck(Some(Listing { until, ..Listing::default() })))
     });
     scene.store.inside().needs_names = true;
@@ -93,9 +92,11 @@ async fn what_a_peer_says_reaches_storage_part_by_part() {
     inventories.compare(peer_id(2)).await;
     let first = Some(blob(1).name());
     assert_eq!(*asked.lock().unwrap(), [(None, false), (None, true), (first, true)]);
-    let parts: Vec<_> =
-        scene.store.inside().reconciled.iter().map(|part| (part.peer, part.after, part.names)).collect();
-    assert_eq!(parts, [(peer_id(2), None, false), (peer_id(2), None, true), (peer_id(2), first, true)]);
+    let inside = scene.store.inside();
+    let after = |part: &ReconcileRequest| part.after.clone().map(|name| BlobName::try_from(name).unwrap());
+    let parts: Vec<_> = inside.reconciled.iter().map(|part| (after(part), part.names)).collect();
+    assert_eq!(parts, [(None, false), (None, true), (first, true)]);
+    assert!(inside.reconciled.iter().all(|part| part.peer == peer_id(2).as_bytes()[..]));
 }
 
 #[tokio::test]
@@ -108,8 +109,9 @@ async fn a_peer_that_does_not_look_or_a_store_that_does_not_answer_ends_the_roun
     assert!(scene.store.inside().reconciled.is_empty());
     drop(peer);
     inventories.compare(peer_id(2)).await;
-    let _peer = scene
-        .peer(2, |_| Some(Body::InventoryAck(Some(Listing { until: Some(name(3)), ..Listing::default() }))));
+    let _peer = scene.peer(2, |_| {
+        Some(Body::InventoryAck(Some(Listing { until: Some(name(3).into()), ..Listing::default() })))
+    });
     scene.store.inside().is_away = true;
     inventories.compare(peer_id(2)).await;
     assert!(scene.store.inside().reconciled.is_empty());

@@ -7,9 +7,8 @@ use super::noise::Handshake;
 use super::stream::Urgency;
 use futures_util::{SinkExt as _, StreamExt as _};
 use relay_daemon::Clock;
-use relay_proto::federation::Identity;
 use relay_proto::peer::{Body, Hello, Message, Room};
-use relay_proto::{NoiseKey, PeerId};
+use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed};
 use std::time::Duration;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Carrier;
@@ -21,7 +20,10 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 /// What this relay shows of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Card {
-    pub(crate) identity: Identity,
+    /// Of its end of the Noise channel.
+    pub(crate) noise_secret: NoiseSecret,
+    /// Of the key by which it proves itself.
+    pub(crate) signing_seed: PeerSeed,
     pub(crate) about: About,
     /// Whose time it shows.
     pub(crate) clock: Clock,
@@ -30,18 +32,11 @@ pub(crate) struct Card {
 impl Card {
     /// Who this relay is.
     pub(crate) fn id(&self) -> PeerId {
-        self.identity.signing_seed.id()
+        self.signing_seed.id()
     }
 
     fn hello(&self, role: Role, responder: &NoiseKey, hash: &[u8; 32], room: Room) -> Hello {
-        greeting::sign(
-            role,
-            &self.identity.signing_seed,
-            responder,
-            hash,
-            &self.about,
-            (room, self.clock.now()),
-        )
+        greeting::sign(role, &self.signing_seed, responder, hash, &self.about, (room, self.clock.now()))
     }
 }
 
@@ -99,9 +94,9 @@ pub(crate) async fn respond<S: Transit>(
 ) -> Result<(Channel<S>, Hello), Failed> {
     let mut socket =
         WebSocketStream::from_raw_socket(connection, protocol::Role::Server, Some(websocket_bounds())).await;
-    let key = card.identity.noise_secret.public();
+    let key = card.noise_secret.public();
     let noise = async {
-        let mut noise = Handshake::responder(&card.identity.noise_secret)?;
+        let mut noise = Handshake::responder(&card.noise_secret)?;
         noise.read(&binary(&mut socket).await?)?;
         socket.send(Carrier::Binary(noise.write()?.into())).await.map_err(|_| Broken)?;
         noise.finish()
@@ -144,15 +139,13 @@ async fn body<S: Transit>(channel: &mut Channel<S>) -> Result<Body, Failed> {
 mod tests {
     use super::*;
     use relay_daemon::ManualClock;
-    use relay_proto::{NoiseSecret, PeerSeed, UnixSeconds};
+    use relay_proto::UnixSeconds;
     use tokio::io::{DuplexStream, duplex};
 
     fn card(number: u8) -> Card {
         Card {
-            identity: Identity {
-                noise_secret: NoiseSecret::from_bytes([number; 32]),
-                signing_seed: PeerSeed::from_bytes([number; 32]),
-            },
+            noise_secret: NoiseSecret::from_bytes([number; 32]),
+            signing_seed: PeerSeed::from_bytes([number; 32]),
             about: About {
                 relay_id: format!("relay-{number}"),
                 client_url: String::new(),
@@ -172,7 +165,7 @@ mod tests {
         let (near, far) = duplex(1 << 16);
         let (one, other) = (card(1), card(2));
         let room = Room { free_bytes: 7, accepting: true };
-        let key = other.identity.noise_secret.public();
+        let key = other.noise_secret.public();
         // Whoever answers has its greeting sent by the channel's next step.
         let responding = async {
             let (mut channel, hello) = respond(far, &other, room).await?;

@@ -3,7 +3,7 @@
 use super::window::Window;
 use crate::roster::Place;
 use relay_proto::PeerId;
-use relay_proto::admin::Capacity;
+use relay_proto::messages::CapacityReply;
 use relay_proto::peer::Room;
 use std::collections::HashMap;
 
@@ -23,14 +23,14 @@ pub struct Ratios {
 
 impl Ratios {
     /// Bytes above the threshold, less those on their way.
-    pub(super) fn excess(self, capacity: Capacity, in_flight: u64) -> u64 {
+    pub(super) fn excess(self, capacity: CapacityReply, in_flight: u64) -> u64 {
         let kept = part(capacity.ceiling_bytes, self.threshold);
         capacity.live_bytes.saturating_sub(kept).saturating_sub(in_flight)
     }
 
     /// Bytes of peers' mail that are to go home because this relay's own needs the room, less those on their way: from
     /// where the store is above the threshold until it is a little below.
-    pub(super) fn homing(self, capacity: Capacity, is_homing: bool, in_flight: u64) -> u64 {
+    pub(super) fn homing(self, capacity: CapacityReply, is_homing: bool, in_flight: u64) -> u64 {
         let end = part(capacity.ceiling_bytes, self.threshold * HOME_TO);
         let begin = if is_homing { end } else { part(capacity.ceiling_bytes, self.threshold) };
         if capacity.live_bytes <= begin || !has_much_of_its_own(capacity) {
@@ -41,7 +41,7 @@ impl Ratios {
     }
 
     /// The room that peers are told of: up to the ratio of refusal, and no more than half of the store for all of them.
-    pub(crate) fn room(self, capacity: Capacity, closed: bool) -> Room {
+    pub(crate) fn room(self, capacity: CapacityReply, closed: bool) -> Room {
         let taken_to = if has_much_of_its_own(capacity) { self.threshold * TAKEN_TO } else { self.refuse };
         let taken_to = part(capacity.ceiling_bytes, taken_to.min(self.refuse));
         let below_ratio = taken_to.saturating_sub(capacity.live_bytes);
@@ -53,7 +53,7 @@ impl Ratios {
 }
 
 /// Whether a quarter of the store is mail of this relay's own. With less, it is not that which makes the store full.
-const fn has_much_of_its_own(capacity: Capacity) -> bool {
+const fn has_much_of_its_own(capacity: CapacityReply) -> bool {
     capacity.live_bytes.saturating_sub(capacity.foreign_bytes) >= capacity.ceiling_bytes / 4
 }
 
@@ -90,8 +90,8 @@ mod tests {
 
     const RATIOS: Ratios = Ratios { threshold: 0.8, refuse: 0.95 };
 
-    fn capacity(live_bytes: u64) -> Capacity {
-        Capacity { live_bytes, ceiling_bytes: 1000, durable: true, foreign_bytes: 0 }
+    fn capacity(live_bytes: u64) -> CapacityReply {
+        CapacityReply { live_bytes, ceiling_bytes: 1000, durable: true, foreign_bytes: 0 }
     }
 
     fn places(free: &[u64]) -> Vec<Place> {
@@ -110,7 +110,7 @@ mod tests {
 
     /// What peers are told where so much is in use and so much of it is theirs.
     fn room(live_bytes: u64, foreign_bytes: u64) -> u64 {
-        RATIOS.room(Capacity { foreign_bytes, ..capacity(live_bytes) }, false).free_bytes
+        RATIOS.room(CapacityReply { foreign_bytes, ..capacity(live_bytes) }, false).free_bytes
     }
 
     #[test]
@@ -119,7 +119,11 @@ mod tests {
         let none = Room { free_bytes: 0, accepting: false };
         assert_eq!(RATIOS.room(capacity(775), false), none);
         assert_eq!(RATIOS.room(capacity(0), true), none, "a relay that is being emptied takes nothing");
-        assert_eq!(RATIOS.room(Capacity { durable: false, ..capacity(0) }, false), none, "nor does memory");
+        assert_eq!(
+            RATIOS.room(CapacityReply { durable: false, ..capacity(0) }, false),
+            none,
+            "nor does memory"
+        );
         let low = Ratios { threshold: 0.05, refuse: 0.1 };
         let told = |live_bytes| low.room(capacity(live_bytes), false).free_bytes;
         assert_eq!([told(99), told(100)], [1, 0], "the ratio of refusal holds in any case");
@@ -138,13 +142,13 @@ mod tests {
     #[test]
     fn mail_of_peers_goes_home_where_a_relays_own_needs_the_room() {
         let homing = |live_bytes, foreign_bytes, is_homing| {
-            RATIOS.homing(Capacity { foreign_bytes, ..capacity(live_bytes) }, is_homing, 0)
+            RATIOS.homing(CapacityReply { foreign_bytes, ..capacity(live_bytes) }, is_homing, 0)
         };
         assert_eq!([homing(800, 100, false), homing(801, 100, false)], [0, 51]);
         assert_eq!([homing(751, 100, true), homing(750, 100, true)], [1, 0], "once begun it goes on");
         assert_eq!([homing(940, 30, false), homing(940, 0, false)], [30, 0], "no more than there is");
         assert_eq!(homing(940, 700, false), 0, "it is theirs that fills the store");
-        let on_its_way = Capacity { foreign_bytes: 300, ..capacity(850) };
+        let on_its_way = CapacityReply { foreign_bytes: 300, ..capacity(850) };
         assert_eq!(RATIOS.homing(on_its_way, false, 80), 20);
     }
 
@@ -152,7 +156,7 @@ mod tests {
     fn what_peers_bring_never_begins_to_send_it_home() {
         for own in 250..800 {
             let foreign = room(own, 0);
-            let full = Capacity { foreign_bytes: foreign, ..capacity(own + foreign) };
+            let full = CapacityReply { foreign_bytes: foreign, ..capacity(own + foreign) };
             assert_eq!(RATIOS.homing(full, false, 0), 0, "{own}");
         }
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixture::{Scene, blob, peer_id};
+use relay_proto::messages;
 use relay_proto::peer::{Hello, Room};
 
 const ROOM: Room = Room { free_bytes: 1000, accepting: true };
@@ -7,6 +8,10 @@ const ROOM: Room = Room { free_bytes: 1000, accepting: true };
 fn accepted(question: Body) -> Option<Body> {
     let Body::Offload { blobs, .. } = question else { return None };
     Some(Body::OffloadAck { verdicts: vec![Verdict::Accepted; blobs.len()], room: ROOM })
+}
+
+fn all_are(settle: &SettleRequest, said: messages::Verdict) -> bool {
+    settle.settlements.iter().all(|settlement| settlement.verdict() == said)
 }
 
 fn offloader(scene: &Scene, draining: bool) -> Offloader {
@@ -44,8 +49,8 @@ async fn what_a_peer_took_is_settled_as_taken_and_the_room_it_has_left_is_noted(
     work(&scene, false, "two settlements", |inside| inside.settled.len() == 2).await;
     let inside = scene.store.inside();
     for settle in &inside.settled {
-        assert!(settle.peer == peer_id(1) && !settle.home);
-        assert!(settle.settlements.iter().all(|(_, verdict)| *verdict == Verdict::Accepted));
+        assert!(settle.peer == peer_id(1).as_bytes()[..] && !settle.home);
+        assert!(all_are(settle, messages::Verdict::Accepted));
     }
     let settled: Vec<_> = inside.settled.iter().flat_map(|settle| &settle.settlements).collect();
     assert_eq!(settled.len(), 4);
@@ -87,14 +92,12 @@ async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
     scene.roster.set_room(&peer_id(1), Room { free_bytes: 5000, accepting: true });
     let _other = scene.peer(2, accepted);
     work(&scene, false, "the other peer", |inside| {
-        inside.settled.iter().any(|settle| settle.peer == peer_id(2))
+        inside.settled.iter().any(|settle| settle.peer == peer_id(2).as_bytes()[..])
     })
     .await;
     let inside = scene.store.inside();
     let first = &inside.settled[0];
-    assert!(
-        first.peer == peer_id(1) && first.settlements.iter().all(|(_, verdict)| *verdict == Verdict::NotNow)
-    );
+    assert!(first.peer == peer_id(1).as_bytes()[..] && all_are(first, messages::Verdict::NotNow));
     assert!(!scene.roster.places().iter().any(|place| place.peer == peer_id(1)));
     assert!(scene.metrics.offloads_declined.get() >= 2);
 }
@@ -136,7 +139,7 @@ async fn a_peer_is_offered_nothing_that_outlasts_the_time_for_which_it_keeps_mai
         .await;
     let now = Clock::system().now();
     for lease in &scene.store.inside().leases {
-        let latest = lease.latest_expiry.map(|latest| latest.get());
+        let latest = (lease.latest_expiry > 0).then_some(lease.latest_expiry);
         assert_eq!(latest.is_none(), lease.home);
         assert!(latest.is_none_or(|latest| (now.get() + 3600..=now.get() + 3 * 3600).contains(&latest)));
     }
@@ -157,7 +160,7 @@ async fn a_peer_that_nothing_can_be_offered_to_keeps_no_other_one_from_its_share
         .unwrap();
     let _peer = scene.peer(2, accepted);
     work(&scene, false, "a settlement", |inside| !inside.settled.is_empty()).await;
-    assert_eq!(scene.store.inside().settled[0].peer, peer_id(2));
+    assert_eq!(scene.store.inside().settled[0].peer, peer_id(2).as_bytes()[..]);
 }
 
 #[tokio::test]

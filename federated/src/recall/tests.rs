@@ -9,8 +9,8 @@ fn recalls(scene: &Scene) -> Recalls {
     Recalls::new(scene.storage.clone(), Arc::clone(&scene.roster), Arc::clone(&scene.metrics))
 }
 
-fn wanted(numbers: &[u8]) -> Vec<Wanted> {
-    numbers.iter().map(|number| Wanted { peer: peer_id(1), name: blob(*number).name() }).collect()
+fn wanted(numbers: &[u8]) -> Vec<(PeerId, BlobName)> {
+    numbers.iter().map(|number| (peer_id(1), blob(*number).name())).collect()
 }
 
 fn offered(number: u8) -> OfferedBlob {
@@ -42,11 +42,11 @@ fn holding(numbers: &'static [u8]) -> impl FnMut(Body) -> Option<Body> + Send + 
 async fn what_a_peer_holds_comes_and_what_it_lost_is_told_to_storage() {
     let scene = Scene::set();
     let _peer = scene.peer(1, holding(&[1, 2]));
-    let Found { blobs: mut came, missing } = recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await;
+    let (mut came, missing) = recalls(&scene).bring_within(wanted(&[1, 2, 3]), SOON).await;
     came.sort_by_key(|blob| blob.mailbox.as_bytes()[0]);
     assert_eq!((came, missing), (vec![blob(1), blob(2)], vec![blob(3).name()]));
     let inside = scene.store.inside();
-    assert_eq!((inside.missing[0].peer, &inside.missing[0].names[..]), (peer_id(1), &[blob(3).name()][..]));
+    assert_eq!(inside.missing, [names_of(peer_id(1), vec![blob(3).name()])]);
     assert_eq!(scene.metrics.recalled.get(), 2);
 }
 
@@ -60,7 +60,7 @@ async fn nothing_comes_that_was_not_asked_for_or_is_not_what_it_says() {
         far.hops = Hops::said(2);
         Some(Body::RecallAck { blobs: vec![torn, far, offered(7)], missing: vec![blob(7).name()] })
     });
-    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_millis(200)).await.blobs.is_empty());
+    assert!(recalls(&scene).bring_within(wanted(&[1]), Duration::from_millis(200)).await.0.is_empty());
     assert!(scene.store.inside().missing.is_empty(), "a peer cannot lose what nobody asked for");
 }
 
@@ -72,7 +72,7 @@ async fn an_answer_in_parts_is_asked_for_again() {
         let number = name.mailbox.as_bytes()[0];
         Some(Body::RecallAck { blobs: vec![offered(number)], missing: Vec::new() })
     });
-    assert_eq!(recalls(&scene).bring(wanted(&[1, 2, 3]), SOON).await.blobs.len(), 3);
+    assert_eq!(recalls(&scene).bring_within(wanted(&[1, 2, 3]), SOON).await.0.len(), 3);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn who_waits_for_the_same_blob_shares_it() {
         honest(question)
     });
     let recalls = recalls(&scene);
-    let mut waiting: Vec<_> = (0..50).filter_map(|_| recalls.0.queue(wanted(&[1])[0])).collect();
+    let mut waiting: Vec<_> = (0..50).filter_map(|_| recalls.0.queue(peer_id(1), blob(1).name())).collect();
     for arrival in waiting.drain(..) {
         assert_eq!(arrival.await, Ok(Arrival::Came(blob(1))));
     }
@@ -98,32 +98,32 @@ async fn a_silent_peer_costs_a_fetch_its_time_and_the_next_ones_none() {
     let scene = Scene::set();
     let _peer = scene.peer(1, |_| None);
     let recalls = recalls(&scene);
-    assert!(recalls.bring(wanted(&[1]), Duration::from_millis(50)).await.blobs.is_empty());
+    assert!(recalls.bring_within(wanted(&[1]), Duration::from_millis(50)).await.0.is_empty());
     // It had its time, and is left alone for a while.
     scene.roster.recall_answered(&peer_id(1), false);
-    assert!(recalls.bring(wanted(&[1]), Duration::MAX / 4).await.blobs.is_empty());
+    assert!(recalls.bring_within(wanted(&[1]), Duration::MAX / 4).await.0.is_empty());
 }
 
 #[tokio::test]
 async fn a_peer_that_is_not_there_is_not_waited_for() {
     let scene = Scene::set();
-    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.blobs.is_empty());
+    assert!(recalls(&scene).bring_within(wanted(&[1]), Duration::from_secs(3600)).await.0.is_empty());
     let peer = scene.peer(1, |_| None);
     let recalls = recalls(&scene);
-    let bringing = recalls.bring(wanted(&[1]), Duration::from_secs(3600));
+    let bringing = recalls.bring_within(wanted(&[1]), Duration::from_secs(3600));
     let leaving = async {
         tokio::task::yield_now().await;
         drop(peer);
     };
     let (came, ()) = tokio::join!(bringing, leaving);
-    assert!(came.blobs.is_empty());
+    assert!(came.0.is_empty());
 }
 
 #[tokio::test]
 async fn an_empty_answer_is_not_asked_for_again() {
     let scene = Scene::set();
     let _peer = scene.peer(1, |_| Some(Body::RecallAck { blobs: Vec::new(), missing: Vec::new() }));
-    assert!(recalls(&scene).bring(wanted(&[1]), Duration::from_secs(3600)).await.blobs.is_empty());
+    assert!(recalls(&scene).bring_within(wanted(&[1]), Duration::from_secs(3600)).await.0.is_empty());
 }
 
 #[tokio::test]
@@ -131,7 +131,8 @@ async fn names_that_wait_are_bounded() {
     let scene = Scene::set();
     let _peer = scene.peer(1, |_| None);
     let recalls = recalls(&scene);
-    let waiting: Vec<_> = (0..2 * QUEUE).filter_map(|_| recalls.0.queue(wanted(&[1])[0])).collect();
+    let waiting: Vec<_> =
+        (0..2 * QUEUE).filter_map(|_| recalls.0.queue(peer_id(1), blob(1).name())).collect();
     assert!(waiting.len() <= QUEUE + AT_ONCE);
 }
 
@@ -140,6 +141,22 @@ async fn what_storage_does_not_take_as_lost_is_not_lost_yet() {
     let scene = Scene::set();
     scene.store.inside().is_away = true;
     let _peer = scene.peer(1, holding(&[]));
-    let found = recalls(&scene).bring(wanted(&[1]), SOON).await;
-    assert!(found.blobs.is_empty() && found.missing.is_empty());
+    let (came, missing) = recalls(&scene).bring_within(wanted(&[1]), SOON).await;
+    assert!(came.is_empty() && missing.is_empty());
+}
+
+#[tokio::test]
+async fn a_request_is_bounded_and_whole() {
+    let scene = Scene::set();
+    let recalls = recalls(&scene);
+    let bring = async |wanted| {
+        let request = Request::new(BringRequest { wanted, millis: 10 });
+        replied(recalls_server::Recalls::bring(&recalls, request).await).map(|reply| reply.blobs.len())
+    };
+    let good = Wanted { peer: peer_id(1).into(), name: Some(blob(1).name().into()) };
+    assert_eq!(bring(vec![good.clone(); MAX_MOVED_BLOBS]).await, Ok(0));
+    assert_eq!(bring(vec![good.clone(); MAX_MOVED_BLOBS + 1]).await, Err(Refusal::invalid("wanted")));
+    assert_eq!(bring(vec![Wanted { name: None, ..good.clone() }]).await, Err(Refusal::invalid("name")));
+    let stranger = Wanted { peer: bytes::Bytes::from_static(&[1; 31]), ..good };
+    assert_eq!(bring(vec![stranger]).await, Err(Refusal::invalid("peer")));
 }

@@ -80,7 +80,7 @@ fn questions_are_served_and_answered_under_their_number() {
         (Body::Forget(vec![name(1)]), Question::Forget(vec![name(1)])),
         (
             Body::Offload { home: true, blobs: Vec::new() },
-            Question::Offload { home: true, blobs: Vec::new() },
+            Question::Offload { direction: Direction::ToOrigin, blobs: Vec::new() },
         ),
     ] {
         assert_eq!(hear(&mut session, 7, body.clone()), Ok(vec![Action::Serve(7, question)]));

@@ -8,20 +8,6 @@ use crate::telemetry::Process;
 use crate::{Refusal, UnixSeconds, wire};
 use std::borrow::Cow;
 
-impl From<wire::CapacityReply> for Capacity {
-    fn from(message: wire::CapacityReply) -> Self {
-        let wire::CapacityReply { live_bytes, ceiling_bytes, durable, foreign_bytes } = message;
-        Self { live_bytes, ceiling_bytes, durable, foreign_bytes }
-    }
-}
-
-impl From<Capacity> for wire::CapacityReply {
-    fn from(capacity: Capacity) -> Self {
-        let Capacity { live_bytes, ceiling_bytes, durable, foreign_bytes } = capacity;
-        Self { live_bytes, ceiling_bytes, durable, foreign_bytes }
-    }
-}
-
 impl TryFrom<wire::StatusReply> for Status {
     type Error = Refusal;
 

@@ -1,15 +1,14 @@
 //! Messages between relays.
 
-use super::inventory::name_sum;
 use super::{bytes_of, identifier};
 use crate::bounds;
-use crate::federation::{CarriedBlob, Verdict};
-use crate::inventory::{HeldBlob, Listing, NameSum};
 use crate::limits::{MAX_CARRIED_BLOBS, MAX_CLIENT_URL, MAX_LISTED_BLOBS};
 use crate::mail::BlobName;
 use crate::peer::{Body, Hello, Hops, Message, OfferedBlob, Room};
 use crate::peer_wire as wire;
+use crate::transfer::{CarriedBlob, NameSum, verdict};
 use crate::wire::CarriedBlob as Carried;
+use crate::wire::{BlobName as StorageName, HeldBlob, Listing};
 use crate::{Malformed, Refusal, UnixSeconds};
 use bytes::Bytes;
 use prost::Message as _;
@@ -44,7 +43,7 @@ fn write_body(body: Body) -> WireBody {
             WireBody::Offload(wire::Offload { home, blobs: blobs.into_iter().map(write_blob).collect() })
         }
         Body::OffloadAck { verdicts, room } => WireBody::OffloadAck(wire::OffloadAck {
-            verdicts: verdicts.into_iter().map(|verdict| write_verdict(verdict).into()).collect(),
+            verdicts: verdicts.into_iter().map(i32::from).collect(),
             capacity: Some(write_room(room)),
         }),
         Body::Recall(names) => WireBody::Recall(wire::Recall { names: write_names(names) }),
@@ -74,7 +73,10 @@ fn read_body(body: WireBody) -> Result<Body, Refusal> {
         WireBody::Capacity(room) => Body::Capacity(read_room(room)),
         WireBody::Offload(wire::Offload { blobs, home }) => Body::Offload { home, blobs: read_blobs(blobs)? },
         WireBody::OffloadAck(wire::OffloadAck { verdicts, capacity }) => Body::OffloadAck {
-            verdicts: verdicts.into_iter().map(read_verdict).collect::<Result<_, _>>()?,
+            verdicts: verdicts
+                .into_iter()
+                .map(|number| verdict("verdicts", number))
+                .collect::<Result<_, _>>()?,
             room: read_room(super::required("capacity", capacity)?),
         },
         WireBody::Recall(wire::Recall { names }) => Body::Recall(read_names(&names)?),
@@ -158,23 +160,6 @@ const fn read_room(message: wire::Capacity) -> Room {
     Room { free_bytes, accepting }
 }
 
-const fn write_verdict(verdict: Verdict) -> wire::Verdict {
-    match verdict {
-        Verdict::Accepted => wire::Verdict::Accepted,
-        Verdict::Refused => wire::Verdict::Refused,
-        Verdict::NotNow => wire::Verdict::NotNow,
-    }
-}
-
-fn read_verdict(number: i32) -> Result<Verdict, Refusal> {
-    match wire::Verdict::try_from(number) {
-        Ok(wire::Verdict::Accepted) => Ok(Verdict::Accepted),
-        Ok(wire::Verdict::Refused) => Ok(Verdict::Refused),
-        Ok(wire::Verdict::NotNow) => Ok(Verdict::NotNow),
-        Ok(wire::Verdict::Unspecified) | Err(_) => Err(Refusal::invalid("verdicts")),
-    }
-}
-
 fn write_names(names: Vec<BlobName>) -> Vec<wire::BlobName> {
     names.into_iter().map(write_name).collect()
 }
@@ -196,26 +181,16 @@ fn read_name(name: &wire::BlobName) -> Result<BlobName, Refusal> {
 }
 
 fn write_listing(listing: Option<Listing>) -> wire::InventoryAck {
-    let Some(Listing { sum: NameSum { count, ids }, blobs, until }) = listing else {
+    let Some(Listing { count, ids, blobs, until }) = listing else {
         return wire::InventoryAck::default();
     };
     let write = |blob: HeldBlob| {
-        let HeldBlob { name: BlobName { mailbox, blob_id }, size, created_at, expires_at } = blob;
-        wire::HeldBlob {
-            mailbox: bytes_of(mailbox.as_bytes()),
-            blob_id: bytes_of(blob_id.as_bytes()),
-            size,
-            created_at: created_at.get(),
-            expires_at: expires_at.get(),
-        }
+        let HeldBlob { name, size, created_at, expires_at } = blob;
+        let StorageName { mailbox, blob_id } = name.unwrap_or_default();
+        wire::HeldBlob { mailbox, blob_id, size, created_at, expires_at }
     };
-    wire::InventoryAck {
-        looked: true,
-        count,
-        ids: bytes_of(&ids),
-        blobs: blobs.into_iter().map(write).collect(),
-        until: until.map(write_name),
-    }
+    let until = until.map(|StorageName { mailbox, blob_id }| wire::BlobName { mailbox, blob_id });
+    wire::InventoryAck { looked: true, count, ids, blobs: blobs.into_iter().map(write).collect(), until }
 }
 
 fn read_listing(message: wire::InventoryAck) -> Result<Option<Listing>, Refusal> {
@@ -226,19 +201,18 @@ fn read_listing(message: wire::InventoryAck) -> Result<Option<Listing>, Refusal>
     if blobs.len() > MAX_LISTED_BLOBS {
         return Err(Refusal::invalid("blobs"));
     }
+    NameSum::read(count, &ids)?;
     let read = |blob: wire::HeldBlob| {
         let wire::HeldBlob { mailbox, blob_id, size, created_at, expires_at } = blob;
-        Ok(HeldBlob {
-            name: read_name(&wire::BlobName { mailbox, blob_id })?,
-            size,
-            created_at: UnixSeconds::new(created_at),
-            expires_at: UnixSeconds::new(expires_at),
-        })
+        let name = read_name(&wire::BlobName { mailbox, blob_id })?;
+        Ok(HeldBlob { name: Some(name.into()), size, created_at, expires_at })
     };
+    let until = until.as_ref().map(read_name).transpose()?.map(StorageName::from);
     Ok(Some(Listing {
-        sum: name_sum(count, &ids)?,
+        count,
+        ids,
         blobs: blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?,
-        until: until.as_ref().map(read_name).transpose()?,
+        until,
     }))
 }
 
@@ -287,6 +261,7 @@ fn read_blob(message: wire::Blob) -> Result<OfferedBlob, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transfer::Verdict;
     use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, OwnerHash, PeerId, Signature};
     use proptest::prelude::*;
 
@@ -321,11 +296,10 @@ mod tests {
 
     fn listing(blobs: usize) -> Listing {
         let name = offered(b"one").blob.name();
-        let (created_at, expires_at) = (UnixSeconds::new(3600), UnixSeconds::new(7200));
         let mut sum = NameSum::default();
         sum.add(&name.blob_id);
-        let blobs = vec![HeldBlob { name, size: 3, created_at, expires_at }; blobs];
-        Listing { sum, blobs, until: Some(name) }
+        let held = HeldBlob { name: Some(name.into()), size: 3, created_at: 3600, expires_at: 7200 };
+        Listing { count: 1, ids: sum.ids(), blobs: vec![held; blobs], until: Some(name.into()) }
     }
 
     fn every_body() -> Vec<Body> {

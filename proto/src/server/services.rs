@@ -3,7 +3,7 @@
 use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
-use super::{Adapter, AdminHandler, OffloadHandler, RecallHandler, TelemetryHandler};
+use super::{Adapter, AdminHandler, TelemetryHandler};
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::messages::admission_server::{Admission, AdmissionServer};
 use crate::messages::escrow_server::{Escrow, EscrowServer};
@@ -11,6 +11,8 @@ use crate::messages::exchange_server::{Exchange, ExchangeServer};
 use crate::messages::guardian_server::{Guardian, GuardianServer};
 use crate::messages::keys_server::{Keys, KeysServer};
 use crate::messages::mailbox_server::{Mailbox, MailboxServer};
+use crate::messages::offload_server::{Offload, OffloadServer};
+use crate::messages::recalls_server::{Recalls, RecallsServer};
 use crate::messages::recovery_server::{Recovery, RecoveryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
 use crate::wire;
@@ -153,20 +155,20 @@ impl Services {
 
     /// Serves federation.
     #[must_use]
-    pub fn offload(self, handler: &Arc<impl OffloadHandler>) -> Self {
-        let service = wire::offload_server::OffloadServer::new(Adapter(Arc::clone(handler)))
+    pub fn offload(self, service: &Arc<impl Offload>) -> Self {
+        let server = OffloadServer::from_arc(Arc::clone(service))
             .max_decoding_message_size(MAX_GRPC_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        self.add(service)
+        self.add(server)
     }
 
     /// Serves gateways with what peers hold.
     #[must_use]
-    pub fn recalls(self, handler: &Arc<impl RecallHandler>) -> Self {
-        let service = wire::recalls_server::RecallsServer::new(Adapter(Arc::clone(handler)))
+    pub fn recalls(self, service: &Arc<impl Recalls>) -> Self {
+        let server = RecallsServer::from_arc(Arc::clone(service))
             .max_decoding_message_size(SMALL_MESSAGE)
             .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        self.add(service)
+        self.add(server)
     }
 
     /// Serves the operator.

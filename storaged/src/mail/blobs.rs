@@ -11,8 +11,8 @@ use crate::db::steps::StepRoom;
 use crate::limits::shares::Payment;
 use crate::mail::purges;
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
-use relay_proto::federation::CarriedBlob;
 use relay_proto::mail::BlobName;
+use relay_proto::transfer::CarriedBlob;
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -257,7 +257,7 @@ fn remove_at(write: &mut Write<'_>, seq: i64, size: i64, name: &BlobName) -> Res
     write.change.blobs -= 1;
     write.change.bytes -= size;
     write.free(size);
-    leases::gone(write, seq, name)
+    leases::deleted(write, seq, name)
 }
 
 /// Deletes what arrived in a mailbox up to some arrival, wherever it lies, and remembers that like acks: as much as there is
@@ -317,7 +317,7 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bo
         write.change.blobs -= 1;
         write.change.bytes -= size;
         write.free(size);
-        leases::over(write, seq)?;
+        leases::expired(write, seq)?;
         expired += 1;
     }
     Ok((expired, true))

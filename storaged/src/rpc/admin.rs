@@ -11,7 +11,7 @@ use crate::transfer::{foreign_blobs, peers};
 use relay_proto::admin::{
     BackupPart, ClockStanding, ClockStatus, Evict, Evicted, Key, KeyStatus, KindUsage, Slack, Status,
 };
-use relay_proto::federation::{self, Reassigned};
+use relay_proto::federation::{self, PeerState, Pin, Reassigned};
 use relay_proto::limits::MAX_OUTLASTING;
 use relay_proto::server::AdminHandler;
 use relay_proto::telemetry::Process;
@@ -63,11 +63,7 @@ impl AdminHandler for Admin {
 
     async fn peers(&self) -> Result<federation::Peering, Refusal> {
         let told = self.peering.peers().filter(|_| self.federates);
-        let keys = if self.federates {
-            Some(self.store.writer.run_one(|write| super::offload::identity(write.sql)).await?)
-        } else {
-            None
-        };
+        let keys = if self.federates { Some(peers::identity(&self.store).await?) } else { None };
         let latest =
             self.peering.longest_kept().map(|kept| Ttl::from_secs(kept).expiry(self.time.times().now));
         let read = move |sql: &rusqlite::Connection| {
@@ -80,10 +76,10 @@ impl AdminHandler for Admin {
         let (pins, holdings, outlasting) = self.store.readers.run(read).await?;
         Ok(federation::Peering {
             reporting: told.is_some(),
-            noise_key: keys.as_ref().map(|keys| keys.noise_secret.public()),
-            identity: keys.as_ref().map(|keys| keys.signing_seed.id()),
-            peers: told.unwrap_or_default(),
-            pins,
+            noise_key: keys.as_ref().map(|(noise_secret, _)| noise_secret.public()),
+            identity: keys.as_ref().map(|(_, signing_seed)| signing_seed.id()),
+            peers: told.into_iter().flatten().map(PeerState::try_from).collect::<Result<_, _>>()?,
+            pins: pins.into_iter().map(Pin::try_from).collect::<Result<_, _>>()?,
             holdings,
             draining: self.peering.is_draining(),
             keeps_secs: self.keeps.as_secs(),

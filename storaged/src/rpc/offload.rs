@@ -5,30 +5,32 @@ use crate::clock::trusted::TrustedClock;
 use crate::clock::trusted_time::BEHIND;
 use crate::config::Bounds;
 use crate::db::Store;
-use crate::db::batch::{Batch, Write};
-use crate::db::error::StoreError;
-use crate::db::totals::Gauges;
-use crate::db::writer::Load;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::ohttp_keys::keys;
-use crate::transfer::inventory::{self, Settled, Unsettled};
+use crate::transfer::inventory::{self, Part};
 use crate::transfer::offer_cursor::Rounds;
+use crate::transfer::offers::Lease;
+use crate::transfer::outbox;
 use crate::transfer::peering::Peering;
-use crate::transfer::{foreign_blobs, leases, outbox, peers, remote_blobs};
+use crate::transfer::peers::{self, Met};
+use crate::transfer::transitions::{self, Terms};
 use relay_proto::admin::Capacity;
-use relay_proto::federation::{
-    Accept, BlobNames, CarriedBlob, Found, Identity, Introduction, Lease, Orders, OutboxEntry, PeerState,
-    Pin, Settle, Verdict,
-};
-use relay_proto::inventory::{List, Listing, Reconcile, Reconciled};
+use relay_proto::field::{identifier, required};
+use relay_proto::limits::MAX_CARRIED_BLOBS;
 use relay_proto::mail::BlobName;
-use relay_proto::server::OffloadHandler;
-use relay_proto::{NoiseSecret, PeerId, PeerSeed, Refusal, UnixSeconds};
+use relay_proto::messages::{
+    AcceptReply, AcceptRequest, BlobNames, CapacityReply, CapacityRequest, CarriedBlob, CarriedBlobs,
+    DeliveredReply, DeliveredRequest, ForgetReply, Identity, IdentityRequest, IntroduceReply, Introduction,
+    LeaseRequest, Link, ListRequest, Listing, MissingReply, Orders, OutboxReply, OutboxRequest, PeerReport,
+    PinsReply, PinsRequest, ReadReply, ReconcileReply, ReconcileRequest, ResumeReply, ResumeRequest,
+    SettleReply, SettleRequest, Settlement, offload_server,
+};
+use relay_proto::transfer::{Direction, Verdict, blob_names, carried_blobs, verdict};
+use relay_proto::{PeerId, Refusal, UnixSeconds};
 use std::sync::Arc;
+use tonic::{Request, Response, Status};
 
-/// Blobs of a peer's list that are settled in one transaction.
-const SETTLED_AT_ONCE: usize = 128;
+type Reply<T> = Result<Response<T>, Status>;
 
 /// Serves federation.
 #[derive(Debug)]
@@ -44,223 +46,173 @@ pub(crate) struct Offload {
     pub(crate) metrics: Metrics,
 }
 
-/// This relay's keys as a peer, made when they are asked for the first time.
-pub(crate) fn identity(sql: &rusqlite::Connection) -> Result<Identity, StoreError> {
-    Ok(Identity {
-        noise_secret: NoiseSecret::from_bytes(keys::secret(sql, "federation-noise")?),
-        signing_seed: PeerSeed::from_bytes(keys::secret(sql, "federation-identity")?),
-    })
-}
-
 impl Offload {
-    /// Whether there is room for mail of others.
-    fn may_grow(&self) -> bool {
-        self.store.gauges.fill() < self.refuse && !self.peering.is_draining()
-    }
-
-    /// Finds blobs to offer, on a reader, and marks them. Answers their places.
-    async fn offer(&self, lease: Lease, now: UnixSeconds) -> Result<Vec<i64>, Refusal> {
-        if lease.max_blobs == 0 {
-            return Ok(Vec::new());
-        }
-        loop {
-            let after = self.rounds.stands_at(&lease);
-            let search = self.store.readers.run(move |sql| leases::search(sql, &lease, after, now)).await?;
-            let leases::Search { found, left_over, passed, is_over } = search;
-            let (places, passed) = if found.is_empty() {
-                (Vec::new(), passed)
-            } else {
-                let take = move |write: &mut Write<'_>| {
-                    let (places, decided) = leases::take(write, &lease, &found, now)?;
-                    let undecided = found.get(decided.max(left_over)).map(|seq| seq - 1);
-                    Ok((places, undecided.unwrap_or(passed)))
-                };
-                self.store.writer.run_one(take).await?
-            };
-            self.rounds.passed(&lease, passed);
-            if !places.is_empty() || is_over || left_over > 0 {
-                return Ok(places);
-            }
-        }
+    fn terms(&self) -> Terms {
+        let may_grow = self.store.gauges.fill() < self.refuse && !self.peering.is_draining();
+        Terms { bounds: self.bounds, may_grow, limits: Arc::clone(&self.limits) }
     }
 }
 
-impl OffloadHandler for Offload {
-    fn capacity(&self) -> Capacity {
-        self.store.capacity()
+/// Reads names of one peer.
+fn named(message: BlobNames) -> Result<(PeerId, Vec<BlobName>), Refusal> {
+    let BlobNames { peer, names } = message;
+    Ok((identifier("peer", &peer)?, blob_names(names)?))
+}
+
+#[tonic::async_trait]
+impl offload_server::Offload for Offload {
+    async fn capacity(&self, request: Request<CapacityRequest>) -> Reply<CapacityReply> {
+        let CapacityRequest {} = request.into_inner();
+        let Capacity { live_bytes, ceiling_bytes, durable, foreign_bytes } = self.store.capacity();
+        Ok(Response::new(CapacityReply { live_bytes, ceiling_bytes, durable, foreign_bytes }))
     }
 
-    async fn identity(&self) -> Result<Identity, Refusal> {
-        Ok(self.store.writer.run_one(|write| identity(write.sql)).await?)
+    async fn identity(&self, request: Request<IdentityRequest>) -> Reply<Identity> {
+        let IdentityRequest {} = request.into_inner();
+        let (noise_secret, signing_seed) = peers::identity(&self.store).await?;
+        Ok(Response::new(Identity { noise_secret: noise_secret.into(), signing_seed: signing_seed.into() }))
     }
 
-    async fn resume(&self) -> Result<(), Refusal> {
-        let mut after = i64::MIN;
-        while let Some(last) = self.store.step(None, move |write| leases::resume(write.sql, after)).await? {
-            after = last;
-        }
+    async fn resume(&self, request: Request<ResumeRequest>) -> Reply<ResumeReply> {
+        let ResumeRequest {} = request.into_inner();
+        transitions::withdrawn(&self.store).await?;
         self.peering.restart();
         self.rounds.restart();
-        Ok(())
+        Ok(Response::new(ResumeReply {}))
     }
 
-    fn tell(&self, peers: Vec<PeerState>) -> Orders {
-        self.peering.hear(peers)
-    }
-
-    async fn pins(&self) -> Result<Vec<Pin>, Refusal> {
-        Ok(self.store.readers.run(peers::pins).await?)
-    }
-
-    async fn introduce(&self, introduction: Introduction) -> Result<(), Refusal> {
-        Ok(self.store.writer.run_one(move |write| peers::introduce(write.sql, &introduction)).await?)
-    }
-
-    async fn lease(&self, lease: Lease) -> Result<Vec<CarriedBlob>, Refusal> {
-        // What is in memory only is not to leave: the hint would be lost with the process.
-        if !self.store.durable {
-            return Ok(Vec::new());
+    async fn tell(&self, request: Request<PeerReport>) -> Reply<Orders> {
+        let PeerReport { peers } = request.into_inner();
+        for peer in &peers {
+            if !peer.identity.is_empty() {
+                identifier::<PeerId>("identity", &peer.identity)?;
+            }
+            if matches!(Link::try_from(peer.link), Ok(Link::Unspecified) | Err(_)) {
+                return Err(Refusal::invalid("link").into());
+            }
         }
-        let now = self.time.times().now;
-        let places = self.offer(lease, now).await?;
-        let expected = places.len();
-        let blobs = self.store.readers.run(move |sql| leases::read(sql, &places, now)).await?;
-        if blobs.len() < expected {
-            tracing::debug!(blobs = expected - blobs.len(), "leased blobs are gone or damaged and stay");
-        }
-        Ok(blobs)
+        Ok(Response::new(self.peering.hear(peers)))
     }
 
-    async fn settle(&self, settle: Settle) -> Result<u32, Refusal> {
-        let Settle { peer, home, settlements } = settle;
-        let now = self.time.times().now;
-        let settle = move |write: &mut Write<'_>, (name, verdict): &(BlobName, Verdict)| {
-            leases::settle(write, &peer, home, name, *verdict, now)
+    async fn pins(&self, request: Request<PinsRequest>) -> Reply<PinsReply> {
+        let PinsRequest {} = request.into_inner();
+        Ok(Response::new(PinsReply { pins: peers::pinned(&self.store).await? }))
+    }
+
+    async fn introduce(&self, request: Request<Introduction>) -> Reply<IntroduceReply> {
+        let Introduction { identity, url, noise_key, configured, client_url } = request.into_inner();
+        let identity = identifier("identity", &identity)?;
+        // A peer that dials is met at no address.
+        let met = if url.is_empty() {
+            None
+        } else {
+            Some(Met { url, noise_key: identifier("noise_key", &noise_key)?, configured })
         };
-        let moved = self.store.each(settlements, settle).await?;
-        let moved = moved.into_iter().map(u32::from).sum::<u32>();
-        if !home {
+        peers::introduced(&self.store, identity, met, client_url).await?;
+        Ok(Response::new(IntroduceReply {}))
+    }
+
+    async fn lease(&self, request: Request<LeaseRequest>) -> Reply<CarriedBlobs> {
+        let LeaseRequest { peer, home, max_blobs, max_bytes, lease_secs, latest_expiry } =
+            request.into_inner();
+        if usize::try_from(max_blobs).is_ok_and(|blobs| blobs > MAX_CARRIED_BLOBS) {
+            return Err(Refusal::invalid("max_blobs").into());
+        }
+        let latest_expiry = (latest_expiry > 0).then_some(UnixSeconds::new(latest_expiry));
+        let (peer, direction) = (identifier("peer", &peer)?, Direction::from_home(home));
+        let lease = Lease { peer, direction, max_blobs, max_bytes, lease_secs, latest_expiry };
+        let blobs = transitions::offered(&self.store, &self.rounds, lease, self.time.times().now).await?;
+        Ok(Response::new(CarriedBlobs { blobs: blobs.into_iter().map(CarriedBlob::from).collect() }))
+    }
+
+    async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
+        let SettleRequest { peer, home, settlements } = request.into_inner();
+        if settlements.len() > MAX_CARRIED_BLOBS {
+            return Err(Refusal::invalid("settlements").into());
+        }
+        let read = |settlement: Settlement| {
+            let Settlement { name, verdict: said } = settlement;
+            Ok((required("name", name)?.try_into()?, verdict("verdict", said)?))
+        };
+        let settlements = settlements.into_iter().map(read).collect::<Result<_, Refusal>>()?;
+        let (peer, direction) = (identifier("peer", &peer)?, Direction::from_home(home));
+        let now = self.time.times().now;
+        let moved = transitions::moved(&self.store, peer, direction, settlements, now).await?;
+        if direction == Direction::ToHolder {
             self.metrics.hints_stored.inc_by(moved.into());
         }
-        Ok(moved)
+        Ok(Response::new(SettleReply { moved }))
     }
 
-    async fn outbox(&self, peer: PeerId, limit: u32) -> Result<Vec<OutboxEntry>, Refusal> {
-        if self.store.gauges.outbox() == 0 {
-            return Ok(Vec::new());
+    async fn outbox(&self, request: Request<OutboxRequest>) -> Reply<OutboxReply> {
+        let OutboxRequest { peer, limit } = request.into_inner();
+        let entries = outbox::due(&self.store, identifier("peer", &peer)?, limit).await?;
+        Ok(Response::new(OutboxReply { entries }))
+    }
+
+    async fn delivered(&self, request: Request<DeliveredRequest>) -> Reply<DeliveredReply> {
+        let DeliveredRequest { numbers } = request.into_inner();
+        if numbers.len() > MAX_CARRIED_BLOBS {
+            return Err(Refusal::invalid("numbers").into());
         }
-        Ok(self.store.writer.run_one(move |write| outbox::tell(write, &peer, limit)).await?)
+        outbox::delivered(&self.store, numbers, self.time.times().stamp).await?;
+        Ok(Response::new(DeliveredReply {}))
     }
 
-    async fn delivered(&self, numbers: Vec<u64>) -> Result<(), Refusal> {
-        let now = self.time.times().stamp;
-        let delivered = move |write: &mut Write<'_>, number: &u64| outbox::delivered(write, *number, now);
-        self.store.each(numbers, delivered).await?;
-        Ok(())
+    async fn missing(&self, request: Request<BlobNames>) -> Reply<MissingReply> {
+        let (peer, names) = named(request.into_inner())?;
+        let forgotten = transitions::lost(&self.store, peer, names).await?;
+        self.metrics.hints_missing.inc_by(forgotten.into());
+        Ok(Response::new(MissingReply { forgotten }))
     }
 
-    async fn missing(&self, names: BlobNames) -> Result<u32, Refusal> {
-        let BlobNames { peer, names } = names;
-        let missing = move |write: &mut Write<'_>, name: &BlobName| remote_blobs::missing(write, &peer, name);
-        let gone = self.store.each(names, missing).await?.into_iter().map(u32::from).sum::<u32>();
-        self.metrics.hints_missing.inc_by(gone.into());
-        Ok(gone)
-    }
-
-    async fn accept(&self, accept: Accept) -> Result<Vec<Verdict>, Refusal> {
-        let Accept { peer, home, blobs } = accept;
-        if !self.store.durable {
-            return Ok(vec![Verdict::NotNow; blobs.len()]);
-        }
-        // What is taken under a clock that is behind would be kept too long or let go too early.
-        let Ok(now) = self.time.times_to_store() else {
-            return Ok(vec![Verdict::NotNow; blobs.len()]);
-        };
-        let (bounds, may_grow, limits) = (self.bounds, self.may_grow(), Arc::clone(&self.limits));
-        let bytes = blobs.iter().map(|blob| blob.ciphertext.as_bytes().len()).sum();
-        let load = Load { commands: blobs.len(), bytes };
-        // Hashing is not the writer's work.
-        let sound: Vec<bool> = blobs.iter().map(CarriedBlob::is_sound).collect();
-        let work = move |batch: &mut Batch<'_>| {
-            let mut verdicts = Vec::with_capacity(blobs.len());
-            let grow = |gauges: &Gauges, bytes| may_grow && limits.charge_peer(&peer, gauges, bytes);
-            for (blob, is_sound) in blobs.iter().zip(sound) {
-                let taken = batch.attempt(|write| match (is_sound, home) {
-                    (false, _) => Ok(Verdict::Refused),
-                    (true, true) => foreign_blobs::come_home(write, &peer, blob, &bounds, &grow, now),
-                    (true, false) => foreign_blobs::accept(write, &peer, blob, &bounds, &grow, now),
-                });
-                verdicts.push(match taken {
-                    Err(StoreError::Full) => Verdict::NotNow,
-                    taken => taken?,
-                });
+    async fn accept(&self, request: Request<AcceptRequest>) -> Reply<AcceptReply> {
+        let AcceptRequest { peer, home, blobs } = request.into_inner();
+        let (peer, direction) = (identifier("peer", &peer)?, Direction::from_home(home));
+        let blobs = carried_blobs(blobs)?;
+        let verdicts = match self.time.times_to_store() {
+            Ok(now) if self.store.durable => {
+                transitions::accepted(&self.store, peer, direction, blobs, self.terms(), now).await?
             }
-            Ok(verdicts)
+            // Memory takes no mail of others; and what is taken under a clock that is behind would be kept too long or
+            // let go too early.
+            _ => vec![Verdict::NotNow; blobs.len()],
         };
-        Ok(self.store.writer.run(load, work).await?)
+        Ok(Response::new(AcceptReply { verdicts: verdicts.into_iter().map(i32::from).collect() }))
     }
 
-    async fn read(&self, names: BlobNames) -> Result<Found, Refusal> {
-        let BlobNames { peer, names } = names;
+    async fn read(&self, request: Request<BlobNames>) -> Reply<ReadReply> {
+        let (peer, names) = named(request.into_inner())?;
         // Whose mail it is decides when it is over: that relay's clock may be a little behind.
         let now = self.time.times().now.minus(BEHIND);
-        Ok(self.store.readers.run(move |sql| foreign_blobs::read(sql, &peer, &names, now)).await?)
+        Ok(Response::new(transitions::recalled(&self.store, peer, names, now).await?))
     }
 
-    async fn forget(&self, names: BlobNames) -> Result<u32, Refusal> {
-        let BlobNames { peer, names } = names;
-        let now = self.time.times().stamp;
-        let forget =
-            move |write: &mut Write<'_>, name: &BlobName| foreign_blobs::forget(write, &peer, name, now);
-        let deleted = self.store.each(names, forget).await?;
-        Ok(deleted.into_iter().map(u32::from).sum())
+    async fn forget(&self, request: Request<BlobNames>) -> Reply<ForgetReply> {
+        let (peer, names) = named(request.into_inner())?;
+        let deleted = transitions::forgotten(&self.store, peer, names, self.time.times().stamp).await?;
+        Ok(Response::new(ForgetReply { deleted }))
     }
 
-    async fn list(&self, list: List) -> Result<Listing, Refusal> {
-        let List { peer, after, names } = list;
-        let now = self.time.times().now;
-        let read = move |sql: &rusqlite::Connection| inventory::list(sql, &peer, after.as_ref(), names, now);
-        Ok(self.store.readers.run(read).await?)
+    async fn list(&self, request: Request<ListRequest>) -> Reply<Listing> {
+        let ListRequest { peer, after, names } = request.into_inner();
+        let (peer, after) = (identifier("peer", &peer)?, after.map(BlobName::try_from).transpose()?);
+        let listing = inventory::listed(&self.store, peer, after, names, self.time.times().now).await?;
+        Ok(Response::new(listing))
     }
 
-    async fn reconcile(&self, part: Reconcile) -> Result<Reconciled, Refusal> {
-        // What is in memory only has no past that a peer could know more of.
-        if !self.store.durable {
-            return Ok(Reconciled::default());
-        }
-        // Under a clock that is behind nobody could say what is over.
-        let Ok(now) = self.time.times_to_store() else { return Ok(Reconciled::default()) };
-        let (peer, names) = (part.peer, part.names);
-        let ceiling = self.store.gauges.ceiling_bytes();
-        let compare = move |sql: &rusqlite::Connection| inventory::compare(sql, &part, ceiling, now.now);
-        let Some(Unsettled { blobs, mut room }) = self.store.readers.run(compare).await? else {
-            return Ok(Reconciled::default());
+    async fn reconcile(&self, request: Request<ReconcileRequest>) -> Reply<ReconcileReply> {
+        let ReconcileRequest { peer, after, names, listing } = request.into_inner();
+        let (peer, after) = (identifier("peer", &peer)?, after.map(BlobName::try_from).transpose()?);
+        let part = Part::read(peer, after, names, required("listing", listing)?)?;
+        let reply = match self.time.times_to_store() {
+            Ok(now) if self.store.durable => {
+                inventory::reconciled(&self.store, part, self.bounds, now).await?
+            }
+            // What is in memory only has no past that a peer could know more of; and under a clock that is behind nobody
+            // could say what is over.
+            _ => ReconcileReply::default(),
         };
-        let mut reconciled = Reconciled { needs_names: !names, ..Reconciled::default() };
-        let bounds = self.bounds;
-        for blobs in blobs.chunks(SETTLED_AT_ONCE).map(<[_]>::to_vec) {
-            let load = Load { commands: blobs.len(), bytes: 0 };
-            let may_claim = room;
-            let work = move |batch: &mut Batch<'_>| {
-                let (mut claimed, mut told) = (0_u32, 0_u32);
-                for blob in &blobs {
-                    let has_room = u64::from(claimed) < may_claim;
-                    match batch.attempt(|write| inventory::settle(write, &peer, blob, has_room, &bounds, now))
-                    {
-                        Ok(Settled::Claimed) => claimed += 1,
-                        Ok(Settled::Told) => told += 1,
-                        // Without a page left the claim waits for the next time.
-                        Ok(Settled::Left) | Err(StoreError::Full) => {}
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok((claimed, told))
-            };
-            let (claimed, told) = self.store.writer.run(load, work).await?;
-            reconciled.claimed += claimed;
-            reconciled.told += told;
-            room = room.saturating_sub(u64::from(claimed));
-        }
-        Ok(reconciled)
+        Ok(Response::new(reply))
     }
 }

@@ -111,15 +111,7 @@ async fn an_owner_that_waits_is_told_to_no_peer() {
     }
     told(&relay, &[1], Some(&key(1))).await;
     relay.send(mailbox(1), b"moves").await.unwrap();
-    let lease = relay_proto::federation::Lease {
-        peer: super::federation::B,
-        home: false,
-        max_blobs: 1,
-        max_bytes: 1 << 20,
-        lease_secs: 60,
-        latest_expiry: None,
-    };
-    let leased = relay_proto::server::OffloadHandler::lease(&relay.offload, lease).await.unwrap();
+    let leased = relay.leased(super::federation::all_of(super::federation::B)).await.unwrap();
     assert_eq!((leased.len(), leased[0].owner.is_none()), (1, true));
 }
 

@@ -6,10 +6,9 @@ use crate::ohttp_keys::keyring::Keyring;
 use crate::tests::expiry::fill;
 use crate::tests::*;
 use relay_proto::PeerId;
-use relay_proto::federation::{Accept, CarriedBlob, Verdict};
 use relay_proto::keys::DAY_SECS;
 use relay_proto::messages::KeySet;
-use relay_proto::server::OffloadHandler as _;
+use relay_proto::transfer::{CarriedBlob, Verdict};
 
 /// Steps that a clock makes, in days.
 const STEPS: [i64; 5] = [-400, -1, 4, 130, 1826];
@@ -287,13 +286,13 @@ async fn mail_of_a_peer_that_is_offered_under_a_clock_that_is_behind_stays_with_
         expires_at: START.plus(10 * 86_400),
         owner: None,
     };
-    let accept = |home| Accept { peer: PeerId::from_bytes([2; 32]), home, blobs: vec![offered.clone()] };
+    let accept = |home| relay.accept(PeerId::from_bytes([2; 32]), home, vec![offered.clone()]);
     relay.clock.jump_to(START.minus(86_400));
     for home in [false, true] {
-        assert_eq!(relay.offload.accept(accept(home)).await, Ok(vec![Verdict::NotNow]));
+        assert_eq!(accept(home).await, [Verdict::NotNow]);
     }
     relay.clock.jump_to(START);
-    assert_eq!(relay.offload.accept(accept(false)).await, Ok(vec![Verdict::Accepted]));
+    assert_eq!(accept(false).await, [Verdict::Accepted]);
 }
 
 #[tokio::test]

@@ -15,11 +15,14 @@ mod room;
 mod simulation;
 
 use crate::tests::*;
-use relay_proto::federation::{
-    Accept, BlobNames, CarriedBlob, Found, Introduction, Lease, Link, PeerState, Settle, Verdict,
-};
 use relay_proto::mail::BlobName;
-use relay_proto::server::OffloadHandler as _;
+use relay_proto::messages::offload_server::Offload as _;
+use relay_proto::messages::{
+    self, AcceptRequest, DeliveredRequest, Introduction, LeaseRequest, Link, ListRequest, Listing, Orders,
+    OutboxRequest, PeerReport, PeerState, ReadReply, ReconcileReply, ReconcileRequest, ResumeReply,
+    ResumeRequest, SettleRequest, Settlement,
+};
+use relay_proto::transfer::{CarriedBlob, Verdict, blob_names, carried_blobs, names_of, verdict};
 use relay_proto::{OwnerHash, PeerId};
 
 /// The relays, as peers: the origin, and two that hold.
@@ -51,66 +54,150 @@ fn contents(blobs: &[CarriedBlob]) -> Vec<&[u8]> {
     blobs.iter().map(|blob| blob.ciphertext.as_bytes().as_ref()).collect()
 }
 
+/// Asks for as many blobs to offer as fit into a message.
+pub(super) fn all_of(peer: PeerId) -> LeaseRequest {
+    LeaseRequest {
+        peer: peer.into(),
+        home: false,
+        max_blobs: 100,
+        max_bytes: 1 << 20,
+        lease_secs: LEASE_SECS,
+        latest_expiry: 0,
+    }
+}
+
 impl Relay {
-    async fn lease(&self, peer: PeerId, home: bool, max_blobs: u32) -> Vec<CarriedBlob> {
-        let lease =
-            Lease { peer, home, max_blobs, max_bytes: 1 << 20, lease_secs: LEASE_SECS, latest_expiry: None };
-        self.offload.lease(lease).await.unwrap()
+    /// Leases blobs.
+    pub(super) async fn leased(&self, request: LeaseRequest) -> Result<Vec<CarriedBlob>, Refusal> {
+        let reply = replied(self.offload.lease(Request::new(request)).await)?;
+        carried_blobs(reply.blobs)
     }
 
-    async fn accept(&self, peer: PeerId, home: bool, blobs: Vec<CarriedBlob>) -> Vec<Verdict> {
-        self.offload.accept(Accept { peer, home, blobs }).await.unwrap()
+    async fn lease(&self, peer: PeerId, home: bool, max_blobs: u32) -> Vec<CarriedBlob> {
+        self.leased(LeaseRequest { home, max_blobs, ..all_of(peer) }).await.unwrap()
+    }
+
+    /// Brings blobs to a relay.
+    pub(super) async fn accept(&self, peer: PeerId, home: bool, blobs: Vec<CarriedBlob>) -> Vec<Verdict> {
+        let blobs: Vec<_> = blobs.into_iter().map(messages::CarriedBlob::from).collect();
+        let request = AcceptRequest { peer: peer.into(), home, blobs };
+        let reply = replied(self.offload.accept(Request::new(request)).await).unwrap();
+        reply.verdicts.into_iter().map(|number| verdict("verdicts", number).unwrap()).collect()
     }
 
     async fn accept_one(&self, peer: PeerId, blob: CarriedBlob) -> Verdict {
         self.accept(peer, false, vec![blob]).await[0]
     }
 
-    async fn settle(&self, peer: PeerId, home: bool, blobs: &[CarriedBlob], verdict: Verdict) -> u32 {
-        let settlements = blobs.iter().map(|blob| (blob.name(), verdict)).collect();
-        self.offload.settle(Settle { peer, home, settlements }).await.unwrap()
+    /// Says what a peer said of blobs. Returns how many moved.
+    pub(super) async fn settle_each(
+        &self,
+        peer: PeerId,
+        home: bool,
+        said: impl IntoIterator<Item = (BlobName, Verdict)>,
+    ) -> u32 {
+        let settlement = |(name, verdict): (BlobName, Verdict)| Settlement {
+            name: Some(name.into()),
+            verdict: verdict.into(),
+        };
+        let settlements = said.into_iter().map(settlement).collect();
+        let request = SettleRequest { peer: peer.into(), home, settlements };
+        replied(self.offload.settle(Request::new(request)).await).unwrap().moved
     }
 
-    async fn find(&self, peer: PeerId, name: BlobName) -> Found {
-        self.offload.read(BlobNames { peer, names: vec![name] }).await.unwrap()
+    async fn settle(&self, peer: PeerId, home: bool, blobs: &[CarriedBlob], verdict: Verdict) -> u32 {
+        self.settle_each(peer, home, blobs.iter().map(|blob| (blob.name(), verdict))).await
+    }
+
+    /// Ends all offers, as federation does when it starts.
+    async fn resume(&self) {
+        let ResumeReply {} = replied(self.offload.resume(Request::new(ResumeRequest {})).await).unwrap();
+    }
+
+    /// Reads what is held for a peer: what is there, and what is missing.
+    async fn find_all(&self, peer: PeerId, names: Vec<BlobName>) -> (Vec<CarriedBlob>, Vec<BlobName>) {
+        let request = Request::new(names_of(peer, names));
+        let ReadReply { blobs, missing } = replied(self.offload.read(request).await).unwrap();
+        (carried_blobs(blobs).unwrap(), blob_names(missing).unwrap())
+    }
+
+    /// A blob that is held for a peer.
+    async fn find(&self, peer: PeerId, name: BlobName) -> CarriedBlob {
+        self.find_all(peer, vec![name]).await.0.remove(0)
+    }
+
+    /// Says that a peer does not have blobs. Returns of how many that was noted.
+    async fn lose(&self, peer: PeerId, names: Vec<BlobName>) -> u32 {
+        replied(self.offload.missing(Request::new(names_of(peer, names))).await).unwrap().forgotten
     }
 
     /// Whether a peer could have this blob of its own back.
     async fn holds_for(&self, peer: PeerId, name: BlobName) -> bool {
-        let found = self.find(peer, name).await;
-        assert_eq!(found.blobs.len() + found.missing.len(), 1);
-        !found.blobs.is_empty()
+        let (blobs, missing) = self.find_all(peer, vec![name]).await;
+        assert_eq!(blobs.len() + missing.len(), 1);
+        !blobs.is_empty()
     }
 
     async fn forget(&self, peer: PeerId, names: Vec<BlobName>) -> u32 {
-        self.offload.forget(BlobNames { peer, names }).await.unwrap()
+        replied(self.offload.forget(Request::new(names_of(peer, names))).await).unwrap().deleted
+    }
+
+    /// Deletions that wait for a peer, with their numbers.
+    async fn outbox(&self, peer: PeerId, limit: u32) -> Vec<(u64, BlobName)> {
+        let request = OutboxRequest { peer: peer.into(), limit };
+        let entries = replied(self.offload.outbox(Request::new(request)).await).unwrap().entries;
+        let read = |entry: messages::OutboxEntry| (entry.number, entry.name.unwrap().try_into().unwrap());
+        entries.into_iter().map(read).collect()
+    }
+
+    async fn delivered(&self, numbers: Vec<u64>) {
+        replied(self.offload.delivered(Request::new(DeliveredRequest { numbers })).await).unwrap();
+    }
+
+    /// A part of what is held for a peer.
+    async fn list(&self, peer: PeerId, after: Option<BlobName>, names: bool) -> Listing {
+        let request = ListRequest { peer: peer.into(), after: after.map(Into::into), names };
+        replied(self.offload.list(Request::new(request)).await).unwrap()
+    }
+
+    /// Settles a part of what a peer holds.
+    async fn reconcile(
+        &self,
+        peer: PeerId,
+        after: Option<BlobName>,
+        names: bool,
+        listing: Listing,
+    ) -> Result<ReconcileReply, Refusal> {
+        let (after, listing) = (after.map(Into::into), Some(listing));
+        let request = ReconcileRequest { peer: peer.into(), after, names, listing };
+        replied(self.offload.reconcile(Request::new(request)).await)
     }
 
     async fn waiting(&self, peer: PeerId) -> Vec<BlobName> {
-        self.offload.outbox(peer, 100).await.unwrap().iter().map(|entry| entry.name).collect()
+        self.outbox(peer, 100).await.into_iter().map(|(_, name)| name).collect()
     }
 
     /// Says that the links to these peers are up.
-    pub(super) fn reach(&self, peers: &[PeerId]) {
+    pub(super) async fn reach(&self, peers: &[PeerId]) {
         let state = |identity: &PeerId| PeerState {
-            url: String::new(),
-            identity: Some(*identity),
-            link: Link::Up,
-            free_bytes: 0,
-            last_seen: None,
-            blobs_sent: 0,
-            blobs_received: 0,
-            blobs_recalled: 0,
-            trouble: String::new(),
-            clock_ahead_secs: None,
-            keeps_secs: 0,
+            identity: (*identity).into(),
+            link: Link::Up.into(),
+            ..PeerState::default()
         };
-        self.offload.tell(peers.iter().map(state).collect());
+        self.tell(peers.iter().map(state).collect()).await.unwrap();
+    }
+
+    async fn tell(&self, peers: Vec<PeerState>) -> Result<Orders, Refusal> {
+        replied(self.offload.tell(Request::new(PeerReport { peers })).await)
     }
 
     async fn introduce(&self, identity: PeerId, client_url: &str) {
-        let introduction = Introduction { identity, met: None, client_url: client_url.to_owned() };
-        self.offload.introduce(introduction).await.unwrap();
+        let introduction = Introduction {
+            identity: identity.into(),
+            client_url: client_url.to_owned(),
+            ..Introduction::default()
+        };
+        replied(self.offload.introduce(Request::new(introduction)).await).unwrap();
     }
 
     /// Compares what is counted with what is there.
@@ -141,16 +228,16 @@ impl Relay {
 async fn carry(from: (&Relay, PeerId), to: (&Relay, PeerId), home: bool) -> u32 {
     let blobs = from.0.lease(to.1, home, 100).await;
     let verdicts = to.0.accept(from.1, home, blobs.clone()).await;
-    let settlements = blobs.iter().map(CarriedBlob::name).zip(verdicts).collect();
-    from.0.offload.settle(Settle { peer: to.1, home, settlements }).await.unwrap()
+    from.0.settle_each(to.1, home, blobs.iter().map(CarriedBlob::name).zip(verdicts)).await
 }
 
 /// Tells one relay what another wants forgotten.
 async fn deliver(from: (&Relay, PeerId), to: (&Relay, PeerId)) -> usize {
-    let entries = from.0.offload.outbox(to.1, 100).await.unwrap();
-    to.0.forget(from.1, entries.iter().map(|entry| entry.name).collect()).await;
-    from.0.offload.delivered(entries.iter().map(|entry| entry.number).collect()).await.unwrap();
-    entries.len()
+    let (numbers, names): (Vec<_>, Vec<_>) = from.0.outbox(to.1, 100).await.into_iter().unzip();
+    let told = names.len();
+    to.0.forget(from.1, names).await;
+    from.0.delivered(numbers).await;
+    told
 }
 
 /// An origin with a blob in mailbox 1, and a peer.

@@ -1,12 +1,12 @@
 //! Pages: no blob stands in the way of another, whatever its size.
 
-use crate::tests::federation::{B, LEASE_SECS};
+use crate::tests::federation::{B, all_of};
 use crate::tests::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use relay_proto::federation::{Lease, Settle, Verdict};
+use relay_proto::messages::LeaseRequest;
 use relay_proto::page::{self, BUDGET, LARGEST, wire_size};
-use relay_proto::server::OffloadHandler as _;
+use relay_proto::transfer::Verdict;
 
 /// Sizes around everything that matters.
 fn sizes() -> impl Strategy<Value = Vec<(usize, bool)>> {
@@ -154,17 +154,8 @@ async fn oversized_blobs_at_peers_hide_no_others_there() {
     let sizes =
         [(LARGEST + 1, false), (LARGEST - 73, true), (LARGEST - 74, true), (200_000, false), (10, false)];
     leave(&relay, mailbox(1), &sizes).await;
-    let lease = Lease {
-        peer: B,
-        home: false,
-        max_blobs: 100,
-        max_bytes: 4 << 20,
-        lease_secs: LEASE_SECS,
-        latest_expiry: None,
-    };
-    let blobs = relay.offload.lease(lease).await.unwrap();
-    let settlements = blobs.iter().map(|blob| (blob.name(), Verdict::Accepted)).collect();
-    relay.offload.settle(Settle { peer: B, home: false, settlements }).await.unwrap();
+    let blobs = relay.leased(LeaseRequest { max_bytes: 4 << 20, ..all_of(B) }).await.unwrap();
+    relay.settle_each(B, false, blobs.iter().map(|blob| (blob.name(), Verdict::Accepted))).await;
     let ids = |page: &FetchReply| page.moved.iter().map(|moved| moved.blob_id.clone()).collect::<Vec<_>>();
     let id = |number: usize| Bytes::from(blobs[number].blob_id);
     let ack = async |number: usize| assert!(relay.ack(mailbox(1), id(number)).await.unwrap());
@@ -176,7 +167,7 @@ async fn oversized_blobs_at_peers_hide_no_others_there() {
         "no hint leads a sealed client to one"
     );
     assert_eq!(relay.page(&[mailbox(1)]).await.unwrap().moved.len(), 5);
-    relay.reach(&[B]);
+    relay.reach(&[B]).await;
     let page = relay.sealed_page(&[mailbox(1)]).await.unwrap();
     assert_eq!((ids(&page), page.truncated, page.oversized), (vec![id(2)], true, 3));
     ack(2).await;

@@ -184,7 +184,7 @@ async fn no_peer_brings_back_what_is_being_purged() {
     let owner = key(1);
     relay.begin_purge(&relay.purge_request(&owner, 1)).await;
     let content = b"from a peer";
-    let carried = relay_proto::federation::CarriedBlob {
+    let carried = relay_proto::transfer::CarriedBlob {
         mailbox: own(&owner),
         blob_id: BlobId::derive(&own(&owner), content),
         ciphertext: Ciphertext::try_from(Bytes::from_static(content)).unwrap(),
@@ -194,9 +194,8 @@ async fn no_peer_brings_back_what_is_being_purged() {
         owner: None,
     };
     for home in [true, false] {
-        let accept = relay_proto::federation::Accept { peer: B, home, blobs: vec![carried.clone()] };
-        let verdicts = relay_proto::server::OffloadHandler::accept(&relay.offload, accept).await.unwrap();
-        assert_eq!(verdicts, [relay_proto::federation::Verdict::NotNow]);
+        let verdicts = relay.accept(B, home, vec![carried.clone()]).await;
+        assert_eq!(verdicts, [relay_proto::transfer::Verdict::NotNow]);
     }
 }
 

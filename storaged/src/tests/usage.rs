@@ -78,7 +78,7 @@ async fn mail_of_peers_is_told_apart_and_evicted_alone() {
     let relay = Relay::start(&[]);
     relay.send(mailbox(1), b"own").await.unwrap();
     let content = b"of a peer";
-    let blob = relay_proto::federation::CarriedBlob {
+    let blob = relay_proto::transfer::CarriedBlob {
         mailbox: mailbox(1),
         blob_id: BlobId::derive(&mailbox(1), content),
         ciphertext: Ciphertext::try_from(Bytes::from_static(content)).unwrap(),
@@ -87,9 +87,7 @@ async fn mail_of_peers_is_told_apart_and_evicted_alone() {
         expires_at: START.plus(86_400),
         owner: None,
     };
-    let accept =
-        relay_proto::federation::Accept { peer: super::federation::B, home: false, blobs: vec![blob] };
-    relay_proto::server::OffloadHandler::accept(&relay.offload, accept).await.unwrap();
+    relay.accept(super::federation::B, false, vec![blob]).await;
     for kind in [RowKind::Mail, RowKind::Held] {
         assert_eq!(rows(&relay, kind).await.iter().sum::<u64>(), 1);
     }

@@ -10,8 +10,8 @@ use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::{count, moment};
 use crate::db::steps::StepRoom;
+use crate::transfer::inventory::ListedBlob;
 use crate::transfer::outbox;
-use relay_proto::inventory::HeldBlob;
 use relay_proto::mail::BlobName;
 use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -32,7 +32,7 @@ pub(crate) fn room(sql: &Connection, peer: &PeerId, ceiling_bytes: u64) -> Resul
 pub(crate) fn put(
     write: &mut Write<'_>,
     peer: &PeerId,
-    blob: &HeldBlob,
+    blob: &ListedBlob,
     bounds: &Bounds,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {

@@ -7,15 +7,16 @@ use crate::config::Bounds;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
-use crate::db::sql::{count, time};
+use crate::db::sql::count;
 use crate::db::steps::StepRoom;
 use crate::db::totals::Gauges;
 use crate::mail::{blobs, purges};
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, leases, remote_blobs, rows, tombstones};
-use relay_proto::federation::{CarriedBlob, Found, Verdict};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
 use relay_proto::mail::BlobName;
+use relay_proto::messages::ReadReply;
+use relay_proto::transfer::{CarriedBlob, Verdict};
 use relay_proto::{BlobId, MailboxHash, OwnerHash, PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -83,7 +84,7 @@ pub(crate) fn accept(
 }
 
 /// Notes whose the blob at a place is.
-fn hold(
+pub(super) fn hold(
     write: &mut Write<'_>,
     position: Position,
     peer: &PeerId,
@@ -194,106 +195,17 @@ pub(crate) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result
         return blobs::remove(write, name).map(drop);
     }
     // It was offered to the peer that it was held for, if to anybody.
-    leases::over(write, seq)
-}
-
-/// Takes back a blob that a peer held for this relay: what there is a hint for, and in its old place, whichever peer the
-/// hint names. What there is no hint for is known to the peer alone, as after a backup was restored here. It is taken like
-/// mail of others, as long as there is room for that: nobody vouches for it.
-pub(crate) fn come_home(
-    write: &mut Write<'_>,
-    peer: &PeerId,
-    blob: &CarriedBlob,
-    bounds: &Bounds,
-    grow: Grow<'_>,
-    Times { now, stamp, .. }: Times,
-) -> Result<Verdict, StoreError> {
-    let name = blob.name();
-    if purges::reaches_here(write, &name.mailbox)?.is_some() {
-        return Ok(Verdict::NotNow);
-    }
-    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
-        if Position::from_sql(seq).expires() > now {
-            leases::came_home(write, peer, seq, &name, now)?;
-            claims::take(write, peer, &name)?;
-            return Ok(Verdict::Accepted);
-        }
-        blobs::remove(write, &name)?;
-    }
-    let hint =
-        remote_blobs::locate(write.sql, &name)?.filter(|hint| Position::from_sql(hint.seq).expires() > now);
-    let Some(hint) = hint else { return take_in(write, peer, blob, bounds, grow, (now, stamp)) };
-    if write.gauges.is_full() {
-        return Ok(Verdict::NotNow);
-    }
-    let position = Position::from_sql(hint.seq);
-    remote_blobs::take(write, &name)?;
-    claims::take(write, peer, &name)?;
-    blobs::insert(write, position, blob, time(hint.created))?;
-    if hint.peer != *peer.as_bytes() {
-        // The note was from before a backup was restored, or that peer has a copy too: it need not keep it.
-        outbox::put(write, &PeerId::from_bytes(hint.peer), &name, position.expires())?;
-    }
-    leases::came_home(write, peer, position.sql(), &name, now)?;
-    Ok(Verdict::Accepted)
-}
-
-/// Takes in a blob that a peer says is this relay's, and that nothing here tells of.
-fn take_in(
-    write: &mut Write<'_>,
-    peer: &PeerId,
-    blob: &CarriedBlob,
-    bounds: &Bounds,
-    grow: Grow<'_>,
-    (now, stamp): (UnixSeconds, UnixSeconds),
-) -> Result<Verdict, StoreError> {
-    let name = blob.name();
-    if let Some(verdict) = judge_stranger(write, peer, blob, bounds, grow, now)? {
-        if verdict == Verdict::Accepted {
-            claims::take(write, peer, &name)?;
-        }
-        return Ok(verdict);
-    }
-    remote_blobs::take(write, &name)?;
-    claims::take(write, peer, &name)?;
-    let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(stamp));
-    let position = Position::new(ends, write.arrive());
-    blobs::insert(write, position, blob, arrival(blob, bounds, stamp))?;
-    hold(write, position, peer, blob, BROUGHT)?;
-    Ok(Verdict::Accepted)
+    leases::expired(write, seq)
 }
 
 /// The hour in which a blob arrived at its origin, if it can have been.
-fn arrival(blob: &CarriedBlob, bounds: &Bounds, now: UnixSeconds) -> UnixSeconds {
+pub(super) fn arrival(blob: &CarriedBlob, bounds: &Bounds, now: UnixSeconds) -> UnixSeconds {
     let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
     blob.created_at.hour_floor().clamp(oldest, now.hour_floor())
 }
 
-/// What to say to a blob that comes home without a hint, if it is not taken.
-fn judge_stranger(
-    write: &Write<'_>,
-    peer: &PeerId,
-    blob: &CarriedBlob,
-    bounds: &Bounds,
-    grow: Grow<'_>,
-    now: UnixSeconds,
-) -> Result<Option<Verdict>, StoreError> {
-    let name = blob.name();
-    let is_done_with = blob.expires_at <= now
-        || ack_tombstones::contains(write.sql, &name.blob_id, now)?
-        || outbox::contains(write.sql, peer, &name)?;
-    if is_done_with {
-        // Nothing to be kept for: the peer may let go of it.
-        return Ok(Some(Verdict::Accepted));
-    }
-    if blob.ciphertext.as_bytes().len() > bounds.blob_bytes {
-        return Ok(Some(Verdict::Refused));
-    }
-    Ok(if has_room(write, blob, grow) { None } else { Some(Verdict::NotNow) })
-}
-
 /// Whether there is room for mail of others, and a share of it for this peer.
-fn has_room(write: &Write<'_>, blob: &CarriedBlob, grow: Grow<'_>) -> bool {
+pub(super) fn has_room(write: &Write<'_>, blob: &CarriedBlob, grow: Grow<'_>) -> bool {
     let size = blobs::size_of(blob);
     !write.gauges.is_full() && write.has_foreign_room(size) && grow(write.gauges, size)
 }
@@ -332,17 +244,17 @@ pub(crate) fn read(
     peer: &PeerId,
     names: &[BlobName],
     now: UnixSeconds,
-) -> Result<Found, StoreError> {
-    let mut found = Found::default();
+) -> Result<ReadReply, StoreError> {
+    let mut found = ReadReply::default();
     let mut bytes = 0;
     for name in names {
         let located = blobs::locate(sql, name)?.filter(|(seq, _)| *seq >= Position::first_alive(now).sql());
         let Some((seq, size)) = located else {
-            found.missing.push(*name);
+            found.missing.push((*name).into());
             continue;
         };
         if holder(sql, seq)?.is_none_or(|holder| holder != *peer.as_bytes()) {
-            found.missing.push(*name);
+            found.missing.push((*name).into());
             continue;
         }
         bytes += usize::try_from(size).unwrap_or(usize::MAX);
@@ -351,8 +263,8 @@ pub(crate) fn read(
         }
         // Damaged content is not there, for anybody.
         match rows::read(sql, seq, now)? {
-            Some(blob) => found.blobs.push(blob),
-            None => found.missing.push(*name),
+            Some(blob) => found.blobs.push(blob.into()),
+            None => found.missing.push((*name).into()),
         }
     }
     Ok(found)

@@ -10,32 +10,144 @@
 use crate::auth::ack_tombstones;
 use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
-use crate::db::batch::Write;
+use crate::db::Store;
+use crate::db::batch::{Batch, Write};
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::time;
+use crate::db::writer::Load;
 use crate::mail::{blobs, purges};
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs};
-use relay_proto::inventory::{HeldBlob, Listing, NameSum, Reconcile};
+use relay_proto::field::required;
 use relay_proto::limits::MAX_LISTED_BLOBS;
 use relay_proto::mail::BlobName;
-use relay_proto::{BlobId, MailboxHash, OriginHint, PeerId, UnixSeconds};
+use relay_proto::messages::{HeldBlob, Listing, ReconcileReply};
+use relay_proto::transfer::NameSum;
+use relay_proto::{BlobId, MailboxHash, OriginHint, PeerId, Refusal, UnixSeconds};
 use rusqlite::{Connection, Row, params};
 
 /// Rows of the index that one part may cover: a few milliseconds of reading, whatever is asked.
 const SCANNED: u32 = 20_000;
 
+/// Blobs of a peer's list that are settled in one transaction.
+const SETTLED_AT_ONCE: usize = 128;
+
 /// Lists a part of what is held for a peer, behind a name and in the order of names.
-pub(crate) fn list(
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) async fn listed(
+    store: &Store,
+    peer: PeerId,
+    after: Option<BlobName>,
+    names: bool,
+    now: UnixSeconds,
+) -> Result<Listing, StoreError> {
+    store.readers.run(move |sql| list(sql, &peer, after.as_ref(), names, now)).await
+}
+
+/// Settles a part of what a peer holds with what is known here.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) async fn reconciled(
+    store: &Store,
+    part: Part,
+    bounds: Bounds,
+    now: Times,
+) -> Result<ReconcileReply, StoreError> {
+    let (peer, names) = (part.peer, part.names);
+    let ceiling = store.gauges.ceiling_bytes();
+    let compare = move |sql: &Connection| compare(sql, &part, ceiling, now.now);
+    let Some(Unsettled { blobs, mut room }) = store.readers.run(compare).await? else {
+        return Ok(ReconcileReply::default());
+    };
+    let mut reply = ReconcileReply { needs_names: !names, ..ReconcileReply::default() };
+    for blobs in blobs.chunks(SETTLED_AT_ONCE).map(<[_]>::to_vec) {
+        let load = Load { commands: blobs.len(), bytes: 0 };
+        let may_claim = room;
+        let work = move |batch: &mut Batch<'_>| {
+            let (mut claimed, mut told) = (0_u32, 0_u32);
+            for blob in &blobs {
+                let has_room = u64::from(claimed) < may_claim;
+                match batch.attempt(|write| settle(write, &peer, blob, has_room, &bounds, now)) {
+                    Ok(Settled::Claimed) => claimed += 1,
+                    Ok(Settled::Told) => told += 1,
+                    // Without a page left the claim waits for the next time.
+                    Ok(Settled::Left) | Err(StoreError::Full) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok((claimed, told))
+        };
+        let (claimed, told) = store.writer.run(load, work).await?;
+        reply.claimed += claimed;
+        reply.told += told;
+        room = room.saturating_sub(u64::from(claimed));
+    }
+    Ok(reply)
+}
+
+/// A blob that a peer says it holds for this relay.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ListedBlob {
+    pub(crate) name: BlobName,
+    /// Bytes of ciphertext and origin hint.
+    pub(crate) size: u64,
+    pub(crate) created_at: UnixSeconds,
+    pub(crate) expires_at: UnixSeconds,
+}
+
+/// A part of what a peer says it holds for this relay.
+#[derive(Debug)]
+pub(crate) struct Part {
+    pub(crate) peer: PeerId,
+    /// It begins behind this name; without one, with the first.
+    after: Option<BlobName>,
+    /// It ends with this name; without one, with the last.
+    until: Option<BlobName>,
+    sum: NameSum,
+    /// Whether the blobs were asked for.
+    names: bool,
+    blobs: Vec<ListedBlob>,
+}
+
+impl Part {
+    /// Reads a part.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] for too many blobs, and for a field that is wrong.
+    pub(crate) fn read(
+        peer: PeerId,
+        after: Option<BlobName>,
+        names: bool,
+        listing: Listing,
+    ) -> Result<Self, Refusal> {
+        let Listing { count, ids, blobs, until } = listing;
+        if blobs.len() > MAX_LISTED_BLOBS {
+            return Err(Refusal::invalid("blobs"));
+        }
+        let read = |blob: HeldBlob| {
+            let HeldBlob { name, size, created_at, expires_at } = blob;
+            let (created_at, expires_at) = (UnixSeconds::new(created_at), UnixSeconds::new(expires_at));
+            Ok(ListedBlob { name: required("name", name)?.try_into()?, size, created_at, expires_at })
+        };
+        let blobs = blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?;
+        let until = until.map(BlobName::try_from).transpose()?;
+        Ok(Self { peer, after, until, sum: NameSum::read(count, &ids)?, names, blobs })
+    }
+}
+
+fn list(
     sql: &Connection,
     peer: &PeerId,
     after: Option<&BlobName>,
     names: bool,
     now: UnixSeconds,
 ) -> Result<Listing, StoreError> {
-    let mut listing = Listing::default();
+    let (mut listing, mut sum) = (Listing::default(), NameSum::default());
     if !foreign_blobs::any(sql)? {
-        return Ok(listing);
+        return Ok(Listing { ids: sum.ids(), ..listing });
     }
     let alive = Position::first_alive(now).sql();
     // The index has all that is needed, so that no content is read.
@@ -54,46 +166,46 @@ pub(crate) fn list(
         let is_theirs: bool = row.get(5)?;
         let seq: i64 = row.get(2)?;
         if is_theirs && seq >= alive {
-            listing.sum.add(&name.blob_id);
+            sum.add(&name.blob_id);
             if names {
                 listing.blobs.push(HeldBlob {
-                    name,
+                    name: Some(name.into()),
                     size: row.get::<_, i64>(3)?.max(0).unsigned_abs(),
-                    created_at: time(row.get(4)?),
-                    expires_at: Position::from_sql(seq).expires(),
+                    created_at: time(row.get(4)?).get(),
+                    expires_at: Position::from_sql(seq).expires().get(),
                 });
             }
         }
         if listing.blobs.len() >= MAX_LISTED_BLOBS || scanned >= SCANNED {
-            listing.until = Some(name);
+            listing.until = Some(name.into());
             break;
         }
     }
-    Ok(listing)
+    Ok(Listing { count: sum.count, ids: sum.ids(), ..listing })
 }
 
 /// What is left to be settled of a part.
 #[derive(Debug)]
-pub(crate) struct Unsettled {
+struct Unsettled {
     /// Blobs of which the peer's list says more than is known here.
-    pub(crate) blobs: Vec<HeldBlob>,
+    blobs: Vec<ListedBlob>,
     /// How many more claims the peer may make.
-    pub(crate) room: u64,
+    room: u64,
 }
 
 /// Compares a part of a peer's list with what is known here. `None` when both agree.
-pub(crate) fn compare(
+fn compare(
     sql: &Connection,
-    part: &Reconcile,
+    part: &Part,
     ceiling_bytes: u64,
     now: UnixSeconds,
 ) -> Result<Option<Unsettled>, StoreError> {
-    let Reconcile { peer, after, listing, .. } = part;
-    if known(sql, peer, after.as_ref(), listing.until.as_ref(), now)? == listing.sum {
+    let Part { peer, after, until, sum, names: _, blobs: listed } = part;
+    if known(sql, peer, after.as_ref(), until.as_ref(), now)? == *sum {
         return Ok(None);
     }
     let mut blobs = Vec::new();
-    for blob in &listing.blobs {
+    for blob in listed {
         if blob.expires_at > now && !is_settled(sql, peer, &blob.name)? {
             blobs.push(*blob);
         }
@@ -144,7 +256,7 @@ fn is_settled(sql: &Connection, peer: &PeerId, name: &BlobName) -> Result<bool, 
 
 /// What became of a blob that a peer lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Settled {
+enum Settled {
     /// There was nothing to do, or no room to do it.
     Left,
     /// It can be fetched here.
@@ -154,10 +266,10 @@ pub(crate) enum Settled {
 }
 
 /// Settles one blob that a peer lists. `may_claim` says whether it may make one more claim.
-pub(crate) fn settle(
+fn settle(
     write: &mut Write<'_>,
     peer: &PeerId,
-    blob: &HeldBlob,
+    blob: &ListedBlob,
     may_claim: bool,
     bounds: &Bounds,
     times: Times,

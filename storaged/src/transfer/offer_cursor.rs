@@ -1,9 +1,10 @@
 //! Where the search for blobs to offer stands. Each peer is offered what there is once in a round, so that what it
 //! refused is not in the way of the rest, and what is not to be offered is not read over and over.
 
+use crate::transfer::offers::Lease;
 use relay_daemon::Clock;
 use relay_proto::PeerId;
-use relay_proto::federation::Lease;
+use relay_proto::transfer::Direction;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ const PEERS: usize = 1024;
 /// The rounds of all peers.
 #[derive(Debug)]
 pub(crate) struct Rounds {
-    rounds: Mutex<HashMap<(PeerId, bool), Round>>,
+    rounds: Mutex<HashMap<(PeerId, Direction), Round>>,
     clock: Clock,
 }
 
@@ -41,7 +42,7 @@ impl Rounds {
             rounds.clear();
         }
         let fresh = Round { began: now, stands_at: 0 };
-        let round = rounds.entry((lease.peer, lease.home)).or_insert(fresh);
+        let round = rounds.entry((lease.peer, lease.direction)).or_insert(fresh);
         if now.saturating_sub(round.began) >= ROUND {
             *round = fresh;
         }
@@ -50,7 +51,7 @@ impl Rounds {
 
     /// Everything up to a place was looked at.
     pub(crate) fn passed(&self, lease: &Lease, place: i64) {
-        if let Some(round) = self.lock().get_mut(&(lease.peer, lease.home)) {
+        if let Some(round) = self.lock().get_mut(&(lease.peer, lease.direction)) {
             round.stands_at = round.stands_at.max(place);
         }
     }
@@ -60,7 +61,7 @@ impl Rounds {
         self.lock().clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(PeerId, bool), Round>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(PeerId, Direction), Round>> {
         self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -75,20 +76,24 @@ mod tests {
     fn a_round_goes_on_where_it_stood_and_begins_anew_after_an_hour() {
         let clock = ManualClock::at(UnixSeconds::new(0));
         let rounds = Rounds::new(clock.clock());
-        let lease = |number, home| Lease {
+        let lease = |number, direction| Lease {
             peer: PeerId::from_bytes([number; 32]),
-            home,
+            direction,
             max_blobs: 1,
             max_bytes: 1,
             lease_secs: 1,
             latest_expiry: None,
         };
-        let first = lease(1, false);
+        let first = lease(1, Direction::ToHolder);
         assert_eq!(rounds.stands_at(&first), 0);
         rounds.passed(&first, 7);
         rounds.passed(&first, 3);
         assert_eq!(rounds.stands_at(&first), 7);
-        assert_eq!([lease(1, true), lease(2, false)].map(|other| rounds.stands_at(&other)), [0, 0]);
+        assert_eq!(
+            [lease(1, Direction::ToOrigin), lease(2, Direction::ToHolder)]
+                .map(|other| rounds.stands_at(&other)),
+            [0, 0]
+        );
         clock.advance(ROUND);
         assert_eq!(rounds.stands_at(&first), 0);
         rounds.passed(&first, 7);

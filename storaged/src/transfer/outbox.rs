@@ -1,11 +1,12 @@
 //! The `outbox` table: deletions that peers must hear of, because they hold a copy or may hold one.
 
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::transfer::tombstones;
-use relay_proto::federation::OutboxEntry;
 use relay_proto::mail::BlobName;
+use relay_proto::messages::OutboxEntry;
 use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -84,8 +85,27 @@ pub(crate) fn take_back(
     })
 }
 
-/// The oldest deletions that wait for a peer. They count as told from the commit on.
-pub(crate) fn tell(write: &Write<'_>, peer: &PeerId, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+/// Returns the oldest deletions that wait for a peer. They count as told from the commit on.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) async fn due(store: &Store, peer: PeerId, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
+    if store.gauges.outbox() == 0 {
+        return Ok(Vec::new());
+    }
+    store.writer.run_one(move |write| tell(write, &peer, limit)).await
+}
+
+/// Deletes what a peer has carried out, and remembers that a copy on its way back is not wanted.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) async fn delivered(store: &Store, numbers: Vec<u64>, now: UnixSeconds) -> Result<(), StoreError> {
+    store.each(numbers, move |write: &mut Write<'_>, number: &u64| done(write, *number, now)).await?;
+    Ok(())
+}
+
+fn tell(write: &Write<'_>, peer: &PeerId, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
     let mut entries = Vec::new();
     {
         let mut statement = write.sql.prepare_cached(
@@ -94,7 +114,7 @@ pub(crate) fn tell(write: &Write<'_>, peer: &PeerId, limit: u32) -> Result<Vec<O
         let mut rows = statement.query(params![peer.as_bytes(), limit])?;
         while let Some(row) = rows.next()? {
             let number = row.get::<_, i64>(0)?.max(0).unsigned_abs();
-            entries.push(OutboxEntry { number, name: name(row, 1)? });
+            entries.push(OutboxEntry { number, name: Some(name(row, 1)?.into()) });
         }
     }
     let mut told = write.sql.prepare_cached("UPDATE outbox SET told = 1 WHERE number = ?1 AND told = 0")?;
@@ -104,8 +124,7 @@ pub(crate) fn tell(write: &Write<'_>, peer: &PeerId, limit: u32) -> Result<Vec<O
     Ok(entries)
 }
 
-/// Deletes what was told, and remembers that a copy on its way back is not wanted.
-pub(crate) fn delivered(write: &mut Write<'_>, number: u64, now: UnixSeconds) -> Result<(), StoreError> {
+fn done(write: &mut Write<'_>, number: u64, now: UnixSeconds) -> Result<(), StoreError> {
     let gone = write
         .sql
         .prepare_cached("DELETE FROM outbox WHERE number = ?1 RETURNING peer, mailbox, id")?

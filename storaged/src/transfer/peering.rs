@@ -2,7 +2,7 @@
 
 use relay_daemon::Clock;
 use relay_proto::PeerId;
-use relay_proto::federation::{Link, Orders, PeerState};
+use relay_proto::messages::{Link, Orders, PeerState};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -48,13 +48,14 @@ impl Peering {
     /// The peers that can be asked for what they hold.
     pub(crate) fn reachable(&self) -> Vec<PeerId> {
         let peers = self.peers().unwrap_or_default();
-        peers.iter().filter(|peer| peer.link.is_up()).filter_map(|peer| peer.identity).collect()
+        let is_up = |peer: &&PeerState| matches!(peer.link(), Link::Up | Link::Leaving);
+        peers.iter().filter(is_up).filter_map(|peer| PeerId::try_from(peer.identity.as_ref()).ok()).collect()
     }
 
     /// For how long the peers that take mail keep it at most, in seconds, where all of them say so.
     pub(crate) fn longest_kept(&self) -> Option<u64> {
         let peers = self.peers().unwrap_or_default();
-        let taking = || peers.iter().filter(|peer| peer.link == Link::Up);
+        let taking = || peers.iter().filter(|peer| peer.link() == Link::Up);
         let longest = taking().map(|peer| peer.keeps_secs).max()?;
         taking().all(|peer| peer.keeps_secs > 0).then_some(longest)
     }
@@ -87,17 +88,10 @@ mod tests {
         assert!(peering.peers().is_none() && peering.reachable().is_empty());
         let links = [Link::Down, Link::Up, Link::Leaving, Link::PinChanged];
         let states = (0..).zip(links).map(|(number, link)| PeerState {
-            url: String::new(),
-            identity: Some(PeerId::from_bytes([number; 32])),
-            link,
-            free_bytes: 0,
-            last_seen: None,
-            blobs_sent: 0,
-            blobs_received: 0,
-            blobs_recalled: 0,
-            trouble: String::new(),
-            clock_ahead_secs: None,
+            identity: PeerId::from_bytes([number; 32]).into(),
+            link: link.into(),
             keeps_secs: 3600,
+            ..PeerState::default()
         });
         assert!(!peering.hear(states.collect()).draining);
         assert_eq!(peering.longest_kept(), Some(3600));

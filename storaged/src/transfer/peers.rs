@@ -4,10 +4,22 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::ohttp_keys::keys;
-use relay_proto::federation::{Holdings, Introduction, Met, Pin};
+use relay_proto::federation::Holdings;
+use relay_proto::messages::Pin;
 use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed, Refusal};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
+
+/// Where a peer was met.
+#[derive(Debug)]
+pub(crate) struct Met {
+    /// As the operator wrote it, without the key.
+    pub(crate) url: String,
+    /// The key it had.
+    pub(crate) noise_key: NoiseKey,
+    /// Whether the operator wrote that key down: it then takes the place of another that was seen before.
+    pub(crate) configured: bool,
+}
 
 /// Returns this relay's keys as a peer, made when they are asked for the first time.
 ///
@@ -23,10 +35,36 @@ pub(crate) async fn identity(store: &Store) -> Result<(NoiseSecret, PeerSeed), S
     store.writer.run_one(read).await
 }
 
-/// Makes a peer known, and pins its address to what it showed: the first key seen stays, unless the operator
-/// wrote another one down.
-pub(crate) fn introduce(sql: &Connection, introduction: &Introduction) -> Result<(), StoreError> {
-    let Introduction { identity, met, client_url } = introduction;
+/// Returns what addresses of peers are pinned to.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) async fn pinned(store: &Store) -> Result<Vec<Pin>, StoreError> {
+    store.readers.run(pins).await
+}
+
+/// Makes a peer known that has proved itself, and pins its address to what it showed: the first key seen stays, unless the
+/// operator wrote another one down.
+///
+/// # Errors
+/// [`Refusal::BadSignature`] when the address is pinned to another key or identity.
+pub(crate) async fn introduced(
+    store: &Store,
+    identity: PeerId,
+    met: Option<Met>,
+    client_url: String,
+) -> Result<(), StoreError> {
+    let work =
+        move |write: &mut Write<'_>| introduce(write.sql, &identity, met.as_ref(), client_url.as_str());
+    store.writer.run_one(work).await
+}
+
+fn introduce(
+    sql: &Connection,
+    identity: &PeerId,
+    met: Option<&Met>,
+    client_url: &str,
+) -> Result<(), StoreError> {
     if let Some(Met { url, noise_key, configured }) = met {
         let pinned = sql
             .prepare_cached("SELECT noise_key = ?2, identity = ?3 FROM pins WHERE url = ?1")?
@@ -67,8 +105,8 @@ pub(crate) fn pins(sql: &Connection) -> Result<Vec<Pin>, StoreError> {
             |index| row.get_ref(index).ok().and_then(|value| value.as_blob().ok()).unwrap_or_default();
         pins.push(Pin {
             url: row.get(0)?,
-            noise_key: NoiseKey::try_from(bytes(1)).map_err(|_| StoreError::Corrupt(0))?,
-            identity: PeerId::try_from(bytes(2)).map_err(|_| StoreError::Corrupt(0))?,
+            noise_key: NoiseKey::try_from(bytes(1)).map_err(|_| StoreError::Corrupt(0))?.into(),
+            identity: PeerId::try_from(bytes(2)).map_err(|_| StoreError::Corrupt(0))?.into(),
         });
     }
     Ok(pins)

@@ -4,7 +4,7 @@ use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::{moment, time};
 use bytes::Bytes;
-use relay_proto::federation::CarriedBlob;
+use relay_proto::transfer::CarriedBlob;
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 

@@ -7,10 +7,10 @@ use crate::app::App;
 use crate::recall::Brought;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
-use relay_proto::federation::{CarriedBlob, Wanted};
 use relay_proto::limits::MAX_HINTS;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{Blob, FetchReply, HintsRequest, MovedBlob};
+use relay_proto::transfer::CarriedBlob;
 use relay_proto::{BlobId, MailboxHash, PeerId};
 use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
@@ -27,11 +27,8 @@ pub(super) async fn complete(
 ) -> (Found, Option<ForwardingHints>) {
     let (here, moved) = belonging(page, mailboxes);
     let asked = moved.iter().filter(|(_, moved)| moved.reachable);
-    let wanted = asked
-        .filter_map(|(name, moved)| {
-            Some(Wanted { peer: PeerId::try_from(&moved.peer[..]).ok()?, name: *name })
-        })
-        .collect();
+    let wanted =
+        asked.filter_map(|(name, moved)| Some((PeerId::try_from(&moved.peer[..]).ok()?, *name))).collect();
     let for_peers = deadline.checked_sub(HINT_PATIENCE).unwrap_or(deadline);
     let brought = app.recall.bring(wanted, for_peers, app.clock.now()).await;
     let (found, missing) = merge(here, moved, brought);

@@ -64,7 +64,7 @@ async fn an_answer_that_comes_too_late_moves_nothing() {
     assert_eq!(origin.settle(B, false, &blobs, Verdict::Accepted).await, 0);
     let blobs = origin.lease(C, false, 10).await;
     assert_eq!(origin.settle(B, false, &blobs, Verdict::Accepted).await, 0, "it is another's now");
-    origin.offload.resume().await.unwrap();
+    origin.resume().await;
     assert_eq!(origin.settle(C, false, &blobs, Verdict::Accepted).await, 0);
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
 }

@@ -1,6 +1,8 @@
 //! Finding what to offer among a hundred thousand blobs, most of which are not to be offered.
 
 use crate::tests::federation::*;
+use crate::transfer::offers::Lease;
+use relay_proto::transfer::Direction;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,7 +35,7 @@ fn populate(relay: &Relay, own: Range<u32>, leased: u32, held: Range<u32>) {
 }
 
 /// Counts the virtual machine's steps, in hundreds.
-fn search(relay: &Relay, home: bool, after: i64) -> (crate::transfer::leases::Search, u64) {
+fn search(relay: &Relay, home: bool, after: i64) -> (crate::transfer::offers::Search, u64) {
     let mut sql = relay.sql();
     let steps = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&steps);
@@ -47,13 +49,13 @@ fn search(relay: &Relay, home: bool, after: i64) -> (crate::transfer::leases::Se
     .unwrap();
     let lease = Lease {
         peer: A,
-        home,
+        direction: Direction::from_home(home),
         max_blobs: 128,
         max_bytes: 1 << 20,
         lease_secs: LEASE_SECS,
         latest_expiry: None,
     };
-    let found = crate::transfer::leases::search(&sql, &lease, after, START).unwrap();
+    let found = crate::transfer::offers::search(&sql, &lease, after, START).unwrap();
     (found, steps.load(Ordering::Relaxed))
 }
 

@@ -69,7 +69,7 @@ async fn a_page_tells_which_peers_can_be_asked_and_holds_what_is_here_whatever_i
     move_blobs(&relay, B, mailbox(1), 0..2, 10).await;
     move_blobs(&relay, C, mailbox(2), 0..1, 10).await;
     relay.send(mailbox(2), b"here").await.unwrap();
-    relay.reach(&[C]);
+    relay.reach(&[C]).await;
     let page = relay.page(&[mailbox(9), mailbox(1), mailbox(2)]).await.unwrap();
     assert_eq!(page.blobs.len(), 1);
     let moved: Vec<_> = page
@@ -79,7 +79,7 @@ async fn a_page_tells_which_peers_can_be_asked_and_holds_what_is_here_whatever_i
         .collect();
     assert_eq!(moved, [(1, B, false), (1, B, false), (2, C, true)]);
     assert!(page.moved.is_sorted_by_key(|blob| (blob.created_at, blob.place)));
-    relay.offload.resume().await.unwrap();
+    relay.resume().await;
     let page = relay.page(&[mailbox(2)]).await.unwrap();
     assert!(!page.moved[0].reachable, "federation has started anew, without links");
 }
@@ -87,14 +87,14 @@ async fn a_page_tells_which_peers_can_be_asked_and_holds_what_is_here_whatever_i
 #[tokio::test]
 async fn a_page_asks_for_as_much_as_fits_and_says_that_there_is_more() {
     let relay = Relay::start(&[]);
-    relay.reach(&[B]);
+    relay.reach(&[B]).await;
     move_blobs(&relay, B, mailbox(1), 0..50, 10).await;
     let page = relay.page(&[mailbox(1)]).await.unwrap();
     assert_eq!((page.moved.len(), page.truncated), (MAX_MOVED_BLOBS - MAX_HINTS, true));
-    relay.reach(&[]);
+    relay.reach(&[]).await;
     let page = relay.page(&[mailbox(1)]).await.unwrap();
     assert_eq!((page.moved.len(), page.truncated), (MAX_HINTS, false), "asking again would not help");
-    relay.reach(&[B]);
+    relay.reach(&[B]).await;
     move_blobs(&relay, B, mailbox(2), 0..3, 30_000).await;
     let page = relay.page(&[mailbox(2)]).await.unwrap();
     assert_eq!((page.moved.len(), page.truncated), (2, true));
@@ -121,10 +121,9 @@ async fn a_mailbox_that_has_only_moved_mail_is_charged_and_refused_like_any_othe
 async fn what_the_peer_lost_is_hinted_at_no_more_and_may_be_sent_again() {
     let (origin, _) = moved_pair().await;
     let lost = name(mailbox(1), b"one");
-    let missing =
-        |peer| origin.offload.missing(BlobNames { peer, names: vec![lost, name(mailbox(7), b"x")] });
-    assert_eq!(missing(C).await, Ok(0), "only the peer that holds it knows");
-    assert_eq!(missing(B).await, Ok(1));
+    let missing = |peer| origin.lose(peer, vec![lost, name(mailbox(7), b"x")]);
+    assert_eq!(missing(C).await, 0, "only the peer that holds it knows");
+    assert_eq!(missing(B).await, 1);
     assert!(origin.page(&[mailbox(1)]).await.unwrap().moved.is_empty());
     origin.send(mailbox(1), b"one").await.unwrap();
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
@@ -136,7 +135,7 @@ async fn every_number_of_federation_leaves_zero() {
     let variables = [("RELAY_BLOB_TTL_SECS", "7200")];
     let relay = Relay::start(&variables);
     move_blobs(&relay, B, mailbox(1), 0..4, 10).await;
-    relay.offload.missing(BlobNames { peer: B, names: vec![name(mailbox(1), &[0; 10])] }).await.unwrap();
+    relay.lose(B, vec![name(mailbox(1), &[0; 10])]).await;
     relay.ack(mailbox(1), BlobId::derive(&mailbox(1), &[1; 10])).await.unwrap();
     relay.accept_one(A, carried(mailbox(2), b"held", START.plus(7200))).await;
     let line = |name: &str| {

@@ -77,8 +77,8 @@ async fn what_is_read_is_there_and_whole_and_fits_into_a_message() {
     }
     let mut names: Vec<_> = blobs.iter().map(CarriedBlob::name).collect();
     names.insert(0, name(mailbox(9), b"unknown"));
-    let found = relay.offload.read(BlobNames { peer: A, names }).await.unwrap();
-    assert_eq!((found.blobs.len(), found.missing.len()), (1, 1), "the rest is in neither list");
+    let (found, missing) = relay.find_all(A, names).await;
+    assert_eq!((found.len(), missing.len()), (1, 1), "the rest is in neither list");
     relay.sql().execute("UPDATE blobs SET ciphertext = x'00' WHERE size = 2500000", []).unwrap();
     assert!(!relay.holds_for(A, blobs[0].name()).await, "what is damaged is not there");
 }
@@ -87,11 +87,11 @@ async fn what_is_read_is_there_and_whole_and_fits_into_a_message() {
 async fn a_held_blob_that_a_client_acked_here_does_not_come_back() {
     let (origin, peer) = moved_pair().await;
     let name = name(mailbox(1), b"one");
-    let copy = peer.find(A, name).await.blobs.remove(0);
+    let copy = peer.find(A, name).await;
     assert_eq!(peer.ack(mailbox(1), name.blob_id).await, Ok(true));
     assert_eq!(peer.accept_one(A, copy).await, Verdict::Refused);
     assert!(!peer.holds_for(A, name).await);
-    assert_eq!(origin.offload.missing(BlobNames { peer: B, names: vec![name] }).await, Ok(1));
+    assert_eq!(origin.lose(B, vec![name]).await, 1);
     assert_eq!(origin.store.gauges.hints(), 0);
     origin.recount();
     peer.recount();
@@ -148,7 +148,7 @@ async fn a_blob_is_not_taken_again_while_its_origin_may_be_hearing_of_its_deleti
     let name = name(mailbox(1), b"one");
     peer.ack(mailbox(1), name.blob_id).await.unwrap();
     assert_eq!(peer.waiting(A).await.len(), 1, "on its way from here on");
-    origin.offload.missing(BlobNames { peer: B, names: vec![name] }).await.unwrap();
+    origin.lose(B, vec![name]).await;
     for relay in [&origin, &peer] {
         relay.clock.advance(3 * DAY + HOUR);
     }
@@ -189,10 +189,8 @@ async fn a_copy_lasts_as_long_as_the_last_offer_of_it() {
     assert_eq!(peer.accept_one(A, later.clone()).await, Verdict::Accepted);
     peer.clock.advance(13 * HOUR);
     peer.sweep.sweep().await.unwrap();
-    assert_eq!(
-        peer.find(A, later.name()).await.blobs,
-        [CarriedBlob { created_at: START.hour_floor(), ..later }]
-    );
+    let found = peer.find(A, later.name()).await;
+    assert_eq!(found, CarriedBlob { created_at: START.hour_floor(), ..later });
     peer.recount();
 }
 

@@ -1,7 +1,8 @@
 //! What a peer holds for a relay that knows less than the peer, as after a backup was restored.
 
 use crate::tests::federation::*;
-use relay_proto::inventory::{List, Listing, NameSum, Reconcile, Reconciled};
+use relay_proto::messages::HeldBlob;
+use relay_proto::transfer::NameSum;
 
 /// What came of settling everything.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,11 +18,10 @@ struct Tally {
 async fn reconcile(origin: (&Relay, PeerId), peer: (&Relay, PeerId)) -> Tally {
     let (mut tally, mut after, mut names) = (Tally::default(), None, false);
     loop {
-        let list = List { peer: origin.1, after, names };
-        let listing = peer.0.offload.list(list).await.unwrap();
-        let until = listing.until;
-        let part = Reconcile { peer: peer.1, after, names, listing };
-        let Reconciled { needs_names, claimed, told } = origin.0.offload.reconcile(part).await.unwrap();
+        let listing = peer.0.list(origin.1, after, names).await;
+        let until = end(&listing);
+        let ReconcileReply { needs_names, claimed, told } =
+            origin.0.reconcile(peer.1, after, names, listing).await.unwrap();
         *(if names { &mut tally.named } else { &mut tally.compared }) += 1;
         (tally.claimed, tally.told) = (tally.claimed + claimed, tally.told + told);
         names = needs_names;
@@ -34,23 +34,34 @@ async fn reconcile(origin: (&Relay, PeerId), peer: (&Relay, PeerId)) -> Tally {
     }
 }
 
-/// A peer's word, with its sum.
-fn said(blobs: &[CarriedBlob]) -> Listing {
-    let mut listing = Listing::default();
-    for blob in blobs {
-        listing.sum.add(&blob.blob_id);
-        listing.blobs.push(relay_proto::inventory::HeldBlob {
-            name: blob.name(),
-            size: blob.ciphertext.as_bytes().len() as u64,
-            created_at: blob.created_at,
-            expires_at: blob.expires_at,
-        });
-    }
-    listing
+/// The name that a part ends with.
+fn end(listing: &Listing) -> Option<BlobName> {
+    listing.until.clone().map(|name| name.try_into().unwrap())
 }
 
-async fn hear(origin: &Relay, peer: PeerId, listing: Listing) -> Reconciled {
-    origin.offload.reconcile(Reconcile { peer, after: None, names: true, listing }).await.unwrap()
+/// A part without blobs.
+fn nothing() -> Listing {
+    Listing { ids: NameSum::default().ids(), ..Listing::default() }
+}
+
+/// A peer's word, with its sum.
+fn said(blobs: &[CarriedBlob]) -> Listing {
+    let mut sum = NameSum::default();
+    let held = |blob: &CarriedBlob| {
+        sum.add(&blob.blob_id);
+        HeldBlob {
+            name: Some(blob.name().into()),
+            size: blob.ciphertext.as_bytes().len() as u64,
+            created_at: blob.created_at.get(),
+            expires_at: blob.expires_at.get(),
+        }
+    };
+    let blobs = blobs.iter().map(held).collect();
+    Listing { count: sum.count, ids: sum.ids(), blobs, until: None }
+}
+
+async fn hear(origin: &Relay, peer: PeerId, listing: Listing) -> ReconcileReply {
+    origin.reconcile(peer, None, true, listing).await.unwrap()
 }
 
 /// A relay that has forgotten everything, and a peer that holds blobs for it.
@@ -69,7 +80,7 @@ async fn what_a_restored_relay_knows_nothing_of_is_fetched_from_the_peer_and_ack
     origin.introduce(B, "https://b.example").await;
     assert_eq!(reconcile((&origin, A), (&peer, B)).await.claimed, 2);
     assert_eq!(origin.store.gauges.claims(), 2);
-    origin.reach(&[B]);
+    origin.reach(&[B]).await;
     let page = origin.page(&[mailbox(1)]).await.unwrap();
     assert!(
         page.blobs.is_empty()
@@ -120,12 +131,12 @@ async fn a_long_list_comes_in_parts_of_bounded_size_and_whole() {
             (0..100_u8).map(|content| carried(mailbox((number % 251) as u8), &[content, number as u8], ends));
         peer.accept(A, false, blobs.collect()).await;
     }
-    let first = peer.offload.list(List { peer: A, after: None, names: true }).await.unwrap();
-    assert_eq!((first.blobs.len(), first.sum.count), (1000, 1000));
-    assert!(first.blobs.is_sorted_by_key(|blob| blob.name));
-    let after = first.until;
-    assert_eq!(after, first.blobs.last().map(|blob| blob.name));
-    let rest = peer.offload.list(List { peer: A, after, names: true }).await.unwrap();
+    let first = peer.list(A, None, true).await;
+    assert_eq!((first.blobs.len(), first.count), (1000, 1000));
+    let names: Vec<_> = first.blobs.iter().map(|blob| blob.name.clone().unwrap()).collect();
+    assert!(names.is_sorted_by_key(|name| (name.mailbox.clone(), name.blob_id.clone())));
+    assert_eq!(first.until, names.last().cloned());
+    let rest = peer.list(A, end(&first), true).await;
     assert_eq!((rest.blobs.len(), rest.until), (100, None));
     let origin = Relay::start(&[]);
     let tally = reconcile((&origin, A), (&peer, B)).await;
@@ -139,7 +150,7 @@ async fn what_is_acked_or_purged_here_is_told_to_a_peer_that_lists_it() {
     origin.send(mailbox(1), b"acked").await.unwrap();
     origin.send(own, b"purged").await.unwrap();
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 2);
-    let listing = peer.offload.list(List { peer: A, after: None, names: true }).await.unwrap();
+    let listing = peer.list(A, None, true).await;
     origin.ack(mailbox(1), name(mailbox(1), b"acked").blob_id).await.unwrap();
     origin.purge(origin.purge_request(&key(1), 1)).await.unwrap();
     // What waits to be told is not told twice.
@@ -147,7 +158,7 @@ async fn what_is_acked_or_purged_here_is_told_to_a_peer_that_lists_it() {
     assert_eq!(origin.waiting(B).await.len(), 2);
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 2);
     // The peer was put back to before it heard that.
-    assert_eq!(hear(&origin, B, listing).await, Reconciled { told: 2, ..Reconciled::default() });
+    assert_eq!(hear(&origin, B, listing).await, ReconcileReply { told: 2, ..ReconcileReply::default() });
     assert_eq!(origin.waiting(B).await.len(), 2);
     assert_eq!(
         (origin.store.gauges.claims(), origin.page(&[mailbox(1), own]).await.unwrap().moved.len()),
@@ -183,10 +194,9 @@ async fn a_blob_that_both_have_stays_on_both_until_it_is_acked_and_then_on_neith
 #[tokio::test]
 async fn a_hint_that_the_peer_does_not_list_stays_until_the_blob_is_asked_for() {
     let (origin, _) = moved_pair().await;
-    assert_eq!(hear(&origin, B, Listing::default()).await, Reconciled::default());
+    assert_eq!(hear(&origin, B, nothing()).await, ReconcileReply::default());
     assert_eq!(origin.store.gauges.hints(), 1);
-    let names = vec![name(mailbox(1), b"one")];
-    assert_eq!(origin.offload.missing(BlobNames { peer: B, names }).await, Ok(1));
+    assert_eq!(origin.lose(B, vec![name(mailbox(1), b"one")]).await, 1);
     assert_eq!(origin.store.gauges.hints(), 0);
 }
 
@@ -204,9 +214,9 @@ async fn no_peer_is_told_to_forget_a_blob_because_another_one_is_said_to_hold_it
     let asked = peers(&origin).await;
     assert!(asked.len() == 2 && asked.contains(&B) && asked.contains(&C), "both are asked");
     let names = vec![copy.name()];
-    origin.offload.missing(BlobNames { peer: B, names: names.clone() }).await.unwrap();
+    origin.lose(B, names.clone()).await;
     assert_eq!(peers(&origin).await, [C]);
-    origin.offload.missing(BlobNames { peer: C, names }).await.unwrap();
+    origin.lose(C, names).await;
     assert!(peers(&origin).await.is_empty());
     assert_eq!(origin.store.gauges.claims(), 0);
     origin.recount();
@@ -237,7 +247,7 @@ async fn no_claim_takes_the_place_of_a_hint_in_a_page() {
     let bogus: Vec<_> = (0..200).map(oldest).collect();
     assert_eq!(hear(&origin, C, said(&bogus)).await.claimed, 200);
     for reachable in [&[][..], &[B, C]] {
-        origin.reach(reachable);
+        origin.reach(reachable).await;
         let page = origin.page(&[mailbox(1)]).await.unwrap();
         let hinted =
             page.moved.iter().any(|moved| moved.blob_id == name(mailbox(1), b"one").blob_id.as_bytes()[..]);
@@ -265,10 +275,10 @@ async fn claims_are_bounded_and_one_peer_does_not_take_the_room_of_another() {
     let roomy = Relay::start(&[]);
     assert_eq!(hear(&roomy, B, listing.clone()).await.claimed, 0, "no blob of this relay's is that large");
     listing.blobs[0].size = 1;
-    listing.blobs[0].expires_at = START;
+    listing.blobs[0].expires_at = START.get();
     assert_eq!(hear(&roomy, B, listing.clone()).await.claimed, 0, "its time is over");
-    listing.blobs[0].expires_at = UnixSeconds::new(u64::MAX);
-    listing.blobs[0].created_at = UnixSeconds::new(u64::MAX);
+    listing.blobs[0].expires_at = u64::MAX;
+    listing.blobs[0].created_at = u64::MAX;
     assert_eq!(hear(&roomy, B, listing).await.claimed, 1);
     let moved = roomy.page(&[mailbox(1)]).await.unwrap().moved;
     assert_eq!(moved[0].created_at, START.hour_floor().get());
@@ -299,10 +309,10 @@ async fn a_purge_takes_what_peers_claim_and_counts_each_blob_once() {
 #[tokio::test]
 async fn a_part_whose_sum_fits_is_not_looked_at() {
     let (origin, peer) = moved_pair().await;
-    let mut listing = peer.offload.list(List { peer: A, after: None, names: true }).await.unwrap();
+    let mut listing = peer.list(A, None, true).await;
     listing.blobs = said(&[carried(mailbox(2), b"bogus", START.plus(86_400))]).blobs;
-    assert_eq!(hear(&origin, B, listing.clone()).await, Reconciled::default());
-    listing.sum = NameSum::default();
+    assert_eq!(hear(&origin, B, listing.clone()).await, ReconcileReply::default());
+    listing = Listing { blobs: listing.blobs, ..nothing() };
     assert_eq!(hear(&origin, B, listing).await.claimed, 1);
 }
 
@@ -310,6 +320,21 @@ async fn a_part_whose_sum_fits_is_not_looked_at() {
 async fn a_store_in_memory_asks_nobody_for_its_past() {
     let memory = Relay::start(&[("RELAY_STORAGE_BACKEND", "memory")]);
     let listing = said(&[carried(mailbox(1), b"one", START.plus(86_400))]);
-    assert_eq!(hear(&memory, B, listing).await, Reconciled::default());
+    assert_eq!(hear(&memory, B, listing).await, ReconcileReply::default());
     assert_eq!(memory.store.gauges.claims(), 0);
+}
+
+#[tokio::test]
+async fn a_part_is_bounded_and_whole() {
+    let origin = Relay::start(&[]);
+    let held = said(&[carried(mailbox(1), b"one", START.plus(86_400))]).blobs.remove(0);
+    let part = |blobs| origin.reconcile(B, None, true, Listing { blobs, ..nothing() });
+    assert!(part(vec![held.clone(); 1000]).await.is_ok());
+    assert_eq!(part(vec![held.clone(); 1001]).await.err(), Some(Refusal::invalid("blobs")));
+    assert_eq!(part(vec![HeldBlob { name: None, ..held }]).await.err(), Some(Refusal::invalid("name")));
+    let short = Listing { ids: Bytes::from_static(&[1; 15]), ..nothing() };
+    assert_eq!(origin.reconcile(B, None, true, short).await.err(), Some(Refusal::invalid("ids")));
+    let request = ReconcileRequest { peer: B.into(), after: None, names: true, listing: None };
+    let refused = replied(origin.offload.reconcile(Request::new(request)).await).err();
+    assert_eq!(refused, Some(Refusal::invalid("listing")));
 }

@@ -34,7 +34,7 @@ async fn everything_about_a_blob_travels_with_it() {
     assert_eq!(before.origin_hint, Some(hint));
     assert_eq!(before.created_at, START.hour_floor());
     assert_eq!(peer.accept_one(A, before.clone()).await, Verdict::Accepted);
-    let after = peer.find(A, before.name()).await.blobs.remove(0);
+    let after = peer.find(A, before.name()).await;
     assert_eq!(after, before, "and comes back as it went");
 }
 
@@ -63,7 +63,7 @@ async fn an_offer_without_an_answer_is_made_again_when_its_time_is_over() {
 async fn what_an_earlier_life_of_federation_offered_is_offered_again_at_once() {
     let (origin, _) = pair().await;
     origin.lease(B, false, 10).await;
-    origin.offload.resume().await.unwrap();
+    origin.resume().await;
     assert_eq!(contents(&origin.lease(C, false, 10).await), [b"one"]);
 }
 
@@ -100,16 +100,7 @@ async fn an_offer_holds_as_many_bytes_as_asked_for_or_one_blob() {
     for number in 0..4 {
         relay.send(mailbox(number), &[number; 1000]).await.unwrap();
     }
-    let lease = |max_bytes| {
-        relay.offload.lease(Lease {
-            peer: B,
-            home: false,
-            max_blobs: 9,
-            max_bytes,
-            lease_secs: LEASE_SECS,
-            latest_expiry: None,
-        })
-    };
+    let lease = |max_bytes| relay.leased(LeaseRequest { max_blobs: 9, max_bytes, ..all_of(B) });
     assert_eq!(lease(10).await.unwrap().len(), 1);
     assert_eq!(lease(2000).await.unwrap().len(), 2);
     assert_eq!(lease(2000).await.unwrap().len(), 1, "what did not fit comes next");
@@ -169,10 +160,9 @@ async fn a_peer_is_offered_only_what_it_would_keep_to_its_end() {
     relay.clock.advance(22 * HOUR);
     relay.send(mailbox(1), b"new").await.unwrap();
     relay.accept_one(B, carried(mailbox(2), b"theirs", START.plus(86_400 + 20 * 3600))).await;
-    let lease = async |peer, home, latest_expiry| {
-        let lease =
-            Lease { peer, home, max_blobs: 9, max_bytes: 1 << 20, lease_secs: LEASE_SECS, latest_expiry };
-        relay.offload.lease(lease).await.unwrap()
+    let lease = async |peer, home, latest_expiry: Option<UnixSeconds>| {
+        let latest_expiry = latest_expiry.map_or(0, UnixSeconds::get);
+        relay.leased(LeaseRequest { home, max_blobs: 9, latest_expiry, ..all_of(peer) }).await.unwrap()
     };
     let now = START.plus(22 * 3600);
     let fits = relay_proto::Ttl::from_secs(4 * 3600).expiry(now);

@@ -104,14 +104,7 @@ async fn a_blob_is_not_offered_to_a_peer_that_may_just_be_hearing_of_its_deletio
         "the deletion could overtake the offer, or follow it"
     );
     assert_eq!(contents(&origin.lease(C, false, 10).await), [b"own"], "others may have it");
-    let offered = origin.offload.lease(Lease {
-        peer: C,
-        home: false,
-        max_blobs: 1,
-        max_bytes: 1,
-        lease_secs: LEASE_SECS,
-        latest_expiry: None,
-    });
+    let offered = origin.leased(LeaseRequest { max_blobs: 1, max_bytes: 1, ..all_of(C) });
     assert!(offered.await.unwrap().is_empty());
     deliver((&origin, A), (&peer, B)).await;
     origin.clock.advance(HOUR);

@@ -1,36 +1,100 @@
 //! Who peers are: keys of this relay, pins of others.
 
 use crate::tests::federation::*;
-use relay_proto::NoiseKey;
-use relay_proto::federation::{Holdings, Met, Pin};
+use relay_proto::federation::Holdings;
+use relay_proto::messages::{Identity, IdentityRequest, IntroduceReply, Pin, PinsRequest};
+use relay_proto::{NoiseKey, NoiseSecret, PeerSeed};
 
 const URL: &str = "wss://b.example";
 
 async fn meet(relay: &Relay, identity: PeerId, noise_key: u8, configured: bool) -> Result<(), Refusal> {
-    let noise_key = NoiseKey::from_bytes([noise_key; 32]);
-    let met = Some(Met { url: URL.to_owned(), noise_key, configured });
-    relay.offload.introduce(Introduction { identity, met, client_url: String::new() }).await
+    let introduction = Introduction {
+        identity: identity.into(),
+        url: URL.to_owned(),
+        noise_key: NoiseKey::from_bytes([noise_key; 32]).into(),
+        configured,
+        client_url: String::new(),
+    };
+    let IntroduceReply {} = replied(relay.offload.introduce(Request::new(introduction)).await)?;
+    Ok(())
+}
+
+async fn identity(relay: &Relay) -> (NoiseSecret, PeerSeed) {
+    let Identity { noise_secret, signing_seed } =
+        replied(relay.offload.identity(Request::new(IdentityRequest {})).await).unwrap();
+    (noise_secret.as_ref().try_into().unwrap(), signing_seed.as_ref().try_into().unwrap())
 }
 
 async fn pins(relay: &Relay) -> Vec<Pin> {
-    relay.offload.pins().await.unwrap()
+    replied(relay.offload.pins(Request::new(PinsRequest {})).await).unwrap().pins
 }
 
 fn pin(identity: PeerId, noise_key: u8) -> Pin {
-    Pin { url: URL.to_owned(), noise_key: NoiseKey::from_bytes([noise_key; 32]), identity }
+    let noise_key = NoiseKey::from_bytes([noise_key; 32]).into();
+    Pin { url: URL.to_owned(), noise_key, identity: identity.into() }
 }
 
 #[tokio::test]
 async fn the_relays_keys_are_drawn_once() {
     let relay = Relay::start(&[]);
-    let keys = relay.offload.identity().await.unwrap();
+    let (noise_secret, signing_seed) = identity(&relay).await;
     let relay = relay.restart(&[]).await;
-    let again = relay.offload.identity().await.unwrap();
-    assert_eq!(keys.noise_secret.public(), again.noise_secret.public());
-    assert_eq!(keys.signing_seed.id(), again.signing_seed.id());
-    let other = Relay::start(&[]).offload.identity().await.unwrap();
-    assert_ne!(keys.signing_seed.id(), other.signing_seed.id());
-    assert_ne!(keys.noise_secret.as_bytes(), keys.signing_seed.as_bytes());
+    let again = identity(&relay).await;
+    assert_eq!((noise_secret.public(), signing_seed.id()), (again.0.public(), again.1.id()));
+    let other = identity(&Relay::start(&[])).await;
+    assert_ne!(signing_seed.id(), other.1.id());
+    assert_ne!(noise_secret.as_bytes(), signing_seed.as_bytes());
+}
+
+#[tokio::test]
+async fn a_message_that_is_not_whole_is_refused() {
+    let relay = Relay::start(&[]);
+    let no_key = Introduction { identity: B.into(), url: URL.to_owned(), ..Introduction::default() };
+    let refused = replied(relay.offload.introduce(Request::new(no_key)).await).err();
+    assert_eq!(refused, Some(Refusal::invalid("noise_key")));
+    let up = PeerState { identity: B.into(), link: Link::Up.into(), ..PeerState::default() };
+    for (peer, field) in [
+        (PeerState { identity: Bytes::from_static(&[1; 31]), ..up.clone() }, "identity"),
+        (PeerState { link: 0, ..up.clone() }, "link"),
+        (PeerState { link: 99, ..up.clone() }, "link"),
+    ] {
+        assert_eq!(relay.tell(vec![peer]).await.err(), Some(Refusal::invalid(field)));
+    }
+    relay.tell(vec![PeerState { identity: Bytes::new(), ..up }]).await.unwrap();
+    let lease = |max_blobs| relay.leased(LeaseRequest { max_blobs, ..all_of(B) });
+    assert_eq!(lease(128).await, Ok(Vec::new()));
+    assert_eq!(lease(129).await, Err(Refusal::invalid("max_blobs")));
+    let settle = |settlement: Settlement, count| {
+        let settlements = vec![settlement; count];
+        relay.offload.settle(Request::new(SettleRequest { peer: B.into(), home: false, settlements }))
+    };
+    let good = Settlement { name: Some(name(mailbox(1), b"one").into()), verdict: Verdict::Accepted.into() };
+    for (settlement, count, field) in [
+        (Settlement { name: None, ..good.clone() }, 1, "name"),
+        (Settlement { verdict: 0, ..good.clone() }, 1, "verdict"),
+        (good.clone(), 129, "settlements"),
+    ] {
+        assert_eq!(replied(settle(settlement, count).await).err(), Some(Refusal::invalid(field)));
+    }
+    assert_eq!(replied(settle(good, 128).await).map(|reply| reply.moved), Ok(0));
+    let told = |count| relay.offload.delivered(Request::new(DeliveredRequest { numbers: vec![1; count] }));
+    assert!(replied(told(128).await).is_ok());
+    assert_eq!(replied(told(129).await).err(), Some(Refusal::invalid("numbers")));
+    let names = |count| Request::new(names_of(B, vec![name(mailbox(1), b"one"); count]));
+    assert_eq!(replied(relay.offload.read(names(128)).await).map(|found| found.missing.len()), Ok(128));
+    let refused = [
+        replied(relay.offload.read(names(129)).await).err(),
+        replied(relay.offload.forget(names(129)).await).err(),
+        replied(relay.offload.missing(names(129)).await).err(),
+    ];
+    assert_eq!(refused, [const { Some(Refusal::invalid("names")) }; 3]);
+    let blob = messages::CarriedBlob::from(carried(mailbox(1), b"one", START.plus(86_400)));
+    let accept = |count| {
+        let blobs = vec![blob.clone(); count];
+        relay.offload.accept(Request::new(AcceptRequest { peer: B.into(), home: false, blobs }))
+    };
+    assert_eq!(replied(accept(129).await).err(), Some(Refusal::invalid("blobs")));
+    assert_eq!(replied(accept(128).await).map(|reply| reply.verdicts.len()), Ok(128));
 }
 
 #[tokio::test]

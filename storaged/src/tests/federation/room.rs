@@ -1,7 +1,6 @@
 //! Relays that are full, or being emptied.
 
 use crate::tests::federation::*;
-use relay_proto::server::OffloadHandler as _;
 
 const SMALL: &[(&str, &str)] =
     &[("RELAY_MAX_STORAGE_BYTES", "1048576"), ("RELAY_MAX_BLOBS_PER_USER", "100000")];
@@ -99,7 +98,7 @@ async fn a_relay_that_is_being_emptied_takes_nothing_for_others() {
     relay.mailbox.peering.set_draining(true);
     let blob = carried(mailbox(1), b"one", START.plus(86_400));
     assert_eq!(relay.accept_one(A, blob).await, Verdict::NotNow);
-    assert!(relay.offload.tell(Vec::new()).draining);
+    assert!(relay.tell(Vec::new()).await.unwrap().draining);
 }
 
 /// Fills a relay to where it takes no mail with blobs of its own and blobs it holds, half of the first at a peer.
@@ -143,11 +142,11 @@ async fn a_full_relay_acks_forgets_settles_and_tells() {
     }
     assert!(relay.page(&[sent[0].mailbox]).await.unwrap().moved.is_empty());
     loop {
-        let entries = relay.offload.outbox(B, 100).await.unwrap();
+        let entries = relay.outbox(B, 100).await;
         if entries.is_empty() {
             break;
         }
-        relay.offload.delivered(entries.iter().map(|entry| entry.number).collect()).await.unwrap();
+        relay.delivered(entries.iter().map(|(number, _)| *number).collect()).await;
     }
     let gauges = &relay.store.gauges;
     assert_eq!([gauges.blobs(), gauges.hints(), gauges.held(), gauges.outbox()], [0; 4]);

@@ -81,7 +81,7 @@ enum Says {
     Recall(Vec<BlobName>),
     RecallAck(Vec<BlobName>),
     /// What the sender holds for the receiver.
-    Inventory(relay_proto::inventory::Listing),
+    Inventory(Listing),
 }
 
 impl Says {
@@ -168,8 +168,7 @@ impl World {
             18 => self.purge(one).await,
             19..41 => self.offer(one, other).await,
             41..46 => {
-                let entries = self.relays[one].offload.outbox(PEERS[other], 10).await.unwrap();
-                let entries = entries.iter().map(|entry| (entry.number, entry.name)).collect();
+                let entries = self.relays[one].outbox(PEERS[other], 10).await;
                 self.post(one, other, Says::Forget(entries));
             }
             46..50 => self.recall(one, other).await,
@@ -189,7 +188,7 @@ impl World {
             _ => {
                 // A new life of its federation knows nothing of what the old one asked.
                 self.letters.retain(|letter| letter.to != one || !letter.says.is_answer());
-                self.relays[one].offload.resume().await.unwrap();
+                self.relays[one].resume().await;
             }
         }
     }
@@ -330,8 +329,7 @@ impl World {
             Says::OffloadAck { home, offered, said } => {
                 // Federation waits no longer than the lease lasts.
                 if now < offered.plus(LEASE_SECS.into()) {
-                    let settle = Settle { peer: sender, home, settlements: said };
-                    self.done[usize::from(home)] += u64::from(relay.offload.settle(settle).await.unwrap());
+                    self.done[usize::from(home)] += u64::from(relay.settle_each(sender, home, said).await);
                 }
             }
             Says::Forget(entries) => {
@@ -340,20 +338,17 @@ impl World {
             }
             Says::ForgetAck(numbers) => {
                 self.done[2] += numbers.len() as u64;
-                relay.offload.delivered(numbers).await.unwrap();
+                relay.delivered(numbers).await;
             }
             Says::Recall(names) => {
-                let found = relay.offload.read(BlobNames { peer: sender, names }).await.unwrap();
-                self.post(to, from, Says::RecallAck(found.missing));
+                let (_, missing) = relay.find_all(sender, names).await;
+                self.post(to, from, Says::RecallAck(missing));
             }
             Says::RecallAck(names) => {
-                let missing = BlobNames { peer: sender, names };
-                self.done[3] += u64::from(relay.offload.missing(missing).await.unwrap());
+                self.done[3] += u64::from(relay.lose(sender, names).await);
             }
             Says::Inventory(listing) => {
-                let part =
-                    relay_proto::inventory::Reconcile { peer: sender, after: None, names: true, listing };
-                relay.offload.reconcile(part).await.unwrap();
+                relay.reconcile(sender, None, true, listing).await.unwrap();
             }
         }
     }

@@ -4,12 +4,12 @@ use crate::doctor::checks::judge;
 use crate::doctor::facts::*;
 use ed25519_dalek::SigningKey;
 use relay_daemon::variables::Backend;
+use relay_proto::UnixSeconds;
 use relay_proto::admin::{Capacity, CertificateTimes, KeyStatus, Status, WindowStatus};
 use relay_proto::anchor::{Certificate, public};
 use relay_proto::key_record::KeyRecord;
-use relay_proto::keys::KeyWindow;
+use relay_proto::messages::KeyWindow;
 use relay_proto::telemetry::{Process, Role};
-use relay_proto::{UnixSeconds, WindowSeed};
 
 pub(crate) const NOW: u64 = 1_750_000_000;
 const DAY: u64 = 86_400;
@@ -161,7 +161,7 @@ pub(crate) fn key(seed: u8) -> SigningKey {
 /// A record for the window of a time, with a configuration that may be changed before it is signed.
 pub(crate) fn record(at: UnixSeconds, change: impl FnOnce(&mut Vec<u8>)) -> KeyRecord {
     let number = at.get() / DAY;
-    let window = KeyWindow { number, seed: WindowSeed::from_bytes([7; 32]) };
+    let window = KeyWindow { number, seed: vec![7; 32].into() };
     let mut config = window.encoded_config().unwrap();
     change(&mut config);
     let certificate = Certificate::issue(&key(1), &public(&key(2)), at.minus(DAY), at.plus(DAY));

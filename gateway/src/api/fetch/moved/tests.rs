@@ -93,7 +93,7 @@ async fn mail_that_comes_back_stands_where_it_arrived() {
     });
     assert_eq!(page["blobs"][0], expected);
     assert_eq!((&page["truncated"], page.get("forwarding_hints")), (&json!(false), None));
-    let wanted = [&younger, &older].map(|blob| Wanted { peer: PEER, name: blob.name() });
+    let wanted = [&younger, &older].map(|blob| (PEER, blob.name()));
     assert_eq!(relay.peers.asked(), [(wanted.to_vec(), RECALL - RECALL / 8)]);
     assert!(relay.storage.hinted().is_empty());
 }

@@ -39,13 +39,13 @@ impl World {
         self.wait(DELAY);
         for (from, to) in [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)] {
             loop {
-                let entries = self.relays[from].offload.outbox(PEERS[to], 100).await.unwrap();
+                let entries = self.relays[from].outbox(PEERS[to], 100).await;
                 if entries.is_empty() {
                     break;
                 }
-                self.hear(from, to, entries.iter().map(|entry| entry.name).collect()).await;
-                let numbers = entries.iter().map(|entry| entry.number).collect();
-                self.relays[from].offload.delivered(numbers).await.unwrap();
+                let (numbers, names) = entries.into_iter().unzip();
+                self.hear(from, to, names).await;
+                self.relays[from].delivered(numbers).await;
             }
         }
         self.check().await;

@@ -1,7 +1,6 @@
 //! The same world with backups: relays are put back in time while the others are not, and ask them what they hold.
 
 use crate::tests::federation::simulation::*;
-use relay_proto::inventory::{List, Reconcile};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -30,9 +29,8 @@ impl World {
         }
     }
 
-    async fn list(&self, at: usize, of: usize) -> relay_proto::inventory::Listing {
-        let list = List { peer: PEERS[of], after: None, names: true };
-        self.relays[at].offload.list(list).await.unwrap()
+    async fn list(&self, at: usize, of: usize) -> Listing {
+        self.relays[at].list(PEERS[of], None, true).await
     }
 
     async fn back_up(&mut self, at: usize, directory: &std::path::Path) {
@@ -108,9 +106,8 @@ impl World {
         for other in (0..3).filter(|other| *other != at) {
             for (holder, origin) in [(other, at), (at, other)] {
                 let listing = self.list(holder, origin).await;
-                let part = Reconcile { peer: PEERS[holder], after: None, names: true, listing };
-                let claimed = self.relays[origin].offload.reconcile(part).await.unwrap().claimed;
-                self.done[5] += u64::from(claimed);
+                let settled = self.relays[origin].reconcile(PEERS[holder], None, true, listing).await;
+                self.done[5] += u64::from(settled.unwrap().claimed);
             }
             self.release(other, at).await;
         }
