@@ -12,7 +12,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Where the code that is generated from each package lies.
 const PACKAGES: [(&str, &str); 2] =
-    [("relay.storage.v1", "crate::messages"), ("relay.federation.v1", "crate::peer_wire")];
+    [("relay.storage.v1", "crate::messages"), ("relay.federation.v1", "crate::peer_messages")];
 
 fn main() -> Outcome<()> {
     let services = [

@@ -3,6 +3,7 @@
 
 use crate::metrics::Metrics;
 use crate::roster::Roster;
+use crate::session::{Answer, body};
 use crate::storage::replied;
 use relay_daemon::Shutdown;
 use relay_proto::client::StorageClient;
@@ -10,7 +11,6 @@ use relay_proto::field::required;
 use relay_proto::limits::MAX_CARRIED_BLOBS;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{DeliveredRequest, OutboxEntry, OutboxReply, OutboxRequest};
-use relay_proto::peer::Body;
 use relay_proto::{PeerId, Refusal};
 use std::sync::Arc;
 use std::time::Duration;
@@ -78,7 +78,8 @@ impl Deletions {
             return false;
         }
         let told = names.len();
-        let Ok(Body::ForgetAck(true)) = self.roster.ask(&peer, Body::Forget(names), self.patience).await
+        let Ok(Answer::Forget { done: true }) =
+            self.roster.ask(&peer, body::forget(names), self.patience).await
         else {
             return false;
         };

@@ -2,12 +2,13 @@
 
 use crate::metrics::Metrics;
 use crate::roster::{Counts, Roster};
-use crate::session::Question;
+use crate::session::{Question, body};
 use crate::storage::replied;
 use relay_proto::client::StorageClient;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{self, AcceptReply, AcceptRequest, ListRequest, ReadReply};
-use relay_proto::peer::{Body, Hops, OfferedBlob};
+use relay_proto::peer::{Hops, OfferedBlob};
+use relay_proto::peer_messages::message::Body;
 use relay_proto::transfer::{CarriedBlob, Direction, Verdict, blob_names, carried_blobs, names_of, verdict};
 use relay_proto::{PeerId, Refusal};
 use std::sync::Arc;
@@ -26,7 +27,7 @@ impl Desk {
         match question {
             Question::Offload { direction, blobs } => {
                 let verdicts = self.take(peer, direction, blobs).await;
-                Body::OffloadAck { verdicts, room: self.roster.own_room() }
+                body::offload_ack(&verdicts, self.roster.own_room())
             }
             Question::Recall(names) => self.give(peer, names).await,
             Question::Forget(names) => {
@@ -34,7 +35,7 @@ impl Desk {
                 if let Err(refusal) = &forgotten {
                     tracing::debug!(%refusal, "storage does not carry out a peer's deletions; it tells them again");
                 }
-                Body::ForgetAck(forgotten.is_ok())
+                body::forget_ack(forgotten.is_ok())
             }
             Question::Inventory { after, names } => {
                 let request = ListRequest { peer: peer.into(), after: after.map(Into::into), names };
@@ -42,7 +43,7 @@ impl Desk {
                 if let Err(refusal) = &listing {
                     tracing::debug!(%refusal, "storage does not list what is held for a peer");
                 }
-                Body::InventoryAck(listing.ok())
+                body::inventory_ack(listing.ok())
             }
         }
     }
@@ -109,17 +110,14 @@ impl Desk {
 
     async fn give(&self, peer: PeerId, names: Vec<BlobName>) -> Body {
         match self.read(peer, names).await {
-            Ok((blobs, missing)) => Body::RecallAck {
-                blobs: blobs
-                    .into_iter()
-                    .filter_map(|blob| Some(OfferedBlob::new(blob, Hops::origin().next()?)))
-                    .collect(),
-                missing,
-            },
+            Ok((blobs, missing)) => {
+                let offered = |blob| Some(OfferedBlob::new(blob, Hops::origin().next()?));
+                body::recall_ack(blobs.into_iter().filter_map(offered).collect(), missing)
+            }
             // In neither list: not looked at.
             Err(refusal) => {
                 tracing::debug!(%refusal, "storage does not read what a peer asks for");
-                Body::RecallAck { blobs: Vec::new(), missing: Vec::new() }
+                body::recall_ack(Vec::new(), Vec::new())
             }
         }
     }
@@ -136,6 +134,7 @@ mod tests {
     use super::*;
     use crate::fixture::Scene;
     use crate::roster::tests::hello;
+    use crate::session::Answer;
     use bytes::Bytes;
     use relay_daemon::Clock;
     use relay_proto::peer::Hello;
@@ -183,16 +182,15 @@ mod tests {
         let (joined, _commands) = scene.roster.join(&Hello { time, ..hello(1) }).unwrap();
         for direction in [Direction::ToHolder, Direction::ToOrigin] {
             let question = Question::Offload { direction, blobs: vec![offered(1), offered(1)] };
-            let Body::OffloadAck { verdicts, .. } = desk.answer(joined.peer, question).await else {
-                panic!()
-            };
+            let answer = Answer::read(desk.answer(joined.peer, question).await);
+            let Ok(Answer::Offload { verdicts, .. }) = answer else { panic!("{answer:?}") };
             assert_eq!(verdicts, [Verdict::NotNow; 2]);
         }
         assert!(scene.store.inside().accepted.is_empty());
         assert_eq!(scene.metrics.offloads_rejected.get(), 4);
         let forget = Question::Forget(vec![offered(1).blob.name()]);
-        assert_eq!(desk.answer(joined.peer, forget).await, Body::ForgetAck(true));
+        assert_eq!(desk.answer(joined.peer, forget).await, body::forget_ack(true));
         let recall = Question::Recall(vec![offered(1).blob.name()]);
-        assert!(matches!(desk.answer(joined.peer, recall).await, Body::RecallAck { .. }));
+        assert!(matches!(desk.answer(joined.peer, recall).await, Body::RecallAck(_)));
     }
 }

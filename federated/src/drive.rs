@@ -6,11 +6,12 @@ use crate::link::Reason;
 use crate::link::channel::{Channel, Event, Transit};
 use crate::peer_clock::OwnClock;
 use crate::roster::{Command, Joined};
-use crate::session::{Action, Session};
+use crate::session::{Action, Answer, Session};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use relay_daemon::Clock;
 use relay_proto::PeerId;
-use relay_proto::peer::{Body, Message};
+use relay_proto::peer;
+use relay_proto::peer_messages::message::Body;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -79,7 +80,7 @@ pub(crate) struct Drive<S> {
 
 struct State {
     session: Session,
-    asked: HashMap<u64, oneshot::Sender<Body>>,
+    asked: HashMap<u64, oneshot::Sender<Answer>>,
     serving: Serving,
     serving_bytes: usize,
     /// Bytes of the message that came last.
@@ -209,7 +210,7 @@ impl<S: Transit> Drive<S> {
             }
             Event::Message(bytes) => {
                 state.came = bytes.len();
-                let Ok(message) = Message::decode(bytes) else {
+                let Ok(message) = peer::decode(bytes) else {
                     state.end = Some(End::Broken);
                     return Vec::new();
                 };
@@ -244,7 +245,7 @@ impl<S: Transit> Drive<S> {
                 }
                 None => Vec::new(),
             },
-            Some(Command::Tell(room)) => vec![Session::tell(room)],
+            Some(Command::Tell(capacity)) => vec![Session::tell(capacity)],
             Some(Command::Close(reason)) => {
                 state.closing = Some(reason);
                 Vec::new()
@@ -260,9 +261,9 @@ impl<S: Transit> Drive<S> {
         let roster = self.joined.roster();
         match action {
             Action::Send(message, urgency) => {
-                let is_answer = message.body.as_ref().is_none_or(Body::is_answer);
+                let is_answer = message.body.as_ref().is_none_or(peer::is_answer);
                 let question = if is_answer { 0 } else { message.request };
-                self.channel.push(message.encode(), urgency, question);
+                self.channel.push(peer::encode(&message), urgency, question);
             }
             Action::Serve(number, question) => {
                 let (desk, bytes) = (Arc::clone(&self.desk), state.came);
@@ -283,7 +284,7 @@ impl<S: Transit> Drive<S> {
                     state.end = Some(End::Lost);
                 }
             }
-            Action::Room(room) => roster.set_room(&peer, room),
+            Action::Capacity(capacity) => roster.set_room(&peer, capacity),
             Action::Leaving => roster.leaves(&peer),
             Action::Limited => self.desk.metrics.rate_limited.inc(),
             Action::Ping => {

@@ -3,6 +3,7 @@
 use crate::metrics::Metrics;
 use crate::roster::tests::{hello, id};
 use crate::roster::{Command, Joined, Roster};
+use crate::session::Answer;
 use bytes::Bytes;
 use relay_daemon::{Clock, Shutdown};
 use relay_proto::client::StorageClient;
@@ -14,7 +15,8 @@ use relay_proto::messages::{
     PeerReport, PinsReply, PinsRequest, ReadReply, ReconcileReply, ReconcileRequest, ResumeReply,
     ResumeRequest, SettleReply, SettleRequest,
 };
-use relay_proto::peer::{Body, Hello};
+use relay_proto::peer::Hello;
+use relay_proto::peer_messages::message::Body;
 use relay_proto::server::Services;
 use relay_proto::socket::{AllowedUsers, Door, bind};
 use relay_proto::transfer::{CarriedBlob, NameSum, Verdict, blob_names};
@@ -232,7 +234,7 @@ impl Scene {
             while let Some(command) = commands.recv().await {
                 let Command::Ask(question, _, reply) = command else { continue };
                 match answer(*question) {
-                    Some(answer) => drop(reply.send(answer)),
+                    Some(answer) => drop(reply.send(Answer::read(answer).unwrap())),
                     None => unanswered.push(reply),
                 }
             }

@@ -7,12 +7,12 @@
 //! one round in ten minutes.
 
 use crate::roster::Roster;
+use crate::session::{Answer, body};
 use crate::storage::replied;
 use relay_daemon::Shutdown;
 use relay_proto::client::StorageClient;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{Listing, ReconcileReply, ReconcileRequest};
-use relay_proto::peer::Body;
 use relay_proto::{PeerId, Refusal};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -129,8 +129,8 @@ impl Inventories {
                 break;
             }
             let Walk { after, names, .. } = walk;
-            let question = Body::Inventory { after, names };
-            let Ok(Body::InventoryAck(Some(listing))) = self.roster.ask(&peer, question, self.patience).await
+            let question = body::inventory(after, names);
+            let Ok(Answer::Inventory(Some(listing))) = self.roster.ask(&peer, question, self.patience).await
             else {
                 break;
             };

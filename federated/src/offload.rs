@@ -9,6 +9,7 @@ mod window;
 
 use crate::metrics::Metrics;
 use crate::roster::{Counts, Place, Roster};
+use crate::session::{Answer, body};
 use crate::storage::replied;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use plan::Ratios;
@@ -19,7 +20,7 @@ use relay_proto::mail::BlobName;
 use relay_proto::messages::{
     CapacityReply, LeaseRequest, ResumeReply, ResumeRequest, SettleRequest, Settlement,
 };
-use relay_proto::peer::{Body, Hops, OfferedBlob};
+use relay_proto::peer::{Hops, OfferedBlob};
 use relay_proto::transfer::{CarriedBlob, Direction, Verdict, carried_blobs};
 use relay_proto::{PeerId, Refusal, Ttl, UnixSeconds};
 use std::collections::{HashMap, HashSet};
@@ -249,14 +250,13 @@ impl Offloader {
         }
         let blobs = blobs.into_iter().map(|blob| OfferedBlob::new(blob, hops)).collect();
         let began = Instant::now();
-        let answer =
-            self.roster.offer(&peer, Body::Offload { home: direction.is_home(), blobs }, self.patience).await;
+        let answer = self.roster.offer(&peer, body::offload(direction, blobs), self.patience).await;
         *took = began.elapsed();
-        let Ok(Body::OffloadAck { verdicts, room }) = answer else {
+        let Ok(Answer::Offload { verdicts, capacity }) = answer else {
             // It may have them, and nobody knows. They stay leased until that is certain, and are offered again then.
             return Outcome::Failed;
         };
-        self.roster.set_room(&peer, room);
+        self.roster.set_room(&peer, capacity);
         let refused_for_now = verdicts.contains(&Verdict::NotNow);
         if refused_for_now {
             self.roster.is_full(&peer);

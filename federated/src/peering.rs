@@ -14,13 +14,14 @@ use crate::offload::Offloader;
 use crate::reach::Reach;
 use crate::recall::Recalls;
 use crate::roster::Roster;
+use crate::session::body;
 use crate::storage::replied;
 use relay_daemon::variables::PeerUrl;
 use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp, listen_unix, socket_secret};
 use relay_proto::client::StorageClient;
 use relay_proto::field::identifier;
 use relay_proto::messages::{Identity, IdentityRequest, Orders, PeerReport, ResumeReply, ResumeRequest};
-use relay_proto::peer::{Body, Room};
+use relay_proto::peer_messages::Capacity;
 use relay_proto::server::Services;
 use relay_proto::socket;
 use relay_proto::{NoiseSecret, PeerSeed, Refusal};
@@ -292,7 +293,7 @@ impl Parts<'_> {
             let roster = Arc::clone(&self.roster);
             async move {
                 // Who does not hear it finds out.
-                drop(roster.ask(&peer, Body::Drain, FAREWELL).await);
+                drop(roster.ask(&peer, body::DRAIN, FAREWELL).await);
             }
         });
         futures_util::future::join_all(told).await;
@@ -301,7 +302,7 @@ impl Parts<'_> {
     /// When the process is to stop: says so, and has all connections closed.
     async fn leave(&self, shutdown: &Shutdown) {
         shutdown.begun().await;
-        self.roster.set_own_room(Room::default());
+        self.roster.set_own_room(Capacity::default());
         self.tell_leave().await;
         self.roster.close_all(Reason::Stopping).await;
     }

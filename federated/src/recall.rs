@@ -4,6 +4,7 @@
 use crate::desk::sound;
 use crate::metrics::Metrics;
 use crate::roster::{Counts, Roster};
+use crate::session::{Answer, body};
 use crate::storage::replied;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use relay_proto::client::StorageClient;
@@ -11,7 +12,7 @@ use relay_proto::field::{identifier, required};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_MOVED_BLOBS};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{self, BringRequest, ReadReply, Wanted, recalls_server};
-use relay_proto::peer::{Body, OfferedBlob};
+use relay_proto::peer::OfferedBlob;
 use relay_proto::transfer::{CarriedBlob, names_of};
 use relay_proto::{PeerId, Refusal};
 use std::collections::{HashMap, VecDeque};
@@ -145,9 +146,9 @@ impl Shared {
 
     async fn ask(&self, peer: PeerId, mut batch: HashMap<BlobName, Vec<Waiting>>) {
         let names = batch.keys().copied().collect();
-        let answer = self.roster.ask(&peer, Body::Recall(names), PATIENCE).await;
+        let answer = self.roster.ask(&peer, body::recall(names), PATIENCE).await;
         self.roster.recall_answered(&peer, answer.is_ok());
-        let Ok(Body::RecallAck { blobs, missing }) = answer else {
+        let Ok(Answer::Recall { blobs, missing }) = answer else {
             self.metrics.recalls_unanswered.inc();
             return;
         };

@@ -3,12 +3,15 @@
 use crate::link::Reason;
 use crate::metrics::Metrics;
 use crate::peer_clock::PeerClock;
+use crate::session::Answer;
 use bytes::Bytes;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::limits::MAX_CLOCKS_APART_SECS;
 use relay_proto::messages::{Link, PeerState};
-use relay_proto::peer::{Body, Hello, Room};
+use relay_proto::peer::Hello;
+use relay_proto::peer_messages::Capacity;
+use relay_proto::peer_messages::message::Body;
 use relay_proto::{PeerId, UnixSeconds};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,9 +38,9 @@ const CLOCKS_APART: &str = "its clock and this relay's are more than 5 minutes a
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Ask the peer, and pass on its answer.
-    Ask(Box<Body>, Duration, oneshot::Sender<Body>),
+    Ask(Box<Body>, Duration, oneshot::Sender<Answer>),
     /// Tell the peer how much room there is.
-    Tell(Room),
+    Tell(Capacity),
     /// Close once what was asked is answered.
     Close(Reason),
 }
@@ -66,7 +69,7 @@ pub(crate) struct Roster {
 struct Inner {
     peers: BTreeMap<PeerId, Peer>,
     dialled: Vec<Dialled>,
-    room: Room,
+    room: Capacity,
     links: u64,
     /// What peers sent, and what they were sent.
     received: BucketTable,
@@ -76,7 +79,7 @@ struct Inner {
 #[derive(Debug)]
 struct Peer {
     links: Vec<(u64, mpsc::Sender<Command>)>,
-    room: Room,
+    room: Capacity,
     leaving: bool,
     /// For how long it keeps mail, in seconds; 0 when it does not say.
     keeps_secs: u64,
@@ -134,7 +137,7 @@ impl Roster {
         let inner = Inner {
             peers: BTreeMap::new(),
             dialled,
-            room: Room::default(),
+            room: Capacity::default(),
             links: 0,
             received: BucketTable::new(MAX_PEERS),
             sent: BucketTable::new(MAX_PEERS),
@@ -165,7 +168,7 @@ impl Roster {
         let number = inner.links;
         let peer = inner.peers.entry(hello.identity).or_insert_with(|| Peer {
             links: Vec::new(),
-            room: Room::default(),
+            room: Capacity::default(),
             leaving: false,
             keeps_secs: 0,
             lists: false,
@@ -185,7 +188,7 @@ impl Roster {
             self.changed.notify_one();
         }
         peer.links.push((number, sender));
-        peer.room = hello.room;
+        peer.room = hello.capacity;
         peer.keeps_secs = hello.keeps_secs;
         peer.lists = hello.lists;
         peer.last_seen = Some(self.clock.now());
@@ -228,7 +231,7 @@ impl Roster {
         peer: &PeerId,
         question: Body,
         within: Duration,
-    ) -> Result<Body, Unanswered> {
+    ) -> Result<Answer, Unanswered> {
         timeout(within, self.offer(peer, question, within)).await.unwrap_or(Err(Unanswered))
     }
 
@@ -238,7 +241,7 @@ impl Roster {
         peer: &PeerId,
         question: Body,
         within: Duration,
-    ) -> Result<Body, Unanswered> {
+    ) -> Result<Answer, Unanswered> {
         let (reply, answer) = oneshot::channel();
         let link = self.newest_link(peer).ok_or(Unanswered)?;
         link.send(Command::Ask(Box::new(question), within, reply)).await.map_err(|_| Unanswered)?;
@@ -292,12 +295,12 @@ impl Roster {
     }
 
     /// How much room this relay has, as it tells its peers.
-    pub(crate) fn own_room(&self) -> Room {
+    pub(crate) fn own_room(&self) -> Capacity {
         self.lock().room
     }
 
     /// Notes that, and tells them when it begins or ends to take mail.
-    pub(crate) fn set_own_room(&self, room: Room) {
+    pub(crate) fn set_own_room(&self, room: Capacity) {
         let mut inner = self.lock();
         let turned = inner.room.accepting != room.accepting;
         inner.room = room;
@@ -308,7 +311,7 @@ impl Roster {
     }
 
     /// Tells all peers how much room there is.
-    pub(crate) fn tell_all(&self, room: Room) {
+    pub(crate) fn tell_all(&self, room: Capacity) {
         for link in self.all_links() {
             // A connection whose queue is full has more urgent things to do.
             drop(link.try_send(Command::Tell(room)));
@@ -329,7 +332,7 @@ impl Roster {
     }
 
     /// A peer said how much room it has. One that takes mail again does not leave after all.
-    pub(crate) fn set_room(&self, id: &PeerId, room: Room) {
+    pub(crate) fn set_room(&self, id: &PeerId, room: Capacity) {
         self.with(id, |peer| {
             peer.room = room;
             peer.leaving &= !room.accepting;

@@ -1,40 +1,17 @@
 //! The conversation with one peer, as a state machine: what is heard and when goes in, what is to be done comes out.
 //! It has no socket, no clock and no storage.
 
+pub(crate) mod body;
+
+pub(crate) use body::{Answer, Question};
+
 use crate::link::Broken;
 use crate::link::stream::Urgency;
-use relay_proto::mail::BlobName;
-use relay_proto::peer::{Body, Message, OfferedBlob, Room};
-use relay_proto::transfer::{Direction, Verdict};
+use relay_proto::peer::{is_answer, message, notice};
+use relay_proto::peer_messages::message::Body;
+use relay_proto::peer_messages::{Capacity, Message};
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// What a peer wants of this relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Question {
-    /// To hold blobs, or to take them back.
-    Offload { direction: Direction, blobs: Vec<OfferedBlob> },
-    /// To have blobs that it moved here.
-    Recall(Vec<BlobName>),
-    /// To delete blobs that it moved here.
-    Forget(Vec<BlobName>),
-    /// To know what is held for it, behind a name.
-    Inventory { after: Option<BlobName>, names: bool },
-}
-
-impl Question {
-    /// The answer to a question that is not looked at.
-    fn refusal(&self, room: Room) -> Body {
-        match self {
-            Self::Offload { blobs, .. } => {
-                Body::OffloadAck { verdicts: vec![Verdict::NotNow; blobs.len()], room }
-            }
-            Self::Recall(_) => Body::RecallAck { blobs: Vec::new(), missing: Vec::new() },
-            Self::Forget(_) => Body::ForgetAck(false),
-            Self::Inventory { .. } => Body::InventoryAck(None),
-        }
-    }
-}
 
 /// What is to be done.
 #[derive(Debug, PartialEq)]
@@ -44,11 +21,11 @@ pub(crate) enum Action {
     /// Carry this out, and answer it with [`Session::answer`].
     Serve(u64, Question),
     /// The question with this number has its answer.
-    Answered(u64, Body),
+    Answered(u64, Answer),
     /// The question with this number gets none.
     GivenUp(u64),
-    /// The peer has this much room.
-    Room(Room),
+    /// The peer can hold this much for this relay.
+    Capacity(Capacity),
     /// The peer takes nothing more and is about to be away.
     Leaving,
     /// A message was more than the peer may send.
@@ -81,22 +58,22 @@ enum Kind {
 impl Kind {
     fn of(question: &Body) -> Option<Self> {
         match question {
-            Body::Offload { blobs, .. } => Some(Self::Offload(blobs.len())),
+            Body::Offload(offload) => Some(Self::Offload(offload.blobs.len())),
             Body::Recall(_) => Some(Self::Recall),
             Body::Forget(_) => Some(Self::Forget),
-            Body::Drain => Some(Self::Drain),
-            Body::Inventory { .. } => Some(Self::Inventory),
+            Body::Drain(_) => Some(Self::Drain),
+            Body::Inventory(_) => Some(Self::Inventory),
             _ => None,
         }
     }
 
-    fn is_answered_by(self, answer: &Body) -> bool {
+    fn is_answered_by(self, answer: &Answer) -> bool {
         match (self, answer) {
-            (Self::Offload(blobs), Body::OffloadAck { verdicts, .. }) => verdicts.len() == blobs,
-            (Self::Recall, Body::RecallAck { .. })
-            | (Self::Forget, Body::ForgetAck(_))
-            | (Self::Drain, Body::DrainAck)
-            | (Self::Inventory, Body::InventoryAck(_)) => true,
+            (Self::Offload(blobs), Answer::Offload { verdicts, .. }) => verdicts.len() == blobs,
+            (Self::Recall, Answer::Recall { .. })
+            | (Self::Forget, Answer::Forget { .. })
+            | (Self::Drain, Answer::Drain)
+            | (Self::Inventory, Answer::Inventory(_)) => true,
             _ => false,
         }
     }
@@ -121,7 +98,7 @@ impl Session {
 
     /// Whether a message is charged to the peer's allowance: everything but answers.
     pub(crate) fn is_charged(message: &Message) -> bool {
-        message.body.as_ref().is_some_and(|body| !body.is_answer())
+        message.body.as_ref().is_some_and(|body| !is_answer(body))
     }
 
     /// Asks something; answers its number and what to send. `None` for what is no question.
@@ -130,7 +107,7 @@ impl Session {
         let urgency = if matches!(kind, Kind::Offload(_)) { Urgency::Bulk } else { Urgency::Prompt };
         self.numbers += 1;
         self.asked.insert(self.numbers, Asked { kind, within, until: None });
-        Some((self.numbers, Action::Send(Message::new(self.numbers, question), urgency)))
+        Some((self.numbers, Action::Send(message(self.numbers, question), urgency)))
     }
 
     /// The peer has a question whole, or will have it when it reads: from now on it may take its time.
@@ -146,19 +123,19 @@ impl Session {
     }
 
     /// Says something that nobody answers.
-    pub(crate) fn tell(room: Room) -> Action {
-        Action::Send(Message::notice(Body::Capacity(room)), Urgency::Prompt)
+    pub(crate) fn tell(capacity: Capacity) -> Action {
+        Action::Send(notice(Body::Capacity(capacity)), Urgency::Prompt)
     }
 
     /// Answers a peer's question.
     pub(crate) fn answer(number: u64, answer: Body) -> Action {
         let urgency = match &answer {
-            Body::RecallAck { .. } | Body::OffloadAck { .. } | Body::ForgetAck(_) | Body::DrainAck => {
+            Body::RecallAck(_) | Body::OffloadAck(_) | Body::ForgetAck(_) | Body::DrainAck(_) => {
                 Urgency::Prompt
             }
             _ => Urgency::Bulk,
         };
-        Action::Send(Message::new(number, answer), urgency)
+        Action::Send(message(number, answer), urgency)
     }
 
     /// Notes a sign of life.
@@ -166,7 +143,7 @@ impl Session {
         self.heard = now;
     }
 
-    /// Takes a message. `admitted` says whether the peer may send it, `room` what it is told then.
+    /// Takes a message. `admitted` says whether the peer may send it, `capacity` what it is told then.
     ///
     /// # Errors
     /// When the peer does what is not allowed; the connection is to be ended.
@@ -174,44 +151,37 @@ impl Session {
         &mut self,
         message: Message,
         admitted: bool,
-        room: Room,
+        capacity: Capacity,
         now: Duration,
     ) -> Result<Vec<Action>, Broken> {
         self.alive(now);
         let Message { request, body } = message;
         let Some(body) = body else { return Ok(Vec::new()) };
-        if body.is_answer() {
+        if is_answer(&body) {
             return self.hear_answer(request, body);
         }
-        let question = match body {
-            Body::Capacity(_) | Body::Drain if !admitted => return Ok(vec![Action::Limited]),
-            Body::Capacity(room) => return Ok(vec![Action::Room(room)]),
-            Body::Drain if request != 0 => {
-                return Ok(vec![Action::Leaving, Self::answer(request, Body::DrainAck)]);
+        match body {
+            Body::Capacity(_) | Body::Drain(_) if !admitted => return Ok(vec![Action::Limited]),
+            Body::Capacity(theirs) => return Ok(vec![Action::Capacity(theirs)]),
+            Body::Drain(_) if request != 0 => {
+                return Ok(vec![Action::Leaving, Self::answer(request, body::DRAIN_ACK)]);
             }
-            Body::Offload { home, blobs } => {
-                Question::Offload { direction: Direction::from_home(home), blobs }
-            }
-            Body::Recall(names) => Question::Recall(names),
-            Body::Forget(names) => Question::Forget(names),
-            Body::Inventory { after, names } => Question::Inventory { after, names },
-            // Greetings are over.
-            _ => return Err(Broken),
-        };
+            _ => {}
+        }
+        // Greetings are over: they are no questions.
+        let question = Question::read(body)?;
         if request == 0 {
             return Err(Broken);
         }
         Ok(if admitted {
             vec![Action::Serve(request, question)]
         } else {
-            vec![Action::Limited, Self::answer(request, question.refusal(room))]
+            vec![Action::Limited, Self::answer(request, question.refusal(capacity))]
         })
     }
 
     fn hear_answer(&mut self, request: u64, answer: Body) -> Result<Vec<Action>, Broken> {
-        if matches!(answer, Body::HelloAck(_)) {
-            return Err(Broken);
-        }
+        let answer = Answer::read(answer)?;
         match self.asked.remove(&request) {
             // Asked too long ago, or never: nobody waits for it.
             None => Ok(Vec::new()),

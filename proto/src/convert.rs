@@ -4,7 +4,6 @@
 mod admin;
 pub(crate) mod federation;
 mod keys;
-pub(crate) mod peer;
 pub(crate) mod telemetry;
 
 pub(crate) use crate::field::{identifier, required};

@@ -64,8 +64,8 @@ pub mod messages {
     tonic::include_proto!("relay.storage.v1");
 }
 
-/// The same for what relays say to one another.
-mod peer_wire {
+/// The same for what relays say to one another, from `relay/federation/v1`.
+pub mod peer_messages {
     #![allow(
         missing_docs,
         unreachable_pub,

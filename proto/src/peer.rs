@@ -1,205 +1,107 @@
-//! What relays say to one another, inside the Noise channel: the messages, and their one way to and from bytes.
+//! What relays say to one another, inside the Noise channel: how the messages are written and read, and what their parts
+//! are read into.
 
-use crate::convert::peer as convert;
-use crate::mail::BlobName;
-use crate::messages::Listing;
-use crate::transfer::{CarriedBlob, Verdict};
-use crate::{Malformed, PeerId, Signature, UnixSeconds};
+mod blob;
+mod hello;
+
+pub use blob::{Hops, OfferedBlob, listing, names, offered_blobs, write_listing, write_names};
+pub use hello::Hello;
+
+use crate::peer_messages::Message;
+use crate::peer_messages::message::Body;
+use crate::{Malformed, bounds};
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
+use prost::Message as _;
+use std::fmt;
 
 /// Version of what relays say to one another.
 pub const VERSION: u32 = 1;
 
-/// A message and the number of the question it belongs to.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Message {
-    /// Chosen by whoever asks, repeated by whoever answers; 0 for a notice.
-    pub request: u64,
-    /// What is said; `None` for what this version does not know.
-    pub body: Option<Body>,
+/// Returns a question or an answer.
+#[must_use]
+pub const fn message(request: u64, body: Body) -> Message {
+    Message { request, body: Some(body) }
 }
 
-/// What is said.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Body {
-    /// The initiator says who it is.
-    Hello(Hello),
-    /// The responder says who it is.
-    HelloAck(Hello),
-    /// How much room there is.
-    Capacity(Room),
-    /// Blobs to be held.
-    Offload {
-        /// The blobs come home.
-        home: bool,
-        /// The blobs.
-        blobs: Vec<OfferedBlob>,
-    },
-    /// What became of them, in their order, and how much room is left.
-    OffloadAck {
-        /// One for each blob.
-        verdicts: Vec<Verdict>,
-        /// How much room is left.
-        room: Room,
-    },
-    /// Asks for blobs that were moved.
-    Recall(Vec<BlobName>),
-    /// Those that were found, and those that are certainly not there.
-    RecallAck {
-        /// As many as fit.
-        blobs: Vec<OfferedBlob>,
-        /// Not there.
-        missing: Vec<BlobName>,
-    },
-    /// Blobs that were acked or purged at their origin.
-    Forget(Vec<BlobName>),
-    /// Whether they are gone.
-    ForgetAck(bool),
-    /// The sender leaves: it takes nothing more, and will be away.
-    Drain,
-    /// Understood.
-    DrainAck,
-    /// Asks what is held for the sender.
-    Inventory {
-        /// Behind this name.
-        after: Option<BlobName>,
-        /// Whether the names are wanted, or only their number and sum.
-        names: bool,
-    },
-    /// A part of it; `None` if nobody looked.
-    InventoryAck(Option<Listing>),
+/// Returns a message that nobody answers.
+#[must_use]
+pub const fn notice(body: Body) -> Message {
+    message(0, body)
 }
 
-impl Body {
-    /// Whether this answers something.
-    pub const fn is_answer(&self) -> bool {
-        matches!(
-            self,
-            Self::HelloAck(_)
-                | Self::OffloadAck { .. }
-                | Self::RecallAck { .. }
-                | Self::ForgetAck(_)
-                | Self::DrainAck
-                | Self::InventoryAck(_)
-        )
+/// Writes a message.
+#[must_use]
+pub fn encode(message: &Message) -> Vec<u8> {
+    message.encode_to_vec()
+}
+
+/// Reads a message. What is in its fields is still to be checked; how many of them there are is not.
+///
+/// # Errors
+/// [`Malformed`] for what is not a message, or has more parts than it may.
+pub fn decode(bytes: Bytes) -> Result<Message, Malformed> {
+    bounds::decode(bytes).map_err(|_| Malformed)
+}
+
+/// Whether a message answers another one.
+#[must_use]
+pub const fn is_answer(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::HelloAck(_)
+            | Body::OffloadAck(_)
+            | Body::RecallAck(_)
+            | Body::ForgetAck(_)
+            | Body::DrainAck(_)
+            | Body::InventoryAck(_)
+    )
+}
+
+/// Shows what kind of message it is, and nothing that is in it.
+impl fmt::Debug for Body {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Hello(_) => "Hello",
+            Self::HelloAck(_) => "HelloAck",
+            Self::Capacity(_) => "Capacity",
+            Self::Offload(_) => "Offload",
+            Self::OffloadAck(_) => "OffloadAck",
+            Self::Recall(_) => "Recall",
+            Self::RecallAck(_) => "RecallAck",
+            Self::Forget(_) => "Forget",
+            Self::ForgetAck(_) => "ForgetAck",
+            Self::Drain(_) => "Drain",
+            Self::DrainAck(_) => "DrainAck",
+            Self::Inventory(_) => "Inventory",
+            Self::InventoryAck(_) => "InventoryAck",
+        })
     }
 }
 
-/// Who a relay is, and the proof.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hello {
-    /// Of what it speaks.
-    pub version: u32,
-    /// Who.
-    pub identity: PeerId,
-    /// Over the handshake.
-    pub signature: Signature,
-    /// A name for people, at most 64 characters.
-    pub relay_id: String,
-    /// Where it serves clients; may be empty.
-    pub client_url: String,
-    /// Messages a minute that it takes.
-    pub messages_per_minute: u32,
-    /// How much room it has.
-    pub room: Room,
-    /// Its clock, if it says.
-    pub time: Option<UnixSeconds>,
-    /// For how long it keeps mail, in seconds; 0 when it does not say.
-    pub keeps_secs: u64,
-    /// Whether it says what it holds when it is asked.
-    pub lists: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer_messages::{DrainAck, ForgetAck};
 
-/// How much room a relay has for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Room {
-    /// In bytes.
-    pub free_bytes: u64,
-    /// Whether it takes blobs at all.
-    pub accepting: bool,
-}
-
-/// A blob as it is offered: with the checks of the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OfferedBlob {
-    /// The blob.
-    pub blob: CarriedBlob,
-    /// SHA-256 of the ciphertext, as its sender computed it.
-    pub content_hash: [u8; 32],
-    /// How often it has moved, this time included.
-    pub hops: Hops,
-}
-
-impl OfferedBlob {
-    /// Offers a blob.
-    pub fn new(blob: CarriedBlob, hops: Hops) -> Self {
-        let content_hash = Sha256::digest(blob.ciphertext.as_bytes()).into();
-        Self { blob, content_hash, hops }
+    #[test]
+    fn these_bytes_are_what_other_programs_send() {
+        // Field 1, a number: 7. Field 10, a message of two bytes: field 1, a number: 1.
+        let bytes = Bytes::from_static(&[0x08, 7, 0x52, 2, 0x08, 1]);
+        let said = message(7, Body::ForgetAck(ForgetAck { done: true }));
+        assert_eq!(encode(&said), bytes);
+        assert_eq!(decode(bytes), Ok(said));
     }
 
-    /// The blob, if it arrived whole and is what it is named after.
-    pub fn checked(self) -> Option<CarriedBlob> {
-        let found: [u8; 32] = Sha256::digest(self.blob.ciphertext.as_bytes()).into();
-        (found == self.content_hash && self.blob.is_sound()).then_some(self.blob)
-    }
-}
-
-/// How often a blob has moved between relays. It moves once, so that it is always where its origin says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hops(u32);
-
-impl Hops {
-    /// Most moves.
-    pub const LIMIT: u32 = 1;
-
-    /// At its origin.
-    pub const fn origin() -> Self {
-        Self(0)
+    #[test]
+    fn a_message_that_is_not_known_is_no_message_and_no_fault() {
+        // Field 99, which no version has.
+        let bytes = Bytes::from_static(&[0x08, 7, 0x9a, 0x06, 1, 0]);
+        assert_eq!(decode(bytes), Ok(Message { request: 7, body: None }));
     }
 
-    /// One move more, where one is allowed.
-    pub const fn next(self) -> Option<Self> {
-        if self.0 < Self::LIMIT { Some(Self(self.0 + 1)) } else { None }
-    }
-
-    /// What a peer says.
-    pub const fn said(hops: u32) -> Self {
-        Self(hops)
-    }
-
-    /// The number.
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-
-    /// Whether a blob may have moved that often.
-    pub const fn is_allowed(self) -> bool {
-        self.0 <= Self::LIMIT
-    }
-}
-
-impl Message {
-    /// A question or an answer.
-    pub const fn new(request: u64, body: Body) -> Self {
-        Self { request, body: Some(body) }
-    }
-
-    /// Something nobody answers.
-    pub const fn notice(body: Body) -> Self {
-        Self { request: 0, body: Some(body) }
-    }
-
-    /// Writes it.
-    pub fn encode(self) -> Vec<u8> {
-        convert::encode(self)
-    }
-
-    /// Reads it.
-    ///
-    /// # Errors
-    /// [`Malformed`] for what is not a message, or has a known body with a field that is wrong.
-    pub fn decode(bytes: Bytes) -> Result<Self, Malformed> {
-        convert::decode(bytes)
+    #[test]
+    fn a_message_shows_its_kind_and_nothing_else() {
+        assert_eq!(format!("{:?}", Body::DrainAck(DrainAck {})), "DrainAck");
+        assert_eq!(format!("{:?}", notice(Body::DrainAck(DrainAck {}))), "Message");
     }
 }

@@ -221,7 +221,7 @@ impl NameSum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer_wire;
+    use crate::peer_messages;
 
     fn blob() -> CarriedBlob {
         let mailbox = MailboxHash::from_bytes([1; 32]);
@@ -259,7 +259,7 @@ mod tests {
     fn a_verdict_has_one_number_in_both_protocols_and_nothing_is_none() {
         for known in [Verdict::Accepted, Verdict::Refused, Verdict::NotNow] {
             assert_eq!(verdict("verdict", known.into()), Ok(known));
-            let between_relays = peer_wire::Verdict::try_from(i32::from(known)).unwrap();
+            let between_relays = peer_messages::Verdict::try_from(i32::from(known)).unwrap();
             assert_eq!(between_relays.as_str_name(), messages::Verdict::from(known).as_str_name());
         }
         for unknown in [0, 4, -1] {

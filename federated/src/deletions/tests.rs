@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixture::{Scene, blob};
+use relay_proto::peer_messages::message::Body;
 
 fn deletions(scene: &Scene) -> Deletions {
     Deletions {
@@ -20,7 +21,7 @@ async fn a_peer_hears_of_all_deletions_in_messages_of_bounded_length() {
     let scene = Scene::set();
     put(&scene, 300);
     let _peer = scene.peer(1, |question| match question {
-        Body::Forget(names) if names.len() <= MAX_CARRIED_BLOBS => Some(Body::ForgetAck(true)),
+        Body::Forget(forget) if forget.names.len() <= MAX_CARRIED_BLOBS => Some(body::forget_ack(true)),
         other => panic!("{other:?}"),
     });
     let shutdown = scene.shutdown.clone();
@@ -37,7 +38,7 @@ async fn what_a_peer_does_not_confirm_stays_to_be_told() {
     let (asked, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let _peer = scene.peer(1, move |_| {
         asked.send(()).unwrap();
-        Some(Body::ForgetAck(false))
+        Some(body::forget_ack(false))
     });
     let shutdown = scene.shutdown.clone();
     tokio::select! {

@@ -3,10 +3,12 @@ use crate::fixture::{Scene, blob, peer_id};
 use crate::link::channel::tests::pair;
 use crate::link::stream::Urgency;
 use crate::roster::tests::hello;
+use crate::session::body;
 use relay_daemon::ManualClock;
 use relay_proto::UnixSeconds;
 use relay_proto::mail::BlobName;
-use relay_proto::peer::Room;
+use relay_proto::peer_messages::Capacity;
+use relay_proto::transfer::Direction;
 use tokio::io::DuplexStream;
 
 const LONG: Duration = Duration::from_secs(10 * 3600);
@@ -47,27 +49,27 @@ async fn questions_cross_both_ways_and_are_answered_from_storage() {
     near.store.inside().held = vec![blob(6)];
     tokio::spawn(end(&near, left, 2, LONG).run());
     tokio::spawn(end(&far, right, 1, LONG).run());
-    let recall = |name: BlobName| Body::Recall(vec![name]);
+    let recall = |name: BlobName| body::recall(vec![name]);
     let (to_far, to_near) = (peer_id(2), peer_id(1));
     let (one, other) = tokio::join!(
         near.roster.ask(&to_far, recall(blob(5).name()), LONG),
         far.roster.ask(&to_near, recall(blob(6).name()), LONG),
     );
     for (answer, number) in [(one, 5), (other, 6)] {
-        let Ok(Body::RecallAck { blobs, missing }) = answer else { panic!("{answer:?}") };
+        let Ok(Answer::Recall { blobs, missing }) = answer else { panic!("{answer:?}") };
         assert!(missing.is_empty() && blobs.into_iter().map(|found| found.blob).eq([blob(number)]));
     }
     let offered = vec![relay_proto::peer::OfferedBlob::new(blob(7), relay_proto::peer::Hops::said(1))];
-    let offload = Body::Offload { home: false, blobs: offered };
+    let offload = body::offload(Direction::ToHolder, offered);
     let answer = near.roster.ask(&to_far, offload, LONG).await;
-    assert!(matches!(answer, Ok(Body::OffloadAck { .. })), "{answer:?}");
+    assert!(matches!(answer, Ok(Answer::Offload { .. })), "{answer:?}");
     assert_eq!((far.store.inside().accepted.len(), far.metrics.offloads_received.get()), (1, 1));
     assert_eq!(
-        near.roster.ask(&to_far, Body::Forget(vec![blob(7).name()]), LONG).await,
-        Ok(Body::ForgetAck(true))
+        near.roster.ask(&to_far, body::forget(vec![blob(7).name()]), LONG).await,
+        Ok(Answer::Forget { done: true })
     );
     assert_eq!(far.store.inside().forgotten.len(), 1);
-    assert_eq!(near.roster.ask(&to_far, Body::Drain, LONG).await, Ok(Body::DrainAck));
+    assert_eq!(near.roster.ask(&to_far, body::DRAIN, LONG).await, Ok(Answer::Drain));
     assert!(far.metrics.drain_notices.get() == 1 && far.roster.places().is_empty());
 }
 
@@ -80,16 +82,19 @@ async fn when_storage_is_away_peers_are_told_to_come_again() {
     tokio::spawn(end(&far, right, 1, LONG).run());
     let name = blob(5).name();
     let to_far = peer_id(2);
-    let nothing = Body::RecallAck { blobs: Vec::new(), missing: Vec::new() };
+    let nothing = Answer::Recall { blobs: Vec::new(), missing: Vec::new() };
     assert_eq!(
-        near.roster.ask(&to_far, Body::Recall(vec![name]), LONG).await,
+        near.roster.ask(&to_far, body::recall(vec![name]), LONG).await,
         Ok(nothing),
         "and not: missing"
     );
-    assert_eq!(near.roster.ask(&to_far, Body::Forget(vec![name]), LONG).await, Ok(Body::ForgetAck(false)));
+    assert_eq!(
+        near.roster.ask(&to_far, body::forget(vec![name]), LONG).await,
+        Ok(Answer::Forget { done: false })
+    );
     let offered = vec![relay_proto::peer::OfferedBlob::new(blob(7), relay_proto::peer::Hops::said(1))];
-    let Ok(Body::OffloadAck { verdicts, .. }) =
-        near.roster.ask(&to_far, Body::Offload { home: false, blobs: offered }, LONG).await
+    let Ok(Answer::Offload { verdicts, .. }) =
+        near.roster.ask(&to_far, body::offload(Direction::ToHolder, offered), LONG).await
     else {
         panic!("no verdict")
     };
@@ -99,7 +104,7 @@ async fn when_storage_is_away_peers_are_told_to_come_again() {
 
 #[tokio::test]
 async fn a_peer_that_breaks_the_rules_is_told_and_left() {
-    let greeting_again = Message::notice(Body::Hello(hello(1))).encode();
+    let greeting_again = peer::encode(&peer::notice(Body::Hello(hello(1).into())));
     for message in [b"\xff\xff\xff".to_vec(), greeting_again] {
         let [mut peer, channel] = open_pair().await;
         let scene = Scene::set();
@@ -138,7 +143,7 @@ async fn a_peer_that_lives_and_answers_nothing_is_given_up() {
     let roster = Arc::clone(&scene.roster);
     let within = Duration::from_millis(300);
     let asking =
-        tokio::spawn(async move { roster.offer(&peer_id(1), Body::Recall(Vec::new()), within).await });
+        tokio::spawn(async move { roster.offer(&peer_id(1), body::recall(Vec::new()), within).await });
     // The peer gives signs of life for as long as the connection stands.
     while peer.next(true).await != Event::Cut {}
     assert_eq!(driving.await.unwrap(), End::Lost);
@@ -151,14 +156,14 @@ async fn a_connection_closes_once_what_was_asked_is_answered() {
     let scene = Scene::set();
     let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
     let roster = Arc::clone(&scene.roster);
-    let asking = tokio::spawn(async move { roster.ask(&peer_id(1), Body::Recall(Vec::new()), LONG).await });
+    let asking = tokio::spawn(async move { roster.ask(&peer_id(1), body::recall(Vec::new()), LONG).await });
     let Event::Message(question) = heard(&mut peer).await else { panic!("no question") };
     scene.roster.close_all(Reason::Stopping).await;
-    let request = Message::decode(question).unwrap().request;
-    let answer = Body::RecallAck { blobs: Vec::new(), missing: Vec::new() };
-    peer.push(Message::new(request, answer.clone()).encode(), Urgency::Prompt, 0);
+    let request = peer::decode(question).unwrap().request;
+    let answer = body::recall_ack(Vec::new(), Vec::new());
+    peer.push(peer::encode(&peer::message(request, answer.clone())), Urgency::Prompt, 0);
     assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Stopping));
-    assert_eq!(asking.await.unwrap(), Ok(answer));
+    assert_eq!(asking.await.unwrap().ok(), Answer::read(answer).ok());
     assert_eq!(driving.await.unwrap(), End::Closing);
 }
 
@@ -167,11 +172,11 @@ async fn room_is_told_and_heard_and_a_closed_channel_is_an_end() {
     let [mut peer, channel] = open_pair().await;
     let scene = Scene::set();
     let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
-    let room = Room { free_bytes: 77, accepting: true };
+    let room = Capacity { free_bytes: 77, accepting: true };
     scene.roster.tell_all(room);
     let Event::Message(told) = heard(&mut peer).await else { panic!("no word") };
-    assert_eq!(Message::decode(told).unwrap(), Message::notice(Body::Capacity(room)));
-    peer.push(Message::notice(Body::Capacity(room)).encode(), Urgency::Prompt, 0);
+    assert_eq!(peer::decode(told).unwrap(), peer::notice(Body::Capacity(room)));
+    peer.push(peer::encode(&peer::notice(Body::Capacity(room))), Urgency::Prompt, 0);
     peer.close(Reason::TooMuch).await;
     assert_eq!(driving.await.unwrap(), End::Closed(Reason::TooMuch));
 }
@@ -190,7 +195,7 @@ async fn worn_keys_are_told_to_who_renews_them_and_end_the_channel_of_who_waits(
         }
         let driving = tokio::spawn(drive.run());
         // The loop has begun once it says something.
-        scene.roster.tell_all(Room::default());
+        scene.roster.tell_all(Capacity::default());
         assert!(matches!(heard(&mut peer).await, Event::Message(_)));
         clock.advance(KEYS_LAST);
         if renews {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::fixture::{Scene, blob, peer_id};
+use crate::session::Question;
 use relay_proto::{BlobId, MailboxHash};
 use std::sync::Mutex;
 
@@ -7,6 +8,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 fn name(number: u8) -> BlobName {
     BlobName { mailbox: MailboxHash::from_bytes([number; 32]), blob_id: BlobId::from_bytes([number; 16]) }
+}
+
+/// A part without blobs.
+fn part(until: Option<relay_proto::messages::BlobName>) -> Listing {
+    Listing { ids: relay_proto::transfer::NameSum::default().ids(), until, ..Listing::default() }
 }
 
 /// What a walk asks for: the beginning of each part, and whether with names. `part` answers where it ends and whether
@@ -81,10 +87,10 @@ async fn what_a_peer_says_reaches_storage_part_by_part() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&asked);
     let _peer = scene.peer(2, move |question| {
-        let Body::Inventory { after, names } = question else { return None };
+        let Ok(Question::Inventory { after, names }) = Question::read(question) else { return None };
         heard.lock().unwrap().push((after, names));
         let until = (after.is_none() && names).then(|| blob(1).name().into());
-        Some(Body::InventoryAck(Some(Listing { until, ..Listing::default() })))
+        Some(body::inventory_ack(Some(part(until))))
     });
     scene.store.inside().needs_names = true;
     let inventories =
@@ -104,14 +110,12 @@ async fn a_peer_that_does_not_look_or_a_store_that_does_not_answer_ends_the_roun
     let scene = Scene::set();
     let inventories =
         Inventories { storage: scene.storage.clone(), roster: Arc::clone(&scene.roster), patience: PATIENCE };
-    let peer = scene.peer(2, |_| Some(Body::InventoryAck(None)));
+    let peer = scene.peer(2, |_| Some(body::inventory_ack(None)));
     inventories.compare(peer_id(2)).await;
     assert!(scene.store.inside().reconciled.is_empty());
     drop(peer);
     inventories.compare(peer_id(2)).await;
-    let _peer = scene.peer(2, |_| {
-        Some(Body::InventoryAck(Some(Listing { until: Some(name(3).into()), ..Listing::default() })))
-    });
+    let _peer = scene.peer(2, |_| Some(body::inventory_ack(Some(part(Some(name(3).into()))))));
     scene.store.inside().is_away = true;
     inventories.compare(peer_id(2)).await;
     assert!(scene.store.inside().reconciled.is_empty());
@@ -121,7 +125,7 @@ async fn a_peer_that_does_not_look_or_a_store_that_does_not_answer_ends_the_roun
 async fn only_peers_that_list_are_asked() {
     let scene = Scene::set();
     let _old = scene.older_peer(3);
-    let _peer = scene.peer(2, |_| Some(Body::InventoryAck(Some(Listing::default()))));
+    let _peer = scene.peer(2, |_| Some(body::inventory_ack(Some(part(None)))));
     let asked: Vec<PeerId> = scene.roster.listing().into_iter().map(|(peer, _)| peer).collect();
     assert_eq!(asked, [peer_id(2)]);
     let inventories =

@@ -4,7 +4,8 @@
 
 use super::Broken;
 use ed25519_dalek::{Signature as Ed25519Signature, Signer as _, VerifyingKey};
-use relay_proto::peer::{Hello, Room, VERSION};
+use relay_proto::peer::{Hello, VERSION};
+use relay_proto::peer_messages::Capacity;
 use relay_proto::{NoiseKey, PeerId, PeerSeed, Signature, UnixSeconds};
 
 /// Which side of a handshake somebody is.
@@ -46,7 +47,7 @@ pub(crate) fn sign(
     responder: &NoiseKey,
     hash: &[u8; 32],
     about: &About,
-    (room, now): (Room, UnixSeconds),
+    (capacity, now): (Capacity, UnixSeconds),
 ) -> Hello {
     let identity = seed.id();
     let signature = seed.signing_key().sign(&message(role, &identity, responder, hash));
@@ -57,7 +58,7 @@ pub(crate) fn sign(
         relay_id: about.relay_id.clone(),
         client_url: about.client_url.clone(),
         messages_per_minute: about.messages_per_minute,
-        room,
+        capacity,
         time: Some(now),
         keeps_secs: about.keeps_secs,
         lists: true,
@@ -89,7 +90,7 @@ mod tests {
             messages_per_minute: 300,
             keeps_secs: 7,
         };
-        sign(role, &SEED, &KEY, &HASH, &about, (Room::default(), UnixSeconds::new(7)))
+        sign(role, &SEED, &KEY, &HASH, &about, (Capacity::default(), UnixSeconds::new(7)))
     }
 
     #[test]

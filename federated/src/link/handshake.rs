@@ -7,7 +7,9 @@ use super::noise::Handshake;
 use super::stream::Urgency;
 use futures_util::{SinkExt as _, StreamExt as _};
 use relay_daemon::Clock;
-use relay_proto::peer::{Body, Hello, Message, Room};
+use relay_proto::peer::{self, Hello};
+use relay_proto::peer_messages::Capacity;
+use relay_proto::peer_messages::message::Body;
 use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed};
 use std::time::Duration;
 use tokio_tungstenite::WebSocketStream;
@@ -35,7 +37,7 @@ impl Card {
         self.signing_seed.id()
     }
 
-    fn hello(&self, role: Role, responder: &NoiseKey, hash: &[u8; 32], room: Room) -> Hello {
+    fn hello(&self, role: Role, responder: &NoiseKey, hash: &[u8; 32], room: Capacity) -> Hello {
         greeting::sign(role, &self.signing_seed, responder, hash, &self.about, (room, self.clock.now()))
     }
 }
@@ -67,7 +69,7 @@ pub(crate) async fn initiate<S: Transit>(
     mut socket: WebSocketStream<S>,
     responder: &NoiseKey,
     card: &Card,
-    room: Room,
+    room: Capacity,
 ) -> Result<(Channel<S>, Hello), Failed> {
     let noise = async {
         let mut noise = Handshake::initiator(responder)?;
@@ -78,8 +80,9 @@ pub(crate) async fn initiate<S: Transit>(
     let (transport, hash) = noise.await.map_err(|_| Failed::Handshake)?;
     let mut channel = Channel::new(socket, transport);
     let hello = card.hello(Role::Initiator, responder, &hash, room);
-    channel.push(Message::notice(Body::Hello(hello)).encode(), Urgency::Prompt, 0);
+    channel.push(peer::encode(&peer::notice(Body::Hello(hello.into()))), Urgency::Prompt, 0);
     let Body::HelloAck(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
+    let theirs = Hello::try_from(theirs).map_err(|_| Failed::Unproved)?;
     greeting::check(Role::Responder, &theirs, responder, &hash)?;
     channel.open();
     Ok((channel, theirs))
@@ -90,7 +93,7 @@ pub(crate) async fn initiate<S: Transit>(
 pub(crate) async fn respond<S: Transit>(
     connection: S,
     card: &Card,
-    room: Room,
+    room: Capacity,
 ) -> Result<(Channel<S>, Hello), Failed> {
     let mut socket =
         WebSocketStream::from_raw_socket(connection, protocol::Role::Server, Some(websocket_bounds())).await;
@@ -104,9 +107,10 @@ pub(crate) async fn respond<S: Transit>(
     let (transport, hash) = noise.await.map_err(|_| Failed::Handshake)?;
     let mut channel = Channel::new(socket, transport);
     let Body::Hello(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
+    let theirs = Hello::try_from(theirs).map_err(|_| Failed::Unproved)?;
     greeting::check(Role::Initiator, &theirs, &key, &hash)?;
     let hello = card.hello(Role::Responder, &key, &hash, room);
-    channel.push(Message::notice(Body::HelloAck(hello)).encode(), Urgency::Prompt, 0);
+    channel.push(peer::encode(&peer::notice(Body::HelloAck(hello.into()))), Urgency::Prompt, 0);
     channel.open();
     Ok((channel, theirs))
 }
@@ -125,7 +129,7 @@ async fn body<S: Transit>(channel: &mut Channel<S>) -> Result<Body, Failed> {
     loop {
         match channel.next(true).await {
             Event::Message(message) => {
-                let message = Message::decode(message).map_err(|_| Failed::Unproved)?;
+                let message = peer::decode(message).map_err(|_| Failed::Unproved)?;
                 return message.body.ok_or(Failed::Unproved);
             }
             Event::Alive => {}
@@ -164,7 +168,7 @@ mod tests {
     async fn two_relays_learn_who_the_other_is() {
         let (near, far) = duplex(1 << 16);
         let (one, other) = (card(1), card(2));
-        let room = Room { free_bytes: 7, accepting: true };
+        let room = Capacity { free_bytes: 7, accepting: true };
         let key = other.noise_secret.public();
         // Whoever answers has its greeting sent by the channel's next step.
         let responding = async {
@@ -175,7 +179,7 @@ mod tests {
         let (dialled, accepted) = tokio::join!(initiate(client(near).await, &key, &one, room), responding);
         let ((_, theirs), (_, ours)) = (dialled.unwrap(), accepted.unwrap());
         assert_eq!((theirs.identity, ours.identity), (other.id(), one.id()));
-        assert_eq!((theirs.relay_id.as_str(), theirs.room), ("relay-2", room));
+        assert_eq!((theirs.relay_id.as_str(), theirs.capacity), ("relay-2", room));
         assert_eq!([theirs.time, ours.time], [2000, 1000].map(|time| Some(UnixSeconds::new(time))));
     }
 
@@ -185,8 +189,8 @@ mod tests {
         let meant = NoiseSecret::from_bytes([9; 32]).public();
         let (one, other) = (card(1), card(2));
         let (dialled, accepted) = tokio::join!(
-            initiate(client(near).await, &meant, &one, Room::default()),
-            respond(far, &other, Room::default())
+            initiate(client(near).await, &meant, &one, Capacity::default()),
+            respond(far, &other, Capacity::default())
         );
         assert_eq!(dialled.err(), Some(Failed::Handshake));
         assert_eq!(accepted.err(), Some(Failed::Handshake));

@@ -4,7 +4,7 @@ use super::window::Window;
 use crate::roster::Place;
 use relay_proto::PeerId;
 use relay_proto::messages::CapacityReply;
-use relay_proto::peer::Room;
+use relay_proto::peer_messages::Capacity;
 use std::collections::HashMap;
 
 /// The part of the threshold to which mail of peers goes home where this relay's own needs the room, and the part up to
@@ -41,14 +41,14 @@ impl Ratios {
     }
 
     /// The room that peers are told of: up to the ratio of refusal, and no more than half of the store for all of them.
-    pub(crate) fn room(self, capacity: CapacityReply, closed: bool) -> Room {
+    pub(crate) fn room(self, capacity: CapacityReply, closed: bool) -> Capacity {
         let taken_to = if has_much_of_its_own(capacity) { self.threshold * TAKEN_TO } else { self.refuse };
         let taken_to = part(capacity.ceiling_bytes, taken_to.min(self.refuse));
         let below_ratio = taken_to.saturating_sub(capacity.live_bytes);
         let share = (capacity.ceiling_bytes / 2).saturating_sub(capacity.foreign_bytes);
         let free_bytes = below_ratio.min(share);
         let accepting = capacity.durable && !closed && free_bytes > 0;
-        Room { free_bytes: if accepting { free_bytes } else { 0 }, accepting }
+        Capacity { free_bytes: if accepting { free_bytes } else { 0 }, accepting }
     }
 }
 
@@ -115,8 +115,8 @@ mod tests {
 
     #[test]
     fn peers_are_told_of_the_room_that_there_is_for_them() {
-        assert_eq!(RATIOS.room(capacity(700), false), Room { free_bytes: 75, accepting: true });
-        let none = Room { free_bytes: 0, accepting: false };
+        assert_eq!(RATIOS.room(capacity(700), false), Capacity { free_bytes: 75, accepting: true });
+        let none = Capacity { free_bytes: 0, accepting: false };
         assert_eq!(RATIOS.room(capacity(775), false), none);
         assert_eq!(RATIOS.room(capacity(0), true), none, "a relay that is being emptied takes nothing");
         assert_eq!(

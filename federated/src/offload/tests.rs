@@ -1,13 +1,15 @@
 use super::*;
 use crate::fixture::{Scene, blob, peer_id};
 use relay_proto::messages;
-use relay_proto::peer::{Hello, Room};
+use relay_proto::peer::Hello;
+use relay_proto::peer_messages::message::Body;
+use relay_proto::peer_messages::{Capacity, Offload};
 
-const ROOM: Room = Room { free_bytes: 1000, accepting: true };
+const ROOM: Capacity = Capacity { free_bytes: 1000, accepting: true };
 
 fn accepted(question: Body) -> Option<Body> {
-    let Body::Offload { blobs, .. } = question else { return None };
-    Some(Body::OffloadAck { verdicts: vec![Verdict::Accepted; blobs.len()], room: ROOM })
+    let Body::Offload(Offload { blobs, .. }) = question else { return None };
+    Some(body::offload_ack(&vec![Verdict::Accepted; blobs.len()], ROOM))
 }
 
 fn all_are(settle: &SettleRequest, said: messages::Verdict) -> bool {
@@ -84,12 +86,12 @@ async fn below_the_threshold_and_without_peers_nothing_is_leased() {
 async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
     let scene = Scene::set();
     full(&scene, 900);
-    let full_room = Room { free_bytes: 0, accepting: false };
+    let full_room = Capacity { free_bytes: 0, accepting: false };
     let _full = scene.peer(1, move |question| {
-        let Body::Offload { blobs, .. } = question else { return None };
-        Some(Body::OffloadAck { verdicts: vec![Verdict::NotNow; blobs.len()], room: full_room })
+        let Body::Offload(Offload { blobs, .. }) = question else { return None };
+        Some(body::offload_ack(&vec![Verdict::NotNow; blobs.len()], full_room))
     });
-    scene.roster.set_room(&peer_id(1), Room { free_bytes: 5000, accepting: true });
+    scene.roster.set_room(&peer_id(1), Capacity { free_bytes: 5000, accepting: true });
     let _other = scene.peer(2, accepted);
     work(&scene, false, "the other peer", |inside| {
         inside.settled.iter().any(|settle| settle.peer == peer_id(2).as_bytes()[..])
@@ -107,7 +109,7 @@ async fn what_was_offered_in_vain_is_settled_by_nothing_and_free_once_nothing_is
     let scene = Scene::set();
     full(&scene, 900);
     // As a conversation does that gives a question up: no answer to it comes.
-    let _silent = scene.peer(1, |_| Some(Body::DrainAck));
+    let _silent = scene.peer(1, |_| Some(body::DRAIN_ACK));
     work(&scene, false, "leases that are ended", |inside| inside.resumed > 0).await;
     let inside = scene.store.inside();
     assert!(!inside.leases.is_empty() && inside.settled.is_empty());
@@ -154,7 +156,7 @@ async fn a_peer_that_nothing_can_be_offered_to_keeps_no_other_one_from_its_share
     let (_roomy, _commands) = scene
         .roster
         .join(&Hello {
-            room: Room { free_bytes: u64::MAX, accepting: true },
+            capacity: Capacity { free_bytes: u64::MAX, accepting: true },
             ..crate::roster::tests::hello(1)
         })
         .unwrap();

@@ -1,6 +1,8 @@
 use super::*;
 use crate::fixture::{Scene, blob, peer_id};
+use crate::session::Question;
 use relay_proto::peer::Hops;
+use relay_proto::peer_messages::message::Body;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -18,8 +20,8 @@ fn offered(number: u8) -> OfferedBlob {
 }
 
 fn names(question: Body) -> Vec<BlobName> {
-    match question {
-        Body::Recall(names) => names,
+    match Question::read(question) {
+        Ok(Question::Recall(names)) => names,
         other => panic!("{other:?}"),
     }
 }
@@ -34,7 +36,7 @@ fn holding(numbers: &'static [u8]) -> impl FnMut(Body) -> Option<Body> + Send + 
                 None => missing.push(name),
             }
         }
-        Some(Body::RecallAck { blobs, missing })
+        Some(body::recall_ack(blobs, missing))
     }
 }
 
@@ -58,7 +60,7 @@ async fn nothing_comes_that_was_not_asked_for_or_is_not_what_it_says() {
         torn.blob.ciphertext = blob(2).ciphertext;
         let mut far = offered(1);
         far.hops = Hops::said(2);
-        Some(Body::RecallAck { blobs: vec![torn, far, offered(7)], missing: vec![blob(7).name()] })
+        Some(body::recall_ack(vec![torn, far, offered(7)], vec![blob(7).name()]))
     });
     assert!(recalls(&scene).bring_within(wanted(&[1]), Duration::from_millis(200)).await.0.is_empty());
     assert!(scene.store.inside().missing.is_empty(), "a peer cannot lose what nobody asked for");
@@ -70,7 +72,7 @@ async fn an_answer_in_parts_is_asked_for_again() {
     let _peer = scene.peer(1, |question| {
         let name = names(question)[0];
         let number = name.mailbox.as_bytes()[0];
-        Some(Body::RecallAck { blobs: vec![offered(number)], missing: Vec::new() })
+        Some(body::recall_ack(vec![offered(number)], Vec::new()))
     });
     assert_eq!(recalls(&scene).bring_within(wanted(&[1, 2, 3]), SOON).await.0.len(), 3);
 }
@@ -122,7 +124,7 @@ async fn a_peer_that_is_not_there_is_not_waited_for() {
 #[tokio::test]
 async fn an_empty_answer_is_not_asked_for_again() {
     let scene = Scene::set();
-    let _peer = scene.peer(1, |_| Some(Body::RecallAck { blobs: Vec::new(), missing: Vec::new() }));
+    let _peer = scene.peer(1, |_| Some(body::recall_ack(Vec::new(), Vec::new())));
     assert!(recalls(&scene).bring_within(wanted(&[1]), Duration::from_secs(3600)).await.0.is_empty());
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::session::body;
 use relay_daemon::ManualClock;
 use relay_proto::{Signature, UnixSeconds};
 
@@ -10,7 +11,7 @@ pub(crate) fn hello(number: u8) -> Hello {
         relay_id: "relay".to_owned(),
         client_url: String::new(),
         messages_per_minute: 300,
-        room: Room { free_bytes: 1000, accepting: true },
+        capacity: Capacity { free_bytes: 1000, accepting: true },
         time: None,
         keeps_secs: 0,
         lists: true,
@@ -70,16 +71,16 @@ fn a_peer_may_send_so_much_over_all_its_connections() {
 fn mail_goes_to_who_takes_it() {
     let (roster, _) = roster(&[], 60);
     let _links: Vec<_> = (1..=4).map(|number| roster.join(&hello(number)).unwrap()).collect();
-    roster.set_room(&id(1), Room { free_bytes: 7, accepting: true });
-    roster.set_room(&id(2), Room { free_bytes: 7, accepting: false });
+    roster.set_room(&id(1), Capacity { free_bytes: 7, accepting: true });
+    roster.set_room(&id(2), Capacity { free_bytes: 7, accepting: false });
     roster.leaves(&id(3));
-    roster.set_room(&id(3), Room { free_bytes: 7, accepting: false });
+    roster.set_room(&id(3), Capacity { free_bytes: 7, accepting: false });
     roster.is_full(&id(4));
     assert_eq!(roster.places(), [Place { peer: id(1), free_bytes: 7 }]);
     assert_eq!(roster.metrics.drain_notices.get(), 1);
-    roster.set_room(&id(4), Room { free_bytes: 9, accepting: true });
+    roster.set_room(&id(4), Capacity { free_bytes: 9, accepting: true });
     assert_eq!(roster.places().len(), 2);
-    roster.set_room(&id(3), Room { free_bytes: 9, accepting: true });
+    roster.set_room(&id(3), Capacity { free_bytes: 9, accepting: true });
     assert_eq!(roster.places().len(), 3, "it stays after all");
 }
 
@@ -131,18 +132,18 @@ async fn questions_go_over_the_newest_connection_and_answers_come_back() {
     let (roster, _) = roster(&[], 60);
     let (_old, mut unused) = roster.join(&hello(1)).unwrap();
     let (_new, mut commands) = roster.join(&hello(1)).unwrap();
-    let question = Body::Recall(Vec::new());
+    let question = body::recall(Vec::new());
     let one = id(1);
     let (answer, ()) = tokio::join!(roster.ask(&one, question.clone(), Duration::from_secs(5)), async {
         match commands.recv().await.unwrap() {
             Command::Ask(asked, _, reply) => {
                 assert_eq!(*asked, question);
-                reply.send(Body::DrainAck).unwrap();
+                reply.send(Answer::Drain).unwrap();
             }
             other => panic!("{other:?}"),
         }
     });
-    assert_eq!(answer, Ok(Body::DrainAck));
+    assert_eq!(answer, Ok(Answer::Drain));
     assert!(unused.try_recv().is_err());
     assert_eq!(roster.ask(&id(7), question, Duration::from_secs(5)).await, Err(Unanswered));
 }
@@ -151,7 +152,7 @@ async fn questions_go_over_the_newest_connection_and_answers_come_back() {
 async fn a_turn_of_taking_mail_is_told_at_once_and_other_changes_are_not() {
     let (roster, _) = roster(&[], 60);
     let (_link, mut commands) = roster.join(&hello(1)).unwrap();
-    let room = |free_bytes, accepting| Room { free_bytes, accepting };
+    let room = |free_bytes, accepting| Capacity { free_bytes, accepting };
     roster.set_own_room(room(10, true));
     assert!(matches!(commands.try_recv(), Ok(Command::Tell(told)) if told == room(10, true)));
     roster.set_own_room(room(9, true));

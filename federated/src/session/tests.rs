@@ -1,9 +1,11 @@
 use super::*;
 use proptest::prelude::*;
+use relay_proto::mail::BlobName;
 use relay_proto::peer::Hello;
+use relay_proto::transfer::{Direction, Verdict};
 use relay_proto::{BlobId, MailboxHash, PeerId, Signature};
 
-const ROOM: Room = Room { free_bytes: 100, accepting: true };
+const CAPACITY: Capacity = Capacity { free_bytes: 100, accepting: true };
 const START: Duration = Duration::from_secs(1000);
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -20,11 +22,11 @@ fn name(number: u8) -> BlobName {
 }
 
 fn hear(session: &mut Session, request: u64, body: Body) -> Result<Vec<Action>, Broken> {
-    session.hear(Message::new(request, body), true, ROOM, START)
+    session.hear(message(request, body), true, CAPACITY, START)
 }
 
 fn recalled() -> Body {
-    Body::RecallAck { blobs: Vec::new(), missing: vec![name(1)] }
+    body::recall_ack(Vec::new(), vec![name(1)])
 }
 
 fn hello() -> Hello {
@@ -35,7 +37,7 @@ fn hello() -> Hello {
         relay_id: String::new(),
         client_url: String::new(),
         messages_per_minute: 1,
-        room: ROOM,
+        capacity: CAPACITY,
         time: None,
         keeps_secs: 0,
         lists: true,
@@ -45,13 +47,16 @@ fn hello() -> Hello {
 #[test]
 fn answers_find_their_questions_in_any_order_and_once() {
     let mut session = session();
-    let (first, sent) = session.ask(Body::Recall(vec![name(1)]), PATIENCE).unwrap();
-    let (second, _) = session.ask(Body::Forget(vec![name(2)]), PATIENCE).unwrap();
-    assert_eq!(sent, Action::Send(Message::new(first, Body::Recall(vec![name(1)])), Urgency::Prompt));
+    let (first, sent) = session.ask(body::recall(vec![name(1)]), PATIENCE).unwrap();
+    let (second, _) = session.ask(body::forget(vec![name(2)]), PATIENCE).unwrap();
+    assert_eq!(sent, Action::Send(message(first, body::recall(vec![name(1)])), Urgency::Prompt));
     assert_eq!(session.waiting(), 2);
-    let answered = hear(&mut session, second, Body::ForgetAck(true));
-    assert_eq!(answered, Ok(vec![Action::Answered(second, Body::ForgetAck(true))]));
-    assert_eq!(hear(&mut session, first, recalled()), Ok(vec![Action::Answered(first, recalled())]));
+    let answered = hear(&mut session, second, body::forget_ack(true));
+    assert_eq!(answered, Ok(vec![Action::Answered(second, Answer::Forget { done: true })]));
+    assert_eq!(
+        hear(&mut session, first, recalled()),
+        Ok(vec![Action::Answered(first, Answer::read(recalled()).unwrap())])
+    );
     assert_eq!(hear(&mut session, first, recalled()), Ok(Vec::new()), "again");
     assert_eq!(hear(&mut session, 99, recalled()), Ok(Vec::new()), "never asked");
 }
@@ -63,12 +68,12 @@ fn an_answer_of_another_kind_or_length_breaks_the_conversation() {
         let (number, _) = session.ask(question, PATIENCE).unwrap();
         (session, number)
     };
-    for answer in [Body::ForgetAck(true), Body::DrainAck] {
-        let (mut session, number) = ask(Body::Recall(vec![name(1)]));
+    for answer in [body::forget_ack(true), body::DRAIN_ACK] {
+        let (mut session, number) = ask(body::recall(vec![name(1)]));
         assert_eq!(hear(&mut session, number, answer), Err(Broken));
     }
-    let (mut session, number) = ask(Body::Offload { home: false, blobs: Vec::new() });
-    let answer = Body::OffloadAck { verdicts: vec![Verdict::Accepted], room: ROOM };
+    let (mut session, number) = ask(body::offload(Direction::ToHolder, Vec::new()));
+    let answer = body::offload_ack(&[Verdict::Accepted], CAPACITY);
     assert_eq!(hear(&mut session, number, answer), Err(Broken), "a verdict too many");
 }
 
@@ -76,25 +81,25 @@ fn an_answer_of_another_kind_or_length_breaks_the_conversation() {
 fn questions_are_served_and_answered_under_their_number() {
     let mut session = session();
     for (body, question) in [
-        (Body::Recall(vec![name(1)]), Question::Recall(vec![name(1)])),
-        (Body::Forget(vec![name(1)]), Question::Forget(vec![name(1)])),
+        (body::recall(vec![name(1)]), Question::Recall(vec![name(1)])),
+        (body::forget(vec![name(1)]), Question::Forget(vec![name(1)])),
         (
-            Body::Offload { home: true, blobs: Vec::new() },
+            body::offload(Direction::ToOrigin, Vec::new()),
             Question::Offload { direction: Direction::ToOrigin, blobs: Vec::new() },
         ),
     ] {
         assert_eq!(hear(&mut session, 7, body.clone()), Ok(vec![Action::Serve(7, question)]));
         assert_eq!(hear(&mut session, 0, body), Err(Broken), "nobody could be answered");
     }
-    let answer = Session::answer(7, Body::ForgetAck(true));
-    assert_eq!(answer, Action::Send(Message::new(7, Body::ForgetAck(true)), Urgency::Prompt));
+    let answer = Session::answer(7, body::forget_ack(true));
+    assert_eq!(answer, Action::Send(message(7, body::forget_ack(true)), Urgency::Prompt));
 }
 
 #[test]
 fn what_is_too_much_is_answered_without_a_look() {
     let mut session = session();
     let mut refused = |body: Body| {
-        let actions = session.hear(Message::new(5, body), false, ROOM, START).unwrap();
+        let actions = session.hear(message(5, body), false, CAPACITY, START).unwrap();
         assert_eq!(actions[0], Action::Limited);
         match actions.into_iter().nth(1) {
             Some(Action::Send(message, _)) => message.body,
@@ -102,68 +107,68 @@ fn what_is_too_much_is_answered_without_a_look() {
             other => panic!("{other:?}"),
         }
     };
-    let nothing = Body::RecallAck { blobs: Vec::new(), missing: Vec::new() };
-    assert_eq!(refused(Body::Recall(vec![name(1)])), Some(nothing));
-    assert_eq!(refused(Body::Forget(vec![name(1)])), Some(Body::ForgetAck(false)));
-    let inventory = Body::Inventory { after: None, names: true };
-    assert_eq!(refused(inventory), Some(Body::InventoryAck(None)));
-    let offload = Body::Offload { home: false, blobs: Vec::new() };
-    assert_eq!(refused(offload), Some(Body::OffloadAck { verdicts: Vec::new(), room: ROOM }));
-    assert_eq!(refused(Body::Capacity(ROOM)), None);
-    assert_eq!(refused(Body::Drain), None);
+    let nothing = body::recall_ack(Vec::new(), Vec::new());
+    assert_eq!(refused(body::recall(vec![name(1)])), Some(nothing));
+    assert_eq!(refused(body::forget(vec![name(1)])), Some(body::forget_ack(false)));
+    let inventory = body::inventory(None, true);
+    assert_eq!(refused(inventory), Some(body::inventory_ack(None)));
+    let offload = body::offload(Direction::ToHolder, Vec::new());
+    assert_eq!(refused(offload), Some(body::offload_ack(&[], CAPACITY)));
+    assert_eq!(refused(Body::Capacity(CAPACITY)), None);
+    assert_eq!(refused(body::DRAIN), None);
 }
 
 #[test]
 fn answers_are_free_and_everything_else_is_charged() {
     for (body, charged) in [
-        (Body::Capacity(ROOM), true),
-        (Body::Offload { home: false, blobs: Vec::new() }, true),
-        (Body::Recall(Vec::new()), true),
-        (Body::Forget(Vec::new()), true),
-        (Body::Drain, true),
-        (Body::Inventory { after: None, names: false }, true),
-        (Body::InventoryAck(None), false),
-        (Body::Hello(hello()), true),
-        (Body::HelloAck(hello()), false),
+        (Body::Capacity(CAPACITY), true),
+        (body::offload(Direction::ToHolder, Vec::new()), true),
+        (body::recall(Vec::new()), true),
+        (body::forget(Vec::new()), true),
+        (body::DRAIN, true),
+        (body::inventory(None, false), true),
+        (body::inventory_ack(None), false),
+        (Body::Hello(hello().into()), true),
+        (Body::HelloAck(hello().into()), false),
         (recalled(), false),
-        (Body::ForgetAck(true), false),
-        (Body::DrainAck, false),
+        (body::forget_ack(true), false),
+        (body::DRAIN_ACK, false),
     ] {
-        assert_eq!(Session::is_charged(&Message::new(1, body.clone())), charged, "{body:?}");
+        assert_eq!(Session::is_charged(&message(1, body.clone())), charged, "{body:?}");
     }
     assert!(!Session::is_charged(&Message { request: 1, body: None }));
 }
 
 #[test]
 fn greetings_come_first_or_never() {
-    assert_eq!(hear(&mut session(), 0, Body::Hello(hello())), Err(Broken));
-    assert_eq!(hear(&mut session(), 1, Body::HelloAck(hello())), Err(Broken));
+    assert_eq!(hear(&mut session(), 0, Body::Hello(hello().into())), Err(Broken));
+    assert_eq!(hear(&mut session(), 1, Body::HelloAck(hello().into())), Err(Broken));
 }
 
 #[test]
 fn what_is_not_known_is_skipped() {
     let unknown = Message { request: 3, body: None };
-    assert_eq!(session().hear(unknown, true, ROOM, START), Ok(Vec::new()));
+    assert_eq!(session().hear(unknown, true, CAPACITY, START), Ok(Vec::new()));
 }
 
 #[test]
 fn a_peer_that_leaves_says_so_and_is_answered() {
-    let actions = hear(&mut session(), 4, Body::Drain).unwrap();
-    let ack = Action::Send(Message::new(4, Body::DrainAck), Urgency::Prompt);
+    let actions = hear(&mut session(), 4, body::DRAIN).unwrap();
+    let ack = Action::Send(message(4, body::DRAIN_ACK), Urgency::Prompt);
     assert_eq!(actions, [Action::Leaving, ack]);
-    assert_eq!(hear(&mut session(), 0, Body::Drain), Err(Broken));
+    assert_eq!(hear(&mut session(), 0, body::DRAIN), Err(Broken));
 }
 
 #[test]
 fn room_is_noted() {
-    assert_eq!(hear(&mut session(), 0, Body::Capacity(ROOM)), Ok(vec![Action::Room(ROOM)]));
+    assert_eq!(hear(&mut session(), 0, Body::Capacity(CAPACITY)), Ok(vec![Action::Capacity(CAPACITY)]));
 }
 
 #[test]
 fn a_question_is_given_up_in_time_and_its_late_answer_passed_over() {
     let mut session = session();
     let within = Duration::from_secs(2);
-    let (number, _) = session.ask(Body::Recall(vec![name(1)]), within).unwrap();
+    let (number, _) = session.ask(body::recall(vec![name(1)]), within).unwrap();
     assert_eq!(session.tick(later(5)), [], "it is not on its way yet");
     session.sent(number, START);
     assert_eq!(session.tick(later(1)), []);
@@ -188,7 +193,7 @@ fn a_silent_peer_is_asked_for_a_sign_and_then_given_up() {
 
 #[test]
 fn notices_and_answers_are_no_questions() {
-    for body in [Body::Capacity(ROOM), Body::DrainAck, recalled()] {
+    for body in [Body::Capacity(CAPACITY), body::DRAIN_ACK, recalled()] {
         assert!(session().ask(body, PATIENCE).is_none());
     }
 }
@@ -199,19 +204,19 @@ proptest! {
         let mut session = session();
         for (request, kind, admitted) in steps {
             let body = match kind {
-                0 => Body::Capacity(ROOM),
-                1 => Body::Offload { home: admitted, blobs: Vec::new() },
-                2 => Body::OffloadAck { verdicts: Vec::new(), room: ROOM },
-                3 => Body::Recall(vec![name(1)]),
+                0 => Body::Capacity(CAPACITY),
+                1 => body::offload(Direction::from_home(admitted), Vec::new()),
+                2 => body::offload_ack(&[], CAPACITY),
+                3 => body::recall(vec![name(1)]),
                 4 => recalled(),
-                5 => Body::Forget(Vec::new()),
-                6 => Body::ForgetAck(admitted),
-                7 => Body::Drain,
-                8 => Body::Inventory { after: None, names: admitted },
-                9 => Body::InventoryAck(None),
-                _ => { session.ask(Body::Recall(vec![name(2)]), PATIENCE); continue }
+                5 => body::forget(Vec::new()),
+                6 => body::forget_ack(admitted),
+                7 => body::DRAIN,
+                8 => body::inventory(None, admitted),
+                9 => body::inventory_ack(None),
+                _ => { session.ask(body::recall(vec![name(2)]), PATIENCE); continue }
             };
-            if let Ok(actions) = session.hear(Message::new(request, body), admitted, ROOM, START) {
+            if let Ok(actions) = session.hear(message(request, body), admitted, CAPACITY, START) {
                 prop_assert!(actions.len() <= 2);
             }
         }
@@ -222,7 +227,7 @@ proptest! {
 #[test]
 fn what_nobody_wants_answered_is_not_waited_for() {
     let mut session = session();
-    let (number, _) = session.ask(Body::Recall(vec![name(1)]), PATIENCE).unwrap();
+    let (number, _) = session.ask(body::recall(vec![name(1)]), PATIENCE).unwrap();
     session.abandon(number);
     assert_eq!((session.waiting(), hear(&mut session, number, recalled())), (0, Ok(Vec::new())));
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::{MAX_CARRIED_BLOBS, MAX_WRITE_COMMANDS};
-use crate::{peer_wire, wire};
+use crate::{peer_messages, wire};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -48,7 +48,7 @@ fn no_message_contains_itself_or_has_more_fields_than_are_counted() {
 fn ten_million_empty_blobs_are_refused_before_they_are_decoded() {
     let offload = field(5, &empties(1, 10 << 20));
     assert_eq!(
-        decode::<peer_wire::Message>(offload.into()).unwrap_err(),
+        decode::<peer_messages::Message>(offload.into()).unwrap_err(),
         Unbounded::TooMany("blobs"),
         "from a peer"
     );
