@@ -2,12 +2,12 @@
 //! on a port of its own.
 
 use crate::arrivals::{Arrival, Arrivals};
-use crate::desk::Desk;
-use crate::drive::{Drive, Keys};
+use crate::connection::{Connection, Keys};
 use crate::link::Reason;
 use crate::link::channel::{Channel, Transit};
-use crate::link::handshake::{self, Card, respond};
-use crate::roster::Roster;
+use crate::link::handshake::{self, LocalIdentity, respond};
+use crate::registry::PeerRegistry;
+use crate::request_handler::PeerRequestHandler;
 use crate::storage::replied;
 use bytes::Bytes;
 use http_body_util::Full;
@@ -44,20 +44,20 @@ const ASKING: usize = 64;
 const ASK: Duration = Duration::from_secs(5);
 
 /// How long the last frame to somebody who is turned away may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Pause after a connection could not be accepted: files are short, and more haste makes none.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What the door needs to know.
 pub(crate) struct Door {
-    pub(crate) card: Card,
+    pub(crate) local: LocalIdentity,
     /// Identities that may connect; without any, those of the peers at `urls`.
     pub(crate) accepted: Vec<PeerId>,
     pub(crate) urls: Vec<String>,
     pub(crate) storage: StorageClient,
-    pub(crate) roster: Arc<Roster>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) registry: Arc<PeerRegistry>,
+    pub(crate) handler: Arc<PeerRequestHandler>,
     /// How long a peer may be silent.
     pub(crate) patience: Duration,
     pub(crate) clock: Clock,
@@ -113,7 +113,7 @@ impl Door {
                 continue;
             };
             let Some(arrival) = self.asking.enter(source) else {
-                self.desk.metrics.handshakes_refused.inc();
+                self.handler.metrics.handshakes_refused.inc();
                 continue;
             };
             self.tasks.spawn(Arc::clone(&self).hear(stream, source, gateways.clone(), arrival));
@@ -154,14 +154,14 @@ impl Door {
     ) -> Response<Full<Bytes>> {
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/federation/key") => {
-                text(StatusCode::OK, self.card.noise_secret.public().to_base64url())
+                text(StatusCode::OK, self.local.noise_secret.public().to_base64url())
             }
             (&Method::GET, "/federation") => {
                 let Some(accept) = websocket_accept(request.headers()) else {
                     return text(StatusCode::BAD_REQUEST, "a WebSocket upgrade is expected here");
                 };
                 let Some(arrival) = self.pending.enter(source) else {
-                    self.desk.metrics.handshakes_refused.inc();
+                    self.handler.metrics.handshakes_refused.inc();
                     return text(StatusCode::SERVICE_UNAVAILABLE, "too many peers are arriving");
                 };
                 let upgrade = hyper::upgrade::on(&mut request);
@@ -179,11 +179,11 @@ impl Door {
     async fn meet(self: Arc<Self>, upgrade: OnUpgrade, arrival: Arrival) {
         let shaking = async {
             let connection = TokioIo::new(upgrade.await.ok()?);
-            respond(connection, &self.card, self.roster.own_room()).await.ok()
+            respond(connection, &self.local, self.registry.own_room()).await.ok()
         };
         let shaken = arrival.unless_crowded(timeout(handshake::LIMIT, shaking)).await;
         let Some((channel, hello)) = shaken.and_then(Result::ok).flatten() else {
-            self.desk.metrics.handshakes_refused.inc();
+            self.handler.metrics.handshakes_refused.inc();
             return;
         };
         match self.accepts(&hello.identity).await {
@@ -200,27 +200,34 @@ impl Door {
         if replied(self.storage.offload().introduce(introduction).await).is_err() {
             return self.turn_away(channel, Reason::Stopping).await;
         }
-        let Ok((joined, commands)) = self.roster.join(&hello) else {
+        let Ok((joined, commands)) = self.registry.join(&hello) else {
             return self.turn_away(channel, Reason::TooMuch).await;
         };
         drop(arrival);
-        let (desk, clock) = (Arc::clone(&self.desk), self.clock.clone());
-        let drive =
-            Drive { channel, joined, commands, desk, patience: self.patience, keys: Keys::Awaited, clock };
+        let (handler, clock) = (Arc::clone(&self.handler), self.clock.clone());
+        let connection = Connection {
+            channel,
+            joined,
+            commands,
+            handler,
+            patience: self.patience,
+            keys: Keys::Awaited,
+            clock,
+        };
         tracing::info!("a peer has connected");
-        let end = drive.run().await;
+        let end = connection.run().await;
         tracing::debug!(?end, "a peer's connection is over");
     }
 
     async fn turn_away<S: Transit>(&self, channel: Channel<S>, reason: Reason) {
-        self.desk.metrics.handshakes_refused.inc();
+        self.handler.metrics.handshakes_refused.inc();
         tracing::debug!(?reason, "somebody who dialled is turned away");
         // Who does not take the last frames does not get them.
-        drop(timeout(FAREWELL, channel.close(reason)).await);
+        drop(timeout(CLOSE_TIMEOUT, channel.close(reason)).await);
     }
 
     async fn accepts(&self, identity: &PeerId) -> Result<bool, Refusal> {
-        if *identity == self.card.id() {
+        if *identity == self.local.id() {
             return Ok(false);
         }
         if !self.accepted.is_empty() {

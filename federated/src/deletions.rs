@@ -2,7 +2,7 @@
 //! until the peer says that it is done.
 
 use crate::metrics::Metrics;
-use crate::roster::Roster;
+use crate::registry::PeerRegistry;
 use crate::session::{Answer, body};
 use crate::storage::replied;
 use relay_daemon::Shutdown;
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Tells peers of deletions.
 pub(crate) struct Deletions {
     pub(crate) storage: StorageClient,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) registry: Arc<PeerRegistry>,
     pub(crate) metrics: Arc<Metrics>,
     /// How long a peer may take to answer.
     pub(crate) patience: Duration,
@@ -35,7 +35,7 @@ impl Deletions {
             std::collections::HashMap::new();
         loop {
             telling.retain(|_, task| !task.is_finished());
-            for peer in deletions.roster.connected() {
+            for peer in deletions.registry.connected() {
                 telling.entry(peer).or_insert_with(|| {
                     let deletions = Arc::clone(&deletions);
                     tokio::spawn(async move { deletions.tell_all(peer).await })
@@ -74,12 +74,12 @@ impl Deletions {
                 return false;
             }
         };
-        if names.is_empty() || self.roster.turn(&peer).await.is_err() {
+        if names.is_empty() || self.registry.turn(&peer).await.is_err() {
             return false;
         }
         let told = names.len();
         let Ok(Answer::Forget { done: true }) =
-            self.roster.ask(&peer, body::forget(names), self.patience).await
+            self.registry.ask(&peer, body::forget(names), self.patience).await
         else {
             return false;
         };

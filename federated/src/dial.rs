@@ -1,17 +1,18 @@
 //! Staying connected to one configured peer: finding its key, meeting it, turning the keys of the channel in time,
 //! and coming back after a pause that grows while it is away.
 
+mod error;
 mod key;
-mod trouble;
 
-use crate::desk::Desk;
-use crate::drive::{Drive, End, Keys};
+use crate::connection::{Connection, End, Keys};
+use crate::connector::Connector;
 use crate::link::Reason;
 use crate::link::channel::websocket_bounds;
-use crate::link::handshake::{self, Card, Failed, initiate};
-use crate::reach::Reach;
-use crate::roster::{Command, Roster};
+use crate::link::handshake::{self, Failed, LocalIdentity, initiate};
+use crate::registry::{Command, PeerRegistry};
+use crate::request_handler::PeerRequestHandler;
 use crate::storage::replied;
+use error::DialError;
 use relay_daemon::variables::PeerUrl;
 use relay_daemon::{Backoff, Clock, Shutdown};
 use relay_proto::client::StorageClient;
@@ -26,7 +27,6 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_tungstenite::client_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use trouble::Trouble;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -36,11 +36,11 @@ pub(crate) struct Dialler {
     /// The peer's place in the operator's list: by it, logs tell which one is meant.
     pub(crate) position: usize,
     pub(crate) url: PeerUrl,
-    pub(crate) reach: Arc<Reach>,
+    pub(crate) connector: Arc<Connector>,
     pub(crate) storage: StorageClient,
-    pub(crate) roster: Arc<Roster>,
-    pub(crate) desk: Arc<Desk>,
-    pub(crate) card: Card,
+    pub(crate) registry: Arc<PeerRegistry>,
+    pub(crate) handler: Arc<PeerRequestHandler>,
+    pub(crate) local: LocalIdentity,
     /// How long the peer may be silent.
     pub(crate) patience: Duration,
     pub(crate) clock: Clock,
@@ -82,7 +82,7 @@ impl Dialler {
                     standing = Some(fresh);
                 }
                 Err(trouble) => {
-                    self.desk.metrics.dials_failed.inc();
+                    self.handler.metrics.dials_failed.inc();
                     self.note(trouble, pause.is_first());
                 }
             }
@@ -111,7 +111,7 @@ impl Dialler {
             () = worn.notified() => return false,
         };
         *standing = None;
-        let trouble = Trouble::of(end);
+        let trouble = DialError::of(end);
         if trouble.is_accident() {
             pause.reset();
         }
@@ -119,12 +119,12 @@ impl Dialler {
         true
     }
 
-    fn note(&self, trouble: Trouble, is_first: bool) {
-        let pin_changed = trouble == Trouble::PinChanged;
-        self.roster.dialled(self.position, None, pin_changed, trouble.text());
+    fn note(&self, trouble: DialError, is_first: bool) {
+        let pin_changed = trouble == DialError::PinChanged;
+        self.registry.dialled(self.position, None, pin_changed, trouble.text());
         let peer = self.position + 1;
         if pin_changed {
-            self.desk.metrics.pins_refused.inc();
+            self.handler.metrics.pins_refused.inc();
             tracing::error!(
                 peer,
                 "the key of a peer is not the one it is pinned to: somebody may be in between; ask its operator, \
@@ -138,16 +138,16 @@ impl Dialler {
     }
 
     /// Connects, proves and is proved.
-    async fn meet(&self) -> Result<Standing, Trouble> {
+    async fn meet(&self) -> Result<Standing, DialError> {
         let expected = self.expected().await?;
-        let stream = self.reach.connect(self.url.host(), self.url.port(), self.url.is_secure()).await?;
+        let stream = self.connector.connect(self.url.host(), self.url.port(), self.url.is_secure()).await?;
         let address = format!("ws://{}{}", self.url.authority(), self.url.path("/federation"));
         let shaking = async {
             let request = address.as_str().into_client_request().map_err(|_| Failed::Handshake)?;
             let (socket, _) = client_async_with_config(request, stream, Some(websocket_bounds()))
                 .await
                 .map_err(|_| Failed::Handshake)?;
-            initiate(socket, &expected.key, &self.card, self.roster.own_room()).await
+            initiate(socket, &expected.key, &self.local, self.registry.own_room()).await
         };
         let (channel, hello) =
             match timeout(handshake::LIMIT, shaking).await.unwrap_or(Err(Failed::Handshake)) {
@@ -155,51 +155,51 @@ impl Dialler {
                 Err(Failed::Handshake) if expected.pinned => return Err(self.unmet(&expected.key).await),
                 Err(failed) => return Err(failed.into()),
             };
-        if hello.identity == self.card.id() {
-            return Err(Trouble::Itself);
+        if hello.identity == self.local.id() {
+            return Err(DialError::Itself);
         }
         self.introduce(&hello, &expected).await?;
-        self.roster.dialled(self.position, Some(hello.identity), false, "");
-        let Ok((joined, commands)) = self.roster.join(&hello) else { return Err(Trouble::Crowded) };
+        self.registry.dialled(self.position, Some(hello.identity), false, "");
+        let Ok((joined, commands)) = self.registry.join(&hello) else { return Err(DialError::Crowded) };
         let worn = Arc::new(Notify::new());
         let closer = joined.closer();
-        let drive = Drive {
+        let connection = Connection {
             channel,
             joined,
             commands,
-            desk: Arc::clone(&self.desk),
+            handler: Arc::clone(&self.handler),
             patience: self.patience,
             keys: Keys::Renewed(Arc::clone(&worn)),
             clock: self.clock.clone(),
         };
         tracing::info!(peer = self.position + 1, "a peer is connected");
-        Ok(Standing { driving: tokio::spawn(drive.run()), closer, worn })
+        Ok(Standing { driving: tokio::spawn(connection.run()), closer, worn })
     }
 
     /// Why a peer was not met that was expected to have a known key: it may have another one now.
-    async fn unmet(&self, known: &NoiseKey) -> Trouble {
-        match key::fetch(&self.reach, &self.url).await {
-            Ok(shown) if shown != *known => Trouble::PinChanged,
-            _ => Trouble::NotARelay,
+    async fn unmet(&self, known: &NoiseKey) -> DialError {
+        match key::fetch(&self.connector, &self.url).await {
+            Ok(shown) if shown != *known => DialError::PinChanged,
+            _ => DialError::NotARelay,
         }
     }
 
     /// The key that the operator wrote down, or the one that was seen first, or the one that is shown now.
-    async fn expected(&self) -> Result<Expected, Trouble> {
+    async fn expected(&self) -> Result<Expected, DialError> {
         if let Some(key) = self.url.pin {
             return Ok(Expected { key, configured: true, pinned: true });
         }
         let answered = replied(self.storage.offload().pins(PinsRequest {}).await);
-        let PinsReply { pins } = answered.map_err(|_| Trouble::NoStorage)?;
+        let PinsReply { pins } = answered.map_err(|_| DialError::NoStorage)?;
         if let Some(pin) = pins.into_iter().find(|pin| pin.url == self.url.as_str()) {
-            let key = identifier("noise_key", &pin.noise_key).map_err(|_| Trouble::NoStorage)?;
+            let key = identifier("noise_key", &pin.noise_key).map_err(|_| DialError::NoStorage)?;
             return Ok(Expected { key, configured: false, pinned: true });
         }
-        let key = key::fetch(&self.reach, &self.url).await?;
+        let key = key::fetch(&self.connector, &self.url).await?;
         Ok(Expected { key, configured: false, pinned: false })
     }
 
-    async fn introduce(&self, hello: &Hello, expected: &Expected) -> Result<PeerId, Trouble> {
+    async fn introduce(&self, hello: &Hello, expected: &Expected) -> Result<PeerId, DialError> {
         let client_url = match hello.client_url.as_str() {
             "" => self.url.client_url(),
             url => url.to_owned(),
@@ -213,8 +213,8 @@ impl Dialler {
         };
         match replied(self.storage.offload().introduce(introduction).await) {
             Ok(IntroduceReply {}) => Ok(hello.identity),
-            Err(Refusal::BadSignature) => Err(Trouble::PinChanged),
-            Err(_) => Err(Trouble::NoStorage),
+            Err(Refusal::BadSignature) => Err(DialError::PinChanged),
+            Err(_) => Err(DialError::NoStorage),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! For tests: a store behind a real socket that remembers what it was asked, and peers that answer what a test wants.
 
 use crate::metrics::Metrics;
-use crate::roster::tests::{hello, id};
-use crate::roster::{Command, Joined, Roster};
+use crate::registry::tests::{hello, id};
+use crate::registry::{Command, Joined, PeerRegistry};
 use crate::session::Answer;
 use bytes::Bytes;
 use relay_daemon::{Clock, Shutdown};
@@ -172,11 +172,11 @@ impl Offload for Store {
     }
 }
 
-/// A store, a roster and what they count.
+/// A store, a registry and what they count.
 pub(crate) struct Scene {
     pub(crate) store: Arc<Store>,
     pub(crate) storage: StorageClient,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) registry: Arc<PeerRegistry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) shutdown: Shutdown,
     _directory: TempDir,
@@ -211,11 +211,11 @@ impl Scene {
         );
         tokio::spawn(serving);
         let metrics = Arc::new(Metrics::new().unwrap());
-        let roster = Roster::new(Vec::new(), 1_000_000, Clock::system(), Arc::clone(&metrics));
+        let registry = PeerRegistry::new(Vec::new(), 1_000_000, Clock::system(), Arc::clone(&metrics));
         Self {
             store,
             storage: StorageClient::new(path),
-            roster: Arc::new(roster),
+            registry: Arc::new(registry),
             metrics,
             shutdown,
             _directory: directory,
@@ -228,7 +228,7 @@ impl Scene {
         number: u8,
         mut answer: impl FnMut(Body) -> Option<Body> + Send + 'static,
     ) -> Joined {
-        let (joined, mut commands) = self.roster.join(&hello(number)).unwrap();
+        let (joined, mut commands) = self.registry.join(&hello(number)).unwrap();
         tokio::spawn(async move {
             let mut unanswered = Vec::new();
             while let Some(command) = commands.recv().await {
@@ -244,7 +244,7 @@ impl Scene {
 
     /// A peer of a version that lists nothing.
     pub(crate) fn older_peer(&self, number: u8) -> Joined {
-        self.roster.join(&Hello { lists: false, ..hello(number) }).unwrap().0
+        self.registry.join(&Hello { lists: false, ..hello(number) }).unwrap().0
     }
 
     /// Waits until a condition holds.

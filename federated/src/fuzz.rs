@@ -3,7 +3,7 @@
 //! that was ever found.
 
 use crate::link::frame::Frame;
-use crate::link::stream::{Incoming, Outgoing, Urgency};
+use crate::link::stream::{Incoming, Outgoing, Priority};
 use crate::session::{Answer, Question};
 use bytes::Bytes;
 use relay_proto::peer::{self, Hello};
@@ -38,7 +38,7 @@ pub fn peer_frames(data: &[u8]) {
     }
     // And the other way round: whatever is sent arrives.
     let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(data.len()));
-    outgoing.push(data.to_vec(), Urgency::Bulk, 0);
+    outgoing.push(data.to_vec(), Priority::Bulk, 0);
     let mut arrived = None;
     while let Some(frame) = outgoing.next() {
         if let Ok(Frame::Data(piece)) = Frame::decode(&frame) {

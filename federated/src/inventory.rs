@@ -6,7 +6,7 @@
 //! differ are the names themselves asked for. What a peer can make this relay do is bounded: so many messages a round, and
 //! one round in ten minutes.
 
-use crate::roster::Roster;
+use crate::registry::PeerRegistry;
 use crate::session::{Answer, body};
 use crate::storage::replied;
 use relay_daemon::Shutdown;
@@ -34,7 +34,7 @@ const PARTS: u32 = 1024;
 /// Compares what peers hold with what storage knows.
 pub(crate) struct Inventories {
     pub(crate) storage: StorageClient,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) registry: Arc<PeerRegistry>,
     /// How long a peer may take to answer.
     pub(crate) patience: Duration,
 }
@@ -89,7 +89,7 @@ impl Inventories {
         loop {
             running.retain(|_, round| !round.is_finished());
             let began = Instant::now();
-            for (peer, hello) in inventories.roster.listing() {
+            for (peer, hello) in inventories.registry.listing() {
                 if running.contains_key(&peer) || !is_due(rounds.get(&peer), hello, began) {
                     continue;
                 }
@@ -125,12 +125,13 @@ impl Inventories {
         let mut walk = Walk::default();
         let (mut claimed, mut told) = (0, 0);
         for _ in 0..PARTS {
-            if self.roster.turn(&peer).await.is_err() {
+            if self.registry.turn(&peer).await.is_err() {
                 break;
             }
             let Walk { after, names, .. } = walk;
             let question = body::inventory(after, names);
-            let Ok(Answer::Inventory(Some(listing))) = self.roster.ask(&peer, question, self.patience).await
+            let Ok(Answer::Inventory(Some(listing))) =
+                self.registry.ask(&peer, question, self.patience).await
             else {
                 break;
             };

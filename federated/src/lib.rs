@@ -3,32 +3,33 @@
 //! has no disk, no tokens, no addresses of clients and no keys for Oblivious HTTP. Whether a blob may be taken, moved
 //! or deleted is storage's to decide.
 //!
-//! From the outside in: `reach` and `guard` find the hosts of peers, `dial` and `accept` make connections,
-//! `link` makes a channel of one, `drive` moves a `session` along it, and `roster` knows who is there.
-//! `desk` carries out what peers ask; `offload`, `deletions`, `recall` and `inventory` are what this relay asks of them.
+//! From the outside in: `connector` and `ip_filter` find the hosts of peers, `dial` and `accept` make connections,
+//! `link` makes a channel of one, `connection` moves a `session` along it, and `registry` knows who is there.
+//! `request_handler` carries out what peers ask; `offload`, `deletions`, `recall` and `inventory` are what this relay asks
+//! of them.
 
 mod accept;
 mod arrivals;
 mod config;
+mod connection;
+mod connector;
 mod deletions;
-mod desk;
 mod dial;
-mod drive;
 #[cfg(test)]
 mod fixture;
 #[doc(hidden)]
 pub mod fuzz;
-mod guard;
 mod inventory;
+mod ip_filter;
 mod link;
 mod metrics;
 mod offload;
 mod ops;
 mod peer_clock;
 mod peering;
-mod reach;
 mod recall;
-mod roster;
+mod registry;
+mod request_handler;
 mod session;
 mod storage;
 

@@ -8,7 +8,7 @@ pub(crate) mod plan;
 mod window;
 
 use crate::metrics::Metrics;
-use crate::roster::{Counts, Place, Roster};
+use crate::registry::{Counts, PeerCapacity, PeerRegistry};
 use crate::session::{Answer, body};
 use crate::storage::replied;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -44,7 +44,7 @@ const LEASE_SECS: u32 = 7200;
 /// Moves mail.
 pub(crate) struct Offloader {
     pub(crate) storage: StorageClient,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) registry: Arc<PeerRegistry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ratios: Ratios,
     /// Whether the operator wants the relay emptied.
@@ -73,22 +73,22 @@ impl Turns {
         self.is_homing = is_homing;
     }
 
-    /// An errand came to nothing.
-    fn over(&mut self, errand: Errand) {
-        let turns = match errand.direction {
+    /// A job came to nothing.
+    fn over(&mut self, job: OffloadJob) {
+        let turns = match job.direction {
             Direction::ToOrigin => &mut self.at_home,
             Direction::ToHolder => &mut self.sated,
         };
-        turns.insert(errand.peer);
+        turns.insert(job.peer);
     }
 
     /// The peers of whom something may be here.
-    fn with_mail_here(&self, places: &[Place]) -> Vec<Place> {
+    fn with_mail_here(&self, places: &[PeerCapacity]) -> Vec<PeerCapacity> {
         places.iter().filter(|place| !self.at_home.contains(&place.peer)).copied().collect()
     }
 
     /// The peers that may take more.
-    fn unsated(&mut self, mut places: Vec<Place>) -> Vec<Place> {
+    fn unsated(&mut self, mut places: Vec<PeerCapacity>) -> Vec<PeerCapacity> {
         places.retain(|place| !self.sated.contains(&place.peer));
         if places.is_empty() {
             // Everybody has had a turn.
@@ -100,13 +100,13 @@ impl Turns {
 
 /// What is to be asked for next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Errand {
+struct OffloadJob {
     peer: PeerId,
     direction: Direction,
     bytes: u64,
 }
 
-/// How an errand went.
+/// How a job went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     /// Blobs moved, or at least some were decided on.
@@ -117,7 +117,7 @@ enum Outcome {
     Failed,
 }
 
-type Moves = FuturesUnordered<Pin<Box<dyn Future<Output = (Errand, Outcome, Duration)> + Send>>>;
+type Moves = FuturesUnordered<Pin<Box<dyn Future<Output = (OffloadJob, Outcome, Duration)> + Send>>>;
 
 impl Offloader {
     /// Moves mail until the process stops.
@@ -141,10 +141,10 @@ impl Offloader {
                     turns.set_homing(offloader.ratios.homing(capacity, turns.is_homing, 0) > 0);
                     offloader.look(capacity, turns.is_homing);
                     while moves.len() < IN_FLIGHT
-                        && let Some(errand) = offloader.next(capacity, &windows, &mut turns)
+                        && let Some(job) = offloader.next(capacity, &windows, &mut turns)
                     {
-                        windows.entry(errand.peer).or_default().begin(errand.bytes);
-                        moves.push(Box::pin(Arc::clone(&offloader).run_errand(errand)));
+                        windows.entry(job.peer).or_default().begin(job.bytes);
+                        moves.push(Box::pin(Arc::clone(&offloader).run_job(job)));
                     }
                 }
                 Err(refusal) => tracing::debug!(%refusal, "storage does not say how full it is"),
@@ -152,12 +152,12 @@ impl Offloader {
             let mut rests = true;
             while rests {
                 tokio::select! {
-                    Some((errand, outcome, took)) = moves.next() => {
+                    Some((job, outcome, took)) = moves.next() => {
                         let answered = (outcome != Outcome::Failed).then_some(took);
-                        windows.entry(errand.peer).or_default().end(errand.bytes, answered);
+                        windows.entry(job.peer).or_default().end(job.bytes, answered);
                         failed |= outcome == Outcome::Failed;
                         if outcome == Outcome::Nothing {
-                            turns.over(errand);
+                            turns.over(job);
                         }
                         // A peer or a store that has nothing to say is not asked again at once.
                         rests = outcome != Outcome::Moved;
@@ -176,14 +176,14 @@ impl Offloader {
             tracing::debug!(%refusal, "storage does not end leases that came to nothing");
         }
         // It took that for a new beginning.
-        self.roster.tell_again();
+        self.registry.tell_again();
         matches!(freed, Ok(ResumeReply {}))
     }
 
     fn look(&self, capacity: CapacityReply, is_homing: bool) {
         self.metrics.saw(capacity);
         let closed = is_homing || self.draining.load(Relaxed);
-        self.roster.set_own_room(self.ratios.room(capacity, closed));
+        self.registry.set_own_room(self.ratios.room(capacity, closed));
     }
 
     /// What to do next, if anything.
@@ -192,50 +192,50 @@ impl Offloader {
         capacity: CapacityReply,
         windows: &HashMap<PeerId, Window>,
         turns: &mut Turns,
-    ) -> Option<Errand> {
+    ) -> Option<OffloadJob> {
         let on_its_way = |peer: &PeerId| windows.get(peer).map_or(0, Window::in_flight);
         if self.draining.load(Relaxed) {
             // What belongs to others goes home first: they need not be told where it is.
-            let may_move = |peer: &PeerId| on_its_way(peer) == 0 && self.roster.agrees_on_time(peer);
-            let idle = self.roster.connected().into_iter().find(may_move);
+            let may_move = |peer: &PeerId| on_its_way(peer) == 0 && self.registry.agrees_on_time(peer);
+            let idle = self.registry.connected().into_iter().find(may_move);
             if let Some(peer) = idle {
                 let bytes = windows.get(&peer).copied().unwrap_or_default().message();
-                return Some(Errand { peer, direction: Direction::ToOrigin, bytes });
+                return Some(OffloadJob { peer, direction: Direction::ToOrigin, bytes });
             }
-            let (peer, bytes) = plan::choose(&self.roster.places(), windows, capacity.live_bytes)?;
-            return Some(Errand { peer, direction: Direction::ToHolder, bytes });
+            let (peer, bytes) = plan::choose(&self.registry.places(), windows, capacity.live_bytes)?;
+            return Some(OffloadJob { peer, direction: Direction::ToHolder, bytes });
         }
         let in_flight = windows.values().map(Window::in_flight).sum();
-        let places = self.roster.places();
+        let places = self.registry.places();
         // What belongs to others makes room first, where its origin has some.
         let homing = self.ratios.homing(capacity, turns.is_homing, in_flight);
         if let Some((peer, bytes)) = plan::choose(&turns.with_mail_here(&places), windows, homing) {
-            return Some(Errand { peer, direction: Direction::ToOrigin, bytes });
+            return Some(OffloadJob { peer, direction: Direction::ToOrigin, bytes });
         }
         let excess = self.ratios.excess(capacity, in_flight);
         let (peer, bytes) = plan::choose(&turns.unsated(places), windows, excess)?;
-        Some(Errand { peer, direction: Direction::ToHolder, bytes })
+        Some(OffloadJob { peer, direction: Direction::ToHolder, bytes })
     }
 
-    async fn run_errand(self: Arc<Self>, errand: Errand) -> (Errand, Outcome, Duration) {
+    async fn run_job(self: Arc<Self>, job: OffloadJob) -> (OffloadJob, Outcome, Duration) {
         let mut took = Duration::ZERO;
-        let mut outcome = self.offer(errand, &mut took).await;
-        let gives_away = self.draining.load(Relaxed) && self.takes_mail(&errand.peer);
-        if errand.direction == Direction::ToOrigin && outcome == Outcome::Nothing && gives_away {
+        let mut outcome = self.offer(job, &mut took).await;
+        let gives_away = self.draining.load(Relaxed) && self.takes_mail(&job.peer);
+        if job.direction == Direction::ToOrigin && outcome == Outcome::Nothing && gives_away {
             // Nothing of the peer's is here: it may have some of this relay's own.
-            outcome = self.offer(Errand { direction: Direction::ToHolder, ..errand }, &mut took).await;
+            outcome = self.offer(OffloadJob { direction: Direction::ToHolder, ..job }, &mut took).await;
         }
-        (errand, outcome, took)
+        (job, outcome, took)
     }
 
     fn takes_mail(&self, peer: &PeerId) -> bool {
-        self.roster.places().iter().any(|place| place.peer == *peer)
+        self.registry.places().iter().any(|place| place.peer == *peer)
     }
 
     /// Offers blobs to a peer, and does what it says of them. `took` tells how long it was about it.
-    async fn offer(&self, errand: Errand, took: &mut Duration) -> Outcome {
-        let Errand { peer, direction, .. } = errand;
-        let blobs = match self.lease(errand).await {
+    async fn offer(&self, job: OffloadJob, took: &mut Duration) -> Outcome {
+        let OffloadJob { peer, direction, .. } = job;
+        let blobs = match self.lease(job).await {
             Ok(blobs) if blobs.is_empty() => return Outcome::Nothing,
             Ok(blobs) => blobs,
             Err(refusal) => {
@@ -245,28 +245,28 @@ impl Offloader {
         };
         let names: Vec<BlobName> = blobs.iter().map(CarriedBlob::name).collect();
         let Some(hops) = Hops::origin().next() else { return Outcome::Failed };
-        if self.roster.turn(&peer).await.is_err() {
+        if self.registry.turn(&peer).await.is_err() {
             return Outcome::Failed;
         }
         let blobs = blobs.into_iter().map(|blob| OfferedBlob::new(blob, hops)).collect();
         let began = Instant::now();
-        let answer = self.roster.offer(&peer, body::offload(direction, blobs), self.patience).await;
+        let answer = self.registry.offer(&peer, body::offload(direction, blobs), self.patience).await;
         *took = began.elapsed();
         let Ok(Answer::Offload { verdicts, capacity }) = answer else {
             // It may have them, and nobody knows. They stay leased until that is certain, and are offered again then.
             return Outcome::Failed;
         };
-        self.roster.set_room(&peer, capacity);
+        self.registry.set_room(&peer, capacity);
         let refused_for_now = verdicts.contains(&Verdict::NotNow);
         if refused_for_now {
-            self.roster.is_full(&peer);
+            self.registry.is_full(&peer);
         }
         let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count() as u64;
         self.metrics.offloads_declined.inc_by(verdicts.len() as u64 - accepted);
         match self.settle(peer, direction, names.into_iter().zip(verdicts)).await {
             Ok(moved) => {
                 self.metrics.offloads_sent.inc_by(moved.into());
-                self.roster.count(&peer, Counts { sent: moved.into(), ..Counts::default() });
+                self.registry.count(&peer, Counts { sent: moved.into(), ..Counts::default() });
                 if refused_for_now { Outcome::Nothing } else { Outcome::Moved }
             }
             Err(refusal) => {
@@ -276,11 +276,11 @@ impl Offloader {
         }
     }
 
-    async fn lease(&self, errand: Errand) -> Result<Vec<CarriedBlob>, Refusal> {
-        let Errand { peer, direction, bytes } = errand;
+    async fn lease(&self, job: OffloadJob) -> Result<Vec<CarriedBlob>, Refusal> {
+        let OffloadJob { peer, direction, bytes } = job;
         // What would outlast the peer's own mail it refuses. What is returned to it it has promised that time itself.
         let latest_expiry = self
-            .roster
+            .registry
             .keeps(&peer)
             .filter(|_| direction == Direction::ToHolder)
             .map(|seconds| Ttl::from_secs(seconds).expiry(self.clock.now()));

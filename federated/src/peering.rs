@@ -2,18 +2,18 @@
 
 use crate::accept::{self, Door};
 use crate::config::Peering;
+use crate::connector::Connector;
 use crate::deletions::Deletions;
-use crate::desk::Desk;
 use crate::dial::Dialler;
 use crate::inventory::Inventories;
 use crate::link::Reason;
-use crate::link::greeting::About;
-use crate::link::handshake::Card;
+use crate::link::greeting::HelloInfo;
+use crate::link::handshake::LocalIdentity;
 use crate::metrics::Metrics;
 use crate::offload::Offloader;
-use crate::reach::Reach;
 use crate::recall::Recalls;
-use crate::roster::Roster;
+use crate::registry::PeerRegistry;
+use crate::request_handler::PeerRequestHandler;
 use crate::session::body;
 use crate::storage::replied;
 use relay_daemon::variables::PeerUrl;
@@ -40,7 +40,7 @@ const REPORTS: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(100);
 
 /// How long peers may take to hear that this relay leaves, and connections to end.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where peers and gateways come in.
 pub(crate) struct Listeners {
@@ -80,45 +80,45 @@ impl Listeners {
         let Self { config, tunnel, recalls, gateways, port } = self;
         let Some((noise_secret, signing_seed)) = keys(&storage, shutdown).await else { return };
         let id = signing_seed.id();
-        let about = About {
+        let about = HelloInfo {
             relay_id: config.relay_id.clone().unwrap_or_else(|| id.to_base64url().chars().take(8).collect()),
             client_url: config.client_url.clone(),
             messages_per_minute: config.messages_per_minute,
             keeps_secs: config.keeps_secs,
         };
-        let card = Card { noise_secret, signing_seed, about, clock: clock.clone() };
+        let local = LocalIdentity { noise_secret, signing_seed, about, clock: clock.clone() };
         let urls: Vec<String> = config.peers.iter().map(|peer| peer.as_str().to_owned()).collect();
-        let roster = Arc::new(Roster::new(
+        let registry = Arc::new(PeerRegistry::new(
             urls.clone(),
             config.messages_per_minute,
             clock.clone(),
             Arc::clone(metrics),
         ));
-        let desk = Arc::new(Desk {
+        let handler = Arc::new(PeerRequestHandler {
             storage: storage.clone(),
-            roster: Arc::clone(&roster),
+            registry: Arc::clone(&registry),
             metrics: Arc::clone(metrics),
         });
         let draining = Arc::new(AtomicBool::new(false));
         let tasks = TaskTracker::new();
         let [pending, asking] = accept::bounds();
         let door = Arc::new(Door {
-            card: card.clone(),
+            local: local.clone(),
             accepted: config.accepted.clone(),
             urls,
             storage: storage.clone(),
-            roster: Arc::clone(&roster),
-            desk: Arc::clone(&desk),
+            registry: Arc::clone(&registry),
+            handler: Arc::clone(&handler),
             patience: config.patience,
             clock: clock.clone(),
             tasks: tasks.clone(),
             pending,
             asking,
         });
-        let parts = Parts { config, storage, metrics, roster, draining, clock: clock.clone() };
-        parts.spawn_diallers(&tasks, &card, &desk, &clock, shutdown);
+        let parts = Parts { config, storage, metrics, registry, draining, clock: clock.clone() };
+        parts.spawn_diallers(&tasks, &local, &handler, &clock, shutdown);
         let recalling =
-            Arc::new(Recalls::new(parts.storage.clone(), Arc::clone(&parts.roster), Arc::clone(metrics)));
+            Arc::new(Recalls::new(parts.storage.clone(), Arc::clone(&parts.registry), Arc::clone(metrics)));
         tracing::info!(peers = parts.config.peers.len(), "peering");
         tokio::join!(
             Arc::clone(&door).serve_tunnel(tunnel, gateways.clone(), shutdown),
@@ -132,7 +132,7 @@ impl Listeners {
             parts.leave(shutdown),
         );
         tasks.close();
-        if timeout(FAREWELL, tasks.wait()).await.is_err() {
+        if timeout(CLOSE_TIMEOUT, tasks.wait()).await.is_err() {
             tracing::debug!("connections to peers are cut, because they do not end");
         }
     }
@@ -187,7 +187,7 @@ struct Parts<'a> {
     config: Peering,
     storage: StorageClient,
     metrics: &'a Arc<Metrics>,
-    roster: Arc<Roster>,
+    registry: Arc<PeerRegistry>,
     draining: Arc<AtomicBool>,
     clock: Clock,
 }
@@ -196,22 +196,22 @@ impl Parts<'_> {
     fn spawn_diallers(
         &self,
         tasks: &TaskTracker,
-        card: &Card,
-        desk: &Arc<Desk>,
+        local: &LocalIdentity,
+        handler: &Arc<PeerRequestHandler>,
         clock: &Clock,
         shutdown: &Shutdown,
     ) {
-        let reach = Arc::new(Reach::new(self.config.allowed.clone()));
+        let connector = Arc::new(Connector::new(self.config.allowed.clone()));
         for (position, url) in self.config.peers.iter().cloned().enumerate() {
             let url: PeerUrl = url;
             let dialler = Dialler {
                 position,
                 url,
-                reach: Arc::clone(&reach),
+                connector: Arc::clone(&connector),
                 storage: self.storage.clone(),
-                roster: Arc::clone(&self.roster),
-                desk: Arc::clone(desk),
-                card: card.clone(),
+                registry: Arc::clone(&self.registry),
+                handler: Arc::clone(handler),
+                local: local.clone(),
                 patience: self.config.patience,
                 clock: clock.clone(),
             };
@@ -222,7 +222,7 @@ impl Parts<'_> {
     fn offloader(&self) -> Offloader {
         Offloader {
             storage: self.storage.clone(),
-            roster: Arc::clone(&self.roster),
+            registry: Arc::clone(&self.registry),
             metrics: Arc::clone(self.metrics),
             ratios: self.config.ratios,
             draining: Arc::clone(&self.draining),
@@ -234,7 +234,7 @@ impl Parts<'_> {
     fn deletions(&self) -> Deletions {
         Deletions {
             storage: self.storage.clone(),
-            roster: Arc::clone(&self.roster),
+            registry: Arc::clone(&self.registry),
             metrics: Arc::clone(self.metrics),
             patience: self.config.patience,
         }
@@ -243,7 +243,7 @@ impl Parts<'_> {
     fn inventories(&self) -> Inventories {
         Inventories {
             storage: self.storage.clone(),
-            roster: Arc::clone(&self.roster),
+            registry: Arc::clone(&self.registry),
             patience: self.config.patience,
         }
     }
@@ -252,14 +252,14 @@ impl Parts<'_> {
     async fn report_room(&self, shutdown: &Shutdown) {
         loop {
             tokio::select! {
-                () = sleep(self.config.reports) => self.roster.tell_all(self.roster.own_room()),
+                () = sleep(self.config.reports) => self.registry.tell_all(self.registry.own_room()),
                 () = shutdown.begun() => return,
             }
         }
     }
 
     async fn tell(&self) -> Result<Orders, Refusal> {
-        let report = PeerReport { peers: self.roster.states() };
+        let report = PeerReport { peers: self.registry.states() };
         replied(self.storage.offload().tell(report).await)
     }
 
@@ -281,7 +281,7 @@ impl Parts<'_> {
             }
             tokio::select! {
                 () = sleep(REPORTS) => {}
-                () = self.roster.changes() => {}
+                () = self.registry.changes() => {}
                 () = shutdown.begun() => return,
             }
         }
@@ -289,11 +289,11 @@ impl Parts<'_> {
 
     /// Says to all peers that this relay is about to be away.
     async fn tell_leave(&self) {
-        let told = self.roster.connected().into_iter().map(|peer| {
-            let roster = Arc::clone(&self.roster);
+        let told = self.registry.connected().into_iter().map(|peer| {
+            let registry = Arc::clone(&self.registry);
             async move {
                 // Who does not hear it finds out.
-                drop(roster.ask(&peer, body::DRAIN, FAREWELL).await);
+                drop(registry.ask(&peer, body::DRAIN, CLOSE_TIMEOUT).await);
             }
         });
         futures_util::future::join_all(told).await;
@@ -302,8 +302,8 @@ impl Parts<'_> {
     /// When the process is to stop: says so, and has all connections closed.
     async fn leave(&self, shutdown: &Shutdown) {
         shutdown.begun().await;
-        self.roster.set_own_room(Capacity::default());
+        self.registry.set_own_room(Capacity::default());
         self.tell_leave().await;
-        self.roster.close_all(Reason::Stopping).await;
+        self.registry.close_all(Reason::Stopping).await;
     }
 }

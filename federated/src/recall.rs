@@ -1,9 +1,9 @@
 //! Bringing mail back from peers while a fetch waits. Who waits for the same peer shares its messages: names queue
 //! up while a message is on its way, and the next one takes all of them.
 
-use crate::desk::sound;
 use crate::metrics::Metrics;
-use crate::roster::{Counts, Roster};
+use crate::registry::{Counts, PeerRegistry};
+use crate::request_handler::sound;
 use crate::session::{Answer, body};
 use crate::storage::replied;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
@@ -38,7 +38,7 @@ pub(crate) struct Recalls(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     storage: StorageClient,
-    roster: Arc<Roster>,
+    registry: Arc<PeerRegistry>,
     metrics: Arc<Metrics>,
     queues: Mutex<HashMap<PeerId, Queue>>,
 }
@@ -66,8 +66,8 @@ enum Arrival {
 }
 
 impl Recalls {
-    pub(crate) fn new(storage: StorageClient, roster: Arc<Roster>, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Shared { storage, roster, metrics, queues: Mutex::default() }))
+    pub(crate) fn new(storage: StorageClient, registry: Arc<PeerRegistry>, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Shared { storage, registry, metrics, queues: Mutex::default() }))
     }
 }
 
@@ -93,7 +93,7 @@ impl Shared {
     async fn ask_all(self: Arc<Self>, peer: PeerId) {
         while !self.is_done(&peer) {
             // The turn first: whoever comes meanwhile goes along.
-            if self.roster.turn(&peer).await.is_err() {
+            if self.registry.turn(&peer).await.is_err() {
                 self.give_up(&peer);
                 return;
             }
@@ -146,8 +146,8 @@ impl Shared {
 
     async fn ask(&self, peer: PeerId, mut batch: HashMap<BlobName, Vec<Waiting>>) {
         let names = batch.keys().copied().collect();
-        let answer = self.roster.ask(&peer, body::recall(names), PATIENCE).await;
-        self.roster.recall_answered(&peer, answer.is_ok());
+        let answer = self.registry.ask(&peer, body::recall(names), PATIENCE).await;
+        self.registry.recall_answered(&peer, answer.is_ok());
         let Ok(Answer::Recall { blobs, missing }) = answer else {
             self.metrics.recalls_unanswered.inc();
             return;
@@ -163,7 +163,7 @@ impl Shared {
             }
         }
         self.metrics.recalled.inc_by(came);
-        self.roster.count(&peer, Counts { recalled: came, ..Counts::default() });
+        self.registry.count(&peer, Counts { recalled: came, ..Counts::default() });
         self.lose(peer, missing.into_iter().filter_map(|name| batch.remove_entry(&name)).collect()).await;
         if moves {
             // What is left did not fit into the answer.
@@ -204,7 +204,7 @@ impl Recalls {
         let deadline = Instant::now() + within;
         let mut arrivals: FuturesUnordered<_> = wanted
             .into_iter()
-            .filter(|(peer, _)| self.0.roster.answers(peer))
+            .filter(|(peer, _)| self.0.registry.answers(peer))
             .filter_map(|(peer, name)| self.0.queue(peer, name))
             .collect();
         let (mut blobs, mut missing) = (Vec::new(), Vec::new());

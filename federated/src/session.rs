@@ -6,7 +6,7 @@ pub(crate) mod body;
 pub(crate) use body::{Answer, Question};
 
 use crate::link::Broken;
-use crate::link::stream::Urgency;
+use crate::link::stream::Priority;
 use relay_proto::peer::{is_answer, message, notice};
 use relay_proto::peer_messages::message::Body;
 use relay_proto::peer_messages::{Capacity, Message};
@@ -17,7 +17,7 @@ use std::time::Duration;
 #[derive(Debug, PartialEq)]
 pub(crate) enum Action {
     /// Send this.
-    Send(Message, Urgency),
+    Send(Message, Priority),
     /// Carry this out, and answer it with [`Session::answer`].
     Serve(u64, Question),
     /// The question with this number has its answer.
@@ -104,10 +104,10 @@ impl Session {
     /// Asks something; answers its number and what to send. `None` for what is no question.
     pub(crate) fn ask(&mut self, question: Body, within: Duration) -> Option<(u64, Action)> {
         let kind = Kind::of(&question)?;
-        let urgency = if matches!(kind, Kind::Offload(_)) { Urgency::Bulk } else { Urgency::Prompt };
+        let priority = if matches!(kind, Kind::Offload(_)) { Priority::Bulk } else { Priority::Prompt };
         self.numbers += 1;
         self.asked.insert(self.numbers, Asked { kind, within, until: None });
-        Some((self.numbers, Action::Send(message(self.numbers, question), urgency)))
+        Some((self.numbers, Action::Send(message(self.numbers, question), priority)))
     }
 
     /// The peer has a question whole, or will have it when it reads: from now on it may take its time.
@@ -124,18 +124,18 @@ impl Session {
 
     /// Says something that nobody answers.
     pub(crate) fn tell(capacity: Capacity) -> Action {
-        Action::Send(notice(Body::Capacity(capacity)), Urgency::Prompt)
+        Action::Send(notice(Body::Capacity(capacity)), Priority::Prompt)
     }
 
     /// Answers a peer's question.
     pub(crate) fn answer(number: u64, answer: Body) -> Action {
-        let urgency = match &answer {
+        let priority = match &answer {
             Body::RecallAck(_) | Body::OffloadAck(_) | Body::ForgetAck(_) | Body::DrainAck(_) => {
-                Urgency::Prompt
+                Priority::Prompt
             }
-            _ => Urgency::Bulk,
+            _ => Priority::Bulk,
         };
-        Action::Send(message(number, answer), urgency)
+        Action::Send(message(number, answer), priority)
     }
 
     /// Notes a sign of life.

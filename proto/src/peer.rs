@@ -12,7 +12,6 @@ use crate::peer_messages::message::Body;
 use crate::{Malformed, bounds};
 use bytes::Bytes;
 use prost::Message as _;
-use std::fmt;
 
 /// Version of what relays say to one another.
 pub const VERSION: u32 = 1;
@@ -55,27 +54,6 @@ pub const fn is_answer(body: &Body) -> bool {
             | Body::DrainAck(_)
             | Body::InventoryAck(_)
     )
-}
-
-/// Shows what kind of message it is, and nothing that is in it.
-impl fmt::Debug for Body {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(match self {
-            Self::Hello(_) => "Hello",
-            Self::HelloAck(_) => "HelloAck",
-            Self::Capacity(_) => "Capacity",
-            Self::Offload(_) => "Offload",
-            Self::OffloadAck(_) => "OffloadAck",
-            Self::Recall(_) => "Recall",
-            Self::RecallAck(_) => "RecallAck",
-            Self::Forget(_) => "Forget",
-            Self::ForgetAck(_) => "ForgetAck",
-            Self::Drain(_) => "Drain",
-            Self::DrainAck(_) => "DrainAck",
-            Self::Inventory(_) => "Inventory",
-            Self::InventoryAck(_) => "InventoryAck",
-        })
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use relay_proto::peer_messages::message::Body;
 fn deletions(scene: &Scene) -> Deletions {
     Deletions {
         storage: scene.storage.clone(),
-        roster: Arc::clone(&scene.roster),
+        registry: Arc::clone(&scene.registry),
         metrics: Arc::clone(&scene.metrics),
         patience: Duration::from_secs(5),
     }

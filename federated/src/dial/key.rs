@@ -1,7 +1,7 @@
 //! Asking a peer for its key, once, where nobody wrote it down.
 
-use super::trouble::Trouble;
-use crate::reach::Reach;
+use super::error::DialError;
+use crate::connector::Connector;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::HOST;
@@ -19,8 +19,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 const LONGEST: usize = 64;
 
 /// The key that a peer shows at `/federation/key`.
-pub(super) async fn fetch(reach: &Reach, url: &PeerUrl) -> Result<NoiseKey, Trouble> {
-    let stream = reach.connect(url.host(), url.port(), url.is_secure()).await?;
+pub(super) async fn fetch(connector: &Connector, url: &PeerUrl) -> Result<NoiseKey, DialError> {
+    let stream = connector.connect(url.host(), url.port(), url.is_secure()).await?;
     let asking = async {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -44,9 +44,9 @@ pub(super) async fn fetch(reach: &Reach, url: &PeerUrl) -> Result<NoiseKey, Trou
             _ = &mut connection => answering.await,
         }
     };
-    let body = timeout(LIMIT, asking).await.ok().flatten().ok_or(Trouble::NoKey)?;
-    let text = std::str::from_utf8(&body).map_err(|_| Trouble::NoKey)?;
-    NoiseKey::from_base64url(text.trim_ascii_end()).map_err(|_| Trouble::NoKey)
+    let body = timeout(LIMIT, asking).await.ok().flatten().ok_or(DialError::NoKey)?;
+    let text = std::str::from_utf8(&body).map_err(|_| DialError::NoKey)?;
+    NoiseKey::from_base64url(text.trim_ascii_end()).map_err(|_| DialError::NoKey)
 }
 
 #[cfg(test)]
@@ -55,11 +55,11 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
-    async fn fetched(answer: &str) -> Result<NoiseKey, Trouble> {
+    async fn fetched(answer: &str) -> Result<NoiseKey, DialError> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let url: PeerUrl = format!("ws://127.0.0.1:{port}/below").parse().unwrap();
-        let reach = Reach::new(vec!["127.0.0.0/8".parse().unwrap()]);
+        let connector = Connector::new(vec!["127.0.0.0/8".parse().unwrap()]);
         let serving = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 1000];
@@ -67,7 +67,7 @@ mod tests {
             stream.write_all(answer.as_bytes()).await.unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         };
-        let (key, request) = tokio::join!(fetch(&reach, &url), serving);
+        let (key, request) = tokio::join!(fetch(&connector, &url), serving);
         assert!(request.starts_with("GET /below/federation/key HTTP/1.1\r\n"), "{request}");
         assert!(request.contains(&format!("host: 127.0.0.1:{port}\r\n")), "{request}");
         key
@@ -88,7 +88,7 @@ mod tests {
             format!("HTTP/1.1 200 OK\r\ncontent-length: 43\r\n\r\n{}", &text[..20]),
             "SSH-2.0-server\r\n".to_owned(),
         ] {
-            assert_eq!(fetched(&answer).await, Err(Trouble::NoKey), "{answer}");
+            assert_eq!(fetched(&answer).await, Err(DialError::NoKey), "{answer}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::frame::Frame;
 use super::noise::{MAX_NOISE, Transport};
-use super::stream::{Incoming, Outgoing, Urgency};
+use super::stream::{Incoming, Outgoing, Priority};
 use super::{Broken, Reason};
 use bytes::Bytes;
 use futures_util::{Sink as _, Stream as _};
@@ -75,8 +75,8 @@ impl<S: Transit> Channel<S> {
     }
 
     /// Puts a message in line; [`Channel::next`] sends it. `question` is its number if it is one, or else 0.
-    pub(crate) fn push(&mut self, message: Vec<u8>, urgency: Urgency, question: u64) {
-        self.outgoing.push(message, urgency, question);
+    pub(crate) fn push(&mut self, message: Vec<u8>, priority: Priority, question: u64) {
+        self.outgoing.push(message, priority, question);
     }
 
     /// What waits to be sent.
@@ -222,8 +222,8 @@ pub(crate) mod tests {
         left.open();
         right.open();
         let (one, other) = (vec![1; 3 << 20], vec![2; 2 << 20]);
-        left.push(one.clone(), Urgency::Bulk, 0);
-        right.push(other.clone(), Urgency::Bulk, 0);
+        left.push(one.clone(), Priority::Bulk, 0);
+        right.push(other.clone(), Priority::Bulk, 0);
         let (mut came, mut went) = (None, None);
         while came.is_none() || went.is_none() {
             tokio::select! {
@@ -248,8 +248,8 @@ pub(crate) mod tests {
     #[tokio::test]
     async fn before_it_is_open_only_greetings_fit() {
         let [mut left, mut right] = pair().await;
-        left.push(vec![0; MAX_GREETING], Urgency::Prompt, 0);
-        left.push(vec![0; MAX_GREETING + 1], Urgency::Prompt, 0);
+        left.push(vec![0; MAX_GREETING], Priority::Prompt, 0);
+        left.push(vec![0; MAX_GREETING + 1], Priority::Prompt, 0);
         let receiving = async { (message(&mut right).await, message(&mut right).await) };
         let (first, second) = tokio::select! {
             events = receiving => events,

@@ -19,7 +19,7 @@ pub(crate) enum Role {
 
 /// What a relay says of itself besides who it is.
 #[derive(Debug, Clone)]
-pub(crate) struct About {
+pub(crate) struct HelloInfo {
     pub(crate) relay_id: String,
     pub(crate) client_url: String,
     pub(crate) messages_per_minute: u32,
@@ -46,7 +46,7 @@ pub(crate) fn sign(
     seed: &PeerSeed,
     responder: &NoiseKey,
     hash: &[u8; 32],
-    about: &About,
+    about: &HelloInfo,
     (capacity, now): (Capacity, UnixSeconds),
 ) -> Hello {
     let identity = seed.id();
@@ -84,7 +84,7 @@ mod tests {
     const HASH: [u8; 32] = [3; 32];
 
     fn hello(role: Role) -> Hello {
-        let about = About {
+        let about = HelloInfo {
             relay_id: "north".to_owned(),
             client_url: String::new(),
             messages_per_minute: 300,

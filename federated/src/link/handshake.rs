@@ -2,9 +2,9 @@
 
 use super::Broken;
 use super::channel::{Channel, Event, Transit, websocket_bounds};
-use super::greeting::{self, About, Role};
+use super::greeting::{self, HelloInfo, Role};
 use super::noise::Handshake;
-use super::stream::Urgency;
+use super::stream::Priority;
 use futures_util::{SinkExt as _, StreamExt as _};
 use relay_daemon::Clock;
 use relay_proto::peer::{self, Hello};
@@ -21,17 +21,17 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
 /// What this relay shows of itself.
 #[derive(Debug, Clone)]
-pub(crate) struct Card {
+pub(crate) struct LocalIdentity {
     /// Of its end of the Noise channel.
     pub(crate) noise_secret: NoiseSecret,
     /// Of the key by which it proves itself.
     pub(crate) signing_seed: PeerSeed,
-    pub(crate) about: About,
+    pub(crate) about: HelloInfo,
     /// Whose time it shows.
     pub(crate) clock: Clock,
 }
 
-impl Card {
+impl LocalIdentity {
     /// Who this relay is.
     pub(crate) fn id(&self) -> PeerId {
         self.signing_seed.id()
@@ -68,7 +68,7 @@ impl From<Broken> for Failed {
 pub(crate) async fn initiate<S: Transit>(
     mut socket: WebSocketStream<S>,
     responder: &NoiseKey,
-    card: &Card,
+    local: &LocalIdentity,
     room: Capacity,
 ) -> Result<(Channel<S>, Hello), Failed> {
     let noise = async {
@@ -79,8 +79,8 @@ pub(crate) async fn initiate<S: Transit>(
     };
     let (transport, hash) = noise.await.map_err(|_| Failed::Handshake)?;
     let mut channel = Channel::new(socket, transport);
-    let hello = card.hello(Role::Initiator, responder, &hash, room);
-    channel.push(peer::encode(&peer::notice(Body::Hello(hello.into()))), Urgency::Prompt, 0);
+    let hello = local.hello(Role::Initiator, responder, &hash, room);
+    channel.push(peer::encode(&peer::notice(Body::Hello(hello.into()))), Priority::Prompt, 0);
     let Body::HelloAck(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
     let theirs = Hello::try_from(theirs).map_err(|_| Failed::Unproved)?;
     greeting::check(Role::Responder, &theirs, responder, &hash)?;
@@ -92,14 +92,14 @@ pub(crate) async fn initiate<S: Transit>(
 /// whether to go on.
 pub(crate) async fn respond<S: Transit>(
     connection: S,
-    card: &Card,
+    local: &LocalIdentity,
     room: Capacity,
 ) -> Result<(Channel<S>, Hello), Failed> {
     let mut socket =
         WebSocketStream::from_raw_socket(connection, protocol::Role::Server, Some(websocket_bounds())).await;
-    let key = card.noise_secret.public();
+    let key = local.noise_secret.public();
     let noise = async {
-        let mut noise = Handshake::responder(&card.noise_secret)?;
+        let mut noise = Handshake::responder(&local.noise_secret)?;
         noise.read(&binary(&mut socket).await?)?;
         socket.send(Carrier::Binary(noise.write()?.into())).await.map_err(|_| Broken)?;
         noise.finish()
@@ -109,8 +109,8 @@ pub(crate) async fn respond<S: Transit>(
     let Body::Hello(theirs) = body(&mut channel).await? else { return Err(Failed::Unproved) };
     let theirs = Hello::try_from(theirs).map_err(|_| Failed::Unproved)?;
     greeting::check(Role::Initiator, &theirs, &key, &hash)?;
-    let hello = card.hello(Role::Responder, &key, &hash, room);
-    channel.push(peer::encode(&peer::notice(Body::HelloAck(hello.into()))), Urgency::Prompt, 0);
+    let hello = local.hello(Role::Responder, &key, &hash, room);
+    channel.push(peer::encode(&peer::notice(Body::HelloAck(hello.into()))), Priority::Prompt, 0);
     channel.open();
     Ok((channel, theirs))
 }
@@ -146,11 +146,11 @@ mod tests {
     use relay_proto::UnixSeconds;
     use tokio::io::{DuplexStream, duplex};
 
-    fn card(number: u8) -> Card {
-        Card {
+    fn local(number: u8) -> LocalIdentity {
+        LocalIdentity {
             noise_secret: NoiseSecret::from_bytes([number; 32]),
             signing_seed: PeerSeed::from_bytes([number; 32]),
-            about: About {
+            about: HelloInfo {
                 relay_id: format!("relay-{number}"),
                 client_url: String::new(),
                 messages_per_minute: 300,
@@ -167,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn two_relays_learn_who_the_other_is() {
         let (near, far) = duplex(1 << 16);
-        let (one, other) = (card(1), card(2));
+        let (one, other) = (local(1), local(2));
         let room = Capacity { free_bytes: 7, accepting: true };
         let key = other.noise_secret.public();
         // Whoever answers has its greeting sent by the channel's next step.
@@ -187,7 +187,7 @@ mod tests {
     async fn a_relay_with_another_key_is_not_met() {
         let (near, far) = duplex(1 << 16);
         let meant = NoiseSecret::from_bytes([9; 32]).public();
-        let (one, other) = (card(1), card(2));
+        let (one, other) = (local(1), local(2));
         let (dialled, accepted) = tokio::join!(
             initiate(client(near).await, &meant, &one, Capacity::default()),
             respond(far, &other, Capacity::default())

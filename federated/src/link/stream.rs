@@ -10,7 +10,7 @@ const MAX_STREAMS: usize = 4;
 
 /// Which messages go first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
+pub(crate) enum Priority {
     /// Somebody waits for it.
     Prompt,
     /// Mail that moves.
@@ -50,12 +50,12 @@ struct Begun {
 
 impl Outgoing {
     /// Puts a message in line. `question` is its number if it is one, or else 0.
-    pub(crate) fn push(&mut self, message: Vec<u8>, urgency: Urgency, question: u64) {
+    pub(crate) fn push(&mut self, message: Vec<u8>, priority: Priority, question: u64) {
         self.waiting += message.len();
         let queued = Queued { message, question };
-        match urgency {
-            Urgency::Prompt => self.prompt.push_back(queued),
-            Urgency::Bulk => self.bulk.push_back(queued),
+        match priority {
+            Priority::Prompt => self.prompt.push_back(queued),
+            Priority::Bulk => self.bulk.push_back(queued),
         }
     }
 
@@ -212,20 +212,20 @@ mod tests {
     fn a_short_message_overtakes_a_long_one() {
         let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(1 << 20));
         let long = vec![1; 3 * MAX_PIECE + 1];
-        outgoing.push(long.clone(), Urgency::Bulk, 0);
+        outgoing.push(long.clone(), Priority::Bulk, 0);
         let first = outgoing.next().unwrap();
         let Ok(Frame::Data(first)) = Frame::decode(&first) else { panic!("not a piece") };
         assert_eq!(incoming.take(&first), Ok(None));
-        outgoing.push(b"short".to_vec(), Urgency::Prompt, 0);
+        outgoing.push(b"short".to_vec(), Priority::Prompt, 0);
         assert_eq!(deliver(&mut outgoing, &mut incoming), [b"short".to_vec(), long]);
     }
 
     #[test]
     fn a_question_is_sent_when_its_last_frame_is_and_withdrawn_before_its_first() {
         let mut outgoing = Outgoing::default();
-        outgoing.push(vec![1; 2 * MAX_PIECE], Urgency::Bulk, 1);
-        outgoing.push(vec![2; 10], Urgency::Bulk, 2);
-        outgoing.push(vec![3; 10], Urgency::Prompt, 0);
+        outgoing.push(vec![1; 2 * MAX_PIECE], Priority::Bulk, 1);
+        outgoing.push(vec![2; 10], Priority::Bulk, 2);
+        outgoing.push(vec![3; 10], Priority::Prompt, 0);
         assert_eq!(outgoing.waiting(), 2 * MAX_PIECE + 20);
         outgoing.next().unwrap();
         outgoing.next().unwrap();
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn an_empty_message_is_one_too() {
         let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(0));
-        outgoing.push(Vec::new(), Urgency::Prompt, 0);
+        outgoing.push(Vec::new(), Priority::Prompt, 0);
         assert_eq!(deliver(&mut outgoing, &mut incoming), [Vec::<u8>::new()]);
     }
 
@@ -287,7 +287,7 @@ mod tests {
             let (mut outgoing, mut incoming) = (Outgoing::default(), Incoming::new(1 << 20));
             let messages: Vec<Vec<u8>> = (1..).zip(&lengths).map(|(fill, length)| vec![fill; *length]).collect();
             for message in &messages {
-                outgoing.push(message.clone(), Urgency::Bulk, 0);
+                outgoing.push(message.clone(), Priority::Bulk, 0);
             }
             prop_assert_eq!(deliver(&mut outgoing, &mut incoming), messages);
         }

@@ -1,7 +1,7 @@
 //! How much is to move, and where to. Pure: it is told everything it decides by.
 
 use super::window::Window;
-use crate::roster::Place;
+use crate::registry::PeerCapacity;
 use relay_proto::PeerId;
 use relay_proto::messages::CapacityReply;
 use relay_proto::peer_messages::Capacity;
@@ -70,12 +70,12 @@ fn part(whole: u64, ratio: f64) -> u64 {
 /// The peer with most room of those that may be offered something now, and how much to offer it, of `wanted` bytes.
 /// A peer whose word is not true costs a refusal, no more.
 pub(super) fn choose(
-    places: &[Place],
+    places: &[PeerCapacity],
     windows: &HashMap<PeerId, Window>,
     wanted: u64,
 ) -> Option<(PeerId, u64)> {
-    let window = |place: &Place| windows.get(&place.peer).copied().unwrap_or_default();
-    let room = |place: &Place| place.free_bytes.saturating_sub(window(place).in_flight());
+    let window = |place: &PeerCapacity| windows.get(&place.peer).copied().unwrap_or_default();
+    let room = |place: &PeerCapacity| place.free_bytes.saturating_sub(window(place).in_flight());
     let free = places.iter().filter(|place| window(place).message() > 0 && room(place) > 0);
     let best = free.max_by_key(|place| room(place))?;
     let bytes = wanted.min(window(best).message()).min(room(best));
@@ -94,10 +94,10 @@ mod tests {
         CapacityReply { live_bytes, ceiling_bytes: 1000, durable: true, foreign_bytes: 0 }
     }
 
-    fn places(free: &[u64]) -> Vec<Place> {
+    fn places(free: &[u64]) -> Vec<PeerCapacity> {
         (1..)
             .zip(free)
-            .map(|(number, free)| Place { peer: PeerId::from_bytes([number; 32]), free_bytes: *free })
+            .map(|(number, free)| PeerCapacity { peer: PeerId::from_bytes([number; 32]), free_bytes: *free })
             .collect()
     }
 

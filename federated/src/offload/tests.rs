@@ -19,7 +19,7 @@ fn all_are(settle: &SettleRequest, said: messages::Verdict) -> bool {
 fn offloader(scene: &Scene, draining: bool) -> Offloader {
     Offloader {
         storage: scene.storage.clone(),
-        roster: Arc::clone(&scene.roster),
+        registry: Arc::clone(&scene.registry),
         metrics: Arc::clone(&scene.metrics),
         ratios: Ratios { threshold: 0.8, refuse: 0.95 },
         draining: Arc::new(AtomicBool::new(draining)),
@@ -66,7 +66,7 @@ async fn below_the_threshold_and_without_peers_nothing_is_leased() {
     let peer = scene.peer(1, accepted);
     let shutdown = scene.shutdown.clone();
     let looked = async {
-        while !scene.roster.own_room().accepting {
+        while !scene.registry.own_room().accepting {
             tokio::task::yield_now().await;
         }
     };
@@ -74,7 +74,7 @@ async fn below_the_threshold_and_without_peers_nothing_is_leased() {
     drop(peer);
     full(&scene, 1000);
     let looked = async {
-        while scene.roster.own_room().accepting {
+        while scene.registry.own_room().accepting {
             tokio::task::yield_now().await;
         }
     };
@@ -91,7 +91,7 @@ async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
         let Body::Offload(Offload { blobs, .. }) = question else { return None };
         Some(body::offload_ack(&vec![Verdict::NotNow; blobs.len()], full_room))
     });
-    scene.roster.set_room(&peer_id(1), Capacity { free_bytes: 5000, accepting: true });
+    scene.registry.set_room(&peer_id(1), Capacity { free_bytes: 5000, accepting: true });
     let _other = scene.peer(2, accepted);
     work(&scene, false, "the other peer", |inside| {
         inside.settled.iter().any(|settle| settle.peer == peer_id(2).as_bytes()[..])
@@ -100,7 +100,7 @@ async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
     let inside = scene.store.inside();
     let first = &inside.settled[0];
     assert!(first.peer == peer_id(1).as_bytes()[..] && all_are(first, messages::Verdict::NotNow));
-    assert!(!scene.roster.places().iter().any(|place| place.peer == peer_id(1)));
+    assert!(!scene.registry.places().iter().any(|place| place.peer == peer_id(1)));
     assert!(scene.metrics.offloads_declined.get() >= 2);
 }
 
@@ -125,7 +125,7 @@ async fn a_relay_that_is_emptied_gives_back_first_and_then_gives_away() {
         inside.settled.iter().map(|settle| settle.settlements.len()).sum::<usize>() == 5
     })
     .await;
-    assert!(!scene.roster.own_room().accepting, "it takes nothing");
+    assert!(!scene.registry.own_room().accepting, "it takes nothing");
     let homes: Vec<_> = scene.store.inside().settled.iter().map(|settle| settle.home).collect();
     assert_eq!(homes.iter().filter(|home| **home).count(), 1);
 }
@@ -135,7 +135,7 @@ async fn a_peer_is_offered_nothing_that_outlasts_the_time_for_which_it_keeps_mai
     let scene = Scene::set();
     full(&scene, 900);
     let (_brief, mut commands) =
-        scene.roster.join(&Hello { keeps_secs: 7200, ..crate::roster::tests::hello(1) }).unwrap();
+        scene.registry.join(&Hello { keeps_secs: 7200, ..crate::registry::tests::hello(1) }).unwrap();
     let _silent = tokio::spawn(async move { while commands.recv().await.is_some() {} });
     work(&scene, true, "what is the peer's and what is this relay's own", |inside| inside.leases.len() >= 2)
         .await;
@@ -154,10 +154,10 @@ async fn a_peer_that_nothing_can_be_offered_to_keeps_no_other_one_from_its_share
     // Most room, and nothing in the store is for it.
     scene.store.inside().nothing_for = Some(peer_id(1));
     let (_roomy, _commands) = scene
-        .roster
+        .registry
         .join(&Hello {
             capacity: Capacity { free_bytes: u64::MAX, accepting: true },
-            ..crate::roster::tests::hello(1)
+            ..crate::registry::tests::hello(1)
         })
         .unwrap();
     let _peer = scene.peer(2, accepted);
@@ -174,7 +174,7 @@ async fn where_its_own_mail_needs_the_room_a_relay_gives_back_first_and_takes_no
     let _peer = scene.peer(1, accepted);
     work(&scene, false, "a settlement", |inside| !inside.settled.is_empty()).await;
     assert!(scene.store.inside().settled[0].home, "before its own");
-    assert!(!scene.roster.own_room().accepting, "or it would come back");
+    assert!(!scene.registry.own_room().accepting, "or it would come back");
     work(&scene, false, "its own mail, once nothing is left to give back", |inside| {
         inside.settled.iter().any(|settle| !settle.home)
     })

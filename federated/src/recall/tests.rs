@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SOON: Duration = Duration::from_secs(10);
 
 fn recalls(scene: &Scene) -> Recalls {
-    Recalls::new(scene.storage.clone(), Arc::clone(&scene.roster), Arc::clone(&scene.metrics))
+    Recalls::new(scene.storage.clone(), Arc::clone(&scene.registry), Arc::clone(&scene.metrics))
 }
 
 fn wanted(numbers: &[u8]) -> Vec<(PeerId, BlobName)> {
@@ -102,7 +102,7 @@ async fn a_silent_peer_costs_a_fetch_its_time_and_the_next_ones_none() {
     let recalls = recalls(&scene);
     assert!(recalls.bring_within(wanted(&[1]), Duration::from_millis(50)).await.0.is_empty());
     // It had its time, and is left alone for a while.
-    scene.roster.recall_answered(&peer_id(1), false);
+    scene.registry.recall_answered(&peer_id(1), false);
     assert!(recalls.bring_within(wanted(&[1]), Duration::MAX / 4).await.0.is_empty());
 }
 

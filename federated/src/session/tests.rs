@@ -49,7 +49,7 @@ fn answers_find_their_questions_in_any_order_and_once() {
     let mut session = session();
     let (first, sent) = session.ask(body::recall(vec![name(1)]), PATIENCE).unwrap();
     let (second, _) = session.ask(body::forget(vec![name(2)]), PATIENCE).unwrap();
-    assert_eq!(sent, Action::Send(message(first, body::recall(vec![name(1)])), Urgency::Prompt));
+    assert_eq!(sent, Action::Send(message(first, body::recall(vec![name(1)])), Priority::Prompt));
     assert_eq!(session.waiting(), 2);
     let answered = hear(&mut session, second, body::forget_ack(true));
     assert_eq!(answered, Ok(vec![Action::Answered(second, Answer::Forget { done: true })]));
@@ -92,7 +92,7 @@ fn questions_are_served_and_answered_under_their_number() {
         assert_eq!(hear(&mut session, 0, body), Err(Broken), "nobody could be answered");
     }
     let answer = Session::answer(7, body::forget_ack(true));
-    assert_eq!(answer, Action::Send(message(7, body::forget_ack(true)), Urgency::Prompt));
+    assert_eq!(answer, Action::Send(message(7, body::forget_ack(true)), Priority::Prompt));
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn what_is_not_known_is_skipped() {
 #[test]
 fn a_peer_that_leaves_says_so_and_is_answered() {
     let actions = hear(&mut session(), 4, body::DRAIN).unwrap();
-    let ack = Action::Send(message(4, body::DRAIN_ACK), Urgency::Prompt);
+    let ack = Action::Send(message(4, body::DRAIN_ACK), Priority::Prompt);
     assert_eq!(actions, [Action::Leaving, ack]);
     assert_eq!(hear(&mut session(), 0, body::DRAIN), Err(Broken));
 }

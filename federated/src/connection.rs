@@ -1,11 +1,11 @@
 //! One connection to a peer, from the greeting to the end: the loop that owns the socket. It moves what the
-//! conversation wants between the channel, the roster and the desk.
+//! conversation wants between the channel, the registry and the handler.
 
-use crate::desk::Desk;
 use crate::link::Reason;
 use crate::link::channel::{Channel, Event, Transit};
 use crate::peer_clock::OwnClock;
-use crate::roster::{Command, Joined};
+use crate::registry::{Command, Joined};
+use crate::request_handler::PeerRequestHandler;
 use crate::session::{Action, Answer, Session};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use relay_daemon::Clock;
@@ -35,7 +35,7 @@ const TICK: Duration = Duration::from_millis(250);
 const WAITING: usize = 8 << 20;
 
 /// How long the last frames may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +67,11 @@ pub(crate) enum Keys {
 type Serving = FuturesUnordered<Pin<Box<dyn Future<Output = (u64, usize, Body)> + Send>>>;
 
 /// What a loop works with.
-pub(crate) struct Drive<S> {
+pub(crate) struct Connection<S> {
     pub(crate) channel: Channel<S>,
     pub(crate) joined: Joined,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) desk: Arc<Desk>,
+    pub(crate) handler: Arc<PeerRequestHandler>,
     /// How long the peer may be silent.
     pub(crate) patience: Duration,
     pub(crate) keys: Keys,
@@ -95,7 +95,7 @@ struct State {
     progress: (u64, Duration),
 }
 
-impl<S: Transit> Drive<S> {
+impl<S: Transit> Connection<S> {
     /// Drives the connection to its end.
     pub(crate) async fn run(mut self) -> End {
         let mut state = State {
@@ -158,7 +158,7 @@ impl<S: Transit> Drive<S> {
             End::Lost => return end,
         };
         // Who does not take the last frames does not get them.
-        drop(timeout(FAREWELL, self.channel.close(farewell)).await);
+        drop(timeout(CLOSE_TIMEOUT, self.channel.close(farewell)).await);
         end
     }
 
@@ -201,7 +201,7 @@ impl<S: Transit> Drive<S> {
     }
 
     fn heard(&self, state: &mut State, event: Event) -> Vec<Action> {
-        let roster = self.joined.roster();
+        let registry = self.joined.registry();
         let now = self.clock.monotonic();
         match event {
             Event::Alive => {
@@ -214,9 +214,9 @@ impl<S: Transit> Drive<S> {
                     state.end = Some(End::Broken);
                     return Vec::new();
                 };
-                roster.seen(&self.joined.peer);
-                let admitted = !Session::is_charged(&message) || roster.admits(&self.joined.peer);
-                state.session.hear(message, admitted, roster.own_room(), now).unwrap_or_else(|_| {
+                registry.seen(&self.joined.peer);
+                let admitted = !Session::is_charged(&message) || registry.admits(&self.joined.peer);
+                state.session.hear(message, admitted, registry.own_room(), now).unwrap_or_else(|_| {
                     state.end = Some(End::Broken);
                     Vec::new()
                 })
@@ -258,19 +258,19 @@ impl<S: Transit> Drive<S> {
     }
 
     async fn act(&mut self, state: &mut State, peer: PeerId, action: Action) {
-        let roster = self.joined.roster();
+        let registry = self.joined.registry();
         match action {
-            Action::Send(message, urgency) => {
+            Action::Send(message, priority) => {
                 let is_answer = message.body.as_ref().is_none_or(peer::is_answer);
                 let question = if is_answer { 0 } else { message.request };
-                self.channel.push(peer::encode(&message), urgency, question);
+                self.channel.push(peer::encode(&message), priority, question);
             }
             Action::Serve(number, question) => {
-                let (desk, bytes) = (Arc::clone(&self.desk), state.came);
+                let (handler, bytes) = (Arc::clone(&self.handler), state.came);
                 state.serving_bytes += bytes;
                 state
                     .serving
-                    .push(Box::pin(async move { (number, bytes, desk.answer(peer, question).await) }));
+                    .push(Box::pin(async move { (number, bytes, handler.answer(peer, question).await) }));
             }
             Action::Answered(number, answer) => {
                 if let Some(reply) = state.asked.remove(&number) {
@@ -284,9 +284,9 @@ impl<S: Transit> Drive<S> {
                     state.end = Some(End::Lost);
                 }
             }
-            Action::Capacity(capacity) => roster.set_room(&peer, capacity),
-            Action::Leaving => roster.leaves(&peer),
-            Action::Limited => self.desk.metrics.rate_limited.inc(),
+            Action::Capacity(capacity) => registry.set_room(&peer, capacity),
+            Action::Leaving => registry.leaves(&peer),
+            Action::Limited => self.handler.metrics.rate_limited.inc(),
             Action::Ping => {
                 if self.channel.ping().await.is_err() {
                     state.end = Some(End::Lost);

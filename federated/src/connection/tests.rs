@@ -1,8 +1,8 @@
 use super::*;
 use crate::fixture::{Scene, blob, peer_id};
 use crate::link::channel::tests::pair;
-use crate::link::stream::Urgency;
-use crate::roster::tests::hello;
+use crate::link::stream::Priority;
+use crate::registry::tests::hello;
 use crate::session::body;
 use relay_daemon::ManualClock;
 use relay_proto::UnixSeconds;
@@ -14,14 +14,19 @@ use tokio::io::DuplexStream;
 const LONG: Duration = Duration::from_secs(10 * 3600);
 
 /// One end of a channel, driven for the peer of that number.
-fn end(scene: &Scene, channel: Channel<DuplexStream>, peer: u8, patience: Duration) -> Drive<DuplexStream> {
-    let (joined, commands) = scene.roster.join(&hello(peer)).unwrap();
-    let desk = Arc::new(Desk {
+fn end(
+    scene: &Scene,
+    channel: Channel<DuplexStream>,
+    peer: u8,
+    patience: Duration,
+) -> Connection<DuplexStream> {
+    let (joined, commands) = scene.registry.join(&hello(peer)).unwrap();
+    let handler = Arc::new(PeerRequestHandler {
         storage: scene.storage.clone(),
-        roster: Arc::clone(&scene.roster),
+        registry: Arc::clone(&scene.registry),
         metrics: Arc::clone(&scene.metrics),
     });
-    Drive { channel, joined, commands, desk, patience, keys: Keys::Awaited, clock: Clock::system() }
+    Connection { channel, joined, commands, handler, patience, keys: Keys::Awaited, clock: Clock::system() }
 }
 
 async fn open_pair() -> [Channel<DuplexStream>; 2] {
@@ -52,8 +57,8 @@ async fn questions_cross_both_ways_and_are_answered_from_storage() {
     let recall = |name: BlobName| body::recall(vec![name]);
     let (to_far, to_near) = (peer_id(2), peer_id(1));
     let (one, other) = tokio::join!(
-        near.roster.ask(&to_far, recall(blob(5).name()), LONG),
-        far.roster.ask(&to_near, recall(blob(6).name()), LONG),
+        near.registry.ask(&to_far, recall(blob(5).name()), LONG),
+        far.registry.ask(&to_near, recall(blob(6).name()), LONG),
     );
     for (answer, number) in [(one, 5), (other, 6)] {
         let Ok(Answer::Recall { blobs, missing }) = answer else { panic!("{answer:?}") };
@@ -61,16 +66,16 @@ async fn questions_cross_both_ways_and_are_answered_from_storage() {
     }
     let offered = vec![relay_proto::peer::OfferedBlob::new(blob(7), relay_proto::peer::Hops::said(1))];
     let offload = body::offload(Direction::ToHolder, offered);
-    let answer = near.roster.ask(&to_far, offload, LONG).await;
+    let answer = near.registry.ask(&to_far, offload, LONG).await;
     assert!(matches!(answer, Ok(Answer::Offload { .. })), "{answer:?}");
     assert_eq!((far.store.inside().accepted.len(), far.metrics.offloads_received.get()), (1, 1));
     assert_eq!(
-        near.roster.ask(&to_far, body::forget(vec![blob(7).name()]), LONG).await,
+        near.registry.ask(&to_far, body::forget(vec![blob(7).name()]), LONG).await,
         Ok(Answer::Forget { done: true })
     );
     assert_eq!(far.store.inside().forgotten.len(), 1);
-    assert_eq!(near.roster.ask(&to_far, body::DRAIN, LONG).await, Ok(Answer::Drain));
-    assert!(far.metrics.drain_notices.get() == 1 && far.roster.places().is_empty());
+    assert_eq!(near.registry.ask(&to_far, body::DRAIN, LONG).await, Ok(Answer::Drain));
+    assert!(far.metrics.drain_notices.get() == 1 && far.registry.places().is_empty());
 }
 
 #[tokio::test]
@@ -84,17 +89,17 @@ async fn when_storage_is_away_peers_are_told_to_come_again() {
     let to_far = peer_id(2);
     let nothing = Answer::Recall { blobs: Vec::new(), missing: Vec::new() };
     assert_eq!(
-        near.roster.ask(&to_far, body::recall(vec![name]), LONG).await,
+        near.registry.ask(&to_far, body::recall(vec![name]), LONG).await,
         Ok(nothing),
         "and not: missing"
     );
     assert_eq!(
-        near.roster.ask(&to_far, body::forget(vec![name]), LONG).await,
+        near.registry.ask(&to_far, body::forget(vec![name]), LONG).await,
         Ok(Answer::Forget { done: false })
     );
     let offered = vec![relay_proto::peer::OfferedBlob::new(blob(7), relay_proto::peer::Hops::said(1))];
     let Ok(Answer::Offload { verdicts, .. }) =
-        near.roster.ask(&to_far, body::offload(Direction::ToHolder, offered), LONG).await
+        near.registry.ask(&to_far, body::offload(Direction::ToHolder, offered), LONG).await
     else {
         panic!("no verdict")
     };
@@ -109,10 +114,10 @@ async fn a_peer_that_breaks_the_rules_is_told_and_left() {
         let [mut peer, channel] = open_pair().await;
         let scene = Scene::set();
         let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
-        peer.push(message, Urgency::Prompt, 0);
+        peer.push(message, Priority::Prompt, 0);
         assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Broken));
         assert_eq!(driving.await.unwrap(), End::Broken);
-        assert!(scene.roster.connected().is_empty());
+        assert!(scene.registry.connected().is_empty());
     }
 }
 
@@ -140,10 +145,10 @@ async fn a_peer_that_lives_and_answers_nothing_is_given_up() {
     let [mut peer, channel] = open_pair().await;
     let scene = Scene::set();
     let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
-    let roster = Arc::clone(&scene.roster);
+    let registry = Arc::clone(&scene.registry);
     let within = Duration::from_millis(300);
     let asking =
-        tokio::spawn(async move { roster.offer(&peer_id(1), body::recall(Vec::new()), within).await });
+        tokio::spawn(async move { registry.offer(&peer_id(1), body::recall(Vec::new()), within).await });
     // The peer gives signs of life for as long as the connection stands.
     while peer.next(true).await != Event::Cut {}
     assert_eq!(driving.await.unwrap(), End::Lost);
@@ -155,13 +160,13 @@ async fn a_connection_closes_once_what_was_asked_is_answered() {
     let [mut peer, channel] = open_pair().await;
     let scene = Scene::set();
     let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
-    let roster = Arc::clone(&scene.roster);
-    let asking = tokio::spawn(async move { roster.ask(&peer_id(1), body::recall(Vec::new()), LONG).await });
+    let registry = Arc::clone(&scene.registry);
+    let asking = tokio::spawn(async move { registry.ask(&peer_id(1), body::recall(Vec::new()), LONG).await });
     let Event::Message(question) = heard(&mut peer).await else { panic!("no question") };
-    scene.roster.close_all(Reason::Stopping).await;
+    scene.registry.close_all(Reason::Stopping).await;
     let request = peer::decode(question).unwrap().request;
     let answer = body::recall_ack(Vec::new(), Vec::new());
-    peer.push(peer::encode(&peer::message(request, answer.clone())), Urgency::Prompt, 0);
+    peer.push(peer::encode(&peer::message(request, answer.clone())), Priority::Prompt, 0);
     assert_eq!(heard(&mut peer).await, Event::Closed(Reason::Stopping));
     assert_eq!(asking.await.unwrap().ok(), Answer::read(answer).ok());
     assert_eq!(driving.await.unwrap(), End::Closing);
@@ -173,10 +178,10 @@ async fn room_is_told_and_heard_and_a_closed_channel_is_an_end() {
     let scene = Scene::set();
     let driving = tokio::spawn(end(&scene, channel, 1, LONG).run());
     let room = Capacity { free_bytes: 77, accepting: true };
-    scene.roster.tell_all(room);
+    scene.registry.tell_all(room);
     let Event::Message(told) = heard(&mut peer).await else { panic!("no word") };
     assert_eq!(peer::decode(told).unwrap(), peer::notice(Body::Capacity(room)));
-    peer.push(peer::encode(&peer::notice(Body::Capacity(room))), Urgency::Prompt, 0);
+    peer.push(peer::encode(&peer::notice(Body::Capacity(room))), Priority::Prompt, 0);
     peer.close(Reason::TooMuch).await;
     assert_eq!(driving.await.unwrap(), End::Closed(Reason::TooMuch));
 }
@@ -187,15 +192,15 @@ async fn worn_keys_are_told_to_who_renews_them_and_end_the_channel_of_who_waits(
     for renews in [true, false] {
         let [mut peer, channel] = open_pair().await;
         let scene = Scene::set();
-        let mut drive = end(&scene, channel, 1, LONG);
+        let mut connection = end(&scene, channel, 1, LONG);
         let worn = Arc::new(Notify::new());
-        drive.clock = clock.clock();
+        connection.clock = clock.clock();
         if renews {
-            drive.keys = Keys::Renewed(Arc::clone(&worn));
+            connection.keys = Keys::Renewed(Arc::clone(&worn));
         }
-        let driving = tokio::spawn(drive.run());
+        let driving = tokio::spawn(connection.run());
         // The loop has begun once it says something.
-        scene.roster.tell_all(Capacity::default());
+        scene.registry.tell_all(Capacity::default());
         assert!(matches!(heard(&mut peer).await, Event::Message(_)));
         clock.advance(KEYS_LAST);
         if renews {
@@ -214,8 +219,8 @@ async fn a_clock_that_is_set_ends_the_connection_so_that_the_next_greeting_tells
     let [left, mut right] = open_pair().await;
     let scene = Scene::set();
     let clock = ManualClock::at(UnixSeconds::new(1_000_000));
-    let drive = Drive { clock: clock.clock(), ..end(&scene, left, 2, LONG) };
-    let driving = tokio::spawn(drive.run());
+    let connection = Connection { clock: clock.clock(), ..end(&scene, left, 2, LONG) };
+    let driving = tokio::spawn(connection.run());
     // It begins before the clock is set.
     tokio::task::yield_now().await;
     clock.jump_to(UnixSeconds::new(1_000_100));

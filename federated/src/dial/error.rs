@@ -1,13 +1,13 @@
 //! What is wrong with a peer, in words for its operator. None of them quotes the peer.
 
-use crate::drive::End;
+use crate::connection::End;
+use crate::connector::Unreachable;
 use crate::link::Reason;
 use crate::link::handshake::Failed;
-use crate::reach::Unreachable;
 
 /// Why there is no connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum DialError {
     Unreachable,
     NoKey,
     NotARelay,
@@ -22,7 +22,7 @@ pub(super) enum Trouble {
     Lost,
 }
 
-impl Trouble {
+impl DialError {
     /// What a connection's end means.
     pub(super) const fn of(end: End) -> Self {
         match end {
@@ -57,13 +57,13 @@ impl Trouble {
     }
 }
 
-impl From<Unreachable> for Trouble {
+impl From<Unreachable> for DialError {
     fn from(_: Unreachable) -> Self {
         Self::Unreachable
     }
 }
 
-impl From<Failed> for Trouble {
+impl From<Failed> for DialError {
     fn from(failed: Failed) -> Self {
         match failed {
             Failed::Handshake => Self::NotARelay,
@@ -80,16 +80,16 @@ mod tests {
     #[test]
     fn a_peer_that_was_willing_is_dialled_soon_again_and_others_are_not() {
         for (end, trouble, soon) in [
-            (End::Closed(Reason::NotAccepted), Trouble::NotAccepted, false),
-            (End::Closed(Reason::TooMuch), Trouble::Crowded, false),
-            (End::Closed(Reason::Stopping), Trouble::Stopping, true),
-            (End::Closed(Reason::Broken), Trouble::Broken, false),
-            (End::Closed(Reason::Ended), Trouble::Lost, true),
-            (End::Broken, Trouble::Broken, false),
-            (End::Closing, Trouble::Lost, true),
-            (End::Lost, Trouble::Lost, true),
+            (End::Closed(Reason::NotAccepted), DialError::NotAccepted, false),
+            (End::Closed(Reason::TooMuch), DialError::Crowded, false),
+            (End::Closed(Reason::Stopping), DialError::Stopping, true),
+            (End::Closed(Reason::Broken), DialError::Broken, false),
+            (End::Closed(Reason::Ended), DialError::Lost, true),
+            (End::Broken, DialError::Broken, false),
+            (End::Closing, DialError::Lost, true),
+            (End::Lost, DialError::Lost, true),
         ] {
-            assert_eq!((Trouble::of(end), Trouble::of(end).is_accident()), (trouble, soon));
+            assert_eq!((DialError::of(end), DialError::of(end).is_accident()), (trouble, soon));
         }
     }
 }

@@ -56,7 +56,7 @@ pub(crate) struct Crowded;
 
 /// What is known of the peers that are or were connected in the life of this process.
 #[derive(Debug)]
-pub(crate) struct Roster {
+pub(crate) struct PeerRegistry {
     inner: Mutex<Inner>,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -122,12 +122,12 @@ struct Dialled {
 
 /// A peer's place for mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct PeerCapacity {
     pub(crate) peer: PeerId,
     pub(crate) free_bytes: u64,
 }
 
-impl Roster {
+impl PeerRegistry {
     /// Nobody is there yet. `urls` are the peers to dial, `per_minute` is what each peer may send.
     pub(crate) fn new(urls: Vec<String>, per_minute: u32, clock: Clock, metrics: Arc<Metrics>) -> Self {
         let dialled = urls
@@ -200,7 +200,7 @@ impl Roster {
         }
         // A little less than allowed: on the way, messages bunch up.
         peer.allowance = Rate::per_minute((hello.messages_per_minute / 10).saturating_mul(9).max(1));
-        Ok((Joined { roster: Arc::clone(self), peer: hello.identity, number }, receiver))
+        Ok((Joined { registry: Arc::clone(self), peer: hello.identity, number }, receiver))
     }
 
     /// Whether a peer may send one more message now.
@@ -268,7 +268,7 @@ impl Roster {
     }
 
     /// Peers that take mail, with the room they say they have.
-    pub(crate) fn places(&self) -> Vec<Place> {
+    pub(crate) fn places(&self) -> Vec<PeerCapacity> {
         let inner = self.lock();
         let taking = |peer: &&Peer| {
             !peer.links.is_empty()
@@ -280,7 +280,7 @@ impl Roster {
             .peers
             .iter()
             .filter(|(_, peer)| taking(peer))
-            .map(|(id, peer)| Place { peer: *id, free_bytes: peer.room.free_bytes })
+            .map(|(id, peer)| PeerCapacity { peer: *id, free_bytes: peer.room.free_bytes })
             .collect()
     }
 
@@ -483,19 +483,19 @@ fn state(identity: Option<PeerId>, peer: Option<&Peer>, clock: &Clock) -> PeerSt
 /// A connection's place among the peers.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    roster: Arc<Roster>,
+    registry: Arc<PeerRegistry>,
     pub(crate) peer: PeerId,
     number: u64,
 }
 
 impl Joined {
-    pub(crate) fn roster(&self) -> &Arc<Roster> {
-        &self.roster
+    pub(crate) fn registry(&self) -> &Arc<PeerRegistry> {
+        &self.registry
     }
 
     /// Has this one connection closed.
     pub(crate) fn closer(&self) -> Option<mpsc::Sender<Command>> {
-        let inner = self.roster.lock();
+        let inner = self.registry.lock();
         let links = &inner.peers.get(&self.peer)?.links;
         links.iter().find(|(number, _)| *number == self.number).map(|(_, link)| link.clone())
     }
@@ -503,12 +503,12 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        let mut inner = self.roster.lock();
+        let mut inner = self.registry.lock();
         let Some(peer) = inner.peers.get_mut(&self.peer) else { return };
         peer.links.retain(|(number, _)| *number != self.number);
         if peer.links.is_empty() {
-            self.roster.metrics.peers_connected.dec();
-            self.roster.changed.notify_one();
+            self.registry.metrics.peers_connected.dec();
+            self.registry.changed.notify_one();
         }
     }
 }

@@ -8,7 +8,7 @@
 //! What went wrong is told to nobody. Refused, filtered, timed out, forbidden and unknown are one error, so a
 //! peer's name cannot be made into a scan of ports, and no host or address reaches a log.
 
-use crate::guard::is_forbidden;
+use crate::ip_filter::is_forbidden;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -48,13 +48,13 @@ const TRIED: usize = 3;
 pub(crate) struct Unreachable;
 
 /// A way out to the hosts of peers.
-pub(crate) struct Reach {
+pub(crate) struct Connector {
     allowed: Vec<IpNet>,
     /// Made for the first peer that has TLS: it reads every root certificate of the system.
     tls: OnceCell<TlsConnector>,
 }
 
-impl Reach {
+impl Connector {
     /// A way to global addresses, and to those that the operator allowed.
     pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
         Self { allowed, tls: OnceCell::new() }
@@ -281,7 +281,7 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guard::tests::FORBIDDEN;
+    use crate::ip_filter::tests::FORBIDDEN;
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpSocket};
@@ -336,19 +336,22 @@ mod tests {
         "fe80::1%lo",
     ];
 
-    fn reach(allowed: &[&str]) -> Reach {
-        Reach::new(allowed.iter().map(|network| network.parse().unwrap()).collect())
+    fn connector(allowed: &[&str]) -> Connector {
+        Connector::new(allowed.iter().map(|network| network.parse().unwrap()).collect())
     }
 
     /// It trusts no certificate, and needs none of the machine that runs the test.
-    fn reach_with_tls(allowed: &[&str]) -> Reach {
+    fn reach_with_tls(allowed: &[&str]) -> Connector {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(rustls::RootCertStore::empty())
             .with_no_client_auth();
-        Reach { tls: OnceCell::new_with(Some(TlsConnector::from(Arc::new(config)))), ..reach(allowed) }
+        Connector {
+            tls: OnceCell::new_with(Some(TlsConnector::from(Arc::new(config)))),
+            ..connector(allowed)
+        }
     }
 
     async fn listen() -> (TcpListener, u16) {
@@ -367,9 +370,9 @@ mod tests {
     #[tokio::test]
     async fn an_allowed_host_is_reached_and_bytes_go_both_ways() {
         let (listener, port) = listen().await;
-        let reach = reach(&["127.0.0.0/8"]);
+        let connector = connector(&["127.0.0.0/8"]);
         for host in ["127.0.0.1", "127.0.0.1.", "::ffff:127.0.0.1", "[::FFFF:7f00:1]"] {
-            let (stream, accepted) = tokio::join!(reach.connect(host, port, false), listener.accept());
+            let (stream, accepted) = tokio::join!(connector.connect(host, port, false), listener.accept());
             let (mut near, (mut far, _)) = (stream.unwrap(), accepted.unwrap());
             if let Stream::Plain(stream) = &near {
                 assert!(stream.nodelay().unwrap());
@@ -390,11 +393,15 @@ mod tests {
     #[tokio::test]
     async fn a_forbidden_literal_opens_no_socket() {
         let (listener, port) = listen().await;
-        let reach = reach(&[]);
+        let connector = connector(&[]);
         for text in FORBIDDEN {
             for host in [text.to_owned(), format!("{text}."), format!("[{text}]")] {
                 for secure in [false, true] {
-                    assert_eq!(reach.connect(&host, port, secure).await.err(), Some(Unreachable), "{host}");
+                    assert_eq!(
+                        connector.connect(&host, port, secure).await.err(),
+                        Some(Unreachable),
+                        "{host}"
+                    );
                 }
             }
         }
@@ -404,10 +411,10 @@ mod tests {
     #[tokio::test]
     async fn an_odd_spelling_opens_no_socket_even_where_all_addresses_are_allowed() {
         let (listener, port) = listen().await;
-        let reach = reach(&["0.0.0.0/0", "::/0"]);
+        let connector = connector(&["0.0.0.0/0", "::/0"]);
         for host in ODD {
             assert_eq!(Host::read(host), None, "{host:?}");
-            assert_eq!(reach.connect(host, port, false).await.err(), Some(Unreachable), "{host:?}");
+            assert_eq!(connector.connect(host, port, false).await.err(), Some(Unreachable), "{host:?}");
         }
         assert_untouched(listener).await;
     }
@@ -418,7 +425,7 @@ mod tests {
         for allowed in [&[][..], &["10.0.0.0/8"], &["127.0.0.0/8"], &["::1/128"]] {
             for host in ["localhost", "localhost.", "LocalHost", "peer.localhost"] {
                 // Loopback of IPv6 is forbidden to the third and that of IPv4 to the fourth, which is enough.
-                let refused = reach(allowed).connect(host, port, false).await;
+                let refused = connector(allowed).connect(host, port, false).await;
                 assert_eq!(refused.err(), Some(Unreachable), "{host} {allowed:?}");
             }
         }
@@ -428,10 +435,10 @@ mod tests {
     #[tokio::test]
     async fn an_address_where_nobody_listens_leaves_the_others_to_be_tried() {
         let (listener, port) = listen().await;
-        let reach = reach(&["127.0.0.0/8", "::1/128"]);
+        let connector = connector(&["127.0.0.0/8", "::1/128"]);
         for host in ["localhost", "localhost.", "LOCALHOST", "peer.localhost"] {
             // The listener has IPv4 only, and IPv6 is tried first.
-            let (stream, accepted) = tokio::join!(reach.connect(host, port, false), listener.accept());
+            let (stream, accepted) = tokio::join!(connector.connect(host, port, false), listener.accept());
             assert!(stream.is_ok() && accepted.is_ok(), "{host}");
         }
     }
@@ -439,7 +446,7 @@ mod tests {
     #[test]
     fn one_forbidden_answer_refuses_all_and_few_of_many_are_tried() {
         let judge =
-            |texts: &[&str]| reach(&[]).judge(texts.iter().map(|text| text.parse().unwrap()).collect());
+            |texts: &[&str]| connector(&[]).judge(texts.iter().map(|text| text.parse().unwrap()).collect());
         for forbidden in FORBIDDEN {
             for answers in [[forbidden, "1.1.1.1", "2a00::1"], ["1.1.1.1", "2a00::1", forbidden]] {
                 assert_eq!(judge(&answers), Err(Unreachable), "{forbidden}");
@@ -459,16 +466,16 @@ mod tests {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
         };
-        let reach = reach_with_tls(&["127.0.0.0/8"]);
-        let (stream, ()) = tokio::join!(reach.connect("127.0.0.1", port, true), serving);
+        let connector = reach_with_tls(&["127.0.0.0/8"]);
+        let (stream, ()) = tokio::join!(connector.connect("127.0.0.1", port, true), serving);
         assert_eq!(stream.err(), Some(Unreachable));
     }
 
     #[tokio::test]
     async fn a_silent_server_costs_no_more_than_the_limit() {
         let (listener, port) = listen().await;
-        let reach = reach_with_tls(&["127.0.0.0/8"]);
-        let connecting = reach.connect_within(Duration::from_millis(50), "127.0.0.1", port, true);
+        let connector = reach_with_tls(&["127.0.0.0/8"]);
+        let connecting = connector.connect_within(Duration::from_millis(50), "127.0.0.1", port, true);
         // The connection stays open, and whoever accepted it says nothing.
         let (stream, _accepted) = tokio::join!(connecting, listener.accept());
         assert_eq!(stream.err(), Some(Unreachable));
@@ -483,7 +490,7 @@ mod tests {
         for (host, allowed) in
             [("127.0.0.1", &["127.0.0.0/8"][..]), ("127.0.0.1", &[]), ("peer.invalid", &[]), ("127.1", &[])]
         {
-            let error = reach(allowed).connect(host, closed, false).await.err().unwrap();
+            let error = connector(allowed).connect(host, closed, false).await.err().unwrap();
             assert_eq!(error.to_string(), "the peer cannot be reached", "{host}");
             assert_eq!(format!("{error:?}"), "Unreachable", "{host}");
         }

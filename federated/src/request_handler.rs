@@ -1,7 +1,7 @@
 //! What peers ask of this relay, carried out. Storage decides; here is checked what only the wire shows.
 
 use crate::metrics::Metrics;
-use crate::roster::{Counts, Roster};
+use crate::registry::{Counts, PeerRegistry};
 use crate::session::{Question, body};
 use crate::storage::replied;
 use relay_proto::client::StorageClient;
@@ -15,19 +15,19 @@ use std::sync::Arc;
 
 /// Answers peers.
 #[derive(Debug)]
-pub(crate) struct Desk {
+pub(crate) struct PeerRequestHandler {
     pub(crate) storage: StorageClient,
-    pub(crate) roster: Arc<Roster>,
+    pub(crate) registry: Arc<PeerRegistry>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-impl Desk {
+impl PeerRequestHandler {
     /// The answer to a question, once what it says is durable.
     pub(crate) async fn answer(&self, peer: PeerId, question: Question) -> Body {
         match question {
             Question::Offload { direction, blobs } => {
                 let verdicts = self.take(peer, direction, blobs).await;
-                body::offload_ack(&verdicts, self.roster.own_room())
+                body::offload_ack(&verdicts, self.registry.own_room())
             }
             Question::Recall(names) => self.give(peer, names).await,
             Question::Forget(names) => {
@@ -49,7 +49,7 @@ impl Desk {
     }
 
     async fn take(&self, peer: PeerId, direction: Direction, offered: Vec<OfferedBlob>) -> Vec<Verdict> {
-        if !self.roster.agrees_on_time(&peer) {
+        if !self.registry.agrees_on_time(&peer) {
             self.metrics.offloads_rejected.inc_by(offered.len() as u64);
             return vec![Verdict::NotNow; offered.len()];
         }
@@ -76,7 +76,7 @@ impl Desk {
         let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count() as u64;
         self.metrics.offloads_received.inc_by(accepted);
         self.metrics.offloads_rejected.inc_by(verdicts.len() as u64 - accepted);
-        self.roster.count(&peer, Counts { received: accepted, ..Counts::default() });
+        self.registry.count(&peer, Counts { received: accepted, ..Counts::default() });
         verdicts
     }
 
@@ -133,7 +133,7 @@ pub(crate) fn sound(offered: OfferedBlob) -> Option<CarriedBlob> {
 mod tests {
     use super::*;
     use crate::fixture::Scene;
-    use crate::roster::tests::hello;
+    use crate::registry::tests::hello;
     use crate::session::Answer;
     use bytes::Bytes;
     use relay_daemon::Clock;
@@ -173,24 +173,24 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_taken_from_a_peer_whose_clock_is_apart_and_what_it_deletes_is_deleted() {
         let scene = Scene::set();
-        let desk = Desk {
+        let handler = PeerRequestHandler {
             storage: scene.storage.clone(),
-            roster: Arc::clone(&scene.roster),
+            registry: Arc::clone(&scene.registry),
             metrics: Arc::clone(&scene.metrics),
         };
         let time = Some(Clock::system().now().plus(6 * 3600));
-        let (joined, _commands) = scene.roster.join(&Hello { time, ..hello(1) }).unwrap();
+        let (joined, _commands) = scene.registry.join(&Hello { time, ..hello(1) }).unwrap();
         for direction in [Direction::ToHolder, Direction::ToOrigin] {
             let question = Question::Offload { direction, blobs: vec![offered(1), offered(1)] };
-            let answer = Answer::read(desk.answer(joined.peer, question).await);
+            let answer = Answer::read(handler.answer(joined.peer, question).await);
             let Ok(Answer::Offload { verdicts, .. }) = answer else { panic!("{answer:?}") };
             assert_eq!(verdicts, [Verdict::NotNow; 2]);
         }
         assert!(scene.store.inside().accepted.is_empty());
         assert_eq!(scene.metrics.offloads_rejected.get(), 4);
         let forget = Question::Forget(vec![offered(1).blob.name()]);
-        assert_eq!(desk.answer(joined.peer, forget).await, body::forget_ack(true));
+        assert_eq!(handler.answer(joined.peer, forget).await, body::forget_ack(true));
         let recall = Question::Recall(vec![offered(1).blob.name()]);
-        assert!(matches!(desk.answer(joined.peer, recall).await, Body::RecallAck(_)));
+        assert!(matches!(handler.answer(joined.peer, recall).await, Body::RecallAck(_)));
     }
 }
