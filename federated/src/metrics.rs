@@ -4,8 +4,7 @@ use prometheus::core::Collector;
 use prometheus::{Gauge, IntCounter, IntGauge, Registry};
 use relay_daemon::metrics::{gather, registry};
 use relay_daemon::{Exit, Failure};
-use relay_proto::messages::CapacityReply;
-use relay_proto::telemetry::Family;
+use relay_proto::messages::{CapacityReply, Family};
 
 /// Federated's counters.
 #[derive(Debug)]

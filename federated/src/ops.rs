@@ -5,6 +5,7 @@ use relay_daemon::metrics::{gather, render};
 use relay_daemon::ops::Ops;
 use relay_daemon::{Exit, Failure};
 use relay_proto::client::StorageClient;
+use relay_proto::messages::CheckRequest;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,8 +27,9 @@ impl FederatedOps {
 
 impl Ops for FederatedOps {
     async fn ready(&self) -> Result<(), &'static str> {
-        match tokio::time::timeout(CHECK, self.storage.check()).await {
-            Ok(Ok(())) => Ok(()),
+        let mut storage = self.storage.telemetry();
+        match tokio::time::timeout(CHECK, storage.check(CheckRequest {})).await {
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err("storage cannot commit or cannot be reached"),
             Err(_) => Err("storage does not answer within a second"),
         }

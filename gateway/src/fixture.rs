@@ -32,10 +32,13 @@ use hyper::{HeaderMap, Method, Request};
 use relay_daemon::ManualClock;
 use relay_proto::client::{PeeringClient, StorageClient};
 use relay_proto::mail::{BlobName, Caller};
-use relay_proto::messages::{Blob, MovedBlob, Policy, RegisterReply};
-use relay_proto::server::{Services, TelemetryHandler};
+use relay_proto::messages::telemetry_server::Telemetry;
+use relay_proto::messages::{
+    Blob, CheckReply, CheckRequest, CollectReply, CollectRequest, Family, Kind, MovedBlob, Policy,
+    RegisterReply, ReportReply, Sample,
+};
+use relay_proto::server::Services;
 use relay_proto::socket::AllowedUsers;
-use relay_proto::telemetry::{Family, Sample, Snapshot, Values};
 use relay_proto::transfer::CarriedBlob;
 use relay_proto::{Refusal, RequestId, UnixSeconds};
 use serde_json::Value;
@@ -47,7 +50,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::{Stream, StreamExt as _};
+use tokio_stream::StreamExt as _;
 
 /// How long a gateway waits for peers.
 pub(crate) const RECALL: Duration = Duration::from_secs(2);
@@ -129,27 +132,30 @@ impl FakeStorage {
     }
 }
 
-impl TelemetryHandler for FakeStorage {
-    async fn check(&self) -> Result<(), Refusal> {
-        Ok(())
+#[tonic::async_trait]
+impl Telemetry for FakeStorage {
+    async fn check(&self, _: tonic::Request<CheckRequest>) -> Replied<CheckReply> {
+        Ok(tonic::Response::new(CheckReply {}))
     }
 
     async fn report(
         &self,
-        mut snapshots: impl Stream<Item = Result<Snapshot, Refusal>> + Send + Unpin,
-    ) -> Result<(), Refusal> {
+        request: tonic::Request<tonic::Streaming<relay_proto::messages::Snapshot>>,
+    ) -> Replied<ReportReply> {
+        let mut snapshots = request.into_inner();
         while snapshots.next().await.is_some() {}
-        Ok(())
+        Ok(tonic::Response::new(ReportReply {}))
     }
 
-    fn collect(&self) -> Vec<Family> {
-        vec![Family {
-            name: "relay_blobs_stored".to_owned(),
-            help: "Blobs stored.".to_owned(),
-            values: Values::Gauges(vec![Sample { labels: Vec::new(), value: 12.0 }]),
-        }]
+    async fn collect(&self, _: tonic::Request<CollectRequest>) -> Replied<CollectReply> {
+        let samples = vec![Sample { value: 12.0, ..Sample::default() }];
+        let (name, help) = ("relay_blobs_stored".to_owned(), "Blobs stored.".to_owned());
+        let families = vec![Family { name, help, kind: Kind::Gauge.into(), samples }];
+        Ok(tonic::Response::new(CollectReply { families }))
     }
 }
+
+type Replied<T> = Result<tonic::Response<T>, tonic::Status>;
 
 /// The base64 form of so many bytes.
 pub(crate) fn base64_of(length: usize) -> String {

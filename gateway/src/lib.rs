@@ -50,7 +50,8 @@ use relay_daemon::{
     variables,
 };
 use relay_proto::client::{PeeringClient, StorageClient};
-use relay_proto::telemetry::{Family, Role};
+use relay_proto::messages::Family;
+use relay_proto::telemetry::Role;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;

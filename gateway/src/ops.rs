@@ -15,6 +15,7 @@ use relay_daemon::Shutdown;
 use relay_daemon::metrics::{gather, render};
 use relay_daemon::ops::{self, guarded, prometheus_text};
 use relay_proto::client::StorageClient;
+use relay_proto::messages::{CheckRequest, CollectRequest};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -50,8 +51,8 @@ impl ops::Ops for Ops {
         if !self.keyring.is_fresh() {
             return Err("storage has not told keys lately");
         }
-        match timeout(PATIENCE, self.storage.check()).await {
-            Ok(Ok(())) => Ok(()),
+        match timeout(PATIENCE, self.storage.telemetry().check(CheckRequest {})).await {
+            Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err("storage does not answer"),
         }
     }
@@ -62,8 +63,8 @@ impl ops::Ops for Ops {
 
     /// The whole relay's, or, while storage is away, the gateway's own.
     async fn metrics(&self) -> String {
-        match timeout(PATIENCE, self.storage.collect()).await {
-            Ok(Ok(families)) => render(&families),
+        match timeout(PATIENCE, self.storage.telemetry().collect(CollectRequest {})).await {
+            Ok(Ok(reply)) => render(&reply.into_inner().families),
             Ok(Err(_)) | Err(_) => self.own_metrics(),
         }
     }

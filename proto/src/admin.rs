@@ -1,8 +1,12 @@
-//! What operators and peers may know of the store: how full it is, who runs, how old its keys are.
+//! What operators and peers may know of the store. The admin service's messages are spoken as they are; here is what they
+//! are called when they are shown, and what of storage's replies is checked before anything reads them.
 
-use crate::telemetry::Process;
-use crate::{Commitment, PublicKey, UnixSeconds};
-use bytes::Bytes;
+use crate::field::{enumerated, identifier, optional, required};
+use crate::messages::{
+    ClockStanding, ClockStatus, KeyStatus, KindUsage, Link, PeersReply, RowKind, StatusReply, TrustClockReply,
+};
+use crate::telemetry::Role;
+use crate::{Commitment, NoiseKey, PeerId, PublicKey, Refusal};
 
 /// How full the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,63 +23,57 @@ pub struct Capacity {
 
 impl Capacity {
     /// Which part of the ceiling is in use.
-    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     pub fn fill(&self) -> f64 {
-        self.live_bytes as f64 / self.ceiling_bytes.max(1) as f64
+        fill(self.live_bytes, self.ceiling_bytes)
     }
 }
 
-/// What an operator is shown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// Everybody who is running, storage first.
-    pub processes: Vec<Process>,
-    /// How full the store is.
-    pub capacity: Capacity,
-    /// Blobs stored.
-    pub blobs: u64,
-    /// Mailboxes registered.
-    pub registrations: u64,
-    /// Of the database.
-    pub schema_version: u32,
-    /// Of the bundled library.
-    pub sqlite_version: String,
-    /// Whether expiry waits for an operator, because the clock looks wrong.
-    pub sweep_suspended: bool,
-    /// Keys that the relay holds, by name and age.
-    pub keys: Vec<Key>,
-    /// Whether storage believes its machine's clock; an older storage does not say.
-    pub clock: Option<ClockStatus>,
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn fill(live_bytes: u64, ceiling_bytes: u64) -> f64 {
+    live_bytes as f64 / ceiling_bytes.max(1) as f64
 }
 
-/// Whether storage believes its machine's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockStatus {
-    /// Whether it does, and why not.
-    pub standing: ClockStanding,
-    /// How far the clock is from the time that storage goes by, in seconds.
-    pub apart_secs: u64,
-    /// Uptime after which a clock that stays the same is trusted, in seconds; 0 when it is, or never will be.
-    pub trusted_in_secs: u64,
+impl StatusReply {
+    /// Returns it if every role and the clock's standing are known.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] with the field that is not.
+    pub fn checked(self) -> Result<Self, Refusal> {
+        for process in &self.processes {
+            enumerated::<Role>("role", process.role)?;
+        }
+        self.clock.map(ClockStatus::checked).transpose()?;
+        Ok(self)
+    }
+
+    /// Which part of the ceiling is in use.
+    pub fn fill(&self) -> f64 {
+        fill(self.live_bytes, self.ceiling_bytes)
+    }
 }
 
-/// How a clock stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ClockStanding {
-    /// It is believed.
-    Trusted,
-    /// Too far ahead of the last trusted time: nothing expires by it.
-    Ahead,
-    /// Behind the newest trusted time: nothing is stored.
-    Behind,
-    /// Before the time the program was built: nothing is stored.
-    BeforeBuild,
+impl ClockStatus {
+    fn checked(self) -> Result<Self, Refusal> {
+        enumerated::<ClockStanding>("standing", self.standing)?;
+        Ok(self)
+    }
+}
+
+impl TrustClockReply {
+    /// Returns how the clock stood before.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] when that is missing or not known.
+    pub fn checked(self) -> Result<ClockStatus, Refusal> {
+        required("before", self.before)?.checked()
+    }
 }
 
 impl ClockStanding {
     /// Its name for programs.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Unspecified => "unknown",
             Self::Trusted => "trusted",
             Self::Ahead => "ahead",
             Self::Behind => "behind",
@@ -84,100 +82,53 @@ impl ClockStanding {
     }
 }
 
-/// A key that the relay holds; never the key itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
-    /// What it is for.
-    pub name: String,
-    /// When it was made.
-    pub since: UnixSeconds,
+impl KeyStatus {
+    /// Returns it if its keys and hashes have their lengths.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] with the field that has not.
+    pub fn checked(self) -> Result<Self, Refusal> {
+        if self.windows.iter().any(|window| window.fingerprint.len() != 32) {
+            return Err(Refusal::invalid("fingerprint"));
+        }
+        optional::<PublicKey>("anchor", &self.anchor)?;
+        optional::<Commitment>("commitment", &self.commitment)?;
+        Ok(self)
+    }
 }
 
-/// What an operator may know of the keys for Oblivious HTTP: nothing secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyStatus {
-    /// Length of a window, in seconds.
-    pub window_secs: u64,
-    /// The windows whose keys are accepted, oldest first.
-    pub windows: Vec<WindowStatus>,
-    /// Whether the relay is its own anchor.
-    pub self_anchored: bool,
-    /// The anchor behind what is served.
-    pub anchor: Option<PublicKey>,
-    /// To the anchor's backup, where there is one.
-    pub commitment: Option<Commitment>,
-    /// The certificates that the relay has, in the order of their beginning.
-    pub certificates: Vec<CertificateTimes>,
-    /// Why no signed record is served, when none is.
-    pub problem: Option<String>,
+impl PeersReply {
+    /// Returns it if its keys and identities have their lengths, and every link is of a known kind.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] with the field that is not.
+    pub fn checked(self) -> Result<Self, Refusal> {
+        optional::<NoiseKey>("noise_key", &self.noise_key)?;
+        optional::<PeerId>("identity", &self.identity)?;
+        for peer in &self.peers {
+            optional::<PeerId>("identity", &peer.identity)?;
+            enumerated::<Link>("link", peer.link)?;
+        }
+        for pin in &self.pins {
+            identifier::<NoiseKey>("noise_key", &pin.noise_key)?;
+            identifier::<PeerId>("identity", &pin.identity)?;
+        }
+        for holdings in &self.holdings {
+            identifier::<PeerId>("identity", &holdings.identity)?;
+        }
+        Ok(self)
+    }
 }
 
-/// A window whose key is accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WindowStatus {
-    /// Which window.
-    pub number: u64,
-    /// SHA-256 of its key configuration.
-    pub fingerprint: [u8; 32],
-}
-
-/// From when to when a certificate holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CertificateTimes {
-    /// Inclusive.
-    pub not_before: UnixSeconds,
-    /// Exclusive.
-    pub not_after: UnixSeconds,
-}
-
-/// A part of a backup, as storage hands it out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BackupPart {
-    /// How far the copying is. The last one tells the size of the copy.
-    Course {
-        /// Bytes copied.
-        copied: u64,
-        /// Bytes that there are to copy now.
-        total: u64,
-    },
-    /// The next bytes of the copy.
-    Piece(Bytes),
-}
-
-/// How much of the database's file is free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slack {
-    /// Bytes free inside of it.
-    pub free_bytes: u64,
-    /// Bytes of it.
-    pub file_bytes: u64,
-}
-
-/// What the store keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RowKind {
-    /// Mail of the relay's own clients.
-    Mail,
-    /// Mail that is held for peers.
-    Held,
-    /// Notes of mail that lies with peers.
-    Moved,
-    /// Deletions that wait to be told to peers.
-    Outbox,
-    /// Mailboxes that somebody registered.
-    Registrations,
-    /// Exchange offers.
-    Offers,
-    /// Recovery proofs.
-    Proofs,
-    /// Guardian sets.
-    Guardians,
-    /// Escrow gates with what lies behind them.
-    Escrow,
-    /// Ids of what was acked, purged or carried out.
-    Tombstones,
-    /// Single-use values that were used, and answers that may be asked for again.
-    Used,
+impl KindUsage {
+    /// Returns it if its kind is known.
+    ///
+    /// # Errors
+    /// [`Refusal::Invalid`] when it is not.
+    pub fn checked(self) -> Result<Self, Refusal> {
+        enumerated::<RowKind>("kind", self.kind)?;
+        Ok(self)
+    }
 }
 
 impl RowKind {
@@ -199,6 +150,7 @@ impl RowKind {
     /// Its name for people and programs.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Unspecified => "unknown",
             Self::Mail => "mail",
             Self::Held => "held",
             Self::Moved => "moved",
@@ -214,44 +166,64 @@ impl RowKind {
     }
 }
 
-/// How much of a kind there is, by age.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KindUsage {
-    /// The kind.
-    pub kind: RowKind,
-    /// The youngest first.
-    pub ages: Vec<AgeUsage>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messages::{PeerHoldings, PeerState, Pin, Process, WindowStatus};
+    use bytes::Bytes;
 
-/// How much there is of an age.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AgeUsage {
-    /// Rows younger than this, in seconds, and not younger than the age before; `None` for all others.
-    pub below_secs: Option<u64>,
-    /// How many.
-    pub rows: u64,
-    /// Their content, and about what else they take.
-    pub bytes: u64,
-}
+    fn refused<T>(outcome: Result<T, Refusal>, field: &'static str) {
+        assert_eq!(outcome.err(), Some(Refusal::invalid(field)));
+    }
 
-/// What an operator wants deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Evict {
-    /// Of which kind.
-    pub kind: RowKind,
-    /// Only rows of this age and older.
-    pub older_than_secs: u64,
-    /// Only rows of more content than this.
-    pub larger_than_bytes: Option<u64>,
-    /// Whether to count only.
-    pub dry_run: bool,
-}
+    #[test]
+    fn a_status_has_known_roles_and_a_known_standing_of_the_clock() {
+        assert!(StatusReply::default().checked().is_ok(), "an older storage says nothing of its clock");
+        let process = Process { role: 99, ..Process::default() };
+        refused(StatusReply { processes: vec![process], ..StatusReply::default() }.checked(), "role");
+        for standing in [0, 99] {
+            let clock = Some(ClockStatus { standing, ..ClockStatus::default() });
+            refused(StatusReply { clock, ..StatusReply::default() }.checked(), "standing");
+            refused(TrustClockReply { before: clock }.checked(), "standing");
+        }
+        refused(TrustClockReply { before: None }.checked(), "before");
+    }
 
-/// What was deleted so far, or would be.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Evicted {
-    /// Rows.
-    pub rows: u64,
-    /// Their content, and about what else they took.
-    pub bytes: u64,
+    #[test]
+    fn keys_and_hashes_have_their_lengths() {
+        let (short, whole) = (Bytes::from_static(&[1; 31]), Bytes::from_static(&[1; 32]));
+        let windows = vec![WindowStatus { number: 1, fingerprint: short.clone() }];
+        refused(KeyStatus { windows, ..KeyStatus::default() }.checked(), "fingerprint");
+        refused(KeyStatus { anchor: short.clone(), ..KeyStatus::default() }.checked(), "anchor");
+        refused(KeyStatus { commitment: short, ..KeyStatus::default() }.checked(), "commitment");
+        let whole = KeyStatus { anchor: whole.clone(), commitment: whole, ..KeyStatus::default() };
+        assert!(whole.checked().is_ok() && KeyStatus::default().checked().is_ok());
+    }
+
+    #[test]
+    fn peers_have_identities_and_known_links() {
+        let (identity, short) = (Bytes::from_static(&[1; 32]), Bytes::from_static(&[1; 31]));
+        let peer =
+            |link, identity: &Bytes| PeerState { link, identity: identity.clone(), ..PeerState::default() };
+        let with = |peers| PeersReply { peers, ..PeersReply::default() }.checked();
+        assert!(with(vec![peer(Link::Up.into(), &identity), peer(Link::Down.into(), &Bytes::new())]).is_ok());
+        refused(with(vec![peer(Link::Up.into(), &short)]), "identity");
+        for link in [0, 99] {
+            refused(with(vec![peer(link, &identity)]), "link");
+        }
+        let pins = vec![Pin { identity: identity.clone(), ..Pin::default() }];
+        refused(PeersReply { pins, ..PeersReply::default() }.checked(), "noise_key");
+        let holdings = vec![PeerHoldings::default()];
+        refused(PeersReply { holdings, ..PeersReply::default() }.checked(), "identity");
+    }
+
+    #[test]
+    fn every_kind_is_shown_and_an_unknown_one_is_none() {
+        for (number, kind) in (1..).zip(RowKind::ALL) {
+            assert_eq!(i32::from(kind), number);
+        }
+        for kind in [0, 12, -1] {
+            refused(KindUsage { kind, ages: Vec::new() }.checked(), "kind");
+        }
+    }
 }

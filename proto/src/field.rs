@@ -17,6 +17,28 @@ where
     T::try_from(bytes).map_err(|_| Refusal::invalid(field))
 }
 
+/// Reads an identifier that may be missing: it is then empty.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for any other length than its own.
+pub fn optional<T>(field: &'static str, bytes: &[u8]) -> Result<Option<T>, Refusal>
+where
+    T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
+{
+    if bytes.is_empty() { Ok(None) } else { identifier(field, bytes).map(Some) }
+}
+
+/// Reads one of several known values.
+///
+/// # Errors
+/// [`Refusal::Invalid`] for a value that is missing, which is 0 in every message, or that is not known.
+pub fn enumerated<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, Refusal> {
+    if number == 0 {
+        return Err(Refusal::invalid(field));
+    }
+    T::try_from(number).map_err(|_| Refusal::invalid(field))
+}
+
 /// Reads a list of identifiers.
 ///
 /// # Errors
@@ -151,6 +173,12 @@ mod tests {
         assert_eq!((index("i", 1, 2), index("i", 2, 2)), (Ok(1), Err(Refusal::invalid("i"))));
         assert_eq!(required::<u8>("field", None), Err(Refusal::invalid("field")));
         assert_eq!(position(7), 7);
+        assert_eq!(optional::<AddressHash>("field", &[]), Ok(None));
+        assert!(optional::<AddressHash>("field", &[0; 15]).is_err());
+        for number in [0, 99, -1] {
+            let refused = enumerated::<messages::Budget>("field", number).err();
+            assert_eq!(refused, Some(Refusal::invalid("field")));
+        }
     }
 
     #[test]

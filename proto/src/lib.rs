@@ -13,10 +13,8 @@ mod bounds;
 pub mod caller;
 pub mod client;
 mod codec;
-mod convert;
 mod encoding;
 mod exchange_code;
-pub mod federation;
 pub mod field;
 pub mod guardian;
 pub mod identifier;
@@ -43,7 +41,6 @@ pub use identifier::{
     MailboxToken, NoiseKey, NoiseSecret, OfferName, OwnerHash, PeerId, PeerSeed, PublicKey, PurgeToken,
     RecoveryKeyHash, RecoveryName, RequestId, Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
 };
-use messages as wire;
 pub use opaque::{Ciphertext, EscrowBlob, ExchangeText, GuardianEntry, OriginHint, RecoveryProof};
 pub use refusal::Refusal;
 pub use status::refusal_of;

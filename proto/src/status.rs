@@ -2,14 +2,14 @@
 //! gRPC status (with that message as its details) of a whole call.
 
 use crate::Refusal;
-use crate::wire::{self, RefusalCode};
+use crate::messages::{self, RefusalCode};
 use bytes::Bytes;
 use prost::Message as _;
 use std::borrow::Cow;
 use std::time::Duration;
 use tonic::{Code, Status};
 
-impl From<Refusal> for wire::Refusal {
+impl From<Refusal> for messages::Refusal {
     fn from(refusal: Refusal) -> Self {
         let (code, retry_after, field) = match refusal {
             Refusal::Invalid { field } => (RefusalCode::Invalid, None, field),
@@ -45,9 +45,9 @@ impl From<Refusal> for wire::Refusal {
     }
 }
 
-impl From<wire::Refusal> for Refusal {
-    fn from(message: wire::Refusal) -> Self {
-        let wire::Refusal { code, retry_after_millis, field } = message;
+impl From<messages::Refusal> for Refusal {
+    fn from(message: messages::Refusal) -> Self {
+        let messages::Refusal { code, retry_after_millis, field } = message;
         let retry_after = Duration::from_millis(retry_after_millis);
         match RefusalCode::try_from(code) {
             Ok(RefusalCode::Invalid) => Self::Invalid { field: Cow::Owned(field) },
@@ -95,7 +95,7 @@ impl From<Refusal> for Status {
             Refusal::Internal => Code::Internal,
         };
         let text = refusal.to_string();
-        Self::with_details(code, text, Bytes::from(wire::Refusal::from(refusal).encode_to_vec()))
+        Self::with_details(code, text, Bytes::from(messages::Refusal::from(refusal).encode_to_vec()))
     }
 }
 
@@ -103,7 +103,7 @@ impl From<Refusal> for Status {
 #[must_use]
 pub fn refusal_of(status: &Status) -> Refusal {
     if !status.details().is_empty() {
-        return wire::Refusal::decode(status.details()).map_or(Refusal::Internal, Refusal::from);
+        return messages::Refusal::decode(status.details()).map_or(Refusal::Internal, Refusal::from);
     }
     match status.code() {
         // The way to storage broke, or storage went away under the call.
@@ -151,14 +151,14 @@ mod tests {
     #[test]
     fn every_refusal_survives_both_wire_forms() {
         for refusal in every_refusal() {
-            assert_eq!(Refusal::from(wire::Refusal::from(refusal.clone())), refusal);
+            assert_eq!(Refusal::from(messages::Refusal::from(refusal.clone())), refusal);
             assert_eq!(refusal_of(&Status::from(refusal.clone())), refusal);
         }
     }
 
     #[test]
     fn unknown_refusals_and_garbage_are_internal_faults() {
-        assert_eq!(Refusal::from(wire::Refusal { code: 999, ..Default::default() }), Refusal::Internal);
+        assert_eq!(Refusal::from(messages::Refusal { code: 999, ..Default::default() }), Refusal::Internal);
         let garbage = Status::with_details(Code::Unknown, "", Bytes::from_static(b"\xff\xff"));
         assert_eq!(refusal_of(&garbage), Refusal::Internal);
     }

@@ -1,6 +1,6 @@
-//! Counters and process facts, as the processes report them to each other.
+//! Counters and processes, as the processes report them to each other.
 
-use crate::UnixSeconds;
+use crate::messages;
 
 /// Most families in one snapshot. A relay has about a hundred.
 pub const MAX_FAMILIES: usize = 256;
@@ -18,7 +18,7 @@ pub const MAX_BUCKETS: usize = 32;
 /// that an operator who looks sees it.
 const SILENT_SECS: u32 = 10;
 
-/// Which of the relay's programs a process runs.
+/// Which of the relay's programs a process runs. Every process runs one: unlike the message's role it is never missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// The store.
@@ -30,6 +30,8 @@ pub enum Role {
 }
 
 impl Role {
+    const ALL: [Self; 3] = [Self::Storaged, Self::Gateway, Self::Federated];
+
     /// The program's name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -40,75 +42,52 @@ impl Role {
     }
 }
 
-/// One running process of the relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Process {
-    /// What it runs.
-    pub role: Role,
-    /// Its process id, in its own namespace.
-    pub pid: u32,
-    /// The version it was built from.
-    pub version: String,
-    /// When it started.
-    pub started_at: UnixSeconds,
-    /// Seconds since storage last heard from it; processes report every second. Zero in what it says of itself.
-    pub silent_secs: u32,
+impl From<Role> for i32 {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Storaged => messages::Role::Storaged.into(),
+            Role::Gateway => messages::Role::Gateway.into(),
+            Role::Federated => messages::Role::Federated.into(),
+        }
+    }
 }
 
-impl Process {
+impl TryFrom<i32> for Role {
+    type Error = ();
+
+    fn try_from(number: i32) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|role| i32::from(*role) == number).ok_or(())
+    }
+}
+
+impl messages::Process {
+    /// Whether it runs this program.
+    pub fn runs(&self, role: Role) -> bool {
+        self.role == i32::from(role)
+    }
+
+    /// The name of its program.
+    pub fn program(&self) -> &'static str {
+        Role::try_from(self.role).map_or("unknown", Role::name)
+    }
+
     /// Whether it has missed so many reports that it hangs or is stopped.
     pub const fn is_silent(&self) -> bool {
         self.silent_secs >= SILENT_SECS
     }
 }
 
-/// What a process counted so far.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot {
-    /// Who counted.
-    pub process: Process,
-    /// The counters.
-    pub families: Vec<Family>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A metric with all its label combinations.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Family {
-    /// Prometheus name.
-    pub name: String,
-    /// One sentence.
-    pub help: String,
-    /// The values; all of one kind.
-    pub values: Values,
-}
-
-/// The values of a [`Family`], by kind.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Values {
-    /// Only ever grow.
-    Counters(Vec<Sample<f64>>),
-    /// Go up and down.
-    Gauges(Vec<Sample<f64>>),
-    /// Observations in buckets.
-    Histograms(Vec<Sample<Histogram>>),
-}
-
-/// One series: its labels and its value.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sample<T> {
-    /// Names and values, in the order they are printed.
-    pub labels: Vec<(String, String)>,
-    /// The value.
-    pub value: T,
-}
-
-/// Observations in cumulative buckets.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Histogram {
-    /// Sum of all observations.
-    pub sum: f64,
-    /// Number of observations.
-    pub count: u64,
-    /// Upper bound and cumulative count of each bucket, ascending.
-    pub buckets: Vec<(f64, u64)>,
+    #[test]
+    fn a_role_survives_the_wire_and_is_never_missing() {
+        for role in Role::ALL {
+            assert_eq!(Role::try_from(i32::from(role)), Ok(role));
+        }
+        assert!(Role::try_from(0).is_err() && Role::try_from(99).is_err());
+        let process = messages::Process { role: Role::Gateway.into(), ..messages::Process::default() };
+        assert!(process.runs(Role::Gateway) && !process.runs(Role::Storaged));
+    }
 }

@@ -37,9 +37,10 @@ use relay_daemon::{
     ops, patiently, socket_secret,
 };
 use relay_proto::UnixSeconds;
+use relay_proto::messages::Family;
 use relay_proto::server::Services;
 use relay_proto::socket::{Door, SecretCheck};
-use relay_proto::telemetry::{Family, Role};
+use relay_proto::telemetry::Role;
 use rpc::{admin::Admin, admission::Admission, mailbox::Mailbox, offload::Offload, telemetry::Telemetry};
 use rpc::{escrow::Escrow, exchange::Exchange, guardian::Guardian, recovery::Recovery};
 use std::path::PathBuf;

@@ -5,7 +5,7 @@ pub(crate) mod aggregator;
 use crate::db::totals::Gauges;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use relay_daemon::metrics::registry;
-use relay_proto::telemetry::Family;
+use relay_proto::messages::Family;
 use std::time::Duration;
 
 /// The storage daemon's metrics.

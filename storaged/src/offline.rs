@@ -9,7 +9,7 @@ use crate::import;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure, Pace, Vars};
 use relay_proto::UnixSeconds;
-use relay_proto::admin::Slack;
+use relay_proto::messages::CompactReply;
 use std::path::Path;
 
 pub use crate::backup::integrity::Census;
@@ -66,11 +66,11 @@ pub fn restore(vars: &Vars, database: &Path, replace: bool, now: UnixSeconds) ->
 ///
 /// # Errors
 /// When the relay runs, there is no database, or the disk fails.
-pub fn compact(vars: &Vars) -> Result<[Slack; 2], Failure> {
+pub fn compact(vars: &Vars) -> Result<[CompactReply; 2], Failure> {
     let home = at_rest(&Config::from_vars(vars)?)?;
     let sql = home.open_at_rest()?;
     let run = || {
-        let before = compact::slack(&sql)?;
+        let before = compact::free_pages(&sql)?;
         let mut after = compact::step(&sql)?;
         while after.free_bytes > 0 {
             let next = compact::step(&sql)?;

@@ -6,6 +6,7 @@ pub(crate) mod inventory;
 pub(crate) mod leases;
 pub(crate) mod offer_cursor;
 pub(crate) mod offers;
+pub(crate) mod operator;
 pub(crate) mod outbox;
 pub(crate) mod peering;
 pub(crate) mod peers;

@@ -3,12 +3,16 @@
 use crate::output::runtime;
 use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{Failure, Vars};
-use relay_proto::Refusal;
-use relay_proto::client::StorageClient;
+use relay_proto::client::{Calls, StorageClient};
+use relay_proto::refusal_of;
 use relay_proto::socket::{Door, KnownSecret};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tonic::Status;
+
+/// The operator's calls.
+pub(crate) type Admin = relay_proto::messages::admin_client::AdminClient<Calls>;
 
 /// How long storage may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -19,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// When no relay answers there; the text says why and what to do.
 pub(crate) fn call<T>(
     vars: &Vars,
-    request: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
+    request: impl AsyncFnOnce(Admin) -> Result<T, Status>,
 ) -> Result<T, Failure> {
     with_client(vars, async |client| client.call(request).await)
 }
@@ -37,8 +41,8 @@ pub(crate) fn with_client<T>(
     std::os::unix::net::UnixStream::connect(&socket).map_err(|error| unreachable_because(&socket, &error))?;
     KnownSecret::of(&socket).check().map_err(|error| unreachable_because(&socket, &error))?;
     runtime()?.block_on(async {
-        let storage = StorageClient::new(socket.clone());
-        calls(AdminClient { storage, socket }).await
+        let admin = StorageClient::new(socket.clone()).admin();
+        calls(AdminClient { admin, socket }).await
     })
 }
 
@@ -68,14 +72,14 @@ fn admin_socket(vars: &Vars) -> Result<PathBuf, Failure> {
 /// A connection to a relay's storage.
 #[derive(Debug)]
 pub(crate) struct AdminClient {
-    storage: StorageClient,
+    admin: Admin,
     socket: PathBuf,
 }
 
 impl AdminClient {
-    /// Storage itself, for calls with a deadline of their own.
-    pub(crate) const fn storage(&self) -> &StorageClient {
-        &self.storage
+    /// The calls themselves, for those with a deadline of their own.
+    pub(crate) fn admin(&self) -> Admin {
+        self.admin.clone()
     }
 
     /// Makes one call, and waits [`DEADLINE`] for its answer.
@@ -84,15 +88,16 @@ impl AdminClient {
     /// When storage refuses or is silent; the text says where to look.
     pub(crate) async fn call<T>(
         &self,
-        request: impl AsyncFnOnce(StorageClient) -> Result<T, Refusal>,
+        request: impl AsyncFnOnce(Admin) -> Result<T, Status>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(DEADLINE, request(self.storage.clone())).await {
+        match tokio::time::timeout(DEADLINE, request(self.admin())).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(refusal)) => Err(failure!(
+            Ok(Err(status)) => Err(failure!(
                 Unavailable,
-                "storaged listens at {} and does not answer: {refusal}; it may be stopping, or \
+                "storaged listens at {} and does not answer: {}; it may be stopping, or \
                      RELAY_SOCKET_UIDS may leave this user out; its log says which",
-                self.socket.display()
+                self.socket.display(),
+                refusal_of(&status)
             )),
             Err(_) => Err(failure!(
                 Unavailable,
@@ -124,12 +129,13 @@ fn unreachable_because(socket: &Path, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use relay_daemon::Exit;
+    use relay_proto::messages::StatusRequest;
 
     #[test]
     fn where_no_relay_is_the_operator_learns_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let vars = Vars::from_pairs([("RELAY_DATA_DIR", directory.path().display().to_string())]);
-        let refused = call(&vars, async |storage| storage.status().await).unwrap_err();
+        let refused = call(&vars, async |mut admin| admin.status(StatusRequest {}).await).unwrap_err();
         assert_eq!(refused.exit, Exit::Unavailable);
         assert!(refused.text.contains("relay up") && refused.text.contains("RELAY_DATA_DIR"), "{refused}");
     }

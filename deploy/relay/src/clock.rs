@@ -3,8 +3,8 @@
 use crate::admin_client::call;
 use crate::time::span;
 use relay_daemon::{Exit, Failure, Vars};
-use relay_proto::Refusal;
-use relay_proto::admin::{ClockStanding, ClockStatus};
+use relay_proto::messages::{ClockStanding, ClockStatus, TrustClockRequest};
+use relay_proto::{Refusal, refusal_of};
 use std::io::Write;
 
 /// Has storage trust the clock, and says what that changes.
@@ -12,9 +12,9 @@ use std::io::Write;
 /// # Errors
 /// When no relay answers, or its clock is certainly wrong.
 pub(crate) fn trust(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
-    let before = call(vars, async |storage| match storage.trust_clock().await {
-        Err(Refusal::ClockWrong) => Ok(None),
-        answer => answer.map(Some),
+    let before = call(vars, async |mut admin| match admin.trust_clock(TrustClockRequest {}).await {
+        Err(status) if refusal_of(&status) == Refusal::ClockWrong => Ok(None),
+        reply => Ok(Some(reply?.into_inner().checked()?)),
     })?;
     let Some(before) = before else {
         return Err(failure!(
@@ -28,8 +28,8 @@ pub(crate) fn trust(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> 
 
 fn told(before: &ClockStatus) -> String {
     let apart = span(before.apart_secs);
-    match before.standing {
-        ClockStanding::Trusted => "the clock was trusted already".to_owned(),
+    match before.standing() {
+        ClockStanding::Unspecified | ClockStanding::Trusted => "the clock was trusted already".to_owned(),
         ClockStanding::Ahead => {
             format!("the clock is trusted, {apart} ahead of before: what is over by it expires")
         }
@@ -42,8 +42,8 @@ fn told(before: &ClockStatus) -> String {
 /// What is wrong with a clock, for people; nothing where it is trusted.
 pub(crate) fn wrong(clock: &ClockStatus) -> Option<String> {
     let apart = span(clock.apart_secs);
-    match clock.standing {
-        ClockStanding::Trusted => None,
+    match clock.standing() {
+        ClockStanding::Unspecified | ClockStanding::Trusted => None,
         ClockStanding::Ahead => {
             Some(format!("it jumped {apart} ahead: nothing expires by it{}", settled(clock.trusted_in_secs)))
         }
@@ -70,7 +70,7 @@ mod tests {
     use crate::fixture::{Storage, TRUSTED, sample};
 
     fn trusted(standing: ClockStanding) -> Result<String, Failure> {
-        let before = ClockStatus { standing, apart_secs: 7200, trusted_in_secs: 3600 };
+        let before = ClockStatus { standing: standing.into(), apart_secs: 7200, trusted_in_secs: 3600 };
         let storage = Storage::answering(sample(), |answers| answers.clock = before);
         let mut out = Vec::new();
         assert_eq!(trust(&storage.vars(), &mut out)?, Exit::Success);
@@ -96,12 +96,16 @@ mod tests {
     fn what_is_wrong_is_said_with_the_command_that_settles_it() {
         assert_eq!(wrong(&TRUSTED), None);
         for standing in [ClockStanding::Ahead, ClockStanding::Behind] {
-            let said =
-                wrong(&ClockStatus { standing, apart_secs: 130 * 86_400, trusted_in_secs: 3600 }).unwrap();
+            let said = wrong(&ClockStatus {
+                standing: standing.into(),
+                apart_secs: 130 * 86_400,
+                trusted_in_secs: 3600,
+            })
+            .unwrap();
             assert!(said.contains("130 d 0 h") && said.contains("relay clock trust"), "{said}");
             assert!(said.contains("1 h 0 min of uptime"), "{said}");
         }
-        let early = ClockStatus { standing: ClockStanding::BeforeBuild, ..TRUSTED };
+        let early = ClockStatus { standing: ClockStanding::BeforeBuild.into(), ..TRUSTED };
         assert!(!wrong(&early).unwrap().contains("clock trust"), "nobody's word helps there");
     }
 }

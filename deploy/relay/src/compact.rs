@@ -1,10 +1,10 @@
 //! `relay compact`: gives free pages of the database back to the volume, while the relay serves or while it does not run.
 
-use crate::admin_client;
+use crate::admin_client::{self, Admin};
 use crate::progress::Progress;
 use crate::units::bytes;
 use relay_daemon::{Exit, Failure, Vars};
-use relay_proto::admin::Slack;
+use relay_proto::messages::{CompactReply, CompactRequest};
 use std::io::Write;
 
 /// Gives back all there is, and says how much that was.
@@ -12,10 +12,14 @@ pub(crate) fn compact<W: Write, E: Write>(vars: &Vars, out: &mut W, errors: &mut
     let (before, after) = if admin_client::is_running(vars)? {
         let mut progress = Progress::of_something_short(errors);
         let given = admin_client::with_client(vars, async |client| {
-            let before = client.call(async |storage| storage.compact(false).await).await?;
+            let step = async |give| {
+                let request = async |mut admin: Admin| admin.compact(CompactRequest { give }).await;
+                Ok::<_, Failure>(client.call(request).await?.into_inner())
+            };
+            let before = step(false).await?;
             let mut last = before;
             while last.free_bytes > 0 {
-                let next = client.call(async |storage| storage.compact(true).await).await?;
+                let next = step(true).await?;
                 // Mail that is deleted meanwhile frees more; where nothing is given back any more, nothing can be.
                 if next.file_bytes >= last.file_bytes {
                     break;
@@ -37,7 +41,7 @@ pub(crate) fn compact<W: Write, E: Write>(vars: &Vars, out: &mut W, errors: &mut
     Ok(Exit::Success)
 }
 
-fn told(before: Slack, after: Slack) -> String {
+fn told(before: CompactReply, after: CompactReply) -> String {
     format!("the database takes {} now, {} of them free", bytes(after.file_bytes), bytes(after.free_bytes))
         + &match before.file_bytes.saturating_sub(after.file_bytes) {
             0 => String::new(),
@@ -52,7 +56,7 @@ mod tests {
 
     #[test]
     fn what_was_given_back_is_told_if_anything_was() {
-        let slack = |free_bytes, file_bytes| Slack { free_bytes, file_bytes };
+        let slack = |free_bytes, file_bytes| CompactReply { free_bytes, file_bytes };
         assert_eq!(told(slack(0, 4096), slack(0, 4096)), "the database takes 4.0 KiB now, 0 B of them free");
         assert!(told(slack(4096, 8192), slack(0, 4096)).ends_with("4.0 KiB less than before"));
     }

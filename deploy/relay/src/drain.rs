@@ -5,12 +5,13 @@
 
 mod progress;
 
-use crate::admin_client::{AdminClient, call, with_client};
+use crate::admin_client::{Admin, AdminClient, call, with_client};
 use crate::federation_summary::{Federation, FederationSummary};
 use crate::progress::Progress;
 use crate::units::counted;
 use progress::DrainProgress;
 use relay_daemon::{Exit, Failure, Vars, variables};
+use relay_proto::messages::{DrainReply, DrainRequest, PeersRequest, StatusRequest};
 use std::future::{Future, pending};
 use std::io::Write;
 use std::time::Duration;
@@ -64,7 +65,8 @@ pub(crate) fn drain(
     errors: &mut impl Write,
 ) -> Result<Exit, Failure> {
     if stop {
-        let left = call(vars, async |storage| storage.drain(false).await)?;
+        let reply = call(vars, async |mut admin| admin.drain(DrainRequest { draining: false }).await)?;
+        let DrainReply { blobs: left } = reply.into_inner();
         say!(out, "the relay is not being emptied any more; {} here", are(left))?;
         return Ok(Exit::Success);
     }
@@ -126,14 +128,19 @@ fn are(blobs: u64) -> String {
 
 /// Gives the order, if anything would come of it.
 async fn begin(client: &AdminClient) -> Result<DrainProgress, Failure> {
-    let (status, peering) =
-        client.call(async |storage| Ok((storage.status().await?, storage.peers().await?))).await?;
+    let (status, peering) = client
+        .call(async |mut admin| {
+            let status = admin.status(StatusRequest {}).await?.into_inner().checked()?;
+            Ok((status, admin.peers(PeersRequest {}).await?.into_inner().checked()?))
+        })
+        .await?;
     let summary = FederationSummary::of(&peering);
-    if let Some(reason) = why_not(&summary, status.capacity.durable) {
+    if let Some(reason) = why_not(&summary, status.durable) {
         let order = if summary.draining { "; the order from before stands" } else { "" };
         return Err(failure!(Unavailable, "{reason}, so nothing would move{order}"));
     }
-    let left = client.call(async |storage| storage.drain(true).await).await?;
+    let order = async |mut admin: Admin| admin.drain(DrainRequest { draining: true }).await;
+    let DrainReply { blobs: left } = client.call(order).await?.into_inner();
     Ok(DrainProgress { most: left, left, blocked_by: blocked_by(&summary), outlasting: peering.outlasting })
 }
 
@@ -169,9 +176,13 @@ async fn follow<E: Write>(
         sleep(timing.poll).await;
         let is_time = looked.elapsed() >= timing.look;
         let seen = client
-            .call(async |storage| {
-                let blobs = storage.status().await?.blobs;
-                let peering = if is_time { Some(storage.peers().await?) } else { None };
+            .call(async |mut admin| {
+                let blobs = admin.status(StatusRequest {}).await?.into_inner().blobs;
+                let peering = if is_time {
+                    Some(admin.peers(PeersRequest {}).await?.into_inner().checked()?)
+                } else {
+                    None
+                };
                 Ok((blobs, peering))
             })
             .await;
@@ -203,7 +214,7 @@ async fn follow<E: Write>(
 mod tests {
     use super::*;
     use crate::fixture::{Answers, Storage, nobody, peer, sample};
-    use relay_proto::federation::{Link, PeerState, Peering};
+    use relay_proto::messages::{Link, PeerState, PeersReply};
 
     /// Looks as often as it can, at everything, and is in no hurry.
     const QUICK: Timing = Timing {
@@ -224,7 +235,7 @@ mod tests {
         (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
     }
 
-    fn refusal(peering: Peering) -> String {
+    fn refusal(peering: PeersReply) -> String {
         let storage = Storage::start(peering);
         let before = storage.is_draining();
         let (outcome, out, errors) = run(&storage, QUICK, pending());
@@ -273,7 +284,7 @@ mod tests {
 
     #[test]
     fn what_would_outlast_the_peers_time_is_said_to_be_the_reason() {
-        let storage = Storage::start(Peering { outlasting: 7, ..sample() });
+        let storage = Storage::start(PeersReply { outlasting: 7, ..sample() });
         let timing = Timing { timeout: Duration::from_millis(20), ..QUICK };
         let (outcome, _, errors) = run(&storage, timing, pending());
         let unfinished = outcome.unwrap_err();
@@ -325,13 +336,13 @@ mod tests {
     #[test]
     fn without_anybody_to_take_mail_no_order_is_given() {
         assert!(refusal(nobody()).contains("federation is off"));
-        assert!(refusal(Peering { reporting: false, ..sample() }).contains("does not report"));
+        assert!(refusal(PeersReply { reporting: false, ..sample() }).contains("does not report"));
         let nobody_up = [Link::Down, Link::Leaving, Link::PinChanged]
-            .map(|link| PeerState { link, ..peer("ws://a", 1) })
+            .map(|link| PeerState { link: link.into(), ..peer("ws://a", 1) })
             .to_vec();
-        let down = Peering { peers: nobody_up, ..sample() };
+        let down = PeersReply { peers: nobody_up, ..sample() };
         assert!(refusal(down.clone()).contains("no peer is up"));
-        let ordered = refusal(Peering { draining: true, ..down });
+        let ordered = refusal(PeersReply { draining: true, ..down });
         assert!(ordered.contains("the order from before stands"), "{ordered}");
     }
 
@@ -339,7 +350,7 @@ mod tests {
     fn peers_that_are_full_are_waited_for() {
         let full = PeerState { free_bytes: 0, ..peer("ws://a", 1) };
         let storage =
-            Storage::answering(Peering { peers: vec![full], ..sample() }, |answers| answers.moving = 1200);
+            Storage::answering(PeersReply { peers: vec![full], ..sample() }, |answers| answers.moving = 1200);
         let (outcome, _, errors) = run(&storage, QUICK, pending());
         assert_eq!(outcome, Ok(Exit::Success));
         assert!(
@@ -372,7 +383,7 @@ mod tests {
     #[test]
     fn stop_ends_it_whether_there_are_peers_or_not() {
         for peering in [sample(), nobody()] {
-            let storage = Storage::start(Peering { draining: true, ..peering });
+            let storage = Storage::start(PeersReply { draining: true, ..peering });
             let mut out = Vec::new();
             assert_eq!(drain(&storage.vars(), true, &mut out, &mut Vec::new()), Ok(Exit::Success));
             let said = String::from_utf8(out).unwrap();

@@ -6,7 +6,7 @@ use crate::output::unwritable;
 use crate::units::{bytes, counted};
 use crate::usage::part;
 use relay_daemon::{Exit, Failure, Vars};
-use relay_proto::admin::{self, Evicted, RowKind};
+use relay_proto::messages::{EvictReply, EvictRequest, RowKind};
 use std::io::{BufRead, Write};
 
 impl EvictKind {
@@ -54,14 +54,14 @@ pub(crate) fn evict<W: Write>(
     input: &mut impl BufRead,
     out: &mut W,
 ) -> Result<Exit, Failure> {
-    let request = admin::Evict {
-        kind: wanted.kind.row_kind(),
+    let request = EvictRequest {
+        kind: wanted.kind.row_kind().into(),
         older_than_secs: wanted.older_than.unwrap_or(0),
         larger_than_bytes: wanted.larger_than,
         dry_run: true,
     };
     let found = run(vars, request)?;
-    say!(out, "{} of {}: {}", counted(found.rows, "row"), request.kind.name(), bytes(found.bytes))?;
+    say!(out, "{} of {}: {}", counted(found.rows, "row"), request.kind().name(), bytes(found.bytes))?;
     if wanted.dry_run || found.rows == 0 {
         return Ok(Exit::Success);
     }
@@ -75,7 +75,7 @@ pub(crate) fn evict<W: Write>(
             return Ok(Exit::Forced);
         }
     }
-    let gone = run(vars, admin::Evict { dry_run: false, ..request })?;
+    let gone = run(vars, EvictRequest { dry_run: false, ..request })?;
     say!(
         out,
         "{} deleted, {} freed for new rows; `relay compact` gives free pages back to the volume",
@@ -86,10 +86,10 @@ pub(crate) fn evict<W: Write>(
 }
 
 /// Has it done, and waits until it is.
-fn run(vars: &Vars, request: admin::Evict) -> Result<Evicted, Failure> {
+fn run(vars: &Vars, request: EvictRequest) -> Result<EvictReply, Failure> {
     admin_client::with_client(vars, async |client| {
-        let mut steps = client.call(async |storage| storage.evict(request).await).await?;
-        let mut last = Evicted::default();
+        let mut steps = client.call(async |mut admin| admin.evict(request).await).await?.into_inner();
+        let mut last = EvictReply::default();
         while let Some(step) = part(&mut steps).await? {
             last = step;
         }

@@ -1,7 +1,7 @@
 //! Federation in one line: for `relay status`, `relay peers` and `relay drain`.
 
 use crate::units::{counted, grouped};
-use relay_proto::federation::{Holdings, Link, Peering};
+use relay_proto::messages::{Link, PeerHoldings, PeersReply};
 use serde_json::{Value, json};
 
 /// Whether there is a federation.
@@ -42,17 +42,19 @@ pub(crate) struct FederationSummary {
 
 impl FederationSummary {
     /// Sums up a report.
-    pub(crate) fn of(peering: &Peering) -> Self {
+    pub(crate) fn of(peering: &PeersReply) -> Self {
         // Storage tells of an identity when the operator wants peers, and of peers while federated tells it.
-        let federation = match (peering.reporting, peering.identity) {
+        let federation = match (peering.reporting, peering.identity.is_empty()) {
             (true, _) => Federation::On,
-            (false, Some(_)) => Federation::Silent,
-            (false, None) => Federation::Off,
+            (false, false) => Federation::Silent,
+            (false, true) => Federation::Off,
         };
         let peers = |dialled: bool| peering.peers.iter().filter(move |peer| peer.url.is_empty() != dialled);
-        let up = |dialled| peers(dialled).filter(|peer| peer.link.is_up()).count() as u64;
-        let taking = || peering.peers.iter().filter(|peer| peer.link == Link::Up);
-        let sum = |count: fn(&Holdings) -> u64| peering.holdings.iter().map(count).sum();
+        let up = |dialled| {
+            peers(dialled).filter(|peer| matches!(peer.link(), Link::Up | Link::Leaving)).count() as u64
+        };
+        let taking = || peering.peers.iter().filter(|peer| peer.link() == Link::Up);
+        let sum = |count: fn(&PeerHoldings) -> u64| peering.holdings.iter().map(count).sum();
         Self {
             federation,
             draining: peering.draining,
@@ -114,12 +116,12 @@ impl FederationSummary {
 mod tests {
     use super::*;
     use crate::fixture::{nobody, peer, sample};
-    use relay_proto::federation::PeerState;
+    use relay_proto::messages::PeerState;
 
     #[test]
     fn a_relay_without_peers_says_so_shortly() {
         assert_eq!(FederationSummary::of(&nobody()).line(), "off");
-        let left_over = Peering { holdings: sample().holdings, ..nobody() };
+        let left_over = PeersReply { holdings: sample().holdings, ..nobody() };
         assert_eq!(
             FederationSummary::of(&left_over).line(),
             "off, 1,180 blobs with peers, 3 held for peers, 4 deletions to be told"
@@ -128,7 +130,7 @@ mod tests {
 
     #[test]
     fn peers_that_are_wanted_and_not_told_of_are_a_trouble() {
-        let silent = Peering { reporting: false, peers: Vec::new(), holdings: Vec::new(), ..sample() };
+        let silent = PeersReply { reporting: false, peers: Vec::new(), holdings: Vec::new(), ..sample() };
         let summary = FederationSummary::of(&silent);
         assert_eq!(summary.federation, Federation::Silent);
         assert!(summary.line().contains("FEDERATED DOES NOT REPORT"), "{}", summary.line());
@@ -150,21 +152,21 @@ mod tests {
 
     #[test]
     fn a_peer_that_leaves_is_up_and_takes_no_mail() {
-        let leaving = PeerState { link: Link::Leaving, ..peer("ws://a", 1) };
-        let summary = FederationSummary::of(&Peering { peers: vec![leaving], ..sample() });
+        let leaving = PeerState { link: Link::Leaving.into(), ..peer("ws://a", 1) };
+        let summary = FederationSummary::of(&PeersReply { peers: vec![leaving], ..sample() });
         assert_eq!((summary.configured_up, summary.taking), (1, 0));
     }
 
     #[test]
     fn a_peer_that_is_full_takes_mail_when_it_has_room_again() {
         let full = PeerState { free_bytes: 0, ..peer("ws://a", 1) };
-        let summary = FederationSummary::of(&Peering { peers: vec![full, peer("ws://b", 2)], ..sample() });
+        let summary = FederationSummary::of(&PeersReply { peers: vec![full, peer("ws://b", 2)], ..sample() });
         assert_eq!((summary.taking, summary.roomy), (2, 1));
     }
 
     #[test]
     fn an_order_to_empty_the_relay_is_seen() {
-        let summary = FederationSummary::of(&Peering { draining: true, ..sample() });
+        let summary = FederationSummary::of(&PeersReply { draining: true, ..sample() });
         assert!(summary.line().ends_with("BEING EMPTIED (`relay drain --stop` ends it)"));
         assert_eq!(summary.as_value()["draining"], true);
     }

@@ -1,19 +1,23 @@
 //! A storage that answers operators what a test wants, and peers for it to tell of.
 
 use relay_daemon::Vars;
-use relay_proto::admin::{
-    AgeUsage, BackupPart, Capacity, ClockStanding, ClockStatus, Evict, Evicted, KeyStatus, KindUsage,
-    RowKind, Slack, Status,
+use relay_proto::messages::admin_server::Admin;
+use relay_proto::messages::{
+    AgeUsage, BackupPart, BackupRequest, ClockStanding, ClockStatus, CompactReply, CompactRequest,
+    DrainReply, DrainRequest, EvictReply, EvictRequest, ForgetPeerReply, ForgetPeerRequest, KeyStatus,
+    KeyStatusRequest, KindUsage, Link, PeerHoldings, PeerState, PeersReply, PeersRequest, Pin,
+    ReassignPeerReply, ReassignPeerRequest, RowKind, StatusReply, StatusRequest, TrustClockReply,
+    TrustClockRequest, UsageRequest,
 };
-use relay_proto::federation::{Holdings, Link, PeerState, Peering, Pin, Reassigned};
-use relay_proto::server::{AdminHandler, Services};
+use relay_proto::server::Services;
 use relay_proto::socket::{self, AllowedUsers, Door};
-use relay_proto::{NoiseKey, PeerId, Refusal, UnixSeconds};
+use relay_proto::{PeerId, Refusal};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
-use tokio_stream::Stream;
+use tokio_stream::Iter;
+use tonic::{Request, Response, Status};
 
 pub(crate) const fn id(number: u8) -> PeerId {
     PeerId::from_bytes([number; 32])
@@ -23,10 +27,10 @@ pub(crate) const fn id(number: u8) -> PeerId {
 pub(crate) fn peer(url: &str, number: u8) -> PeerState {
     PeerState {
         url: url.to_owned(),
-        identity: Some(id(number)),
-        link: Link::Up,
+        identity: id(number).into(),
+        link: Link::Up.into(),
         free_bytes: 1 << 30,
-        last_seen: Some(UnixSeconds::new(1_000_000)),
+        last_seen: 1_000_000,
         blobs_sent: 1200,
         blobs_received: 3,
         blobs_recalled: 20,
@@ -38,48 +42,34 @@ pub(crate) fn peer(url: &str, number: u8) -> PeerState {
 
 fn absent(url: &str, identity: Option<PeerId>, link: Link, trouble: &str) -> PeerState {
     PeerState {
-        identity,
-        link,
-        free_bytes: 0,
-        last_seen: None,
-        blobs_sent: 0,
-        blobs_received: 0,
-        blobs_recalled: 0,
+        url: url.to_owned(),
+        identity: identity.map(Into::into).unwrap_or_default(),
+        link: link.into(),
         trouble: trouble.to_owned(),
-        clock_ahead_secs: None,
-        ..peer(url, 0)
+        keeps_secs: 120 * 86_400,
+        ..PeerState::default()
     }
 }
 
 pub(crate) fn pin(url: &str, number: u8) -> Pin {
-    Pin { url: url.to_owned(), noise_key: NoiseKey::from_bytes([number; 32]), identity: id(number) }
+    Pin { url: url.to_owned(), noise_key: vec![number; 32].into(), identity: id(number).into() }
 }
 
-pub(crate) const fn holdings(number: u8, moved: u64) -> Holdings {
-    Holdings { identity: id(number), moved, held: 3, outbox: 4 }
+pub(crate) fn holdings(number: u8, moved: u64) -> PeerHoldings {
+    PeerHoldings { identity: id(number).into(), moved, held: 3, outbox: 4 }
 }
 
 /// What a relay says that has no peers and wants none.
-pub(crate) const fn nobody() -> Peering {
-    Peering {
-        reporting: false,
-        noise_key: None,
-        identity: None,
-        peers: Vec::new(),
-        pins: Vec::new(),
-        holdings: Vec::new(),
-        draining: false,
-        keeps_secs: 120 * 86_400,
-        outlasting: 0,
-    }
+pub(crate) fn nobody() -> PeersReply {
+    PeersReply { keeps_secs: 120 * 86_400, ..PeersReply::default() }
 }
 
 /// What a relay says with peers of every kind.
-pub(crate) fn sample() -> Peering {
-    Peering {
+pub(crate) fn sample() -> PeersReply {
+    PeersReply {
         reporting: true,
-        noise_key: Some(NoiseKey::from_bytes([8; 32])),
-        identity: Some(id(9)),
+        noise_key: vec![8; 32].into(),
+        identity: id(9).into(),
         peers: vec![
             peer("wss://relay-b.example", 1),
             absent("ws://10.0.0.7:8080", Some(id(2)), Link::PinChanged, "its key has changed"),
@@ -96,12 +86,12 @@ pub(crate) fn sample() -> Peering {
 
 /// A clock that is trusted.
 pub(crate) const TRUSTED: ClockStatus =
-    ClockStatus { standing: ClockStanding::Trusted, apart_secs: 0, trusted_in_secs: 0 };
+    ClockStatus { standing: ClockStanding::Trusted as i32, apart_secs: 0, trusted_in_secs: 0 };
 
 /// What is to be answered.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    pub(crate) peering: Peering,
+    pub(crate) peering: PeersReply,
     /// Blobs in the store.
     pub(crate) blobs: u64,
     /// How many of them move between two looks, while the relay is being emptied.
@@ -114,7 +104,7 @@ pub(crate) struct Answers {
     /// Federated does not report any more from the next look at the blobs on.
     pub(crate) falls_silent: bool,
     /// What becomes of giving what is held to another relay.
-    pub(crate) reassigned: Reassigned,
+    pub(crate) reassigned: ReassignPeerReply,
     /// What a backup is made of.
     pub(crate) parts: Vec<Result<BackupPart, Refusal>>,
     /// Pages of the database; all but one are free.
@@ -128,12 +118,26 @@ pub(crate) struct Answers {
 #[derive(Debug)]
 struct Handler(Mutex<Answers>);
 
-impl AdminHandler for Handler {
-    async fn status(&self) -> Result<Status, Refusal> {
+type Reply<T> = Result<Response<T>, Status>;
+
+/// A stream of parts that are all there.
+type Parts<T> = Iter<std::vec::IntoIter<Result<T, Status>>>;
+
+fn reply<T>(message: T) -> Reply<T> {
+    Ok(Response::new(message))
+}
+
+fn parts<T>(parts: Vec<Result<T, Status>>) -> Reply<Parts<T>> {
+    Ok(Response::new(tokio_stream::iter(parts)))
+}
+
+#[tonic::async_trait]
+impl Admin for Handler {
+    async fn status(&self, _: Request<StatusRequest>) -> Reply<StatusReply> {
         let mut answers = self.0.lock().unwrap();
         if answers.peering.draining && answers.away > 0 {
             answers.away -= 1;
-            return Err(Refusal::Unavailable);
+            return Err(Refusal::Unavailable.into());
         }
         if answers.withdrawn {
             answers.peering.draining = false;
@@ -142,95 +146,88 @@ impl AdminHandler for Handler {
             answers.peering.reporting &= !answers.falls_silent;
             answers.blobs = answers.blobs.saturating_sub(answers.moving);
         }
-        Ok(Status {
-            processes: Vec::new(),
-            capacity: Capacity {
-                live_bytes: 0,
-                ceiling_bytes: 1,
-                durable: answers.durable,
-                foreign_bytes: 0,
-            },
+        reply(StatusReply {
+            ceiling_bytes: 1,
+            durable: answers.durable,
             blobs: answers.blobs,
-            registrations: 0,
             schema_version: 1,
-            sqlite_version: String::new(),
-            sweep_suspended: false,
-            keys: Vec::new(),
             clock: Some(answers.clock),
+            ..StatusReply::default()
         })
     }
 
-    async fn keys(&self) -> Result<KeyStatus, Refusal> {
-        Err(Refusal::Unavailable)
+    async fn keys(&self, _: Request<KeyStatusRequest>) -> Reply<KeyStatus> {
+        Err(Refusal::Unavailable.into())
     }
 
-    async fn peers(&self) -> Result<Peering, Refusal> {
-        Ok(self.0.lock().unwrap().peering.clone())
+    async fn peers(&self, _: Request<PeersRequest>) -> Reply<PeersReply> {
+        reply(self.0.lock().unwrap().peering.clone())
     }
 
-    async fn forget_peer(&self, url: String) -> Result<bool, Refusal> {
+    async fn forget_peer(&self, request: Request<ForgetPeerRequest>) -> Reply<ForgetPeerReply> {
+        let ForgetPeerRequest { url } = request.into_inner();
         let pins = &mut self.0.lock().unwrap().peering.pins;
         let before = pins.len();
         pins.retain(|pin| pin.url != url);
-        Ok(pins.len() < before)
+        reply(ForgetPeerReply { forgotten: pins.len() < before })
     }
 
-    async fn reassign_peer(&self, _: PeerId, _: PeerId) -> Result<Reassigned, Refusal> {
-        Ok(self.0.lock().unwrap().reassigned)
+    async fn reassign_peer(&self, _: Request<ReassignPeerRequest>) -> Reply<ReassignPeerReply> {
+        reply(self.0.lock().unwrap().reassigned)
     }
 
-    async fn drain(&self, draining: bool) -> Result<u64, Refusal> {
+    async fn drain(&self, request: Request<DrainRequest>) -> Reply<DrainReply> {
         let mut answers = self.0.lock().unwrap();
-        answers.peering.draining = draining;
-        Ok(answers.blobs)
+        answers.peering.draining = request.into_inner().draining;
+        reply(DrainReply { blobs: answers.blobs })
     }
 
-    async fn backup(
-        &self,
-    ) -> Result<impl Stream<Item = Result<BackupPart, Refusal>> + Send + 'static, Refusal> {
-        Ok(tokio_stream::iter(self.0.lock().unwrap().parts.clone()))
+    type BackupStream = Parts<BackupPart>;
+
+    async fn backup(&self, _: Request<BackupRequest>) -> Reply<Self::BackupStream> {
+        let all = self.0.lock().unwrap().parts.clone();
+        parts(all.into_iter().map(|part| part.map_err(Into::into)).collect())
     }
 
-    async fn compact(&self, give: bool) -> Result<Slack, Refusal> {
+    async fn compact(&self, request: Request<CompactRequest>) -> Reply<CompactReply> {
         // One page at a time, down to one.
         let pages = &mut self.0.lock().unwrap().pages;
-        *pages -= u64::from(give && *pages > 1);
-        Ok(Slack { free_bytes: (*pages - 1) * 4096, file_bytes: *pages * 4096 })
+        *pages -= u64::from(request.into_inner().give && *pages > 1);
+        reply(CompactReply { free_bytes: (*pages - 1) * 4096, file_bytes: *pages * 4096 })
     }
 
-    async fn usage(
-        &self,
-    ) -> Result<impl Stream<Item = Result<KindUsage, Refusal>> + Send + 'static, Refusal> {
-        let usage = |kind, [hour, day, rest]: [(u64, u64); 3]| {
+    type UsageStream = Parts<KindUsage>;
+
+    async fn usage(&self, _: Request<UsageRequest>) -> Reply<Self::UsageStream> {
+        let usage = |kind: RowKind, [hour, day, rest]: [(u64, u64); 3]| {
             let age = |below_secs, (rows, kib)| AgeUsage { below_secs, rows, bytes: kib << 10 };
-            let ages = vec![age(Some(3600), hour), age(Some(86_400), day), age(None, rest)];
-            Ok(KindUsage { kind, ages })
+            let ages = vec![age(3600, hour), age(86_400, day), age(0, rest)];
+            Ok(KindUsage { kind: kind.into(), ages })
         };
-        Ok(tokio_stream::iter([
+        parts(vec![
             usage(RowKind::Mail, [(1000, 1024), (0, 0), (200, 200)]),
             usage(RowKind::Proofs, [(0, 0), (3, 3), (0, 0)]),
-        ]))
+        ])
     }
 
-    async fn evict(
-        &self,
-        evict: Evict,
-    ) -> Result<impl Stream<Item = Result<Evicted, Refusal>> + Send + 'static, Refusal> {
+    type EvictStream = Parts<EvictReply>;
+
+    async fn evict(&self, request: Request<EvictRequest>) -> Reply<Self::EvictStream> {
         let rows = &mut self.0.lock().unwrap().rows;
         let all = *rows;
-        if !evict.dry_run {
+        if !request.into_inner().dry_run {
             *rows = 0;
         }
-        let told = |rows| Ok(Evicted { rows, bytes: rows << 10 });
-        Ok(tokio_stream::iter([told(all / 2), told(all)]))
+        let done = |rows| Ok(EvictReply { rows, bytes: rows << 10 });
+        parts(vec![done(all / 2), done(all)])
     }
 
-    async fn trust_clock(&self) -> Result<ClockStatus, Refusal> {
+    async fn trust_clock(&self, _: Request<TrustClockRequest>) -> Reply<TrustClockReply> {
         let clock = &mut self.0.lock().unwrap().clock;
-        if clock.standing == ClockStanding::BeforeBuild {
-            return Err(Refusal::ClockWrong);
+        if clock.standing() == ClockStanding::BeforeBuild {
+            return Err(Refusal::ClockWrong.into());
         }
-        Ok(std::mem::replace(clock, TRUSTED))
+        reply(TrustClockReply { before: Some(std::mem::replace(clock, TRUSTED)) })
     }
 }
 
@@ -244,7 +241,7 @@ pub(crate) struct Storage {
 
 impl Storage {
     /// Serves when this returns.
-    pub(crate) fn start(peering: Peering) -> Self {
+    pub(crate) fn start(peering: PeersReply) -> Self {
         let answers = Answers {
             peering,
             blobs: 1200,
@@ -253,7 +250,7 @@ impl Storage {
             away: 0,
             withdrawn: false,
             falls_silent: false,
-            reassigned: Reassigned::Blobs(0),
+            reassigned: ReassignPeerReply::default(),
             parts: Vec::new(),
             pages: 1,
             clock: TRUSTED,
@@ -280,7 +277,7 @@ impl Storage {
     }
 
     /// As [`Storage::start`], with other answers.
-    pub(crate) fn answering(peering: Peering, change: impl FnOnce(&mut Answers)) -> Self {
+    pub(crate) fn answering(peering: PeersReply, change: impl FnOnce(&mut Answers)) -> Self {
         let storage = Self::start(peering);
         storage.change(change);
         storage

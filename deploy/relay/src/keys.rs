@@ -5,7 +5,7 @@ use crate::output::{answer, row};
 use crate::time::{span, utc, validity};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
-use relay_proto::admin::{KeyStatus, WindowStatus};
+use relay_proto::messages::{KeyStatus, KeyStatusRequest, WindowStatus};
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 use std::io::Write;
@@ -15,7 +15,8 @@ use std::io::Write;
 /// # Errors
 /// When no relay answers there.
 pub(crate) fn keys(vars: &Vars, clock: &Clock, as_json: bool, out: &mut impl Write) -> Result<Exit, Failure> {
-    let status = call(vars, async |storage| storage.key_status().await)?;
+    let status =
+        call(vars, async |mut admin| Ok(admin.keys(KeyStatusRequest {}).await?.into_inner().checked()?))?;
     answer(out, as_json, || as_value(&status), || text(&status, clock.now()))?;
     Ok(Exit::Success)
 }
@@ -36,50 +37,56 @@ fn as_value(status: &KeyStatus) -> Value {
                 "number": window.number,
                 "starts": starts.get(),
                 "ends": ends.get(),
-                "fingerprint": hex::encode(window.fingerprint),
+                "fingerprint": hex::encode(&window.fingerprint),
             })
         })
         .collect();
     let certificates: Vec<Value> = status
         .certificates
         .iter()
-        .map(|times| json!({ "not_before": times.not_before.get(), "not_after": times.not_after.get() }))
+        .map(|times| json!({ "not_before": times.not_before, "not_after": times.not_after }))
         .collect();
     json!({
         "window_secs": status.window_secs,
         "windows": windows,
         "self_anchored": status.self_anchored,
-        "anchor": status.anchor.map(|anchor| hex::encode(anchor.as_bytes())),
-        "commitment": status.commitment.map(|commitment| hex::encode(commitment.as_bytes())),
+        "anchor": in_hex(&status.anchor),
+        "commitment": in_hex(&status.commitment),
         "certificates": certificates,
-        "problem": status.problem,
+        "problem": Some(&status.problem).filter(|problem| !problem.is_empty()),
     })
+}
+
+/// A key or hash for people and programs; `None` where there is none.
+pub(crate) fn in_hex(bytes: &[u8]) -> Option<String> {
+    (!bytes.is_empty()).then(|| hex::encode(bytes))
 }
 
 /// The line that operators publish from: here and in `relay status`.
 pub(crate) fn anchor_line(status: &KeyStatus) -> String {
     let kind = if status.self_anchored { "the relay's own" } else { "kept offline" };
-    match &status.anchor {
-        Some(anchor) => row("anchor", format_args!("{} ({kind})", hex::encode(anchor.as_bytes()))),
+    match in_hex(&status.anchor) {
+        Some(anchor) => row("anchor", format_args!("{anchor} ({kind})")),
         None => row("anchor", "none"),
     }
 }
 
 fn text(status: &KeyStatus, now: UnixSeconds) -> String {
     let mut lines = vec![anchor_line(status)];
-    lines.push(match &status.commitment {
-        Some(commitment) => row("commitment", hex::encode(commitment.as_bytes())),
+    lines.push(match in_hex(&status.commitment) {
+        Some(commitment) => row("commitment", commitment),
         None => row("commitment", "none: this anchor has no backup"),
     });
     for times in &status.certificates {
-        lines.push(row("certificate", validity(now, times.not_before, times.not_after)));
+        let [from, to] = [times.not_before, times.not_after].map(UnixSeconds::new);
+        lines.push(row("certificate", validity(now, from, to)));
     }
     if status.certificates.is_empty() {
         lines.push(row("certificate", "none"));
     }
-    lines.push(match &status.problem {
-        None => row("signed record", "served"),
-        Some(problem) => row("signed record", format_args!("NOT SERVED: {problem}")),
+    lines.push(match status.problem.as_str() {
+        "" => row("signed record", "served"),
+        problem => row("signed record", format_args!("NOT SERVED: {problem}")),
     });
     lines.push(row("windows", format_args!("{} each", span(status.window_secs))));
     for window in &status.windows {
@@ -89,7 +96,7 @@ fn text(status: &KeyStatus, now: UnixSeconds) -> String {
             (_, true) => "current",
             (_, false) => "previous",
         };
-        let fingerprint = hex::encode(window.fingerprint);
+        let fingerprint = hex::encode(&window.fingerprint);
         lines.push(format!(
             "{which:<14}number {}, {} to {}, fingerprint {fingerprint}",
             window.number,
@@ -104,24 +111,19 @@ fn text(status: &KeyStatus, now: UnixSeconds) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_proto::admin::CertificateTimes;
-    use relay_proto::{Commitment, PublicKey};
+    use relay_proto::messages::CertificateStatus;
 
     const DAY: u64 = 86_400;
 
     fn sample() -> KeyStatus {
-        let window = |number, byte| WindowStatus { number, fingerprint: [byte; 32] };
+        let window = |number, byte| WindowStatus { number, fingerprint: vec![byte; 32].into() };
         KeyStatus {
             window_secs: DAY,
             windows: vec![window(19_999, 1), window(20_000, 2), window(20_001, 3)],
             self_anchored: true,
-            anchor: Some(PublicKey::from_bytes([0xaa; 32])),
-            commitment: None,
-            certificates: vec![CertificateTimes {
-                not_before: UnixSeconds::new(20_000 * DAY),
-                not_after: UnixSeconds::new(20_090 * DAY),
-            }],
-            problem: None,
+            anchor: vec![0xaa; 32].into(),
+            certificates: vec![CertificateStatus { not_before: 20_000 * DAY, not_after: 20_090 * DAY }],
+            ..KeyStatus::default()
         }
     }
 
@@ -155,9 +157,9 @@ mod tests {
     fn an_offline_anchor_and_a_problem_are_said() {
         let status = KeyStatus {
             self_anchored: false,
-            commitment: Some(Commitment::from_bytes([0xbb; 32])),
+            commitment: vec![0xbb; 32].into(),
             certificates: Vec::new(),
-            problem: Some("no certificate holds".to_owned()),
+            problem: "no certificate holds".to_owned(),
             ..sample()
         };
         let text = text(&status, UnixSeconds::new(20_000 * DAY));

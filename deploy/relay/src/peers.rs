@@ -7,8 +7,10 @@ use crate::federation_summary::{Federation, FederationSummary};
 use crate::output::{answer, row};
 use crate::units::counted;
 use relay_daemon::{Clock, Exit, Failure, Vars};
-use relay_proto::federation::{Peering, Reassigned};
-use relay_proto::{PeerId, UnixSeconds};
+use relay_proto::messages::{
+    ForgetPeerReply, ForgetPeerRequest, PeersReply, PeersRequest, ReassignPeerReply, ReassignPeerRequest,
+};
+use relay_proto::{NoiseKey, PeerId, UnixSeconds};
 use row::{HEADS, rows};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -23,7 +25,8 @@ pub(crate) fn peers(
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    let peering = call(vars, async |storage| storage.peers().await)?;
+    let peering =
+        call(vars, async |mut admin| Ok(admin.peers(PeersRequest {}).await?.into_inner().checked()?))?;
     answer(out, as_json, || as_value(&peering), || text(&peering, clock.now()))?;
     Ok(Exit::Success)
 }
@@ -35,7 +38,10 @@ pub(crate) fn peers(
 pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exit, Failure> {
     // As RELAY_FEDERATION_PEERS has it, a key may stand behind it.
     let url = url.split_once('#').map_or(url, |(url, _)| url);
-    if !call(vars, async |storage| storage.forget_peer(url.to_owned()).await)? {
+    let request = ForgetPeerRequest { url: url.to_owned() };
+    let reply = call(vars, async |mut admin| admin.forget_peer(request).await)?;
+    let ForgetPeerReply { forgotten } = reply.into_inner();
+    if !forgotten {
         return Err(failure!(
             DataMissing,
             "{url} is not pinned; give the URL exactly as `relay peers` shows it"
@@ -55,39 +61,48 @@ pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exi
 /// When the relay is connected under its old keys, or never was under the new ones, or no relay answers.
 pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId, out: &mut impl Write) -> Result<Exit, Failure> {
     let refused = |why: &str| Err(failure!(DataMissing, "{why}; nothing was changed"));
-    match call(vars, async |storage| storage.reassign_peer(from, to).await)? {
-        Reassigned::Blobs(blobs) => {
-            say!(
-                out,
-                "{} of the old identity {} to the new one now; the relay learns that within ten minutes, or when it \
-                 connects anew",
-                counted(blobs, "blob"),
-                if blobs == 1 { "belongs" } else { "belong" }
-            )?;
-            Ok(Exit::Success)
-        }
-        Reassigned::FromIsConnected => {
-            refused("the relay with the old identity is connected, so it has not lost its keys")
-        }
-        Reassigned::ToIsUnknown => refused(
-            "no relay with the new identity has connected here yet; let it connect first (`relay peers` shows it)",
-        ),
+    let request = ReassignPeerRequest { from: from.into(), to: to.into() };
+    let reply = call(vars, async |mut admin| admin.reassign_peer(request).await)?;
+    let ReassignPeerReply { blobs, from_is_connected, to_is_unknown } = reply.into_inner();
+    if from_is_connected {
+        return refused("the relay with the old identity is connected, so it has not lost its keys");
     }
+    if to_is_unknown {
+        return refused(
+            "no relay with the new identity has connected here yet; let it connect first (`relay peers` shows it)",
+        );
+    }
+    say!(
+        out,
+        "{} of the old identity {} to the new one now; the relay learns that within ten minutes, or when it \
+         connects anew",
+        counted(blobs, "blob"),
+        if blobs == 1 { "belongs" } else { "belong" }
+    )?;
+    Ok(Exit::Success)
 }
 
-fn as_value(peering: &Peering) -> Value {
+/// This relay's identity and Noise key, in the form in which operators exchange them.
+fn own_keys(peering: &PeersReply) -> [Option<String>; 2] {
+    let identity = PeerId::try_from(&peering.identity[..]).ok().map(|identity| identity.to_base64url());
+    let noise_key = NoiseKey::try_from(&peering.noise_key[..]).ok().map(|key| key.to_base64url());
+    [identity, noise_key]
+}
+
+fn as_value(peering: &PeersReply) -> Value {
     let summary = FederationSummary::of(peering);
+    let [identity, noise_key] = own_keys(peering);
     json!({
         "enabled": summary.federation != Federation::Off,
         "reporting": peering.reporting,
         "draining": peering.draining,
-        "identity": peering.identity.map(|identity| identity.to_base64url()),
-        "noise_key": peering.noise_key.map(|key| key.to_base64url()),
+        "identity": identity,
+        "noise_key": noise_key,
         "peers": rows(peering).iter().map(row::Row::as_value).collect::<Vec<_>>(),
     })
 }
 
-fn text(peering: &Peering, now: UnixSeconds) -> String {
+fn text(peering: &PeersReply, now: UnixSeconds) -> String {
     let summary = FederationSummary::of(peering);
     let mut lines = vec![row("federation", summary.line())];
     if summary.federation == Federation::Off {
@@ -96,17 +111,12 @@ fn text(peering: &Peering, now: UnixSeconds) -> String {
             "start the relay with RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS to have peers",
         ));
     }
-    if let Some(identity) = peering.identity {
-        lines.push(row(
-            "identity",
-            format_args!("{} (for RELAY_FEDERATION_ACCEPT of peers)", identity.to_base64url()),
-        ));
+    let [identity, noise_key] = own_keys(peering);
+    if let Some(identity) = identity {
+        lines.push(row("identity", format_args!("{identity} (for RELAY_FEDERATION_ACCEPT of peers)")));
     }
-    if let Some(key) = peering.noise_key {
-        lines.push(row(
-            "noise key",
-            format_args!("{} (behind # in RELAY_FEDERATION_PEERS of peers)", key.to_base64url()),
-        ));
+    if let Some(key) = noise_key {
+        lines.push(row("noise key", format_args!("{key} (behind # in RELAY_FEDERATION_PEERS of peers)")));
     }
     let rows = rows(peering);
     if !rows.is_empty() {
@@ -153,7 +163,6 @@ fn align<const COLUMNS: usize>(table: &[[String; COLUMNS]]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::fixture::{Storage, id, nobody, sample};
-    use relay_proto::NoiseKey;
 
     #[test]
     fn people_read_a_table() {
@@ -260,12 +269,18 @@ mod tests {
             let outcome = reassign(&storage.vars(), id(1), id(2), &mut out);
             (outcome, String::from_utf8(out).unwrap())
         };
-        let (outcome, said) = told(Reassigned::Blobs(1200));
+        let (outcome, said) = told(ReassignPeerReply { blobs: 1200, ..ReassignPeerReply::default() });
         assert_eq!(outcome, Ok(Exit::Success));
         assert!(said.starts_with("1,200 blobs of the old identity belong to the new one"), "{said}");
         for (reassigned, why) in [
-            (Reassigned::FromIsConnected, "old identity is connected"),
-            (Reassigned::ToIsUnknown, "no relay with the new identity"),
+            (
+                ReassignPeerReply { from_is_connected: true, ..ReassignPeerReply::default() },
+                "old identity is connected",
+            ),
+            (
+                ReassignPeerReply { to_is_unknown: true, ..ReassignPeerReply::default() },
+                "no relay with the new identity",
+            ),
         ] {
             let (outcome, said) = told(reassigned);
             let refused = outcome.unwrap_err();

@@ -8,7 +8,7 @@ use crate::doctor;
 use crate::output::unwritable;
 use relay_daemon::variables::KNOWN;
 use relay_daemon::{Exit, Failure};
-use relay_proto::telemetry::{Family, Values};
+use relay_proto::messages::{Family, Kind};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
@@ -149,10 +149,11 @@ fn metrics() -> Result<String, String> {
         }
     }
     let rows = all.into_values().map(|(family, processes)| {
-        let kind = match family.values {
-            Values::Counters(_) => "counter",
-            Values::Gauges(_) => "gauge",
-            Values::Histograms(_) => "histogram",
+        let kind = match family.kind() {
+            Kind::Unspecified => "unknown",
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         vec![format!("`{}`", family.name), kind.to_owned(), processes.join(", "), family.help]
     });
@@ -171,7 +172,7 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_daemon::metrics::{Kind, known};
+    use relay_daemon::metrics::known;
     use relay_proto::telemetry::Role;
 
     fn empty() -> String {
@@ -217,7 +218,7 @@ mod tests {
         for (role, families) in registered {
             let counted: BTreeMap<_, _> = families
                 .iter()
-                .map(|family| (family.name.as_str(), (Kind::of(family), labels(family))))
+                .map(|family| (family.name.as_str(), (family.kind(), labels(family))))
                 .collect();
             let listed: BTreeMap<_, _> =
                 known(role).map(|known| (known.name, (known.kind, known.labels.to_vec()))).collect();
@@ -226,11 +227,8 @@ mod tests {
     }
 
     fn labels(family: &Family) -> Vec<&str> {
-        let labels = match &family.values {
-            Values::Counters(samples) | Values::Gauges(samples) => samples.first().map(|first| &first.labels),
-            Values::Histograms(samples) => samples.first().map(|first| &first.labels),
-        };
-        labels.into_iter().flatten().map(|(name, _)| name.as_str()).collect()
+        let labels = family.samples.first().map(|first| &first.labels);
+        labels.into_iter().flatten().map(|label| label.name.as_str()).collect()
     }
 
     #[test]

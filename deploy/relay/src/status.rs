@@ -3,13 +3,13 @@
 use crate::admin_client::call;
 use crate::clock;
 use crate::federation_summary::FederationSummary;
-use crate::keys::anchor_line;
+use crate::keys::{anchor_line, in_hex};
 use crate::output::{answer, row};
 use crate::time::span;
 use crate::units::grouped;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
-use relay_proto::admin::{KeyStatus, Status};
+use relay_proto::messages::{KeyStatus, KeyStatusRequest, PeersRequest, StatusReply, StatusRequest};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::time::Duration;
@@ -21,7 +21,7 @@ const PART_DEADLINE: Duration = Duration::from_secs(2);
 /// What a relay told: its storage must, and what only a part of it knows may be missing.
 #[derive(Debug)]
 struct Known {
-    status: Status,
+    status: StatusReply,
     keys: Option<KeyStatus>,
     summary: Option<FederationSummary>,
 }
@@ -36,14 +36,16 @@ pub(crate) fn status(
     as_json: bool,
     out: &mut impl Write,
 ) -> Result<Exit, Failure> {
-    let known = call(vars, async |storage| {
-        let status = storage.status().await?;
+    let known = call(vars, async |mut admin| {
+        let status = admin.status(StatusRequest {}).await?.into_inner().checked()?;
+        let mut other = admin.clone();
         // A store that cannot tell of its keys has its troubles, and the rest is worth the more then.
-        let keys = timeout(PART_DEADLINE, storage.key_status());
-        let peering = timeout(PART_DEADLINE, storage.peers());
-        let (keys, peering) = tokio::join!(keys, peering);
-        let summary = peering.ok().and_then(Result::ok).map(|peering| FederationSummary::of(&peering));
-        Ok(Known { status, keys: keys.ok().and_then(Result::ok), summary })
+        let keys = timeout(PART_DEADLINE, admin.keys(KeyStatusRequest {}));
+        let peers = timeout(PART_DEADLINE, other.peers(PeersRequest {}));
+        let (keys, peers) = tokio::join!(keys, peers);
+        let keys = keys.ok().and_then(Result::ok).and_then(|reply| reply.into_inner().checked().ok());
+        let peers = peers.ok().and_then(Result::ok).and_then(|reply| reply.into_inner().checked().ok());
+        Ok(Known { status, keys, summary: peers.as_ref().map(FederationSummary::of) })
     })?;
     let now = clock.now();
     answer(out, as_json, || as_value(&known, now), || text(&known, now))?;
@@ -51,8 +53,8 @@ pub(crate) fn status(
 }
 
 /// Where what is stored lives.
-const fn durability(status: &Status) -> &'static str {
-    if status.capacity.durable { "disk" } else { "memory" }
+const fn durability(status: &StatusReply) -> &'static str {
+    if status.durable { "disk" } else { "memory" }
 }
 
 fn as_value(known: &Known, now: UnixSeconds) -> Value {
@@ -62,23 +64,23 @@ fn as_value(known: &Known, now: UnixSeconds) -> Value {
         .iter()
         .map(|process| {
             json!({
-                "role": process.role.name(),
+                "role": process.program(),
                 "pid": process.pid,
                 "version": process.version,
-                "started_at": process.started_at.get(),
-                "uptime_seconds": now.get().saturating_sub(process.started_at.get()),
+                "started_at": process.started_at,
+                "uptime_seconds": now.get().saturating_sub(process.started_at),
                 "last_report_seconds": process.silent_secs,
                 "answers": !process.is_silent(),
             })
         })
         .collect();
     let keys: Vec<Value> =
-        status.keys.iter().map(|key| json!({ "name": key.name, "since": key.since.get() })).collect();
+        status.keys.iter().map(|key| json!({ "name": key.name, "since": key.since })).collect();
     json!({
         "processes": processes,
-        "live_bytes": status.capacity.live_bytes,
-        "ceiling_bytes": status.capacity.ceiling_bytes,
-        "fill": status.capacity.fill(),
+        "live_bytes": status.live_bytes,
+        "ceiling_bytes": status.ceiling_bytes,
+        "fill": status.fill(),
         "blobs": status.blobs,
         "registrations": status.registrations,
         "durability": durability(status),
@@ -86,12 +88,12 @@ fn as_value(known: &Known, now: UnixSeconds) -> Value {
         "sqlite_version": status.sqlite_version,
         "sweep_suspended": status.sweep_suspended,
         "clock": status.clock.map(|clock| json!({
-            "standing": clock.standing.name(),
+            "standing": clock.standing().name(),
             "apart_seconds": clock.apart_secs,
             "trusted_in_seconds": clock.trusted_in_secs,
         })),
         "keys": keys,
-        "anchor": oblivious.as_ref().and_then(|keys| keys.anchor).map(|anchor| hex::encode(anchor.as_bytes())),
+        "anchor": oblivious.as_ref().and_then(|keys| in_hex(&keys.anchor)),
         "federation": summary.as_ref().map(FederationSummary::as_value),
     })
 }
@@ -102,8 +104,8 @@ fn text(known: &Known, now: UnixSeconds) -> String {
         None => lines.push(row("anchor", "not known: storage does not tell of its keys")),
         Some(keys) => {
             lines.push(anchor_line(keys));
-            if let Some(problem) = &keys.problem {
-                lines.push(row("signed record", format_args!("NOT SERVED: {problem}")));
+            if !keys.problem.is_empty() {
+                lines.push(row("signed record", format_args!("NOT SERVED: {}", keys.problem)));
             }
         }
     }
@@ -115,29 +117,24 @@ fn text(known: &Known, now: UnixSeconds) -> String {
     lines.join("\n")
 }
 
-fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
+fn lines(status: &StatusReply, now: UnixSeconds) -> Vec<String> {
     let mut lines: Vec<String> = status
         .processes
         .iter()
         .map(|process| {
-            let (role, pid, version) = (process.role.name(), process.pid, &process.version);
+            let (role, pid, version) = (process.program(), process.pid, &process.version);
             let state = if process.is_silent() {
                 format!("NOT ANSWERING for {} s", process.silent_secs)
             } else {
-                format!("up {}", span(now.get().saturating_sub(process.started_at.get())))
+                format!("up {}", span(now.get().saturating_sub(process.started_at)))
             };
             format!("{role:<14}pid {pid:<8} version {version:<8} {state}")
         })
         .collect();
-    let (live, ceiling) = (status.capacity.live_bytes, status.capacity.ceiling_bytes);
+    let (live, ceiling) = (status.live_bytes, status.ceiling_bytes);
     lines.push(row(
         "live bytes",
-        format_args!(
-            "{} of {} bytes ({:.1} %)",
-            grouped(live),
-            grouped(ceiling),
-            status.capacity.fill() * 100.0
-        ),
+        format_args!("{} of {} bytes ({:.1} %)", grouped(live), grouped(ceiling), status.fill() * 100.0),
     ));
     lines.push(row("blobs", grouped(status.blobs)));
     lines.push(row("registrations", grouped(status.registrations)));
@@ -162,7 +159,7 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
         lines.push(row("keys", "none"));
     }
     for key in &status.keys {
-        let age = span(now.get().saturating_sub(key.since.get()));
+        let age = span(now.get().saturating_sub(key.since));
         lines.push(row("key", format_args!("{} (made {age} ago)", key.name)));
     }
     lines
@@ -172,39 +169,35 @@ fn lines(status: &Status, now: UnixSeconds) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::fixture::{self, Storage, nobody};
-    use relay_proto::PublicKey;
-    use relay_proto::admin::{Capacity, ClockStanding, ClockStatus, Key};
-    use relay_proto::telemetry::{Process, Role};
+    use relay_proto::messages::{ClockStanding, ClockStatus, Key, Process};
+    use relay_proto::telemetry::Role;
 
-    fn known(status: Status, keys: KeyStatus) -> Known {
+    fn known(status: StatusReply, keys: KeyStatus) -> Known {
         Known { status, keys: Some(keys), summary: Some(FederationSummary::of(&nobody())) }
     }
 
     const AHEAD: ClockStatus =
-        ClockStatus { standing: ClockStanding::Ahead, apart_secs: 86_400 * 4, trusted_in_secs: 60 };
+        ClockStatus { standing: ClockStanding::Ahead as i32, apart_secs: 86_400 * 4, trusted_in_secs: 60 };
 
-    fn sample(durable: bool) -> Status {
-        let process = |role, pid| Process {
-            role,
+    fn sample(durable: bool) -> StatusReply {
+        let process = |role: Role, pid| Process {
+            role: role.into(),
             pid,
             version: "0.1.0".to_owned(),
-            started_at: UnixSeconds::new(1_000_000),
+            started_at: 1_000_000,
             silent_secs: 0,
         };
-        Status {
+        StatusReply {
             processes: vec![process(Role::Storaged, 41), process(Role::Gateway, 42)],
-            capacity: Capacity {
-                live_bytes: 1_234_567,
-                ceiling_bytes: 12_345_670,
-                durable,
-                foreign_bytes: 0,
-            },
+            live_bytes: 1_234_567,
+            ceiling_bytes: 12_345_670,
+            durable,
             blobs: 1200,
             registrations: 7,
             schema_version: 1,
             sqlite_version: "3.51.3".to_owned(),
             sweep_suspended: !durable,
-            keys: vec![Key { name: "federation".to_owned(), since: UnixSeconds::new(913_600) }],
+            keys: vec![Key { name: "federation".to_owned(), since: 913_600 }],
             clock: Some(if durable { fixture::TRUSTED } else { AHEAD }),
         }
     }
@@ -212,12 +205,10 @@ mod tests {
     fn anchored(problem: Option<&str>) -> KeyStatus {
         KeyStatus {
             window_secs: 86_400,
-            windows: Vec::new(),
             self_anchored: true,
-            anchor: Some(PublicKey::from_bytes([0xaa; 32])),
-            commitment: None,
-            certificates: Vec::new(),
-            problem: problem.map(str::to_owned),
+            anchor: vec![0xaa; 32].into(),
+            problem: problem.unwrap_or_default().to_owned(),
+            ..KeyStatus::default()
         }
     }
 

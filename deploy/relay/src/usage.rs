@@ -4,12 +4,12 @@ use crate::admin_client;
 use crate::output::{answer, row};
 use crate::units::{bytes, grouped};
 use relay_daemon::{Exit, Failure, Vars};
-use relay_proto::Refusal;
-use relay_proto::admin::{AgeUsage, KindUsage};
+use relay_proto::messages::{AgeUsage, KindUsage, UsageRequest};
+use relay_proto::refusal_of;
 use serde_json::json;
 use std::io::Write;
 use std::time::Duration;
-use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Status, Streaming};
 
 /// How long storage may take for one part of its answer: a million rows, while others are served.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -17,10 +17,10 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// Shows how many rows and bytes there are of each kind, and how old they are.
 pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result<Exit, Failure> {
     let kinds = admin_client::with_client(vars, async |client| {
-        let mut told = client.call(async |storage| storage.usage().await).await?;
+        let mut told = client.call(async |mut admin| admin.usage(UsageRequest {}).await).await?.into_inner();
         let mut kinds = Vec::new();
         while let Some(kind) = part(&mut told).await? {
-            kinds.push(kind);
+            kinds.push(kind.checked().map_err(|refusal| stopped(&refusal.into()))?);
         }
         Ok(kinds)
     })?;
@@ -29,15 +29,9 @@ pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result
 }
 
 /// The next part of an answer that comes in parts.
-pub(crate) async fn part<T>(
-    parts: &mut (impl Stream<Item = Result<T, Refusal>> + Unpin),
-) -> Result<Option<T>, Failure> {
-    match tokio::time::timeout(DEADLINE, parts.next()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(part))) => Ok(Some(part)),
-        Ok(Some(Err(refusal))) => {
-            Err(failure!(Unavailable, "storaged stopped answering: {refusal}; see its log"))
-        }
+pub(crate) async fn part<T>(parts: &mut Streaming<T>) -> Result<Option<T>, Failure> {
+    match tokio::time::timeout(DEADLINE, parts.message()).await {
+        Ok(part) => part.map_err(|status| stopped(&status)),
         Err(_) => Err(failure!(
             Unavailable,
             "storaged did not answer within {} seconds; see its log",
@@ -46,11 +40,21 @@ pub(crate) async fn part<T>(
     }
 }
 
+fn stopped(status: &Status) -> Failure {
+    let refusal = refusal_of(status);
+    failure!(Unavailable, "storaged stopped answering: {refusal}; see its log")
+}
+
+/// The end of an age; none of the last one.
+fn below(age: &AgeUsage) -> Option<u64> {
+    Some(age.below_secs).filter(|below| *below > 0)
+}
+
 fn machine(kinds: &[KindUsage]) -> serde_json::Value {
-    let age = |age: &AgeUsage| json!({ "below_secs": age.below_secs, "rows": age.rows, "bytes": age.bytes });
+    let age = |age: &AgeUsage| json!({ "below_secs": below(age), "rows": age.rows, "bytes": age.bytes });
     let kind = |usage: &KindUsage| {
         let ages: Vec<_> = usage.ages.iter().map(age).collect();
-        json!({ "kind": usage.kind.name(), "rows": rows(usage), "bytes": sum(usage), "ages": ages })
+        json!({ "kind": usage.kind().name(), "rows": rows(usage), "bytes": sum(usage), "ages": ages })
     };
     json!({ "kinds": kinds.iter().map(kind).collect::<Vec<_>>() })
 }
@@ -67,13 +71,13 @@ fn people(kinds: &[KindUsage]) -> String {
     let mut text = row("kind", format_args!("{:>12}{:>12}", "rows", "bytes"));
     let mut before = None;
     for age in kinds.first().into_iter().flat_map(|usage| &usage.ages) {
-        text += &format!("{:>12}", column(before, age.below_secs));
-        before = age.below_secs;
+        text += &format!("{:>12}", column(before, below(age)));
+        before = below(age);
     }
     text.push('\n');
     for usage in kinds {
         text +=
-            &row(usage.kind.name(), format_args!("{:>12}{:>12}", grouped(rows(usage)), bytes(sum(usage))));
+            &row(usage.kind().name(), format_args!("{:>12}{:>12}", grouped(rows(usage)), bytes(sum(usage))));
         for age in &usage.ages {
             text += &format!("{:>12}", if age.rows == 0 { "-".to_owned() } else { bytes(age.bytes) });
         }

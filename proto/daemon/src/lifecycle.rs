@@ -3,7 +3,8 @@
 use crate::signals::{HangUps, Request, StopSignals};
 use crate::{Confined, Exit, Failure, Vars, confine, logging, notify, raise_open_files, variables, watchdog};
 use relay_proto::UnixSeconds;
-use relay_proto::telemetry::{Process, Role};
+use relay_proto::messages::Process;
+use relay_proto::telemetry::Role;
 use std::future::Future;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
@@ -130,5 +131,11 @@ fn watch_signals(shutdown: &Shutdown, hang_ups: HangUps) -> Result<(), Failure> 
 /// This process, for reports.
 pub fn this_process(role: Role, started_at: UnixSeconds) -> Process {
     let version = crate::build::VERSION.to_owned();
-    Process { role, pid: std::process::id(), version, started_at, silent_secs: 0 }
+    Process {
+        role: role.into(),
+        pid: std::process::id(),
+        version,
+        started_at: started_at.get(),
+        silent_secs: 0,
+    }
 }

@@ -1,4 +1,4 @@
-//! Counting: what a process counted, what the processes counted together, and how that is written down.
+//! Counting: what a process counted becomes messages here, which are added up and printed as they are.
 //!
 //! Labels come from enums or route templates. None names a client, a mailbox, a blob or a code.
 
@@ -6,13 +6,13 @@ mod known;
 mod merge;
 mod text;
 
-pub use known::{Kind, Known, known};
-pub use merge::{merge, without_gauges};
+pub use known::{Known, known};
+pub use merge::merge;
 pub use text::render;
 
-use prometheus::proto::MetricType;
+use prometheus::proto::{Histogram, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, Registry};
-use relay_proto::telemetry::{Family, Histogram, Sample, Values};
+use relay_proto::messages::{Bucket, Family, Kind, Label, Sample};
 use std::sync::OnceLock;
 
 /// Panics of this process.
@@ -50,39 +50,35 @@ pub fn gather(registry: &Registry) -> Vec<Family> {
     registry.gather().iter().filter_map(family).collect()
 }
 
-fn family(family: &prometheus::proto::MetricFamily) -> Option<Family> {
-    let metrics = family.get_metric().iter();
-    let values = match family.get_field_type() {
-        MetricType::COUNTER => {
-            Values::Counters(metrics.map(|metric| sample(metric, metric.get_counter().get_value())).collect())
-        }
-        MetricType::GAUGE => {
-            Values::Gauges(metrics.map(|metric| sample(metric, metric.get_gauge().get_value())).collect())
-        }
-        MetricType::HISTOGRAM => {
-            Values::Histograms(metrics.map(|metric| sample(metric, histogram(metric))).collect())
-        }
+fn family(gathered: &MetricFamily) -> Option<Family> {
+    let (kind, read): (Kind, fn(&Metric) -> Sample) = match gathered.get_field_type() {
+        MetricType::COUNTER => (Kind::Counter, |metric| number(metric.get_counter().get_value())),
+        MetricType::GAUGE => (Kind::Gauge, |metric| number(metric.get_gauge().get_value())),
+        MetricType::HISTOGRAM => (Kind::Histogram, |metric| histogram(metric.get_histogram())),
         MetricType::SUMMARY | MetricType::UNTYPED => return None,
     };
-    Some(Family { name: family.name().to_owned(), help: family.help().to_owned(), values })
+    let label = |label: &LabelPair| Label { name: label.name().to_owned(), value: label.value().to_owned() };
+    let labels = |metric: &Metric| metric.get_label().iter().map(label).collect();
+    let samples =
+        gathered.get_metric().iter().map(|metric| Sample { labels: labels(metric), ..read(metric) });
+    let (name, help) = (gathered.name().to_owned(), gathered.help().to_owned());
+    Some(Family { name, help, kind: kind.into(), samples: samples.collect() })
 }
 
-fn sample<T>(metric: &prometheus::proto::Metric, value: T) -> Sample<T> {
-    let labels =
-        metric.get_label().iter().map(|label| (label.name().to_owned(), label.value().to_owned())).collect();
-    Sample { labels, value }
+fn number(value: f64) -> Sample {
+    Sample { value, ..Sample::default() }
 }
 
-fn histogram(metric: &prometheus::proto::Metric) -> Histogram {
-    let histogram = metric.get_histogram();
-    Histogram {
-        sum: histogram.get_sample_sum(),
-        count: histogram.get_sample_count(),
-        buckets: histogram
-            .get_bucket()
-            .iter()
-            .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count()))
-            .collect(),
+fn histogram(gathered: &Histogram) -> Sample {
+    let bucket = |bucket: &prometheus::proto::Bucket| Bucket {
+        upper_bound: bucket.upper_bound(),
+        cumulative_count: bucket.cumulative_count(),
+    };
+    Sample {
+        labels: Vec::new(),
+        value: gathered.get_sample_sum(),
+        count: gathered.get_sample_count(),
+        buckets: gathered.get_bucket().iter().map(bucket).collect(),
     }
 }
 

@@ -3,7 +3,8 @@
 use crate::{Shutdown, metrics};
 use prometheus::Registry;
 use relay_proto::client::StorageClient;
-use relay_proto::telemetry::{Process, Snapshot};
+use relay_proto::messages::{Process, Snapshot};
+use relay_proto::refusal_of;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
@@ -20,15 +21,15 @@ const RETRY: Duration = Duration::from_millis(20);
 pub async fn report(storage: StorageClient, process: Process, registry: Registry, shutdown: Shutdown) {
     let mut pause = RETRY;
     while !shutdown.has_begun() {
-        let began = Instant::now();
+        let (began, mut client) = (Instant::now(), storage.telemetry());
         let (process, registry, stopping) = (process.clone(), registry.clone(), shutdown.clone());
         let snapshots = IntervalStream::new(tokio::time::interval(INTERVAL))
             .map_while(move |_| (!stopping.has_begun()).then(|| metrics::gather(&registry)))
-            .map(move |families| Snapshot { process: process.clone(), families });
+            .map(move |families| Snapshot { process: Some(process.clone()), families });
         tokio::select! {
-            outcome = storage.report(snapshots) => {
-                if let Err(refusal) = outcome {
-                    tracing::debug!(%refusal, "storage does not take reports");
+            outcome = client.report(snapshots) => {
+                if let Err(status) = outcome {
+                    tracing::debug!(refusal = %refusal_of(&status), "storage does not take reports");
                 }
             }
             () = shutdown.begun() => return,

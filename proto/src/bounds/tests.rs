@@ -1,6 +1,6 @@
 use super::*;
 use crate::limits::{MAX_CARRIED_BLOBS, MAX_WRITE_COMMANDS};
-use crate::{peer_messages, wire};
+use crate::{messages, peer_messages};
 use proptest::prelude::*;
 use prost::Message as _;
 
@@ -53,12 +53,12 @@ fn ten_million_empty_blobs_are_refused_before_they_are_decoded() {
         "from a peer"
     );
     let write = Bytes::from(empties(1, 10 << 20));
-    assert_eq!(decode::<wire::WriteRequest>(write).unwrap_err(), Unbounded::TooMany("commands"));
+    assert_eq!(decode::<messages::WriteRequest>(write).unwrap_err(), Unbounded::TooMany("commands"));
 }
 
 #[test]
 fn the_bound_is_the_last_that_is_taken() {
-    let write = |many| decode::<wire::WriteRequest>(empties(1, many).into()).map(|it| it.commands.len());
+    let write = |many| decode::<messages::WriteRequest>(empties(1, many).into()).map(|it| it.commands.len());
     assert_eq!(write(MAX_WRITE_COMMANDS), Ok(MAX_WRITE_COMMANDS));
     assert_eq!(write(MAX_WRITE_COMMANDS + 1), Err(Unbounded::TooMany("commands")));
 }
@@ -66,7 +66,7 @@ fn the_bound_is_the_last_that_is_taken() {
 #[test]
 fn numbers_that_stand_together_are_counted() {
     let packed = |many: usize| field(1, &[0xff, 0x01].repeat(many));
-    let delivered = |bytes: Vec<u8>| decode::<wire::DeliveredRequest>(bytes.into());
+    let delivered = |bytes: Vec<u8>| decode::<messages::DeliveredRequest>(bytes.into());
     assert_eq!(delivered(packed(MAX_CARRIED_BLOBS)).unwrap().numbers.len(), MAX_CARRIED_BLOBS);
     assert_eq!(delivered(packed(MAX_CARRIED_BLOBS + 1)).unwrap_err(), Unbounded::TooMany("numbers"));
     let halves = [packed(MAX_CARRIED_BLOBS), packed(1)].concat();
@@ -79,21 +79,24 @@ fn numbers_that_stand_together_are_counted() {
 fn a_message_that_comes_twice_is_not_merged() {
     let listing = field(4, &field(3, &[]));
     assert_eq!(
-        decode::<wire::ReconcileRequest>(listing.clone().into()).unwrap().listing.unwrap().blobs.len(),
+        decode::<messages::ReconcileRequest>(listing.clone().into()).unwrap().listing.unwrap().blobs.len(),
         1
     );
     let twice = listing.repeat(2);
-    assert_eq!(decode::<wire::ReconcileRequest>(twice.into()).unwrap_err(), Unbounded::TooMany("listing"));
+    assert_eq!(
+        decode::<messages::ReconcileRequest>(twice.into()).unwrap_err(),
+        Unbounded::TooMany("listing")
+    );
 }
 
 #[test]
 fn what_a_newer_version_adds_is_skipped() {
-    let known = wire::HintsRequest { blobs: vec![wire::MailboxBlob::default(); 3] };
+    let known = messages::HintsRequest { blobs: vec![messages::MailboxBlob::default(); 3] };
     let mut bytes = known.encode_to_vec();
     bytes.extend(field(15, b"new"));
     bytes.extend([14 << 3, 200, 1]);
     bytes.extend([13 << 3 | 5, 1, 2, 3, 4, 12 << 3 | 1, 1, 2, 3, 4, 5, 6, 7, 8]);
-    assert_eq!(decode::<wire::HintsRequest>(bytes.into()), Ok(known));
+    assert_eq!(decode::<messages::HintsRequest>(bytes.into()), Ok(known));
 }
 
 #[test]
@@ -102,7 +105,7 @@ fn what_is_no_message_is_malformed() {
     for bytes in
         [&[10, 5, 1][..], &[10], &[8], &[9, 1, 2], &[13, 1], &[11, 12], &[10, 255], eleven_bytes, &[8, 1]]
     {
-        assert_eq!(check(wire::WriteRequest::SHAPE, bytes), Err(Unbounded::Malformed), "{bytes:?}");
+        assert_eq!(check(messages::WriteRequest::SHAPE, bytes), Err(Unbounded::Malformed), "{bytes:?}");
     }
 }
 
@@ -110,8 +113,16 @@ proptest! {
     #[test]
     fn no_bytes_panic_and_what_is_decoded_keeps_its_bounds(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let bytes = Bytes::from(bytes);
-        if let Ok(message) = decode::<wire::FetchRequest>(bytes.clone()) {
-            prop_assert_eq!(wire::FetchRequest::decode(bytes), Ok(message));
+        if let Ok(message) = decode::<messages::FetchRequest>(bytes.clone()) {
+            prop_assert_eq!(messages::FetchRequest::decode(bytes), Ok(message));
         }
     }
+}
+
+#[test]
+fn a_reporter_cannot_make_storage_hold_more_families_and_series_than_there_are() {
+    let families = |many| decode::<messages::Snapshot>(empties(2, many).into()).err();
+    assert_eq!((families(256), families(257)), (None, Some(Unbounded::TooMany("families"))));
+    let samples = |many| decode::<messages::Snapshot>(field(2, &empties(4, many)).into()).err();
+    assert_eq!((samples(256), samples(257)), (None, Some(Unbounded::TooMany("samples"))));
 }

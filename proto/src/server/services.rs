@@ -3,8 +3,8 @@
 use super::budget::Budget;
 use super::connection::Connection;
 use super::entrance::Entrance;
-use super::{Adapter, AdminHandler, TelemetryHandler};
 use crate::limits::MAX_GRPC_MESSAGE;
+use crate::messages::admin_server::{Admin, AdminServer};
 use crate::messages::admission_server::{Admission, AdmissionServer};
 use crate::messages::escrow_server::{Escrow, EscrowServer};
 use crate::messages::exchange_server::{Exchange, ExchangeServer};
@@ -14,8 +14,8 @@ use crate::messages::mailbox_server::{Mailbox, MailboxServer};
 use crate::messages::offload_server::{Offload, OffloadServer};
 use crate::messages::recalls_server::{Recalls, RecallsServer};
 use crate::messages::recovery_server::{Recovery, RecoveryServer};
+use crate::messages::telemetry_server::{Telemetry, TelemetryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
-use crate::wire;
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse as _;
 use std::convert::Infallible;
@@ -147,10 +147,9 @@ impl Services {
 
     /// Serves health and counters.
     #[must_use]
-    pub fn telemetry(self, handler: &Arc<impl TelemetryHandler>) -> Self {
-        let service = wire::telemetry_server::TelemetryServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SNAPSHOT);
-        self.add(service)
+    pub fn telemetry(self, service: &Arc<impl Telemetry>) -> Self {
+        let server = TelemetryServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SNAPSHOT))
     }
 
     /// Serves federation.
@@ -173,10 +172,9 @@ impl Services {
 
     /// Serves the operator.
     #[must_use]
-    pub fn admin(self, handler: &Arc<impl AdminHandler>) -> Self {
-        let service = wire::admin_server::AdminServer::new(Adapter(Arc::clone(handler)))
-            .max_decoding_message_size(SMALL_MESSAGE);
-        self.add(service)
+    pub fn admin(self, service: &Arc<impl Admin>) -> Self {
+        let server = AdminServer::from_arc(Arc::clone(service));
+        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Answers plain HTTP requests beside the gRPC ones: `curl --unix-socket` reaches them.

@@ -4,6 +4,7 @@
 //! changed since they were copied and copies them again, so that the copy is of one moment, the last; and no reader
 //! holds the log back meanwhile, so that a purge is answered as soon as ever.
 
+use crate::db::Store;
 use crate::db::error::StoreError;
 use relay_proto::Refusal;
 use rusqlite::backup::{Backup, StepResult};
@@ -55,6 +56,15 @@ impl Drop for CopyFile {
             tracing::error!("the copy made for a backup could not be removed; it goes at the next start");
         }
     }
+}
+
+/// Makes a copy while the store serves. The file is gone when it is dropped.
+pub(crate) async fn make(
+    store: &Store,
+    directory: PathBuf,
+    progress: watch::Sender<Course>,
+) -> Result<CopyFile, StoreError> {
+    store.writer.copy(directory, progress).await
 }
 
 /// What the writer is asked for.

@@ -6,7 +6,7 @@ use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::metrics::Metrics;
 use relay_daemon::Clock;
-use relay_proto::admin::{ClockStanding, ClockStatus};
+use relay_proto::messages::{ClockStanding, ClockStatus};
 use relay_proto::{Refusal, UnixSeconds};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -137,10 +137,10 @@ fn tell(standing: Standing, time: &TrustedTime) {
 fn status(standing: Standing, time: &TrustedTime) -> ClockStatus {
     ClockStatus {
         standing: match standing {
-            Standing::Trusted => ClockStanding::Trusted,
-            Standing::Ahead => ClockStanding::Ahead,
-            Standing::Behind => ClockStanding::Behind,
-            Standing::BeforeBuild => ClockStanding::BeforeBuild,
+            Standing::Trusted => ClockStanding::Trusted.into(),
+            Standing::Ahead => ClockStanding::Ahead.into(),
+            Standing::Behind => ClockStanding::Behind.into(),
+            Standing::BeforeBuild => ClockStanding::BeforeBuild.into(),
         },
         apart_secs: time.apart(),
         trusted_in_secs: match standing {

@@ -1,24 +1,39 @@
 //! Giving free pages back to the volume because an operator asks for it, however few they are.
 
+use crate::db::Store;
+use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use relay_proto::admin::Slack;
+use relay_proto::messages::CompactReply;
 use rusqlite::Connection;
 
 /// Pages that are given back in one transaction: 8 MiB at most, or the log would grow by as much as it gives back.
 const STEP: u32 = 2048;
 
-/// Gives some free pages back. Answers what is left.
-pub(crate) fn step(sql: &Connection) -> Result<Slack, StoreError> {
+/// Gives some free pages back while the relay serves, or only looks. Returns what is left.
+pub(crate) async fn compact(store: &Store, give: bool) -> Result<CompactReply, StoreError> {
+    let run = move |write: &mut Write<'_>| {
+        let left = if give { step(write.sql)? } else { free_pages(write.sql)? };
+        if left.free_bytes == 0 {
+            // The file becomes shorter when the log is copied into it: before that nothing is given back.
+            write.answer_after_erasure();
+        }
+        Ok(left)
+    };
+    store.writer.run_one(run).await
+}
+
+/// Gives some free pages back. Returns what is left.
+pub(crate) fn step(sql: &Connection) -> Result<CompactReply, StoreError> {
     let mut statement = sql.prepare(&format!("PRAGMA incremental_vacuum({STEP})"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     drop(rows);
-    slack(sql)
+    free_pages(sql)
 }
 
 /// What is free inside of the database.
-pub(crate) fn slack(sql: &Connection) -> Result<Slack, StoreError> {
+pub(crate) fn free_pages(sql: &Connection) -> Result<CompactReply, StoreError> {
     let number = |pragma| sql.pragma_query_value(None, pragma, |row| row.get::<_, u64>(0));
     let (bytes, free, pages) = (number("page_size")?, number("freelist_count")?, number("page_count")?);
-    Ok(Slack { free_bytes: free * bytes, file_bytes: pages * bytes })
+    Ok(CompactReply { free_bytes: free * bytes, file_bytes: pages * bytes })
 }

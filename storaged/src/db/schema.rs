@@ -40,6 +40,11 @@ const PURGES: u32 = 8;
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;
 
+/// The version of SQLite.
+pub(crate) fn library_version() -> &'static str {
+    rusqlite::version()
+}
+
 /// Refuses files that are not the relay's, or are ahead of this program. Changes nothing.
 pub(crate) fn check(connection: &Connection) -> Result<(), Failure> {
     let number = |pragma: &str| -> Result<i64, Failure> {

@@ -1,327 +1,115 @@
-//! What takes the room, and making room when an operator asks for it. Looked at in slices, so that no reader is kept for
-//! long; nothing that is read goes further than its size and age.
+//! What takes the room, and making room for the operator: slice by slice, with others in between.
 
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
-use crate::db::steps::StepRoom;
-use crate::db::totals::Change;
-use crate::mail::blobs;
-use crate::transfer::foreign_blobs;
-use relay_proto::admin::{Evict, RowKind};
-use relay_proto::mail::BlobName;
-use relay_proto::{BlobId, MailboxHash, Ttl, UnixSeconds};
-use rusqlite::types::Value;
-use rusqlite::{Connection, params};
+use crate::maintenance::rows::{self, Entry, Place};
+use relay_proto::messages::{AgeUsage, EvictReply, KindUsage, RowKind};
+use relay_proto::{Ttl, UnixSeconds};
+use tokio::sync::mpsc;
+use tonic::Status;
 
-/// Rows that one look reads: a few milliseconds.
-const SLICE: u32 = 2000;
+pub(crate) use crate::maintenance::rows::may_go;
 
-const DAY: u64 = 86_400;
+/// Ends of the ages that are told apart: an hour, a day, a week, thirty days; 0 stands for all others.
+const AGES: [u64; 5] = [3600, 86_400, 7 * 86_400, 30 * 86_400, 0];
 
-/// From what the age of a row is told.
+/// Which rows an operator wants deleted.
 #[derive(Debug, Clone, Copy)]
-enum Born {
-    /// It is noted.
-    Then,
-    /// It ends so long after it was stored or renewed.
-    Before(u64),
-    /// As long after it as mail does.
-    BeforeMail(u64),
+pub(crate) struct Wanted {
+    pub(crate) kind: RowKind,
+    /// Only rows of this age and older.
+    pub(crate) older_than_secs: u64,
+    /// Only rows of more content than this.
+    pub(crate) larger_than_bytes: Option<u64>,
 }
 
-/// A table whose rows have a key of one column.
-struct Table {
-    /// Selects key, bytes of content and a moment of the rows behind a key, in the order of keys.
-    look: &'static str,
-    /// Deletes the row with a key and a moment.
-    delete: &'static str,
-    /// Whether keys are numbers.
-    numbered: bool,
-    born: Born,
-    /// About what a row takes besides its content.
-    beside: u64,
-    /// Where its rows are counted.
-    sum: fn(&mut Change) -> Option<&mut i64>,
-}
-
-/// About what a blob takes besides its content.
-const BESIDE_BLOB: u64 = 160;
-
-const MOVED: [Table; 2] = [
-    Table {
-        look: "SELECT seq, 0, created FROM hints WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "",
-        numbered: true,
-        born: Born::Then,
-        beside: 220,
-        sum: |_| None,
-    },
-    Table {
-        look: "SELECT seq, 0, created FROM claims WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "",
-        numbered: true,
-        born: Born::Then,
-        beside: 280,
-        sum: |_| None,
-    },
-];
-const OUTBOX: [Table; 1] = [Table {
-    look: "SELECT number, 0, expires FROM outbox WHERE number > ?1 ORDER BY number LIMIT ?2",
-    delete: "DELETE FROM outbox WHERE number = ?1 AND expires = ?2",
-    numbered: true,
-    born: Born::BeforeMail(2 * DAY),
-    beside: 220,
-    sum: |change| Some(&mut change.outbox),
-}];
-const REGISTRATIONS: [Table; 1] = [Table {
-    look: "SELECT mailbox, 0, expires FROM registrations WHERE mailbox > ?1 ORDER BY mailbox LIMIT ?2",
-    delete: "DELETE FROM registrations WHERE mailbox = ?1 AND expires = ?2
-                 AND (owner IS NULL OR owner NOT IN (SELECT owner FROM purges))",
-    numbered: false,
-    born: Born::BeforeMail(0),
-    beside: 190,
-    sum: |change| Some(&mut change.registrations),
-}];
-const OFFERS: [Table; 1] = [Table {
-    look: "SELECT name, octet_length(payload) + coalesce(octet_length(response), 0), expires
-           FROM exchanges WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM exchanges WHERE name = ?1 AND expires = ?2",
-    numbered: false,
-    born: Born::Before(3600),
-    beside: 250,
-    sum: |change| Some(&mut change.exchange_offers),
-}];
-const PROOFS: [Table; 1] = [Table {
-    look: "SELECT name, octet_length(proof), created FROM recovery_proofs WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM recovery_proofs WHERE name = ?1 AND created = ?2",
-    numbered: false,
-    born: Born::Then,
-    beside: 140,
-    sum: |change| Some(&mut change.recovery_proofs),
-}];
-const GUARDIANS: [Table; 1] = [Table {
-    look: "SELECT name, octet_length(entries), expires FROM guardian_sets WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM guardian_sets WHERE name = ?1 AND expires = ?2",
-    numbered: false,
-    born: Born::Before(365 * DAY),
-    beside: 140,
-    sum: |change| Some(&mut change.guardian_sets),
-}];
-const ESCROW: [Table; 1] = [Table {
-    look: "SELECT name, (SELECT coalesce(sum(octet_length(blob)), 0) FROM escrow_slots WHERE gate = name), expires
-           FROM escrow_gates WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM escrow_gates WHERE name = ?1 AND expires = ?2",
-    numbered: false,
-    born: Born::Before(7 * DAY),
-    beside: 350,
-    sum: |change| Some(&mut change.escrow_gates),
-}];
-const TOMBSTONES: [Table; 2] = [
-    Table {
-        look: "SELECT seq, 0, hour FROM acked WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "DELETE FROM acked WHERE seq = ?1 AND hour = ?2",
-        numbered: true,
-        born: Born::Then,
-        beside: 60,
-        sum: |_| None,
-    },
-    Table {
-        look: "SELECT seq, 0, hour FROM forgotten WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "DELETE FROM forgotten WHERE seq = ?1 AND hour = ?2",
-        numbered: true,
-        born: Born::Then,
-        beside: 60,
-        sum: |_| None,
-    },
-];
-const USED: [Table; 2] = [
-    Table {
-        look: "SELECT digest, 0, hour FROM used WHERE digest > ?1 ORDER BY digest LIMIT ?2",
-        delete: "",
-        numbered: false,
-        born: Born::Then,
-        beside: 90,
-        sum: |_| None,
-    },
-    Table {
-        look: "SELECT request_id, 0, expires FROM answers WHERE request_id > ?1 ORDER BY request_id LIMIT ?2",
-        delete: "",
-        numbered: false,
-        born: Born::Before(360),
-        beside: 80,
-        sum: |_| None,
-    },
-];
-
-/// The tables of a kind; mail has none, because its names have two columns.
-const fn tables(kind: RowKind) -> &'static [Table] {
-    match kind {
-        RowKind::Mail | RowKind::Held => &[],
-        RowKind::Moved => &MOVED,
-        RowKind::Outbox => &OUTBOX,
-        RowKind::Registrations => &REGISTRATIONS,
-        RowKind::Offers => &OFFERS,
-        RowKind::Proofs => &PROOFS,
-        RowKind::Guardians => &GUARDIANS,
-        RowKind::Escrow => &ESCROW,
-        RowKind::Tombstones => &TOMBSTONES,
-        RowKind::Used => &USED,
+impl Wanted {
+    fn has(&self, entry: &Entry) -> bool {
+        entry.age >= self.older_than_secs && self.larger_than_bytes.is_none_or(|bytes| entry.content > bytes)
     }
 }
 
-/// Whether an operator may delete rows of a kind. What was used must stay used, and a note of mail at a peer is all that
-/// finds it.
-pub(crate) const fn may_go(kind: RowKind) -> bool {
-    !matches!(kind, RowKind::Used | RowKind::Moved)
-}
-
-/// Where the next look begins.
-#[derive(Debug, Clone)]
-pub(crate) enum Place {
-    Start,
-    Behind(BlobName),
-    Key { table: usize, key: Value },
-}
-
-/// A row, as far as it matters.
-#[derive(Debug, Clone)]
-pub(crate) struct Entry {
-    row: RowName,
-    /// Its content.
-    pub(crate) content: u64,
-    /// That and what else it takes.
-    pub(crate) bytes: u64,
-    /// Since it was stored or renewed, in seconds, as far as its row tells.
-    pub(crate) age: u64,
-}
-
-#[derive(Debug, Clone)]
-enum RowName {
-    Blob(BlobName),
-    Key { table: usize, key: Value, moment: i64 },
-}
-
-impl Entry {
-    /// Whether an operator wants it deleted.
-    pub(crate) fn is_meant(&self, evict: &Evict) -> bool {
-        self.age >= evict.older_than_secs && evict.larger_than_bytes.is_none_or(|bytes| self.content > bytes)
-    }
-}
-
-/// Reads the rows of a kind behind a place. Returns where the next look begins, if there is more.
-pub(crate) fn look(
-    sql: &Connection,
+/// Counts the rows of a kind by age.
+pub(crate) async fn count(
+    store: &Store,
     kind: RowKind,
-    place: &Place,
     ttl: Ttl,
     now: UnixSeconds,
-) -> Result<(Vec<Entry>, Option<Place>), StoreError> {
-    if matches!(kind, RowKind::Mail | RowKind::Held) {
-        return look_at_mail(sql, kind == RowKind::Held, place, now);
+) -> Result<KindUsage, StoreError> {
+    let mut ages = AGES.map(|below_secs| AgeUsage { below_secs, rows: 0, bytes: 0 }).to_vec();
+    let mut next = Some(Place::Start);
+    while let Some(place) = next {
+        let (entries, after) = store.readers.run(move |sql| rows::look(sql, kind, &place, ttl, now)).await?;
+        for entry in &entries {
+            let of_age = |age: &&mut AgeUsage| age.below_secs == 0 || entry.age < age.below_secs;
+            if let Some(age) = ages.iter_mut().find(of_age) {
+                age.rows += 1;
+                age.bytes += entry.bytes;
+            }
+        }
+        next = after;
     }
-    let (index, after) = match place {
-        Place::Key { table, key } => (*table, Some(key.clone())),
-        Place::Start | Place::Behind(_) => (0, None),
-    };
-    let Some(table) = tables(kind).get(index) else { return Ok((Vec::new(), None)) };
-    let first = if table.numbered { Value::Integer(i64::MIN) } else { Value::Blob(Vec::new()) };
-    let mut statement = sql.prepare_cached(table.look)?;
-    let mut rows = statement.query(params![after.unwrap_or_else(|| first.clone()), SLICE])?;
-    let mut entries = Vec::new();
-    let mut last = None;
-    while let Some(row) = rows.next()? {
-        let (key, content, then): (Value, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let content = content.max(0).unsigned_abs();
-        let life = match table.born {
-            Born::Then => 0,
-            Born::Before(life) => life,
-            Born::BeforeMail(more) => ttl.as_secs() + more,
-        };
-        let age = moment(now).saturating_add(count(life)).saturating_sub(then).max(0).unsigned_abs();
-        last = Some(key.clone());
-        let row = RowName::Key { table: index, key, moment: then };
-        entries.push(Entry { row, content, bytes: content + table.beside, age });
-    }
-    let next = match last {
-        Some(key) if entries.len() >= SLICE as usize => Some(Place::Key { table: index, key }),
-        _ => tables(kind).get(index + 1).map(|table| Place::Key {
-            table: index + 1,
-            key: if table.numbered { Value::Integer(i64::MIN) } else { Value::Blob(Vec::new()) },
-        }),
-    };
-    Ok((entries, next))
+    Ok(KindUsage { kind: kind.into(), ages })
 }
 
-/// Reads the names in the order of the index, which has all that is needed, so that no content is read.
-fn look_at_mail(
-    sql: &Connection,
-    of_peers: bool,
-    place: &Place,
+/// Deletes rows, or counts them, and sends what was done so far after every slice. Ends early when nobody takes that any
+/// more: what is not deleted then stays.
+pub(crate) async fn evict(
+    store: &Store,
+    wanted: Wanted,
+    dry_run: bool,
+    ttl: Ttl,
     now: UnixSeconds,
-) -> Result<(Vec<Entry>, Option<Place>), StoreError> {
-    if of_peers && !foreign_blobs::any(sql)? {
-        return Ok((Vec::new(), None));
-    }
-    let mut statement = sql.prepare_cached(
-        "SELECT blobs.mailbox, blobs.id, blobs.size, blobs.created, coalesce(held.shared != ?4, FALSE)
-         FROM blobs INDEXED BY blobs_by_mailbox LEFT JOIN held ON held.seq = blobs.seq
-         WHERE (blobs.mailbox, blobs.id) > (?1, ?2) ORDER BY blobs.mailbox, blobs.id LIMIT ?3",
-    )?;
-    let (mailbox, id): (&[u8], &[u8]) = match place {
-        Place::Behind(name) => (name.mailbox.as_bytes(), name.blob_id.as_bytes()),
-        Place::Start | Place::Key { .. } => (&[], &[]),
-    };
-    let mut rows = statement.query(params![mailbox, id, SLICE, foreign_blobs::SHARED])?;
-    let (mut entries, mut seen, mut last) = (Vec::new(), 0, None);
-    while let Some(row) = rows.next()? {
-        let name = BlobName {
-            mailbox: MailboxHash::from_bytes(row.get(0)?),
-            blob_id: BlobId::from_bytes(row.get(1)?),
-        };
-        seen += 1;
-        last = Some(name);
-        if row.get::<_, bool>(4)? != of_peers {
-            continue;
+    progress: &mpsc::Sender<Result<EvictReply, Status>>,
+) -> Result<(), StoreError> {
+    let kind = wanted.kind;
+    let mut all = EvictReply::default();
+    let mut next = Some(Place::Start);
+    while let Some(place) = next {
+        let (entries, after) = store.readers.run(move |sql| rows::look(sql, kind, &place, ttl, now)).await?;
+        let meant: Vec<_> = entries.into_iter().filter(|entry| wanted.has(entry)).collect();
+        if dry_run {
+            all.rows += meant.len() as u64;
+            all.bytes += meant.iter().map(|entry| entry.bytes).sum::<u64>();
+        } else {
+            delete(store, kind, meant, &mut all, progress).await?;
         }
-        let content = row.get::<_, i64>(2)?.max(0).unsigned_abs();
-        let age = moment(now).saturating_sub(row.get(3)?).max(0).unsigned_abs();
-        entries.push(Entry { row: RowName::Blob(name), content, bytes: content + BESIDE_BLOB, age });
+        if progress.send(Ok(all)).await.is_err() {
+            return Ok(());
+        }
+        next = after;
     }
-    Ok((entries, last.filter(|_| seen >= SLICE).map(Place::Behind)))
+    if all.rows > 0 && !dry_run {
+        tracing::info!(kind = kind.name(), rows = all.rows, "the operator had rows deleted");
+        let erase = |write: &mut Write<'_>| {
+            write.answer_after_erasure();
+            Ok(())
+        };
+        store.writer.run_one(erase).await?;
+    }
+    Ok(())
 }
 
-/// Deletes rows that were read before, as many as belong into one transaction. One that has changed since stays. Returns how
-/// many were decided on, and how many rows and bytes went.
-pub(crate) fn evict(
-    write: &mut Write<'_>,
+async fn delete(
+    store: &Store,
     kind: RowKind,
-    entries: &[Entry],
-) -> Result<(usize, u64, u64), StoreError> {
-    let mut room = StepRoom::WHOLE;
-    let (mut rows, mut bytes) = (0, 0);
-    for (decided, entry) in entries.iter().enumerate() {
-        if !room.take(count(entry.content)) {
-            return Ok((decided, rows, bytes));
-        }
-        let gone = match &entry.row {
-            RowName::Blob(name) => blobs::remove(write, name)?.is_some(),
-            RowName::Key { table, key, moment } => match tables(kind).get(*table) {
-                Some(table) => {
-                    let gone = write.sql.prepare_cached(table.delete)?.execute(params![key, moment])? > 0;
-                    if let Some(sum) = (table.sum)(write.change).filter(|_| gone) {
-                        *sum -= 1;
-                    }
-                    write.free(count(entry.content));
-                    gone
-                }
-                None => false,
-            },
+    mut meant: Vec<Entry>,
+    all: &mut EvictReply,
+    progress: &mpsc::Sender<Result<EvictReply, Status>>,
+) -> Result<(), StoreError> {
+    while !meant.is_empty() && !progress.is_closed() {
+        let some = meant;
+        let step = move |write: &mut Write<'_>| {
+            let (decided, rows, bytes) = rows::evict(write, kind, &some)?;
+            let mut rest = some;
+            rest.drain(..decided);
+            Ok((rest, rows, bytes))
         };
-        if gone {
-            rows += 1;
-            bytes += entry.bytes;
-        }
+        let (rest, rows, bytes) = store.step(None, step).await?;
+        all.rows += rows;
+        all.bytes += bytes;
+        meant = rest;
     }
-    Ok((entries.len(), rows, bytes))
+    Ok(())
 }

@@ -2,16 +2,21 @@
 
 mod checked;
 
+use checked::Report;
 use relay_daemon::Clock;
-use relay_daemon::metrics::{merge, without_gauges};
+use relay_daemon::metrics::merge;
 use relay_proto::Refusal;
-use relay_proto::telemetry::{Family, Process, Role, Snapshot};
+use relay_proto::messages::{Family, Kind, Process, Snapshot};
+use relay_proto::telemetry::Role;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Reporters of one role at once. A relay has a handful, and at most 64 gateways.
 const MOST: usize = 80;
+
+/// Series that are kept of a metric of those who are gone, the first ones.
+const MOST_DEPARTED: usize = 256;
 
 /// The other processes of the relay.
 #[derive(Debug)]
@@ -23,16 +28,10 @@ pub(crate) struct Reporters {
 #[derive(Debug, Default)]
 struct Known {
     next: u64,
-    living: BTreeMap<u64, (Role, Option<Report>)>,
+    /// The last report of each reporter, and when it came, by the monotonic clock.
+    living: BTreeMap<u64, (Role, Option<(Report, Duration)>)>,
     /// Counters must not fall when a replica goes, or rates would jump.
     departed: Vec<Family>,
-}
-
-/// What a process told last, and when, by the monotonic clock.
-#[derive(Debug)]
-struct Report {
-    snapshot: Snapshot,
-    at: Duration,
 }
 
 /// One reporter's place, left when dropped.
@@ -65,9 +64,9 @@ impl Reporters {
     pub(crate) fn processes(&self) -> Vec<Process> {
         let known = self.lock();
         let now = self.clock.monotonic();
-        let process = |report: &Report| {
-            let silent_secs = u32::try_from(now.saturating_sub(report.at).as_secs()).unwrap_or(u32::MAX);
-            Process { silent_secs, ..report.snapshot.process.clone() }
+        let process = |(report, at): &(Report, Duration)| {
+            let silent_secs = u32::try_from(now.saturating_sub(*at).as_secs()).unwrap_or(u32::MAX);
+            Process { silent_secs, ..report.process.clone() }
         };
         let mut processes: Vec<_> =
             known.living.values().filter_map(|(_, last)| last.as_ref()).map(process).collect();
@@ -79,7 +78,7 @@ impl Reporters {
     pub(crate) fn families(&self) -> Vec<Family> {
         let known = self.lock();
         let reports = known.living.values().filter_map(|(_, last)| last.as_ref());
-        let living = reports.flat_map(|report| report.snapshot.families.clone());
+        let living = reports.flat_map(|(report, _)| report.families.clone());
         living.chain(known.departed.clone()).collect()
     }
 
@@ -96,9 +95,9 @@ impl Reporter {
     pub(crate) fn tell(&self, snapshot: Snapshot) -> Result<(), Refusal> {
         let mut known = self.reporters.lock();
         let Some((_, last)) = known.living.get_mut(&self.number) else { return Ok(()) };
-        let before = last.as_ref().map_or(&[][..], |report| &report.snapshot.families);
-        let snapshot = checked::check(self.role, snapshot, before)?;
-        *last = Some(Report { snapshot, at: self.reporters.clock.monotonic() });
+        let before = last.as_ref().map_or(&[][..], |(report, _)| &report.families);
+        let report = checked::check(self.role, snapshot, before)?;
+        *last = Some((report, self.reporters.clock.monotonic()));
         Ok(())
     }
 }
@@ -106,10 +105,14 @@ impl Reporter {
 impl Drop for Reporter {
     fn drop(&mut self) {
         let mut known = self.reporters.lock();
-        if let Some((_, Some(last))) = known.living.remove(&self.number) {
+        if let Some((_, Some((last, _)))) = known.living.remove(&self.number) {
             let departed = std::mem::take(&mut known.departed);
-            known.departed = merge(departed.into_iter().chain(without_gauges(last.snapshot.families)));
-            checked::bound_departed(&mut known.departed);
+            // What it counted stays, and the state it was in goes with it.
+            let counted = last.families.into_iter().filter(|family| family.kind() != Kind::Gauge);
+            known.departed = merge(departed.into_iter().chain(counted));
+            for family in &mut known.departed {
+                family.samples.truncate(MOST_DEPARTED);
+            }
         }
     }
 }
@@ -119,37 +122,28 @@ mod tests {
     use super::*;
     use relay_daemon::ManualClock;
     use relay_proto::UnixSeconds;
-    use relay_proto::telemetry::{Sample, Values};
+    use relay_proto::messages::{Label, Sample};
 
     const REQUESTS: &str = "relay_messages_received_total";
     const CONNECTIONS: &str = "relay_connections_active";
 
     fn snapshot(pid: u32, requests: f64) -> Snapshot {
-        let sample = || vec![Sample { labels: Vec::new(), value: requests }];
-        let family = |name: &str, values| Family { name: name.to_owned(), help: String::new(), values };
-        Snapshot {
-            process: Process {
-                role: Role::Gateway,
-                pid,
-                version: String::new(),
-                started_at: UnixSeconds::new(0),
-                silent_secs: 0,
-            },
-            families: vec![
-                family(REQUESTS, Values::Counters(sample())),
-                family(CONNECTIONS, Values::Gauges(sample())),
-            ],
-        }
+        let samples = vec![Sample { value: requests, ..Sample::default() }];
+        let families = [(REQUESTS, Kind::Counter), (CONNECTIONS, Kind::Gauge)]
+            .map(|(name, kind)| Family {
+                name: name.to_owned(),
+                help: String::new(),
+                kind: kind.into(),
+                samples: samples.clone(),
+            })
+            .to_vec();
+        let process = Process { role: Role::Gateway.into(), pid, ..Process::default() };
+        Snapshot { process: Some(process), families }
     }
 
     fn sums(reporters: &Reporters) -> Vec<(String, f64)> {
-        merge(reporters.families())
-            .into_iter()
-            .map(|family| match family.values {
-                Values::Counters(samples) | Values::Gauges(samples) => (family.name, samples[0].value),
-                Values::Histograms(_) => panic!("not a number"),
-            })
-            .collect()
+        let families = merge(reporters.families()).into_iter();
+        families.map(|family| (family.name, family.samples[0].value)).collect()
     }
 
     #[test]
@@ -194,7 +188,7 @@ mod tests {
             assert!(reporter.tell(snapshot(1, wrong)).is_err());
         }
         let mut other = snapshot(1, 11.0);
-        other.process.role = Role::Storaged;
+        other.process = Some(Process { role: Role::Storaged.into(), ..Process::default() });
         assert_eq!(reporter.tell(other), Err(Refusal::invalid("role")));
         assert_eq!(sums(&reporters), [CONNECTIONS, REQUESTS].map(|name| (name.to_owned(), 10.0)));
     }
@@ -204,18 +198,15 @@ mod tests {
         let reporters = Arc::new(Reporters::new(Clock::system()));
         for round in 0..3 {
             let reporter = reporters.enter(Role::Gateway).unwrap();
-            let series = |at: usize| Sample {
-                labels: vec![("reason".to_owned(), format!("{round}-{at}"))],
-                value: 1.0,
-            };
-            let values = Values::Counters((0..200).map(series).collect());
-            let name = "relay_messages_rejected_total".to_owned();
-            let families = vec![Family { name, help: String::new(), values }];
+            let label = |at: usize| Label { name: "reason".to_owned(), value: format!("{round}-{at}") };
+            let series = |at| Sample { labels: vec![label(at)], value: 1.0, ..Sample::default() };
+            let (name, help) = ("relay_messages_rejected_total".to_owned(), String::new());
+            let samples = (0..200).map(series).collect();
+            let families = vec![Family { name, help, kind: Kind::Counter.into(), samples }];
             reporter.tell(Snapshot { families, ..snapshot(1, 0.0) }).unwrap();
         }
         let families = merge(reporters.families());
-        let Values::Counters(samples) = &families[0].values else { panic!("not counters") };
-        assert_eq!(samples.len(), checked::MOST_DEPARTED);
+        assert_eq!(families[0].samples.len(), MOST_DEPARTED);
     }
 
     #[test]

@@ -9,11 +9,11 @@ use crate::db::error::StoreError;
 use crate::metrics::Metrics;
 use crate::ohttp_keys::signer::Signer;
 use crate::ohttp_keys::turn::{self, Turned};
+use bytes::Bytes;
 use relay_daemon::{Exit, Failure, Shutdown};
 use relay_proto::Refusal;
-use relay_proto::admin::{CertificateTimes, KeyStatus, WindowStatus};
 use relay_proto::keys::{DAY_SECS, fingerprint};
-use relay_proto::messages::KeySet;
+use relay_proto::messages::{CertificateStatus, KeySet, KeyStatus, WindowStatus};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,7 +52,7 @@ impl Shown {
             .iter()
             .map(|window| WindowStatus {
                 number: window.key.number,
-                fingerprint: fingerprint(&window.config),
+                fingerprint: Bytes::copy_from_slice(&fingerprint(&window.config)),
             })
             .collect();
         let windows = windows.into_iter().map(|window| window.key).collect();
@@ -64,17 +64,20 @@ impl Shown {
         let mut certificates: Vec<_> = signer
             .certificates
             .iter()
-            .map(|known| CertificateTimes { not_before: known.not_before, not_after: known.not_after })
+            .map(|known| CertificateStatus {
+                not_before: known.not_before.get(),
+                not_after: known.not_after.get(),
+            })
             .collect();
         certificates.sort_by_key(|times| times.not_before);
         let status = KeyStatus {
             window_secs,
             windows: fingerprints,
             self_anchored: signer.self_anchored,
-            anchor: Some(signer.anchor),
-            commitment: signer.commitment,
+            anchor: signer.anchor.into(),
+            commitment: signer.commitment.map_or_else(Bytes::new, Into::into),
             certificates,
-            problem,
+            problem: problem.unwrap_or_default(),
         };
         Self { made, set, status }
     }
@@ -182,11 +185,9 @@ impl Keyring {
         let ends = shown.set.record_at(now).map_or(0, |record| record.certified_until);
         self.metrics.certificate_ends(ends);
         let mut standing = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let problem = |shown: &Shown| shown.status.problem.clone();
-        if let Some(text) = problem(&shown)
-            && standing.as_ref().and_then(problem).is_none()
-        {
-            tracing::error!(problem = %text, "no signed key record is served");
+        let had_none = standing.as_ref().is_none_or(|before| before.status.problem.is_empty());
+        if had_none && !shown.status.problem.is_empty() {
+            tracing::error!(problem = %shown.status.problem, "no signed key record is served");
         }
         *standing = Some(shown.clone());
         Ok(shown)

@@ -1,26 +1,26 @@
-//! What the operator asks.
+//! The operator's calls.
 
+use super::{backup, usage};
 use crate::clock::trusted::TrustedClock;
-use crate::db::batch::Write;
-use crate::db::{Store, compact, meta, schema};
-use crate::mail::blobs;
+use crate::db::{Store, compact, schema};
 use crate::metrics::aggregator::Reporters;
 use crate::ohttp_keys::keyring::Keyring;
-use crate::transfer::peering::{DRAINING, Peering};
-use crate::transfer::{foreign_blobs, peers};
-use relay_proto::admin::{
-    BackupPart, ClockStanding, ClockStatus, Evict, Evicted, Key, KeyStatus, KindUsage, Slack, Status,
+use crate::transfer::operator;
+use crate::transfer::peering::Peering;
+use relay_proto::admin::Capacity;
+use relay_proto::field::identifier;
+use relay_proto::messages::{
+    BackupPart, BackupRequest, ClockStanding, CompactReply, CompactRequest, DrainReply, DrainRequest,
+    EvictReply, EvictRequest, ForgetPeerReply, ForgetPeerRequest, Key, KeyStatus, KeyStatusRequest,
+    KindUsage, PeersReply, PeersRequest, Process, ReassignPeerReply, ReassignPeerRequest, StatusReply,
+    StatusRequest, TrustClockReply, TrustClockRequest, UsageRequest, admin_server,
 };
-use relay_proto::federation::{self, PeerState, Pin, Reassigned};
-use relay_proto::limits::MAX_OUTLASTING;
-use relay_proto::server::AdminHandler;
-use relay_proto::telemetry::Process;
-use relay_proto::{PeerId, Refusal, Ttl, UnixSeconds};
+use relay_proto::{Ttl, UnixSeconds};
 use std::sync::Arc;
-use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
 
-/// Blobs that are given to another relay in one transaction.
-const REASSIGNED_AT_ONCE: u32 = 500;
+type Reply<T> = Result<Response<T>, Status>;
 
 /// Serves the operator.
 #[derive(Debug)]
@@ -39,125 +39,85 @@ pub(crate) struct Admin {
     pub(crate) address_key_since: UnixSeconds,
 }
 
-impl AdminHandler for Admin {
-    async fn status(&self) -> Result<Status, Refusal> {
+#[tonic::async_trait]
+impl admin_server::Admin for Admin {
+    async fn status(&self, _: Request<StatusRequest>) -> Reply<StatusReply> {
         let mut processes = vec![self.process.clone()];
         processes.extend(self.reporters.processes());
         let clock = self.time.status();
-        Ok(Status {
+        let Capacity { live_bytes, ceiling_bytes, durable, foreign_bytes: _ } = self.store.capacity();
+        Ok(Response::new(StatusReply {
             processes,
-            capacity: self.store.capacity(),
+            live_bytes,
+            ceiling_bytes,
             blobs: self.store.gauges.blobs(),
             registrations: self.store.gauges.registrations(),
+            durable,
             schema_version: schema::VERSION,
-            sqlite_version: rusqlite::version().to_owned(),
-            sweep_suspended: clock.standing != ClockStanding::Trusted,
-            keys: vec![Key { name: "address hashing".to_owned(), since: self.address_key_since }],
+            sqlite_version: schema::library_version().to_owned(),
+            sweep_suspended: clock.standing() != ClockStanding::Trusted,
+            keys: vec![Key { name: "address hashing".to_owned(), since: self.address_key_since.get() }],
             clock: Some(clock),
-        })
+        }))
     }
 
-    async fn keys(&self) -> Result<KeyStatus, Refusal> {
-        self.keyring.status()
+    async fn keys(&self, _: Request<KeyStatusRequest>) -> Reply<KeyStatus> {
+        Ok(Response::new(self.keyring.status()?))
     }
 
-    async fn peers(&self) -> Result<federation::Peering, Refusal> {
-        let told = self.peering.peers().filter(|_| self.federates);
-        let keys = if self.federates { Some(peers::identity(&self.store).await?) } else { None };
-        let latest =
-            self.peering.longest_kept().map(|kept| Ttl::from_secs(kept).expiry(self.time.times().now));
-        let read = move |sql: &rusqlite::Connection| {
-            let outlasting = match latest {
-                Some(latest) => blobs::count_outlasting(sql, latest, MAX_OUTLASTING)?,
-                None => 0,
-            };
-            Ok((peers::pins(sql)?, peers::holdings(sql)?, outlasting))
-        };
-        let (pins, holdings, outlasting) = self.store.readers.run(read).await?;
-        Ok(federation::Peering {
-            reporting: told.is_some(),
-            noise_key: keys.as_ref().map(|(noise_secret, _)| noise_secret.public()),
-            identity: keys.as_ref().map(|(_, signing_seed)| signing_seed.id()),
-            peers: told.into_iter().flatten().map(PeerState::try_from).collect::<Result<_, _>>()?,
-            pins: pins.into_iter().map(Pin::try_from).collect::<Result<_, _>>()?,
-            holdings,
-            draining: self.peering.is_draining(),
-            keeps_secs: self.keeps.as_secs(),
-            outlasting,
-        })
+    async fn peers(&self, _: Request<PeersRequest>) -> Reply<PeersReply> {
+        let now = self.time.times().now;
+        let peers = operator::peers(&self.store, &self.peering, self.federates, now).await?;
+        Ok(Response::new(PeersReply { keeps_secs: self.keeps.as_secs(), ..peers }))
     }
 
-    async fn forget_peer(&self, url: String) -> Result<bool, Refusal> {
-        Ok(self.store.writer.run_one(move |write| peers::unpin(write.sql, &url)).await?)
+    async fn forget_peer(&self, request: Request<ForgetPeerRequest>) -> Reply<ForgetPeerReply> {
+        let ForgetPeerRequest { url } = request.into_inner();
+        let forgotten = operator::forget_pin(&self.store, url).await?;
+        Ok(Response::new(ForgetPeerReply { forgotten }))
     }
 
-    async fn reassign_peer(&self, from: PeerId, to: PeerId) -> Result<Reassigned, Refusal> {
-        // Whoever is there under the old keys has not lost them.
-        if self.peering.reachable().contains(&from) {
-            return Ok(Reassigned::FromIsConnected);
-        }
-        if from == to || !self.store.readers.run(move |sql| peers::is_known(sql, &to)).await? {
-            return Ok(Reassigned::ToIsUnknown);
-        }
-        let mut blobs = 0;
-        loop {
-            let give = move |write: &mut Write<'_>| {
-                foreign_blobs::reassign(write.sql, &from, &to, REASSIGNED_AT_ONCE)
-            };
-            let given = self.store.writer.run_one(give).await?;
-            blobs += given;
-            if given < u64::from(REASSIGNED_AT_ONCE) {
-                break;
-            }
-        }
-        tracing::info!(blobs, "the operator gives what was held for one relay to another");
-        Ok(Reassigned::Blobs(blobs))
+    async fn reassign_peer(&self, request: Request<ReassignPeerRequest>) -> Reply<ReassignPeerReply> {
+        let ReassignPeerRequest { from, to } = request.into_inner();
+        let (from, to) = (identifier("from", &from)?, identifier("to", &to)?);
+        Ok(Response::new(operator::reassign(&self.store, &self.peering, from, to).await?))
     }
 
-    async fn drain(&self, draining: bool) -> Result<u64, Refusal> {
-        if draining != self.peering.is_draining() {
-            self.store
-                .writer
-                .run_one(move |write| meta::set(write.sql, DRAINING, i64::from(draining)))
-                .await?;
-            self.peering.set_draining(draining);
-            tracing::info!(draining, "the operator decides whether the relay is emptied into its peers");
-        }
-        Ok(self.store.gauges.blobs())
+    async fn drain(&self, request: Request<DrainRequest>) -> Reply<DrainReply> {
+        let DrainRequest { draining } = request.into_inner();
+        operator::drain(&self.store, &self.peering, draining).await?;
+        Ok(Response::new(DrainReply { blobs: self.store.gauges.blobs() }))
     }
 
-    async fn backup(
-        &self,
-    ) -> Result<impl Stream<Item = Result<BackupPart, Refusal>> + Send + 'static, Refusal> {
-        super::backup::backup(&self.store)
+    type BackupStream = ReceiverStream<Result<BackupPart, Status>>;
+
+    async fn backup(&self, request: Request<BackupRequest>) -> Reply<Self::BackupStream> {
+        let BackupRequest {} = request.into_inner();
+        Ok(Response::new(backup::backup(&self.store)?))
     }
 
-    async fn compact(&self, give: bool) -> Result<Slack, Refusal> {
-        let step = move |write: &mut Write<'_>| {
-            let slack = if give { compact::step(write.sql)? } else { compact::slack(write.sql)? };
-            if slack.free_bytes == 0 {
-                // The file becomes shorter when the log is copied into it: before that nothing is given back.
-                write.answer_after_erasure();
-            }
-            Ok(slack)
-        };
-        Ok(self.store.writer.run_one(step).await?)
+    async fn compact(&self, request: Request<CompactRequest>) -> Reply<CompactReply> {
+        let CompactRequest { give } = request.into_inner();
+        Ok(Response::new(compact::compact(&self.store, give).await?))
     }
 
-    async fn usage(
-        &self,
-    ) -> Result<impl Stream<Item = Result<KindUsage, Refusal>> + Send + 'static, Refusal> {
-        Ok(super::usage::usage(&self.store, self.keeps, self.time.times().now))
+    type UsageStream = ReceiverStream<Result<KindUsage, Status>>;
+
+    async fn usage(&self, request: Request<UsageRequest>) -> Reply<Self::UsageStream> {
+        let UsageRequest {} = request.into_inner();
+        Ok(Response::new(usage::usage(&self.store, self.keeps, self.time.times().now)))
     }
 
-    async fn evict(
-        &self,
-        evict: Evict,
-    ) -> Result<impl Stream<Item = Result<Evicted, Refusal>> + Send + 'static, Refusal> {
-        super::usage::evict(&self.store, evict, self.keeps, self.time.times().now)
+    type EvictStream = ReceiverStream<Result<EvictReply, Status>>;
+
+    async fn evict(&self, request: Request<EvictRequest>) -> Reply<Self::EvictStream> {
+        let (request, now) = (request.into_inner(), self.time.times().now);
+        Ok(Response::new(usage::evict(&self.store, request, self.keeps, now)?))
     }
 
-    async fn trust_clock(&self) -> Result<ClockStatus, Refusal> {
-        self.time.trust(&self.store).await
+    async fn trust_clock(&self, request: Request<TrustClockRequest>) -> Reply<TrustClockReply> {
+        let TrustClockRequest {} = request.into_inner();
+        let before = Some(self.time.trust(&self.store).await?);
+        Ok(Response::new(TrustClockReply { before }))
     }
 }

@@ -1,11 +1,12 @@
 //! Hands out a copy of the database, piece by piece.
 
-use crate::backup::copy::{CopyFile, Course};
+use crate::backup::copy::{self, CopyFile, Course};
 use crate::db::Store;
 use bytes::Bytes;
 use relay_daemon::Pace;
 use relay_proto::Refusal;
-use relay_proto::admin::BackupPart;
+use relay_proto::messages::backup_part::Part;
+use relay_proto::messages::{BackupCourse, BackupPart};
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -15,6 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 
 /// Bytes of a piece: little enough that nobody's request waits for it for long.
 const PIECE: usize = 256 << 10;
@@ -22,13 +24,13 @@ const PIECE: usize = 256 << 10;
 /// Pieces that may be on their way.
 const ON_THEIR_WAY: usize = 8;
 
-/// How long nobody may take a piece. A copy is not kept for somebody who sleeps.
+/// A download that reads nothing for this long is cancelled and its copy deleted.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-type Part = Result<BackupPart, Refusal>;
+type Sent = Result<BackupPart, Status>;
 
 /// Makes a copy and hands it out. It is gone from the data directory when the stream has ended, however that was.
-pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Part>, Refusal> {
+pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Sent>, Refusal> {
     let directory = store.place_for_a_copy()?.to_owned();
     let (parts, stream) = mpsc::channel(ON_THEIR_WAY);
     let store = Arc::clone(store);
@@ -37,7 +39,7 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Part>, Refusal
         let telling = async {
             while seen.changed().await.is_ok() {
                 let Course { copied, total } = *seen.borrow_and_update();
-                if parts.send(Ok(BackupPart::Course { copied, total })).await.is_err() {
+                if parts.send(Ok(course_part(copied, total))).await.is_err() {
                     return;
                 }
             }
@@ -45,7 +47,7 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Part>, Refusal
             std::future::pending::<()>().await;
         };
         let copied = tokio::select! {
-            copied = store.writer.copy(directory, course) => copied,
+            copied = copy::make(&store, directory, course) => copied,
             // Nobody wants it any more; the writer sees that at its next step.
             () = telling => return,
         };
@@ -60,7 +62,11 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Part>, Refusal
     Ok(ReceiverStream::new(stream))
 }
 
-async fn hand_out(file: CopyFile, parts: mpsc::Sender<Part>) {
+const fn course_part(copied_bytes: u64, total_bytes: u64) -> BackupPart {
+    BackupPart { part: Some(Part::Course(BackupCourse { copied_bytes, total_bytes })) }
+}
+
+async fn hand_out(file: CopyFile, parts: mpsc::Sender<Sent>) {
     let runtime = Handle::current();
     let reading = tokio::task::spawn_blocking(move || {
         let outcome = read(file.path(), |part| runtime.block_on(parts.send_timeout(part, PATIENCE)));
@@ -68,7 +74,7 @@ async fn hand_out(file: CopyFile, parts: mpsc::Sender<Part>) {
         drop(file);
         if let Err(error) = outcome {
             tracing::warn!(kind = ?error.kind(), "a backup could not be handed out");
-            drop(runtime.block_on(parts.send_timeout(Err(Refusal::Internal), PATIENCE)));
+            drop(runtime.block_on(parts.send_timeout(Err(Refusal::Internal.into()), PATIENCE)));
         }
     });
     if reading.await.is_err() {
@@ -77,10 +83,10 @@ async fn hand_out(file: CopyFile, parts: mpsc::Sender<Part>) {
 }
 
 /// Ends early, and without an error, when somebody has gone who took the pieces.
-fn read(copy: &Path, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part>>) -> io::Result<()> {
+fn read(copy: &Path, send: impl Fn(Sent) -> Result<(), SendTimeoutError<Sent>>) -> io::Result<()> {
     let mut copy = File::open(copy)?;
     let total = copy.metadata()?.len();
-    let mut part = BackupPart::Course { copied: total, total };
+    let mut part = course_part(total, total);
     let mut pace = Pace::gentle();
     loop {
         match send(Ok(part)) {
@@ -94,7 +100,7 @@ fn read(copy: &Path, send: impl Fn(Part) -> Result<(), SendTimeoutError<Part>>) 
             return Ok(());
         }
         piece.truncate(length);
-        part = BackupPart::Piece(Bytes::from(piece));
+        part = BackupPart { part: Some(Part::Piece(Bytes::from(piece))) };
         pace.rest();
     }
 }
@@ -116,7 +122,7 @@ mod tests {
         let file = copy(2 * PIECE + 1);
         let (pieces, bytes) = (Cell::new(0), Cell::new(0));
         read(file.path(), |part| {
-            if let BackupPart::Piece(piece) = part.unwrap() {
+            if let Some(Part::Piece(piece)) = part.unwrap().part {
                 assert!(piece.iter().all(|byte| *byte == 7) && piece.len() <= PIECE);
                 pieces.set(pieces.get() + 1);
                 bytes.set(bytes.get() + piece.len());

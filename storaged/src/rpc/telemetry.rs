@@ -5,16 +5,19 @@ use crate::db::Store;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::metrics::aggregator::Reporters;
+use relay_daemon::Shutdown;
 use relay_daemon::metrics::{merge, render};
 use relay_daemon::ops::Ops;
-use relay_daemon::{Shutdown, metrics};
 use relay_proto::Refusal;
-use relay_proto::server::TelemetryHandler;
-use relay_proto::telemetry::{Family, Role, Snapshot};
+use relay_proto::messages::{
+    CheckReply, CheckRequest, CollectReply, CollectRequest, ReportReply, Snapshot, telemetry_server,
+};
+use relay_proto::telemetry::Role;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
-use tokio_stream::{Stream, StreamExt as _};
+use tokio_stream::StreamExt as _;
+use tonic::{Request, Response, Status, Streaming};
 
 /// How long a commit may take while the operator waits. Programs that ask give up after three seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,31 +35,35 @@ pub(crate) struct Telemetry {
     pub(crate) shutdown: Shutdown,
 }
 
-impl TelemetryHandler for Telemetry {
-    async fn check(&self) -> Result<(), Refusal> {
-        Ok(self.store.check().await?)
+#[tonic::async_trait]
+impl telemetry_server::Telemetry for Telemetry {
+    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckReply>, Status> {
+        let CheckRequest {} = request.into_inner();
+        self.store.check().await?;
+        Ok(Response::new(CheckReply {}))
     }
 
-    async fn report(
-        &self,
-        mut snapshots: impl Stream<Item = Result<Snapshot, Refusal>> + Send + Unpin,
-    ) -> Result<(), Refusal> {
+    async fn report(&self, request: Request<Streaming<Snapshot>>) -> Result<Response<ReportReply>, Status> {
         let reporter = self.reporters.enter(self.role.ok_or(Refusal::invalid("role"))?)?;
+        let mut snapshots = request.into_inner();
         loop {
             tokio::select! {
                 next = snapshots.next() => match next {
                     Some(Ok(snapshot)) => reporter.tell(snapshot)?,
                     // However the stream ended, the reporter is gone.
-                    Some(Err(_)) | None => return Ok(()),
+                    Some(Err(_)) | None => return Ok(Response::new(ReportReply {})),
                 },
-                () = self.shutdown.begun() => return Ok(()),
+                () = self.shutdown.begun() => return Ok(Response::new(ReportReply {})),
             }
         }
     }
 
-    fn collect(&self) -> Vec<Family> {
+    async fn collect(&self, request: Request<CollectRequest>) -> Result<Response<CollectReply>, Status> {
+        let CollectRequest {} = request.into_inner();
         self.limits.note_busy();
-        merge(self.metrics.gather(&self.store.gauges).into_iter().chain(self.reporters.families()))
+        let own = self.metrics.gather(&self.store.gauges);
+        let families = merge(own.into_iter().chain(self.reporters.families()));
+        Ok(Response::new(CollectReply { families }))
     }
 }
 
@@ -75,6 +82,6 @@ impl Ops for Telemetry {
 
     async fn metrics(&self) -> String {
         self.limits.note_busy();
-        render(&metrics::merge(self.metrics.gather(&self.store.gauges)))
+        render(&merge(self.metrics.gather(&self.store.gauges)))
     }
 }

@@ -4,8 +4,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::ohttp_keys::keys;
-use relay_proto::federation::Holdings;
-use relay_proto::messages::Pin;
+use relay_proto::messages::{PeerHoldings, Pin};
 use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed, Refusal};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
@@ -132,16 +131,16 @@ pub(crate) fn client_url(sql: &Connection, peer: &[u8]) -> Result<Option<String>
 }
 
 /// What lies with peers, is held for them, or waits for them.
-pub(crate) fn holdings(sql: &Connection) -> Result<Vec<Holdings>, StoreError> {
-    let mut found: BTreeMap<PeerId, Holdings> = BTreeMap::new();
-    let mut count = |query: &str, set: fn(&mut Holdings, u64)| -> Result<(), StoreError> {
+pub(crate) fn holdings(sql: &Connection) -> Result<Vec<PeerHoldings>, StoreError> {
+    let mut found: BTreeMap<PeerId, PeerHoldings> = BTreeMap::new();
+    let mut count = |query: &str, set: fn(&mut PeerHoldings, u64)| -> Result<(), StoreError> {
         let mut statement = sql.prepare_cached(query)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let identity = row.get_ref(0)?.as_blob().unwrap_or_default();
             let identity = PeerId::try_from(identity).map_err(|_| StoreError::Corrupt(0))?;
-            let none = Holdings { identity, moved: 0, held: 0, outbox: 0 };
-            set(found.entry(identity).or_insert(none), row.get::<_, i64>(1)?.max(0).unsigned_abs());
+            let none = || PeerHoldings { identity: identity.into(), ..PeerHoldings::default() };
+            set(found.entry(identity).or_insert_with(none), row.get::<_, i64>(1)?.max(0).unsigned_abs());
         }
         Ok(())
     };

@@ -1,19 +1,19 @@
 //! Gets a copy of the database: from a running relay over the operator's socket, or from its directory.
 
-use crate::admin_client;
+use crate::admin_client::{self, Admin};
 use crate::progress::Progress;
 use crate::units::bytes;
 use relay_daemon::{Exit, Failure, Vars};
-use relay_proto::Refusal;
-use relay_proto::admin::BackupPart;
-use relay_proto::client::StorageClient;
+use relay_proto::messages::backup_part::Part;
+use relay_proto::messages::{BackupCourse, BackupRequest};
+use relay_proto::{Refusal, refusal_of};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::timeout;
-use tokio_stream::StreamExt as _;
+use tonic::Status;
 
 /// How long storage may be silent.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ pub(super) fn copy(vars: &Vars, serves: bool, target: &Path, errors: &mut impl W
         let mut file =
             OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(unwritable)?;
         let mut progress = Progress::of_something_short(errors);
-        let received = receive(client.storage(), &mut file, &mut progress).await;
+        let received = receive(client.admin(), &mut file, &mut progress).await;
         progress.end();
         received?;
         file.sync_all().map_err(unwritable)
@@ -40,22 +40,26 @@ pub(super) fn copy(vars: &Vars, serves: bool, target: &Path, errors: &mut impl W
 }
 
 async fn receive(
-    storage: &StorageClient,
+    mut admin: Admin,
     file: &mut File,
     progress: &mut Progress<'_, impl Write>,
 ) -> Result<(), Failure> {
     let silent = || failure!(Unavailable, "storaged does not go on with the backup; see its log");
-    let mut parts = timeout(DEADLINE, storage.backup()).await.map_err(|_| silent())?.map_err(refused)?;
+    let begun = timeout(DEADLINE, admin.backup(BackupRequest {})).await.map_err(|_| silent())?;
+    let mut parts = begun.map_err(refused)?.into_inner();
     let (mut received, mut expected) = (0_u64, 0);
-    while let Some(part) = timeout(DEADLINE, parts.next()).await.map_err(|_| silent())? {
-        match part.map_err(refused)? {
+    loop {
+        let next = timeout(DEADLINE, parts.message()).await.map_err(|_| silent())?;
+        let Some(part) = next.map_err(refused)? else { break };
+        match part.part {
             // The copying and the handing out are a half each.
-            BackupPart::Course { copied, total } => {
+            Some(Part::Course(BackupCourse { copied_bytes: copied, total_bytes: total })) => {
                 expected = total;
                 let words = format_args!("{} of {} copied", bytes(copied), bytes(total));
                 progress.show(copied, total.saturating_mul(2), &words);
             }
-            BackupPart::Piece(piece) => {
+            None => return Err(refused(Refusal::invalid("part").into())),
+            Some(Part::Piece(piece)) => {
                 file.write_all(&piece).map_err(unwritable)?;
                 let before = received / TO_DISK;
                 received += piece.len() as u64;
@@ -74,7 +78,8 @@ async fn receive(
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
-fn refused(refusal: Refusal) -> Failure {
+fn refused(status: Status) -> Failure {
+    let refusal = refusal_of(&status);
     let (exit, text) = match &refusal {
         Refusal::Busy => {
             (Exit::Unavailable, "storaged makes another backup, or has too much to do; try again later")
@@ -102,6 +107,7 @@ fn unwritable(error: io::Error) -> Failure {
 mod tests {
     use super::*;
     use crate::fixture::{Storage, sample};
+    use relay_proto::messages::BackupPart;
 
     /// What comes of a backup that is made of these parts.
     fn received(parts: Vec<Result<BackupPart, Refusal>>) -> Result<Vec<u8>, Failure> {
@@ -112,12 +118,13 @@ mod tests {
     }
 
     fn piece(bytes: &'static [u8]) -> Result<BackupPart, Refusal> {
-        Ok(BackupPart::Piece(bytes.into()))
+        Ok(BackupPart { part: Some(Part::Piece(bytes.into())) })
     }
 
     #[test]
     fn pieces_are_put_together_and_too_few_are_no_backup() {
-        let whole = Ok(BackupPart::Course { copied: 5, total: 5 });
+        let course = BackupCourse { copied_bytes: 5, total_bytes: 5 };
+        let whole = Ok(BackupPart { part: Some(Part::Course(course)) });
         assert_eq!(received(vec![whole.clone(), piece(b"abc"), piece(b"de")]).unwrap(), b"abcde");
         for parts in [vec![], vec![whole.clone()], vec![whole.clone(), piece(b"abc")], vec![piece(b"abc")]] {
             assert_eq!(received(parts).unwrap_err().exit, Exit::Unavailable);

@@ -3,8 +3,7 @@
 pub(crate) use crate::selftest::probe::{Health, Probe, ProbeError};
 use relay_daemon::variables::Backend;
 use relay_proto::UnixSeconds;
-use relay_proto::admin::{KeyStatus, Status};
-use relay_proto::federation::Peering;
+use relay_proto::messages::{KeyStatus, PeersReply, StatusReply};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -149,9 +148,9 @@ pub(crate) enum Reached {
 /// What storage told.
 #[derive(Debug)]
 pub(crate) struct Told {
-    pub(crate) status: Status,
+    pub(crate) status: StatusReply,
     pub(crate) keys: Option<KeyStatus>,
-    pub(crate) peering: Option<Peering>,
+    pub(crate) peering: Option<PeersReply>,
     /// Counters of the whole relay before anything else was asked.
     pub(crate) before: Counters,
     /// The same at the end.

@@ -2,7 +2,7 @@
 
 use crate::time::span;
 use crate::units::{bytes, grouped};
-use relay_proto::federation::{Holdings, PeerState, Peering};
+use relay_proto::messages::{Link, PeerHoldings, PeerState, PeersReply, Pin};
 use relay_proto::{NoiseKey, PeerId, UnixSeconds};
 use serde_json::{Value, json};
 
@@ -38,26 +38,26 @@ pub(super) struct Row<'a> {
     keeps_secs: u64,
     /// The key that its address is pinned to.
     pin: Option<NoiseKey>,
-    holdings: Option<Holdings>,
+    holdings: Option<&'a PeerHoldings>,
 }
 
 /// Every peer: those of which federated tells, in its order, then those whose addresses are pinned, then those
 /// with whom mail lies. A peer that was taken off the configuration may still hold mail, and is seen.
-pub(super) fn rows(peering: &Peering) -> Vec<Row<'_>> {
+pub(super) fn rows(peering: &PeersReply) -> Vec<Row<'_>> {
     let holdings_of = |identity: Option<PeerId>| {
-        peering.holdings.iter().find(|holdings| Some(holdings.identity) == identity).copied()
+        peering.holdings.iter().find(|holdings| identity.is_some() && holder(holdings) == identity)
     };
     let mut rows: Vec<Row<'_>> = Vec::new();
     for state in &peering.peers {
         let url = Some(state.url.as_str()).filter(|url| !url.is_empty());
         let pin = peering.pins.iter().find(|pin| Some(pin.url.as_str()) == url);
-        let identity = state.identity.or(pin.map(|pin| pin.identity));
+        let identity = PeerId::try_from(&state.identity[..]).ok().or(pin.and_then(pinned));
         rows.push(Row {
             url,
             identity,
             state: Some(state),
             keeps_secs: peering.keeps_secs,
-            pin: pin.map(|pin| pin.noise_key),
+            pin: pin.and_then(pinned_key),
             holdings: holdings_of(identity),
         });
     }
@@ -65,42 +65,65 @@ pub(super) fn rows(peering: &Peering) -> Vec<Row<'_>> {
         if !rows.iter().any(|row| row.url == Some(pin.url.as_str())) {
             rows.push(Row {
                 url: Some(&pin.url),
-                identity: Some(pin.identity),
+                identity: pinned(pin),
                 state: None,
                 keeps_secs: peering.keeps_secs,
-                pin: Some(pin.noise_key),
-                holdings: holdings_of(Some(pin.identity)),
+                pin: pinned_key(pin),
+                holdings: holdings_of(pinned(pin)),
             });
         }
     }
     for holdings in &peering.holdings {
-        if !rows.iter().any(|row| row.identity == Some(holdings.identity)) {
-            let identity = Some(holdings.identity);
+        let identity = holder(holdings);
+        if !rows.iter().any(|row| row.identity == identity) {
             let keeps_secs = peering.keeps_secs;
-            let holdings = Some(*holdings);
+            let holdings = Some(holdings);
             rows.push(Row { url: None, identity, state: None, keeps_secs, pin: None, holdings });
         }
     }
     rows
 }
 
+fn holder(holdings: &PeerHoldings) -> Option<PeerId> {
+    PeerId::try_from(&holdings.identity[..]).ok()
+}
+
+fn pinned(pin: &Pin) -> Option<PeerId> {
+    PeerId::try_from(&pin.identity[..]).ok()
+}
+
+fn pinned_key(pin: &Pin) -> Option<NoiseKey> {
+    NoiseKey::try_from(&pin.noise_key[..]).ok()
+}
+
+/// What a link is called for people and programs.
+const fn named(link: Link) -> &'static str {
+    match link {
+        Link::Unspecified => "unknown",
+        Link::Down => "down",
+        Link::Up => "up",
+        Link::Leaving => "leaving",
+        Link::PinChanged => "pin changed",
+    }
+}
+
 impl Row<'_> {
     /// The peer's line of the table.
     pub(super) fn cells(&self, now: UnixSeconds) -> [String; COLUMNS] {
         let told = |tell: fn(&PeerState) -> String| self.state.map_or_else(|| UNKNOWN.to_owned(), tell);
-        let lies = |count: fn(&Holdings) -> u64| grouped(self.holdings.as_ref().map_or(0, count));
+        let lies = |count: fn(&PeerHoldings) -> u64| grouped(self.holdings.map_or(0, count));
         let name = match (self.url, self.state) {
             (Some(url), _) => url,
             (None, Some(_)) => "(connects here)",
             (None, None) => "(not a peer any more)",
         };
-        let seen = self.state.and_then(|state| state.last_seen).map_or_else(
+        let seen = self.last_seen().map_or_else(
             || UNKNOWN.to_owned(),
-            |seen| format!("{} ago", span(now.get().saturating_sub(seen.get()))),
+            |seen| format!("{} ago", span(now.get().saturating_sub(seen))),
         );
         [
             name.to_owned(),
-            told(|state| state.link.name().to_owned()),
+            told(|state| named(state.link()).to_owned()),
             told(|state| bytes(state.free_bytes)),
             seen,
             told(|state| grouped(state.blobs_sent)),
@@ -138,19 +161,24 @@ impl Row<'_> {
         self.state.map(|state| state.keeps_secs).filter(|kept| *kept > 0)
     }
 
+    /// When the peer was last heard of, in Unix seconds, if it ever was.
+    fn last_seen(&self) -> Option<u64> {
+        self.state.map(|state| state.last_seen).filter(|seen| *seen > 0)
+    }
+
     fn trouble(&self) -> Option<&str> {
         self.state.map(|state| state.trouble.as_str()).filter(|trouble| !trouble.is_empty())
     }
 
     /// For programs. What federated does not tell is null.
     pub(super) fn as_value(&self) -> Value {
-        let holdings = self.holdings.as_ref();
+        let holdings = self.holdings;
         json!({
             "url": self.url,
             "identity": self.identity.map(|identity| identity.to_base64url()),
-            "link": self.state.map(|state| state.link.name()),
+            "link": self.state.map(|state| named(state.link())),
             "free_bytes": self.state.map(|state| state.free_bytes),
-            "last_seen": self.state.and_then(|state| state.last_seen).map(UnixSeconds::get),
+            "last_seen": self.last_seen(),
             "blobs_sent": self.state.map(|state| state.blobs_sent),
             "blobs_received": self.state.map(|state| state.blobs_received),
             "blobs_recalled": self.state.map(|state| state.blobs_recalled),
@@ -174,8 +202,8 @@ mod tests {
     #[test]
     fn a_peer_is_known_by_its_pin_before_it_is_met_again() {
         let mut state = peer("ws://a", 1);
-        state.identity = None;
-        let peering = Peering {
+        state.identity.clear();
+        let peering = PeersReply {
             peers: vec![state],
             pins: vec![pin("ws://a", 1)],
             holdings: vec![holdings(1, 5)],
@@ -183,14 +211,15 @@ mod tests {
         };
         let rows = rows(&peering);
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].identity, rows[0].holdings), (Some(id(1)), Some(holdings(1, 5))));
+        assert_eq!((rows[0].identity, rows[0].holdings), (Some(id(1)), Some(&holdings(1, 5))));
         assert_eq!(rows[0].as_value()["pinned_key"], NoiseKey::from_bytes([1; 32]).to_base64url());
     }
 
     #[test]
     fn a_peer_that_keeps_mail_for_less_time_than_this_relay_is_told_apart() {
         let remarks = |keeps_secs| {
-            let peering = Peering { peers: vec![PeerState { keeps_secs, ..peer("ws://a", 1) }], ..sample() };
+            let peering =
+                PeersReply { peers: vec![PeerState { keeps_secs, ..peer("ws://a", 1) }], ..sample() };
             rows(&peering)[0].remarks()
         };
         for unremarkable in [0, 120 * 86_400, 365 * 86_400] {
@@ -202,7 +231,8 @@ mod tests {
 
     #[test]
     fn mail_with_a_peer_that_is_none_any_more_is_seen() {
-        let peering = Peering { pins: vec![pin("ws://gone", 1)], holdings: vec![holdings(2, 7)], ..nobody() };
+        let peering =
+            PeersReply { pins: vec![pin("ws://gone", 1)], holdings: vec![holdings(2, 7)], ..nobody() };
         let rows = rows(&peering);
         let shown: Vec<_> = rows.iter().map(|row| row.cells(UnixSeconds::new(0))).collect();
         assert_eq!(shown[0][..3], ["ws://gone", "-", "-"]);
@@ -213,13 +243,13 @@ mod tests {
 
     #[test]
     fn two_addresses_of_one_peer_show_the_same_mail() {
-        let peering = Peering {
+        let peering = PeersReply {
             peers: vec![peer("ws://a", 1), peer("ws://b", 1)],
             pins: Vec::new(),
             holdings: vec![holdings(1, 5)],
             ..sample()
         };
-        assert!(rows(&peering).iter().all(|row| row.holdings == Some(holdings(1, 5))));
+        assert!(rows(&peering).iter().all(|row| row.holdings == Some(&holdings(1, 5))));
         assert_eq!(rows(&peering).len(), 2);
     }
 }

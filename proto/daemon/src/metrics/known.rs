@@ -3,7 +3,8 @@
 //! what nobody counts. A test in `deploy/relay` holds these lists to what the processes really register. A metric that is
 //! no longer counted stays here for one version, because older processes report to a newer storage during an upgrade.
 
-use relay_proto::telemetry::{Family, Role, Values};
+use relay_proto::messages::{Family, Kind};
+use relay_proto::telemetry::Role;
 
 /// A metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,25 +17,10 @@ pub struct Known {
     pub labels: &'static [&'static str],
 }
 
-/// What a metric is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// It only grows.
-    Counter,
-    /// It goes up and down.
-    Gauge,
-    /// Observations in buckets.
-    Histogram,
-}
-
-impl Kind {
-    /// The kind of a family.
-    pub const fn of(family: &Family) -> Self {
-        match family.values {
-            Values::Counters(_) => Self::Counter,
-            Values::Gauges(_) => Self::Gauge,
-            Values::Histograms(_) => Self::Histogram,
-        }
+impl Known {
+    /// Whether a family is this metric. One whose name is known and whose kind is not is another.
+    pub fn is(&self, family: &Family) -> bool {
+        self.name == family.name && self.kind == family.kind()
     }
 }
 

@@ -1,9 +1,9 @@
 //! The Prometheus text format, version 0.0.4.
 
-use relay_proto::telemetry::{Family, Histogram, Sample, Values};
+use relay_proto::messages::{Family, Kind, Label, Sample};
 use std::fmt::{self, Write as _};
 
-/// Writes families as Prometheus text.
+/// Writes families as Prometheus text. One of an unknown kind is left out.
 pub fn render(families: &[Family]) -> String {
     let mut text = String::new();
     for family in families {
@@ -16,35 +16,32 @@ pub fn render(families: &[Family]) -> String {
 }
 
 fn write_family(text: &mut String, family: &Family) -> fmt::Result {
-    let Family { name, help, values } = family;
-    let kind = match values {
-        Values::Counters(_) => "counter",
-        Values::Gauges(_) => "gauge",
-        Values::Histograms(_) => "histogram",
+    let Family { name, help, kind: _, samples } = family;
+    let kind = match family.kind() {
+        Kind::Unspecified => return Ok(()),
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
     };
     writeln!(text, "# HELP {name} {}", help.replace('\\', "\\\\").replace('\n', "\\n"))?;
     writeln!(text, "# TYPE {name} {kind}")?;
-    match values {
-        Values::Counters(samples) | Values::Gauges(samples) => {
-            for Sample { labels, value } in samples {
-                write_line(text, name, labels, None, *value)?;
-            }
-        }
-        Values::Histograms(samples) => {
-            for sample in samples {
-                write_histogram(text, name, sample)?;
-            }
+    for sample in samples {
+        if family.kind() == Kind::Histogram {
+            write_histogram(text, name, sample)?;
+        } else {
+            write_line(text, name, &sample.labels, None, sample.value)?;
         }
     }
     Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the format has floating-point values only")]
-fn write_histogram(text: &mut String, name: &str, sample: &Sample<Histogram>) -> fmt::Result {
-    let Sample { labels, value: Histogram { sum, count, buckets } } = sample;
+fn write_histogram(text: &mut String, name: &str, sample: &Sample) -> fmt::Result {
+    let Sample { labels, value: sum, count, buckets } = sample;
     let bucket = format!("{name}_bucket");
-    for (bound, cumulative) in buckets.iter().filter(|(bound, _)| bound.is_finite()) {
-        write_line(text, &bucket, labels, Some(&bound.to_string()), *cumulative as f64)?;
+    for known in buckets.iter().filter(|known| known.upper_bound.is_finite()) {
+        let bound = known.upper_bound.to_string();
+        write_line(text, &bucket, labels, Some(&bound), known.cumulative_count as f64)?;
     }
     write_line(text, &bucket, labels, Some("+Inf"), *count as f64)?;
     write_line(text, &format!("{name}_sum"), labels, None, *sum)?;
@@ -54,17 +51,14 @@ fn write_histogram(text: &mut String, name: &str, sample: &Sample<Histogram>) ->
 fn write_line(
     text: &mut String,
     name: &str,
-    labels: &[(String, String)],
+    labels: &[Label],
     bound: Option<&str>,
     value: f64,
 ) -> fmt::Result {
     text.push_str(name);
+    let labels = labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
     let mut separator = '{';
-    for (label, value) in labels
-        .iter()
-        .map(|(label, value)| (label.as_str(), value.as_str()))
-        .chain(bound.map(|bound| ("le", bound)))
-    {
+    for (label, value) in labels.chain(bound.map(|bound| ("le", bound))) {
         let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         write!(text, "{separator}{label}=\"{escaped}\"")?;
         separator = ',';

@@ -1,8 +1,7 @@
 //! Who peers are: keys of this relay, pins of others.
 
 use crate::tests::federation::*;
-use relay_proto::federation::Holdings;
-use relay_proto::messages::{Identity, IdentityRequest, IntroduceReply, Pin, PinsRequest};
+use relay_proto::messages::{Identity, IdentityRequest, IntroduceReply, PeerHoldings, Pin, PinsRequest};
 use relay_proto::{NoiseKey, NoiseSecret, PeerSeed};
 
 const URL: &str = "wss://b.example";
@@ -159,8 +158,8 @@ async fn what_lies_where_is_counted_by_peer() {
     relay.ack(mailbox(0), BlobId::derive(&mailbox(0), b"own")).await.unwrap();
     let holdings = relay.store.readers.run(crate::transfer::peers::holdings).await.unwrap();
     let expected = [
-        Holdings { identity: B, moved: 2, held: 0, outbox: 1 },
-        Holdings { identity: C, moved: 1, held: 1, outbox: 0 },
+        PeerHoldings { identity: B.into(), moved: 2, held: 0, outbox: 1 },
+        PeerHoldings { identity: C.into(), moved: 1, held: 1, outbox: 0 },
     ];
     assert_eq!(holdings, expected);
 }

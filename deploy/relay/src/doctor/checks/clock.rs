@@ -5,7 +5,7 @@ use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told};
 use crate::doctor::finding::Findings;
 use crate::time::span;
-use relay_proto::admin::{ClockStanding, Status};
+use relay_proto::messages::{ClockStanding, StatusReply};
 
 /// How far two clocks may be apart, in seconds: as far as a signed request may be from the relay's time.
 const TOLERANCE: u64 = 60;
@@ -26,8 +26,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 }
 
 /// Whether storage believes its machine's clock.
-fn check_trust(status: &Status, findings: &mut Findings) {
-    let wrong = status.clock.as_ref().and_then(|clock| Some((clock.standing, clock::wrong(clock)?)));
+fn check_trust(status: &StatusReply, findings: &mut Findings) {
+    let wrong = status.clock.as_ref().and_then(|clock| Some((clock.standing(), clock::wrong(clock)?)));
     match wrong {
         Some((ClockStanding::Behind, wrong)) => findings
             .add(Code::ClockBehind, format_args!("storaged does not trust its machine's clock: {wrong}")),
@@ -52,7 +52,7 @@ fn off(how: String, findings: &mut Findings) {
 /// What in storage's answers cannot be by this machine's clock.
 fn strange(facts: &Facts, told: &Told) -> Option<String> {
     let now = facts.now.get();
-    let begun = told.status.processes.iter().map(|process| process.started_at.get()).max()?;
+    let begun = told.status.processes.iter().map(|process| process.started_at).max()?;
     if begun > now + TOLERANCE {
         return Some(format!(
             "a process began {} in the future: this machine's clock was set back",
@@ -71,13 +71,13 @@ mod tests {
     use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told};
     use crate::fixture::TRUSTED;
     use relay_proto::UnixSeconds;
-    use relay_proto::admin::{ClockStanding, ClockStatus};
+    use relay_proto::messages::{ClockStanding, ClockStatus};
 
     #[test]
     fn clocks_that_are_apart_are_told_once() {
         assert!(codes_met(|proxy| proxy.seen.skew = Some(60)).is_empty());
         assert_eq!(codes_met(|proxy| proxy.seen.skew = Some(61)), ["clock-off"]);
-        let future = UnixSeconds::new(NOW + 100);
+        let future = NOW + 100;
         assert_eq!(codes_told(|told| told.status.processes[1].started_at = future), ["clock-off"]);
         let set_back = codes(|facts| {
             facts.now = UnixSeconds::new(NOW - 3 * 86_400);
@@ -91,7 +91,7 @@ mod tests {
         let other = codes(|facts| {
             let keys = facts.told.as_mut().unwrap().keys.as_mut().unwrap();
             keys.windows.truncate(1);
-            facts.proxy.as_mut().unwrap().seen.key = Some(keys.windows[0].fingerprint);
+            facts.proxy.as_mut().unwrap().seen.key = keys.windows[0].fingerprint[..].try_into().ok();
         });
         assert_eq!(other, ["clock-off"]);
     }
@@ -104,7 +104,7 @@ mod tests {
             (ClockStanding::Behind, "clock-behind"),
             (ClockStanding::BeforeBuild, "clock-behind"),
         ] {
-            let clock = ClockStatus { standing, ..TRUSTED };
+            let clock = ClockStatus { standing: standing.into(), ..TRUSTED };
             let codes = codes_told(|told| {
                 told.status.sweep_suspended = true;
                 told.status.clock = Some(clock);

@@ -6,7 +6,8 @@ use crate::doctor::finding::Findings;
 use crate::federation_summary::{Federation, FederationSummary};
 use crate::time::span;
 use crate::units::counted;
-use relay_proto::federation::{Link, Peering};
+use relay_proto::limits::MAX_CLOCKS_APART_SECS;
+use relay_proto::messages::{Link, PeersReply};
 
 /// Switching Protocols.
 const SWITCHED: u16 = 101;
@@ -44,10 +45,12 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-fn check_peers(peering: &Peering, summary: &FederationSummary, findings: &mut Findings) {
+fn check_peers(peering: &PeersReply, summary: &FederationSummary, findings: &mut Findings) {
     for peer in &peering.peers {
         let name = if peer.url.is_empty() { "a peer that connects here" } else { &peer.url };
-        if let Some(ahead) = peer.clock_ahead_secs.filter(|_| peer.is_clock_apart()) {
+        if let Some(ahead) =
+            peer.clock_ahead_secs.filter(|ahead| ahead.unsigned_abs() > MAX_CLOCKS_APART_SECS)
+        {
             let direction = if ahead > 0 { "ahead of" } else { "behind" };
             findings.add(
                 Code::PeerClock,
@@ -57,8 +60,8 @@ fn check_peers(peering: &Peering, summary: &FederationSummary, findings: &mut Fi
                 ),
             );
         }
-        match peer.link {
-            Link::Up => {}
+        match peer.link() {
+            Link::Unspecified | Link::Up => {}
             Link::Down if peer.url.is_empty() => {}
             Link::Down => findings
                 .add(Code::PeerUnreachable, format_args!("{name} is not connected: {}", said(&peer.trouble))),
@@ -82,16 +85,16 @@ fn said(trouble: &str) -> &str {
 mod tests {
     use crate::doctor::checks::fixture::{codes, codes_told};
     use crate::fixture::{holdings, nobody, peer, sample};
-    use relay_proto::federation::{Link, PeerState, Peering};
+    use relay_proto::messages::{Link, PeerState, PeersReply};
 
     fn with(peers: Vec<PeerState>) -> Vec<&'static str> {
-        codes_told(|told| told.peering = Some(Peering { peers, ..sample() }))
+        codes_told(|told| told.peering = Some(PeersReply { peers, ..sample() }))
     }
 
     #[test]
     fn peers_are_reached_known_and_have_room() {
         assert!(with(vec![peer("wss://a", 1)]).is_empty());
-        let linked = |link| PeerState { link, ..peer("wss://a", 1) };
+        let linked = |link: Link| PeerState { link: link.into(), ..peer("wss://a", 1) };
         assert_eq!(with(vec![linked(Link::Down)]), ["peer-unreachable"]);
         assert_eq!(with(vec![linked(Link::PinChanged)]), ["peer-pin"]);
         assert_eq!(with(vec![linked(Link::Leaving)]), ["peer-leaving"]);
@@ -99,17 +102,17 @@ mod tests {
         for (ahead, codes) in [(300, &[][..]), (-301, &["peer-clock"]), (21_600, &["peer-clock"])] {
             assert_eq!(with(vec![PeerState { clock_ahead_secs: Some(ahead), ..peer("wss://a", 1) }]), codes);
         }
-        let gone = PeerState { link: Link::Down, ..peer("", 1) };
+        let gone = PeerState { link: Link::Down.into(), ..peer("", 1) };
         assert!(with(vec![gone]).is_empty(), "who connects by itself comes when it likes");
     }
 
     #[test]
     fn federation_reports_where_it_is_wanted_and_is_on_where_mail_lies_with_peers() {
-        let silent = Peering { reporting: false, peers: Vec::new(), ..sample() };
+        let silent = PeersReply { reporting: false, peers: Vec::new(), ..sample() };
         assert_eq!(codes_told(|told| told.peering = Some(silent)), ["federation-silent"]);
-        let off = Peering { holdings: vec![holdings(1, 7)], ..nobody() };
+        let off = PeersReply { holdings: vec![holdings(1, 7)], ..nobody() };
         assert_eq!(codes_told(|told| told.peering = Some(off)), ["federation-off"]);
-        let draining = Peering { draining: true, peers: Vec::new(), ..sample() };
+        let draining = PeersReply { draining: true, peers: Vec::new(), ..sample() };
         assert_eq!(codes_told(|told| told.peering = Some(draining)), ["draining"]);
     }
 
@@ -117,7 +120,7 @@ mod tests {
     fn a_proxy_passes_websockets_on() {
         let answered = |status| {
             codes(|facts| {
-                let peering = Peering { peers: Vec::new(), ..sample() };
+                let peering = PeersReply { peers: Vec::new(), ..sample() };
                 facts.told.as_mut().unwrap().peering = Some(peering);
                 facts.proxy.as_mut().unwrap().upgrade = Some(status);
             })

@@ -5,11 +5,10 @@ use crate::doctor::facts::*;
 use ed25519_dalek::SigningKey;
 use relay_daemon::variables::Backend;
 use relay_proto::UnixSeconds;
-use relay_proto::admin::{Capacity, CertificateTimes, KeyStatus, Status, WindowStatus};
 use relay_proto::anchor::{Certificate, public};
 use relay_proto::key_record::KeyRecord;
-use relay_proto::messages::KeyWindow;
-use relay_proto::telemetry::{Process, Role};
+use relay_proto::messages::{CertificateStatus, KeyStatus, KeyWindow, Process, StatusReply, WindowStatus};
+use relay_proto::telemetry::Role;
 
 pub(crate) const NOW: u64 = 1_750_000_000;
 const DAY: u64 = 86_400;
@@ -67,27 +66,18 @@ pub(crate) fn contents() -> Contents {
 }
 
 pub(crate) fn process(role: Role) -> Process {
-    Process {
-        role,
-        pid: 41,
-        version: "0.1.0".to_owned(),
-        started_at: UnixSeconds::new(NOW - 100),
-        silent_secs: 0,
-    }
+    Process { role: role.into(), pid: 41, version: "0.1.0".to_owned(), started_at: NOW - 100, silent_secs: 0 }
 }
 
 pub(crate) fn told() -> Told {
     let before = Counters { busy: 3.0, ..Counters::default() };
     let sources = Sources { forwarded: 4.0, ..Sources::default() };
     Told {
-        status: Status {
+        status: StatusReply {
             processes: vec![process(Role::Storaged), process(Role::Gateway)],
-            capacity: Capacity {
-                live_bytes: 1 << 20,
-                ceiling_bytes: 1 << 30,
-                durable: true,
-                foreign_bytes: 0,
-            },
+            live_bytes: 1 << 20,
+            ceiling_bytes: 1 << 30,
+            durable: true,
             blobs: 12,
             registrations: 0,
             schema_version: 1,
@@ -100,13 +90,9 @@ pub(crate) fn told() -> Told {
             window_secs: DAY,
             windows: [-1_i64, 0, 1].map(window).to_vec(),
             self_anchored: false,
-            anchor: Some(public(&key(1))),
-            commitment: None,
-            certificates: vec![CertificateTimes {
-                not_before: UnixSeconds::new(NOW - DAY),
-                not_after: UnixSeconds::new(NOW + 89 * DAY),
-            }],
-            problem: None,
+            anchor: public(&key(1)).into(),
+            certificates: vec![CertificateStatus { not_before: NOW - DAY, not_after: NOW + 89 * DAY }],
+            ..KeyStatus::default()
         }),
         peering: Some(crate::fixture::nobody()),
         before,
@@ -116,7 +102,7 @@ pub(crate) fn told() -> Told {
 
 fn window(offset: i64) -> WindowStatus {
     let number = (NOW / DAY).checked_add_signed(offset).unwrap();
-    WindowStatus { number, fingerprint: [u8::try_from(number % 251).unwrap(); 32] }
+    WindowStatus { number, fingerprint: vec![u8::try_from(number % 251).unwrap(); 32].into() }
 }
 
 fn proxy() -> Proxy {
@@ -128,7 +114,7 @@ fn proxy() -> Proxy {
         seen: Probe {
             health: Health::Good,
             skew: Some(1),
-            key: Some(window(0).fingerprint),
+            key: window(0).fingerprint[..].try_into().ok(),
             record: Some(Ok(record(UnixSeconds::new(NOW), |_| ()).encode().to_vec())),
             sealed: Some(Ok(())),
             requests: 3,

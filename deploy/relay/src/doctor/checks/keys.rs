@@ -5,7 +5,7 @@ use crate::doctor::facts::{Facts, ProbeError, Proxy};
 use crate::doctor::finding::Findings;
 use crate::time::{span, utc};
 use relay_client::KeyRecord;
-use relay_proto::admin::KeyStatus;
+use relay_proto::messages::KeyStatus;
 use relay_proto::{PublicKey, UnixSeconds};
 
 /// An offline anchor's certificate is renewed by people: they want to be told early, in seconds.
@@ -19,7 +19,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     check_record(keys, facts.now, findings);
     let Some(proxy) = &facts.proxy else { return };
     let foreign =
-        proxy.seen.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint != shown));
+        proxy.seen.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint[..] != shown));
     if foreign {
         // Whose port that is on this machine nobody said.
         if !proxy.is_public {
@@ -49,7 +49,8 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
     }
     let refused = match &proxy.seen.record {
         Some(Ok(body)) => {
-            let (anchor, now) = (keys.anchor.as_ref().map(PublicKey::as_bytes), facts.now.get());
+            let (anchor, now) = (PublicKey::try_from(&keys.anchor[..]).ok(), facts.now.get());
+            let anchor = anchor.as_ref().map(PublicKey::as_bytes);
             KeyRecord::check(body, anchor, now, now).err().map(|error| error.to_string())
         }
         Some(Err(status)) => Some(format!("status {status} in its place")),
@@ -64,12 +65,14 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
 }
 
 fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
-    if let Some(problem) = &keys.problem {
-        return findings.add(Code::RecordMissing, format_args!("no signed key record is served: {problem}"));
+    if !keys.problem.is_empty() {
+        return findings
+            .add(Code::RecordMissing, format_args!("no signed key record is served: {}", keys.problem));
     }
     // A relay that is its own anchor renews by itself.
     let last = keys.certificates.iter().map(|times| times.not_after).max().filter(|_| !keys.self_anchored);
-    if let Some(ends) = last.filter(|ends| ends.get() < now.get().saturating_add(NEAR)) {
+    if let Some(ends) = last.map(UnixSeconds::new).filter(|ends| ends.get() < now.get().saturating_add(NEAR))
+    {
         findings.add(
             Code::CertificateEnds,
             format_args!("the anchor's last certificate ends {}, in {}", utc(ends), span(now.distance(ends))),
@@ -82,9 +85,9 @@ mod tests {
     use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told, key, record};
     use crate::doctor::facts::{ProbeError, Told};
     use relay_proto::UnixSeconds;
-    use relay_proto::admin::KeyStatus;
     use relay_proto::anchor::public;
     use relay_proto::key_record::KeyRecord;
+    use relay_proto::messages::KeyStatus;
 
     fn with_keys(change: impl FnOnce(&mut KeyStatus)) -> Vec<&'static str> {
         codes_told(|told: &mut Told| change(told.keys.as_mut().unwrap()))
@@ -92,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_record_is_served_for_long() {
-        assert_eq!(with_keys(|keys| keys.problem = Some("none holds".to_owned())), ["record-missing"]);
-        let soon = UnixSeconds::new(NOW + 86_400);
+        assert_eq!(with_keys(|keys| keys.problem = "none holds".to_owned()), ["record-missing"]);
+        let soon = NOW + 86_400;
         assert_eq!(with_keys(|keys| keys.certificates[0].not_after = soon), ["certificate-ends"]);
         let own = with_keys(|keys| {
             keys.certificates[0].not_after = soon;
@@ -115,7 +118,7 @@ mod tests {
         ] {
             assert_eq!(codes_met(|proxy| proxy.seen.record = wrong.clone()), ["record-refused"], "{wrong:?}");
         }
-        let other_anchor = with_keys(|keys| keys.anchor = Some(public(&key(9))));
+        let other_anchor = with_keys(|keys| keys.anchor = public(&key(9)).into());
         assert_eq!(other_anchor, ["record-refused"]);
         assert!(codes_met(|proxy| proxy.seen.record = None).is_empty(), "a limit");
         let for_tests = codes(|facts| {

@@ -33,7 +33,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 }
 
 fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
-    let gateways = told.status.processes.iter().filter(|process| process.role == Role::Gateway).count();
+    let gateways = told.status.processes.iter().filter(|process| process.runs(Role::Gateway)).count();
     let wanted = usize::from(facts.settings.gateways.unwrap_or(1));
     if gateways == 0 {
         findings.add(Code::GatewayMissing, "no gateway reports to storaged: no client is served");
@@ -55,7 +55,7 @@ fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
 
 fn check_silence(told: &Told, findings: &mut Findings) {
     for process in told.status.processes.iter().filter(|process| process.is_silent()) {
-        let (role, pid, silent) = (process.role.name(), process.pid, process.silent_secs);
+        let (role, pid, silent) = (process.program(), process.pid, process.silent_secs);
         findings.add(
             Code::ProcessSilent,
             format_args!("{role} (process {pid}) has not answered for {silent} s: it hangs or is stopped"),
@@ -68,7 +68,7 @@ fn check_versions(told: &Told, findings: &mut Findings) {
     let versions: BTreeSet<&str> = processes.iter().map(|process| process.version.as_str()).collect();
     if versions.len() > 1 {
         let each: Vec<String> =
-            processes.iter().map(|process| format!("{} {}", process.role.name(), process.version)).collect();
+            processes.iter().map(|process| format!("{} {}", process.program(), process.version)).collect();
         findings.add(
             Code::VersionsMixed,
             format_args!("processes of different versions run together: {}", each.join(", ")),

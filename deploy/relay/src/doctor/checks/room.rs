@@ -14,35 +14,35 @@ const PLENTY: u64 = 2 << 30;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(told) = &facts.told else { return };
-    let capacity = told.status.capacity;
-    if !capacity.durable {
+    let status = &told.status;
+    if !status.durable {
         findings.add(Code::StoreMemory, "durability=memory: mail is lost when storaged stops");
     }
-    let fill = capacity.fill();
+    let fill = status.fill();
     let full = told.after.full > 0.0;
     if fill >= REFUSED || (full && facts.volume.is_none()) {
         findings.add(
             Code::StoreFull,
             format_args!(
                 "{} of {} are used: new mail is refused",
-                bytes(capacity.live_bytes),
-                bytes(capacity.ceiling_bytes)
+                bytes(status.live_bytes),
+                bytes(status.ceiling_bytes)
             ),
         );
     } else if fill >= NEAR {
         findings.add(
             Code::StoreNearlyFull,
-            format_args!("{:.0} % of {} are used", fill * 100.0, bytes(capacity.ceiling_bytes)),
+            format_args!("{:.0} % of {} are used", fill * 100.0, bytes(status.ceiling_bytes)),
         );
     }
-    if let Some(volume) = facts.volume.filter(|_| capacity.durable) {
+    if let Some(volume) = facts.volume.filter(|_| status.durable) {
         check_volume(facts, told, volume, full && fill < REFUSED, findings);
     }
 }
 
 fn check_volume(facts: &Facts, told: &Told, volume: Volume, refuses: bool, findings: &mut Findings) {
     let path = facts.settings.data.display();
-    let capacity = told.status.capacity;
+    let status = &told.status;
     if refuses || (volume.free < volume.total / 20 && volume.free < PLENTY) {
         findings.add(
             Code::DiskLow,
@@ -54,8 +54,8 @@ fn check_volume(facts: &Facts, told: &Told, volume: Volume, refuses: bool, findi
         );
         return;
     }
-    let taken = capacity.live_bytes.max(volume.database);
-    let growth = capacity.ceiling_bytes.saturating_sub(taken);
+    let taken = status.live_bytes.max(volume.database);
+    let growth = status.ceiling_bytes.saturating_sub(taken);
     if volume.free < growth {
         findings.add_with(
             Code::DiskRoom,
@@ -81,7 +81,7 @@ mod tests {
     fn a_store_is_full_nearly_full_or_has_room() {
         let filled = |part: u64| {
             codes_told(|told| {
-                told.status.capacity.live_bytes = (1 << 30) / 100 * part;
+                told.status.live_bytes = (1 << 30) / 100 * part;
                 told.after.full = f64::from(u8::from(part >= 95));
             })
         };
@@ -113,6 +113,6 @@ mod tests {
 
     #[test]
     fn mail_in_memory_is_told() {
-        assert_eq!(codes_told(|told| told.status.capacity.durable = false), ["store-memory"]);
+        assert_eq!(codes_told(|told| told.status.durable = false), ["store-memory"]);
     }
 }

@@ -3,7 +3,7 @@
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Reached, Told};
 use crate::doctor::finding::Findings;
-use relay_proto::admin::ClockStanding;
+use relay_proto::messages::ClockStanding;
 use relay_proto::socket::Door;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
@@ -45,7 +45,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 
 /// Whether storage stores nothing new because of its clock.
 fn is_behind(told: &Told) -> bool {
-    let standing = told.status.clock.map(|clock| clock.standing);
+    let standing = told.status.clock.map(|clock| clock.standing());
     matches!(standing, Some(ClockStanding::Behind | ClockStanding::BeforeBuild))
 }
 

@@ -4,7 +4,7 @@ use super::{DEADLINE, not_ready};
 use crate::doctor::facts::Operator;
 use relay_client::get;
 use relay_daemon::health::from_here;
-use relay_proto::admin::Status;
+use relay_proto::messages::StatusReply;
 use relay_proto::telemetry::Role;
 use std::fs;
 use std::net::SocketAddr;
@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Files that each gateway may open, of those whose process id means one on this machine.
-pub(super) fn files(status: &Status) -> Vec<u64> {
-    let gateways = status.processes.iter().filter(|process| process.role == Role::Gateway);
+pub(super) fn files(status: &StatusReply) -> Vec<u64> {
+    let gateways = status.processes.iter().filter(|process| process.runs(Role::Gateway));
     gateways.filter_map(|process| open_files(process.pid)).collect()
 }
 

@@ -3,12 +3,16 @@
 use super::DEADLINE;
 use crate::doctor::facts::{Counters, Sources, Told};
 use relay_daemon::Clock;
+use relay_proto::UnixSeconds;
 use relay_proto::client::StorageClient;
-use relay_proto::telemetry::{Family, Role, Sample, Values};
-use relay_proto::{Refusal, UnixSeconds};
+use relay_proto::messages::{
+    CollectRequest, Family, KeyStatusRequest, Kind, PeersRequest, Sample, StatusRequest,
+};
+use relay_proto::telemetry::Role;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
+use tonic::{Response, Status};
 
 /// How long gateways may take to report what they counted: they do so every second.
 const REPORTED: Duration = Duration::from_millis(2500);
@@ -39,18 +43,23 @@ impl Storage {
     }
 
     async fn tell_at_once(&self) -> Option<Told> {
-        let (status, keys, peering, before) = tokio::join!(
-            answer(self.0.status()),
-            answer(self.0.key_status()),
-            answer(self.0.peers()),
+        let [mut status, mut keys, mut peers] = std::array::from_fn(|_| self.0.admin());
+        let (status, keys, peers, before) = tokio::join!(
+            reply(status.status(StatusRequest {})),
+            reply(keys.keys(KeyStatusRequest {})),
+            reply(peers.peers(PeersRequest {})),
             self.count()
         );
+        let status = status?.checked().ok()?;
+        let keys = keys.and_then(|keys| keys.checked().ok());
+        let peering = peers.and_then(|peers| peers.checked().ok());
         let before = before.unwrap_or_default();
-        Some(Told { status: status?, keys, peering, before, after: before })
+        Some(Told { status, keys, peering, before, after: before })
     }
 
     async fn count(&self) -> Option<Counters> {
-        answer(self.0.collect()).await.map(|families| counters(&families))
+        let collected = reply(self.0.telemetry().collect(CollectRequest {})).await?;
+        Some(counters(&collected.families))
     }
 
     /// Counts again, when so many requests more have been reported or should have been.
@@ -73,19 +82,19 @@ impl Storage {
 
 /// Whether somebody does not report who should.
 fn is_incomplete(told: &Told) -> bool {
-    let reports = |role: Role| told.status.processes.iter().any(|process| process.role == role);
-    let wants_peers = told.peering.as_ref().is_some_and(|peering| peering.identity.is_some());
+    let reports = |role: Role| told.status.processes.iter().any(|process| process.runs(role));
+    let wants_peers = told.peering.as_ref().is_some_and(|peering| !peering.identity.is_empty());
     let silent = told.peering.as_ref().is_some_and(|peering| !peering.reporting);
     !reports(Role::Gateway) || (wants_peers && silent)
 }
 
 fn is_young(told: &Told, now: UnixSeconds) -> bool {
-    let storage = told.status.processes.iter().find(|process| process.role == Role::Storaged);
-    storage.is_some_and(|storage| storage.started_at.distance(now) < YOUTH)
+    let storage = told.status.processes.iter().find(|process| process.runs(Role::Storaged));
+    storage.is_some_and(|storage| UnixSeconds::new(storage.started_at).distance(now) < YOUTH)
 }
 
-async fn answer<T>(question: impl Future<Output = Result<T, Refusal>>) -> Option<T> {
-    timeout(DEADLINE, question).await.ok()?.ok()
+async fn reply<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Option<T> {
+    Some(timeout(DEADLINE, call).await.ok()?.ok()?.into_inner())
 }
 
 impl Sources {
@@ -116,21 +125,17 @@ fn counters(families: &[Family]) -> Counters {
 
 /// The sum of a metric's series, or of those with a label of this value.
 fn sum(families: &[Family], name: &str, label: Option<&str>) -> f64 {
-    let wanted = |sample: &&Sample<f64>| {
-        label.is_none_or(|label| sample.labels.iter().any(|(_, value)| value == label))
-    };
-    let family = families.iter().find(|family| family.name == name);
-    match family.map(|family| &family.values) {
-        Some(Values::Counters(samples) | Values::Gauges(samples)) => {
-            samples.iter().filter(wanted).map(|sample| sample.value).sum()
-        }
-        Some(Values::Histograms(_)) | None => 0.0,
-    }
+    let wanted =
+        |sample: &&Sample| label.is_none_or(|label| sample.labels.iter().any(|known| known.value == label));
+    let is_meant = |family: &&Family| family.name == name && family.kind() != Kind::Histogram;
+    let samples = families.iter().find(is_meant).into_iter().flat_map(|family| &family.samples);
+    samples.filter(wanted).map(|sample| sample.value).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_proto::messages::Label;
 
     #[test]
     fn every_counter_that_matters_is_one_that_a_process_has() {
@@ -151,10 +156,13 @@ mod tests {
 
     #[test]
     fn series_are_summed_by_label() {
-        let sample =
-            |label: &str, value| Sample { labels: vec![("scope".to_owned(), label.to_owned())], value };
-        let values = Values::Counters(vec![sample("address", 2.0), sample("mailbox", 3.0)]);
-        let families = [Family { name: "m".to_owned(), help: String::new(), values }];
+        let sample = |value: &str, counted| {
+            let label = Label { name: "scope".to_owned(), value: value.to_owned() };
+            Sample { labels: vec![label], value: counted, ..Sample::default() }
+        };
+        let (name, help) = ("m".to_owned(), String::new());
+        let samples = vec![sample("address", 2.0), sample("mailbox", 3.0)];
+        let families = [Family { name, help, kind: Kind::Counter.into(), samples }];
         assert_eq!(sum(&families, "m", None), 5.0);
         assert_eq!(sum(&families, "m", Some("address")), 2.0);
         assert_eq!(sum(&families, "n", None), 0.0);
