@@ -1,8 +1,10 @@
 //! The `acked` table: ids of blobs that were acked or purged, so that a late retry or a replay of their send stores
 //! nothing.
 
+use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::sql::moment;
+use crate::db::steps::SWEEP_ROWS;
 use relay_proto::{BlobId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -34,8 +36,13 @@ pub(crate) fn remember(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Resul
     Ok(())
 }
 
-/// Forgets up to `limit` of the oldest. Answers how many.
-pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Forgets the oldest acks.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| forget(write.sql, now, limit)).await
+}
+
+/// Forgets up to `limit` of the oldest. Returns how many.
+fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let forgotten = sql
         .prepare_cached(
             "DELETE FROM acked WHERE seq IN (SELECT seq FROM acked ORDER BY seq LIMIT ?2) AND hour < ?1",

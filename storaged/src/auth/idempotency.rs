@@ -1,8 +1,10 @@
 //! The `answers` table: what was answered to calls that are not idempotent by nature, committed with their
 //! effect. A gateway that lost the answer asks again under the same request id.
 
+use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
+use crate::db::steps::SWEEP_ROWS;
 use relay_proto::{RequestId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -32,8 +34,13 @@ pub(crate) fn remember(
     Ok(())
 }
 
-/// Forgets up to `limit` old answers. Answers how many.
-pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Forgets old answers.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| forget(write.sql, now, limit)).await
+}
+
+/// Forgets up to `limit` old answers. Returns how many.
+fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let forgotten = sql
         .prepare_cached(
             "DELETE FROM answers WHERE request_id IN

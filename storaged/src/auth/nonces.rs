@@ -3,9 +3,11 @@
 //! A value is forgotten once its signed time is long past. The newest time so forgotten is kept as a floor:
 //! nothing signed at or before it is accepted any more, so that a clock set back brings no value back.
 
+use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::meta;
 use crate::db::sql::moment;
+use crate::db::steps::SWEEP_ROWS;
 use relay_proto::limits::SIGNATURE_WINDOW_SECS;
 use relay_proto::{Refusal, UnixSeconds};
 use rusqlite::{Connection, params};
@@ -70,8 +72,13 @@ pub(crate) fn take(sql: &Connection, value: Once, timestamp: UnixSeconds) -> Res
     if fresh == 0 { Err(Refusal::Replayed.into()) } else { Ok(()) }
 }
 
-/// Forgets up to `limit` values whose window is long past, and raises the floor. Answers how many.
-pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Forgets the values whose window is long past.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| forget(write.sql, now, limit)).await
+}
+
+/// Forgets up to `limit` values whose window is long past, and raises the floor. Returns how many.
+fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let past = moment(now.minus(SIGNATURE_WINDOW_SECS + MARGIN_SECS));
     let mut statement = sql.prepare_cached(
         "DELETE FROM used WHERE digest IN

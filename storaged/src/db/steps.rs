@@ -1,6 +1,7 @@
 //! Long work in short steps. Nothing inside one transaction is unbounded: what may take many rows or bytes goes step
 //! by step, and whoever else has something to write comes in between.
 
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::count;
@@ -20,6 +21,11 @@ pub(crate) const STEP_BYTES: u64 = 4 << 20;
 /// Longest rest between two steps. What others queue meanwhile is written before the next one or together with it, so that
 /// nobody waits for more than two; a longer rest would only make long work longer.
 const REST: Duration = Duration::from_millis(5);
+
+/// Rows that a sweep changes in one transaction: more, and every touched page lands in the log at once.
+pub(crate) const SWEEP_ROWS: u32 = 500;
+/// The same for rows that may weigh 128 KiB.
+pub(crate) const HEAVY_SWEEP_ROWS: u32 = 32;
 
 /// What one step may still take.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +56,27 @@ impl StepRoom {
     /// How many rows are worth looking for: one more than fits, so that it is known whether there are more.
     pub(crate) fn limit(&self) -> i64 {
         count(u64::from(self.rows) + 1)
+    }
+}
+
+impl Store {
+    /// Repeats a step that changes up to `limit` rows until it finds fewer. Returns how many rows were changed.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(crate) async fn in_batches(
+        &self,
+        limit: u32,
+        step: impl Fn(&mut Write<'_>, u32) -> Result<u64, StoreError> + Copy + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            let changed = self.step(None, move |write| step(write, limit)).await?;
+            all += changed;
+            if changed < u64::from(limit) {
+                return Ok(all);
+            }
+        }
     }
 }
 

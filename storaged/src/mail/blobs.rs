@@ -3,6 +3,7 @@
 use crate::auth::ack_tombstones;
 use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
@@ -11,6 +12,7 @@ use crate::db::steps::StepRoom;
 use crate::limits::shares::Payment;
 use crate::mail::purges;
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
+use prometheus::IntCounter;
 use relay_proto::mail::BlobName;
 use relay_proto::transfer::CarriedBlob;
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
@@ -295,9 +297,22 @@ pub(crate) fn clear(
     Ok(is_clear && claims::clear(write, mailbox, arrivals, room, live, now)?)
 }
 
+/// Deletes the blobs whose time has passed, and counts them. Returns how many they were.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds, swept: &IntCounter) -> Result<u64, StoreError> {
+    let mut all = 0;
+    loop {
+        let (expired, is_over) = store.step(None, move |write| expire(write, now)).await?;
+        swept.inc_by(expired);
+        all += expired;
+        if is_over {
+            return Ok(all);
+        }
+    }
+}
+
 /// Deletes blobs whose time has passed, as many as belong into one transaction. Returns how many, and whether none is
 /// left.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bool), StoreError> {
+fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bool), StoreError> {
     let mut room = StepRoom::WHOLE;
     let found = {
         let mut statement =

@@ -1,9 +1,11 @@
 //! The `registrations` table: mailboxes that somebody made known, and who owns them.
 
 use crate::clock::trusted_time::Times;
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
+use crate::db::steps::SWEEP_ROWS;
 use crate::db::totals::Gauges;
 use crate::limits::shares::Space;
 use crate::mail::purges;
@@ -233,7 +235,7 @@ fn put(
 }
 
 /// Makes up to `limit` mailboxes their owners' for good, to which nobody objected in time. Returns how many.
-pub(crate) fn grant(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+fn grant(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let granted = sql
         .prepare_cached(
             "UPDATE registrations SET binds = 0 WHERE mailbox IN
@@ -347,8 +349,14 @@ pub(crate) fn renew(
     Ok(())
 }
 
-/// Deletes up to `limit` registrations whose time has passed. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes the registrations whose time has passed, and makes those final to which nobody objected in time.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<(), StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await?;
+    store.in_batches(SWEEP_ROWS, move |write, limit| grant(write.sql, now, limit)).await.map(drop)
+}
+
+/// Deletes up to `limit` registrations whose time has passed. Returns how many.
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = write
         .sql
         .prepare_cached(

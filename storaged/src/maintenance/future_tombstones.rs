@@ -1,14 +1,37 @@
 //! Tombstones from a time that never was: of acks and deletions under a clock that was ahead. They would be kept until
 //! that time comes, and keep those behind them as long; once the clock is right again they count from now.
 
+use crate::db::Store;
+use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::moment;
+use crate::db::steps::SWEEP_ROWS;
 use relay_proto::UnixSeconds;
 use rusqlite::{Connection, params};
 
+/// Tombstones that are looked at at once.
+const LOOK_AT: u32 = 5000;
+
+/// Has all tombstones of the future count from now.
+pub(crate) async fn bring_back(store: &Store, now: UnixSeconds) -> Result<(), StoreError> {
+    for table in [Tombstones::Acked, Tombstones::Forgotten] {
+        let mut after = 0;
+        let look = |after| move |sql: &Connection| table.look(sql, after, now, LOOK_AT);
+        while let Some(slice) = store.readers.run(look(after)).await? {
+            if slice.is_ahead {
+                let range = (after, slice.last);
+                let step = move |write: &mut Write<'_>, limit| table.bring_back(write.sql, range, now, limit);
+                store.in_batches(SWEEP_ROWS, step).await?;
+            }
+            after = slice.last;
+        }
+    }
+    Ok(())
+}
+
 /// A table of tombstones, in the order in which they were made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Tombstones {
+enum Tombstones {
     /// Of acked blobs.
     Acked,
     /// Of deletions that peers told or were told.
@@ -17,11 +40,11 @@ pub(crate) enum Tombstones {
 
 /// Some rows of a table, next to one another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Slice {
+struct Slice {
     /// Where it ends.
-    pub(crate) last: i64,
+    last: i64,
     /// Whether any row in it is of the future.
-    pub(crate) is_ahead: bool,
+    is_ahead: bool,
 }
 
 impl Tombstones {
@@ -33,7 +56,7 @@ impl Tombstones {
     }
 
     /// Looks at the next rows. `None` behind the last one.
-    pub(crate) fn look(
+    fn look(
         self,
         sql: &Connection,
         after: i64,
@@ -51,8 +74,8 @@ impl Tombstones {
         Ok(last.map(|last| Slice { last, is_ahead }))
     }
 
-    /// Has rows of the future, behind `after` and up to `last`, count from now. Answers how many, `limit` at most.
-    pub(crate) fn bring_back(
+    /// Has rows of the future, behind `after` and up to `last`, count from now. Returns how many, `limit` at most.
+    fn bring_back(
         self,
         sql: &Connection,
         (after, last): (i64, i64),

@@ -10,6 +10,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
+use crate::db::steps::HEAVY_SWEEP_ROWS;
 use crate::db::writer::Load;
 use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
@@ -194,8 +195,13 @@ fn find(sql: &Connection, gate: &GateName, own: &SlotName, now: UnixSeconds) -> 
     }
 }
 
-/// Deletes up to `limit` gates whose time has passed, with their slots. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes the gates whose time has passed, with their slots.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(HEAVY_SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
+}
+
+/// Deletes up to `limit` gates whose time has passed, with their slots. Returns how many.
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = write
         .sql
         .prepare_cached(

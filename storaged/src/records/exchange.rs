@@ -11,6 +11,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
+use crate::db::steps::HEAVY_SWEEP_ROWS;
 use crate::db::writer::Load;
 use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment, Space};
@@ -288,8 +289,31 @@ fn text(text: String) -> Result<ExchangeText, StoreError> {
     ExchangeText::try_from(text).map_err(|_| StoreError::Corrupt(0))
 }
 
-/// Deletes up to `limit` offers whose time has passed. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes the offers and responses whose time has passed, from the log as well: they are over after minutes, for the
+/// disk too. While the clock is trusted, what would last longer than it may is shortened first.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds, is_trusted: bool) -> Result<(), StoreError> {
+    const ROWS: u32 = HEAVY_SWEEP_ROWS;
+    if is_trusted {
+        store.in_batches(ROWS, move |write, limit| shorten(write.sql, now, limit)).await?;
+    }
+    let expired = store.in_batches(ROWS, move |write, limit| expire(write, now, limit)).await?;
+    let forgotten = store.in_batches(ROWS, move |write, limit| forget(write.sql, now, limit)).await?;
+    if expired + forgotten == 0 {
+        return Ok(());
+    }
+    let erase = |write: &mut Write<'_>| {
+        write.answer_after_erasure();
+        Ok(())
+    };
+    match store.step(None, erase).await {
+        // A reader held the log back. It is emptied as soon as nobody writes.
+        Err(StoreError::Refused(Refusal::OutcomeUnknown)) | Ok(()) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes up to `limit` offers whose time has passed. Returns how many.
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = write
         .sql
         .prepare_cached(
@@ -302,8 +326,8 @@ pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Res
 }
 
 /// Gives up to `limit` offers and responses an end that they can have: what was stored under a clock that was ahead
-/// would be there until that time comes. Answers how many.
-pub(crate) fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// would be there until that time comes. Returns how many.
+fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let latest = moment(now.plus(*EXCHANGE_TTL_SECS.end()));
     let mut shortened = 0;
     for statement in [
@@ -318,8 +342,8 @@ pub(crate) fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<
     Ok(shortened as u64)
 }
 
-/// Forgets up to `limit` responses that were taken minutes ago. Answers how many.
-pub(crate) fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Forgets up to `limit` responses that were taken minutes ago. Returns how many.
+fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let forgotten = sql
         .prepare_cached(
             "DELETE FROM exchange_answers WHERE completed_by IN

@@ -7,6 +7,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
+use crate::db::steps::SWEEP_ROWS;
 use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
 use bytes::Bytes;
@@ -196,8 +197,13 @@ fn find(sql: &Connection, name: &GuardianName, now: UnixSeconds) -> Result<Vec<G
     unpack(Bytes::from(packed.unwrap_or_default())).ok_or(StoreError::Corrupt(0))
 }
 
-/// Deletes up to `limit` sets whose time has passed. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes the sets whose time has passed.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
+}
+
+/// Deletes up to `limit` sets whose time has passed. Returns how many.
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = write
         .sql
         .prepare_cached(

@@ -6,6 +6,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
+use crate::db::steps::SWEEP_ROWS;
 use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
 use bytes::Bytes;
@@ -136,8 +137,13 @@ fn read(row: &Row<'_>, key_index: usize) -> Result<StoredProof, StoreError> {
     })
 }
 
-/// Deletes up to `limit` proofs whose time has passed. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes the proofs whose time has passed.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
+}
+
+/// Deletes up to `limit` proofs whose time has passed. Returns how many.
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = write
         .sql
         .prepare_cached(

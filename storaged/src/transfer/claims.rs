@@ -5,11 +5,12 @@
 use crate::auth::ack_tombstones;
 use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::{count, moment};
-use crate::db::steps::StepRoom;
+use crate::db::steps::{SWEEP_ROWS, StepRoom};
 use crate::transfer::inventory::ListedBlob;
 use crate::transfer::outbox;
 use relay_proto::mail::BlobName;
@@ -155,8 +156,13 @@ pub(crate) fn clear(
     Ok(true)
 }
 
+/// Deletes the claims whose time has passed.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
+}
+
 /// Deletes up to `limit` claims whose time has passed. Returns how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     if !write.has_claims() {
         return Ok(0);
     }

@@ -4,6 +4,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
+use crate::db::steps::SWEEP_ROWS;
 use crate::transfer::tombstones;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::OutboxEntry;
@@ -144,8 +145,13 @@ fn name(row: &Row<'_>, first: usize) -> Result<BlobName, StoreError> {
     })
 }
 
-/// Deletes up to `limit` of what is no longer worth telling. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes what is no longer worth telling.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
+}
+
+/// Deletes up to `limit` of what is no longer worth telling. Returns how many.
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = write
         .sql
         .prepare_cached(

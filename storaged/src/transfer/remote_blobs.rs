@@ -8,11 +8,12 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::count;
-use crate::db::steps::StepRoom;
+use crate::db::steps::{SWEEP_ROWS, StepRoom};
 use crate::ohttp_keys::keys;
 use crate::transfer::{claims, outbox, peers};
 use bytes::Bytes;
 use ed25519_dalek::Signer as _;
+use prometheus::IntCounter;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{Hint, SignedHints};
 use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds, anchor, signed_bytes};
@@ -156,8 +157,19 @@ pub(crate) fn missing(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> 
     Ok(is_noted)
 }
 
-/// Deletes up to `limit` hints whose time has passed. The peers know it by themselves. Answers how many.
-pub(crate) fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes the hints whose time has passed, and counts them.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds, swept: &IntCounter) -> Result<(), StoreError> {
+    loop {
+        let expired = store.step(None, move |write| expire(write, now, SWEEP_ROWS)).await?;
+        swept.inc_by(expired);
+        if expired < u64::from(SWEEP_ROWS) {
+            return Ok(());
+        }
+    }
+}
+
+/// Deletes up to `limit` hints whose time has passed. The peers know it by themselves. Returns how many.
+fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = write
         .sql
         .prepare_cached(

@@ -1,9 +1,11 @@
 //! The `forgotten` table: what is not to come from a peer any more, because the peer told this relay to forget it or
 //! was told to. A copy that comes late, on a slow way or from a peer that was restarted, is not taken.
 
+use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::moment;
+use crate::db::steps::SWEEP_ROWS;
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -78,8 +80,13 @@ pub(crate) fn contains(
     Ok(found.is_some())
 }
 
-/// Deletes up to `limit` of the oldest memories. Answers how many.
-pub(crate) fn expire(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
+/// Deletes the oldest memories.
+pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
+    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write.sql, now, limit)).await
+}
+
+/// Deletes up to `limit` of the oldest memories. Returns how many.
+fn expire(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
     let expired = sql
         .prepare_cached(
             "DELETE FROM forgotten
