@@ -23,7 +23,7 @@ const STEP: i32 = 128;
 
 /// How far a copy is, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Course {
+pub(crate) struct CopyProgress {
     pub(crate) copied: u64,
     pub(crate) total: u64,
 }
@@ -62,7 +62,7 @@ impl Drop for CopyFile {
 pub(crate) async fn make(
     store: &Store,
     directory: PathBuf,
-    progress: watch::Sender<Course>,
+    progress: watch::Sender<CopyProgress>,
 ) -> Result<CopyFile, StoreError> {
     store.writer.copy(directory, progress).await
 }
@@ -71,7 +71,7 @@ pub(crate) async fn make(
 #[derive(Debug)]
 pub(crate) struct CopyJob {
     pub(crate) directory: PathBuf,
-    pub(crate) course: watch::Sender<Course>,
+    pub(crate) progress: watch::Sender<CopyProgress>,
     pub(crate) reply: oneshot::Sender<Result<CopyFile, StoreError>>,
 }
 
@@ -114,12 +114,12 @@ impl<'a> Copying<'a> {
     }
 
     /// Copies some pages. Answers whether all are copied, and how far it is.
-    pub(crate) fn step(&self) -> Result<(bool, Course), StoreError> {
+    pub(crate) fn step(&self) -> Result<(bool, CopyProgress), StoreError> {
         let done = matches!(self.backup.step(STEP)?, StepResult::Done);
-        let progress = self.backup.progress();
+        let now = self.backup.progress();
         let bytes = |pages: i32| u64::try_from(pages).unwrap_or(0) * self.page_bytes;
-        let total = bytes(progress.pagecount);
-        Ok((done, Course { copied: total.saturating_sub(bytes(progress.remaining)), total }))
+        let total = bytes(now.pagecount);
+        Ok((done, CopyProgress { copied: total.saturating_sub(bytes(now.remaining)), total }))
     }
 }
 

@@ -4,7 +4,7 @@
 //! then answer. No timer holds anybody back; groups form under load by themselves. Checkpoints run between
 //! transactions, never inside somebody's commit.
 
-use crate::backup::copy::{self, CopyFile, CopyJob, Copying, Course};
+use crate::backup::copy::{self, CopyFile, CopyJob, CopyProgress, Copying};
 use crate::db::batch::Batch;
 use crate::db::checkpoint::Log;
 use crate::db::erasure::Answer;
@@ -188,7 +188,7 @@ impl Writer {
         }
     }
 
-    /// Copies the database into a file of the directory, while it serves. `course` hears how far that is.
+    /// Copies the database into a file of the directory, while it serves. `progress` is set to how far that is.
     ///
     /// # Errors
     /// [`Refusal::Busy`] while another copy is made, [`Refusal::Unavailable`] when the store is closing, and what the
@@ -196,15 +196,15 @@ impl Writer {
     pub(crate) async fn copy(
         &self,
         directory: PathBuf,
-        course: watch::Sender<Course>,
+        progress: watch::Sender<CopyProgress>,
     ) -> Result<CopyFile, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.queue.try_send(Message::Copy(CopyJob { directory, course, reply })).map_err(
-            |error| match error {
+        self.queue.try_send(Message::Copy(CopyJob { directory, progress, reply })).map_err(|error| {
+            match error {
                 TrySendError::Full(_) => Refusal::Busy,
                 TrySendError::Disconnected(_) => Refusal::Unavailable,
-            },
-        )?;
+            }
+        })?;
         answer.await.unwrap_or(Err(Refusal::Unavailable.into()))
     }
 
@@ -278,13 +278,13 @@ impl Thread {
             let copying = Copying::begin(connection, &mut target)?;
             loop {
                 let pace = Pace::gentle();
-                let (done, course) = match copying.step().map_err(|error| self.room.judge(error)) {
+                let (done, progress) = match copying.step().map_err(|error| self.room.judge(error)) {
                     // Database and copy are on the same disk.
                     Err(error) if error.is_fatal() => return Ok(Err(error.into())),
                     step => step?,
                 };
                 let rest = pace.due();
-                job.course.send_replace(course);
+                job.progress.send_replace(progress);
                 if done {
                     return Ok(Ok(()));
                 }

@@ -178,7 +178,7 @@ pub(crate) const fn may_go(kind: RowKind) -> bool {
 
 /// Where the next look begins.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub(crate) enum Cursor {
     Start,
     Behind(BlobName),
     Key { table: usize, key: Value },
@@ -202,20 +202,20 @@ enum RowName {
     Key { table: usize, key: Value, moment: i64 },
 }
 
-/// Reads the rows of a kind behind a place. Returns where the next look begins, if there is more.
+/// Reads the rows of a kind behind a cursor. Returns where the next look begins, if there is more.
 pub(crate) fn look(
     sql: &Connection,
     kind: RowKind,
-    place: &Place,
+    cursor: &Cursor,
     ttl: Ttl,
     now: UnixSeconds,
-) -> Result<(Vec<Entry>, Option<Place>), StoreError> {
+) -> Result<(Vec<Entry>, Option<Cursor>), StoreError> {
     if matches!(kind, RowKind::Mail | RowKind::Held) {
-        return look_at_mail(sql, kind == RowKind::Held, place, now);
+        return look_at_mail(sql, kind == RowKind::Held, cursor, now);
     }
-    let (index, after) = match place {
-        Place::Key { table, key } => (*table, Some(key.clone())),
-        Place::Start | Place::Behind(_) => (0, None),
+    let (index, after) = match cursor {
+        Cursor::Key { table, key } => (*table, Some(key.clone())),
+        Cursor::Start | Cursor::Behind(_) => (0, None),
     };
     let Some(table) = tables(kind).get(index) else { return Ok((Vec::new(), None)) };
     let first = if table.numbered { Value::Integer(i64::MIN) } else { Value::Blob(Vec::new()) };
@@ -237,8 +237,8 @@ pub(crate) fn look(
         entries.push(Entry { row, content, bytes: content + table.beside, age });
     }
     let next = match last {
-        Some(key) if entries.len() >= SLICE as usize => Some(Place::Key { table: index, key }),
-        _ => tables(kind).get(index + 1).map(|table| Place::Key {
+        Some(key) if entries.len() >= SLICE as usize => Some(Cursor::Key { table: index, key }),
+        _ => tables(kind).get(index + 1).map(|table| Cursor::Key {
             table: index + 1,
             key: if table.numbered { Value::Integer(i64::MIN) } else { Value::Blob(Vec::new()) },
         }),
@@ -250,9 +250,9 @@ pub(crate) fn look(
 fn look_at_mail(
     sql: &Connection,
     of_peers: bool,
-    place: &Place,
+    cursor: &Cursor,
     now: UnixSeconds,
-) -> Result<(Vec<Entry>, Option<Place>), StoreError> {
+) -> Result<(Vec<Entry>, Option<Cursor>), StoreError> {
     if of_peers && !foreign_blobs::any(sql)? {
         return Ok((Vec::new(), None));
     }
@@ -261,9 +261,9 @@ fn look_at_mail(
          FROM blobs INDEXED BY blobs_by_mailbox LEFT JOIN held ON held.seq = blobs.seq
          WHERE (blobs.mailbox, blobs.id) > (?1, ?2) ORDER BY blobs.mailbox, blobs.id LIMIT ?3",
     )?;
-    let (mailbox, id): (&[u8], &[u8]) = match place {
-        Place::Behind(name) => (name.mailbox.as_bytes(), name.blob_id.as_bytes()),
-        Place::Start | Place::Key { .. } => (&[], &[]),
+    let (mailbox, id): (&[u8], &[u8]) = match cursor {
+        Cursor::Behind(name) => (name.mailbox.as_bytes(), name.blob_id.as_bytes()),
+        Cursor::Start | Cursor::Key { .. } => (&[], &[]),
     };
     let mut rows = statement.query(params![mailbox, id, SLICE, foreign_blobs::SHARED])?;
     let (mut entries, mut seen, mut last) = (Vec::new(), 0, None);
@@ -281,7 +281,7 @@ fn look_at_mail(
         let age = moment(now).saturating_sub(row.get(3)?).max(0).unsigned_abs();
         entries.push(Entry { row: RowName::Blob(name), content, bytes: content + BESIDE_BLOB, age });
     }
-    Ok((entries, last.filter(|_| seen >= SLICE).map(Place::Behind)))
+    Ok((entries, last.filter(|_| seen >= SLICE).map(Cursor::Behind)))
 }
 
 /// Deletes rows that were read before, as many as belong into one transaction. One that has changed since stays. Returns how

@@ -3,7 +3,7 @@
 use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use crate::maintenance::rows::{self, Entry, Place};
+use crate::maintenance::rows::{self, Cursor, Entry};
 use relay_proto::messages::{AgeUsage, EvictReply, KindUsage, RowKind};
 use relay_proto::{Ttl, UnixSeconds};
 use tokio::sync::mpsc;
@@ -16,7 +16,7 @@ const AGES: [u64; 5] = [3600, 86_400, 7 * 86_400, 30 * 86_400, 0];
 
 /// Which rows an operator wants deleted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct Filter {
     pub(crate) kind: RowKind,
     /// Only rows of this age and older.
     pub(crate) older_than_secs: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
     pub(crate) larger_than_bytes: Option<u64>,
 }
 
-impl Wanted {
+impl Filter {
     fn has(&self, entry: &Entry) -> bool {
         entry.age >= self.older_than_secs && self.larger_than_bytes.is_none_or(|bytes| entry.content > bytes)
     }
@@ -38,9 +38,9 @@ pub(crate) async fn count(
     now: UnixSeconds,
 ) -> Result<KindUsage, StoreError> {
     let mut ages = AGES.map(|below_secs| AgeUsage { below_secs, rows: 0, bytes: 0 }).to_vec();
-    let mut next = Some(Place::Start);
-    while let Some(place) = next {
-        let (entries, after) = store.readers.run(move |sql| rows::look(sql, kind, &place, ttl, now)).await?;
+    let mut next = Some(Cursor::Start);
+    while let Some(cursor) = next {
+        let (entries, after) = store.readers.run(move |sql| rows::look(sql, kind, &cursor, ttl, now)).await?;
         for entry in &entries {
             let of_age = |age: &&mut AgeUsage| age.below_secs == 0 || entry.age < age.below_secs;
             if let Some(age) = ages.iter_mut().find(of_age) {
@@ -57,18 +57,18 @@ pub(crate) async fn count(
 /// more: what is not deleted then stays.
 pub(crate) async fn evict(
     store: &Store,
-    wanted: Wanted,
+    filter: Filter,
     dry_run: bool,
     ttl: Ttl,
     now: UnixSeconds,
     progress: &mpsc::Sender<Result<EvictReply, Status>>,
 ) -> Result<(), StoreError> {
-    let kind = wanted.kind;
+    let kind = filter.kind;
     let mut all = EvictReply::default();
-    let mut next = Some(Place::Start);
-    while let Some(place) = next {
-        let (entries, after) = store.readers.run(move |sql| rows::look(sql, kind, &place, ttl, now)).await?;
-        let meant: Vec<_> = entries.into_iter().filter(|entry| wanted.has(entry)).collect();
+    let mut next = Some(Cursor::Start);
+    while let Some(cursor) = next {
+        let (entries, after) = store.readers.run(move |sql| rows::look(sql, kind, &cursor, ttl, now)).await?;
+        let meant: Vec<_> = entries.into_iter().filter(|entry| filter.has(entry)).collect();
         if dry_run {
             all.rows += meant.len() as u64;
             all.bytes += meant.iter().map(|entry| entry.bytes).sum::<u64>();

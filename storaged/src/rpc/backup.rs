@@ -1,6 +1,6 @@
 //! Hands out a copy of the database, piece by piece.
 
-use crate::backup::copy::{self, CopyFile, Course};
+use crate::backup::copy::{self, CopyFile, CopyProgress};
 use crate::db::Store;
 use bytes::Bytes;
 use relay_daemon::Pace;
@@ -35,11 +35,11 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Sent>, Refusal
     let (parts, stream) = mpsc::channel(ON_THEIR_WAY);
     let store = Arc::clone(store);
     tokio::spawn(async move {
-        let (course, mut seen) = watch::channel(Course::default());
+        let (progress, mut seen) = watch::channel(CopyProgress::default());
         let telling = async {
             while seen.changed().await.is_ok() {
-                let Course { copied, total } = *seen.borrow_and_update();
-                if parts.send(Ok(course_part(copied, total))).await.is_err() {
+                let CopyProgress { copied, total } = *seen.borrow_and_update();
+                if parts.send(Ok(progress_part(copied, total))).await.is_err() {
                     return;
                 }
             }
@@ -47,7 +47,7 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Sent>, Refusal
             std::future::pending::<()>().await;
         };
         let copied = tokio::select! {
-            copied = copy::make(&store, directory, course) => copied,
+            copied = copy::make(&store, directory, progress) => copied,
             // Nobody wants it any more; the writer sees that at its next step.
             () = telling => return,
         };
@@ -62,7 +62,7 @@ pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Sent>, Refusal
     Ok(ReceiverStream::new(stream))
 }
 
-const fn course_part(copied_bytes: u64, total_bytes: u64) -> BackupPart {
+const fn progress_part(copied_bytes: u64, total_bytes: u64) -> BackupPart {
     BackupPart { part: Some(Part::Course(BackupCourse { copied_bytes, total_bytes })) }
 }
 
@@ -86,7 +86,7 @@ async fn hand_out(file: CopyFile, parts: mpsc::Sender<Sent>) {
 fn read(copy: &Path, send: impl Fn(Sent) -> Result<(), SendTimeoutError<Sent>>) -> io::Result<()> {
     let mut copy = File::open(copy)?;
     let total = copy.metadata()?.len();
-    let mut part = course_part(total, total);
+    let mut part = progress_part(total, total);
     let mut pace = Pace::gentle();
     loop {
         match send(Ok(part)) {

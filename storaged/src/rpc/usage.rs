@@ -1,7 +1,7 @@
 //! What takes the room, and making room, as streams: the work goes on while somebody takes its parts.
 
 use crate::db::Store;
-use crate::maintenance::usage::{self, Wanted};
+use crate::maintenance::usage::{self, Filter};
 use relay_proto::field::enumerated;
 use relay_proto::messages::{EvictReply, EvictRequest, KindUsage, RowKind};
 use relay_proto::{Refusal, Ttl, UnixSeconds};
@@ -45,11 +45,11 @@ pub(crate) fn evict(
     if !usage::may_go(kind) {
         return Err(Refusal::invalid("kind"));
     }
-    let wanted = Wanted { kind, older_than_secs, larger_than_bytes };
+    let filter = Filter { kind, older_than_secs, larger_than_bytes };
     let (progress, stream) = mpsc::channel(1);
     let store = Arc::clone(store);
     tokio::spawn(async move {
-        if let Err(error) = usage::evict(&store, wanted, dry_run, ttl, now, &progress).await {
+        if let Err(error) = usage::evict(&store, filter, dry_run, ttl, now, &progress).await {
             drop(progress.send(Err(error.into())).await);
         }
     });
