@@ -24,12 +24,12 @@ pub(crate) struct Guess {
     /// Names this request, so that a retry gets the same text again.
     pub(crate) request_id: RequestId,
     pub(crate) offer: OfferName,
-    pub(crate) step: Step,
+    pub(crate) step: ExchangeStep,
 }
 
 /// What is to be done with an offer.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum ExchangeStep {
     /// Take its payload and leave this response.
     Claim(ExchangeText),
     /// Take the response, which ends the exchange.
@@ -85,8 +85,8 @@ pub(crate) async fn take(
 impl Guess {
     fn load(&self) -> Load {
         match &self.step {
-            Step::Claim(response) => Load { commands: 1, bytes: response.as_str().len() },
-            Step::Complete { .. } => Load::LIGHT,
+            ExchangeStep::Claim(response) => Load { commands: 1, bytes: response.as_str().len() },
+            ExchangeStep::Complete { .. } => Load::LIGHT,
         }
     }
 
@@ -98,8 +98,10 @@ impl Guess {
     ) -> Result<ExchangeText, StoreError> {
         let Self { request_id, offer, .. } = self;
         match &self.step {
-            Step::Claim(response) => exchange::claim(write, request_id, offer, response, now, payment),
-            Step::Complete { max_offers } => {
+            ExchangeStep::Claim(response) => {
+                exchange::claim(write, request_id, offer, response, now, payment)
+            }
+            ExchangeStep::Complete { max_offers } => {
                 exchange::complete(write, request_id, offer, *max_offers, now, payment)
             }
         }
@@ -108,8 +110,8 @@ impl Guess {
     /// Returns what this very request was answered before.
     fn answered(&self, sql: &Connection, now: UnixSeconds) -> Result<Option<ExchangeText>, StoreError> {
         match &self.step {
-            Step::Claim(_) => exchange::claimed(sql, &self.request_id, &self.offer, now),
-            Step::Complete { .. } => exchange::completed(sql, &self.request_id, now),
+            ExchangeStep::Claim(_) => exchange::claimed(sql, &self.request_id, &self.offer, now),
+            ExchangeStep::Complete { .. } => exchange::completed(sql, &self.request_id, now),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::config;
 use crate::db::Store;
 use crate::limits::Limits;
 use crate::records::exchange::{self, NewOffer};
-use crate::records::guess::{self, Guess, Step};
+use crate::records::guess::{self, ExchangeStep, Guess};
 use crate::records::guess_limiter::Guesses;
 use relay_proto::field::{caller, identifier, sealed};
 use relay_proto::limits::EXCHANGE_TTL_SECS;
@@ -52,7 +52,7 @@ impl exchange_server::Exchange for Exchange {
             caller: caller(payer)?,
             request_id: identifier("request_id", &request_id)?,
             offer: identifier("offer", &offer)?,
-            step: Step::Claim(sealed("response", response)?),
+            step: ExchangeStep::Claim(sealed("response", response)?),
         };
         let payload = self.take(guess).await?.into();
         Ok(Response::new(ClaimReply { payload }))
@@ -64,7 +64,7 @@ impl exchange_server::Exchange for Exchange {
             caller: caller(payer)?,
             request_id: identifier("request_id", &request_id)?,
             offer: identifier("offer", &offer)?,
-            step: Step::Complete { max_offers: self.bounds.max_offers },
+            step: ExchangeStep::Complete { max_offers: self.bounds.max_offers },
         };
         let response = self.take(guess).await?.into();
         Ok(Response::new(CompleteReply { response }))
