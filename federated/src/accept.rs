@@ -22,7 +22,7 @@ use relay_daemon::{Clock, Shutdown};
 use relay_proto::client::StorageClient;
 use relay_proto::messages::{Introduction, Pin, PinsReply, PinsRequest};
 use relay_proto::socket::SecretCheck;
-use relay_proto::{PeerId, Refusal};
+use relay_proto::{PeerId, StorageError};
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -50,7 +50,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const BACK_OFF: Duration = Duration::from_millis(100);
 
 /// What the door needs to know.
-pub(crate) struct Door {
+pub(crate) struct PeerListener {
     pub(crate) local: LocalIdentity,
     /// Identities that may connect; without any, those of the peers at `urls`.
     pub(crate) accepted: Vec<PeerId>,
@@ -71,7 +71,7 @@ pub(crate) fn bounds() -> [Arc<Arrivals>; 2] {
     [PENDING, ASKING].map(Arrivals::new)
 }
 
-impl Door {
+impl PeerListener {
     /// Takes what gateways pass on.
     pub(crate) async fn serve_tunnel(
         self: Arc<Self>,
@@ -226,7 +226,7 @@ impl Door {
         drop(timeout(CLOSE_TIMEOUT, channel.close(reason)).await);
     }
 
-    async fn accepts(&self, identity: &PeerId) -> Result<bool, Refusal> {
+    async fn accepts(&self, identity: &PeerId) -> Result<bool, StorageError> {
         if *identity == self.local.id() {
             return Ok(false);
         }

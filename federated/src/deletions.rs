@@ -11,7 +11,7 @@ use relay_proto::field::required;
 use relay_proto::limits::MAX_CARRIED_BLOBS;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{DeliveredRequest, OutboxEntry, OutboxReply, OutboxRequest};
-use relay_proto::{PeerId, Refusal};
+use relay_proto::{PeerId, StorageError};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Deletions {
     }
 
     /// Returns the oldest deletions that wait for a peer: their numbers, and which blobs.
-    async fn due(&self, peer: PeerId) -> Result<(Vec<u64>, Vec<BlobName>), Refusal> {
+    async fn due(&self, peer: PeerId) -> Result<(Vec<u64>, Vec<BlobName>), StorageError> {
         let request = OutboxRequest { peer: peer.into(), limit: MAX_CARRIED_BLOBS as u32 };
         let OutboxReply { entries } = replied(self.storage.offload().outbox(request).await)?;
         let read = |entry: OutboxEntry| {

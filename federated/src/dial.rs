@@ -19,7 +19,7 @@ use relay_proto::client::StorageClient;
 use relay_proto::field::identifier;
 use relay_proto::messages::{IntroduceReply, Introduction, PinsReply, PinsRequest};
 use relay_proto::peer::Hello;
-use relay_proto::{NoiseKey, PeerId, Refusal};
+use relay_proto::{NoiseKey, PeerId, StorageError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -47,7 +47,7 @@ pub(crate) struct Dialler {
 }
 
 /// A connection that stands.
-struct Standing {
+struct LinkState {
     driving: JoinHandle<End>,
     closer: Option<mpsc::Sender<Command>>,
     /// Its keys were used for long enough.
@@ -67,7 +67,7 @@ impl Dialler {
     /// Dials until the process stops.
     pub(crate) async fn run(self, shutdown: Shutdown) {
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
-        let mut standing: Option<Standing> = None;
+        let mut standing: Option<LinkState> = None;
         while !shutdown.has_begun() {
             let met = tokio::select! {
                 met = self.meet() => met,
@@ -104,8 +104,8 @@ impl Dialler {
     }
 
     /// Waits while a connection stands and its keys are fresh. Answers whether to pause before dialling.
-    async fn outlast(&self, standing: &mut Option<Standing>, pause: &mut Backoff) -> bool {
-        let Some(Standing { driving, worn, .. }) = standing else { return true };
+    async fn outlast(&self, standing: &mut Option<LinkState>, pause: &mut Backoff) -> bool {
+        let Some(LinkState { driving, worn, .. }) = standing else { return true };
         let end = tokio::select! {
             end = driving => end.unwrap_or(End::Lost),
             () = worn.notified() => return false,
@@ -138,7 +138,7 @@ impl Dialler {
     }
 
     /// Connects, proves and is proved.
-    async fn meet(&self) -> Result<Standing, DialError> {
+    async fn meet(&self) -> Result<LinkState, DialError> {
         let expected = self.expected().await?;
         let stream = self.connector.connect(self.url.host(), self.url.port(), self.url.is_secure()).await?;
         let address = format!("ws://{}{}", self.url.authority(), self.url.path("/federation"));
@@ -173,7 +173,7 @@ impl Dialler {
             clock: self.clock.clone(),
         };
         tracing::info!(peer = self.position + 1, "a peer is connected");
-        Ok(Standing { driving: tokio::spawn(connection.run()), closer, worn })
+        Ok(LinkState { driving: tokio::spawn(connection.run()), closer, worn })
     }
 
     /// Why a peer was not met that was expected to have a known key: it may have another one now.
@@ -213,7 +213,7 @@ impl Dialler {
         };
         match replied(self.storage.offload().introduce(introduction).await) {
             Ok(IntroduceReply {}) => Ok(hello.identity),
-            Err(Refusal::BadSignature) => Err(DialError::PinChanged),
+            Err(StorageError::BadSignature) => Err(DialError::PinChanged),
             Err(_) => Err(DialError::NoStorage),
         }
     }

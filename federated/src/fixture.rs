@@ -18,9 +18,9 @@ use relay_proto::messages::{
 use relay_proto::peer::Hello;
 use relay_proto::peer_messages::message::Body;
 use relay_proto::server::Services;
-use relay_proto::socket::{AllowedUsers, Door, bind};
-use relay_proto::transfer::{CarriedBlob, NameSum, Verdict, blob_names};
-use relay_proto::{BlobId, Ciphertext, MailboxHash, PeerId, Refusal, UnixSeconds};
+use relay_proto::socket::{AllowedUsers, SocketRole, bind};
+use relay_proto::transfer::{NameSum, OfferResult, TransferBlob, blob_names};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, PeerId, StorageError, UnixSeconds};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tempfile::TempDir;
 use tonic::{Request, Response, Status};
@@ -30,8 +30,8 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Inside {
     pub(crate) capacity: CapacityReply,
     /// To be leased: its own mail, and what it holds for peers.
-    pub(crate) own: Vec<CarriedBlob>,
-    pub(crate) held: Vec<CarriedBlob>,
+    pub(crate) own: Vec<TransferBlob>,
+    pub(crate) held: Vec<TransferBlob>,
     pub(crate) leases: Vec<LeaseRequest>,
     /// A peer for whom there is nothing to be leased.
     pub(crate) nothing_for: Option<PeerId>,
@@ -58,9 +58,9 @@ impl Store {
         self.0.lock().unwrap()
     }
 
-    fn asked(&self) -> Result<MutexGuard<'_, Inside>, Refusal> {
+    fn asked(&self) -> Result<MutexGuard<'_, Inside>, StorageError> {
         let inside = self.inside();
-        if inside.is_away { Err(Refusal::Internal) } else { Ok(inside) }
+        if inside.is_away { Err(StorageError::Internal) } else { Ok(inside) }
     }
 }
 
@@ -134,7 +134,7 @@ impl Offload for Store {
 
     async fn accept(&self, request: Request<AcceptRequest>) -> Reply<AcceptReply> {
         let accept = request.into_inner();
-        let verdicts = vec![Verdict::Accepted.into(); accept.blobs.len()];
+        let verdicts = vec![OfferResult::Accepted.into(); accept.blobs.len()];
         self.asked()?.accepted.push(accept);
         Ok(Response::new(AcceptReply { verdicts }))
     }
@@ -202,7 +202,7 @@ impl Scene {
             is_away: false,
         })));
         let shutdown = Shutdown::default();
-        let path = Door::Federation.storage_socket(directory.path());
+        let path = SocketRole::Federation.storage_socket(directory.path());
         let listener = bind(&path).unwrap();
         let serving = Services::default().offload(&store).serve(
             listener,
@@ -260,10 +260,10 @@ impl Scene {
 }
 
 /// A sound blob.
-pub(crate) fn blob(number: u8) -> CarriedBlob {
+pub(crate) fn blob(number: u8) -> TransferBlob {
     let mailbox = MailboxHash::from_bytes([number; 32]);
     let content = vec![number; 10];
-    CarriedBlob {
+    TransferBlob {
         mailbox,
         blob_id: BlobId::derive(&mailbox, &content),
         ciphertext: Ciphertext::try_from(Bytes::from(content)).unwrap(),

@@ -74,7 +74,7 @@ mod tests {
     use proptest::prelude::*;
     use relay_proto::peer::{Hops, OfferedBlob};
     use relay_proto::peer_messages::Capacity;
-    use relay_proto::transfer::{Direction, Verdict};
+    use relay_proto::transfer::{Direction, OfferResult};
     use std::fs;
     use std::path::Path;
 
@@ -104,7 +104,7 @@ mod tests {
             let blobs = vec![OfferedBlob::new(blob(1), Hops::said(1))];
             let body = match which {
                 0 => body::offload(Direction::ToOrigin, blobs),
-                1 => body::offload_ack(&[Verdict::Accepted, Verdict::NotNow], capacity),
+                1 => body::offload_ack(&[OfferResult::Accepted, OfferResult::NotNow], capacity),
                 2 => body::recall(vec![blob(1).name()]),
                 _ => Body::Capacity(capacity),
             };

@@ -13,7 +13,7 @@ use relay_daemon::Shutdown;
 use relay_proto::client::StorageClient;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{Listing, ReconcileReply, ReconcileRequest};
-use relay_proto::{PeerId, Refusal};
+use relay_proto::{PeerId, StorageError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,7 +113,7 @@ impl Inventories {
         after: Option<BlobName>,
         names: bool,
         listing: Listing,
-    ) -> Result<(Option<BlobName>, ReconcileReply), Refusal> {
+    ) -> Result<(Option<BlobName>, ReconcileReply), StorageError> {
         let until = listing.until.clone().map(BlobName::try_from).transpose()?;
         let (after, listing) = (after.map(Into::into), Some(listing));
         let request = ReconcileRequest { peer: peer.into(), after, names, listing };

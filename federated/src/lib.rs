@@ -43,10 +43,10 @@ use relay_daemon::{
     Clock, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
     ops as endpoints, patiently, report,
 };
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::client::StorageClient;
 use relay_proto::messages::{CapacityReply, CapacityRequest};
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 use relay_proto::telemetry::Role;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,13 +75,13 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     ops::refuse_a_second(&config.ops_socket)?;
     let sockets = [
         config.ops_socket.clone(),
-        Door::tunnel_socket(&config.sockets),
-        Door::recall_socket(&config.sockets),
+        SocketRole::tunnel_socket(&config.sockets),
+        SocketRole::recall_socket(&config.sockets),
     ];
     let served = if config.peering.is_some() { &sockets[..] } else { &sockets[..1] };
     let _locks = patiently(|| SocketLocks::take(served)).await?;
     let listener = listen_unix(&config.ops_socket)?;
-    let storage = StorageClient::new(Door::Federation.storage_socket(&config.sockets));
+    let storage = StorageClient::new(SocketRole::Federation.storage_socket(&config.sockets));
     let operator = Arc::new(FederatedOps::new(storage.clone(), metrics.registry.clone()));
     let router = endpoints::router(&operator, config.metrics_token);
     let peering = match config.peering {
@@ -126,7 +126,7 @@ async fn serve(listener: tokio::net::UnixListener, router: axum::Router, shutdow
 }
 
 /// How full the store is.
-async fn capacity(storage: &StorageClient) -> Result<CapacityReply, Refusal> {
+async fn capacity(storage: &StorageClient) -> Result<CapacityReply, StorageError> {
     storage::replied(storage.offload().capacity(CapacityRequest {}).await)
 }
 

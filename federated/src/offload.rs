@@ -21,8 +21,8 @@ use relay_proto::messages::{
     CapacityReply, LeaseRequest, ResumeReply, ResumeRequest, SettleRequest, Settlement,
 };
 use relay_proto::peer::{Hops, OfferedBlob};
-use relay_proto::transfer::{CarriedBlob, Direction, Verdict, carried_blobs};
-use relay_proto::{PeerId, Refusal, Ttl, UnixSeconds};
+use relay_proto::transfer::{Direction, OfferResult, TransferBlob, carried_blobs};
+use relay_proto::{PeerId, StorageError, Ttl, UnixSeconds};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -243,7 +243,7 @@ impl Offloader {
                 return Outcome::Failed;
             }
         };
-        let names: Vec<BlobName> = blobs.iter().map(CarriedBlob::name).collect();
+        let names: Vec<BlobName> = blobs.iter().map(TransferBlob::name).collect();
         let Some(hops) = Hops::origin().next() else { return Outcome::Failed };
         if self.registry.turn(&peer).await.is_err() {
             return Outcome::Failed;
@@ -257,11 +257,11 @@ impl Offloader {
             return Outcome::Failed;
         };
         self.registry.set_room(&peer, capacity);
-        let refused_for_now = verdicts.contains(&Verdict::NotNow);
+        let refused_for_now = verdicts.contains(&OfferResult::NotNow);
         if refused_for_now {
             self.registry.is_full(&peer);
         }
-        let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count() as u64;
+        let accepted = verdicts.iter().filter(|verdict| **verdict == OfferResult::Accepted).count() as u64;
         self.metrics.offloads_declined.inc_by(verdicts.len() as u64 - accepted);
         match self.settle(peer, direction, names.into_iter().zip(verdicts)).await {
             Ok(moved) => {
@@ -276,7 +276,7 @@ impl Offloader {
         }
     }
 
-    async fn lease(&self, job: OffloadJob) -> Result<Vec<CarriedBlob>, Refusal> {
+    async fn lease(&self, job: OffloadJob) -> Result<Vec<TransferBlob>, StorageError> {
         let OffloadJob { peer, direction, bytes } = job;
         // What would outlast the peer's own mail it refuses. What is returned to it it has promised that time itself.
         let latest_expiry = self
@@ -300,8 +300,8 @@ impl Offloader {
         &self,
         peer: PeerId,
         direction: Direction,
-        said: impl Iterator<Item = (BlobName, Verdict)>,
-    ) -> Result<u32, Refusal> {
+        said: impl Iterator<Item = (BlobName, OfferResult)>,
+    ) -> Result<u32, StorageError> {
         let settlements = said
             .map(|(name, verdict)| Settlement { name: Some(name.into()), verdict: verdict.into() })
             .collect();

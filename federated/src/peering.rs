@@ -1,6 +1,6 @@
 //! Everything that has to do with peers, wired together.
 
-use crate::accept::{self, Door};
+use crate::accept::{self, PeerListener};
 use crate::config::Peering;
 use crate::connector::Connector;
 use crate::deletions::Deletions;
@@ -24,7 +24,7 @@ use relay_proto::messages::{Identity, IdentityRequest, Orders, PeerReport, Resum
 use relay_proto::peer_messages::Capacity;
 use relay_proto::server::Services;
 use relay_proto::socket;
-use relay_proto::{NoiseSecret, PeerSeed, Refusal};
+use relay_proto::{NoiseSecret, PeerSeed, StorageError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -59,12 +59,12 @@ impl Listeners {
             .listen
             .map(|address| listen_tcp(address, Sharing::Alone, "RELAY_FEDERATION_LISTEN_ADDR"))
             .transpose()?;
-        let gateways = socket_secret(&socket::Door::tunnel_socket(sockets), config.require_secrets)?;
+        let gateways = socket_secret(&socket::SocketRole::tunnel_socket(sockets), config.require_secrets)?;
         Ok(Self {
             config,
             gateways,
-            tunnel: listen_unix(&socket::Door::tunnel_socket(sockets))?,
-            recalls: listen_unix(&socket::Door::recall_socket(sockets))?,
+            tunnel: listen_unix(&socket::SocketRole::tunnel_socket(sockets))?,
+            recalls: listen_unix(&socket::SocketRole::recall_socket(sockets))?,
             port,
         })
     }
@@ -102,7 +102,7 @@ impl Listeners {
         let draining = Arc::new(AtomicBool::new(false));
         let tasks = TaskTracker::new();
         let [pending, asking] = accept::bounds();
-        let door = Arc::new(Door {
+        let door = Arc::new(PeerListener {
             local: local.clone(),
             accepted: config.accepted.clone(),
             urls,
@@ -146,7 +146,7 @@ async fn keys(storage: &StorageClient, shutdown: &Shutdown) -> Option<(NoiseSecr
             let keys = replied(storage.offload().identity(IdentityRequest {}).await)?;
             let Identity { noise_secret, signing_seed } = keys;
             let seed = identifier("signing_seed", &signing_seed)?;
-            Ok::<_, Refusal>((identifier("noise_secret", &noise_secret)?, seed))
+            Ok::<_, StorageError>((identifier("noise_secret", &noise_secret)?, seed))
         };
         tokio::select! {
             keys = asking => match keys {
@@ -162,7 +162,7 @@ async fn keys(storage: &StorageClient, shutdown: &Shutdown) -> Option<(NoiseSecr
     }
 }
 
-async fn serve_port(door: &Arc<Door>, port: Option<TcpListener>, shutdown: &Shutdown) {
+async fn serve_port(door: &Arc<PeerListener>, port: Option<TcpListener>, shutdown: &Shutdown) {
     if let Some(port) = port {
         Arc::clone(door).serve_port(port, shutdown).await;
     }
@@ -258,7 +258,7 @@ impl Parts<'_> {
         }
     }
 
-    async fn tell(&self) -> Result<Orders, Refusal> {
+    async fn tell(&self) -> Result<Orders, StorageError> {
         let report = PeerReport { peers: self.registry.states() };
         replied(self.storage.offload().tell(report).await)
     }

@@ -13,8 +13,8 @@ use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_MOVED_BLOBS};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{self, BringRequest, ReadReply, Wanted, recalls_server};
 use relay_proto::peer::OfferedBlob;
-use relay_proto::transfer::{CarriedBlob, names_of};
-use relay_proto::{PeerId, Refusal};
+use relay_proto::transfer::{TransferBlob, names_of};
+use relay_proto::{PeerId, StorageError};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -45,22 +45,22 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<PendingRecall>,
     messages: usize,
 }
 
 /// Somebody waits for a blob.
 #[derive(Debug)]
-struct Waiting {
+struct PendingRecall {
     name: BlobName,
-    reply: oneshot::Sender<Arrival>,
+    reply: oneshot::Sender<RecallArrival>,
 }
 
 /// What becomes of waiting.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Arrival {
+enum RecallArrival {
     /// The blob is here.
-    Came(CarriedBlob),
+    Came(TransferBlob),
     /// The peer does not have it, and storage knows.
     Lost(BlobName),
 }
@@ -73,14 +73,14 @@ impl Recalls {
 
 impl Shared {
     /// Puts a name in line; answers where its blob will arrive.
-    fn queue(self: &Arc<Self>, peer: PeerId, name: BlobName) -> Option<oneshot::Receiver<Arrival>> {
+    fn queue(self: &Arc<Self>, peer: PeerId, name: BlobName) -> Option<oneshot::Receiver<RecallArrival>> {
         let (reply, arrival) = oneshot::channel();
         let mut queues = self.lock();
         let queue = queues.entry(peer).or_default();
         if queue.waiting.len() >= QUEUE {
             return None;
         }
-        queue.waiting.push_back(Waiting { name, reply });
+        queue.waiting.push_back(PendingRecall { name, reply });
         if queue.messages < AT_ONCE {
             queue.messages += 1;
             let recalls = Arc::clone(self);
@@ -127,9 +127,9 @@ impl Shared {
     }
 
     /// The oldest names that somebody still waits for.
-    fn take_batch(&self, peer: &PeerId) -> HashMap<BlobName, Vec<Waiting>> {
+    fn take_batch(&self, peer: &PeerId) -> HashMap<BlobName, Vec<PendingRecall>> {
         let mut queues = self.lock();
-        let mut batch: HashMap<BlobName, Vec<Waiting>> = HashMap::new();
+        let mut batch: HashMap<BlobName, Vec<PendingRecall>> = HashMap::new();
         let Some(queue) = queues.get_mut(peer) else { return batch };
         while let Some(waiting) = queue.waiting.pop_front() {
             if waiting.reply.is_closed() {
@@ -144,7 +144,7 @@ impl Shared {
         batch
     }
 
-    async fn ask(&self, peer: PeerId, mut batch: HashMap<BlobName, Vec<Waiting>>) {
+    async fn ask(&self, peer: PeerId, mut batch: HashMap<BlobName, Vec<PendingRecall>>) {
         let names = batch.keys().copied().collect();
         let answer = self.registry.ask(&peer, body::recall(names), PATIENCE).await;
         self.registry.recall_answered(&peer, answer.is_ok());
@@ -159,7 +159,7 @@ impl Shared {
             came += 1;
             for waiting in waiting {
                 // Who does not wait any more finds it at the next fetch.
-                drop(waiting.reply.send(Arrival::Came(blob.clone())));
+                drop(waiting.reply.send(RecallArrival::Came(blob.clone())));
             }
         }
         self.metrics.recalled.inc_by(came);
@@ -173,7 +173,7 @@ impl Shared {
     }
 
     /// Tells storage what a peer does not have, and then those who wait for it.
-    async fn lose(&self, peer: PeerId, lost: Vec<(BlobName, Vec<Waiting>)>) {
+    async fn lose(&self, peer: PeerId, lost: Vec<(BlobName, Vec<PendingRecall>)>) {
         if lost.is_empty() {
             return;
         }
@@ -184,7 +184,7 @@ impl Shared {
         }
         for (name, waiting) in lost {
             for waiting in waiting {
-                drop(waiting.reply.send(Arrival::Lost(name)));
+                drop(waiting.reply.send(RecallArrival::Lost(name)));
             }
         }
     }
@@ -200,7 +200,7 @@ impl Recalls {
         &self,
         wanted: Vec<(PeerId, BlobName)>,
         within: Duration,
-    ) -> (Vec<CarriedBlob>, Vec<BlobName>) {
+    ) -> (Vec<TransferBlob>, Vec<BlobName>) {
         let deadline = Instant::now() + within;
         let mut arrivals: FuturesUnordered<_> = wanted
             .into_iter()
@@ -210,8 +210,8 @@ impl Recalls {
         let (mut blobs, mut missing) = (Vec::new(), Vec::new());
         while let Ok(Some(arrival)) = timeout_at(deadline, arrivals.next()).await {
             match arrival {
-                Ok(Arrival::Came(blob)) => blobs.push(blob),
-                Ok(Arrival::Lost(name)) => missing.push(name),
+                Ok(RecallArrival::Came(blob)) => blobs.push(blob),
+                Ok(RecallArrival::Lost(name)) => missing.push(name),
                 // The peer does not say.
                 Err(_) => {}
             }
@@ -225,13 +225,13 @@ impl recalls_server::Recalls for Recalls {
     async fn bring(&self, request: Request<BringRequest>) -> Result<Response<ReadReply>, Status> {
         let BringRequest { wanted, millis } = request.into_inner();
         if wanted.len() > MAX_MOVED_BLOBS {
-            return Err(Refusal::invalid("wanted").into());
+            return Err(StorageError::invalid("wanted").into());
         }
         let read = |wanted: Wanted| {
             let Wanted { peer, name } = wanted;
             Ok((identifier("peer", &peer)?, required("name", name)?.try_into()?))
         };
-        let wanted = wanted.into_iter().map(read).collect::<Result<_, Refusal>>()?;
+        let wanted = wanted.into_iter().map(read).collect::<Result<_, StorageError>>()?;
         let (blobs, missing) = self.bring_within(wanted, Duration::from_millis(millis.into())).await;
         Ok(Response::new(ReadReply {
             blobs: blobs.into_iter().map(messages::CarriedBlob::from).collect(),

@@ -9,8 +9,10 @@ use relay_proto::mail::BlobName;
 use relay_proto::messages::{self, AcceptReply, AcceptRequest, ListRequest, ReadReply};
 use relay_proto::peer::{Hops, OfferedBlob};
 use relay_proto::peer_messages::message::Body;
-use relay_proto::transfer::{CarriedBlob, Direction, Verdict, blob_names, carried_blobs, names_of, verdict};
-use relay_proto::{PeerId, Refusal};
+use relay_proto::transfer::{
+    Direction, OfferResult, TransferBlob, blob_names, carried_blobs, names_of, verdict,
+};
+use relay_proto::{PeerId, StorageError};
 use std::sync::Arc;
 
 /// Answers peers.
@@ -48,12 +50,12 @@ impl PeerRequestHandler {
         }
     }
 
-    async fn take(&self, peer: PeerId, direction: Direction, offered: Vec<OfferedBlob>) -> Vec<Verdict> {
+    async fn take(&self, peer: PeerId, direction: Direction, offered: Vec<OfferedBlob>) -> Vec<OfferResult> {
         if !self.registry.agrees_on_time(&peer) {
             self.metrics.offloads_rejected.inc_by(offered.len() as u64);
-            return vec![Verdict::NotNow; offered.len()];
+            return vec![OfferResult::NotNow; offered.len()];
         }
-        let mut verdicts = vec![Verdict::Refused; offered.len()];
+        let mut verdicts = vec![OfferResult::Refused; offered.len()];
         let (mut places, mut blobs) = (Vec::new(), Vec::new());
         for (place, blob) in offered.into_iter().enumerate() {
             if let Some(blob) = sound(blob) {
@@ -65,7 +67,7 @@ impl PeerRequestHandler {
             let count = blobs.len();
             let said = self.accept(peer, direction, blobs).await.unwrap_or_else(|refusal| {
                 tracing::debug!(%refusal, "storage does not take a peer's blobs now");
-                vec![Verdict::NotNow; count]
+                vec![OfferResult::NotNow; count]
             });
             for (place, verdict) in places.into_iter().zip(said) {
                 if let Some(known) = verdicts.get_mut(place) {
@@ -73,7 +75,7 @@ impl PeerRequestHandler {
                 }
             }
         }
-        let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count() as u64;
+        let accepted = verdicts.iter().filter(|verdict| **verdict == OfferResult::Accepted).count() as u64;
         self.metrics.offloads_received.inc_by(accepted);
         self.metrics.offloads_rejected.inc_by(verdicts.len() as u64 - accepted);
         self.registry.count(&peer, Counts { received: accepted, ..Counts::default() });
@@ -85,14 +87,14 @@ impl PeerRequestHandler {
         &self,
         peer: PeerId,
         direction: Direction,
-        blobs: Vec<CarriedBlob>,
-    ) -> Result<Vec<Verdict>, Refusal> {
+        blobs: Vec<TransferBlob>,
+    ) -> Result<Vec<OfferResult>, StorageError> {
         let expected = blobs.len();
         let blobs = blobs.into_iter().map(messages::CarriedBlob::from).collect();
         let request = AcceptRequest { peer: peer.into(), home: direction.is_home(), blobs };
         let AcceptReply { verdicts } = replied(self.storage.offload().accept(request).await)?;
         if verdicts.len() != expected {
-            return Err(Refusal::invalid("verdicts"));
+            return Err(StorageError::invalid("verdicts"));
         }
         verdicts.into_iter().map(|number| verdict("verdicts", number)).collect()
     }
@@ -102,7 +104,7 @@ impl PeerRequestHandler {
         &self,
         peer: PeerId,
         names: Vec<BlobName>,
-    ) -> Result<(Vec<CarriedBlob>, Vec<BlobName>), Refusal> {
+    ) -> Result<(Vec<TransferBlob>, Vec<BlobName>), StorageError> {
         let found = replied(self.storage.offload().read(names_of(peer, names)).await)?;
         let ReadReply { blobs, missing } = found;
         Ok((carried_blobs(blobs)?, blob_names(missing)?))
@@ -124,7 +126,7 @@ impl PeerRequestHandler {
 }
 
 /// A blob that arrived whole and has not moved too often.
-pub(crate) fn sound(offered: OfferedBlob) -> Option<CarriedBlob> {
+pub(crate) fn sound(offered: OfferedBlob) -> Option<TransferBlob> {
     let moved = offered.hops.get() > Hops::origin().get() && offered.hops.is_allowed();
     if moved { offered.checked() } else { None }
 }
@@ -142,7 +144,7 @@ mod tests {
 
     fn offered(hops: u32) -> OfferedBlob {
         let mailbox = MailboxHash::from_bytes([1; 32]);
-        let blob = CarriedBlob {
+        let blob = TransferBlob {
             mailbox,
             blob_id: BlobId::derive(&mailbox, b"sealed"),
             ciphertext: Ciphertext::try_from(Bytes::from_static(b"sealed")).unwrap(),
@@ -184,7 +186,7 @@ mod tests {
             let question = Question::Offload { direction, blobs: vec![offered(1), offered(1)] };
             let answer = Answer::read(handler.answer(joined.peer, question).await);
             let Ok(Answer::Offload { verdicts, .. }) = answer else { panic!("{answer:?}") };
-            assert_eq!(verdicts, [Verdict::NotNow; 2]);
+            assert_eq!(verdicts, [OfferResult::NotNow; 2]);
         }
         assert!(scene.store.inside().accepted.is_empty());
         assert_eq!(scene.metrics.offloads_rejected.get(), 4);

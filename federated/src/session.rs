@@ -38,7 +38,7 @@ pub(crate) enum Action {
 
 /// A question of this relay's that waits for its answer.
 #[derive(Debug)]
-struct Asked {
+struct PendingRequest {
     kind: Kind,
     /// How long the peer may take once it has the question.
     within: Duration,
@@ -82,7 +82,7 @@ impl Kind {
 /// A conversation, from the greeting to the end. Moments are those of a clock that never goes back.
 #[derive(Debug)]
 pub(crate) struct Session {
-    asked: BTreeMap<u64, Asked>,
+    asked: BTreeMap<u64, PendingRequest>,
     numbers: u64,
     /// How long a peer may be silent.
     patience: Duration,
@@ -106,7 +106,7 @@ impl Session {
         let kind = Kind::of(&question)?;
         let priority = if matches!(kind, Kind::Offload(_)) { Priority::Bulk } else { Priority::Prompt };
         self.numbers += 1;
-        self.asked.insert(self.numbers, Asked { kind, within, until: None });
+        self.asked.insert(self.numbers, PendingRequest { kind, within, until: None });
         Some((self.numbers, Action::Send(message(self.numbers, question), priority)))
     }
 
@@ -193,7 +193,7 @@ impl Session {
     /// What the time asks for.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
-        let is_over = |asked: &Asked| asked.until.is_some_and(|until| until <= now);
+        let is_over = |asked: &PendingRequest| asked.until.is_some_and(|until| until <= now);
         let over: Vec<u64> =
             self.asked.iter().filter(|(_, asked)| is_over(asked)).map(|(number, _)| *number).collect();
         for number in over {

@@ -1,12 +1,12 @@
 //! What storage answers.
 
-use relay_proto::{Refusal, refusal_of};
+use relay_proto::{StorageError, refusal_of};
 use tonic::{Response, Status};
 
 /// Returns the reply to a call.
 ///
 /// # Errors
-/// Why storage refuses; [`Refusal::Unavailable`] while it is away.
-pub(crate) fn replied<T>(answered: Result<Response<T>, Status>) -> Result<T, Refusal> {
+/// Why storage refuses; [`StorageError::Unavailable`] while it is away.
+pub(crate) fn replied<T>(answered: Result<Response<T>, Status>) -> Result<T, StorageError> {
     answered.map(Response::into_inner).map_err(|status| refusal_of(&status))
 }

@@ -21,12 +21,12 @@ mod success;
 mod tokens;
 
 use crate::app::App;
-use crate::edge::Passage;
+use crate::edge::UpgradeHandle;
 use crate::ohttp;
 use crate::origin::Origin;
 use crate::storage::PATIENCE;
 use body::Upload;
-use error::{ApiError, Fault};
+use error::{ApiError, ErrorCode};
 use hyper::{HeaderMap, Method, Uri};
 use relay_proto::RequestId;
 use relay_proto::mail::Caller;
@@ -38,27 +38,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A request that was let in, on its way to its endpoint.
-pub(crate) struct Call {
+pub(crate) struct RequestContext {
     pub(crate) app: Arc<App>,
     /// Who is charged.
     pub(crate) caller: Caller,
     /// How long the caller has to wait, where that is said inside of a sealed answer.
     pub(crate) refused: Option<Duration>,
-    pub(crate) patience: Patience,
-    pub(crate) name: Name,
+    pub(crate) patience: RetryDeadline,
+    pub(crate) name: IdempotencyKey,
     /// Whether the answer will be sealed, so that it must fit [`relay_proto::page::RUNG`].
     pub(crate) sealed: bool,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Upload,
     /// The way out of HTTP, where the request asks for one.
-    pub(crate) passage: Option<Passage>,
+    pub(crate) passage: Option<UpgradeHandle>,
 }
 
 /// What a request is known by, where storage must not carry it out twice.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Name(Option<RequestId>);
+pub(crate) struct IdempotencyKey(Option<RequestId>);
 
-impl Name {
+impl IdempotencyKey {
     /// A sealed request is known by its message, any other one by a name that is drawn when it is needed.
     pub(crate) const fn of(origin: Origin) -> Self {
         match origin {
@@ -71,16 +71,16 @@ impl Name {
     fn request_id(self) -> Result<RequestId, ApiError> {
         match self.0 {
             Some(request_id) => Ok(request_id),
-            None => RequestId::random().map_err(|_| Fault::Internal.into()),
+            None => RequestId::random().map_err(|_| ErrorCode::Internal.into()),
         }
     }
 }
 
 /// How long storage may still keep a request waiting.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience(Duration);
+pub(crate) struct RetryDeadline(Duration);
 
-impl Patience {
+impl RetryDeadline {
     /// What is left of a request's patience that began to wait at `began`.
     pub(crate) fn since(began: Instant) -> Self {
         Self(PATIENCE.saturating_sub(began.elapsed()))
@@ -120,7 +120,7 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     pub(crate) audience: Audience,
     pub(crate) about: &'static str,
-    pub(crate) answer: fn(Call) -> Answer,
+    pub(crate) answer: fn(RequestContext) -> Answer,
 }
 
 macro_rules! routes {
@@ -205,8 +205,8 @@ pub(crate) const GATEWAY: &str = "/.well-known/ohttp-gateway";
 /// The endpoint of a request.
 ///
 /// # Errors
-/// [`Fault::NotFound`]; [`Fault::MethodNotAllowed`] with the methods that the path takes.
-pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (Fault, &'static str)> {
+/// [`ErrorCode::NotFound`]; [`ErrorCode::MethodNotAllowed`] with the methods that the path takes.
+pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (ErrorCode, &'static str)> {
     let mut allowed = "";
     for route in ROUTES.iter().filter(|route| route.is_at(path)) {
         if route.takes(method) {
@@ -218,7 +218,7 @@ pub(crate) fn find(method: &Method, path: &str) -> Result<&'static Route, (Fault
             _ => "GET, HEAD, POST",
         };
     }
-    Err((if allowed.is_empty() { Fault::NotFound } else { Fault::MethodNotAllowed }, allowed))
+    Err((if allowed.is_empty() { ErrorCode::NotFound } else { ErrorCode::MethodNotAllowed }, allowed))
 }
 
 /// The path that an action of an envelope stands for.
@@ -264,7 +264,7 @@ pub struct ErrorRow {
 
 /// Every error that clients may get.
 pub fn errors() -> Vec<ErrorRow> {
-    Fault::ALL
+    ErrorCode::ALL
         .iter()
         .map(|fault| ErrorRow { status: fault.status().as_u16(), text: fault.text(), when: fault.when() })
         .collect()
@@ -282,7 +282,7 @@ mod tests {
             let same = |other: &Endpoint| (other.method, other.path) == (endpoint.method, endpoint.path);
             assert!(!endpoints[..index].iter().any(same), "{}", endpoint.path);
         }
-        assert_eq!(errors().len(), Fault::ALL.len());
+        assert_eq!(errors().len(), ErrorCode::ALL.len());
     }
 
     #[test]
@@ -290,12 +290,12 @@ mod tests {
         assert!(find(&Method::POST, "/v2/send").is_ok());
         assert!(find(&Method::HEAD, "/health").is_ok());
         for path in ["/", "/v2", "/v2/", "/v2/send/", "/V2/send", "//v2/send", "/v2/%73end"] {
-            assert_eq!(find(&Method::POST, path).err().unwrap().0, Fault::NotFound, "{path}");
+            assert_eq!(find(&Method::POST, path).err().unwrap().0, ErrorCode::NotFound, "{path}");
         }
         for (method, path) in
             [(Method::GET, "/v2/send"), (Method::HEAD, "/v2/send"), (Method::POST, "/health")]
         {
-            assert_eq!(find(&method, path).err().unwrap().0, Fault::MethodNotAllowed, "{method} {path}");
+            assert_eq!(find(&method, path).err().unwrap().0, ErrorCode::MethodNotAllowed, "{method} {path}");
         }
     }
 }

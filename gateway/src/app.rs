@@ -11,22 +11,22 @@
 //! The doors are [`Clients`] for plain HTTP, and [`crate::ohttp`] for what comes sealed.
 
 use crate::address;
-use crate::api::body::{Intake, Upload};
-use crate::api::error::{ApiError, Fault};
+use crate::api::body::{BodyBudget, Upload};
+use crate::api::error::{ApiError, ErrorCode};
 use crate::api::reply::Reply;
-use crate::api::{self, Audience, Call, Name, Patience, Route, reply};
-use crate::edge::{Answering, Asked, Handler, Passage};
+use crate::api::{self, Audience, IdempotencyKey, RequestContext, RetryDeadline, Route, reply};
+use crate::edge::{Handler, ResponseFuture, TrackedBody, UpgradeHandle};
 use crate::limit::LocalLimits;
 use crate::memory::Account;
 use crate::metrics::Metrics;
 use crate::ohttp::Oblivious;
 use crate::origin::Origin;
-use crate::policy::{Standing, StandingPolicy};
+use crate::policy::{PolicySnapshot, PolicyWatch};
 use crate::recall::Recall;
 use crate::storage::{PATIENCE, Storage};
 use crate::strict::{self, Malformed};
 use crate::tunnel::Tunnels;
-use crate::versions::{self, Verdict, Versions};
+use crate::versions::{self, VersionSupport, Versions};
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::Body as _;
@@ -34,7 +34,7 @@ use hyper::header::{ALLOW, EXPECT, HeaderValue};
 use hyper::{HeaderMap, Method, Request};
 use ipnet::IpNet;
 use relay_daemon::Clock;
-use relay_proto::caller::{Budget, Caller, Payer};
+use relay_proto::caller::{Caller, RateLimitClass, RateLimitSubject};
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,9 +54,9 @@ pub(crate) struct App {
     /// Host and port by which clients know this relay.
     pub(crate) authority: Option<String>,
     pub(crate) oblivious: Oblivious,
-    pub(crate) policy: StandingPolicy,
+    pub(crate) policy: PolicyWatch,
     pub(crate) limits: LocalLimits,
-    pub(crate) intake: Intake,
+    pub(crate) intake: BodyBudget,
     pub(crate) storage: Storage,
     pub(crate) recall: Recall,
     pub(crate) tunnels: Tunnels,
@@ -69,7 +69,7 @@ pub(crate) struct App {
 pub(crate) struct Clients(pub(crate) Arc<App>);
 
 impl Handler for Clients {
-    fn handle(&self, peer: IpAddr, request: Request<Asked>) -> Answering {
+    fn handle(&self, peer: IpAddr, request: Request<TrackedBody>) -> ResponseFuture {
         let app = Arc::clone(&self.0);
         app.metrics.addressed(address::source(peer, request.headers(), &app.trusted_proxies));
         let client = address::client_address(peer, request.headers(), &app.trusted_proxies);
@@ -85,7 +85,7 @@ impl Handler for Clients {
 const PASSED_OVER: usize = 64 << 10;
 
 /// What [`api::find`] found.
-type Found = Result<&'static Route, (Fault, &'static str)>;
+type Found = Result<&'static Route, (ErrorCode, &'static str)>;
 
 /// Answers a request, whose body and answer are paid for by an account, unless another request around it pays.
 pub(crate) async fn answer(
@@ -96,13 +96,13 @@ pub(crate) async fn answer(
 ) -> Reply {
     let (mut head, body) = request.into_parts();
     let body = Upload { body, account };
-    let passage = head.extensions.remove::<Passage>().filter(|_| head.method == Method::GET);
+    let passage = head.extensions.remove::<UpgradeHandle>().filter(|_| head.method == Method::GET);
     let path = head.uri.path();
     let malformed = head.extensions.remove::<Malformed>();
     let found =
         match malformed.map_or_else(|| api::find(&head.method, path), |Malformed(fault)| Err((fault, ""))) {
             Ok(route) if matches!(origin, Origin::Oblivious { .. }) && !route.is_inside_sealed_requests() => {
-                Err((Fault::NotFound, ""))
+                Err((ErrorCode::NotFound, ""))
             }
             found => found,
         };
@@ -112,15 +112,25 @@ pub(crate) async fn answer(
         let outcome = caught(async {
             let route = found.map_err(|(fault, _)| ApiError::from(fault))?;
             let Charged { caller, refused } = if route.audience == Audience::Peers {
-                let standing = app.policy.within(PATIENCE).await.ok_or(Fault::Unreachable)?;
+                let standing = app.policy.within(PATIENCE).await.ok_or(ErrorCode::Unreachable)?;
                 charge(&app, origin, false, &standing)?
             } else {
                 Charged::default()
             };
-            let patience = Patience::since(Instant::now());
-            let (name, sealed, headers) = (Name::of(origin), origin.is_sealed(), head.headers);
-            (route.answer)(Call { app, caller, refused, patience, name, sealed, headers, body, passage })
-                .await
+            let patience = RetryDeadline::since(Instant::now());
+            let (name, sealed, headers) = (IdempotencyKey::of(origin), origin.is_sealed(), head.headers);
+            (route.answer)(RequestContext {
+                app,
+                caller,
+                refused,
+                patience,
+                name,
+                sealed,
+                headers,
+                body,
+                passage,
+            })
+            .await
         });
         outcome.await.unwrap_or_else(|error| refuse(error, found, &Versions::default()))
     }
@@ -151,10 +161,20 @@ async fn answer_versioned(
         };
         match admitted.await {
             Ok((route, Charged { caller, refused })) => {
-                let (app, patience) = (Arc::clone(app), Patience::since(began));
-                let (name, sealed, passage) = (Name::of(origin), origin.is_sealed(), None);
-                (route.answer)(Call { app, caller, refused, patience, name, sealed, headers, body, passage })
-                    .await
+                let (app, patience) = (Arc::clone(app), RetryDeadline::since(began));
+                let (name, sealed, passage) = (IdempotencyKey::of(origin), origin.is_sealed(), None);
+                (route.answer)(RequestContext {
+                    app,
+                    caller,
+                    refused,
+                    patience,
+                    name,
+                    sealed,
+                    headers,
+                    body,
+                    passage,
+                })
+                .await
             }
             Err(error) => {
                 if !expects {
@@ -168,7 +188,7 @@ async fn answer_versioned(
     let standing = app.policy.current();
     let unknown = standing.is_none().then(Versions::default);
     let versions = standing.as_ref().map(|standing| &standing.versions).or(unknown.as_ref());
-    let Some(versions) = versions else { return ApiError::from(Fault::Internal).reply() };
+    let Some(versions) = versions else { return ApiError::from(ErrorCode::Internal).reply() };
     let refused = outcome.as_ref().err().map(|error| error.fault.reason());
     let mut reply = outcome.unwrap_or_else(|error| refuse(error, found, versions));
     versions.stamp(reply.headers_mut(), versions.judge(claimed, app.clock.now()));
@@ -184,10 +204,10 @@ async fn answer_versioned(
 }
 
 /// The policy that holds. Only requests that need storage wait until there is one.
-async fn policy_for(app: &App, found: Found) -> Result<Option<Arc<Standing>>, ApiError> {
+async fn policy_for(app: &App, found: Found) -> Result<Option<Arc<PolicySnapshot>>, ApiError> {
     match found {
         Ok(route) if route.needs_storage() => {
-            app.policy.within(PATIENCE).await.map(Some).ok_or(Fault::Unreachable.into())
+            app.policy.within(PATIENCE).await.map(Some).ok_or(ErrorCode::Unreachable.into())
         }
         _ => Ok(app.policy.current()),
     }
@@ -199,10 +219,10 @@ fn admit(
     origin: Origin,
     is_door: bool,
     claimed: u16,
-    standing: &Standing,
+    standing: &PolicySnapshot,
 ) -> Result<Charged, ApiError> {
-    if standing.versions.judge(claimed, app.clock.now()) == Verdict::Expired {
-        return Err(Fault::UpgradeRequired.into());
+    if standing.versions.judge(claimed, app.clock.now()) == VersionSupport::Expired {
+        return Err(ErrorCode::UpgradeRequired.into());
     }
     charge(app, origin, is_door, standing)
 }
@@ -216,7 +236,7 @@ struct Charged {
 
 /// Turns away busy addresses; says who is charged. Who brings sealed requests is told inside, unless it is far beyond
 /// what it may: what is opened only to be refused costs work.
-fn charge(app: &App, origin: Origin, is_door: bool, standing: &Standing) -> Result<Charged, ApiError> {
+fn charge(app: &App, origin: Origin, is_door: bool, standing: &PolicySnapshot) -> Result<Charged, ApiError> {
     let client = match origin {
         // Charged when it came in.
         Origin::Oblivious { caller, refused: None, .. } => return Ok(Charged { caller, refused: None }),
@@ -228,17 +248,17 @@ fn charge(app: &App, origin: Origin, is_door: bool, standing: &Standing) -> Resu
     if !is_door {
         app.limits.charge_address(&address, standing.address_rate).map_err(ApiError::rate_limited)?;
         return Ok(Charged {
-            caller: Some(Payer { budget: Budget::Client, address, network }),
+            caller: Some(RateLimitSubject { budget: RateLimitClass::Client, address, network }),
             refused: None,
         });
     }
     // Sealing to oneself earns nothing: it is one client, with one bucket for all that it asks.
     let (budget, rate) = if address::is_among(client, &app.known_relays) {
-        (Budget::KnownObliviousRelay, standing.oblivious_rate)
+        (RateLimitClass::KnownObliviousRelay, standing.oblivious_rate)
     } else {
-        (Budget::ObliviousRelay, standing.address_rate)
+        (RateLimitClass::ObliviousRelay, standing.address_rate)
     };
-    let payer = Payer { budget, address, network };
+    let payer = RateLimitSubject { budget, address, network };
     let refused = app.limits.charge_sealed(payer, rate).map_err(ApiError::rate_limited)?;
     Ok(Charged { caller: Some(payer), refused })
 }
@@ -258,13 +278,13 @@ async fn pass_over(mut body: Body) {
 fn refuse(error: ApiError, found: Found, versions: &Versions) -> Reply {
     let mut reply = error.reply();
     match (error.fault, found) {
-        (Fault::UpgradeRequired, _) => {
+        (ErrorCode::UpgradeRequired, _) => {
             let body = serde_json::json!({
                 "status": "error", "error": error.fault.text(), "min_version": versions.minimum(),
             });
             reply = reply::json(error.fault.status(), body.to_string().into());
         }
-        (Fault::MethodNotAllowed, Err((_, allowed))) => {
+        (ErrorCode::MethodNotAllowed, Err((_, allowed))) => {
             reply.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         }
         _ => {}
@@ -277,7 +297,7 @@ async fn caught(request: impl Future<Output = Result<Reply, ApiError>>) -> Resul
     let mut request = pin!(request);
     poll_fn(|context| {
         catch_unwind(AssertUnwindSafe(|| request.as_mut().poll(context)))
-            .unwrap_or(Poll::Ready(Err(Fault::Internal.into())))
+            .unwrap_or(Poll::Ready(Err(ErrorCode::Internal.into())))
     })
     .await
 }
@@ -294,7 +314,7 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_an_internal_error_of_its_own_request() {
         let outcome = caught(async { panic!("the request's own") }).await;
-        assert_eq!(outcome.unwrap_err().fault, Fault::Internal);
+        assert_eq!(outcome.unwrap_err().fault, ErrorCode::Internal);
     }
 
     #[tokio::test]
@@ -392,7 +412,7 @@ mod tests {
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] }).to_string();
         relay.request_from("192.0.2.1", Method::POST, "/v2/fetch", &[], &body).await.json(200);
         let expected = address::hash(&ADDRESS_KEY, "192.0.2.1".parse().unwrap());
-        let payer = Payer::new(Budget::Client, expected);
+        let payer = RateLimitSubject::new(RateLimitClass::Client, expected);
         assert_eq!(relay.storage.last_caller(), Some(payer));
     }
 

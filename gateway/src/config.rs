@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{ConfigError, Reader, Vars};
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -54,9 +54,9 @@ impl Config {
             authority: reader
                 .read(&variables::PUBLIC_URL)
                 .and_then(|url| url.authority().map(|authority| authority.as_str().to_owned())),
-            storage_socket: Door::Gateway.storage_socket(&sockets),
-            recall_socket: Door::recall_socket(&sockets),
-            tunnel_socket: Door::tunnel_socket(&sockets),
+            storage_socket: SocketRole::Gateway.storage_socket(&sockets),
+            recall_socket: SocketRole::recall_socket(&sockets),
+            tunnel_socket: SocketRole::tunnel_socket(&sockets),
             recall_timeout: Duration::from_millis(reader.read(&variables::FEDERATION_RECALL_TIMEOUT)),
         };
         let sockets = [&config.storage_socket, &config.recall_socket, &config.tunnel_socket];

@@ -6,18 +6,18 @@
 mod accept;
 mod bodies;
 mod connection;
-mod passage;
+mod connection_state;
 mod places;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod vitals;
+mod upgrade;
 
 pub(crate) use accept::serve;
-pub(crate) use bodies::Asked;
-pub(crate) use passage::Passage;
+pub(crate) use bodies::TrackedBody;
+pub(crate) use connection_state::Limits;
 pub(crate) use places::{PerAddress, SharedPeers};
-pub(crate) use vitals::Limits;
+pub(crate) use upgrade::UpgradeHandle;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -33,12 +33,12 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// A request on its way to its answer. Boxed, so that an idle connection does not hold room for a busy one.
-pub(crate) type Answering = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
+pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
 /// Answers requests.
 pub(crate) trait Handler: Send + Sync + 'static {
     /// Answers one request of a peer. Must not panic.
-    fn handle(&self, peer: IpAddr, request: Request<Asked>) -> Answering;
+    fn handle(&self, peer: IpAddr, request: Request<TrackedBody>) -> ResponseFuture;
 }
 
 /// How a listener is served.

@@ -12,7 +12,7 @@ pub(crate) use policy::{ADDRESS_KEY, policy};
 pub(crate) use records::{PROOF_EXPIRES_AT, PROOF_STORED_AT};
 
 use crate::api;
-use crate::api::body::Intake;
+use crate::api::body::BodyBudget;
 use crate::api::reply::Reply;
 use crate::app::{App, answer};
 use crate::limit::LocalLimits;
@@ -21,7 +21,7 @@ use crate::ohttp::Oblivious;
 use crate::ohttp::keyring::Keyring;
 use crate::openapi;
 use crate::origin::Origin;
-use crate::policy::{Standing, board, follow};
+use crate::policy::{PolicySnapshot, board, follow};
 use crate::recall::Recall;
 use crate::storage::Storage;
 use crate::tunnel::Tunnels;
@@ -39,8 +39,8 @@ use relay_proto::messages::{
 };
 use relay_proto::server::Services;
 use relay_proto::socket::AllowedUsers;
-use relay_proto::transfer::CarriedBlob;
-use relay_proto::{Refusal, RequestId, UnixSeconds};
+use relay_proto::transfer::TransferBlob;
+use relay_proto::{RequestId, StorageError, UnixSeconds};
 use serde_json::Value;
 use std::collections::{HashSet, VecDeque};
 use std::future::pending;
@@ -69,10 +69,10 @@ struct State {
     moved: Vec<(Bytes, MovedBlob)>,
     truncated: bool,
     hinted: Vec<Vec<BlobName>>,
-    hint_refusal: Option<Refusal>,
+    hint_refusal: Option<StorageError>,
     writes: usize,
-    write_refusals: VecDeque<Refusal>,
-    call_refusals: VecDeque<Refusal>,
+    write_refusals: VecDeque<StorageError>,
+    call_refusals: VecDeque<StorageError>,
     request_ids: HashSet<RequestId>,
     last_caller: Caller,
     records: records::Records,
@@ -80,12 +80,12 @@ struct State {
 
 impl FakeStorage {
     /// Refuses the next writes, one refusal each.
-    pub(crate) fn refuse_writes(&self, refusals: &[Refusal]) {
+    pub(crate) fn refuse_writes(&self, refusals: &[StorageError]) {
         self.state.lock().unwrap().write_refusals.extend(refusals.iter().cloned());
     }
 
     /// Refuses the next other calls, one refusal each.
-    pub(crate) fn refuse_calls(&self, refusals: &[Refusal]) {
+    pub(crate) fn refuse_calls(&self, refusals: &[StorageError]) {
         self.state.lock().unwrap().call_refusals.extend(refusals.iter().cloned());
     }
 
@@ -95,7 +95,7 @@ impl FakeStorage {
     }
 
     /// Says of a blob that it lies with a peer.
-    pub(crate) fn moved(&self, blob: &CarriedBlob, moved: MovedBlob) {
+    pub(crate) fn moved(&self, blob: &TransferBlob, moved: MovedBlob) {
         let moved = MovedBlob { blob_id: blob.blob_id.into(), ..moved };
         self.state.lock().unwrap().moved.push((blob.mailbox.into(), moved));
     }
@@ -106,7 +106,7 @@ impl FakeStorage {
     }
 
     /// Refuses to tell where blobs are.
-    pub(crate) fn refuse_hints(&self, refusal: Refusal) {
+    pub(crate) fn refuse_hints(&self, refusal: StorageError) {
         self.state.lock().unwrap().hint_refusal = Some(refusal);
     }
 
@@ -124,7 +124,7 @@ impl FakeStorage {
         self.state.lock().unwrap().last_caller
     }
 
-    fn call(&self, caller: Caller, request_id: Option<RequestId>) -> Result<(), Refusal> {
+    fn call(&self, caller: Caller, request_id: Option<RequestId>) -> Result<(), StorageError> {
         let mut state = self.state.lock().unwrap();
         state.last_caller = caller;
         state.request_ids.extend(request_id);
@@ -206,7 +206,7 @@ pub(crate) struct Relay {
     pub(crate) storage: Arc<FakeStorage>,
     pub(crate) keys: Arc<FakeKeys>,
     pub(crate) peers: Arc<FakePeers>,
-    told: watch::Receiver<Option<Arc<Standing>>>,
+    told: watch::Receiver<Option<Arc<PolicySnapshot>>>,
     tasks: JoinSet<()>,
     directory: TempDir,
 }
@@ -275,7 +275,7 @@ impl Relay {
             oblivious: Oblivious::new(keyring),
             policy: standing,
             limits: LocalLimits::new(clock.clock(), Arc::clone(&metrics)),
-            intake: Intake::new(max_message_size, metrics.limited_memory.clone()),
+            intake: BodyBudget::new(max_message_size, metrics.limited_memory.clone()),
             storage: Storage::new(client.clone(), Arc::clone(&metrics), &mut tasks),
             recall: Recall::new(PeeringClient::new(directory.path().join("recall.sock")), RECALL),
             tunnels: Tunnels::new(directory.path().join("tunnel.sock"), metrics.tunnels_active.clone()),

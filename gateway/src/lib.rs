@@ -33,8 +33,8 @@ mod versions;
 
 pub use api::{Endpoint, ErrorRow, endpoints, errors};
 
-use api::body::Intake;
-use api::error::Fault;
+use api::body::BodyBudget;
+use api::error::ErrorCode;
 use app::{App, Clients};
 use config::Config;
 use edge::{Limits, PerAddress, Server, SharedPeers};
@@ -106,7 +106,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
         oblivious: Oblivious::new(Arc::clone(&keyring)),
         policy: policy.clone(),
         limits: LocalLimits::new(clock.clone(), Arc::clone(&metrics)),
-        intake: Intake::new(config.max_message_size, metrics.limited_memory.clone()),
+        intake: BodyBudget::new(config.max_message_size, metrics.limited_memory.clone()),
         storage: Storage::new(storage.clone(), Arc::clone(&metrics), &mut tasks),
         recall: Recall::new(PeeringClient::new(config.recall_socket.clone()), config.recall_timeout),
         tunnels: Tunnels::new(config.tunnel_socket.clone(), metrics.tunnels_active.clone()),
@@ -127,11 +127,11 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
         handler: Clients(app),
         limits: Limits::with_idle(config.idle_timeout),
         max_connections: affordable_connections(config.max_connections),
-        turned_away: Fault::TooManyConnections.body(),
+        turned_away: ErrorCode::TooManyConnections.body(),
         replaces: false,
         per_address: Some(PerAddress {
             most: config.address_connections,
-            turned_away: Fault::TooManyOfOneAddress.body(),
+            turned_away: ErrorCode::TooManyOfOneAddress.body(),
             refused: metrics.limited_connections.clone(),
         }),
         shared_peers: SharedPeers([config.trusted_proxies, config.known_relays].concat()),
@@ -169,7 +169,7 @@ fn serve_operators(
             handler,
             limits: Limits::with_idle(OPERATOR_IDLE),
             max_connections: MAX_OPERATORS,
-            turned_away: Fault::TooManyConnections.body(),
+            turned_away: ErrorCode::TooManyConnections.body(),
             // Silence must not keep the operator out.
             replaces: true,
             per_address: None,

@@ -5,7 +5,7 @@
 use crate::metrics::Metrics;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
-use relay_proto::caller::Payer;
+use relay_proto::caller::RateLimitSubject;
 use relay_proto::{AddressHash, MailboxHash};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -65,7 +65,11 @@ impl LocalLimits {
     /// # Errors
     /// How long it has to wait, where it is so far beyond its rate that not even a refusal is worth the work of opening
     /// what it sends.
-    pub(crate) fn charge_sealed(&self, payer: Payer, rate: Rate) -> Result<Option<Duration>, Duration> {
+    pub(crate) fn charge_sealed(
+        &self,
+        payer: RateLimitSubject,
+        rate: Rate,
+    ) -> Result<Option<Duration>, Duration> {
         let (address, now) = (payer.address.as_bytes(), self.clock.monotonic());
         let table = if payer.is_named_relay() { &self.relays } else { &self.addresses };
         let taken = lock(table).take(address, rate, now);
@@ -112,7 +116,7 @@ mod tests {
     use super::*;
     use relay_daemon::ManualClock;
     use relay_proto::UnixSeconds;
-    use relay_proto::caller::Budget;
+    use relay_proto::caller::RateLimitClass;
 
     #[test]
     fn an_address_is_refused_after_its_share_and_told_how_long_to_wait() {
@@ -137,7 +141,7 @@ mod tests {
         let metrics = Arc::new(Metrics::new().unwrap());
         let limits = LocalLimits::new(clock.clock(), Arc::clone(&metrics));
         let (address, rate) = (AddressHash::from_bytes([1; 16]), Rate::per_minute(2));
-        let payer = Payer::new(Budget::ObliviousRelay, address);
+        let payer = RateLimitSubject::new(RateLimitClass::ObliviousRelay, address);
         limits.charge_address(&address, rate).unwrap();
         assert_eq!(limits.charge_sealed(payer, rate), Ok(None));
         let wait = Duration::from_secs(30);
@@ -147,7 +151,7 @@ mod tests {
         assert_eq!(limits.charge_sealed(payer, rate), Err(wait), "far beyond its rate");
         assert_eq!(limits.charge_address(&address, rate), Err(wait));
         assert_eq!((metrics.limited_relays.get(), metrics.limited_addresses.get()), (21, 1));
-        let named = Payer::new(Budget::KnownObliviousRelay, address);
+        let named = RateLimitSubject::new(RateLimitClass::KnownObliviousRelay, address);
         assert_eq!(limits.charge_sealed(named, rate), Ok(None), "a bucket of its own");
         let now = clock.clock().monotonic();
         assert!(!limits.is_time_to_tell(now), "it was said just now");

@@ -125,9 +125,9 @@ impl Account {
     ///
     /// # Errors
     /// When there is none for half a second.
-    pub(crate) async fn take(self: &Arc<Self>, bytes: usize, size: Size) -> Result<Share, Exhausted> {
+    pub(crate) async fn take(self: &Arc<Self>, bytes: usize, size: Size) -> Result<MemoryPermit, Exhausted> {
         let permits = self.permits(bytes.div_ceil(UNIT), size).await?;
-        Ok(Share(Some(Held { account: Arc::clone(self), permits, size })))
+        Ok(MemoryPermit(Some(Held { account: Arc::clone(self), permits, size })))
     }
 
     async fn permits(&self, units: usize, size: Size) -> Result<Permits, Exhausted> {
@@ -196,9 +196,9 @@ struct Held {
 
 /// Memory of one request, given back when dropped. `None` is a request whose memory another one holds for it.
 #[derive(Debug)]
-pub(crate) struct Share(Option<Held>);
+pub(crate) struct MemoryPermit(Option<Held>);
 
-impl Share {
+impl MemoryPermit {
     /// The share of a request inside another one, which holds memory for both.
     pub(crate) const fn of_another() -> Self {
         Self(None)
@@ -247,7 +247,7 @@ impl Share {
 
     /// Bytes that hold this share until the last of them is written out.
     pub(crate) fn hold(self, bytes: Vec<u8>) -> bytes::Bytes {
-        struct Owner(Vec<u8>, #[expect(dead_code, reason = "dropped with the bytes")] Share);
+        struct Owner(Vec<u8>, #[expect(dead_code, reason = "dropped with the bytes")] MemoryPermit);
         impl AsRef<[u8]> for Owner {
             fn as_ref(&self) -> &[u8] {
                 &self.0
@@ -270,7 +270,7 @@ mod tests {
     }
 
     /// Takes pieces of a size until there is no more, and says why.
-    async fn fill(account: &Arc<Account>, bytes: usize) -> (Vec<Share>, Exhausted) {
+    async fn fill(account: &Arc<Account>, bytes: usize) -> (Vec<MemoryPermit>, Exhausted) {
         let mut shares = Vec::new();
         loop {
             match account.take(bytes, Size::of(bytes)).await {

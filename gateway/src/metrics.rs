@@ -11,7 +11,7 @@ const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 
 /// What became of a sealed request before anything in it was looked at.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Opening {
+pub(crate) enum DecapsulationOutcome {
     /// It was opened.
     Opened,
     /// Its key or suite is not accepted.
@@ -20,7 +20,7 @@ pub(crate) enum Opening {
     Malformed,
 }
 
-impl Opening {
+impl DecapsulationOutcome {
     const ALL: [Self; 3] = [Self::Opened, Self::Key, Self::Malformed];
 
     const fn label(self) -> &'static str {
@@ -77,7 +77,7 @@ impl Metrics {
             ),
             &["outcome"],
         )?;
-        for outcome in Opening::ALL {
+        for outcome in DecapsulationOutcome::ALL {
             openings.with_label_values(&[outcome.label()]);
         }
         let sources = IntCounterVec::new(
@@ -159,7 +159,7 @@ impl Metrics {
     }
 
     /// Counts a sealed request.
-    pub(crate) fn opening(&self, outcome: Opening) {
+    pub(crate) fn opening(&self, outcome: DecapsulationOutcome) {
         self.openings.with_label_values(&[outcome.label()]).inc();
     }
 
@@ -170,7 +170,7 @@ impl Metrics {
 
     /// How many sealed requests had this outcome.
     #[cfg(test)]
-    pub(crate) fn openings(&self, outcome: Opening) -> u64 {
+    pub(crate) fn openings(&self, outcome: DecapsulationOutcome) -> u64 {
         self.openings.with_label_values(&[outcome.label()]).get()
     }
 

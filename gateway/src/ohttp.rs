@@ -11,23 +11,23 @@ mod binary;
 mod crypto;
 mod envelope;
 pub(crate) mod keyring;
-mod ladder;
+mod padding;
 mod problem;
 
 #[cfg(test)]
 mod tests;
 
-use crate::api::Call;
+use crate::api::RequestContext;
 use crate::api::body::SEALED_ANSWER;
-use crate::api::error::{ApiError, Fault};
+use crate::api::error::{ApiError, ErrorCode};
 use crate::api::reply::Reply;
 use crate::app;
-use crate::metrics::Opening;
+use crate::metrics::DecapsulationOutcome;
 use crate::origin::Origin;
 use crate::strict::is_same_authority;
 use axum::body::Body;
 use bytes::Bytes;
-use crypto::{Crypto, Opened, Unopened};
+use crypto::{Crypto, DecapsulationError, Opened};
 use http_body_util::{BodyExt as _, Full};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::response::Parts;
@@ -65,10 +65,10 @@ impl Form {
 }
 
 /// Answers a sealed request.
-pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, refused, headers, body, .. } = call;
+pub(crate) async fn serve(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, refused, headers, body, .. } = call;
     if !is_sealed_request(&headers) {
-        return Err(Fault::ContentType.into());
+        return Err(ErrorCode::ContentType.into());
     }
     let (sealed, mut share) = app.intake.read_sealed(body).await?;
     // An answer that storage will not give again must not be refused, so there is memory for it before anything is asked.
@@ -79,14 +79,18 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
     let oblivious = &app.oblivious;
     let (request_id, opened) = match oblivious.open(sealed).await {
         Ok(opened) => opened,
-        Err(Unopened::Busy) => return Err(Fault::Crowded.into()),
-        Err(Unopened::NoKeys) => return Err(Fault::Unreachable.into()),
-        Err(Unopened::Problem(problem)) => {
-            app.metrics.opening(if problem == Problem::Key { Opening::Key } else { Opening::Malformed });
+        Err(DecapsulationError::Busy) => return Err(ErrorCode::Crowded.into()),
+        Err(DecapsulationError::NoKeys) => return Err(ErrorCode::Unreachable.into()),
+        Err(DecapsulationError::Problem(problem)) => {
+            app.metrics.opening(if problem == Problem::Key {
+                DecapsulationOutcome::Key
+            } else {
+                DecapsulationOutcome::Malformed
+            });
             return Ok(problem.reply());
         }
     };
-    app.metrics.opening(Opening::Opened);
+    app.metrics.opening(DecapsulationOutcome::Opened);
     let Opened { plaintext, sealer } = opened;
     let form = Form::of(&plaintext);
     let mut is_head = false;
@@ -104,15 +108,15 @@ pub(crate) async fn serve(call: Call) -> Result<Reply, ApiError> {
     let plain = match write(form, reply).await {
         Ok(plain) => plain,
         Err(head) => {
-            let fault = Fault::AnswerTooLarge;
+            let fault = ErrorCode::AnswerTooLarge;
             app.metrics.rejected(fault.reason());
-            too_large(form, head, fault).ok_or(Fault::Internal)?
+            too_large(form, head, fault).ok_or(ErrorCode::Internal)?
         }
     };
     if share.is_of_a_relay() {
         share.grow(2 * plain.len()).await.unwrap_or_default();
     }
-    let sealed = oblivious.crypto.seal(sealer, plain).await.ok_or(Fault::Internal)?;
+    let sealed = oblivious.crypto.seal(sealer, plain).await.ok_or(ErrorCode::Internal)?;
     share.shrink(sealed.len());
     Ok(outer(share.hold(sealed)))
 }
@@ -124,9 +128,9 @@ impl Oblivious {
 
     /// Opens a sealed request, with keys fetched anew if its key is not known. Answers also what the request is
     /// known by.
-    async fn open(&self, sealed: Bytes) -> Result<(RequestId, Opened), Unopened> {
+    async fn open(&self, sealed: Bytes) -> Result<(RequestId, Opened), DecapsulationError> {
         let id = crypto::key_id(&sealed)?;
-        let key = self.keyring.accepted(id).await.ok_or(Unopened::NoKeys)?.ok_or(Problem::Key)?;
+        let key = self.keyring.accepted(id).await.ok_or(DecapsulationError::NoKeys)?.ok_or(Problem::Key)?;
         let request_id = RequestId::of_sealed(&key.seed, &sealed);
         Ok((request_id, self.crypto.open(key.server, sealed).await?))
     }
@@ -168,7 +172,7 @@ async fn write(form: Form, reply: Reply) -> Result<Vec<u8>, Parts> {
 
 /// What is said in place of an answer that is too large. It stays inside: outside, a client would take it for a
 /// stale key.
-fn too_large(form: Form, mut head: Parts, fault: Fault) -> Option<Vec<u8>> {
+fn too_large(form: Form, mut head: Parts, fault: ErrorCode) -> Option<Vec<u8>> {
     head.status = fault.status();
     padded(form, &head, fault.body().as_bytes())
 }

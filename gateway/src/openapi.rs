@@ -5,36 +5,38 @@ mod models;
 mod operations;
 mod scalars;
 
-use crate::api::error::Fault;
+use crate::api::error::ErrorCode;
 use crate::api::{Audience, GATEWAY, ROUTES, Route};
 use hyper::Method;
 use operations::{Body, Models, Operation};
 use serde_json::{Map, Value, json};
 
 /// What any request may be told.
-const OF_ALL: &[Fault] =
-    &[Fault::Host, Fault::TransferCoding, Fault::ContentEncoding, Fault::TooManyOfOneAddress];
+const OF_ALL: &[ErrorCode] =
+    &[ErrorCode::Host, ErrorCode::TransferCoding, ErrorCode::ContentEncoding, ErrorCode::TooManyOfOneAddress];
 
 /// What any request to an endpoint that needs storage may be told.
-const OF_STORAGE: &[Fault] = &[
-    Fault::NotJson,
-    Fault::BodyBroken,
-    Fault::BodyTooSlow,
-    Fault::BodyTooLarge,
-    Fault::UpgradeRequired,
-    Fault::RateLimited,
-    Fault::TooMuchInProgress,
-    Fault::Internal,
-    Fault::Busy,
-    Fault::Crowded,
-    Fault::Unreachable,
+const OF_STORAGE: &[ErrorCode] = &[
+    ErrorCode::NotJson,
+    ErrorCode::BodyBroken,
+    ErrorCode::BodyTooSlow,
+    ErrorCode::BodyTooLarge,
+    ErrorCode::UpgradeRequired,
+    ErrorCode::RateLimited,
+    ErrorCode::TooMuchInProgress,
+    ErrorCode::Internal,
+    ErrorCode::Busy,
+    ErrorCode::Crowded,
+    ErrorCode::Unreachable,
 ];
 
 /// What any request to a key endpoint may be told.
-const OF_KEYS: &[Fault] = &[Fault::UpgradeRequired, Fault::RateLimited, Fault::Internal, Fault::Unreachable];
+const OF_KEYS: &[ErrorCode] =
+    &[ErrorCode::UpgradeRequired, ErrorCode::RateLimited, ErrorCode::Internal, ErrorCode::Unreachable];
 
 /// What any request of another relay may be told.
-const OF_PEERS: &[Fault] = &[Fault::NoPeering, Fault::RateLimited, Fault::Internal, Fault::Unreachable];
+const OF_PEERS: &[ErrorCode] =
+    &[ErrorCode::NoPeering, ErrorCode::RateLimited, ErrorCode::Internal, ErrorCode::Unreachable];
 
 /// The whole document.
 pub(crate) fn document() -> Value {
@@ -122,7 +124,9 @@ fn responses(route: &Route, operation: &Operation) -> Value {
         _ if route.audience == Audience::Peers => OF_PEERS,
         (&Method::POST, _) => OF_STORAGE,
         (_, Body::Bytes(_)) => OF_KEYS,
-        (_, Body::Json(_)) if route.path.starts_with("/v2/") => &[Fault::UpgradeRequired, Fault::RateLimited],
+        (_, Body::Json(_)) if route.path.starts_with("/v2/") => {
+            &[ErrorCode::UpgradeRequired, ErrorCode::RateLimited]
+        }
         _ => &[],
     };
     let mut responses = Map::new();
@@ -131,7 +135,7 @@ fn responses(route: &Route, operation: &Operation) -> Value {
         body => ("200", json!({ "description": "Done.", "content": content(body) })),
     };
     responses.insert(status.to_owned(), success);
-    let mut faults: Vec<Fault> = OF_ALL.iter().chain(common).chain(operation.faults).copied().collect();
+    let mut faults: Vec<ErrorCode> = OF_ALL.iter().chain(common).chain(operation.faults).copied().collect();
     faults.sort_by_key(|fault| fault.status().as_u16());
     for told in faults.chunk_by(|one, other| one.status() == other.status()) {
         let Some(first) = told.first() else { continue };
@@ -149,7 +153,7 @@ fn responses(route: &Route, operation: &Operation) -> Value {
 }
 
 /// The reply to requests that are refused with one status: the errors that the endpoint has, in the form that all have.
-fn refused(faults: &[Fault]) -> Value {
+fn refused(faults: &[ErrorCode]) -> Value {
     let status = faults.first().map_or(500, |fault| fault.status().as_u16());
     let description: Vec<String> =
         faults.iter().map(|fault| format!("`{}`: {}", fault.text(), fault.when())).collect();
@@ -163,13 +167,16 @@ fn refusal_name(status: u16) -> String {
 /// One reply for each status that the endpoints refer to, with all of its errors.
 fn refusals(paths: &str) -> Value {
     let mut refusals = Map::new();
-    for fault in Fault::ALL {
+    for fault in ErrorCode::ALL {
         let status = fault.status().as_u16();
         if !paths.contains(&refusal_name(status)) {
             continue;
         }
-        let texts: Vec<&str> =
-            Fault::ALL.iter().filter(|other| other.status() == fault.status()).map(|it| it.text()).collect();
+        let texts: Vec<&str> = ErrorCode::ALL
+            .iter()
+            .filter(|other| other.status() == fault.status())
+            .map(|it| it.text())
+            .collect();
         refusals.entry(refusal_name(status)).or_insert_with(|| refusal(status, &texts));
     }
     Value::Object(refusals)
@@ -188,7 +195,7 @@ fn refusal(status: u16, texts: &[&str]) -> Value {
         },
         "additionalProperties": false,
     });
-    if status == Fault::UpgradeRequired.status().as_u16() {
+    if status == ErrorCode::UpgradeRequired.status().as_u16() {
         schema["properties"]["min_version"] = json!({
             "type": "integer", "description": "The oldest version of clients that is served.", "examples": [1],
         });
@@ -285,19 +292,19 @@ mod tests {
     fn every_error_belongs_to_an_endpoint_or_to_none_for_a_reason() {
         // Told about paths and methods that are not there, to connections, or inside sealed requests only.
         let elsewhere = [
-            Fault::NotFound,
-            Fault::MethodNotAllowed,
-            Fault::TooManyConnections,
-            Fault::Framing,
-            Fault::EnvelopeVersion,
-            Fault::UnknownAction,
-            Fault::Binary,
-            Fault::Expectation,
-            Fault::ForeignAuthority,
-            Fault::AnswerTooLarge,
+            ErrorCode::NotFound,
+            ErrorCode::MethodNotAllowed,
+            ErrorCode::TooManyConnections,
+            ErrorCode::Framing,
+            ErrorCode::EnvelopeVersion,
+            ErrorCode::UnknownAction,
+            ErrorCode::Binary,
+            ErrorCode::Expectation,
+            ErrorCode::ForeignAuthority,
+            ErrorCode::AnswerTooLarge,
         ];
         let paths = document()["paths"].to_string();
-        for fault in Fault::ALL {
+        for fault in ErrorCode::ALL {
             let described = paths.contains(&format!("`{}`", fault.text()));
             assert_eq!(described, !elsewhere.contains(fault), "{}", fault.text());
         }

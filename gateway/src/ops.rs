@@ -1,10 +1,10 @@
 //! The operator's port: whether the gateway lives, whether it can work, and what it and the relay count.
 
-use crate::edge::{Answering, Asked, Handler};
+use crate::edge::{Handler, ResponseFuture, TrackedBody};
 use crate::metrics::Metrics;
 use crate::ohttp::keyring::Keyring;
 use crate::openapi;
-use crate::policy::StandingPolicy;
+use crate::policy::PolicyWatch;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Ops {
     pub(crate) storage: StorageClient,
     pub(crate) keyring: Arc<Keyring>,
-    pub(crate) policy: StandingPolicy,
+    pub(crate) policy: PolicyWatch,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) accepting: Arc<AtomicBool>,
     pub(crate) stopping: Shutdown,
@@ -109,7 +109,7 @@ pub(crate) fn router(ops: &Arc<Ops>, metrics_token: Option<String>) -> Router {
 pub(crate) struct Operators(pub(crate) Router);
 
 impl Handler for Operators {
-    fn handle(&self, _: IpAddr, request: Request<Asked>) -> Answering {
+    fn handle(&self, _: IpAddr, request: Request<TrackedBody>) -> ResponseFuture {
         let router = self.0.clone();
         Box::pin(async move {
             let response = match router.oneshot(request.map(Body::new)).await {

@@ -16,14 +16,14 @@ impl<K: Eq + Hash> Default for Places<K> {
 
 impl<K: Copy + Eq + Hash> Places<K> {
     /// A place for one more of a client, unless it has `most` already.
-    pub(crate) fn take(self: &Arc<Self>, client: K, most: usize) -> Option<Place<K>> {
+    pub(crate) fn take(self: &Arc<Self>, client: K, most: usize) -> Option<ClientSlot<K>> {
         let mut taken = self.lock();
         let count = taken.entry(client).or_default();
         if *count >= most {
             return None;
         }
         *count += 1;
-        Some(Place { client, places: Arc::clone(self) })
+        Some(ClientSlot { client, places: Arc::clone(self) })
     }
 }
 
@@ -42,12 +42,12 @@ impl<K: Eq + Hash> Places<K> {
 
 /// One place of a client, until dropped.
 #[derive(Debug)]
-pub(crate) struct Place<K: Eq + Hash> {
+pub(crate) struct ClientSlot<K: Eq + Hash> {
     client: K,
     places: Arc<Places<K>>,
 }
 
-impl<K: Eq + Hash> Drop for Place<K> {
+impl<K: Eq + Hash> Drop for ClientSlot<K> {
     fn drop(&mut self) {
         let mut taken = self.places.lock();
         if let Some(count) = taken.get_mut(&self.client) {

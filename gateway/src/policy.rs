@@ -7,7 +7,7 @@ use relay_proto::client::StorageClient;
 use relay_proto::field::identifier;
 use relay_proto::limits::OLD_RELAY_SHARE;
 use relay_proto::messages::{Policy, WatchRequest};
-use relay_proto::{AddressKey, NoiseKey, Refusal, UnixSeconds, refusal_of};
+use relay_proto::{AddressKey, NoiseKey, StorageError, UnixSeconds, refusal_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// A policy, ready for use by every request.
 #[derive(Debug)]
-pub(crate) struct Standing {
+pub(crate) struct PolicySnapshot {
     pub(crate) address_key: AddressKey,
     pub(crate) address_rate: Rate,
     /// For one oblivious relay that the operator named.
@@ -29,10 +29,10 @@ pub(crate) struct Standing {
     pub(crate) federation_key: Option<NoiseKey>,
 }
 
-impl TryFrom<Policy> for Standing {
-    type Error = Refusal;
+impl TryFrom<Policy> for PolicySnapshot {
+    type Error = StorageError;
 
-    fn try_from(policy: Policy) -> Result<Self, Refusal> {
+    fn try_from(policy: Policy) -> Result<Self, StorageError> {
         let Policy {
             address_key,
             address_rate,
@@ -43,7 +43,7 @@ impl TryFrom<Policy> for Standing {
             federation_key,
             named_relay_rate,
         } = policy;
-        let version = |field, number: u32| u16::try_from(number).map_err(|_| Refusal::invalid(field));
+        let version = |field, number: u32| u16::try_from(number).map_err(|_| StorageError::invalid(field));
         let (minimum, warn) = (version("min_version", min_version)?, version("warn_version", warn_version)?);
         let named_relay_rate = match named_relay_rate {
             0 => oblivious_rate.saturating_mul(OLD_RELAY_SHARE),
@@ -63,16 +63,16 @@ impl TryFrom<Policy> for Standing {
 
 /// The policy that holds now, once storage has told one. While storage is away the last one stands.
 #[derive(Debug, Clone)]
-pub(crate) struct StandingPolicy(watch::Receiver<Option<Arc<Standing>>>);
+pub(crate) struct PolicyWatch(watch::Receiver<Option<Arc<PolicySnapshot>>>);
 
-impl StandingPolicy {
+impl PolicyWatch {
     /// The policy, if there is one yet.
-    pub(crate) fn current(&self) -> Option<Arc<Standing>> {
+    pub(crate) fn current(&self) -> Option<Arc<PolicySnapshot>> {
         self.0.borrow().clone()
     }
 
     /// The policy, if it comes in time. Only a gateway that was up before storage has to wait at all.
-    pub(crate) async fn within(&self, patience: Duration) -> Option<Arc<Standing>> {
+    pub(crate) async fn within(&self, patience: Duration) -> Option<Arc<PolicySnapshot>> {
         if let Some(standing) = self.current() {
             return Some(standing);
         }
@@ -83,23 +83,23 @@ impl StandingPolicy {
 }
 
 /// Where [`follow`] posts what it hears.
-pub(crate) type Board = watch::Sender<Option<Arc<Standing>>>;
+pub(crate) type PolicySender = watch::Sender<Option<Arc<PolicySnapshot>>>;
 
 /// A board without a policy, and its readers' side.
-pub(crate) fn board() -> (Board, StandingPolicy) {
+pub(crate) fn board() -> (PolicySender, PolicyWatch) {
     let (board, receiver) = watch::channel(None);
-    (board, StandingPolicy(receiver))
+    (board, PolicyWatch(receiver))
 }
 
 /// Follows storage's policy for as long as the process lives, through any number of restarts of storage.
-pub(crate) async fn follow(storage: StorageClient, board: Board, metrics: Arc<Metrics>) {
+pub(crate) async fn follow(storage: StorageClient, board: PolicySender, metrics: Arc<Metrics>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match storage.admission().watch(WatchRequest {}).await {
             Ok(policies) => {
                 let mut policies = policies.into_inner();
                 while let Some(Ok(policy)) = policies.next().await {
-                    let standing = match Standing::try_from(policy) {
+                    let standing = match PolicySnapshot::try_from(policy) {
                         Ok(standing) => standing,
                         Err(refusal) => {
                             tracing::debug!(%refusal, "storage's policy cannot be used");
@@ -140,20 +140,20 @@ mod tests {
             federation_key: Bytes::from_static(&[2; 32]),
             ..policy()
         };
-        let standing = Standing::try_from(message.clone()).unwrap();
+        let standing = PolicySnapshot::try_from(message.clone()).unwrap();
         assert_eq!(standing.address_rate, Rate::per_minute(600));
         assert_eq!(standing.oblivious_rate, Rate::per_minute(60_005));
         assert_eq!(standing.federation_key, Some(NoiseKey::from_bytes([2; 32])));
         let older = Policy { named_relay_rate: 0, ..message.clone() };
-        assert_eq!(Standing::try_from(older).unwrap().oblivious_rate, Rate::per_minute(60_000));
-        assert_eq!(Standing::try_from(policy()).unwrap().federation_key, None);
+        assert_eq!(PolicySnapshot::try_from(older).unwrap().oblivious_rate, Rate::per_minute(60_000));
+        assert_eq!(PolicySnapshot::try_from(policy()).unwrap().federation_key, None);
         for (wrong, field) in [
             (Policy { min_version: 70_000, ..message.clone() }, "min_version"),
             (Policy { warn_version: 70_000, ..message.clone() }, "warn_version"),
             (Policy { address_key: Bytes::new(), ..message.clone() }, "address_key"),
             (Policy { federation_key: Bytes::from_static(&[2; 31]), ..message }, "federation_key"),
         ] {
-            assert_eq!(Standing::try_from(wrong).err(), Some(Refusal::invalid(field)));
+            assert_eq!(PolicySnapshot::try_from(wrong).err(), Some(StorageError::invalid(field)));
         }
     }
 }

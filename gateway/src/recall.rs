@@ -4,8 +4,8 @@
 use relay_proto::client::PeeringClient;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{BringRequest, ReadReply, Wanted};
-use relay_proto::transfer::{CarriedBlob, carried_blobs};
-use relay_proto::{PeerId, Refusal, UnixSeconds, refusal_of};
+use relay_proto::transfer::{TransferBlob, carried_blobs};
+use relay_proto::{PeerId, StorageError, UnixSeconds, refusal_of};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -22,11 +22,11 @@ pub(crate) struct Recall {
 
 /// What became of an attempt to bring mail back.
 #[derive(Debug)]
-pub(crate) enum Brought {
+pub(crate) enum RecallOutcome {
     /// Peers were asked, and this came in time. What is in neither list may come another time.
     Came {
         /// The blobs.
-        blobs: Vec<CarriedBlob>,
+        blobs: Vec<TransferBlob>,
         /// What is certainly lost. It is not there any more when storage is asked again.
         lost: HashSet<BlobName>,
     },
@@ -47,10 +47,10 @@ impl Recall {
         wanted: Vec<(PeerId, BlobName)>,
         deadline: Instant,
         now: UnixSeconds,
-    ) -> Brought {
+    ) -> RecallOutcome {
         let within = self.within.min(deadline.saturating_duration_since(Instant::now()));
         if wanted.is_empty() || within.is_zero() {
-            return Brought::Nothing;
+            return RecallOutcome::Nothing;
         }
         let mut names: HashSet<BlobName> = wanted.iter().map(|(_, name)| *name).collect();
         match timeout(within, self.ask(wanted, within - within / HAND_OVER)).await {
@@ -62,13 +62,13 @@ impl Recall {
                         && blob.is_sound()
                         && names.remove(&blob.name())
                 });
-                Brought::Came { blobs, lost }
+                RecallOutcome::Came { blobs, lost }
             }
             Ok(Err(refusal)) => {
                 tracing::debug!(%refusal, "federation cannot be asked for mail");
-                Brought::Nothing
+                RecallOutcome::Nothing
             }
-            Err(_) => Brought::Came { blobs: Vec::new(), lost: HashSet::new() },
+            Err(_) => RecallOutcome::Came { blobs: Vec::new(), lost: HashSet::new() },
         }
     }
 
@@ -77,7 +77,7 @@ impl Recall {
         &self,
         wanted: Vec<(PeerId, BlobName)>,
         within: Duration,
-    ) -> Result<(Vec<CarriedBlob>, Vec<BlobName>), Refusal> {
+    ) -> Result<(Vec<TransferBlob>, Vec<BlobName>), StorageError> {
         let write = |(peer, name): (PeerId, BlobName)| Wanted { peer: peer.into(), name: Some(name.into()) };
         let wanted = wanted.into_iter().map(write).collect();
         let millis = u32::try_from(within.as_millis()).unwrap_or(u32::MAX);
@@ -124,7 +124,7 @@ mod tests {
             let began = Instant::now();
             let brought = recall.bring(wanted(), began + patience, UnixSeconds::new(0)).await;
             assert!(
-                matches!(brought, Brought::Came { blobs, .. } if blobs.is_empty()),
+                matches!(brought, RecallOutcome::Came { blobs, .. } if blobs.is_empty()),
                 "it may come another time"
             );
             assert!(began.elapsed() >= SHORT && began.elapsed() < LONG / 2);
@@ -144,7 +144,10 @@ mod tests {
             [(LONG, Vec::new(), now + LONG), (Duration::ZERO, wanted(), now + LONG), (LONG, wanted(), now)]
         {
             let recall = Recall::new(PeeringClient::new(path.clone()), within);
-            assert!(matches!(recall.bring(wanted, deadline, UnixSeconds::new(0)).await, Brought::Nothing));
+            assert!(matches!(
+                recall.bring(wanted, deadline, UnixSeconds::new(0)).await,
+                RecallOutcome::Nothing
+            ));
         }
         assert!(peers.asked().is_empty());
     }

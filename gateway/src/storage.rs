@@ -12,7 +12,7 @@ use batcher::Batcher;
 use relay_proto::client::StorageClient;
 use relay_proto::messages::WriteCommand;
 use relay_proto::messages::write_outcome::Outcome;
-use relay_proto::{Refusal, refusal_of};
+use relay_proto::{StorageError, refusal_of};
 use retry::persist;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +40,13 @@ impl Storage {
     /// Makes a call until it is answered, or refused for good, or the deadline is over.
     ///
     /// # Errors
-    /// Why storage refuses; [`Refusal::Unavailable`] while it is away.
+    /// Why storage refuses; [`StorageError::Unavailable`] while it is away.
     pub(crate) async fn call<R: Clone, T, F>(
         &self,
         deadline: Instant,
         request: R,
         call: impl Fn(StorageClient, R) -> F,
-    ) -> Result<T, Refusal>
+    ) -> Result<T, StorageError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
@@ -60,14 +60,14 @@ impl Storage {
     /// Does one write together with whatever else waits to be written. `command` makes it anew for every attempt.
     ///
     /// # Errors
-    /// Why storage refuses; [`Refusal::Busy`] when too many writes wait; [`Refusal::Unavailable`] while it is away.
+    /// Why storage refuses; [`StorageError::Busy`] when too many writes wait; [`StorageError::Unavailable`] while it is away.
     pub(crate) async fn write(
         &self,
         deadline: Instant,
         command: impl Fn() -> WriteCommand,
-    ) -> Result<Outcome, Refusal> {
+    ) -> Result<Outcome, StorageError> {
         if self.batcher.is_full() {
-            return Err(Refusal::Busy);
+            return Err(StorageError::Busy);
         }
         persist(deadline, &self.metrics, || self.batcher.write(command())).await
     }
@@ -101,7 +101,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         let began = Instant::now();
-        assert_eq!(storage.write(deadline, command).await, Err(Refusal::Busy));
+        assert_eq!(storage.write(deadline, command).await, Err(StorageError::Busy));
         assert!(began.elapsed() < PATIENCE / 2);
     }
 }

@@ -1,7 +1,7 @@
 //! What a request may not be, although the library that reads it lets it pass: another program in front could read it as
 //! another request than this one does.
 
-use crate::api::error::Fault;
+use crate::api::error::ErrorCode;
 use axum::http::uri::Authority;
 use hyper::header::{CONTENT_ENCODING, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;
@@ -9,7 +9,7 @@ use hyper::{HeaderMap, Version};
 
 /// What is wrong with a request that came in by the main port, for whoever answers it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Malformed(pub(crate) Fault);
+pub(crate) struct Malformed(pub(crate) ErrorCode);
 
 /// Looks at a request and notes in its extensions what is wrong with it. One that names its host as HTTP/2 does names it
 /// in `Host` afterwards.
@@ -25,39 +25,39 @@ pub(crate) fn inspect(head: &mut Parts) {
     }
 }
 
-fn check(head: &Parts) -> Result<Option<HeaderValue>, Fault> {
+fn check(head: &Parts) -> Result<Option<HeaderValue>, ErrorCode> {
     let host = check_host(head)?;
     let codings = &mut head.headers.get_all(TRANSFER_ENCODING).iter();
     // RFC 9112 §6.1: others than the last one would have to be undone.
     if let Some(coding) = codings.next()
         && (codings.next().is_some() || !is(coding, "chunked"))
     {
-        return Err(Fault::TransferCoding);
+        return Err(ErrorCode::TransferCoding);
     }
     check_content(&head.headers)?;
     Ok(host)
 }
 
 /// Whether the content is what it seems to be.
-pub(crate) fn check_content(headers: &HeaderMap) -> Result<(), Fault> {
+pub(crate) fn check_content(headers: &HeaderMap) -> Result<(), ErrorCode> {
     let is_encoded = headers.get_all(CONTENT_ENCODING).iter().any(|coding| !is(coding, "identity"));
-    if is_encoded { Err(Fault::ContentEncoding) } else { Ok(()) }
+    if is_encoded { Err(ErrorCode::ContentEncoding) } else { Ok(()) }
 }
 
 /// RFC 9112 §3.2, RFC 9113 §8.3.1. Returns the host where only HTTP/2 names it.
-fn check_host(head: &Parts) -> Result<Option<HeaderValue>, Fault> {
+fn check_host(head: &Parts) -> Result<Option<HeaderValue>, ErrorCode> {
     let hosts = &mut head.headers.get_all(HOST).iter();
     let (first, is_one) = (hosts.next(), hosts.next().is_none());
     let named = head.uri.authority();
     match (first, named) {
         (None, Some(named)) if head.version == Version::HTTP_2 => {
-            HeaderValue::from_str(named.as_str()).map(Some).map_err(|_| Fault::Host)
+            HeaderValue::from_str(named.as_str()).map(Some).map_err(|_| ErrorCode::Host)
         }
-        (None, _) if head.version == Version::HTTP_11 => Err(Fault::Host),
+        (None, _) if head.version == Version::HTTP_11 => Err(ErrorCode::Host),
         (None, _) => Ok(None),
-        (Some(host), _) if !is_one || !is_authority(host) => Err(Fault::Host),
+        (Some(host), _) if !is_one || !is_authority(host) => Err(ErrorCode::Host),
         (Some(host), Some(named)) if head.version == Version::HTTP_2 && !is(host, named.as_str()) => {
-            Err(Fault::Host)
+            Err(ErrorCode::Host)
         }
         (Some(_), _) => Ok(None),
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
     use hyper::Request;
 
-    fn fault(version: Version, uri: &str, headers: &[(&str, &str)]) -> Option<Fault> {
+    fn fault(version: Version, uri: &str, headers: &[(&str, &str)]) -> Option<ErrorCode> {
         let mut request = Request::builder().version(version).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -132,14 +132,14 @@ mod tests {
             &[("host", "user@relay")],
             &[("host", "relay/")],
         ] {
-            assert_eq!(of_one("/", headers), Some(Fault::Host), "{headers:?}");
+            assert_eq!(of_one("/", headers), Some(ErrorCode::Host), "{headers:?}");
         }
-        assert_eq!(of_one("http://relay/", &[]), Some(Fault::Host), "its own target does not spare it");
+        assert_eq!(of_one("http://relay/", &[]), Some(ErrorCode::Host), "its own target does not spare it");
         assert_eq!(fault(Version::HTTP_10, "/", &[]), None);
         let of_two = |headers: &[_]| fault(Version::HTTP_2, "https://relay/", headers);
         assert_eq!(of_two(&[]), None);
         assert_eq!(of_two(&[("host", "Relay")]), None);
-        assert_eq!(of_two(&[("host", "other")]), Some(Fault::Host));
+        assert_eq!(of_two(&[("host", "other")]), Some(ErrorCode::Host));
     }
 
     #[test]
@@ -155,11 +155,11 @@ mod tests {
         for coded in
             [&["gzip, chunked"][..], &["chunked, chunked"], &["chunked", "chunked"], &["identity"], &[""]]
         {
-            assert_eq!(of("transfer-encoding", coded), Some(Fault::TransferCoding), "{coded:?}");
+            assert_eq!(of("transfer-encoding", coded), Some(ErrorCode::TransferCoding), "{coded:?}");
         }
         assert_eq!(of("content-encoding", &["identity"]), None);
         for coded in [&["gzip"][..], &["br"], &["identity, gzip"], &["identity", "gzip"], &[""]] {
-            assert_eq!(of("content-encoding", coded), Some(Fault::ContentEncoding), "{coded:?}");
+            assert_eq!(of("content-encoding", coded), Some(ErrorCode::ContentEncoding), "{coded:?}");
         }
     }
 

@@ -2,7 +2,7 @@
 //! the rest. A gateway copies bytes and reads none of them; federated learns nothing of the request but the WebSocket
 //! handshake, above all no address.
 
-use crate::api::error::Fault;
+use crate::api::error::ErrorCode;
 use crate::places::{self, Places};
 use bytes::Bytes;
 use http_body_util::Empty;
@@ -69,46 +69,46 @@ impl Tunnels {
         &self,
         caller: Caller,
         asked: &HeaderMap,
-    ) -> Result<(HeaderValue, Tunnel), Fault> {
-        let request = handshake(asked).ok_or(Fault::NotAnUpgrade)?;
+    ) -> Result<(HeaderValue, Tunnel), ErrorCode> {
+        let request = handshake(asked).ok_or(ErrorCode::NotAnUpgrade)?;
         let place = self.place(caller)?;
         let (accept, far) =
-            timeout(REACH, self.reach(request)).await.unwrap_or(Err(Fault::FederationAway))?;
+            timeout(REACH, self.reach(request)).await.unwrap_or(Err(ErrorCode::FederationAway))?;
         Ok((accept, Tunnel::new(TokioIo::new(far), place)))
     }
 
     /// Room for one tunnel more of somebody.
     ///
     /// # Errors
-    /// [`Fault::TooManyTunnels`] when there is none, or none for that address.
-    pub(crate) fn place(&self, caller: Caller) -> Result<Place, Fault> {
-        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| Fault::TooManyTunnels)?;
+    /// [`ErrorCode::TooManyTunnels`] when there is none, or none for that address.
+    pub(crate) fn place(&self, caller: Caller) -> Result<TunnelSlot, ErrorCode> {
+        let permit = Arc::clone(&self.room).try_acquire_owned().map_err(|_| ErrorCode::TooManyTunnels)?;
         let of_address = caller
-            .map(|payer| self.each.take(payer.address, MOST_EACH).ok_or(Fault::TooManyTunnels))
+            .map(|payer| self.each.take(payer.address, MOST_EACH).ok_or(ErrorCode::TooManyTunnels))
             .transpose()?;
         self.active.inc();
-        Ok(Place { active: self.active.clone(), _of_address: of_address, _permit: permit })
+        Ok(TunnelSlot { active: self.active.clone(), _of_address: of_address, _permit: permit })
     }
 
-    async fn reach(&self, mut request: Request<Empty<Bytes>>) -> Result<(HeaderValue, Upgraded), Fault> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|_| Fault::FederationAway)?;
+    async fn reach(&self, mut request: Request<Empty<Bytes>>) -> Result<(HeaderValue, Upgraded), ErrorCode> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|_| ErrorCode::FederationAway)?;
         // Tunnels are rare, and federated may have started again since the last one.
         self.secret.forget();
         self.secret.show(request.headers_mut());
         let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|_| Fault::FederationAway)?;
+            http1::handshake(TokioIo::new(stream)).await.map_err(|_| ErrorCode::FederationAway)?;
         let asking = async move {
-            let response = sender.send_request(request).await.map_err(|_| Fault::FederationAway)?;
+            let response = sender.send_request(request).await.map_err(|_| ErrorCode::FederationAway)?;
             match response.status() {
                 StatusCode::SWITCHING_PROTOCOLS => {
                     let accept = response.headers().get(SEC_WEBSOCKET_ACCEPT).cloned();
-                    let accept = accept.ok_or(Fault::FederationAway)?;
-                    let far = hyper::upgrade::on(response).await.map_err(|_| Fault::FederationAway)?;
+                    let accept = accept.ok_or(ErrorCode::FederationAway)?;
+                    let far = hyper::upgrade::on(response).await.map_err(|_| ErrorCode::FederationAway)?;
                     Ok((accept, far))
                 }
                 // It looks closer than a gateway.
-                StatusCode::BAD_REQUEST => Err(Fault::NotAnUpgrade),
-                _ => Err(Fault::FederationAway),
+                StatusCode::BAD_REQUEST => Err(ErrorCode::NotAnUpgrade),
+                _ => Err(ErrorCode::FederationAway),
             }
         };
         // The connection has to be driven for the answer to come. It ends with the upgrade, or with its sender.
@@ -142,13 +142,13 @@ pub(crate) const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
 /// A tunnel's share of what there may be, counted until dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct TunnelSlot {
     active: IntGauge,
-    _of_address: Option<places::Place<AddressHash>>,
+    _of_address: Option<places::ClientSlot<AddressHash>>,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for Place {
+impl Drop for TunnelSlot {
     fn drop(&mut self) {
         self.active.dec();
     }
@@ -162,11 +162,11 @@ impl<E: AsyncRead + AsyncWrite + Unpin + Send + 'static> End for E {}
 /// A tunnel that federated has accepted. Dropping it closes federated's end.
 pub(crate) struct Tunnel {
     far: Box<dyn End>,
-    place: Place,
+    place: TunnelSlot,
 }
 
 impl Tunnel {
-    pub(crate) fn new(far: impl End, place: Place) -> Self {
+    pub(crate) fn new(far: impl End, place: TunnelSlot) -> Self {
         Self { far: Box::new(far), place }
     }
 

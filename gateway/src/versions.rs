@@ -21,7 +21,7 @@ pub(crate) struct Versions {
 
 /// How a client's version stands to the policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum VersionSupport {
     /// Served.
     Current,
     /// Served until the deadline.
@@ -43,21 +43,21 @@ impl Versions {
     }
 
     /// Judges a version.
-    pub(crate) fn judge(&self, claimed: u16, now: UnixSeconds) -> Verdict {
+    pub(crate) fn judge(&self, claimed: u16, now: UnixSeconds) -> VersionSupport {
         if claimed >= self.minimum {
-            Verdict::Current
+            VersionSupport::Current
         } else if now < self.deadline {
-            Verdict::Expiring
+            VersionSupport::Expiring
         } else {
-            Verdict::Expired
+            VersionSupport::Expired
         }
     }
 
     /// Writes the policy onto an answer.
-    pub(crate) fn stamp(&self, headers: &mut HeaderMap, verdict: Verdict) {
+    pub(crate) fn stamp(&self, headers: &mut HeaderMap, verdict: VersionSupport) {
         headers.insert(MINIMUM, self.minimum_header.clone());
         headers.insert(WARN, self.warn_header.clone());
-        if verdict == Verdict::Expiring {
+        if verdict == VersionSupport::Expiring {
             headers.insert(DEADLINE, self.deadline_header.clone());
         }
     }
@@ -88,10 +88,10 @@ mod tests {
     #[test]
     fn a_version_below_the_minimum_is_served_until_the_deadline() {
         let judge = |claimed, now| versions().judge(claimed, UnixSeconds::new(now));
-        assert_eq!(judge(3, 1000), Verdict::Current);
-        assert_eq!(judge(2, 99), Verdict::Expiring);
-        assert_eq!(judge(2, 100), Verdict::Expired);
-        assert_eq!(Versions::default().judge(0, UnixSeconds::new(5)), Verdict::Current);
+        assert_eq!(judge(3, 1000), VersionSupport::Current);
+        assert_eq!(judge(2, 99), VersionSupport::Expiring);
+        assert_eq!(judge(2, 100), VersionSupport::Expired);
+        assert_eq!(Versions::default().judge(0, UnixSeconds::new(5)), VersionSupport::Current);
     }
 
     #[test]
@@ -112,9 +112,11 @@ mod tests {
 
     #[test]
     fn the_deadline_is_told_to_whom_it_concerns() {
-        for (verdict, told) in
-            [(Verdict::Current, false), (Verdict::Expiring, true), (Verdict::Expired, false)]
-        {
+        for (verdict, told) in [
+            (VersionSupport::Current, false),
+            (VersionSupport::Expiring, true),
+            (VersionSupport::Expired, false),
+        ] {
             let mut headers = HeaderMap::new();
             versions().stamp(&mut headers, verdict);
             assert_eq!(headers["x-min-version"], "3");

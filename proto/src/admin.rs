@@ -6,7 +6,7 @@ use crate::messages::{
     ClockStanding, ClockStatus, KeyStatus, KindUsage, Link, PeersReply, RowKind, StatusReply, TrustClockReply,
 };
 use crate::telemetry::Role;
-use crate::{Commitment, NoiseKey, PeerId, PublicKey, Refusal};
+use crate::{Commitment, NoiseKey, PeerId, PublicKey, StorageError};
 
 /// How full the store is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ impl StatusReply {
     /// Returns it if every role and the clock's standing are known.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] with the field that is not.
-    pub fn checked(self) -> Result<Self, Refusal> {
+    /// [`StorageError::Invalid`] with the field that is not.
+    pub fn checked(self) -> Result<Self, StorageError> {
         for process in &self.processes {
             enumerated::<Role>("role", process.role)?;
         }
@@ -53,7 +53,7 @@ impl StatusReply {
 }
 
 impl ClockStatus {
-    fn checked(self) -> Result<Self, Refusal> {
+    fn checked(self) -> Result<Self, StorageError> {
         enumerated::<ClockStanding>("standing", self.standing)?;
         Ok(self)
     }
@@ -63,8 +63,8 @@ impl TrustClockReply {
     /// Returns how the clock stood before.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] when that is missing or not known.
-    pub fn checked(self) -> Result<ClockStatus, Refusal> {
+    /// [`StorageError::Invalid`] when that is missing or not known.
+    pub fn checked(self) -> Result<ClockStatus, StorageError> {
         required("before", self.before)?.checked()
     }
 }
@@ -86,10 +86,10 @@ impl KeyStatus {
     /// Returns it if its keys and hashes have their lengths.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] with the field that has not.
-    pub fn checked(self) -> Result<Self, Refusal> {
+    /// [`StorageError::Invalid`] with the field that has not.
+    pub fn checked(self) -> Result<Self, StorageError> {
         if self.windows.iter().any(|window| window.fingerprint.len() != 32) {
-            return Err(Refusal::invalid("fingerprint"));
+            return Err(StorageError::invalid("fingerprint"));
         }
         optional::<PublicKey>("anchor", &self.anchor)?;
         optional::<Commitment>("commitment", &self.commitment)?;
@@ -101,8 +101,8 @@ impl PeersReply {
     /// Returns it if its keys and identities have their lengths, and every link is of a known kind.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] with the field that is not.
-    pub fn checked(self) -> Result<Self, Refusal> {
+    /// [`StorageError::Invalid`] with the field that is not.
+    pub fn checked(self) -> Result<Self, StorageError> {
         optional::<NoiseKey>("noise_key", &self.noise_key)?;
         optional::<PeerId>("identity", &self.identity)?;
         for peer in &self.peers {
@@ -124,8 +124,8 @@ impl KindUsage {
     /// Returns it if its kind is known.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] when it is not.
-    pub fn checked(self) -> Result<Self, Refusal> {
+    /// [`StorageError::Invalid`] when it is not.
+    pub fn checked(self) -> Result<Self, StorageError> {
         enumerated::<RowKind>("kind", self.kind)?;
         Ok(self)
     }
@@ -172,8 +172,8 @@ mod tests {
     use crate::messages::{PeerHoldings, PeerState, Pin, Process, WindowStatus};
     use bytes::Bytes;
 
-    fn refused<T>(outcome: Result<T, Refusal>, field: &'static str) {
-        assert_eq!(outcome.err(), Some(Refusal::invalid(field)));
+    fn refused<T>(outcome: Result<T, StorageError>, field: &'static str) {
+        assert_eq!(outcome.err(), Some(StorageError::invalid(field)));
     }
 
     #[test]

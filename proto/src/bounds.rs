@@ -9,7 +9,7 @@ mod most;
 #[cfg(test)]
 mod tests;
 
-use crate::Refusal;
+use crate::StorageError;
 use bytes::Bytes;
 use most::most;
 use std::borrow::Cow;
@@ -74,7 +74,7 @@ pub(crate) enum Unbounded {
     Malformed,
 }
 
-impl From<Unbounded> for Refusal {
+impl From<Unbounded> for StorageError {
     fn from(unbounded: Unbounded) -> Self {
         let field = match unbounded {
             Unbounded::TooMany(field) => field,

@@ -1,4 +1,4 @@
-//! The calling half: domain types in, domain types or a [`Refusal`] out.
+//! The calling half: domain types in, domain types or a [`StorageError`] out.
 
 mod federation;
 mod shown;

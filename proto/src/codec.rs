@@ -1,6 +1,6 @@
 //! How messages travel between the processes: protobuf, and checked against their bounds before they are decoded.
 
-use crate::Refusal;
+use crate::StorageError;
 use crate::bounds::{self, Shaped};
 use bytes::Buf as _;
 use prost::Message;
@@ -70,7 +70,7 @@ impl<U: Message + Default + Shaped> Decoder for BoundedDecoder<U> {
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         // Shares the memory that the message came in, as its fields will.
         let bytes = buffer.copy_to_bytes(buffer.remaining());
-        bounds::decode(bytes).map(Some).map_err(|unbounded| Refusal::from(unbounded).into())
+        bounds::decode(bytes).map(Some).map_err(|unbounded| StorageError::from(unbounded).into())
     }
 
     fn buffer_settings(&self) -> BufferSettings {

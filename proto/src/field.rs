@@ -1,27 +1,27 @@
-//! Reading the fields of a message. An absent field, a wrong length or an unknown number is a [`Refusal::Invalid`] with
+//! Reading the fields of a message. An absent field, a wrong length or an unknown number is a [`StorageError::Invalid`] with
 //! the field's name, never a default.
 
-use crate::caller::{Budget, Caller, Payer};
+use crate::caller::{Caller, RateLimitClass, RateLimitSubject};
 use crate::encoding::Malformed;
-use crate::{Refusal, messages};
+use crate::{StorageError, messages};
 use bytes::Bytes;
 
 /// Reads an identifier.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] unless the bytes have its length.
-pub fn identifier<T>(field: &'static str, bytes: &[u8]) -> Result<T, Refusal>
+/// [`StorageError::Invalid`] unless the bytes have its length.
+pub fn identifier<T>(field: &'static str, bytes: &[u8]) -> Result<T, StorageError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
 {
-    T::try_from(bytes).map_err(|_| Refusal::invalid(field))
+    T::try_from(bytes).map_err(|_| StorageError::invalid(field))
 }
 
 /// Reads an identifier that may be missing: it is then empty.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for any other length than its own.
-pub fn optional<T>(field: &'static str, bytes: &[u8]) -> Result<Option<T>, Refusal>
+/// [`StorageError::Invalid`] for any other length than its own.
+pub fn optional<T>(field: &'static str, bytes: &[u8]) -> Result<Option<T>, StorageError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
 {
@@ -31,24 +31,24 @@ where
 /// Reads one of several known values.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for a value that is missing, which is 0 in every message, or that is not known.
-pub fn enumerated<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, Refusal> {
+/// [`StorageError::Invalid`] for a value that is missing, which is 0 in every message, or that is not known.
+pub fn enumerated<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, StorageError> {
     if number == 0 {
-        return Err(Refusal::invalid(field));
+        return Err(StorageError::invalid(field));
     }
-    T::try_from(number).map_err(|_| Refusal::invalid(field))
+    T::try_from(number).map_err(|_| StorageError::invalid(field))
 }
 
 /// Reads a list of identifiers.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for a list that is too long, or with an entry that has not their length.
-pub fn identifiers<T>(field: &'static str, list: &[Bytes], most: usize) -> Result<Vec<T>, Refusal>
+/// [`StorageError::Invalid`] for a list that is too long, or with an entry that has not their length.
+pub fn identifiers<T>(field: &'static str, list: &[Bytes], most: usize) -> Result<Vec<T>, StorageError>
 where
     T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
 {
     if list.len() > most {
-        return Err(Refusal::invalid(field));
+        return Err(StorageError::invalid(field));
     }
     list.iter().map(|bytes| identifier(field, bytes)).collect()
 }
@@ -56,24 +56,24 @@ where
 /// Reads what a client sealed.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] unless its length is within bounds.
-pub fn sealed<T, V>(field: &'static str, value: V) -> Result<T, Refusal>
+/// [`StorageError::Invalid`] unless its length is within bounds.
+pub fn sealed<T, V>(field: &'static str, value: V) -> Result<T, StorageError>
 where
     T: TryFrom<V, Error = Malformed>,
 {
-    T::try_from(value).map_err(|_| Refusal::invalid(field))
+    T::try_from(value).map_err(|_| StorageError::invalid(field))
 }
 
 /// Reads a list of what a client sealed.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for a list that is too long, or with an entry whose length is out of bounds.
-pub fn sealed_list<T, V>(field: &'static str, list: Vec<V>, most: usize) -> Result<Vec<T>, Refusal>
+/// [`StorageError::Invalid`] for a list that is too long, or with an entry whose length is out of bounds.
+pub fn sealed_list<T, V>(field: &'static str, list: Vec<V>, most: usize) -> Result<Vec<T>, StorageError>
 where
     T: TryFrom<V, Error = Malformed>,
 {
     if list.len() > most {
-        return Err(Refusal::invalid(field));
+        return Err(StorageError::invalid(field));
     }
     list.into_iter().map(|value| sealed(field, value)).collect()
 }
@@ -81,44 +81,44 @@ where
 /// Reads the position of one of `asked` things.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] unless there are more than that.
-pub fn index(field: &'static str, index: u32, asked: usize) -> Result<usize, Refusal> {
-    usize::try_from(index).ok().filter(|index| *index < asked).ok_or(Refusal::invalid(field))
+/// [`StorageError::Invalid`] unless there are more than that.
+pub fn index(field: &'static str, index: u32, asked: usize) -> Result<usize, StorageError> {
+    usize::try_from(index).ok().filter(|index| *index < asked).ok_or(StorageError::invalid(field))
 }
 
 /// Reads a field that must be there.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] when it is not.
-pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, Refusal> {
-    value.ok_or(Refusal::invalid(field))
+/// [`StorageError::Invalid`] when it is not.
+pub fn required<T>(field: &'static str, value: Option<T>) -> Result<T, StorageError> {
+    value.ok_or(StorageError::invalid(field))
 }
 
 /// Reads who pays for a request.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for a budget that is not known, or a hash that is none.
-pub fn caller(message: Option<messages::Caller>) -> Result<Caller, Refusal> {
+/// [`StorageError::Invalid`] for a budget that is not known, or a hash that is none.
+pub fn caller(message: Option<messages::Caller>) -> Result<Caller, StorageError> {
     let Some(messages::Caller { budget, address, network }) = message else { return Ok(None) };
     let budget = match messages::Budget::try_from(budget) {
-        Ok(messages::Budget::Client) => Budget::Client,
-        Ok(messages::Budget::ObliviousRelay) => Budget::ObliviousRelay,
-        Ok(messages::Budget::KnownObliviousRelay) => Budget::KnownObliviousRelay,
-        Ok(messages::Budget::Unspecified) | Err(_) => return Err(Refusal::invalid("caller")),
+        Ok(messages::Budget::Client) => RateLimitClass::Client,
+        Ok(messages::Budget::ObliviousRelay) => RateLimitClass::ObliviousRelay,
+        Ok(messages::Budget::KnownObliviousRelay) => RateLimitClass::KnownObliviousRelay,
+        Ok(messages::Budget::Unspecified) | Err(_) => return Err(StorageError::invalid("caller")),
     };
     let address = identifier("caller", &address)?;
     let network = if network.is_empty() { address } else { identifier("caller", &network)? };
-    Ok(Some(Payer { budget, address, network }))
+    Ok(Some(RateLimitSubject { budget, address, network }))
 }
 
-impl From<Payer> for messages::Caller {
-    fn from(payer: Payer) -> Self {
-        let Payer { budget, address, network } = payer;
+impl From<RateLimitSubject> for messages::Caller {
+    fn from(payer: RateLimitSubject) -> Self {
+        let RateLimitSubject { budget, address, network } = payer;
         let network = if network == address { Bytes::new() } else { network.into() };
         let budget = match budget {
-            Budget::Client => messages::Budget::Client,
-            Budget::ObliviousRelay => messages::Budget::ObliviousRelay,
-            Budget::KnownObliviousRelay => messages::Budget::KnownObliviousRelay,
+            RateLimitClass::Client => messages::Budget::Client,
+            RateLimitClass::ObliviousRelay => messages::Budget::ObliviousRelay,
+            RateLimitClass::KnownObliviousRelay => messages::Budget::KnownObliviousRelay,
         };
         Self { budget: budget.into(), address: address.into(), network }
     }
@@ -138,21 +138,23 @@ mod tests {
     #[test]
     fn a_caller_survives_the_wire_and_is_charged_only_under_a_known_budget() {
         let address = AddressHash::from_bytes([1; 16]);
-        for budget in [Budget::Client, Budget::ObliviousRelay, Budget::KnownObliviousRelay] {
+        for budget in
+            [RateLimitClass::Client, RateLimitClass::ObliviousRelay, RateLimitClass::KnownObliviousRelay]
+        {
             for network in [address, AddressHash::from_bytes([2; 16])] {
-                let payer = Payer { budget, address, network };
+                let payer = RateLimitSubject { budget, address, network };
                 assert_eq!(caller(Some(payer.into())), Ok(Some(payer)));
             }
         }
         assert_eq!(caller(None), Ok(None));
-        let good = messages::Caller::from(Payer::new(Budget::Client, address));
+        let good = messages::Caller::from(RateLimitSubject::new(RateLimitClass::Client, address));
         for wrong in [
             messages::Caller { budget: 0, ..good.clone() },
             messages::Caller { budget: 99, ..good.clone() },
             messages::Caller { address: Bytes::new(), ..good.clone() },
             messages::Caller { network: Bytes::from_static(&[0; 15]), ..good },
         ] {
-            assert_eq!(caller(Some(wrong)), Err(Refusal::invalid("caller")));
+            assert_eq!(caller(Some(wrong)), Err(StorageError::invalid("caller")));
         }
     }
 
@@ -161,23 +163,26 @@ mod tests {
         let name = Bytes::from_static(&[1; 16]);
         let list = |count: usize| identifiers::<AddressHash>("list", &vec![name.clone(); count], 2);
         assert_eq!(list(2).map(|all| all.len()), Ok(2));
-        assert_eq!(list(3), Err(Refusal::invalid("list")));
-        assert_eq!(identifiers::<AddressHash>("list", &[Bytes::new()], 2), Err(Refusal::invalid("list")));
+        assert_eq!(list(3), Err(StorageError::invalid("list")));
+        assert_eq!(
+            identifiers::<AddressHash>("list", &[Bytes::new()], 2),
+            Err(StorageError::invalid("list"))
+        );
         let entries = |count: usize, length: usize| {
             sealed_list::<GuardianEntry, _>("entries", vec![Bytes::from(vec![1; length]); count], 10)
         };
         assert_eq!(entries(10, 256).map(|all| all.len()), Ok(10));
         for (count, length) in [(11, 1), (1, 257)] {
-            assert_eq!(entries(count, length), Err(Refusal::invalid("entries")));
+            assert_eq!(entries(count, length), Err(StorageError::invalid("entries")));
         }
-        assert_eq!((index("i", 1, 2), index("i", 2, 2)), (Ok(1), Err(Refusal::invalid("i"))));
-        assert_eq!(required::<u8>("field", None), Err(Refusal::invalid("field")));
+        assert_eq!((index("i", 1, 2), index("i", 2, 2)), (Ok(1), Err(StorageError::invalid("i"))));
+        assert_eq!(required::<u8>("field", None), Err(StorageError::invalid("field")));
         assert_eq!(position(7), 7);
         assert_eq!(optional::<AddressHash>("field", &[]), Ok(None));
         assert!(optional::<AddressHash>("field", &[0; 15]).is_err());
         for number in [0, 99, -1] {
             let refused = enumerated::<messages::Budget>("field", number).err();
-            assert_eq!(refused, Some(Refusal::invalid("field")));
+            assert_eq!(refused, Some(StorageError::invalid("field")));
         }
     }
 

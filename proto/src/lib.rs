@@ -25,11 +25,11 @@ pub mod mail;
 pub mod opaque;
 pub mod page;
 pub mod peer;
-mod refusal;
 pub mod server;
 pub mod signed_bytes;
 pub mod socket;
 mod status;
+mod storage_error;
 pub mod telemetry;
 pub mod time;
 pub mod transfer;
@@ -42,8 +42,8 @@ pub use identifier::{
     RecoveryKeyHash, RecoveryName, RequestId, Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
 };
 pub use opaque::{Ciphertext, EscrowBlob, ExchangeText, GuardianEntry, OriginHint, RecoveryProof};
-pub use refusal::Refusal;
 pub use status::refusal_of;
+pub use storage_error::StorageError;
 pub use time::{Ttl, UnixSeconds};
 
 /// Messages between the processes, as `protox` and `tonic` generate them from `relay/storage/v1`: both sides speak them as

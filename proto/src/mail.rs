@@ -1,7 +1,7 @@
 //! Names of mail, and blobs as pages count them.
 
 use crate::field::identifier;
-use crate::{BlobId, MailboxHash, Refusal, messages, page};
+use crate::{BlobId, MailboxHash, StorageError, messages, page};
 
 pub use crate::caller::Caller;
 
@@ -15,9 +15,9 @@ pub struct BlobName {
 }
 
 impl TryFrom<messages::MailboxBlob> for BlobName {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(message: messages::MailboxBlob) -> Result<Self, Refusal> {
+    fn try_from(message: messages::MailboxBlob) -> Result<Self, StorageError> {
         let messages::MailboxBlob { mailbox, blob_id } = message;
         Ok(Self { mailbox: identifier("mailbox", &mailbox)?, blob_id: identifier("blob_id", &blob_id)? })
     }
@@ -50,7 +50,7 @@ mod tests {
         let message = messages::MailboxBlob::from(name);
         assert_eq!(BlobName::try_from(message.clone()), Ok(name));
         let wrong = messages::MailboxBlob { blob_id: Bytes::from_static(&[4; 15]), ..message };
-        assert_eq!(BlobName::try_from(wrong), Err(Refusal::invalid("blob_id")));
+        assert_eq!(BlobName::try_from(wrong), Err(StorageError::invalid("blob_id")));
     }
 
     #[test]

@@ -17,7 +17,7 @@ const MAX_PATH: usize = 107;
 
 /// Whose door a socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum SocketRole {
     /// Gateways: mail, admission, telemetry.
     Gateway,
     /// Federation: offload, telemetry.
@@ -26,7 +26,7 @@ pub enum Door {
     Admin,
 }
 
-impl Door {
+impl SocketRole {
     /// The directory of federated's sockets for gateways.
     pub const PEERING: &'static str = "peering";
 
@@ -166,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_is_closed_to_strangers_and_replaces_a_dead_one() {
         let directory = tempfile::tempdir().unwrap();
-        let path = Door::Gateway.storage_socket(directory.path());
+        let path = SocketRole::Gateway.storage_socket(directory.path());
         drop(bind(&path).unwrap());
         let _listener = bind(&path).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;

@@ -1,7 +1,7 @@
-//! The one table between [`Refusal`] and its two wire forms: the message inside a batch outcome, and the
+//! The one table between [`StorageError`] and its two wire forms: the message inside a batch outcome, and the
 //! gRPC status (with that message as its details) of a whole call.
 
-use crate::Refusal;
+use crate::StorageError;
 use crate::messages::{self, RefusalCode};
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,35 +9,35 @@ use std::borrow::Cow;
 use std::time::Duration;
 use tonic::{Code, Status};
 
-impl From<Refusal> for messages::Refusal {
-    fn from(refusal: Refusal) -> Self {
+impl From<StorageError> for messages::Refusal {
+    fn from(refusal: StorageError) -> Self {
         let (code, retry_after, field) = match refusal {
-            Refusal::Invalid { field } => (RefusalCode::Invalid, None, field),
-            Refusal::MailboxRateLimited { retry_after } => {
+            StorageError::Invalid { field } => (RefusalCode::Invalid, None, field),
+            StorageError::MailboxRateLimited { retry_after } => {
                 (RefusalCode::MailboxRateLimited, Some(retry_after), Cow::default())
             }
-            Refusal::AddressRateLimited { retry_after } => {
+            StorageError::AddressRateLimited { retry_after } => {
                 (RefusalCode::AddressRateLimited, Some(retry_after), Cow::default())
             }
-            Refusal::GuessesSpent { retry_after } => {
+            StorageError::GuessesSpent { retry_after } => {
                 (RefusalCode::GuessesSpent, Some(retry_after), Cow::default())
             }
-            Refusal::UnknownCode => (RefusalCode::UnknownCode, None, Cow::default()),
-            Refusal::AlreadyClaimed => (RefusalCode::AlreadyClaimed, None, Cow::default()),
-            Refusal::NotYetClaimed => (RefusalCode::NotYetClaimed, None, Cow::default()),
-            Refusal::TooManyOffers => (RefusalCode::TooManyOffers, None, Cow::default()),
-            Refusal::QuotaExceeded => (RefusalCode::QuotaExceeded, None, Cow::default()),
-            Refusal::StorageFull => (RefusalCode::StorageFull, None, Cow::default()),
-            Refusal::NotRegistered => (RefusalCode::NotRegistered, None, Cow::default()),
-            Refusal::TooLarge => (RefusalCode::TooLarge, None, Cow::default()),
-            Refusal::OutsideWindow => (RefusalCode::OutsideWindow, None, Cow::default()),
-            Refusal::BadSignature => (RefusalCode::BadSignature, None, Cow::default()),
-            Refusal::Replayed => (RefusalCode::Replayed, None, Cow::default()),
-            Refusal::ClockWrong => (RefusalCode::ClockWrong, None, Cow::default()),
-            Refusal::Busy => (RefusalCode::Busy, None, Cow::default()),
-            Refusal::OutcomeUnknown => (RefusalCode::OutcomeUnknown, None, Cow::default()),
-            Refusal::Unavailable => (RefusalCode::Unavailable, None, Cow::default()),
-            Refusal::Internal => (RefusalCode::Internal, None, Cow::default()),
+            StorageError::UnknownCode => (RefusalCode::UnknownCode, None, Cow::default()),
+            StorageError::AlreadyClaimed => (RefusalCode::AlreadyClaimed, None, Cow::default()),
+            StorageError::NotYetClaimed => (RefusalCode::NotYetClaimed, None, Cow::default()),
+            StorageError::TooManyOffers => (RefusalCode::TooManyOffers, None, Cow::default()),
+            StorageError::QuotaExceeded => (RefusalCode::QuotaExceeded, None, Cow::default()),
+            StorageError::StorageFull => (RefusalCode::StorageFull, None, Cow::default()),
+            StorageError::NotRegistered => (RefusalCode::NotRegistered, None, Cow::default()),
+            StorageError::TooLarge => (RefusalCode::TooLarge, None, Cow::default()),
+            StorageError::OutsideWindow => (RefusalCode::OutsideWindow, None, Cow::default()),
+            StorageError::BadSignature => (RefusalCode::BadSignature, None, Cow::default()),
+            StorageError::Replayed => (RefusalCode::Replayed, None, Cow::default()),
+            StorageError::ClockWrong => (RefusalCode::ClockWrong, None, Cow::default()),
+            StorageError::Busy => (RefusalCode::Busy, None, Cow::default()),
+            StorageError::OutcomeUnknown => (RefusalCode::OutcomeUnknown, None, Cow::default()),
+            StorageError::Unavailable => (RefusalCode::Unavailable, None, Cow::default()),
+            StorageError::Internal => (RefusalCode::Internal, None, Cow::default()),
         };
         let retry_after_millis =
             retry_after.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
@@ -45,7 +45,7 @@ impl From<Refusal> for messages::Refusal {
     }
 }
 
-impl From<messages::Refusal> for Refusal {
+impl From<messages::Refusal> for StorageError {
     fn from(message: messages::Refusal) -> Self {
         let messages::Refusal { code, retry_after_millis, field } = message;
         let retry_after = Duration::from_millis(retry_after_millis);
@@ -75,24 +75,26 @@ impl From<messages::Refusal> for Refusal {
     }
 }
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
+impl From<StorageError> for Status {
+    fn from(refusal: StorageError) -> Self {
         let code = match &refusal {
-            Refusal::Invalid { .. } | Refusal::TooLarge => Code::InvalidArgument,
-            Refusal::MailboxRateLimited { .. }
-            | Refusal::AddressRateLimited { .. }
-            | Refusal::GuessesSpent { .. }
-            | Refusal::QuotaExceeded
-            | Refusal::TooManyOffers
-            | Refusal::StorageFull => Code::ResourceExhausted,
-            Refusal::NotRegistered | Refusal::AlreadyClaimed | Refusal::NotYetClaimed => {
+            StorageError::Invalid { .. } | StorageError::TooLarge => Code::InvalidArgument,
+            StorageError::MailboxRateLimited { .. }
+            | StorageError::AddressRateLimited { .. }
+            | StorageError::GuessesSpent { .. }
+            | StorageError::QuotaExceeded
+            | StorageError::TooManyOffers
+            | StorageError::StorageFull => Code::ResourceExhausted,
+            StorageError::NotRegistered | StorageError::AlreadyClaimed | StorageError::NotYetClaimed => {
                 Code::FailedPrecondition
             }
-            Refusal::UnknownCode => Code::NotFound,
-            Refusal::OutsideWindow | Refusal::BadSignature | Refusal::Replayed => Code::Unauthenticated,
-            Refusal::Busy | Refusal::Unavailable | Refusal::ClockWrong => Code::Unavailable,
-            Refusal::OutcomeUnknown => Code::Unknown,
-            Refusal::Internal => Code::Internal,
+            StorageError::UnknownCode => Code::NotFound,
+            StorageError::OutsideWindow | StorageError::BadSignature | StorageError::Replayed => {
+                Code::Unauthenticated
+            }
+            StorageError::Busy | StorageError::Unavailable | StorageError::ClockWrong => Code::Unavailable,
+            StorageError::OutcomeUnknown => Code::Unknown,
+            StorageError::Internal => Code::Internal,
         };
         let text = refusal.to_string();
         Self::with_details(code, text, Bytes::from(messages::Refusal::from(refusal).encode_to_vec()))
@@ -101,20 +103,21 @@ impl From<Refusal> for Status {
 
 /// Reads a status, from our own handlers (details) or from the transport (a bare code).
 #[must_use]
-pub fn refusal_of(status: &Status) -> Refusal {
+pub fn refusal_of(status: &Status) -> StorageError {
     if !status.details().is_empty() {
-        return messages::Refusal::decode(status.details()).map_or(Refusal::Internal, Refusal::from);
+        return messages::Refusal::decode(status.details())
+            .map_or(StorageError::Internal, StorageError::from);
     }
     match status.code() {
         // The way to storage broke, or storage went away under the call.
         Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded | Code::Aborted => {
-            Refusal::Unavailable
+            StorageError::Unavailable
         }
         // It has started again, and with another secret than was shown. Nothing was done.
-        Code::PermissionDenied => Refusal::Unavailable,
+        Code::PermissionDenied => StorageError::Unavailable,
         // HTTP/2 resets without a gRPC status surface as Internal: the peer died mid-call.
-        Code::Internal if std::error::Error::source(status).is_some() => Refusal::Unavailable,
-        _ => Refusal::Internal,
+        Code::Internal if std::error::Error::source(status).is_some() => StorageError::Unavailable,
+        _ => StorageError::Internal,
     }
 }
 
@@ -122,45 +125,48 @@ pub fn refusal_of(status: &Status) -> Refusal {
 mod tests {
     use super::*;
 
-    fn every_refusal() -> Vec<Refusal> {
+    fn every_refusal() -> Vec<StorageError> {
         let retry_after = Duration::from_millis(1234);
         vec![
-            Refusal::invalid("mailbox"),
-            Refusal::MailboxRateLimited { retry_after },
-            Refusal::AddressRateLimited { retry_after },
-            Refusal::GuessesSpent { retry_after },
-            Refusal::UnknownCode,
-            Refusal::AlreadyClaimed,
-            Refusal::NotYetClaimed,
-            Refusal::TooManyOffers,
-            Refusal::QuotaExceeded,
-            Refusal::StorageFull,
-            Refusal::NotRegistered,
-            Refusal::TooLarge,
-            Refusal::OutsideWindow,
-            Refusal::BadSignature,
-            Refusal::Replayed,
-            Refusal::ClockWrong,
-            Refusal::Busy,
-            Refusal::OutcomeUnknown,
-            Refusal::Unavailable,
-            Refusal::Internal,
+            StorageError::invalid("mailbox"),
+            StorageError::MailboxRateLimited { retry_after },
+            StorageError::AddressRateLimited { retry_after },
+            StorageError::GuessesSpent { retry_after },
+            StorageError::UnknownCode,
+            StorageError::AlreadyClaimed,
+            StorageError::NotYetClaimed,
+            StorageError::TooManyOffers,
+            StorageError::QuotaExceeded,
+            StorageError::StorageFull,
+            StorageError::NotRegistered,
+            StorageError::TooLarge,
+            StorageError::OutsideWindow,
+            StorageError::BadSignature,
+            StorageError::Replayed,
+            StorageError::ClockWrong,
+            StorageError::Busy,
+            StorageError::OutcomeUnknown,
+            StorageError::Unavailable,
+            StorageError::Internal,
         ]
     }
 
     #[test]
     fn every_refusal_survives_both_wire_forms() {
         for refusal in every_refusal() {
-            assert_eq!(Refusal::from(messages::Refusal::from(refusal.clone())), refusal);
+            assert_eq!(StorageError::from(messages::Refusal::from(refusal.clone())), refusal);
             assert_eq!(refusal_of(&Status::from(refusal.clone())), refusal);
         }
     }
 
     #[test]
     fn unknown_refusals_and_garbage_are_internal_faults() {
-        assert_eq!(Refusal::from(messages::Refusal { code: 999, ..Default::default() }), Refusal::Internal);
+        assert_eq!(
+            StorageError::from(messages::Refusal { code: 999, ..Default::default() }),
+            StorageError::Internal
+        );
         let garbage = Status::with_details(Code::Unknown, "", Bytes::from_static(b"\xff\xff"));
-        assert_eq!(refusal_of(&garbage), Refusal::Internal);
+        assert_eq!(refusal_of(&garbage), StorageError::Internal);
     }
 
     #[test]

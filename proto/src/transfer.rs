@@ -4,7 +4,9 @@
 use crate::field::{identifier, sealed};
 use crate::limits::MAX_CARRIED_BLOBS;
 use crate::mail::BlobName;
-use crate::{BlobId, Ciphertext, MailboxHash, OriginHint, OwnerHash, PeerId, Refusal, UnixSeconds, messages};
+use crate::{
+    BlobId, Ciphertext, MailboxHash, OriginHint, OwnerHash, PeerId, StorageError, UnixSeconds, messages,
+};
 use bytes::Bytes;
 
 /// Where blobs move to.
@@ -32,7 +34,7 @@ impl Direction {
 
 /// A blob on its way between relays: everything about it that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CarriedBlob {
+pub struct TransferBlob {
     /// Its mailbox, at every relay.
     pub mailbox: MailboxHash,
     /// Its name, at every relay.
@@ -49,7 +51,7 @@ pub struct CarriedBlob {
     pub owner: Option<OwnerHash>,
 }
 
-impl CarriedBlob {
+impl TransferBlob {
     /// Returns its name.
     pub const fn name(&self) -> BlobName {
         BlobName { mailbox: self.mailbox, blob_id: self.blob_id }
@@ -61,10 +63,10 @@ impl CarriedBlob {
     }
 }
 
-impl TryFrom<messages::CarriedBlob> for CarriedBlob {
-    type Error = Refusal;
+impl TryFrom<messages::CarriedBlob> for TransferBlob {
+    type Error = StorageError;
 
-    fn try_from(message: messages::CarriedBlob) -> Result<Self, Refusal> {
+    fn try_from(message: messages::CarriedBlob) -> Result<Self, StorageError> {
         let messages::CarriedBlob {
             mailbox,
             blob_id,
@@ -86,9 +88,9 @@ impl TryFrom<messages::CarriedBlob> for CarriedBlob {
     }
 }
 
-impl From<CarriedBlob> for messages::CarriedBlob {
-    fn from(blob: CarriedBlob) -> Self {
-        let CarriedBlob { mailbox, blob_id, ciphertext, origin_hint, created_at, expires_at, owner } = blob;
+impl From<TransferBlob> for messages::CarriedBlob {
+    fn from(blob: TransferBlob) -> Self {
+        let TransferBlob { mailbox, blob_id, ciphertext, origin_hint, created_at, expires_at, owner } = blob;
         Self {
             mailbox: mailbox.into(),
             blob_id: blob_id.into(),
@@ -104,18 +106,18 @@ impl From<CarriedBlob> for messages::CarriedBlob {
 /// Reads the blobs of one message.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one with a field that is wrong.
-pub fn carried_blobs(blobs: Vec<messages::CarriedBlob>) -> Result<Vec<CarriedBlob>, Refusal> {
+/// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one with a field that is wrong.
+pub fn carried_blobs(blobs: Vec<messages::CarriedBlob>) -> Result<Vec<TransferBlob>, StorageError> {
     if blobs.len() > MAX_CARRIED_BLOBS {
-        return Err(Refusal::invalid("blobs"));
+        return Err(StorageError::invalid("blobs"));
     }
-    blobs.into_iter().map(CarriedBlob::try_from).collect()
+    blobs.into_iter().map(TransferBlob::try_from).collect()
 }
 
 impl TryFrom<messages::BlobName> for BlobName {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(message: messages::BlobName) -> Result<Self, Refusal> {
+    fn try_from(message: messages::BlobName) -> Result<Self, StorageError> {
         let messages::BlobName { mailbox, blob_id } = message;
         Ok(Self { mailbox: identifier("mailbox", &mailbox)?, blob_id: identifier("blob_id", &blob_id)? })
     }
@@ -130,10 +132,10 @@ impl From<BlobName> for messages::BlobName {
 /// Reads the names of one message.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one that is wrong.
-pub fn blob_names(names: Vec<messages::BlobName>) -> Result<Vec<BlobName>, Refusal> {
+/// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one that is wrong.
+pub fn blob_names(names: Vec<messages::BlobName>) -> Result<Vec<BlobName>, StorageError> {
     if names.len() > MAX_CARRIED_BLOBS {
-        return Err(Refusal::invalid("names"));
+        return Err(StorageError::invalid("names"));
     }
     names.into_iter().map(BlobName::try_from).collect()
 }
@@ -147,7 +149,7 @@ pub fn names_of(peer: PeerId, names: Vec<BlobName>) -> messages::BlobNames {
 
 /// What becomes of a blob that was offered to a relay. Both protocols have the same numbers for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum OfferResult {
     /// It is durable there.
     Accepted,
     /// This blob is not taken, now or later.
@@ -156,18 +158,18 @@ pub enum Verdict {
     NotNow,
 }
 
-impl From<Verdict> for messages::Verdict {
-    fn from(verdict: Verdict) -> Self {
+impl From<OfferResult> for messages::Verdict {
+    fn from(verdict: OfferResult) -> Self {
         match verdict {
-            Verdict::Accepted => Self::Accepted,
-            Verdict::Refused => Self::Refused,
-            Verdict::NotNow => Self::NotNow,
+            OfferResult::Accepted => Self::Accepted,
+            OfferResult::Refused => Self::Refused,
+            OfferResult::NotNow => Self::NotNow,
         }
     }
 }
 
-impl From<Verdict> for i32 {
-    fn from(verdict: Verdict) -> Self {
+impl From<OfferResult> for i32 {
+    fn from(verdict: OfferResult) -> Self {
         messages::Verdict::from(verdict).into()
     }
 }
@@ -175,13 +177,13 @@ impl From<Verdict> for i32 {
 /// Reads a verdict.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for a number that is none.
-pub fn verdict(field: &'static str, number: i32) -> Result<Verdict, Refusal> {
+/// [`StorageError::Invalid`] for a number that is none.
+pub fn verdict(field: &'static str, number: i32) -> Result<OfferResult, StorageError> {
     match messages::Verdict::try_from(number) {
-        Ok(messages::Verdict::Accepted) => Ok(Verdict::Accepted),
-        Ok(messages::Verdict::Refused) => Ok(Verdict::Refused),
-        Ok(messages::Verdict::NotNow) => Ok(Verdict::NotNow),
-        Ok(messages::Verdict::Unspecified) | Err(_) => Err(Refusal::invalid(field)),
+        Ok(messages::Verdict::Accepted) => Ok(OfferResult::Accepted),
+        Ok(messages::Verdict::Refused) => Ok(OfferResult::Refused),
+        Ok(messages::Verdict::NotNow) => Ok(OfferResult::NotNow),
+        Ok(messages::Verdict::Unspecified) | Err(_) => Err(StorageError::invalid(field)),
     }
 }
 
@@ -206,9 +208,9 @@ impl NameSum {
     /// Reads the two fields of a message.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] unless the sum has the length of an id.
-    pub fn read(count: u64, ids: &[u8]) -> Result<Self, Refusal> {
-        Ok(Self { count, ids: ids.try_into().map_err(|_| Refusal::invalid("ids"))? })
+    /// [`StorageError::Invalid`] unless the sum has the length of an id.
+    pub fn read(count: u64, ids: &[u8]) -> Result<Self, StorageError> {
+        Ok(Self { count, ids: ids.try_into().map_err(|_| StorageError::invalid("ids"))? })
     }
 
     /// Writes the sum.
@@ -223,9 +225,9 @@ mod tests {
     use super::*;
     use crate::peer_messages;
 
-    fn blob() -> CarriedBlob {
+    fn blob() -> TransferBlob {
         let mailbox = MailboxHash::from_bytes([1; 32]);
-        CarriedBlob {
+        TransferBlob {
             mailbox,
             blob_id: BlobId::derive(&mailbox, b"sealed"),
             ciphertext: Ciphertext::try_from(Bytes::from_static(b"sealed")).unwrap(),
@@ -238,32 +240,32 @@ mod tests {
 
     #[test]
     fn a_blob_survives_the_wire_whole() {
-        assert_eq!(CarriedBlob::try_from(messages::CarriedBlob::from(blob())), Ok(blob()));
-        let bare = CarriedBlob { origin_hint: None, owner: None, ..blob() };
-        assert_eq!(CarriedBlob::try_from(messages::CarriedBlob::from(bare.clone())), Ok(bare));
+        assert_eq!(TransferBlob::try_from(messages::CarriedBlob::from(blob())), Ok(blob()));
+        let bare = TransferBlob { origin_hint: None, owner: None, ..blob() };
+        assert_eq!(TransferBlob::try_from(messages::CarriedBlob::from(bare.clone())), Ok(bare));
         assert!(blob().is_sound());
-        assert!(!CarriedBlob { mailbox: MailboxHash::from_bytes([2; 32]), ..blob() }.is_sound());
+        assert!(!TransferBlob { mailbox: MailboxHash::from_bytes([2; 32]), ..blob() }.is_sound());
     }
 
     #[test]
     fn names_and_blobs_of_one_message_are_bounded() {
         let name = messages::BlobName::from(blob().name());
         assert_eq!(blob_names(vec![name.clone(); 2]), Ok(vec![blob().name(); 2]));
-        assert_eq!(blob_names(vec![name; MAX_CARRIED_BLOBS + 1]), Err(Refusal::invalid("names")));
+        assert_eq!(blob_names(vec![name; MAX_CARRIED_BLOBS + 1]), Err(StorageError::invalid("names")));
         let carried = messages::CarriedBlob::from(blob());
         assert_eq!(carried_blobs(vec![carried.clone(); 2]), Ok(vec![blob(); 2]));
-        assert_eq!(carried_blobs(vec![carried; MAX_CARRIED_BLOBS + 1]), Err(Refusal::invalid("blobs")));
+        assert_eq!(carried_blobs(vec![carried; MAX_CARRIED_BLOBS + 1]), Err(StorageError::invalid("blobs")));
     }
 
     #[test]
     fn a_verdict_has_one_number_in_both_protocols_and_nothing_is_none() {
-        for known in [Verdict::Accepted, Verdict::Refused, Verdict::NotNow] {
+        for known in [OfferResult::Accepted, OfferResult::Refused, OfferResult::NotNow] {
             assert_eq!(verdict("verdict", known.into()), Ok(known));
             let between_relays = peer_messages::Verdict::try_from(i32::from(known)).unwrap();
             assert_eq!(between_relays.as_str_name(), messages::Verdict::from(known).as_str_name());
         }
         for unknown in [0, 4, -1] {
-            assert_eq!(verdict("verdict", unknown), Err(Refusal::invalid("verdict")));
+            assert_eq!(verdict("verdict", unknown), Err(StorageError::invalid("verdict")));
         }
     }
 
@@ -278,6 +280,6 @@ mod tests {
         assert_ne!(sum(&[1, 2]), sum(&[1, 4]));
         assert_ne!(sum(&[1, 1]), sum(&[]), "the number differs");
         assert_eq!(NameSum::read(3, &sum(&[1, 2, 3]).ids()), Ok(sum(&[1, 2, 3])));
-        assert_eq!(NameSum::read(1, &[0; 15]), Err(Refusal::invalid("ids")));
+        assert_eq!(NameSum::read(1, &[0; 15]), Err(StorageError::invalid("ids")));
     }
 }

@@ -34,9 +34,9 @@ pub struct Config {
     /// Oblivious requests a minute for one relay that the operator named.
     pub oblivious_rate: u32,
     /// Bounds on exchanges.
-    pub exchange: Exchange,
+    pub exchange: ExchangeSettings,
     /// Keys for Oblivious HTTP.
-    pub keys: Keys,
+    pub keys: KeySettings,
     /// Time between two sweeps.
     pub sweep_interval: Duration,
     /// Client versions that are served.
@@ -66,7 +66,7 @@ pub struct Bounds {
 
 /// Bounds on exchanges.
 #[derive(Debug, Clone, Copy)]
-pub struct Exchange {
+pub struct ExchangeSettings {
     /// Offers that may be live at once.
     pub max_offers: u64,
     /// How long an offer lives that names no time, in seconds.
@@ -77,7 +77,7 @@ pub struct Exchange {
 
 /// Keys for Oblivious HTTP.
 #[derive(Debug, Clone)]
-pub struct Keys {
+pub struct KeySettings {
     /// Length of a key's window, in seconds.
     pub window_secs: u64,
     /// Where an offline anchor's files are; `None` for a relay that is its own anchor.
@@ -150,12 +150,12 @@ impl Config {
             address_rate: reader.read(&variables::ADDR_RATE_LIMIT),
             recovery_rate: reader.read(&variables::RECOVERY_RATE_LIMIT),
             oblivious_rate: reader.read(&variables::OHTTP_RATE_LIMIT),
-            exchange: Exchange {
+            exchange: ExchangeSettings {
                 max_offers: reader.read(&variables::EXCHANGE_MAX_OFFERS),
                 default_ttl_secs: reader.read(&variables::EXCHANGE_DEFAULT_TTL_SECS),
                 guess_rate: reader.read(&variables::EXCHANGE_GUESS_LIMIT),
             },
-            keys: Keys {
+            keys: KeySettings {
                 window_secs: reader.read(&variables::OHTTP_KEY_ROTATION),
                 anchor: reader.read(&variables::ANCHOR_DIR),
             },

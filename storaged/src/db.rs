@@ -24,19 +24,19 @@ use crate::clock::trusted_time::Memory;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use error::StoreError;
-use open::Home;
+use open::DataDirectory;
 use readers::Readers;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::admin::Capacity;
 use relay_proto::caller::Caller;
 use relay_proto::limits::MAX_WRITE_COMMANDS;
 use std::path::Path;
 use std::sync::Arc;
 use steps::Turns;
-use totals::Gauges;
-use volume::disk_space::Room;
+use totals::Totals;
+use volume::disk_space::DiskSpace;
 use volume::{damage, disk_space};
 use writer::{End, Ended, Load, Writer};
 
@@ -50,15 +50,15 @@ pub(crate) struct Store {
     /// Runs reads.
     pub(crate) readers: Readers,
     /// What the store holds.
-    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) gauges: Arc<Totals>,
     /// Keeps an eye on ceiling and volume.
-    pub(crate) room: Arc<Room>,
+    pub(crate) room: Arc<DiskSpace>,
     /// What was remembered of the clock when the store was opened.
     pub(crate) clock: Memory,
     /// Whether what is stored outlives the process.
     pub(crate) durable: bool,
     /// Owns the data directory until the store is dropped.
-    home: Home,
+    home: DataDirectory,
 }
 
 impl Store {
@@ -66,8 +66,8 @@ impl Store {
     ///
     /// # Errors
     /// With the exit code and the mend: the directory is another's, or data is missing.
-    pub(crate) fn take(config: &Config) -> Result<Home, Failure> {
-        Home::take(config.backend, &config.data)
+    pub(crate) fn take(config: &Config) -> Result<DataDirectory, Failure> {
+        DataDirectory::take(config.backend, &config.data)
     }
 
     /// Takes the data directory and opens the store.
@@ -83,9 +83,13 @@ impl Store {
     ///
     /// # Errors
     /// With the exit code and the mend: the file is damaged, foreign or newer, the disk fails.
-    pub(crate) fn open_in(home: Home, config: &Config, metrics: Metrics) -> Result<(Self, Ended), Failure> {
-        let gauges = Arc::new(Gauges::default());
-        let room = Arc::new(Room::new(config, Arc::clone(&gauges)));
+    pub(crate) fn open_in(
+        home: DataDirectory,
+        config: &Config,
+        metrics: Metrics,
+    ) -> Result<(Self, Ended), Failure> {
+        let gauges = Arc::new(Totals::default());
+        let room = Arc::new(DiskSpace::new(config, Arc::clone(&gauges)));
         let (end, ended) = End::channel();
         let (connection, clock, readers) = disk_space::giving_way(room.directory(), || {
             damage::expect_none(&home)?;
@@ -133,12 +137,12 @@ impl Store {
     /// Where a copy of the database can be laid, if there is a file to copy and room for another one.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for a store in memory, [`Refusal::StorageFull`] where there is no room.
-    pub(crate) fn place_for_a_copy(&self) -> Result<&Path, Refusal> {
+    /// [`StorageError::Invalid`] for a store in memory, [`StorageError::StorageFull`] where there is no room.
+    pub(crate) fn place_for_a_copy(&self) -> Result<&Path, StorageError> {
         let Some(directory) = self.room.directory() else {
-            return Err(Refusal::Invalid { field: "backup of a store in memory".into() });
+            return Err(StorageError::Invalid { field: "backup of a store in memory".into() });
         };
-        if self.room.fits(self.gauges.file_bytes()) { Ok(directory) } else { Err(Refusal::StorageFull) }
+        if self.room.fits(self.gauges.file_bytes()) { Ok(directory) } else { Err(StorageError::StorageFull) }
     }
 
     /// Runs one step of long work when its caller's turn comes: all of it or nothing.
@@ -171,7 +175,7 @@ impl Store {
             let some = move |batch: &mut batch::Batch<'_>| {
                 let mut some = Vec::new();
                 for item in all.iter().skip(from).take(MAX_WRITE_COMMANDS) {
-                    some.push(batch.attempt(|write| work(write, item))?);
+                    some.push(batch.with_savepoint(|write| work(write, item))?);
                     if batch.is_large() {
                         break;
                     }

@@ -4,22 +4,22 @@
 
 mod keys;
 mod mail;
+mod records;
 mod report;
 mod source;
-mod vault;
 
 use crate::config::{Bounds, Config};
 use crate::db::batch::{Batch, Write};
 use crate::db::checkpoint::Log;
 use crate::db::error::StoreError;
-use crate::db::open::Home;
-use crate::db::totals::Gauges;
-use crate::db::volume::disk_space::Room;
+use crate::db::open::DataDirectory;
+use crate::db::totals::Totals;
+use crate::db::volume::disk_space::DiskSpace;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
-use relay_proto::{Refusal, UnixSeconds};
+use relay_proto::{StorageError, UnixSeconds};
 use report::Fate;
-pub use report::{Imported, Part, Tally};
+pub use report::{ImportPart, ImportTally, Imported};
 use rusqlite::Connection;
 use std::fs;
 use std::path::Path;
@@ -37,10 +37,10 @@ const OURS: [&str; 5] = ["relay.db", "lock", "initialized", "ballast", "anchor.j
 struct Target {
     sql: Connection,
     log: Log,
-    gauges: Arc<Gauges>,
+    gauges: Arc<Totals>,
     bounds: Bounds,
     now: UnixSeconds,
-    _home: Home,
+    _home: DataDirectory,
 }
 
 /// Takes over what is in a directory. `progress` hears of each store how many rows are behind, of how many.
@@ -61,13 +61,13 @@ pub(crate) fn import(
         let mut heard = |done, all| progress(name, done, all);
         let part = match name.as_str() {
             "blobs.db" => mail::take(&mut target, &file, &mut heard)?,
-            "recovery_proofs.db" => vault::take_proofs(&mut target, &file, &mut heard)?,
-            "guardian_entries.db" => vault::take_guardians(&mut target, &file, &mut heard)?,
-            "federation.db" => Part::left(
+            "recovery_proofs.db" => records::take_proofs(&mut target, &file, &mut heard)?,
+            "guardian_entries.db" => records::take_guardians(&mut target, &file, &mut heard)?,
+            "federation.db" => ImportPart::left(
                 "where mail lies that went to other relays: relays of that kind cannot be asked by this one",
             ),
-            "device_sync.db" => Part::left("no client asks for it any more"),
-            "relay_id" => Part::left("relays know each other by their keys"),
+            "device_sync.db" => ImportPart::left("no client asks for it any more"),
+            "relay_id" => ImportPart::left("relays know each other by their keys"),
             _ => keys::take(&mut target, &config.keys, name, &file)?,
         };
         imported.parts.push((name.clone(), part));
@@ -105,10 +105,10 @@ fn names(from: &Path) -> Result<Vec<String>, Failure> {
 
 impl Target {
     fn open(config: &Config, now: UnixSeconds) -> Result<Self, Failure> {
-        let home = Home::take(config.backend, &config.data)?;
+        let home = DataDirectory::take(config.backend, &config.data)?;
         let mut sql = home.open_writer()?;
-        let gauges = Arc::new(Gauges::default());
-        let room = Arc::new(Room::new(config, Arc::clone(&gauges)));
+        let gauges = Arc::new(Totals::default());
+        let room = Arc::new(DiskSpace::new(config, Arc::clone(&gauges)));
         room.apply(&sql).map_err(Failure::from)?;
         gauges.load(&sql).map_err(Failure::from)?;
         let log = Log::watch(&mut sql, room, home.log_was_empty).map_err(Failure::from)?;
@@ -122,13 +122,13 @@ impl Target {
         mut rows: impl FnMut() -> Result<Option<(T, usize)>, StoreError>,
         mut write: impl FnMut(&mut Write<'_>, T) -> Result<Fate, StoreError>,
         mut heard: impl FnMut(u64),
-    ) -> Result<Tally, Failure> {
-        let mut tally = Tally::default();
+    ) -> Result<ImportTally, Failure> {
+        let mut tally = ImportTally::default();
         let mut is_over = false;
         // Whether the store is full is known between transactions, and the last twentieth is not for mail.
         let most = BATCH_BYTES.min(usize::try_from(self.gauges.ceiling_bytes() / 40).unwrap_or(BATCH_BYTES));
         while !is_over {
-            let mut fates = Tally::default();
+            let mut fates = ImportTally::default();
             let mut batch = Batch::begin(&self.sql, &self.gauges).map_err(Failure::from)?;
             let (mut written, mut bytes) = (0, 0);
             let mut refused = None;
@@ -137,7 +137,7 @@ impl Target {
                     is_over = true;
                     break;
                 };
-                match batch.attempt(|write_one| write(write_one, row)) {
+                match batch.with_savepoint(|write_one| write(write_one, row)) {
                     Ok(fate) => fates.count(fate),
                     Err(error) => {
                         refused = Some(error);
@@ -168,7 +168,7 @@ impl Target {
 
 fn stopped(error: StoreError, behind: u64) -> Failure {
     match error {
-        StoreError::Full | StoreError::Refused(Refusal::StorageFull) => Failure::new(
+        StoreError::Full | StoreError::Refused(StorageError::StorageFull) => Failure::new(
             Exit::Io,
             format_args!(
                 "no room is left after {behind} rows, which are kept; make room on the volume, or set \

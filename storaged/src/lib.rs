@@ -29,9 +29,9 @@ use limits::Limits;
 use mail::purging::Purging;
 use maintenance::sweep::Sweep;
 use metrics::Metrics;
-use metrics::aggregator::Reporters;
+use metrics::aggregator::MetricsAggregator;
 use ohttp_keys::keyring::Keyring;
-use records::guess_limiter::Guesses;
+use records::guess_limiter::GuessLimiter;
 use relay_daemon::{
     Clock, Exit, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
     ops, patiently, socket_secret,
@@ -39,21 +39,21 @@ use relay_daemon::{
 use relay_proto::UnixSeconds;
 use relay_proto::messages::Family;
 use relay_proto::server::Services;
-use relay_proto::socket::{Door, SecretCheck};
+use relay_proto::socket::{SecretCheck, SocketRole};
 use relay_proto::telemetry::Role;
 use rpc::{admin::Admin, admission::Admission, mailbox::Mailbox, offload::Offload, telemetry::Telemetry};
 use rpc::{escrow::Escrow, exchange::Exchange, guardian::Guardian, recovery::Recovery};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::UnixListener;
-use transfer::offer_cursor::Rounds;
+use transfer::offer_cursor::OfferCursor;
 use transfer::peering::Peering;
 
 /// Schema version of the databases that this version of the relay writes. It opens older ones, and no newer ones.
 pub const SCHEMA_VERSION: u32 = db::schema::VERSION;
 
 /// Where it listens.
-const DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
+const DOORS: [SocketRole; 3] = [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin];
 
 /// How often a start tries to store what it must.
 const START_ATTEMPTS: u32 = 3;
@@ -180,7 +180,7 @@ async fn assemble(
     let now = clock.now();
     let policy = policy::establish(&store, config, time.times().stamp).await?;
     let limits = Arc::new(Limits::new(config.rates(), clock.clone(), metrics.clone()));
-    let reporters = Arc::new(Reporters::new(clock.clone()));
+    let reporters = Arc::new(MetricsAggregator::new(clock.clone()));
     let sweep = Arc::new(Sweep::new(Arc::clone(&store), Arc::clone(&time), metrics.clone()));
     let draining =
         store.writer.run_one(|write| db::meta::get(write.sql, transfer::peering::DRAINING)).await?;
@@ -204,7 +204,7 @@ async fn assemble(
         store: Arc::clone(&store),
         peering: Arc::clone(&peering),
         limits: Arc::clone(&limits),
-        rounds: Rounds::new(clock.clone()),
+        rounds: OfferCursor::new(clock.clone()),
         bounds: config.bounds,
         refuse: config.refuse,
         time: Arc::clone(&time),
@@ -261,7 +261,8 @@ fn vault(
 ) -> Services {
     let common = || (Arc::clone(store), Arc::clone(limits), Arc::clone(time));
     let gauges = Arc::clone(&store.gauges);
-    let guesses = Arc::new(Guesses::new(config.exchange.guess_rate, gauges, clock.clone(), metrics.clone()));
+    let guesses =
+        Arc::new(GuessLimiter::new(config.exchange.guess_rate, gauges, clock.clone(), metrics.clone()));
     let (store, limits, time) = common();
     let exchange = Exchange { store, limits, time, guesses, bounds: config.exchange };
     let (store, limits, time) = common();
@@ -324,5 +325,5 @@ fn writer_died() -> Failure {
 /// # Errors
 /// When two metrics have one name.
 pub fn metrics() -> Result<Vec<Family>, prometheus::Error> {
-    Ok(Metrics::new()?.gather(&db::totals::Gauges::default()))
+    Ok(Metrics::new()?.gather(&db::totals::Totals::default()))
 }

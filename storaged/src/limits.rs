@@ -2,13 +2,13 @@
 
 pub(crate) mod shares;
 
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use crate::limits::shares::{Payment, Shares};
 use crate::metrics::{Metrics, Scope};
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
-use relay_proto::caller::{Budget, Caller, Payer, RELAY_SHARE};
-use relay_proto::{MailboxHash, PeerId, Refusal};
+use relay_proto::caller::{Caller, RELAY_SHARE, RateLimitClass, RateLimitSubject};
+use relay_proto::{MailboxHash, PeerId, StorageError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -73,19 +73,19 @@ impl Limits {
     }
 
     /// Charges who asks, if there is somebody to charge.
-    pub(crate) fn charge_caller(&self, caller: Caller) -> Result<(), Refusal> {
-        let Some(Payer { budget, address, .. }) = caller else { return Ok(()) };
+    pub(crate) fn charge_caller(&self, caller: Caller) -> Result<(), StorageError> {
+        let Some(RateLimitSubject { budget, address, .. }) = caller else { return Ok(()) };
         let (table, rate, scope) = match budget {
-            Budget::Client => (&self.addresses, self.rates.address, Scope::Address),
+            RateLimitClass::Client => (&self.addresses, self.rates.address, Scope::Address),
             // The same bucket, counted apart: it may be an oblivious relay that nobody named.
-            Budget::ObliviousRelay => (&self.addresses, self.rates.address, Scope::Relay),
-            Budget::KnownObliviousRelay => (&self.relays, self.rates.oblivious, Scope::Relay),
+            RateLimitClass::ObliviousRelay => (&self.addresses, self.rates.address, Scope::Relay),
+            RateLimitClass::KnownObliviousRelay => (&self.relays, self.rates.oblivious, Scope::Relay),
         };
         self.charge(table, address.as_bytes(), rate, scope)
     }
 
     /// Charges who asks for recovery proofs. An oblivious relay that the operator named stands for many clients.
-    pub(crate) fn charge_recovery(&self, caller: Caller) -> Result<(), Refusal> {
+    pub(crate) fn charge_recovery(&self, caller: Caller) -> Result<(), StorageError> {
         let Some(payer) = caller else { return Ok(()) };
         self.charge(&self.recovery, &key(payer), share(self.rates.recovery, payer), Scope::Recovery)
     }
@@ -96,7 +96,7 @@ impl Limits {
     }
 
     /// Charges a peer for content that it brings. Returns whether that is within its share.
-    pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Gauges, content: u64) -> bool {
+    pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Totals, content: u64) -> bool {
         self.shares.charge_peer(peer, gauges, content)
     }
 
@@ -106,10 +106,16 @@ impl Limits {
         self.metrics.addresses_busy.set(i64::try_from(busy).unwrap_or(i64::MAX));
     }
 
-    fn charge(&self, table: &Mutex<BucketTable>, key: &[u8], rate: u32, scope: Scope) -> Result<(), Refusal> {
+    fn charge(
+        &self,
+        table: &Mutex<BucketTable>,
+        key: &[u8],
+        rate: u32,
+        scope: Scope,
+    ) -> Result<(), StorageError> {
         lock(table).take(key, Rate::per_minute(rate), self.clock.monotonic()).map_err(|retry_after| {
             self.metrics.rate_limited(scope);
-            Refusal::AddressRateLimited { retry_after }
+            StorageError::AddressRateLimited { retry_after }
         })
     }
 
@@ -126,23 +132,23 @@ impl Limits {
     }
 
     /// Charges a mailbox.
-    pub(crate) fn charge_mailbox(&self, mailbox: &MailboxHash) -> Result<(), Refusal> {
+    pub(crate) fn charge_mailbox(&self, mailbox: &MailboxHash) -> Result<(), StorageError> {
         lock(&self.mailboxes)
             .take(mailbox.as_bytes(), Rate::per_minute(self.rates.mailbox), self.clock.monotonic())
             .map_err(|retry_after| {
                 self.metrics.rate_limited(Scope::Mailbox);
-                Refusal::MailboxRateLimited { retry_after }
+                StorageError::MailboxRateLimited { retry_after }
             })
     }
 }
 
 /// What a payer is told apart by. A named relay whose address also sends requests of its own is two.
-fn key(payer: Payer) -> Vec<u8> {
+fn key(payer: RateLimitSubject) -> Vec<u8> {
     [&[u8::from(payer.is_named_relay())], &payer.address.as_bytes()[..]].concat()
 }
 
 /// A payer's rate where a single client has this one.
-const fn share(rate: u32, payer: Payer) -> u32 {
+const fn share(rate: u32, payer: RateLimitSubject) -> u32 {
     if payer.is_named_relay() { rate.saturating_mul(RELAY_SHARE) } else { rate }
 }
 

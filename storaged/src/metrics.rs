@@ -2,7 +2,7 @@
 
 pub(crate) mod aggregator;
 
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use relay_daemon::metrics::registry;
 use relay_proto::messages::Family;
@@ -192,7 +192,7 @@ impl Metrics {
     }
 
     /// Everything, with the gauges as they stand now.
-    pub(crate) fn gather(&self, gauges: &Gauges) -> Vec<Family> {
+    pub(crate) fn gather(&self, gauges: &Totals) -> Vec<Family> {
         let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.blobs_stored, gauges.blobs());
         set(&self.registrations, gauges.registrations());

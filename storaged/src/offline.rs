@@ -3,24 +3,24 @@
 use crate::backup::{copy, integrity, restore};
 use crate::config::Config;
 use crate::db::error::StoreError;
-use crate::db::open::Home;
+use crate::db::open::DataDirectory;
 use crate::db::{compact, schema};
 use crate::import;
 use relay_daemon::variables::Backend;
-use relay_daemon::{Exit, Failure, Pace, Vars};
+use relay_daemon::{Exit, Failure, Throttle, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::messages::CompactReply;
 use std::path::Path;
 
 pub use crate::backup::integrity::Census;
 pub use crate::backup::restore::Restored;
-pub use crate::import::{Imported, Part, Tally};
+pub use crate::import::{ImportPart, ImportTally, Imported};
 
 /// Takes stock of a backup's database, at that pace.
 ///
 /// # Errors
 /// When it is not there, is not a relay's, or is of a newer version.
-pub fn inspect(database: &Path, pace: Pace) -> Result<Census, Failure> {
+pub fn inspect(database: &Path, pace: Throttle) -> Result<Census, Failure> {
     restore::inspect(database, pace)
 }
 
@@ -29,7 +29,7 @@ pub fn inspect(database: &Path, pace: Pace) -> Result<Census, Failure> {
 /// # Errors
 /// When the relay runs, or there is no database, or it is not this version's.
 pub fn inspect_home(vars: &Vars) -> Result<Census, Failure> {
-    integrity::take(at_rest(&Config::from_vars(vars)?)?.open_to_look()?, Pace::hurried())
+    integrity::take(at_rest(&Config::from_vars(vars)?)?.open_to_look()?, Throttle::hurried())
 }
 
 /// Copies the relay's own database into a new file.
@@ -113,12 +113,12 @@ pub fn take_back(vars: &Vars, to: Option<u32>) -> Result<u32, Failure> {
 }
 
 /// The data of a relay that does not run, which cannot start while it is held.
-fn at_rest(config: &Config) -> Result<Home, Failure> {
+fn at_rest(config: &Config) -> Result<DataDirectory, Failure> {
     if config.backend == Backend::Memory {
         return Err(Failure::new(
             Exit::Usage,
             "a relay in memory keeps nothing that could be looked at or copied",
         ));
     }
-    Home::take_existing(&config.data)
+    DataDirectory::take_existing(&config.data)
 }

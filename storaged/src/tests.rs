@@ -31,17 +31,17 @@ use crate::limits::Limits;
 use crate::mail::purging::Purging;
 use crate::maintenance::sweep::Sweep;
 use crate::metrics::Metrics;
-use crate::records::guess_limiter::Guesses;
+use crate::records::guess_limiter::GuessLimiter;
 use crate::rpc::{
     escrow::Escrow, exchange::Exchange, guardian::Guardian, mailbox::Mailbox, offload::Offload,
     recovery::Recovery,
 };
-use crate::transfer::offer_cursor::Rounds;
+use crate::transfer::offer_cursor::OfferCursor;
 use crate::transfer::peering::Peering;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
-use relay_daemon::{ManualClock, Pace, Vars};
-use relay_proto::caller::{Budget, Caller, Payer};
+use relay_daemon::{ManualClock, Throttle, Vars};
+use relay_proto::caller::{Caller, RateLimitClass, RateLimitSubject};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::mailbox_server::Mailbox as _;
 use relay_proto::messages::write_command::Command;
@@ -52,8 +52,8 @@ use relay_proto::messages::{
     WriteOutcome, WriteReply, WriteRequest,
 };
 use relay_proto::{
-    AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, PublicKey, PurgeToken, Refusal, RequestId,
-    Signature, TokensDigest, UnixSeconds, refusal_of, signed_bytes,
+    AddressHash, BlobId, Ciphertext, MailboxHash, MailboxToken, PublicKey, PurgeToken, RequestId, Signature,
+    StorageError, TokensDigest, UnixSeconds, refusal_of, signed_bytes,
 };
 use rusqlite::Connection;
 use std::path::Path;
@@ -71,7 +71,7 @@ const START: UnixSeconds = UnixSeconds::new(1_800_000_900);
 const BUILT: UnixSeconds = UnixSeconds::new(1_600_000_000);
 
 /// What a service replied, or why it refused.
-fn replied<T>(result: Result<Response<T>, Status>) -> Result<T, Refusal> {
+fn replied<T>(result: Result<Response<T>, Status>) -> Result<T, StorageError> {
     result.map(Response::into_inner).map_err(|status| refusal_of(&status))
 }
 
@@ -106,7 +106,7 @@ impl Vault {
         metrics: &Metrics,
     ) -> Self {
         let gauges = Arc::clone(&store.gauges);
-        let guesses = Guesses::new(config.exchange.guess_rate, gauges, clock.clock(), metrics.clone());
+        let guesses = GuessLimiter::new(config.exchange.guess_rate, gauges, clock.clock(), metrics.clone());
         let parts = || (Arc::clone(store), Arc::clone(limits), Arc::clone(time));
         let (store, limits, time) = parts();
         let exchange = Exchange { store, limits, time, guesses: Arc::new(guesses), bounds: config.exchange };
@@ -139,7 +139,7 @@ impl Relay {
             store: Arc::clone(&store),
             peering: Arc::clone(&peering),
             limits: Arc::clone(&limits),
-            rounds: Rounds::new(clock.clock()),
+            rounds: OfferCursor::new(clock.clock()),
             bounds: config.bounds,
             refuse: config.refuse,
             time: Arc::clone(&time),
@@ -188,7 +188,7 @@ impl Relay {
             match self.send(mailbox(number), &vec![number; 8000]).await {
                 Ok(_) => {}
                 Err(refusal) => {
-                    assert_eq!(refusal, Refusal::StorageFull);
+                    assert_eq!(refusal, StorageError::StorageFull);
                     return;
                 }
             }
@@ -196,7 +196,10 @@ impl Relay {
     }
 
     /// Sends a write message. Returns an outcome for each command.
-    async fn write_all(&self, commands: Vec<WriteCommand>) -> Result<Vec<Result<Outcome, Refusal>>, Refusal> {
+    async fn write_all(
+        &self,
+        commands: Vec<WriteCommand>,
+    ) -> Result<Vec<Result<Outcome, StorageError>>, StorageError> {
         let written = |WriteOutcome { outcome }| match outcome.unwrap() {
             Outcome::Refused(refusal) => Err(refusal.into()),
             done @ (Outcome::Stored(_) | Outcome::Acknowledged(_)) => Ok(done),
@@ -205,28 +208,28 @@ impl Relay {
         reply.map(|WriteReply { outcomes }| outcomes.into_iter().map(written).collect())
     }
 
-    async fn write_for(&self, caller: Caller, command: Command) -> Result<Outcome, Refusal> {
+    async fn write_for(&self, caller: Caller, command: Command) -> Result<Outcome, StorageError> {
         let command = WriteCommand { caller: caller.map(Into::into), command: Some(command) };
         self.write_all(vec![command]).await?.pop().unwrap()
     }
 
     /// Takes stock, as `relay verify` does.
     fn census(&self) -> Census {
-        integrity::take(self.sql(), Pace::hurried()).unwrap()
+        integrity::take(self.sql(), Throttle::hurried()).unwrap()
     }
 
-    async fn send(&self, mailbox: MailboxHash, content: &[u8]) -> Result<BlobId, Refusal> {
+    async fn send(&self, mailbox: MailboxHash, content: &[u8]) -> Result<BlobId, StorageError> {
         self.send_blob(blob(mailbox, content)).await
     }
 
-    async fn send_blob(&self, blob: messages::Send) -> Result<BlobId, Refusal> {
+    async fn send_blob(&self, blob: messages::Send) -> Result<BlobId, StorageError> {
         match self.write_for(None, Command::Send(blob)).await? {
             Outcome::Stored(id) => Ok(BlobId::try_from(&id[..]).unwrap()),
             other => panic!("a send was answered as something else: {other:?}"),
         }
     }
 
-    async fn ack(&self, mailbox: MailboxHash, blob_id: impl Into<Bytes>) -> Result<bool, Refusal> {
+    async fn ack(&self, mailbox: MailboxHash, blob_id: impl Into<Bytes>) -> Result<bool, StorageError> {
         self.ack_for(None, mailbox, blob_id).await
     }
 
@@ -235,7 +238,7 @@ impl Relay {
         caller: Caller,
         mailbox: MailboxHash,
         blob_id: impl Into<Bytes>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, StorageError> {
         let ack = Ack { mailbox: mailbox.into(), blob_id: blob_id.into() };
         match self.write_for(caller, Command::Ack(ack)).await? {
             Outcome::Acknowledged(removed) => Ok(removed),
@@ -243,7 +246,7 @@ impl Relay {
         }
     }
 
-    async fn fetched(&self, request: FetchRequest) -> Result<FetchReply, Refusal> {
+    async fn fetched(&self, request: FetchRequest) -> Result<FetchReply, StorageError> {
         replied(self.mailbox.fetch(Request::new(request)).await)
     }
 
@@ -253,13 +256,13 @@ impl Relay {
         blob
     }
 
-    async fn hints(&self, names: &[BlobName]) -> Result<SignedHints, Refusal> {
+    async fn hints(&self, names: &[BlobName]) -> Result<SignedHints, StorageError> {
         let blobs = names.iter().map(|name| (*name).into()).collect();
         replied(self.mailbox.hints(Request::new(HintsRequest { blobs })).await)
     }
 
     /// A page, with the blob that it tells of, as gateways put it together.
-    async fn page(&self, mailboxes: &[MailboxHash]) -> Result<FetchReply, Refusal> {
+    async fn page(&self, mailboxes: &[MailboxHash]) -> Result<FetchReply, StorageError> {
         let mut page = self.fetched(fetch(None, mailboxes, false)).await?;
         if let Some(LargerBlob { mailbox_index, place, bytes }) = page.larger.take() {
             let blob = self.larger(mailboxes[mailbox_index as usize], place).await.unwrap();
@@ -270,7 +273,7 @@ impl Relay {
     }
 
     /// As [`Relay::page`], for an answer that will be sealed.
-    async fn sealed_page(&self, mailboxes: &[MailboxHash]) -> Result<FetchReply, Refusal> {
+    async fn sealed_page(&self, mailboxes: &[MailboxHash]) -> Result<FetchReply, StorageError> {
         self.fetched(fetch(None, mailboxes, true)).await
     }
 
@@ -280,14 +283,14 @@ impl Relay {
         page.blobs.iter().map(|blob| blob.ciphertext.to_vec()).collect()
     }
 
-    async fn register(&self, tokens: &[u8], owner: Option<&SigningKey>) -> Result<u32, Refusal> {
+    async fn register(&self, tokens: &[u8], owner: Option<&SigningKey>) -> Result<u32, StorageError> {
         let tokens: Vec<_> = tokens.iter().map(|token| MailboxToken::from_bytes([*token; 32])).collect();
         let mailboxes: Vec<_> = tokens.iter().map(MailboxToken::hash).collect();
         let ownership = owner.map(|key| self.ownership(key, &tokens));
         self.registered(registration(None, &mailboxes, ownership)).await.map(|reply| reply.registered)
     }
 
-    async fn registered(&self, request: RegisterRequest) -> Result<RegisterReply, Refusal> {
+    async fn registered(&self, request: RegisterRequest) -> Result<RegisterReply, StorageError> {
         replied(self.mailbox.register(Request::new(request)).await)
     }
 
@@ -304,7 +307,7 @@ impl Relay {
     }
 
     /// Carries out a purge. Returns how many blobs it deleted.
-    async fn purge(&self, request: PurgeRequest) -> Result<u64, Refusal> {
+    async fn purge(&self, request: PurgeRequest) -> Result<u64, StorageError> {
         replied(self.mailbox.purge(Request::new(request)).await)
             .map(|PurgeReply { blobs_deleted }| blobs_deleted)
     }
@@ -347,7 +350,7 @@ fn names_of(mailboxes: &[MailboxHash]) -> Vec<Bytes> {
 }
 
 fn client(number: u8) -> Caller {
-    Some(Payer::new(Budget::Client, AddressHash::from_bytes([number; 16])))
+    Some(RateLimitSubject::new(RateLimitClass::Client, AddressHash::from_bytes([number; 16])))
 }
 
 fn mailbox(number: u8) -> MailboxHash {

@@ -2,7 +2,7 @@
 
 use crate::oblivious::Key;
 pub use relay_client::key_record::{CONTENT_TYPE, LONGEST, PATH};
-use relay_client::{KeyRecord, KeyRecordError};
+use relay_client::{KeyRecordError, VerifiedKeyRecord};
 pub use relay_client::{ROLLOVER_PATH, ROLLOVER_TYPE};
 
 /// A record, taken apart.
@@ -16,7 +16,7 @@ pub struct SignedKey {
     pub not_before: u64,
     /// The second at which it may not any more.
     pub not_after: u64,
-    record: KeyRecord,
+    record: VerifiedKeyRecord,
 }
 
 impl SignedKey {
@@ -26,7 +26,7 @@ impl SignedKey {
     /// When it is none.
     #[track_caller]
     pub fn parse(record: &[u8]) -> Self {
-        match KeyRecord::parse(record) {
+        match VerifiedKeyRecord::parse(record) {
             Ok(record) => record.into(),
             Err(error) => panic!("{error}"),
         }
@@ -37,7 +37,7 @@ impl SignedKey {
     /// # Errors
     /// When such a client would refuse it.
     pub fn taken(record: &[u8], anchor: &str, now: u64) -> Result<Self, KeyRecordError> {
-        KeyRecord::check(record, Some(&bytes(anchor)), now, now).map(Self::from)
+        VerifiedKeyRecord::check(record, Some(&bytes(anchor)), now, now).map(Self::from)
     }
 
     /// Whether both signatures hold, strictly, from an anchor in hex.
@@ -50,16 +50,16 @@ impl SignedKey {
     }
 }
 
-impl From<KeyRecord> for SignedKey {
-    fn from(record: KeyRecord) -> Self {
-        let KeyRecord { window, not_before, not_after, .. } = record;
+impl From<VerifiedKeyRecord> for SignedKey {
+    fn from(record: VerifiedKeyRecord) -> Self {
+        let VerifiedKeyRecord { window, not_before, not_after, .. } = record;
         Self { window, key: record.key.clone().into(), not_before, not_after, record }
     }
 }
 
 /// A change of anchor.
 #[derive(Debug, Clone)]
-pub struct Rollover(relay_client::Rollover);
+pub struct Rollover(relay_client::AnchorRollover);
 
 impl Rollover {
     /// Reads a list of records to its last byte.
@@ -68,7 +68,7 @@ impl Rollover {
     /// When it is none.
     #[track_caller]
     pub fn parse_all(list: &[u8]) -> Vec<Self> {
-        let records = relay_client::Rollover::parse_list(list).expect("a list of rollovers");
+        let records = relay_client::AnchorRollover::parse_list(list).expect("a list of rollovers");
         records.into_iter().map(Self).collect()
     }
 

@@ -5,7 +5,7 @@ use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{Failure, Vars};
 use relay_proto::client::{Calls, StorageClient};
 use relay_proto::refusal_of;
-use relay_proto::socket::{Door, KnownSecret};
+use relay_proto::socket::{KnownSecret, SocketRole};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -66,7 +66,7 @@ fn admin_socket(vars: &Vars) -> Result<PathBuf, Failure> {
     let data = reader.read(&variables::DATA_DIR);
     let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
     reader.finish()?;
-    Ok(Door::Admin.storage_socket(&sockets))
+    Ok(SocketRole::Admin.storage_socket(&sockets))
 }
 
 /// A connection to a relay's storage.

@@ -11,7 +11,7 @@ use crate::output::unwritable;
 use crate::time::{day, stamp, utc};
 use crate::units::{bytes, counted};
 use manifest::Manifest;
-use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
+use relay_daemon::{Clock, Exit, Failure, Throttle, Vars};
 use relay_proto::UnixSeconds;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -49,7 +49,7 @@ pub(crate) fn backup<W: Write, E: Write>(
     let serves = admin_client::is_running(vars)?;
     receive::copy(vars, serves, &database, errors)?;
     // Mail comes first, where somebody may send some.
-    let pace = || if serves { Pace::gentle() } else { Pace::hurried() };
+    let pace = || if serves { Throttle::gentle() } else { Throttle::hurried() };
     let census = offline::inspect(&database, pace())?;
     let manifest = Manifest::of(&database, &census, now, pace()).map_err(failed)?;
     manifest.write(&unfinished.0).map_err(failed)?;

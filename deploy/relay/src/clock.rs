@@ -4,7 +4,7 @@ use crate::admin_client::call;
 use crate::time::span;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::{ClockStanding, ClockStatus, TrustClockRequest};
-use relay_proto::{Refusal, refusal_of};
+use relay_proto::{StorageError, refusal_of};
 use std::io::Write;
 
 /// Has storage trust the clock, and says what that changes.
@@ -13,7 +13,7 @@ use std::io::Write;
 /// When no relay answers, or its clock is certainly wrong.
 pub(crate) fn trust(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
     let before = call(vars, async |mut admin| match admin.trust_clock(TrustClockRequest {}).await {
-        Err(status) if refusal_of(&status) == Refusal::ClockWrong => Ok(None),
+        Err(status) if refusal_of(&status) == StorageError::ClockWrong => Ok(None),
         reply => Ok(Some(reply?.into_inner().checked()?)),
     })?;
     let Some(before) = before else {

@@ -10,8 +10,8 @@ use relay_proto::messages::{
     TrustClockRequest, UsageRequest,
 };
 use relay_proto::server::Services;
-use relay_proto::socket::{self, AllowedUsers, Door};
-use relay_proto::{PeerId, Refusal};
+use relay_proto::socket::{self, AllowedUsers, SocketRole};
+use relay_proto::{PeerId, StorageError};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use tempfile::TempDir;
@@ -106,7 +106,7 @@ pub(crate) struct Answers {
     /// What becomes of giving what is held to another relay.
     pub(crate) reassigned: ReassignPeerReply,
     /// What a backup is made of.
-    pub(crate) parts: Vec<Result<BackupPart, Refusal>>,
+    pub(crate) parts: Vec<Result<BackupPart, StorageError>>,
     /// Pages of the database; all but one are free.
     pub(crate) pages: u64,
     /// How the clock stands.
@@ -137,7 +137,7 @@ impl Admin for Handler {
         let mut answers = self.0.lock().unwrap();
         if answers.peering.draining && answers.away > 0 {
             answers.away -= 1;
-            return Err(Refusal::Unavailable.into());
+            return Err(StorageError::Unavailable.into());
         }
         if answers.withdrawn {
             answers.peering.draining = false;
@@ -157,7 +157,7 @@ impl Admin for Handler {
     }
 
     async fn keys(&self, _: Request<KeyStatusRequest>) -> Reply<KeyStatus> {
-        Err(Refusal::Unavailable.into())
+        Err(StorageError::Unavailable.into())
     }
 
     async fn peers(&self, _: Request<PeersRequest>) -> Reply<PeersReply> {
@@ -225,7 +225,7 @@ impl Admin for Handler {
     async fn trust_clock(&self, _: Request<TrustClockRequest>) -> Reply<TrustClockReply> {
         let clock = &mut self.0.lock().unwrap().clock;
         if clock.standing() == ClockStanding::BeforeBuild {
-            return Err(Refusal::ClockWrong.into());
+            return Err(StorageError::ClockWrong.into());
         }
         reply(TrustClockReply { before: Some(std::mem::replace(clock, TRUSTED)) })
     }
@@ -258,7 +258,7 @@ impl Storage {
         };
         let handler = Arc::new(Handler(Mutex::new(answers)));
         let directory = tempfile::tempdir().unwrap();
-        let path = Door::Admin.storage_socket(&directory.path().join("run"));
+        let path = SocketRole::Admin.storage_socket(&directory.path().join("run"));
         let (end, ended) = oneshot::channel();
         let (bound, ready) = std::sync::mpsc::channel();
         let services = Services::default().admin(&handler);

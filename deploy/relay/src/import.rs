@@ -6,7 +6,7 @@ use crate::units::{counted, grouped};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use std::io::Write;
 use std::path::Path;
-use storaged::offline::{self, Imported, Part, Tally};
+use storaged::offline::{self, ImportPart, ImportTally, Imported};
 
 /// Takes over, while no relay runs.
 pub(crate) fn import<W: Write, E: Write>(
@@ -29,8 +29,8 @@ fn told(imported: &Imported) -> String {
     let mut text = String::new();
     for (name, part) in &imported.parts {
         text += &match part {
-            Part::Read { of, tally } => format!("{name}: {}\n", tally_in_words(of, tally)),
-            Part::Left(why) => format!("{name}: left; {why}\n"),
+            ImportPart::Read { of, tally } => format!("{name}: {}\n", tally_in_words(of, tally)),
+            ImportPart::Left(why) => format!("{name}: left; {why}\n"),
         };
     }
     if imported.over_quota > 0 {
@@ -42,7 +42,7 @@ fn told(imported: &Imported) -> String {
     text
 }
 
-fn tally_in_words(of: &str, tally: &Tally) -> String {
+fn tally_in_words(of: &str, tally: &ImportTally) -> String {
     let mut words = format!("{} taken", counted(tally.taken, of));
     for (number, what) in [
         (tally.known, "here before or acknowledged"),
@@ -62,10 +62,10 @@ mod tests {
 
     #[test]
     fn what_was_taken_and_what_was_left_is_told() {
-        let tally = Tally { taken: 1200, known: 0, expired: 3, malformed: 1 };
+        let tally = ImportTally { taken: 1200, known: 0, expired: 3, malformed: 1 };
         let parts = vec![
-            ("blobs.db".to_owned(), Part::Read { of: "blob", tally }),
-            ("notes".to_owned(), Part::Left("it is not known")),
+            ("blobs.db".to_owned(), ImportPart::Read { of: "blob", tally }),
+            ("notes".to_owned(), ImportPart::Left("it is not known")),
         ];
         let text = told(&Imported { parts, over_quota: 2 });
         assert!(text.contains("blobs.db: 1,200 blobs taken, 3 expired, 1 not understood\n"), "{text}");

@@ -4,7 +4,7 @@ use crate::admin_client;
 use crate::backup::{DATABASE, manifest::Manifest};
 use crate::time::utc;
 use crate::units::counted;
-use relay_daemon::{Clock, Exit, Failure, Pace, Vars};
+use relay_daemon::{Clock, Exit, Failure, Throttle, Vars};
 use relay_proto::UnixSeconds;
 use std::io::Write;
 use std::path::Path;
@@ -21,8 +21,8 @@ pub(crate) fn restore(
     if admin_client::is_running(vars)? {
         return Err(failure!(Locked, "the relay runs; stop it first, and start it again afterwards"));
     }
-    let manifest = Manifest::check(backup, Pace::hurried())?;
-    let census = offline::inspect(&backup.join(DATABASE), Pace::hurried())?;
+    let manifest = Manifest::check(backup, Throttle::hurried())?;
+    let census = offline::inspect(&backup.join(DATABASE), Throttle::hurried())?;
     if let Some(problem) = census.problems.first() {
         return Err(failure!(Corrupt, "{}: {problem}; take another backup", backup.display()));
     }

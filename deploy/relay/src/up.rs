@@ -14,7 +14,7 @@ use relay_daemon::{
     ConfigError, Exit, Failure, Sharing, SocketLocks, Vars, listen_tcp, port_is_free, start_logging,
     variables,
 };
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 use std::fs::DirBuilder;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -58,7 +58,7 @@ fn lock_out_a_second(plan: &Plan) -> Result<Option<SocketLocks>, Failure> {
     if let Some(private) = plan.private() {
         drop(DirBuilder::new().recursive(true).mode(0o700).create(private));
     }
-    let place = plan.sockets.join(Door::Admin.directory()).join("relay-up");
+    let place = plan.sockets.join(SocketRole::Admin.directory()).join("relay-up");
     match SocketLocks::take(&[place]) {
         Err(failure) if failure.exit != Exit::Locked => Ok(None),
         taken => taken.map(Some),

@@ -5,7 +5,7 @@ use crate::backup::{DATABASE, manifest::Manifest};
 use crate::output::unwritable;
 use crate::time::utc;
 use crate::units::{bytes, counted};
-use relay_daemon::{Exit, Failure, Pace, Vars};
+use relay_daemon::{Exit, Failure, Throttle, Vars};
 use std::io::Write;
 use std::path::Path;
 use storaged::offline;
@@ -14,8 +14,8 @@ use storaged::offline;
 pub(crate) fn verify(vars: &Vars, backup: Option<&Path>, out: &mut impl Write) -> Result<Exit, Failure> {
     let census = match backup {
         Some(backup) => {
-            Manifest::check(backup, Pace::hurried())?;
-            offline::inspect(&backup.join(DATABASE), Pace::hurried())?
+            Manifest::check(backup, Throttle::hurried())?;
+            offline::inspect(&backup.join(DATABASE), Throttle::hurried())?
         }
         None if admin_client::is_running(vars)? => {
             return Err(failure!(

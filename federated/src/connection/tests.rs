@@ -103,7 +103,7 @@ async fn when_storage_is_away_peers_are_told_to_come_again() {
     else {
         panic!("no verdict")
     };
-    assert_eq!(verdicts, [relay_proto::transfer::Verdict::NotNow]);
+    assert_eq!(verdicts, [relay_proto::transfer::OfferResult::NotNow]);
     assert_eq!(far.metrics.offloads_rejected.get(), 1);
 }
 

@@ -9,7 +9,7 @@ const ROOM: Capacity = Capacity { free_bytes: 1000, accepting: true };
 
 fn accepted(question: Body) -> Option<Body> {
     let Body::Offload(Offload { blobs, .. }) = question else { return None };
-    Some(body::offload_ack(&vec![Verdict::Accepted; blobs.len()], ROOM))
+    Some(body::offload_ack(&vec![OfferResult::Accepted; blobs.len()], ROOM))
 }
 
 fn all_are(settle: &SettleRequest, said: messages::Verdict) -> bool {
@@ -89,7 +89,7 @@ async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
     let full_room = Capacity { free_bytes: 0, accepting: false };
     let _full = scene.peer(1, move |question| {
         let Body::Offload(Offload { blobs, .. }) = question else { return None };
-        Some(body::offload_ack(&vec![Verdict::NotNow; blobs.len()], full_room))
+        Some(body::offload_ack(&vec![OfferResult::NotNow; blobs.len()], full_room))
     });
     scene.registry.set_room(&peer_id(1), Capacity { free_bytes: 5000, accepting: true });
     let _other = scene.peer(2, accepted);

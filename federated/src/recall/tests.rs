@@ -90,7 +90,7 @@ async fn who_waits_for_the_same_blob_shares_it() {
     let recalls = recalls(&scene);
     let mut waiting: Vec<_> = (0..50).filter_map(|_| recalls.0.queue(peer_id(1), blob(1).name())).collect();
     for arrival in waiting.drain(..) {
-        assert_eq!(arrival.await, Ok(Arrival::Came(blob(1))));
+        assert_eq!(arrival.await, Ok(RecallArrival::Came(blob(1))));
     }
     assert_eq!(asked.load(Ordering::Relaxed), 1, "one message does for all that wait");
 }
@@ -157,8 +157,8 @@ async fn a_request_is_bounded_and_whole() {
     };
     let good = Wanted { peer: peer_id(1).into(), name: Some(blob(1).name().into()) };
     assert_eq!(bring(vec![good.clone(); MAX_MOVED_BLOBS]).await, Ok(0));
-    assert_eq!(bring(vec![good.clone(); MAX_MOVED_BLOBS + 1]).await, Err(Refusal::invalid("wanted")));
-    assert_eq!(bring(vec![Wanted { name: None, ..good.clone() }]).await, Err(Refusal::invalid("name")));
+    assert_eq!(bring(vec![good.clone(); MAX_MOVED_BLOBS + 1]).await, Err(StorageError::invalid("wanted")));
+    assert_eq!(bring(vec![Wanted { name: None, ..good.clone() }]).await, Err(StorageError::invalid("name")));
     let stranger = Wanted { peer: bytes::Bytes::from_static(&[1; 31]), ..good };
-    assert_eq!(bring(vec![stranger]).await, Err(Refusal::invalid("peer")));
+    assert_eq!(bring(vec![stranger]).await, Err(StorageError::invalid("peer")));
 }

@@ -1,7 +1,7 @@
 //! What two relays ask one another and answer: messages that are written, and what is read of those that come.
 
 use crate::link::Broken;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::field::required;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::Listing;
@@ -10,7 +10,7 @@ use relay_proto::peer_messages::message::Body;
 use relay_proto::peer_messages::{
     Blob, Capacity, Drain, DrainAck, Forget, ForgetAck, Inventory, Offload, OffloadAck, Recall, RecallAck,
 };
-use relay_proto::transfer::{Direction, Verdict, verdict};
+use relay_proto::transfer::{Direction, OfferResult, verdict};
 
 /// What a peer wants of this relay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl Question {
     /// For what is no question, and for a field that is wrong.
     pub(crate) fn read(body: Body) -> Result<Self, Broken> {
         let read = || {
-            Ok::<_, Refusal>(match body {
+            Ok::<_, StorageError>(match body {
                 Body::Offload(Offload { blobs, home }) => Some(Self::Offload {
                     direction: Direction::from_home(home),
                     blobs: offered_blobs(blobs)?,
@@ -51,7 +51,7 @@ impl Question {
     /// The answer to a question that is not looked at.
     pub(super) fn refusal(&self, capacity: Capacity) -> Body {
         match self {
-            Self::Offload { blobs, .. } => offload_ack(&vec![Verdict::NotNow; blobs.len()], capacity),
+            Self::Offload { blobs, .. } => offload_ack(&vec![OfferResult::NotNow; blobs.len()], capacity),
             Self::Recall(_) => recall_ack(Vec::new(), Vec::new()),
             Self::Forget(_) => forget_ack(false),
             Self::Inventory { .. } => inventory_ack(None),
@@ -63,7 +63,7 @@ impl Question {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
     /// What becomes of blobs, in their order, and how much more the peer can hold.
-    Offload { verdicts: Vec<Verdict>, capacity: Capacity },
+    Offload { verdicts: Vec<OfferResult>, capacity: Capacity },
     /// Blobs that were found, and those that are certainly not there.
     Recall { blobs: Vec<OfferedBlob>, missing: Vec<BlobName> },
     /// Whether blobs are gone.
@@ -81,7 +81,7 @@ impl Answer {
     /// For what is no answer, and for a field that is wrong.
     pub(crate) fn read(body: Body) -> Result<Self, Broken> {
         let read = || {
-            Ok::<_, Refusal>(match body {
+            Ok::<_, StorageError>(match body {
                 Body::OffloadAck(OffloadAck { verdicts, capacity }) => {
                     let verdicts = verdicts.into_iter().map(|number| verdict("verdicts", number));
                     let verdicts = verdicts.collect::<Result<_, _>>()?;
@@ -105,7 +105,7 @@ pub(crate) fn offload(direction: Direction, blobs: Vec<OfferedBlob>) -> Body {
     Body::Offload(Offload { blobs, home: direction.is_home() })
 }
 
-pub(crate) fn offload_ack(verdicts: &[Verdict], capacity: Capacity) -> Body {
+pub(crate) fn offload_ack(verdicts: &[OfferResult], capacity: Capacity) -> Body {
     let verdicts = verdicts.iter().map(|verdict| i32::from(*verdict)).collect();
     Body::OffloadAck(OffloadAck { verdicts, capacity: Some(capacity) })
 }
@@ -174,7 +174,7 @@ mod tests {
 
     fn answers() -> Vec<(Body, Answer)> {
         let (missing, blobs) = (vec![blob(1).name()], offered());
-        let verdicts = vec![Verdict::Accepted, Verdict::Refused, Verdict::NotNow];
+        let verdicts = vec![OfferResult::Accepted, OfferResult::Refused, OfferResult::NotNow];
         vec![
             (offload_ack(&verdicts, CAPACITY), Answer::Offload { verdicts, capacity: CAPACITY }),
             (recall_ack(blobs.clone(), missing.clone()), Answer::Recall { blobs, missing }),

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use relay_proto::mail::BlobName;
 use relay_proto::peer::Hello;
-use relay_proto::transfer::{Direction, Verdict};
+use relay_proto::transfer::{Direction, OfferResult};
 use relay_proto::{BlobId, MailboxHash, PeerId, Signature};
 
 const CAPACITY: Capacity = Capacity { free_bytes: 100, accepting: true };
@@ -73,7 +73,7 @@ fn an_answer_of_another_kind_or_length_breaks_the_conversation() {
         assert_eq!(hear(&mut session, number, answer), Err(Broken));
     }
     let (mut session, number) = ask(body::offload(Direction::ToHolder, Vec::new()));
-    let answer = body::offload_ack(&[Verdict::Accepted], CAPACITY);
+    let answer = body::offload_ack(&[OfferResult::Accepted], CAPACITY);
     assert_eq!(hear(&mut session, number, answer), Err(Broken), "a verdict too many");
 }
 

@@ -1,8 +1,8 @@
 //! `POST /v2/ack`: removes a blob that its recipient has.
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use super::reply::Reply;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use relay_proto::messages::write_command::Command;
 use relay_proto::messages::write_outcome::Outcome;
 use relay_proto::messages::{Ack, WriteCommand};
@@ -15,8 +15,8 @@ struct Acked {
     acknowledged: bool,
 }
 
-pub(super) async fn ack(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+pub(super) async fn ack(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailbox, blob_id) = parse(&body)?;
     drop(body);
@@ -26,14 +26,14 @@ pub(super) async fn ack(call: Call) -> Result<Reply, ApiError> {
     };
     match app.storage.write(patience.deadline(), command).await? {
         Outcome::Acknowledged(acknowledged) => success::of(&Acked { status: "ok", acknowledged }),
-        Outcome::Stored(_) | Outcome::Refused(_) => Err(Fault::Internal.into()),
+        Outcome::Stored(_) | Outcome::Refused(_) => Err(ErrorCode::Internal.into()),
     }
 }
 
 fn parse(body: &[u8]) -> Result<(MailboxHash, BlobId), ApiError> {
     let [recipient, blob_id] = fields::read(body, ["recipient_id", "blob_id"])?;
-    let mailbox = recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash();
-    let blob_id = blob_id.parse(BlobId::from_hex, Fault::BlobId)?;
+    let mailbox = recipient.parse(MailboxToken::from_hex, ErrorCode::RecipientId)?.hash();
+    let blob_id = blob_id.parse(BlobId::from_hex, ErrorCode::BlobId)?;
     Ok((mailbox, blob_id))
 }
 

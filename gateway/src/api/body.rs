@@ -1,7 +1,7 @@
 //! Takes in request bodies, bounded in size, time and memory.
 
-use super::error::{ApiError, Fault};
-use crate::memory::{Account, Exhausted, Memory, Share, Size};
+use super::error::{ApiError, ErrorCode};
+use crate::memory::{Account, Exhausted, Memory, MemoryPermit, Size};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -39,7 +39,7 @@ pub(crate) const SEALED_ANSWER: usize = 2 * RUNG;
 
 /// Reads request bodies.
 #[derive(Debug)]
-pub(crate) struct Intake {
+pub(crate) struct BodyBudget {
     /// Bytes of one body.
     limit: usize,
     memory: Arc<Memory>,
@@ -63,13 +63,13 @@ impl Upload {
 impl From<Exhausted> for ApiError {
     fn from(exhausted: Exhausted) -> Self {
         match exhausted {
-            Exhausted::Account => Fault::TooMuchInProgress.into(),
-            Exhausted::Whole => Fault::Crowded.into(),
+            Exhausted::Account => ErrorCode::TooMuchInProgress.into(),
+            Exhausted::Whole => ErrorCode::Crowded.into(),
         }
     }
 }
 
-impl Intake {
+impl BodyBudget {
     /// For blobs of at most `max_message_size` decoded bytes. `refused` counts refusals for what one payer holds.
     pub(crate) fn new(max_message_size: usize, refused: IntCounter) -> Self {
         let limit = (max_message_size.div_ceil(3) * 4 + JSON_ROOM).max(TOKENS_ROOM);
@@ -83,26 +83,26 @@ impl Intake {
     }
 
     /// Reads a whole body. The share belongs to it for as long as anything made from it lives.
-    pub(super) async fn read(&self, upload: Upload) -> Result<(Bytes, Share), ApiError> {
+    pub(super) async fn read(&self, upload: Upload) -> Result<(Bytes, MemoryPermit), ApiError> {
         Self::read_up_to(self.limit, upload).await
     }
 
     /// Reads the whole body of a sealed request: any other, with padding, framing and sealing around it.
-    pub(crate) async fn read_sealed(&self, upload: Upload) -> Result<(Bytes, Share), ApiError> {
+    pub(crate) async fn read_sealed(&self, upload: Upload) -> Result<(Bytes, MemoryPermit), ApiError> {
         Self::read_up_to(self.limit + SEALING_ROOM, upload).await
     }
 
-    async fn read_up_to(limit: usize, upload: Upload) -> Result<(Bytes, Share), ApiError> {
+    async fn read_up_to(limit: usize, upload: Upload) -> Result<(Bytes, MemoryPermit), ApiError> {
         let Upload { mut body, account } = upload;
         let too_long = |length: u64| length > limit as u64;
         let announced = body.size_hint().lower();
         if too_long(announced) {
-            return Err(Fault::BodyTooLarge.into());
+            return Err(ErrorCode::BodyTooLarge.into());
         }
         let announced = usize::try_from(announced).unwrap_or(limit);
         let mut share = match &account {
             Some(account) => account.take(0, Size::of(announced)).await?,
-            None => Share::of_another(),
+            None => MemoryPermit::of_another(),
         };
         let mut received = Received::Nothing;
         let began = Instant::now();
@@ -110,13 +110,13 @@ impl Intake {
             let frame = match timeout_at(began + allowance(received.len()), body.frame()).await {
                 Ok(None) => return Ok((received.whole(), share)),
                 Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(_))) => return Err(Fault::BodyBroken.into()),
-                Err(_) => return Err(Fault::BodyTooSlow.into()),
+                Ok(Some(Err(_))) => return Err(ErrorCode::BodyBroken.into()),
+                Err(_) => return Err(ErrorCode::BodyTooSlow.into()),
             };
             let Ok(data) = frame.into_data() else { continue };
             let length = received.len() + data.len();
             if too_long(length as u64) {
-                return Err(Fault::BodyTooLarge.into());
+                return Err(ErrorCode::BodyTooLarge.into());
             }
             share.grow_as(length, Size::of(length.max(announced))).await?;
             received = received.and(data);
@@ -182,17 +182,17 @@ mod tests {
         Body::new(StreamBody::new(stream))
     }
 
-    fn intake(max_message_size: usize) -> Intake {
-        Intake::new(max_message_size, IntCounter::new("refused", "Refused.").unwrap())
+    fn intake(max_message_size: usize) -> BodyBudget {
+        BodyBudget::new(max_message_size, IntCounter::new("refused", "Refused.").unwrap())
     }
 
-    async fn read_by(client: &str, intake: &Intake, body: Body) -> Result<usize, Fault> {
+    async fn read_by(client: &str, intake: &BodyBudget, body: Body) -> Result<usize, ErrorCode> {
         let account = Some(intake.account(client.parse().unwrap(), false));
         let read = intake.read(Upload { body, account }).await;
         read.map(|(bytes, _)| bytes.len()).map_err(|error| error.fault)
     }
 
-    async fn read(body: Body) -> Result<usize, Fault> {
+    async fn read(body: Body) -> Result<usize, ErrorCode> {
         read_by("192.0.2.1", &intake(1 << 20), body).await
     }
 
@@ -201,10 +201,10 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(read(pieces(20, 2048, second)).await, Ok(40_960));
         let began = Instant::now();
-        assert_eq!(read(pieces(100, 1, second)).await, Err(Fault::BodyTooSlow));
+        assert_eq!(read(pieces(100, 1, second)).await, Err(ErrorCode::BodyTooSlow));
         assert_eq!(began.elapsed(), HEAD_START);
         let began = Instant::now();
-        assert_eq!(read(pieces(100, 4096, second)).await, Err(Fault::BodyTooSlow));
+        assert_eq!(read(pieces(100, 4096, second)).await, Err(ErrorCode::BodyTooSlow));
         assert_eq!(began.elapsed(), DEADLINE);
     }
 
@@ -212,8 +212,8 @@ mod tests {
     async fn a_body_is_bounded_whether_it_announces_its_length_or_not() {
         let limit = intake(1 << 20).limit;
         assert_eq!(read(Body::from(vec![b'x'; limit])).await, Ok(limit));
-        assert_eq!(read(Body::from(vec![b'x'; limit + 1])).await, Err(Fault::BodyTooLarge));
-        assert_eq!(read(pieces(3, limit / 2, Duration::ZERO)).await, Err(Fault::BodyTooLarge));
+        assert_eq!(read(Body::from(vec![b'x'; limit + 1])).await, Err(ErrorCode::BodyTooLarge));
+        assert_eq!(read(pieces(3, limit / 2, Duration::ZERO)).await, Err(ErrorCode::BodyTooLarge));
         assert_eq!(read(Body::empty()).await, Ok(0));
     }
 
@@ -235,7 +235,7 @@ mod tests {
         }
         tokio::time::sleep(Duration::from_secs(15)).await;
         let large = || Body::from(vec![b'x'; 1 << 20]);
-        assert_eq!(read_by("192.0.2.1", &intake, large()).await, Err(Fault::TooMuchInProgress));
+        assert_eq!(read_by("192.0.2.1", &intake, large()).await, Err(ErrorCode::TooMuchInProgress));
         assert_eq!(read_by("192.0.2.1", &intake, Body::from("x")).await, Ok(1), "a small one has room");
         assert_eq!(read_by("192.0.2.2", &intake, large()).await, Ok(1 << 20));
     }

@@ -1,25 +1,25 @@
-//! Errors on their way to clients: which [`Fault`] a refusal by storage is, and how it is answered.
+//! Errors on their way to clients: which [`ErrorCode`] a refusal by storage is, and how it is answered.
 
 mod table;
 
-pub(crate) use table::{Fault, Reason};
+pub(crate) use table::{ErrorCode, Reason};
 
 use super::reply::{self, Reply};
 use bytes::Bytes;
 use hyper::header::{HeaderValue, RETRY_AFTER};
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use std::time::Duration;
 
 /// A refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ApiError {
-    pub(crate) fault: Fault,
+    pub(crate) fault: ErrorCode,
     /// Overrides the table's, where the time is known.
     retry_after: Option<Duration>,
 }
 
-impl From<Fault> for ApiError {
-    fn from(fault: Fault) -> Self {
+impl From<ErrorCode> for ApiError {
+    fn from(fault: ErrorCode) -> Self {
         Self { fault, retry_after: None }
     }
 }
@@ -27,7 +27,7 @@ impl From<Fault> for ApiError {
 impl ApiError {
     /// Over a limit, and free again after a time.
     pub(crate) const fn rate_limited(retry_after: Duration) -> Self {
-        Self { fault: Fault::RateLimited, retry_after: Some(retry_after) }
+        Self { fault: ErrorCode::RateLimited, retry_after: Some(retry_after) }
     }
 
     /// Whole seconds after which asking again makes sense.
@@ -47,32 +47,32 @@ impl ApiError {
     }
 }
 
-impl From<Refusal> for ApiError {
-    fn from(refusal: Refusal) -> Self {
+impl From<StorageError> for ApiError {
+    fn from(refusal: StorageError) -> Self {
         let fault = match refusal {
-            Refusal::MailboxRateLimited { retry_after }
-            | Refusal::AddressRateLimited { retry_after }
-            | Refusal::GuessesSpent { retry_after } => return Self::rate_limited(retry_after),
-            Refusal::QuotaExceeded => Fault::QuotaExceeded,
-            Refusal::StorageFull => Fault::StorageFull,
-            Refusal::NotRegistered => Fault::NotRegistered,
-            Refusal::TooLarge => Fault::BlobTooLarge,
-            Refusal::ClockWrong => Fault::ClockWrong,
-            Refusal::Busy => Fault::Busy,
-            Refusal::OutcomeUnknown | Refusal::Unavailable => Fault::Unreachable,
-            Refusal::Internal => Fault::Internal,
+            StorageError::MailboxRateLimited { retry_after }
+            | StorageError::AddressRateLimited { retry_after }
+            | StorageError::GuessesSpent { retry_after } => return Self::rate_limited(retry_after),
+            StorageError::QuotaExceeded => ErrorCode::QuotaExceeded,
+            StorageError::StorageFull => ErrorCode::StorageFull,
+            StorageError::NotRegistered => ErrorCode::NotRegistered,
+            StorageError::TooLarge => ErrorCode::BlobTooLarge,
+            StorageError::ClockWrong => ErrorCode::ClockWrong,
+            StorageError::Busy => ErrorCode::Busy,
+            StorageError::OutcomeUnknown | StorageError::Unavailable => ErrorCode::Unreachable,
+            StorageError::Internal => ErrorCode::Internal,
             // The gateway checks what it asks for, only signed requests can fail to prove themselves, and
             // only exchanges have codes.
-            Refusal::Invalid { .. }
-            | Refusal::OutsideWindow
-            | Refusal::BadSignature
-            | Refusal::Replayed
-            | Refusal::UnknownCode
-            | Refusal::AlreadyClaimed
-            | Refusal::NotYetClaimed
-            | Refusal::TooManyOffers => {
+            StorageError::Invalid { .. }
+            | StorageError::OutsideWindow
+            | StorageError::BadSignature
+            | StorageError::Replayed
+            | StorageError::UnknownCode
+            | StorageError::AlreadyClaimed
+            | StorageError::NotYetClaimed
+            | StorageError::TooManyOffers => {
                 tracing::error!(%refusal, "storage and gateway disagree about a request");
-                Fault::Internal
+                ErrorCode::Internal
             }
         };
         fault.into()
@@ -80,43 +80,43 @@ impl From<Refusal> for ApiError {
 }
 
 /// A refusal of a purge.
-pub(super) fn of_purge(refusal: Refusal) -> ApiError {
+pub(super) fn of_purge(refusal: StorageError) -> ApiError {
     match refusal {
-        Refusal::OutsideWindow => Fault::PurgeWindow.into(),
-        Refusal::BadSignature => Fault::PurgeSignature.into(),
-        Refusal::Replayed => Fault::PurgeReplay.into(),
+        StorageError::OutsideWindow => ErrorCode::PurgeWindow.into(),
+        StorageError::BadSignature => ErrorCode::PurgeSignature.into(),
+        StorageError::Replayed => ErrorCode::PurgeReplay.into(),
         other => other.into(),
     }
 }
 
 /// A refusal of a registration.
-pub(super) fn of_registration(refusal: Refusal) -> ApiError {
+pub(super) fn of_registration(refusal: StorageError) -> ApiError {
     match refusal {
-        Refusal::OutsideWindow => Fault::RegistrationWindow.into(),
-        Refusal::BadSignature => Fault::RegistrationSignature.into(),
-        Refusal::Replayed => Fault::RegistrationReplay.into(),
-        Refusal::QuotaExceeded => Fault::OwnerQuota.into(),
+        StorageError::OutsideWindow => ErrorCode::RegistrationWindow.into(),
+        StorageError::BadSignature => ErrorCode::RegistrationSignature.into(),
+        StorageError::Replayed => ErrorCode::RegistrationReplay.into(),
+        StorageError::QuotaExceeded => ErrorCode::OwnerQuota.into(),
         other => other.into(),
     }
 }
 
 /// A refusal of a guardian set.
-pub(super) fn of_guardians(refusal: Refusal) -> ApiError {
+pub(super) fn of_guardians(refusal: StorageError) -> ApiError {
     match refusal {
-        Refusal::OutsideWindow => Fault::GuardianWindow.into(),
-        Refusal::BadSignature => Fault::GuardianSignature.into(),
-        Refusal::Replayed => Fault::GuardianReplay.into(),
+        StorageError::OutsideWindow => ErrorCode::GuardianWindow.into(),
+        StorageError::BadSignature => ErrorCode::GuardianSignature.into(),
+        StorageError::Replayed => ErrorCode::GuardianReplay.into(),
         other => other.into(),
     }
 }
 
 /// A refusal of a step of an exchange.
-pub(super) fn of_exchange(refusal: Refusal) -> ApiError {
+pub(super) fn of_exchange(refusal: StorageError) -> ApiError {
     match refusal {
-        Refusal::UnknownCode => Fault::UnknownCode.into(),
-        Refusal::AlreadyClaimed => Fault::AlreadyClaimed.into(),
-        Refusal::NotYetClaimed => Fault::NotYetClaimed.into(),
-        Refusal::TooManyOffers => Fault::TooManyOffers.into(),
+        StorageError::UnknownCode => ErrorCode::UnknownCode.into(),
+        StorageError::AlreadyClaimed => ErrorCode::AlreadyClaimed.into(),
+        StorageError::NotYetClaimed => ErrorCode::NotYetClaimed.into(),
+        StorageError::TooManyOffers => ErrorCode::TooManyOffers.into(),
         other => other.into(),
     }
 }
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn clients_that_wait_find_the_words_and_the_time_they_look_for() {
-        for fault in Fault::ALL {
+        for fault in ErrorCode::ALL {
             let reply = ApiError::from(*fault).reply();
             let waits = matches!(reply.status().as_u16(), 429 | 503 | 507);
             assert_eq!(reply.headers().contains_key(RETRY_AFTER), waits, "{}", fault.text());
@@ -149,18 +149,18 @@ mod tests {
     fn every_refusal_has_its_answer() {
         let wait = Duration::from_secs(7);
         for (refusal, fault) in [
-            (Refusal::invalid("mailbox"), Fault::Internal),
-            (Refusal::MailboxRateLimited { retry_after: wait }, Fault::RateLimited),
-            (Refusal::AddressRateLimited { retry_after: wait }, Fault::RateLimited),
-            (Refusal::GuessesSpent { retry_after: wait }, Fault::RateLimited),
-            (Refusal::StorageFull, Fault::StorageFull),
-            (Refusal::NotRegistered, Fault::NotRegistered),
-            (Refusal::TooLarge, Fault::BlobTooLarge),
-            (Refusal::ClockWrong, Fault::ClockWrong),
-            (Refusal::Busy, Fault::Busy),
-            (Refusal::OutcomeUnknown, Fault::Unreachable),
-            (Refusal::Unavailable, Fault::Unreachable),
-            (Refusal::Internal, Fault::Internal),
+            (StorageError::invalid("mailbox"), ErrorCode::Internal),
+            (StorageError::MailboxRateLimited { retry_after: wait }, ErrorCode::RateLimited),
+            (StorageError::AddressRateLimited { retry_after: wait }, ErrorCode::RateLimited),
+            (StorageError::GuessesSpent { retry_after: wait }, ErrorCode::RateLimited),
+            (StorageError::StorageFull, ErrorCode::StorageFull),
+            (StorageError::NotRegistered, ErrorCode::NotRegistered),
+            (StorageError::TooLarge, ErrorCode::BlobTooLarge),
+            (StorageError::ClockWrong, ErrorCode::ClockWrong),
+            (StorageError::Busy, ErrorCode::Busy),
+            (StorageError::OutcomeUnknown, ErrorCode::Unreachable),
+            (StorageError::Unavailable, ErrorCode::Unreachable),
+            (StorageError::Internal, ErrorCode::Internal),
         ] {
             let answers = [ApiError::from, of_purge, of_registration, of_guardians, of_exchange];
             assert!(answers.iter().all(|answer| answer(refusal.clone()).fault == fault), "{refusal}");
@@ -169,35 +169,45 @@ mod tests {
 
     #[test]
     fn a_full_mailbox_and_a_key_with_too_many_are_told_apart() {
-        assert_eq!(ApiError::from(Refusal::QuotaExceeded).fault, Fault::QuotaExceeded);
-        assert_eq!(of_registration(Refusal::QuotaExceeded).fault, Fault::OwnerQuota);
+        assert_eq!(ApiError::from(StorageError::QuotaExceeded).fault, ErrorCode::QuotaExceeded);
+        assert_eq!(of_registration(StorageError::QuotaExceeded).fault, ErrorCode::OwnerQuota);
     }
 
     #[test]
     fn a_refusal_that_only_some_calls_know_is_told_in_their_words() {
         for (refusal, purge, registration, guardians) in [
-            (Refusal::OutsideWindow, Fault::PurgeWindow, Fault::RegistrationWindow, Fault::GuardianWindow),
             (
-                Refusal::BadSignature,
-                Fault::PurgeSignature,
-                Fault::RegistrationSignature,
-                Fault::GuardianSignature,
+                StorageError::OutsideWindow,
+                ErrorCode::PurgeWindow,
+                ErrorCode::RegistrationWindow,
+                ErrorCode::GuardianWindow,
             ),
-            (Refusal::Replayed, Fault::PurgeReplay, Fault::RegistrationReplay, Fault::GuardianReplay),
+            (
+                StorageError::BadSignature,
+                ErrorCode::PurgeSignature,
+                ErrorCode::RegistrationSignature,
+                ErrorCode::GuardianSignature,
+            ),
+            (
+                StorageError::Replayed,
+                ErrorCode::PurgeReplay,
+                ErrorCode::RegistrationReplay,
+                ErrorCode::GuardianReplay,
+            ),
         ] {
             assert_eq!(of_purge(refusal.clone()).fault, purge);
             assert_eq!(of_registration(refusal.clone()).fault, registration);
             assert_eq!(of_guardians(refusal.clone()).fault, guardians);
-            assert_eq!(of_exchange(refusal).fault, Fault::Internal);
+            assert_eq!(of_exchange(refusal).fault, ErrorCode::Internal);
         }
         for (refusal, exchange) in [
-            (Refusal::UnknownCode, Fault::UnknownCode),
-            (Refusal::AlreadyClaimed, Fault::AlreadyClaimed),
-            (Refusal::NotYetClaimed, Fault::NotYetClaimed),
-            (Refusal::TooManyOffers, Fault::TooManyOffers),
+            (StorageError::UnknownCode, ErrorCode::UnknownCode),
+            (StorageError::AlreadyClaimed, ErrorCode::AlreadyClaimed),
+            (StorageError::NotYetClaimed, ErrorCode::NotYetClaimed),
+            (StorageError::TooManyOffers, ErrorCode::TooManyOffers),
         ] {
             assert_eq!(of_exchange(refusal.clone()).fault, exchange);
-            assert_eq!(ApiError::from(refusal).fault, Fault::Internal);
+            assert_eq!(ApiError::from(refusal).fault, ErrorCode::Internal);
         }
     }
 }

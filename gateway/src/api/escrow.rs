@@ -1,10 +1,10 @@
 //! `POST /v2/escrow`: two people each leave a blob behind a gate, and each reads the other's once both are
 //! there. What became of a request is its `status`, also where that is not what the client hoped for.
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use super::fields::Field;
 use super::reply::Reply;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use relay_proto::client::StorageClient;
 use relay_proto::field::{required, sealed};
 use relay_proto::limits::{ESCROW_SLOTS, MAX_ESCROW_TTL_SECS};
@@ -13,7 +13,7 @@ use relay_proto::messages::{
     EscrowCountReply, EscrowCountRequest, EscrowDeposit, EscrowGetReply, EscrowGetRequest, EscrowNotFound,
     EscrowPutReply, EscrowPutRequest,
 };
-use relay_proto::{EscrowBlob, GateHash, GateName, Refusal, SlotHash, SlotName};
+use relay_proto::{EscrowBlob, GateHash, GateName, SlotHash, SlotName, StorageError};
 use serde::Serialize;
 
 /// What became of a request.
@@ -48,8 +48,8 @@ enum Action {
     },
 }
 
-pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn escrow(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let caller = caller.map(Into::into);
     let (body, share) = app.intake.read(body).await?;
     let action = parse(&body)?;
@@ -88,29 +88,29 @@ pub(super) async fn escrow(call: Call) -> Result<Reply, ApiError> {
 }
 
 impl TryFrom<EscrowPutReply> for Outcome {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(EscrowPutReply { deposit }: EscrowPutReply) -> Result<Self, Refusal> {
+    fn try_from(EscrowPutReply { deposit }: EscrowPutReply) -> Result<Self, StorageError> {
         match EscrowDeposit::try_from(deposit) {
             Ok(EscrowDeposit::Stored) => Ok(Self::Stored),
             Ok(EscrowDeposit::AlreadyExists) => Ok(Self::AlreadyExists),
             Ok(EscrowDeposit::GateFull) => Ok(Self::GateFull),
-            Ok(EscrowDeposit::Unspecified) | Err(_) => Err(Refusal::invalid("deposit")),
+            Ok(EscrowDeposit::Unspecified) | Err(_) => Err(StorageError::invalid("deposit")),
         }
     }
 }
 
 impl TryFrom<EscrowGetReply> for Outcome {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(EscrowGetReply { outcome }: EscrowGetReply) -> Result<Self, Refusal> {
+    fn try_from(EscrowGetReply { outcome }: EscrowGetReply) -> Result<Self, StorageError> {
         match required("outcome", outcome)? {
             Found::Blob(blob) => {
                 let blob: EscrowBlob = sealed("blob", blob)?;
                 Ok(Self::Blob { blob: blob.to_base64url() })
             }
             Found::NotReady(count) if count < ESCROW_SLOTS => Ok(Self::NotReady { count }),
-            Found::NotReady(_) => Err(Refusal::invalid("not_ready")),
+            Found::NotReady(_) => Err(StorageError::invalid("not_ready")),
             Found::NotFound(EscrowNotFound {}) => Ok(Self::NotFound),
         }
     }
@@ -119,26 +119,26 @@ impl TryFrom<EscrowGetReply> for Outcome {
 fn parse(body: &[u8]) -> Result<Action, ApiError> {
     let names = ["escrow_action", "gate_hash", "slot_hash", "blob", "ttl_seconds"];
     let [action, gate, slot, blob, ttl] = fields::read(body, names)?;
-    let gate = || gate.parse(GateHash::from_hex, Fault::GateHash).map(|gate| gate.name());
-    let slot = || slot.parse(SlotHash::from_hex, Fault::SlotHash).map(|slot| slot.name());
+    let gate = || gate.parse(GateHash::from_hex, ErrorCode::GateHash).map(|gate| gate.name());
+    let slot = || slot.parse(SlotHash::from_hex, ErrorCode::SlotHash).map(|slot| slot.name());
     match action.text() {
         Some("Put") => Ok(Action::Put {
             gate: gate()?,
             slot: slot()?,
-            blob: blob.parse(EscrowBlob::from_base64url, Fault::EscrowBlob)?,
+            blob: blob.parse(EscrowBlob::from_base64url, ErrorCode::EscrowBlob)?,
             ttl_secs: seconds(&ttl)?,
         }),
         Some("Get") => Ok(Action::Get { gate: gate()?, slot: slot()? }),
         Some("Count") => Ok(Action::Count { gate: gate()? }),
-        _ => Err(Fault::EscrowAction.into()),
+        _ => Err(ErrorCode::EscrowAction.into()),
     }
 }
 
 fn seconds(field: &Field<'_>) -> Result<u32, ApiError> {
-    u32::try_from(field.number(Fault::EscrowTtl)?)
+    u32::try_from(field.number(ErrorCode::EscrowTtl)?)
         .ok()
         .filter(|seconds| (1..=MAX_ESCROW_TTL_SECS).contains(seconds))
-        .ok_or(Fault::EscrowTtl.into())
+        .ok_or(ErrorCode::EscrowTtl.into())
 }
 
 #[cfg(test)]
@@ -182,12 +182,12 @@ mod tests {
             assert_eq!(get(Some(outcome)), None);
         }
         for deposit in [0, 4] {
-            assert_eq!(put(deposit), Some(Refusal::invalid("deposit")));
+            assert_eq!(put(deposit), Some(StorageError::invalid("deposit")));
         }
-        assert_eq!(get(None), Some(Refusal::invalid("outcome")));
-        assert_eq!(get(Some(Found::NotReady(2))), Some(Refusal::invalid("not_ready")));
+        assert_eq!(get(None), Some(StorageError::invalid("outcome")));
+        assert_eq!(get(Some(Found::NotReady(2))), Some(StorageError::invalid("not_ready")));
         let too_long = Found::Blob(Bytes::from_static(&[0; 65_537]));
-        assert_eq!(get(Some(too_long)), Some(Refusal::invalid("blob")));
+        assert_eq!(get(Some(too_long)), Some(StorageError::invalid("blob")));
     }
 
     #[tokio::test]
@@ -263,9 +263,9 @@ mod tests {
     async fn a_retry_names_the_same_request_and_refusals_are_errors() {
         let relay = Relay::start().await;
         for body in [put("01", "AAAA"), get("01"), count()] {
-            relay.storage.refuse_calls(&[Refusal::Unavailable, Refusal::OutcomeUnknown]);
+            relay.storage.refuse_calls(&[StorageError::Unavailable, StorageError::OutcomeUnknown]);
             ask(&relay, &body).await;
-            relay.storage.refuse_calls(&[Refusal::StorageFull]);
+            relay.storage.refuse_calls(&[StorageError::StorageFull]);
             let reply = relay.post("/v2/escrow", &body).await;
             assert_eq!(reply.error(507), "quota exceeded: relay storage is full");
         }

@@ -2,10 +2,10 @@
 //! something by a six-digit code. Storage makes the code and tells it once; from then on the gateway names
 //! the offer by the code's hash.
 
-use super::error::{self, ApiError, Fault};
+use super::error::{self, ApiError, ErrorCode};
 use super::fields::Field;
 use super::reply::Reply;
-use super::{Call, Patience, fields, success};
+use super::{RequestContext, RetryDeadline, fields, success};
 use relay_proto::client::StorageClient;
 use relay_proto::field::sealed;
 use relay_proto::limits::EXCHANGE_TTL_SECS;
@@ -13,7 +13,7 @@ use relay_proto::limits::GUESS_PATIENCE;
 use relay_proto::mail::Caller;
 use relay_proto::messages::{ClaimRequest, CompleteRequest, OfferRequest};
 use relay_proto::page;
-use relay_proto::{ExchangeCode, ExchangeText, Refusal, RequestId};
+use relay_proto::{ExchangeCode, ExchangeText, RequestId, StorageError};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -35,20 +35,20 @@ struct Completed<'a> {
     response: &'a str,
 }
 
-pub(super) async fn offer(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn offer(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
     let request = parse_offer(&body, caller, request_id)?;
     drop(body);
     let offer = |client: StorageClient, request| async move { client.exchange().offer(request).await };
     let reply = app.storage.call(patience.deadline(), request, offer).await.map_err(error::of_exchange)?;
-    let code = ExchangeCode::try_from(reply.code).map_err(|_| Refusal::invalid("code"))?;
+    let code = ExchangeCode::try_from(reply.code).map_err(|_| StorageError::invalid("code"))?;
     success::of(&Offered { status: "ok", code: &code.to_digits() })
 }
 
-pub(super) async fn claim(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn claim(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
     let request = parse_claim(&body, caller, request_id)?;
@@ -62,12 +62,12 @@ pub(super) async fn claim(call: Call) -> Result<Reply, ApiError> {
     Ok(success::reserved(share, claimed))
 }
 
-pub(super) async fn complete(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn complete(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();
     let [code] = fields::read(&body, ["code"])?;
-    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer().into();
+    let offer = code.parse(ExchangeCode::from_digits, ErrorCode::Code)?.offer().into();
     success::reserve(&mut share).await?;
     let request = CompleteRequest { caller: caller.map(Into::into), request_id, offer };
     let complete = |client: StorageClient, request| async move { client.exchange().complete(request).await };
@@ -80,17 +80,17 @@ pub(super) async fn complete(call: Call) -> Result<Reply, ApiError> {
 
 /// When a call ends that storage may hold back after too many wrong guesses. It works meanwhile, so that this time
 /// comes on top of the patience for a storage that does not.
-fn guess_deadline(patience: Patience) -> Instant {
+fn guess_deadline(patience: RetryDeadline) -> Instant {
     patience.deadline() + GUESS_PATIENCE
 }
 
 fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<OfferRequest, ApiError> {
     let [payload, expires_secs] = fields::read(body, ["payload", "expires_secs"])?;
-    let payload = text(&payload, Fault::Payload, Fault::PayloadTooLarge)?;
+    let payload = text(&payload, ErrorCode::Payload, ErrorCode::PayloadTooLarge)?;
     let ttl_secs = match expires_secs {
         Field::Missing => None,
         Field::Number(seconds) if EXCHANGE_TTL_SECS.contains(&seconds) => Some(seconds),
-        _ => return Err(Fault::OfferTtl.into()),
+        _ => return Err(ErrorCode::OfferTtl.into()),
     };
     let (caller, request_id) = (caller.map(Into::into), request_id.into());
     Ok(OfferRequest { caller, request_id, payload: payload.into(), ttl_secs })
@@ -98,14 +98,14 @@ fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Off
 
 fn parse_claim(body: &[u8], caller: Caller, request_id: RequestId) -> Result<ClaimRequest, ApiError> {
     let [code, response] = fields::read(body, ["code", "response"])?;
-    let offer = code.parse(ExchangeCode::from_digits, Fault::Code)?.offer().into();
-    let response = text(&response, Fault::Response, Fault::ResponseTooLarge)?;
+    let offer = code.parse(ExchangeCode::from_digits, ErrorCode::Code)?.offer().into();
+    let response = text(&response, ErrorCode::Response, ErrorCode::ResponseTooLarge)?;
     let (caller, request_id) = (caller.map(Into::into), request_id.into());
     Ok(ClaimRequest { caller, request_id, offer, response: response.into() })
 }
 
 /// Reads a text, unless it is too long, or too long for the sealed answer in which the other one may want to read it.
-fn text(field: &Field<'_>, no_text: Fault, too_large: Fault) -> Result<ExchangeText, ApiError> {
+fn text(field: &Field<'_>, no_text: ErrorCode, too_large: ErrorCode) -> Result<ExchangeText, ApiError> {
     let text = field.text().ok_or(no_text)?;
     let text = ExchangeText::try_from(text.to_owned()).map_err(|_| too_large)?;
     if success::written(&text.as_str())?.len() > page::BUDGET {
@@ -217,7 +217,7 @@ mod tests {
     #[tokio::test]
     async fn a_retry_names_the_same_request_and_another_request_has_another_name() {
         let relay = Relay::start().await;
-        let passing = [Refusal::Unavailable, Refusal::OutcomeUnknown, Refusal::Busy];
+        let passing = [StorageError::Unavailable, StorageError::OutcomeUnknown, StorageError::Busy];
         relay.storage.refuse_calls(&passing);
         let code = offered(&relay, "p").await;
         assert_eq!(relay.storage.request_ids().len(), 1);
@@ -232,13 +232,13 @@ mod tests {
     #[tokio::test]
     async fn a_relay_full_of_offers_and_spent_guesses_say_when_to_come_back() {
         let relay = Relay::start().await;
-        relay.storage.refuse_calls(&[Refusal::TooManyOffers]);
+        relay.storage.refuse_calls(&[StorageError::TooManyOffers]);
         let reply = relay.post("/v2/exchange/offer", &json!({ "payload": "p" })).await;
         assert_eq!(reply.error(503), "too many offers");
         assert_eq!(reply.headers["retry-after"], "30");
         let guess = json!({ "code": "000000", "response": "r" });
         for path in ["/v2/exchange/claim", "/v2/exchange/complete"] {
-            relay.storage.refuse_calls(&[Refusal::GuessesSpent { retry_after: Duration::from_secs(8) }]);
+            relay.storage.refuse_calls(&[StorageError::GuessesSpent { retry_after: Duration::from_secs(8) }]);
             let reply = relay.post(path, &guess).await;
             assert_eq!(reply.error(429), "rate limit exceeded");
             assert_eq!(reply.headers["retry-after"], "8");

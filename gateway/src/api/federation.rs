@@ -1,7 +1,7 @@
 //! `GET /federation`, `GET /federation/key`: what other relays ask of this one.
 
-use super::Call;
-use super::error::{ApiError, Fault};
+use super::RequestContext;
+use super::error::{ApiError, ErrorCode};
 use super::reply::Reply;
 use crate::app::App;
 use crate::tunnel::{UPGRADES, WEBSOCKET};
@@ -11,10 +11,10 @@ use hyper::{Response, StatusCode};
 use relay_proto::NoiseKey;
 
 /// Passes a peer on to federated. HTTP/2 and sealed requests have no passage out of HTTP.
-pub(super) async fn tunnel(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, headers, body, passage, .. } = call;
+pub(super) async fn tunnel(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, headers, body, passage, .. } = call;
     noise_key(&app)?;
-    let passage = passage.filter(|_| body.is_end_stream()).ok_or(Fault::NotAnUpgrade)?;
+    let passage = passage.filter(|_| body.is_end_stream()).ok_or(ErrorCode::NotAnUpgrade)?;
     let (accept, tunnel) = app.tunnels.open(caller, &headers).await?;
     passage.take(tunnel);
     let mut reply = Reply::default();
@@ -26,7 +26,7 @@ pub(super) async fn tunnel(call: Call) -> Result<Reply, ApiError> {
 }
 
 /// The key that operators of other relays pin.
-pub(super) async fn key(call: Call) -> Result<Reply, ApiError> {
+pub(super) async fn key(call: RequestContext) -> Result<Reply, ApiError> {
     let key = noise_key(&call.app)?.to_base64url();
     let mut reply = Response::new(Full::from(key));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -35,6 +35,6 @@ pub(super) async fn key(call: Call) -> Result<Reply, ApiError> {
 
 /// The relay's key among its peers. Whoever asks was admitted, so there is a policy.
 fn noise_key(app: &App) -> Result<NoiseKey, ApiError> {
-    let standing = app.policy.current().ok_or(Fault::Unreachable)?;
-    standing.federation_key.ok_or(Fault::NoPeering.into())
+    let standing = app.policy.current().ok_or(ErrorCode::Unreachable)?;
+    standing.federation_key.ok_or(ErrorCode::NoPeering.into())
 }

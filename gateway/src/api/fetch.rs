@@ -4,17 +4,17 @@ mod cut;
 mod hints;
 mod moved;
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use super::reply::Reply;
 use super::tokens::Tokens;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use cut::Found;
 use hints::ForwardingHints;
 use relay_proto::client::StorageClient;
 use relay_proto::field::{identifier, index, sealed as sealed_field};
 use relay_proto::limits::MAX_MOVED_BLOBS;
 use relay_proto::messages::{Blob, FetchReply, FetchRequest, LargerBlob, LargerReply, LargerRequest};
-use relay_proto::{BlobId, Ciphertext, OriginHint, PeerId, Refusal};
+use relay_proto::{BlobId, Ciphertext, OriginHint, PeerId, StorageError};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -53,8 +53,8 @@ struct WrittenBlob<'a> {
     origin_hint: Option<String>,
 }
 
-pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, sealed, body, .. } = call;
+pub(super) async fn fetch(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, sealed, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
     let tokens = Tokens::read(tokens)?;
@@ -68,7 +68,7 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
     if let Some(LargerBlob { mailbox_index, place, bytes }) = page.larger.take() {
         success::reserve_blob(&mut share, bytes).await?;
         let position = index("mailbox_index", mailbox_index, mailboxes.len())?;
-        let mailbox = mailboxes.get(position).copied().ok_or(Fault::Internal)?.into();
+        let mailbox = mailboxes.get(position).copied().ok_or(ErrorCode::Internal)?.into();
         let larger = |client: StorageClient, request| async move { client.mailbox().larger(request).await };
         let LargerReply { blob } =
             app.storage.call(deadline, LargerRequest { mailbox, place }, larger).await?;
@@ -86,10 +86,10 @@ pub(super) async fn fetch(call: Call) -> Result<Reply, ApiError> {
 
 /// Checks that a page tells of the mailboxes that were `asked` for, and names what moved. Blobs are checked when they are
 /// written.
-fn check(page: &FetchReply, asked: usize) -> Result<(), Refusal> {
+fn check(page: &FetchReply, asked: usize) -> Result<(), StorageError> {
     let FetchReply { blobs, moved, larger, truncated: _, oversized: _ } = page;
     if moved.len() > MAX_MOVED_BLOBS {
-        return Err(Refusal::invalid("moved"));
+        return Err(StorageError::invalid("moved"));
     }
     for moved in moved {
         identifier::<BlobId>("blob_id", &moved.blob_id)?;
@@ -113,7 +113,7 @@ fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
                 blob_id: identifier::<BlobId>("blob_id", &blob_id)?.to_hex(),
                 ciphertext: sealed_field::<Ciphertext, _>("ciphertext", ciphertext)?.to_base64(),
                 created_at,
-                mailbox_token: spellings.get(position).ok_or(Fault::Internal)?,
+                mailbox_token: spellings.get(position).ok_or(ErrorCode::Internal)?,
                 origin_hint: hint.transpose()?.map(|hint| hint.to_base64()),
             })
         })
@@ -125,7 +125,7 @@ fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::body::Intake;
+    use crate::api::body::BodyBudget;
     use crate::fixture::Relay;
     use crate::memory::Size;
     use bytes::Bytes;
@@ -163,14 +163,14 @@ mod tests {
         let of_larger = FetchReply { larger, ..FetchReply::default() };
         for page in [of_blobs, of_moved, of_larger] {
             assert_eq!(check(&page, 2), Ok(()));
-            assert_eq!(check(&page, 1), Err(Refusal::invalid("mailbox_index")));
+            assert_eq!(check(&page, 1), Err(StorageError::invalid("mailbox_index")));
         }
         let wrong = |moved, count| FetchReply { moved: vec![moved; count], ..FetchReply::default() };
         let nobody = MovedBlob { peer: Bytes::new(), ..moved.clone() };
         let nameless = MovedBlob { blob_id: Bytes::new(), ..moved.clone() };
-        assert_eq!(check(&wrong(nobody, 1), 2), Err(Refusal::invalid("peer")));
-        assert_eq!(check(&wrong(nameless, 1), 2), Err(Refusal::invalid("blob_id")));
-        assert_eq!(check(&wrong(moved, MAX_MOVED_BLOBS + 1), 2), Err(Refusal::invalid("moved")));
+        assert_eq!(check(&wrong(nobody, 1), 2), Err(StorageError::invalid("peer")));
+        assert_eq!(check(&wrong(nameless, 1), 2), Err(StorageError::invalid("blob_id")));
+        assert_eq!(check(&wrong(moved, MAX_MOVED_BLOBS + 1), 2), Err(StorageError::invalid("moved")));
     }
 
     #[test]
@@ -249,7 +249,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_blob_is_not_asked_for_before_there_is_room_for_it() {
-        let intake = Intake::new(1 << 20, IntCounter::new("refused", "Refused.").unwrap());
+        let intake = BodyBudget::new(1 << 20, IntCounter::new("refused", "Refused.").unwrap());
         let account = intake.account([192, 0, 2, 1].into(), false);
         let mut share = account.take(0, Size::Small).await.unwrap();
         let held = [

@@ -5,7 +5,7 @@
 //! spoils the whole body is broken JSON, text that is not UTF-8, a field said twice, and nesting beyond
 //! serde_json's limit, which holds inside unknown fields too.
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use relay_proto::limits::MAX_MAILBOXES;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
@@ -43,13 +43,13 @@ impl<'a> Field<'a> {
     pub(crate) fn parse<T, E>(
         &self,
         parse: impl Fn(&str) -> Result<T, E>,
-        fault: Fault,
+        fault: ErrorCode,
     ) -> Result<T, ApiError> {
         self.text().and_then(|text| parse(text).ok()).ok_or(fault.into())
     }
 
     /// The number; anything else is the given fault.
-    pub(crate) fn number(&self, fault: Fault) -> Result<u64, ApiError> {
+    pub(crate) fn number(&self, fault: ErrorCode) -> Result<u64, ApiError> {
         match self {
             Self::Number(number) => Ok(*number),
             _ => Err(fault.into()),
@@ -57,7 +57,7 @@ impl<'a> Field<'a> {
     }
 
     /// The list; anything else is the given fault.
-    pub(crate) fn list(self, fault: Fault) -> Result<Vec<Option<Cow<'a, str>>>, ApiError> {
+    pub(crate) fn list(self, fault: ErrorCode) -> Result<Vec<Option<Cow<'a, str>>>, ApiError> {
         match self {
             Self::List(entries) => Ok(entries),
             _ => Err(fault.into()),
@@ -73,37 +73,37 @@ impl<'a> Field<'a> {
 /// Reads the named fields of a JSON object.
 ///
 /// # Errors
-/// [`Fault::NotJson`].
+/// [`ErrorCode::NotJson`].
 pub(crate) fn read<'a, const N: usize>(
     body: &'a [u8],
     names: [&'static str; N],
 ) -> Result<[Field<'a>; N], ApiError> {
-    read_as(body, Object { names, wish: Wish::Any })
+    read_as(body, Object { names, wish: Expected::Any })
 }
 
 /// As [`read`], where lists are lists of objects: an entry is the text that its object has under `member`,
 /// and `None` if it is no object or has no such text.
 ///
 /// # Errors
-/// [`Fault::NotJson`].
+/// [`ErrorCode::NotJson`].
 pub(crate) fn read_lists_of<'a, const N: usize>(
     member: &'static str,
     body: &'a [u8],
     names: [&'static str; N],
 ) -> Result<[Field<'a>; N], ApiError> {
-    read_as(body, Object { names, wish: Wish::ListOf(member) })
+    read_as(body, Object { names, wish: Expected::ListOf(member) })
 }
 
 fn read_as<'a, const N: usize>(body: &'a [u8], object: Object<N>) -> Result<[Field<'a>; N], ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let fields = object.deserialize(&mut json);
-    fields.and_then(|fields| json.end().map(|()| fields)).map_err(|_| Fault::NotJson.into())
+    fields.and_then(|fields| json.end().map(|()| fields)).map_err(|_| ErrorCode::NotJson.into())
 }
 
 /// An object of which some fields are wanted, and how they are to be read.
 struct Object<const N: usize> {
     names: [&'static str; N],
-    wish: Wish,
+    wish: Expected,
 }
 
 impl<'de, const N: usize> DeserializeSeed<'de> for Object<N> {
@@ -123,12 +123,12 @@ impl<'de, const N: usize> Visitor<'de> for Object<N> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = [const { None }; N];
-        while let Some(Value(name)) = map.next_key_seed(Wish::Any)? {
+        while let Some(Value(name)) = map.next_key_seed(Expected::Any)? {
             let Field::Text(name) = name else { return Err(A::Error::custom("a name is text")) };
             match self.names.iter().position(|wanted| *wanted == name) {
                 Some(index) if fields[index].is_some() => return Err(A::Error::custom("a field twice")),
                 Some(index) => fields[index] = Some(map.next_value_seed(self.wish)?.0),
-                None => drop(map.next_value_seed(Wish::Any)?),
+                None => drop(map.next_value_seed(Expected::Any)?),
             }
         }
         Ok(fields.map(Option::unwrap_or_default))
@@ -139,7 +139,7 @@ struct Value<'de>(Field<'de>);
 
 /// How a value is read.
 #[derive(Clone, Copy)]
-enum Wish {
+enum Expected {
     /// As it comes. Unknown fields are read like this as well: [`IgnoredAny`] would accept any depth and any
     /// bytes.
     Any,
@@ -149,14 +149,14 @@ enum Wish {
     Member(&'static str),
 }
 
-impl Wish {
+impl Expected {
     /// What text is: text, except where an object should be.
     fn text(self, text: Cow<'_, str>) -> Field<'_> {
         if let Self::Member(_) = self { Field::Wrong } else { Field::Text(text) }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Wish {
+impl<'de> DeserializeSeed<'de> for Expected {
     type Value = Value<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -164,7 +164,7 @@ impl<'de> DeserializeSeed<'de> for Wish {
     }
 }
 
-impl<'de> Visitor<'de> for Wish {
+impl<'de> Visitor<'de> for Expected {
     type Value = Field<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -282,7 +282,7 @@ mod tests {
         {
             let body = format!("{{\"field\":[{entry}]}}");
             let refused = read_lists_of("data", body.as_bytes(), ["field"]).unwrap_err();
-            assert_eq!(refused.fault, Fault::NotJson, "{entry}");
+            assert_eq!(refused.fault, ErrorCode::NotJson, "{entry}");
         }
         let deep = "[{\"data\":".repeat(100_000);
         let body = format!("{{\"field\":{deep}");
@@ -335,7 +335,7 @@ mod tests {
         ];
         for body in bodies {
             let refused = read(&body, ["field"]).unwrap_err();
-            assert_eq!(refused.fault, Fault::NotJson, "{:?}", body.get(..20));
+            assert_eq!(refused.fault, ErrorCode::NotJson, "{:?}", body.get(..20));
         }
     }
 

@@ -1,10 +1,10 @@
 //! `POST /v2/guardian/store`, `/v2/guardian/query` and `/v2/guardian/delete`: whom somebody trusts to help
 //! after a loss. Storage checks the designator's proof; the gateway, that it is about the set that is named.
 
-use super::error::{self, ApiError, Fault};
+use super::error::{self, ApiError, ErrorCode};
 use super::fields::Field;
 use super::reply::Reply;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::field::sealed_list;
@@ -26,8 +26,8 @@ struct Guardian {
     data: String,
 }
 
-pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();
     let (designation, entries) = parse_store(&body)?;
@@ -39,11 +39,11 @@ pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
     Ok(success::done())
 }
 
-pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+pub(super) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let [guardian_hash] = fields::read(&body, ["guardian_hash"])?;
-    let set = guardian_hash.parse(GuardianHash::from_hex, Fault::GuardianHash)?.name();
+    let set = guardian_hash.parse(GuardianHash::from_hex, ErrorCode::GuardianHash)?.name();
     let request = GuardianQueryRequest { caller: caller.map(Into::into), set: set.into() };
     let query = |client: StorageClient, request| async move { client.guardian().query(request).await };
     let GuardianQueryReply { entries } = app.storage.call(patience.deadline(), request, query).await?;
@@ -52,8 +52,8 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
     success::of(&Guardians { status: "ok", guardians })
 }
 
-pub(super) async fn delete(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn delete(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();
     let designation = Some(designation(fields::read(&body, DESIGNATION)?)?);
@@ -68,15 +68,15 @@ const DESIGNATION: [&str; 4] = ["guardian_hash", "designator_pk", "timestamp", "
 
 fn designation(fields: [Field<'_>; 4]) -> Result<Designation, ApiError> {
     let [guardian_hash, designator_pk, timestamp, signature] = fields;
-    let named = guardian_hash.parse(GuardianHash::from_hex, Fault::GuardianHash)?;
-    let public_key = designator_pk.parse(PublicKey::from_hex, Fault::DesignatorKey)?;
+    let named = guardian_hash.parse(GuardianHash::from_hex, ErrorCode::GuardianHash)?;
+    let public_key = designator_pk.parse(PublicKey::from_hex, ErrorCode::DesignatorKey)?;
     let designation = Designation {
         public_key: public_key.into(),
-        timestamp: timestamp.number(Fault::Timestamp)?,
-        signature: signature.parse(Signature::from_hex, Fault::Signature)?.into(),
+        timestamp: timestamp.number(ErrorCode::Timestamp)?,
+        signature: signature.parse(Signature::from_hex, ErrorCode::Signature)?.into(),
     };
     if named != GuardianHash::of_public_key(&public_key) {
-        return Err(Fault::GuardianMismatch.into());
+        return Err(ErrorCode::GuardianMismatch.into());
     }
     Ok(designation)
 }
@@ -90,13 +90,13 @@ fn parse_store(body: &[u8]) -> Result<(Designation, Vec<Bytes>), ApiError> {
 
 /// Reads the whole set, which may be empty.
 fn entries(field: Field<'_>) -> Result<Vec<Bytes>, ApiError> {
-    let list = field.list(Fault::GuardianEntries)?;
+    let list = field.list(ErrorCode::GuardianEntries)?;
     if list.len() > MAX_GUARDIANS {
-        return Err(Fault::GuardianEntryCount.into());
+        return Err(ErrorCode::GuardianEntryCount.into());
     }
-    let entry = |data: Option<_>| -> Result<GuardianEntry, Fault> {
-        GuardianEntry::from_base64(data.as_deref().ok_or(Fault::GuardianEntry)?)
-            .map_err(|_| Fault::GuardianEntry)
+    let entry = |data: Option<_>| -> Result<GuardianEntry, ErrorCode> {
+        GuardianEntry::from_base64(data.as_deref().ok_or(ErrorCode::GuardianEntry)?)
+            .map_err(|_| ErrorCode::GuardianEntry)
     };
     list.into_iter().map(|data| Ok(entry(data)?.into())).collect()
 }
@@ -105,7 +105,7 @@ fn entries(field: Field<'_>) -> Result<Vec<Bytes>, ApiError> {
 mod tests {
     use super::*;
     use crate::fixture::{Relay, base64_of};
-    use relay_proto::Refusal;
+    use relay_proto::StorageError;
     use serde_json::{Value, json};
 
     const KEY: PublicKey = PublicKey::from_bytes([1; 32]);
@@ -212,9 +212,9 @@ mod tests {
         let relay = Relay::start().await;
         for path in ["/v2/guardian/store", "/v2/guardian/delete"] {
             for (refusal, text) in [
-                (Refusal::OutsideWindow, "guardian request timestamp outside acceptable window"),
-                (Refusal::BadSignature, "invalid guardian signature"),
-                (Refusal::Replayed, "guardian signature replay detected"),
+                (StorageError::OutsideWindow, "guardian request timestamp outside acceptable window"),
+                (StorageError::BadSignature, "invalid guardian signature"),
+                (StorageError::Replayed, "guardian signature replay detected"),
             ] {
                 relay.storage.refuse_calls(&[refusal]);
                 assert_eq!(relay.post(path, &designation_with(json!([]))).await.error(401), text);
@@ -226,11 +226,11 @@ mod tests {
     async fn a_retry_names_the_same_request_and_another_request_has_another_name() {
         let relay = Relay::start().await;
         for (count, path) in [(1, "/v2/guardian/store"), (2, "/v2/guardian/delete")] {
-            relay.storage.refuse_calls(&[Refusal::Unavailable, Refusal::OutcomeUnknown]);
+            relay.storage.refuse_calls(&[StorageError::Unavailable, StorageError::OutcomeUnknown]);
             relay.post(path, &designation_with(json!([]))).await.json(200);
             assert_eq!(relay.storage.request_ids().len(), count);
         }
-        relay.storage.refuse_calls(&[Refusal::Busy]);
+        relay.storage.refuse_calls(&[StorageError::Busy]);
         relay.post("/v2/guardian/query", &json!({ "guardian_hash": hash() })).await.json(200);
     }
 }

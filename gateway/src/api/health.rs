@@ -2,8 +2,8 @@
 
 use super::error::ApiError;
 use super::reply::Reply;
-use super::{Call, success};
+use super::{RequestContext, success};
 
-pub(super) async fn health(_: Call) -> Result<Reply, ApiError> {
+pub(super) async fn health(_: RequestContext) -> Result<Reply, ApiError> {
     Ok(success::done())
 }

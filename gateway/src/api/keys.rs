@@ -1,8 +1,8 @@
 //! The keys for Oblivious HTTP as clients fetch them: bare, in a list, signed; and how the anchor behind the
 //! signatures changed.
 
-use super::Call;
-use super::error::{ApiError, Fault};
+use super::RequestContext;
+use super::error::{ApiError, ErrorCode};
 use super::reply::Reply;
 use crate::ohttp::keyring::Keys;
 use bytes::Bytes;
@@ -20,28 +20,28 @@ const FINGERPRINT: HeaderName = HeaderName::from_static("key-fingerprint");
 const ROLLOVER_MAX_AGE: u64 = 3600;
 
 /// `GET /v2/ohttp-key`: one key configuration without a length in front, as deployed clients read it.
-pub(super) async fn bare(call: Call) -> Result<Reply, ApiError> {
+pub(super) async fn bare(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, now) = keys(call).await?;
-    let (key, max_age) = keys.shown_at(now).ok_or(Fault::Unreachable)?;
+    let (key, max_age) = keys.shown_at(now).ok_or(ErrorCode::Unreachable)?;
     let mut reply = document(KEYS, key.config.clone(), max_age);
-    let fingerprint = HeaderValue::from_str(&key.fingerprint).map_err(|_| Fault::Internal)?;
+    let fingerprint = HeaderValue::from_str(&key.fingerprint).map_err(|_| ErrorCode::Internal)?;
     reply.headers_mut().insert(FINGERPRINT, fingerprint);
     Ok(reply)
 }
 
 /// `GET /.well-known/ohttp-gateway` (RFC 9540): the list form of RFC 9458 §3.2, with one entry.
-pub(super) async fn listed(call: Call) -> Result<Reply, ApiError> {
+pub(super) async fn listed(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, now) = keys(call).await?;
-    let (key, max_age) = keys.shown_at(now).ok_or(Fault::Unreachable)?;
-    let length = u16::try_from(key.config.len()).map_err(|_| Fault::Internal)?;
+    let (key, max_age) = keys.shown_at(now).ok_or(ErrorCode::Unreachable)?;
+    let length = u16::try_from(key.config.len()).map_err(|_| ErrorCode::Internal)?;
     Ok(document(KEYS, [&length.to_be_bytes(), &key.config[..]].concat().into(), max_age))
 }
 
 /// `GET /v2/ohttp-key-signed`: the signed record of today's key.
-pub(super) async fn signed(call: Call) -> Result<Reply, ApiError> {
+pub(super) async fn signed(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, now) = keys(call).await?;
-    let record = keys.set.record_at(now).ok_or(Fault::NoSignedKey)?;
-    let (_, max_age) = keys.shown_at(now).ok_or(Fault::Unreachable)?;
+    let record = keys.set.record_at(now).ok_or(ErrorCode::NoSignedKey)?;
+    let (_, max_age) = keys.shown_at(now).ok_or(ErrorCode::Unreachable)?;
     let until_midnight = DAY_SECS - now.get() % DAY_SECS;
     let certified = record.certified_until.saturating_sub(now.get());
     let max_age = max_age.min(until_midnight).min(certified);
@@ -49,17 +49,17 @@ pub(super) async fn signed(call: Call) -> Result<Reply, ApiError> {
 }
 
 /// `GET /v2/ohttp-anchor-rollover`: how the anchor changed since clients pinned one.
-pub(super) async fn rollovers(call: Call) -> Result<Reply, ApiError> {
+pub(super) async fn rollovers(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, _) = keys(call).await?;
     if keys.set.rollovers.is_empty() {
-        return Err(Fault::NoRollover.into());
+        return Err(ErrorCode::NoRollover.into());
     }
     Ok(document(anchor::ROLLOVER_CONTENT_TYPE, keys.set.rollovers.clone(), ROLLOVER_MAX_AGE))
 }
 
-async fn keys(call: Call) -> Result<(Arc<Keys>, UnixSeconds), ApiError> {
-    let Call { app, patience, .. } = call;
-    let keys = app.oblivious.keyring.within(patience.remaining()).await.ok_or(Fault::Unreachable)?;
+async fn keys(call: RequestContext) -> Result<(Arc<Keys>, UnixSeconds), ApiError> {
+    let RequestContext { app, patience, .. } = call;
+    let keys = app.oblivious.keyring.within(patience.remaining()).await.ok_or(ErrorCode::Unreachable)?;
     Ok((keys, app.clock.now()))
 }
 

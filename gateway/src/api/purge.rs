@@ -1,8 +1,8 @@
 //! `POST /v2/purge`: deletes everything of an owner's. Storage checks the proof; the gateway only reads it.
 
-use super::error::{self, ApiError, Fault};
+use super::error::{self, ApiError, ErrorCode};
 use super::reply::Reply;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use relay_proto::caller::Caller;
 use relay_proto::client::StorageClient;
 use relay_proto::messages::{PurgeReply, PurgeRequest};
@@ -15,8 +15,8 @@ struct Purged {
     blobs_deleted: u64,
 }
 
-pub(super) async fn purge(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn purge(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
     let request = parse(&body, caller, request_id)?;
@@ -33,18 +33,18 @@ fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<PurgeRequ
     Ok(PurgeRequest {
         caller: caller.map(Into::into),
         request_id: request_id.into(),
-        mailbox: recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash().into(),
-        public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?.into(),
-        purge_token: purge_token.parse(PurgeToken::from_hex, Fault::PurgeToken)?.into(),
-        signature: signature.parse(Signature::from_hex, Fault::Signature)?.into(),
-        timestamp: timestamp.number(Fault::Timestamp)?,
+        mailbox: recipient.parse(MailboxToken::from_hex, ErrorCode::RecipientId)?.hash().into(),
+        public_key: public_key.parse(PublicKey::from_hex, ErrorCode::PublicKey)?.into(),
+        purge_token: purge_token.parse(PurgeToken::from_hex, ErrorCode::PurgeToken)?.into(),
+        signature: signature.parse(Signature::from_hex, ErrorCode::Signature)?.into(),
+        timestamp: timestamp.number(ErrorCode::Timestamp)?,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use crate::fixture::Relay;
-    use relay_proto::Refusal;
+    use relay_proto::StorageError;
     use serde_json::{Value, json};
 
     fn purge() -> Value {
@@ -57,7 +57,7 @@ mod tests {
     #[tokio::test]
     async fn a_purge_answers_how_much_it_deleted_and_a_retry_names_the_same_request() {
         let relay = Relay::start().await;
-        relay.storage.refuse_calls(&[Refusal::OutcomeUnknown]);
+        relay.storage.refuse_calls(&[StorageError::OutcomeUnknown]);
         let reply = relay.post("/v2/purge", &purge()).await;
         assert_eq!(reply.json(200), json!({ "status": "ok", "blobs_deleted": 0 }));
         assert_eq!(relay.storage.request_ids().len(), 1);
@@ -85,9 +85,9 @@ mod tests {
     async fn a_proof_that_does_not_hold_is_told_apart() {
         let relay = Relay::start().await;
         for (refusal, text) in [
-            (Refusal::OutsideWindow, "purge timestamp outside acceptable window"),
-            (Refusal::BadSignature, "invalid purge signature"),
-            (Refusal::Replayed, "purge token replay detected"),
+            (StorageError::OutsideWindow, "purge timestamp outside acceptable window"),
+            (StorageError::BadSignature, "invalid purge signature"),
+            (StorageError::Replayed, "purge token replay detected"),
         ] {
             relay.storage.refuse_calls(&[refusal]);
             assert_eq!(relay.post("/v2/purge", &purge()).await.error(401), text);

@@ -4,10 +4,10 @@
 //! before the first one that does not fit, with `truncated`. Keys before the last proof that came and without one
 //! are unknown; the client asks again for those behind it. Each such answer holds a proof, so this ends.
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use super::fields::Field;
 use super::reply::Reply;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::field::{index, sealed as sealed_field};
@@ -36,14 +36,14 @@ struct Proof<'a> {
     expires_at: u64,
 }
 
-pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let [key_hash, proof_data] = fields::read(&body, ["key_hash", "proof_data"])?;
     let request = RecoveryStoreRequest {
         caller: caller.map(Into::into),
-        key: key_hash.parse(RecoveryKeyHash::from_hex, Fault::KeyHash)?.name().into(),
-        proof: proof_data.parse(RecoveryProof::from_base64, Fault::ProofData)?.into(),
+        key: key_hash.parse(RecoveryKeyHash::from_hex, ErrorCode::KeyHash)?.name().into(),
+        proof: proof_data.parse(RecoveryProof::from_base64, ErrorCode::ProofData)?.into(),
         request_id: name.request_id()?.into(),
     };
     drop(body);
@@ -52,11 +52,11 @@ pub(super) async fn store(call: Call) -> Result<Reply, ApiError> {
     Ok(success::done())
 }
 
-pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, sealed, body, .. } = call;
+pub(super) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, sealed, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
     let [key_hashes] = fields::read(&body, ["key_hashes"])?;
-    let Keys { names: keys, spellings } = Keys::read(key_hashes)?;
+    let RecoveryKeys { names: keys, spellings } = RecoveryKeys::read(key_hashes)?;
     let keys = keys.into_iter().map(Bytes::from).collect();
     let request = RecoveryQueryRequest { caller: caller.map(Into::into), keys };
     let query = |client: StorageClient, request| async move { client.recovery().query(request).await };
@@ -66,25 +66,25 @@ pub(super) async fn query(call: Call) -> Result<Reply, ApiError> {
 }
 
 /// Keys that a client asks for, each once.
-struct Keys<'a> {
+struct RecoveryKeys<'a> {
     /// What storage knows them by.
     names: Vec<RecoveryName>,
     /// The keys as the client wrote them, in the same order.
     spellings: Vec<Cow<'a, str>>,
 }
 
-impl<'a> Keys<'a> {
+impl<'a> RecoveryKeys<'a> {
     /// Reads a list of 1 to 50 keys. The first spelling of a key stands.
     fn read(field: Field<'a>) -> Result<Self, ApiError> {
-        let entries = field.list(Fault::KeyHashCount)?;
+        let entries = field.list(ErrorCode::KeyHashCount)?;
         if entries.is_empty() || entries.len() > MAX_RECOVERY_KEYS {
-            return Err(Fault::KeyHashCount.into());
+            return Err(ErrorCode::KeyHashCount.into());
         }
         let mut keys = Self { names: Vec::new(), spellings: Vec::new() };
         let mut seen = HashSet::new();
         for entry in entries {
-            let spelling = entry.ok_or(Fault::KeyHashes)?;
-            let key = RecoveryKeyHash::from_hex(&spelling).map_err(|_| Fault::KeyHashes)?;
+            let spelling = entry.ok_or(ErrorCode::KeyHashes)?;
+            let key = RecoveryKeyHash::from_hex(&spelling).map_err(|_| ErrorCode::KeyHashes)?;
             if seen.insert(key) {
                 keys.names.push(key.name());
                 keys.spellings.push(spelling);
@@ -109,7 +109,7 @@ fn write(
     let mut fitting = Vec::with_capacity(found);
     for StoredProof { key_index, proof, created_at, expires_at } in proofs {
         let key_hash =
-            spellings.get(index("key_index", key_index, spellings.len())?).ok_or(Fault::Internal)?;
+            spellings.get(index("key_index", key_index, spellings.len())?).ok_or(ErrorCode::Internal)?;
         let proof_data = sealed_field::<RecoveryProof, _>("proof", proof)?.to_base64();
         if sealed {
             match room.checked_sub(PROOF_FRAME + proof_data.len()) {
@@ -130,7 +130,7 @@ mod tests {
     use crate::fixture::{PROOF_EXPIRES_AT, PROOF_STORED_AT, Relay, base64_of};
     use bytes::Bytes;
     use proptest::prelude::*;
-    use relay_proto::Refusal;
+    use relay_proto::StorageError;
     use serde_json::json;
     use std::time::Duration;
 
@@ -174,7 +174,7 @@ mod tests {
         let written = write(vec![stored(1), stored(0)], &["a".into(), "b".into()], false).unwrap();
         let written: serde_json::Value = serde_json::from_slice(&written).unwrap();
         assert_eq!([&written["proofs"][0]["key_hash"], &written["proofs"][1]["key_hash"]], ["a", "b"]);
-        assert_eq!(write(vec![stored(1)], &["a".into()], false).unwrap_err().fault, Fault::Internal);
+        assert_eq!(write(vec![stored(1)], &["a".into()], false).unwrap_err().fault, ErrorCode::Internal);
     }
 
     proptest! {
@@ -262,15 +262,15 @@ mod tests {
         let query = json!({ "key_hashes": ["ab".repeat(32)] });
         for (path, body) in [("/v2/recovery/store", &store), ("/v2/recovery/query", &query)] {
             let retry_after = Duration::from_secs(6);
-            relay.storage.refuse_calls(&[Refusal::AddressRateLimited { retry_after }]);
+            relay.storage.refuse_calls(&[StorageError::AddressRateLimited { retry_after }]);
             let reply = relay.post(path, body).await;
             assert_eq!(reply.error(429), "rate limit exceeded");
             assert_eq!(reply.headers["retry-after"], "6");
-            relay.storage.refuse_calls(&[Refusal::Unavailable, Refusal::OutcomeUnknown]);
+            relay.storage.refuse_calls(&[StorageError::Unavailable, StorageError::OutcomeUnknown]);
             relay.post(path, body).await.json(200);
             assert!(relay.storage.last_caller().is_some());
         }
-        relay.storage.refuse_calls(&[Refusal::StorageFull]);
+        relay.storage.refuse_calls(&[StorageError::StorageFull]);
         let reply = relay.post("/v2/recovery/store", &store).await;
         assert_eq!(reply.error(507), "quota exceeded: relay storage is full");
     }

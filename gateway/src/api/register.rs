@@ -1,9 +1,9 @@
 //! `POST /v2/register`: makes mailboxes known to the relay, and binds them to an owner's key if one signs.
 
-use super::error::{self, ApiError, Fault};
+use super::error::{self, ApiError, ErrorCode};
 use super::reply::Reply;
 use super::tokens::Tokens;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::messages::{Ownership, RegisterReply, RegisterRequest};
@@ -25,8 +25,8 @@ const fn is_none(number: &u32) -> bool {
     *number == 0
 }
 
-pub(super) async fn register(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, name, body, .. } = call;
+pub(super) async fn register(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailboxes, ownership) = parse(&body)?;
     drop(body);
@@ -51,12 +51,12 @@ fn parse(body: &[u8]) -> Result<(Vec<Bytes>, Option<Ownership>), ApiError> {
     let ownership = match [&public_key, &timestamp, &signature].map(fields::Field::is_given) {
         [false, false, false] => None,
         [true, true, true] => Some(Ownership {
-            public_key: public_key.parse(PublicKey::from_hex, Fault::PublicKey)?.into(),
-            timestamp: timestamp.number(Fault::Timestamp)?,
-            signature: signature.parse(Signature::from_hex, Fault::Signature)?.into(),
+            public_key: public_key.parse(PublicKey::from_hex, ErrorCode::PublicKey)?.into(),
+            timestamp: timestamp.number(ErrorCode::Timestamp)?,
+            signature: signature.parse(Signature::from_hex, ErrorCode::Signature)?.into(),
             tokens_digest: tokens.digest().into(),
         }),
-        _ => return Err(Fault::HalfAnOwner.into()),
+        _ => return Err(ErrorCode::HalfAnOwner.into()),
     };
     Ok((tokens.names(), ownership))
 }
@@ -65,7 +65,7 @@ fn parse(body: &[u8]) -> Result<(Vec<Bytes>, Option<Ownership>), ApiError> {
 mod tests {
     use super::*;
     use crate::fixture::Relay;
-    use relay_proto::{MailboxToken, Refusal, TokensDigest};
+    use relay_proto::{MailboxToken, StorageError, TokensDigest};
     use serde_json::json;
 
     #[test]
@@ -83,15 +83,15 @@ mod tests {
             "as the client sent them"
         );
         for (field, fault) in [
-            ("public_key", Fault::PublicKey),
-            ("timestamp", Fault::Timestamp),
-            ("signature", Fault::Signature),
+            ("public_key", ErrorCode::PublicKey),
+            ("timestamp", ErrorCode::Timestamp),
+            ("signature", ErrorCode::Signature),
         ] {
             let mut wrong = whole.clone();
             wrong[field] = json!("5");
             assert_eq!(parse(wrong.to_string().as_bytes()).unwrap_err().fault, fault);
             wrong[field] = json!(null);
-            assert_eq!(parse(wrong.to_string().as_bytes()).unwrap_err().fault, Fault::HalfAnOwner);
+            assert_eq!(parse(wrong.to_string().as_bytes()).unwrap_err().fault, ErrorCode::HalfAnOwner);
         }
         let nobody = json!({ "mailbox_tokens": ["ab".repeat(32)] });
         assert!(parse(nobody.to_string().as_bytes()).unwrap().1.is_none());
@@ -100,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn a_retry_names_the_same_request_and_distinct_tokens_count() {
         let relay = Relay::start().await;
-        relay.storage.refuse_calls(&[Refusal::Unavailable]);
+        relay.storage.refuse_calls(&[StorageError::Unavailable]);
         let body = json!({ "mailbox_tokens": ["ab".repeat(32), "AB".repeat(32), "cd".repeat(32)] });
         let reply = relay.post("/v2/register", &body).await;
         assert_eq!(reply.json(200), json!({ "status": "ok", "registered": 2 }));
@@ -124,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn a_key_that_owns_too_many_mailboxes_is_told_so() {
         let relay = Relay::start().await;
-        relay.storage.refuse_calls(&[Refusal::QuotaExceeded]);
+        relay.storage.refuse_calls(&[StorageError::QuotaExceeded]);
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] });
         let reply = relay.post("/v2/register", &body).await;
         assert!(reply.error(429).starts_with("quota exceeded"));
@@ -135,9 +135,9 @@ mod tests {
         let relay = Relay::start().await;
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] });
         for (refusal, text) in [
-            (Refusal::OutsideWindow, "registration timestamp outside acceptable window"),
-            (Refusal::BadSignature, "invalid registration signature"),
-            (Refusal::Replayed, "registration replay detected"),
+            (StorageError::OutsideWindow, "registration timestamp outside acceptable window"),
+            (StorageError::BadSignature, "invalid registration signature"),
+            (StorageError::Replayed, "registration replay detected"),
         ] {
             relay.storage.refuse_calls(&[refusal]);
             assert_eq!(relay.post("/v2/register", &body).await.error(401), text);

@@ -1,14 +1,14 @@
 //! `POST /v2/send`: leaves a blob in a mailbox. The answer says that it is durable.
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use super::reply::Reply;
-use super::{Call, fields, success};
+use super::{RequestContext, fields, success};
 use bytes::Bytes;
 use relay_proto::field::identifier;
 use relay_proto::messages::write_command::Command;
 use relay_proto::messages::write_outcome::Outcome;
 use relay_proto::messages::{Send, WriteCommand};
-use relay_proto::{BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, Refusal};
+use relay_proto::{BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, StorageError};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -17,8 +17,8 @@ struct Sent<'a> {
     blob_id: &'a str,
 }
 
-pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
-    let Call { app, caller, patience, body, .. } = call;
+pub(super) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailbox, ciphertext, origin_hint) = parse(&body, app.max_message_size)?;
     drop(body);
@@ -35,9 +35,9 @@ pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
             let id: BlobId = identifier("stored", &id)?;
             success::of(&Sent { status: "ok", blob_id: &id.to_hex() })
         }
-        Ok(Outcome::Acknowledged(_) | Outcome::Refused(_)) => Err(Fault::Internal.into()),
+        Ok(Outcome::Acknowledged(_) | Outcome::Refused(_)) => Err(ErrorCode::Internal.into()),
         Err(refusal) => {
-            if let Refusal::MailboxRateLimited { retry_after } = refusal {
+            if let StorageError::MailboxRateLimited { retry_after } = refusal {
                 app.limits.remember_refusal(&mailbox, retry_after);
             }
             Err(refusal.into())
@@ -49,13 +49,13 @@ pub(super) async fn send(call: Call) -> Result<Reply, ApiError> {
 fn parse(body: &[u8], max_message_size: usize) -> Result<(MailboxHash, Bytes, Option<Bytes>), ApiError> {
     let [recipient, ciphertext, origin_hint] =
         fields::read(body, ["recipient_id", "ciphertext", "origin_hint"])?;
-    let mailbox = recipient.parse(MailboxToken::from_hex, Fault::RecipientId)?.hash();
-    let ciphertext = ciphertext.parse(Ciphertext::from_base64, Fault::Ciphertext)?;
+    let mailbox = recipient.parse(MailboxToken::from_hex, ErrorCode::RecipientId)?.hash();
+    let ciphertext = ciphertext.parse(Ciphertext::from_base64, ErrorCode::Ciphertext)?;
     if ciphertext.as_bytes().len() > max_message_size {
-        return Err(Fault::BlobTooLarge.into());
+        return Err(ErrorCode::BlobTooLarge.into());
     }
     let origin_hint = if origin_hint.is_given() {
-        Some(origin_hint.parse(OriginHint::from_base64, Fault::OriginHint)?.into())
+        Some(origin_hint.parse(OriginHint::from_base64, ErrorCode::OriginHint)?.into())
     } else {
         None
     };
@@ -79,19 +79,19 @@ mod tests {
         assert!(parse(good.to_string().as_bytes(), 3).is_ok());
         let hint = |bytes| json!(base64::Engine::encode(&base64::prelude::BASE64_STANDARD, vec![0; bytes]));
         for (field, value, fault) in [
-            ("recipient_id", json!(null), Fault::RecipientId),
-            ("recipient_id", json!(7), Fault::RecipientId),
-            ("recipient_id", json!([token()]), Fault::RecipientId),
-            ("recipient_id", json!("ab".repeat(31)), Fault::RecipientId),
-            ("recipient_id", json!("zz".repeat(32)), Fault::RecipientId),
-            ("ciphertext", json!(null), Fault::Ciphertext),
-            ("ciphertext", json!(""), Fault::Ciphertext),
-            ("ciphertext", json!("AAA"), Fault::Ciphertext),
-            ("ciphertext", json!(true), Fault::Ciphertext),
-            ("ciphertext", json!("AAAAAAAA"), Fault::BlobTooLarge),
-            ("origin_hint", json!(""), Fault::OriginHint),
-            ("origin_hint", hint(73), Fault::OriginHint),
-            ("origin_hint", json!({}), Fault::OriginHint),
+            ("recipient_id", json!(null), ErrorCode::RecipientId),
+            ("recipient_id", json!(7), ErrorCode::RecipientId),
+            ("recipient_id", json!([token()]), ErrorCode::RecipientId),
+            ("recipient_id", json!("ab".repeat(31)), ErrorCode::RecipientId),
+            ("recipient_id", json!("zz".repeat(32)), ErrorCode::RecipientId),
+            ("ciphertext", json!(null), ErrorCode::Ciphertext),
+            ("ciphertext", json!(""), ErrorCode::Ciphertext),
+            ("ciphertext", json!("AAA"), ErrorCode::Ciphertext),
+            ("ciphertext", json!(true), ErrorCode::Ciphertext),
+            ("ciphertext", json!("AAAAAAAA"), ErrorCode::BlobTooLarge),
+            ("origin_hint", json!(""), ErrorCode::OriginHint),
+            ("origin_hint", hint(73), ErrorCode::OriginHint),
+            ("origin_hint", json!({}), ErrorCode::OriginHint),
         ] {
             let mut body = good.clone();
             body[field] = value;
@@ -116,7 +116,9 @@ mod tests {
     #[tokio::test]
     async fn a_refused_mailbox_is_refused_here_until_its_time_and_others_are_not() {
         let relay = Relay::start().await;
-        relay.storage.refuse_writes(&[Refusal::MailboxRateLimited { retry_after: Duration::from_secs(9) }]);
+        relay
+            .storage
+            .refuse_writes(&[StorageError::MailboxRateLimited { retry_after: Duration::from_secs(9) }]);
         let body = json!({ "recipient_id": token(), "ciphertext": "AAAA" });
         for _ in 0..2 {
             let reply = relay.post("/v2/send", &body).await;
@@ -135,11 +137,11 @@ mod tests {
         let relay = Relay::start().await;
         let body = json!({ "recipient_id": token(), "ciphertext": "AAAA" });
         for (refusal, status, text) in [
-            (Refusal::QuotaExceeded, 429, "quota exceeded for recipient"),
-            (Refusal::StorageFull, 507, "quota exceeded: relay storage is full"),
-            (Refusal::NotRegistered, 403, "recipient is not registered with this relay"),
-            (Refusal::TooLarge, 413, "blob too large"),
-            (Refusal::Internal, 500, "internal error"),
+            (StorageError::QuotaExceeded, 429, "quota exceeded for recipient"),
+            (StorageError::StorageFull, 507, "quota exceeded: relay storage is full"),
+            (StorageError::NotRegistered, 403, "recipient is not registered with this relay"),
+            (StorageError::TooLarge, 413, "blob too large"),
+            (StorageError::Internal, 500, "internal error"),
         ] {
             relay.storage.refuse_writes(&[refusal]);
             assert_eq!(relay.post("/v2/send", &body).await.error(status), text);
@@ -149,7 +151,11 @@ mod tests {
     #[tokio::test]
     async fn a_storage_that_hesitates_is_asked_again() {
         let relay = Relay::start().await;
-        relay.storage.refuse_writes(&[Refusal::Busy, Refusal::OutcomeUnknown, Refusal::Unavailable]);
+        relay.storage.refuse_writes(&[
+            StorageError::Busy,
+            StorageError::OutcomeUnknown,
+            StorageError::Unavailable,
+        ]);
         let body = json!({ "recipient_id": token(), "ciphertext": "AAAA" });
         relay.post("/v2/send", &body).await.json(200);
         assert_eq!(relay.storage.writes(), 4);

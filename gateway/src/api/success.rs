@@ -1,9 +1,9 @@
 //! Successes, small and large.
 
 use super::body::UNCOUNTED;
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use super::reply::{self, Reply};
-use crate::memory::Share;
+use crate::memory::MemoryPermit;
 use bytes::Bytes;
 use hyper::StatusCode;
 use relay_proto::page::RUNG;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 /// Writes a body.
 pub(super) fn written(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
-    serde_json::to_vec(body).map_err(|_| Fault::Internal.into())
+    serde_json::to_vec(body).map_err(|_| ErrorCode::Internal.into())
 }
 
 /// A success.
@@ -26,7 +26,7 @@ pub(super) fn done() -> Reply {
 
 /// A success of any size, [`written`] before, which holds the memory of its request from now on. It is refused when there
 /// is not enough: the client asks again.
-pub(super) async fn large(mut share: Share, body: Vec<u8>) -> Result<Reply, ApiError> {
+pub(super) async fn large(mut share: MemoryPermit, body: Vec<u8>) -> Result<Reply, ApiError> {
     if body.len() > UNCOUNTED {
         share.grow(body.len()).await?;
     }
@@ -35,22 +35,22 @@ pub(super) async fn large(mut share: Share, body: Vec<u8>) -> Result<Reply, ApiE
 
 /// Takes the memory for an answer as large as a sealed one may be, before storage is asked for it: one that the relay gives
 /// only once would be lost if it were refused later, and pages of mail would be held without being counted.
-pub(super) async fn reserve(share: &mut Share) -> Result<(), ApiError> {
+pub(super) async fn reserve(share: &mut MemoryPermit) -> Result<(), ApiError> {
     Ok(share.grow(RUNG).await?)
 }
 
 /// Takes the memory for an answer that holds one blob of so many bytes.
-pub(super) async fn reserve_blob(share: &mut Share, bytes: u64) -> Result<(), ApiError> {
+pub(super) async fn reserve_blob(share: &mut MemoryPermit, bytes: u64) -> Result<(), ApiError> {
     let base64 = usize::try_from(bytes).unwrap_or(usize::MAX / 2).div_ceil(3).saturating_mul(4);
     Ok(share.grow(base64.saturating_add(UNCOUNTED)).await?)
 }
 
 /// A success for which memory was [reserved](reserve).
-pub(super) fn reserved(share: Share, body: Vec<u8>) -> Reply {
+pub(super) fn reserved(share: MemoryPermit, body: Vec<u8>) -> Reply {
     held(share, body)
 }
 
-fn held(mut share: Share, body: Vec<u8>) -> Reply {
+fn held(mut share: MemoryPermit, body: Vec<u8>) -> Reply {
     let body = if body.len() > UNCOUNTED {
         share.shrink(body.len());
         share.hold(body)
@@ -63,15 +63,15 @@ fn held(mut share: Share, body: Vec<u8>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::body::Intake;
-    use crate::api::error::Fault;
+    use crate::api::body::BodyBudget;
+    use crate::api::error::ErrorCode;
     use crate::memory::Size;
     use http_body_util::BodyExt as _;
     use prometheus::IntCounter;
 
     #[tokio::test(start_paused = true)]
     async fn a_large_answer_needs_memory_and_one_that_is_given_once_has_it_beforehand() {
-        let intake = Intake::new(1 << 20, IntCounter::new("refused", "Refused.").unwrap());
+        let intake = BodyBudget::new(1 << 20, IntCounter::new("refused", "Refused.").unwrap());
         let account = intake.account([192, 0, 2, 1].into(), false);
         let share = async || account.take(0, Size::Small).await.unwrap();
         let (small, big) = (|| vec![b'x'; UNCOUNTED], || vec![b'x'; UNCOUNTED + 1]);
@@ -82,7 +82,7 @@ mod tests {
             all.push(share);
         }
         assert!(large(share().await, small()).await.is_ok());
-        assert_eq!(large(share().await, big()).await.unwrap_err().fault, Fault::TooMuchInProgress);
+        assert_eq!(large(share().await, big()).await.unwrap_err().fault, ErrorCode::TooMuchInProgress);
         assert!(reserve(&mut share().await).await.is_err());
         let reply = reserved(once, big());
         let more = large(share().await, big()).await;

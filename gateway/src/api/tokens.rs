@@ -1,6 +1,6 @@
 //! Lists of mailbox tokens, as fetch and register take them.
 
-use super::error::{ApiError, Fault};
+use super::error::{ApiError, ErrorCode};
 use super::fields::Field;
 use bytes::Bytes;
 use relay_proto::limits::MAX_MAILBOXES;
@@ -21,9 +21,9 @@ pub(super) struct Tokens<'a> {
 impl<'a> Tokens<'a> {
     /// Reads a list of 1 to 1900 tokens. The first spelling of a token stands.
     pub(super) fn read(field: Field<'a>) -> Result<Self, ApiError> {
-        let entries = field.list(Fault::TokenCount)?;
+        let entries = field.list(ErrorCode::TokenCount)?;
         if entries.is_empty() || entries.len() > MAX_MAILBOXES {
-            return Err(Fault::TokenCount.into());
+            return Err(ErrorCode::TokenCount.into());
         }
         let mut tokens = Self {
             mailboxes: Vec::with_capacity(entries.len()),
@@ -32,8 +32,8 @@ impl<'a> Tokens<'a> {
         };
         let mut seen = HashSet::with_capacity(entries.len());
         for entry in entries {
-            let spelling = entry.ok_or(Fault::Token)?;
-            let token = MailboxToken::from_hex(&spelling).map_err(|_| Fault::Token)?;
+            let spelling = entry.ok_or(ErrorCode::Token)?;
+            let token = MailboxToken::from_hex(&spelling).map_err(|_| ErrorCode::Token)?;
             tokens.given.push(token);
             if seen.insert(token) {
                 tokens.mailboxes.push(token.hash());
@@ -86,12 +86,12 @@ mod tests {
     fn a_list_has_1_to_1900_tokens() {
         let fault = |field| Tokens::read(field).map(drop).unwrap_err().fault;
         for field in [Field::Missing, Field::Wrong, Field::Number(1), Field::Text(TOKEN.into()), list(&[])] {
-            assert_eq!(fault(field), Fault::TokenCount);
+            assert_eq!(fault(field), ErrorCode::TokenCount);
         }
-        assert_eq!(fault(list(&[Some(TOKEN); MAX_MAILBOXES + 1])), Fault::TokenCount);
+        assert_eq!(fault(list(&[Some(TOKEN); MAX_MAILBOXES + 1])), ErrorCode::TokenCount);
         assert!(Tokens::read(list(&[Some(TOKEN); MAX_MAILBOXES])).is_ok());
         for entry in [None, Some(""), Some("zz"), Some(&TOKEN[1..])] {
-            assert_eq!(fault(list(&[Some(TOKEN), entry])), Fault::Token, "{entry:?}");
+            assert_eq!(fault(list(&[Some(TOKEN), entry])), ErrorCode::Token, "{entry:?}");
         }
     }
 }

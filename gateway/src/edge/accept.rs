@@ -1,8 +1,8 @@
 //! Takes connections in, and lets them go when the gateway stops.
 
 use super::connection::{Peer, Shared, drive};
-use super::places::{Addresses, Place, Replaceable};
-use super::vitals::Vitals;
+use super::connection_state::ConnectionState;
+use super::places::{Addresses, ConnectionSlot, Replaceable};
 use super::{Handler, Server, protocol};
 use prometheus::IntGauge;
 use relay_daemon::Shutdown;
@@ -43,7 +43,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Serves a listener until `stopping` begins and all its connections have ended: those with requests in
 /// progress when these are answered, the others soon.
 pub(crate) async fn serve<H: Handler>(listener: TcpListener, server: Server<H>, stopping: Shutdown) {
-    let mut door = Door {
+    let mut door = Acceptor {
         permits: Arc::new(Semaphore::new(server.max_connections)),
         turning_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
         telling_crowds: Arc::new(Semaphore::new(CROWDS_TOLD_AT_ONCE)),
@@ -81,7 +81,7 @@ pub(crate) async fn serve<H: Handler>(listener: TcpListener, server: Server<H>, 
     }
 }
 
-struct Door<H> {
+struct Acceptor<H> {
     permits: Arc<Semaphore>,
     turning_away: Arc<Semaphore>,
     telling_crowds: Arc<Semaphore>,
@@ -92,7 +92,7 @@ struct Door<H> {
     shared: Arc<Shared<H>>,
 }
 
-impl<H: Handler> Door<H> {
+impl<H: Handler> Acceptor<H> {
     /// Takes in what was accepted, or recovers from why nothing was.
     async fn take(&mut self, accepted: io::Result<(TcpStream, SocketAddr)>) {
         match accepted {
@@ -137,7 +137,7 @@ impl<H: Handler> Door<H> {
         // Answers are written whole; waiting to fill packets would only delay them. Where it cannot be set,
         // the connection works all the same.
         drop(stream.set_nodelay(true));
-        let (vitals, shared) = (Arc::new(Vitals::new(peer.is_shared)), Arc::clone(&self.shared));
+        let (vitals, shared) = (Arc::new(ConnectionState::new(peer.is_shared)), Arc::clone(&self.shared));
         if server.replaces {
             self.replaceable.add(&vitals);
         }
@@ -150,7 +150,7 @@ impl<H: Handler> Door<H> {
     }
 
     /// A place among the connections of the same address; `None` where there is no such limit.
-    fn place(&self, peer: Peer) -> Result<Option<Place>, ()> {
+    fn place(&self, peer: Peer) -> Result<Option<ConnectionSlot>, ()> {
         match &self.shared.server.per_address {
             Some(limit) if !peer.is_shared => {
                 self.addresses.place(peer.address, limit.most).map(Some).ok_or(())
@@ -186,11 +186,11 @@ impl Permit {
 struct Open {
     active: IntGauge,
     _permit: OwnedSemaphorePermit,
-    _place: Option<Place>,
+    _place: Option<ConnectionSlot>,
 }
 
 impl Open {
-    fn count(active: &IntGauge, permit: OwnedSemaphorePermit, place: Option<Place>) -> Self {
+    fn count(active: &IntGauge, permit: OwnedSemaphorePermit, place: Option<ConnectionSlot>) -> Self {
         active.inc();
         Self { active: active.clone(), _permit: permit, _place: place }
     }

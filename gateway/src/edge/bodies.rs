@@ -1,6 +1,6 @@
 //! The bodies of a request and of its answer, with what the edge must know about them.
 
-use super::vitals::Vitals;
+use super::connection_state::ConnectionState;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -13,12 +13,12 @@ use std::task::{Context, Poll, ready};
 /// A request's body, which remembers whether all of it was taken. What was not taken stands between this
 /// request and the next one on the same connection.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct TrackedBody {
     body: Incoming,
     taken: Arc<AtomicBool>,
 }
 
-impl Asked {
+impl TrackedBody {
     /// Wraps a body; the flag tells whether all of it was taken.
     pub(super) fn new(body: Incoming) -> (Self, Arc<AtomicBool>) {
         let taken = Arc::new(AtomicBool::new(body.is_end_stream()));
@@ -26,7 +26,7 @@ impl Asked {
     }
 }
 
-impl Body for Asked {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 
@@ -123,13 +123,13 @@ impl AsRef<[u8]> for Unwritten {
 
 /// A request in progress, until the last byte of its answer has been handed on, over HTTP/2 until it is written.
 pub(super) struct Progress {
-    vitals: Arc<Vitals>,
+    vitals: Arc<ConnectionState>,
     /// By which the vitals know the answer, once there is one.
     answer: AtomicU64,
 }
 
 impl Progress {
-    pub(super) fn begin(vitals: &Arc<Vitals>) -> Self {
+    pub(super) fn begin(vitals: &Arc<ConnectionState>) -> Self {
         vitals.begin();
         Self { vitals: Arc::clone(vitals), answer: AtomicU64::new(0) }
     }

@@ -1,9 +1,9 @@
 //! One connection, from its acceptance to its end.
 
-use super::bodies::{Answer, Asked, Progress};
-use super::passage::Way;
+use super::bodies::{Answer, Progress, TrackedBody};
+use super::connection_state::{ConnectionState, DeadlineAction, Limits};
 use super::stream::Stream;
-use super::vitals::{Due, Limits, Vitals};
+use super::upgrade::UpgradeSlot;
 use super::{Handler, Server};
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -47,10 +47,10 @@ pub(super) struct Peer {
 pub(super) async fn drive<H: Handler>(
     tcp: TcpStream,
     peer: Peer,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ConnectionState>,
     shared: Arc<Shared<H>>,
 ) {
-    let way = Way::default();
+    let way = UpgradeSlot::default();
     let stopping = shared.stopping.begun();
     let quiet = shared.server.limits.quiet;
     converse(tcp, peer, &vitals, shared, &way).await;
@@ -68,16 +68,16 @@ pub(super) async fn drive<H: Handler>(
 async fn converse<H: Handler>(
     tcp: TcpStream,
     peer: Peer,
-    vitals: &Arc<Vitals>,
+    vitals: &Arc<ConnectionState>,
     shared: Arc<Shared<H>>,
-    way: &Way,
+    way: &UpgradeSlot,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         let version = request.version();
         let (progress, shared) = (Progress::begin(vitals), Arc::clone(&shared));
         let (mut head, body) = request.into_parts();
         way.show(&mut head.extensions);
-        let (body, taken) = Asked::new(body);
+        let (body, taken) = TrackedBody::new(body);
         let answer = shared.server.handler.handle(peer.address, Request::from_parts(head, body));
         async move {
             let mut response = answer.await;
@@ -110,8 +110,8 @@ async fn converse<H: Handler>(
             }
             let asked = !retired && closing.as_mut().poll(context).is_ready();
             match watchdog.as_mut().poll(context) {
-                Poll::Ready(Due::Close) => return Poll::Ready(()),
-                Poll::Ready(Due::Retire) if !retired => {}
+                Poll::Ready(DeadlineAction::Close) => return Poll::Ready(()),
+                Poll::Ready(DeadlineAction::Retire) if !retired => {}
                 _ if asked => {}
                 _ => return Poll::Pending,
             }
@@ -126,18 +126,18 @@ async fn converse<H: Handler>(
 /// Wakes its connection's task when something is due. Costs one timer, which is moved only when something
 /// is due earlier than it is set for: a request that is answered at once moves nothing.
 struct Watchdog<'a> {
-    vitals: &'a Vitals,
+    vitals: &'a ConnectionState,
     limits: Limits,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl<'a> Watchdog<'a> {
-    fn new(vitals: &'a Vitals, limits: Limits) -> Self {
+    fn new(vitals: &'a ConnectionState, limits: Limits) -> Self {
         let (when, _) = vitals.next(&limits);
         Self { vitals, limits, timer: Box::pin(sleep_until(when)) }
     }
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Due> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<DeadlineAction> {
         loop {
             let (when, due) = self.vitals.next(&self.limits);
             if when < self.timer.deadline() {

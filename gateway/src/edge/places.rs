@@ -1,6 +1,6 @@
 //! How many connections each address has, and which connection makes room for a new one.
 
-use super::vitals::Vitals;
+use super::connection_state::ConnectionState;
 use crate::address::prefix;
 use crate::places::{self, Places};
 use ipnet::IpNet;
@@ -34,20 +34,20 @@ pub(super) struct Addresses(Arc<Places<[u8; 8]>>);
 
 impl Addresses {
     /// A place for one connection more, unless its address has `most` already.
-    pub(super) fn place(&self, peer: IpAddr, most: usize) -> Option<Place> {
+    pub(super) fn place(&self, peer: IpAddr, most: usize) -> Option<ConnectionSlot> {
         self.0.take(prefix(peer), most)
     }
 }
 
 /// One connection of an address, until dropped.
-pub(super) type Place = places::Place<[u8; 8]>;
+pub(super) type ConnectionSlot = places::ClientSlot<[u8; 8]>;
 
 /// Connections of a listener on which a new one takes the place of one that waits.
 #[derive(Debug, Default)]
-pub(super) struct Replaceable(Mutex<Vec<Weak<Vitals>>>);
+pub(super) struct Replaceable(Mutex<Vec<Weak<ConnectionState>>>);
 
 impl Replaceable {
-    pub(super) fn add(&self, vitals: &Arc<Vitals>) {
+    pub(super) fn add(&self, vitals: &Arc<ConnectionState>) {
         let mut open = lock(&self.0);
         open.retain(|other| other.strong_count() > 0);
         open.push(Arc::downgrade(vitals));

@@ -1,6 +1,6 @@
-//! A TCP stream that tells its [`Vitals`] what happens on it, and that ends without losing its last answer.
+//! A TCP stream that tells its [`ConnectionState`] what happens on it, and that ends without losing its last answer.
 
-use super::vitals::Vitals;
+use super::connection_state::ConnectionState;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const MAX_DISCARDED: usize = 32 << 20;
 
 pub(super) struct Stream {
     tcp: TcpStream,
-    vitals: Arc<Vitals>,
+    vitals: Arc<ConnectionState>,
     /// How much of the preface has come; `None` when it is known what the peer speaks.
     preface: Option<usize>,
     /// Bytes thrown away; `None` until this side has said everything.
@@ -24,7 +24,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(tcp: TcpStream, vitals: Arc<Vitals>) -> Self {
+    pub(super) fn new(tcp: TcpStream, vitals: Arc<ConnectionState>) -> Self {
         Self { tcp, vitals, preface: Some(0), discarded: None }
     }
 

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_millis(150);
 struct Pages(Arc<Semaphore>);
 
 impl Handler for Pages {
-    fn handle(&self, _: IpAddr, request: Request<Asked>) -> Answering {
+    fn handle(&self, _: IpAddr, request: Request<TrackedBody>) -> ResponseFuture {
         let slow = Arc::clone(&self.0);
         Box::pin(async move {
             let body = match request.uri().path() {

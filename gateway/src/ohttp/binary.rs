@@ -1,8 +1,8 @@
 //! The second inner form: Binary HTTP (RFC 9292), known-length or indeterminate-length, any endpoint of the API by
 //! its path, answered with its true status.
 
-use super::ladder;
-use crate::api::error::{ApiError, Fault};
+use super::padding;
+use crate::api::error::{ApiError, ErrorCode};
 use crate::strict;
 use axum::body::Body;
 use bhttp::{Message, Mode, StatusCode};
@@ -28,40 +28,40 @@ pub(super) fn read(
     is_ours: impl Fn(&str, &str) -> bool,
 ) -> Result<Request<Body>, ApiError> {
     let mut bytes = Cursor::new(plaintext);
-    let message = Message::read_bhttp(&mut bytes).map_err(|_| Fault::Binary)?;
+    let message = Message::read_bhttp(&mut bytes).map_err(|_| ErrorCode::Binary)?;
     let read = usize::try_from(bytes.position()).unwrap_or(usize::MAX);
     // RFC 9292 §3.8: padding is zeros, or the message is not what it says it is.
     if plaintext.get(read..).is_none_or(|padding| padding.iter().any(|byte| *byte != 0)) {
-        return Err(Fault::Binary.into());
+        return Err(ErrorCode::Binary.into());
     }
     let control = message.control();
-    let method = control.method().ok_or(Fault::Binary)?;
-    let method = Method::from_bytes(method).map_err(|_| Fault::Binary)?;
+    let method = control.method().ok_or(ErrorCode::Binary)?;
+    let method = Method::from_bytes(method).map_err(|_| ErrorCode::Binary)?;
     let scheme = text(control.scheme().unwrap_or_default())?;
     for authority in authorities(&message) {
         let authority = text(authority)?;
         if !authority.is_empty() && !is_ours(authority, scheme) {
-            return Err(Fault::ForeignAuthority.into());
+            return Err(ErrorCode::ForeignAuthority.into());
         }
     }
     let path = text(control.path().unwrap_or_default())?;
     if method == Method::CONNECT || path.len() > LONGEST_PATH || !path.starts_with(API) {
-        return Err(Fault::NotFound.into());
+        return Err(ErrorCode::NotFound.into());
     }
     check(&message)?;
     let fields = message.header();
     if fields.get(EXPECT.as_str().as_bytes()).is_some() {
-        return Err(Fault::Expectation.into());
+        return Err(ErrorCode::Expectation.into());
     }
     let mut request = Request::new(Body::empty());
     for name in LET_IN {
         if let Some(value) = fields.get(name.as_str().as_bytes()) {
-            let value = HeaderValue::from_bytes(value).map_err(|_| Fault::Binary)?;
+            let value = HeaderValue::from_bytes(value).map_err(|_| ErrorCode::Binary)?;
             request.headers_mut().insert(name, value);
         }
     }
     *request.method_mut() = method;
-    *request.uri_mut() = path.parse::<Uri>().map_err(|_| Fault::NotFound)?;
+    *request.uri_mut() = path.parse::<Uri>().map_err(|_| ErrorCode::NotFound)?;
     *request.body_mut() = Body::from(Bytes::copy_from_slice(message.content()));
     Ok(request)
 }
@@ -76,20 +76,20 @@ fn check(message: &Message) -> Result<(), ApiError> {
     let fields = || message.header().iter().chain(message.trailer().iter());
     let all = |name: HeaderName| fields().filter(move |field| field.name() == name.as_str().as_bytes());
     if !fields().all(|field| strict::is_field(field.name(), field.value())) || all(HOST).count() > 1 {
-        return Err(Fault::Binary.into());
+        return Err(ErrorCode::Binary.into());
     }
     let length = message.content().len().to_string();
     if all(CONTENT_LENGTH).any(|field| field.value() != length.as_bytes()) {
-        return Err(Fault::Binary.into());
+        return Err(ErrorCode::Binary.into());
     }
     if all(CONTENT_ENCODING).any(|field| !field.value().eq_ignore_ascii_case(b"identity")) {
-        return Err(Fault::ContentEncoding.into());
+        return Err(ErrorCode::ContentEncoding.into());
     }
     Ok(())
 }
 
 fn text(bytes: &[u8]) -> Result<&str, ApiError> {
-    std::str::from_utf8(bytes).map_err(|_| Fault::Binary.into())
+    std::str::from_utf8(bytes).map_err(|_| ErrorCode::Binary.into())
 }
 
 /// Writes an answer and pads it with zeros up to its rung, if there is one.
@@ -99,13 +99,13 @@ pub(super) fn write(head: &Parts, body: &[u8]) -> Option<Vec<u8>> {
         message.put_header(name.as_str(), value.as_bytes());
     }
     message.write_content(body);
-    let capacity = ladder::rung(body.len() + 512).or_else(|| ladder::rung(body.len()))?;
+    let capacity = padding::rung(body.len() + 512).or_else(|| padding::rung(body.len()))?;
     let mut plaintext = Vec::with_capacity(capacity);
     if message.write_bhttp(Mode::KnownLength, &mut plaintext).is_err() {
         // A vector takes every write; should the library think otherwise, the client learns that much.
         plaintext = vec![1, 0x41, 0xf4, 0, 0, 0];
     }
-    plaintext.resize(ladder::rung(plaintext.len())?, 0);
+    plaintext.resize(padding::rung(plaintext.len())?, 0);
     Some(plaintext)
 }
 
@@ -140,7 +140,7 @@ mod tests {
         authority == "relay.example"
     }
 
-    fn fault(bytes: &[u8]) -> Fault {
+    fn fault(bytes: &[u8]) -> ErrorCode {
         read(bytes, ours).unwrap_err().fault
     }
 
@@ -160,20 +160,20 @@ mod tests {
     fn what_may_not_come_this_way_is_refused() {
         assert_eq!(
             fault(&request("POST", "elsewhere.example", "/v2/send", &[], b"")),
-            Fault::ForeignAuthority
+            ErrorCode::ForeignAuthority
         );
-        assert_eq!(fault(&request("CONNECT", "relay.example", "/v2/send", &[], b"")), Fault::NotFound);
+        assert_eq!(fault(&request("CONNECT", "relay.example", "/v2/send", &[], b"")), ErrorCode::NotFound);
         for path in ["", "/", "/metrics", "/federation", "/health", "*", "v2/send", "//v2/send"] {
-            assert_eq!(fault(&request("GET", "", path, &[], b"")), Fault::NotFound, "{path}");
+            assert_eq!(fault(&request("GET", "", path, &[], b"")), ErrorCode::NotFound, "{path}");
         }
         let expecting = request("POST", "", "/v2/send", &[("expect", "100-continue")], b"");
-        assert_eq!(fault(&expecting), Fault::Expectation);
+        assert_eq!(fault(&expecting), ErrorCode::Expectation);
         let mut padded = request("POST", "", "/v2/send", &[], b"");
         padded.extend_from_slice(&[0, 0, 1, 0]);
-        assert_eq!(fault(&padded), Fault::Binary, "padding that is not zeros");
-        assert_eq!(fault(&[]), Fault::Binary);
-        assert_eq!(fault(&[1, 0x40, 0xc8, 0, 0, 0]), Fault::Binary, "an answer is no request");
-        assert_eq!(fault(&request("PO ST", "", "/v2/send", &[], b"")), Fault::Binary);
+        assert_eq!(fault(&padded), ErrorCode::Binary, "padding that is not zeros");
+        assert_eq!(fault(&[]), ErrorCode::Binary);
+        assert_eq!(fault(&[1, 0x40, 0xc8, 0, 0, 0]), ErrorCode::Binary, "an answer is no request");
+        assert_eq!(fault(&request("PO ST", "", "/v2/send", &[], b"")), ErrorCode::Binary);
     }
 
     #[test]
@@ -192,23 +192,23 @@ mod tests {
         ] {
             assert_eq!(
                 fault(&request("POST", "", "/v2/send", &[(name, value)], b"{}")),
-                Fault::Binary,
+                ErrorCode::Binary,
                 "{name}"
             );
         }
         let fields = [("host", "relay.example"), ("host", "relay.example")];
-        assert_eq!(fault(&request("POST", "", "/v2/send", &fields, b"{}")), Fault::Binary);
+        assert_eq!(fault(&request("POST", "", "/v2/send", &fields, b"{}")), ErrorCode::Binary);
         let mut trailing = Message::request("POST".into(), "https".into(), "".into(), "/v2/send".into());
         trailing.put_trailer("Digest", "x");
         let mut bytes = Vec::new();
         trailing.write_bhttp(Mode::KnownLength, &mut bytes).unwrap();
-        assert_eq!(fault(&bytes), Fault::Binary);
+        assert_eq!(fault(&bytes), ErrorCode::Binary);
         let encoded = request("POST", "", "/v2/send", &[("content-encoding", "gzip")], b"{}");
-        assert_eq!(fault(&encoded), Fault::ContentEncoding);
+        assert_eq!(fault(&encoded), ErrorCode::ContentEncoding);
         let fine = [("content-length", "2"), ("host", "relay.example"), ("te", "trailers")];
         assert!(read(&request("POST", "", "/v2/send", &fine, b"{}"), ours).is_ok());
         let elsewhere = request("POST", "relay.example", "/v2/send", &[("host", "elsewhere.example")], b"");
-        assert_eq!(fault(&elsewhere), Fault::ForeignAuthority);
+        assert_eq!(fault(&elsewhere), ErrorCode::ForeignAuthority);
     }
 
     #[test]
@@ -231,8 +231,8 @@ mod tests {
         // RFC 9458, Appendix A: GET https://example.com/, cut short behind its headers, as RFC 9292 §3.8 allows.
         let example = hex::decode("00034745540568747470730b6578616d706c652e636f6d012f").unwrap();
         let is_ours = |authority: &str, _: &str| authority == "example.com";
-        assert_eq!(read(&example, is_ours).unwrap_err().fault, Fault::NotFound, "it is not for the API");
-        assert_eq!(read(&example, ours).unwrap_err().fault, Fault::ForeignAuthority);
+        assert_eq!(read(&example, is_ours).unwrap_err().fault, ErrorCode::NotFound, "it is not for the API");
+        assert_eq!(read(&example, ours).unwrap_err().fault, ErrorCode::ForeignAuthority);
         let longer = String::from_utf8(example).unwrap().replace("\u{1}/", "\u{a}/v2/health");
         let request = read(longer.as_bytes(), is_ours).unwrap();
         assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/v2/health"));

@@ -31,7 +31,7 @@ const TAG: usize = 16;
 
 /// Why a message was not opened.
 #[derive(Debug)]
-pub(super) enum Unopened {
+pub(super) enum DecapsulationError {
     /// More wait than may wait.
     Busy,
     /// Storage has not told any key.
@@ -40,7 +40,7 @@ pub(super) enum Unopened {
     Problem(Problem),
 }
 
-impl From<Problem> for Unopened {
+impl From<Problem> for DecapsulationError {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
     }
@@ -67,13 +67,13 @@ impl Crypto {
     }
 
     /// Opens a message with the key that it names.
-    pub(super) async fn open(&self, key: Arc<Server>, sealed: Bytes) -> Result<Opened, Unopened> {
+    pub(super) async fn open(&self, key: Arc<Server>, sealed: Bytes) -> Result<Opened, DecapsulationError> {
         check_suite(&sealed)?;
         let opened = if sealed.len() <= SMALL {
             key.decapsulate(&sealed)
         } else {
-            let _place = Place::take(&self.waiting).ok_or(Unopened::Busy)?;
-            self.run(move || key.decapsulate(&sealed)).await.ok_or(Unopened::Busy)?
+            let _place = QueueSlot::take(&self.waiting).ok_or(DecapsulationError::Busy)?;
+            self.run(move || key.decapsulate(&sealed)).await.ok_or(DecapsulationError::Busy)?
         };
         // The header names a key and a suite that are offered. So what does not fit is the sealing, and another key
         // under the same id is the likeliest reason.
@@ -102,16 +102,16 @@ impl Crypto {
 }
 
 /// A place among those who wait, left when dropped.
-struct Place<'a>(&'a AtomicUsize);
+struct QueueSlot<'a>(&'a AtomicUsize);
 
-impl<'a> Place<'a> {
+impl<'a> QueueSlot<'a> {
     fn take(waiting: &'a AtomicUsize) -> Option<Self> {
         let place = Self(waiting);
         (waiting.fetch_add(1, Relaxed) < WAITING).then_some(place)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -143,11 +143,11 @@ mod tests {
     #[test]
     fn so_many_wait_and_no_more_and_whoever_is_done_makes_room() {
         let waiting = AtomicUsize::new(0);
-        let mut places: Vec<_> = (0..WAITING).map(|_| Place::take(&waiting).unwrap()).collect();
-        assert!(Place::take(&waiting).is_none());
-        assert!(Place::take(&waiting).is_none(), "asking in vain takes no place");
+        let mut places: Vec<_> = (0..WAITING).map(|_| QueueSlot::take(&waiting).unwrap()).collect();
+        assert!(QueueSlot::take(&waiting).is_none());
+        assert!(QueueSlot::take(&waiting).is_none(), "asking in vain takes no place");
         places.pop();
-        assert!(Place::take(&waiting).is_some());
+        assert!(QueueSlot::take(&waiting).is_some());
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! length u32, big-endian | {"version":2,"action":NAME, …the fields of the endpoint…} | random bytes
 //! ```
 
-use super::ladder;
-use crate::api::error::{ApiError, Fault};
+use super::padding;
+use crate::api::error::{ApiError, ErrorCode};
 use crate::api::{self, fields};
 use axum::body::Body;
 use bytes::Bytes;
@@ -18,12 +18,12 @@ const PREFIX: usize = 4;
 
 /// Makes the request that an envelope asks for: its own JSON, posted to the endpoint its action names.
 pub(super) fn read(plaintext: &Bytes) -> Result<Request<Body>, ApiError> {
-    let json = unframe(plaintext).ok_or(Fault::Framing)?;
+    let json = unframe(plaintext).ok_or(ErrorCode::Framing)?;
     let [version, action] = fields::read(&json, ["version", "action"])?;
-    if version.number(Fault::EnvelopeVersion)? != VERSION {
-        return Err(Fault::EnvelopeVersion.into());
+    if version.number(ErrorCode::EnvelopeVersion)? != VERSION {
+        return Err(ErrorCode::EnvelopeVersion.into());
     }
-    let path = action.text().and_then(api::path_of_action).ok_or(Fault::UnknownAction)?;
+    let path = action.text().and_then(api::path_of_action).ok_or(ErrorCode::UnknownAction)?;
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path;
@@ -42,7 +42,7 @@ fn unframe(plaintext: &Bytes) -> Option<Bytes> {
 /// Frames an answer's JSON and fills it up to its rung, if there is one.
 pub(super) fn write(json: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(json.len()).ok()?;
-    let rung = ladder::rung(PREFIX + json.len())?;
+    let rung = padding::rung(PREFIX + json.len())?;
     let mut plaintext = Vec::with_capacity(rung);
     plaintext.extend_from_slice(&length.to_be_bytes());
     plaintext.extend_from_slice(json);
@@ -85,19 +85,19 @@ mod tests {
     #[test]
     fn what_is_wrong_with_an_envelope_is_told_apart() {
         let fault = |bytes: Bytes| read(&bytes).unwrap_err().fault;
-        assert_eq!(fault(Bytes::from_static(&[0, 0, 0])), Fault::Framing);
-        assert_eq!(fault(Bytes::from_static(&[0, 0, 0, 2, b'{'])), Fault::Framing);
-        assert_eq!(fault(Bytes::from_static(&[255, 255, 255, 255, b'{'])), Fault::Framing);
-        assert_eq!(fault(framed("{", 9)), Fault::NotJson);
+        assert_eq!(fault(Bytes::from_static(&[0, 0, 0])), ErrorCode::Framing);
+        assert_eq!(fault(Bytes::from_static(&[0, 0, 0, 2, b'{'])), ErrorCode::Framing);
+        assert_eq!(fault(Bytes::from_static(&[255, 255, 255, 255, b'{'])), ErrorCode::Framing);
+        assert_eq!(fault(framed("{", 9)), ErrorCode::NotJson);
         for version in ["1", "3", "\"2\"", "2.0", "null"] {
             let json = format!("{{\"version\":{version},\"action\":\"send\"}}");
-            assert_eq!(fault(framed(&json, 0)), Fault::EnvelopeVersion, "{version}");
+            assert_eq!(fault(framed(&json, 0)), ErrorCode::EnvelopeVersion, "{version}");
         }
         for action in
             ["\"\"", "\"ohttp\"", "\"exchange/offer\"", "\"Send\"", "\"health\"", "7", "null", "\"../send\""]
         {
             let json = format!("{{\"version\":2,\"action\":{action}}}");
-            assert_eq!(fault(framed(&json, 0)), Fault::UnknownAction, "{action}");
+            assert_eq!(fault(framed(&json, 0)), ErrorCode::UnknownAction, "{action}");
         }
     }
 
@@ -107,7 +107,7 @@ mod tests {
             let json = vec![b'x'; length];
             let plaintext = Bytes::from(write(&json).unwrap());
             assert_eq!(unframe(&plaintext).unwrap(), json);
-            assert_eq!(Some(plaintext.len()), ladder::rung(length + 4));
+            assert_eq!(Some(plaintext.len()), padding::rung(length + 4));
         }
         assert_eq!(write(&[b'x'; 98_301]), None, "it has no rung");
     }

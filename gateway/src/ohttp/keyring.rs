@@ -8,7 +8,7 @@ use relay_proto::client::StorageClient;
 use relay_proto::field::identifier;
 use relay_proto::keys::fingerprint;
 use relay_proto::messages::{KeySet, KeysRequest};
-use relay_proto::{Refusal, UnixSeconds, WindowSeed, key_record, refusal_of};
+use relay_proto::{StorageError, UnixSeconds, WindowSeed, key_record, refusal_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
@@ -59,21 +59,21 @@ pub(crate) struct ShownKey {
 
 impl Keys {
     /// # Errors
-    /// [`Refusal::Invalid`] for keys that cannot be used.
-    fn new(set: KeySet, told_at: Duration) -> Result<Self, Refusal> {
+    /// [`StorageError::Invalid`] for keys that cannot be used.
+    fn new(set: KeySet, told_at: Duration) -> Result<Self, StorageError> {
         if set.window_secs == 0 {
-            return Err(Refusal::invalid("window_secs"));
+            return Err(StorageError::invalid("window_secs"));
         }
         if set.refresh_secs == 0 {
-            return Err(Refusal::invalid("refresh_secs"));
+            return Err(StorageError::invalid("refresh_secs"));
         }
         if set.records.iter().any(|signed| signed.record.len() > key_record::LONGEST) {
-            return Err(Refusal::invalid("record"));
+            return Err(StorageError::invalid("record"));
         }
         let (mut accepted, mut configs) = (Vec::new(), Vec::new());
         for window in &set.windows {
             let seed = identifier("seed", &window.seed)?;
-            let unusable = |_| Refusal::invalid("windows");
+            let unusable = |_| StorageError::invalid("windows");
             let config = window.config().map_err(unusable)?;
             let encoded = config.encode().map_err(unusable)?;
             let fingerprint = hex::encode(fingerprint(&encoded));
@@ -173,10 +173,10 @@ impl Keyring {
     }
 
     /// Asks storage once; answers when to ask again.
-    async fn fetch(&self) -> Result<Duration, Refusal> {
+    async fn fetch(&self) -> Result<Duration, StorageError> {
         let mut client = self.storage.keys();
         let reply = timeout(PATIENCE, client.current(KeysRequest {})).await;
-        let reply = reply.map_err(|_| Refusal::Unavailable)?.map_err(|status| refusal_of(&status))?;
+        let reply = reply.map_err(|_| StorageError::Unavailable)?.map_err(|status| refusal_of(&status))?;
         let keys = Keys::new(reply.into_inner(), self.clock.monotonic())?;
         let refresh = Duration::from_secs(keys.set.refresh_secs);
         let ends = keys.set.record_at(self.clock.now()).map_or(0, |record| record.certified_until);
@@ -209,7 +209,7 @@ mod tests {
             (with_window(Bytes::from_static(&[0; 33])), "seed"),
             (with_record(key_record::LONGEST + 1), "record"),
         ] {
-            assert_eq!(refused(set), Some(Refusal::invalid(field)));
+            assert_eq!(refused(set), Some(StorageError::invalid(field)));
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::api::error::Reason;
 use crate::app::answer;
 use crate::fixture::keys::key_set;
 use crate::fixture::{ADDRESS_KEY, Relay, base64_of, policy};
-use crate::metrics::Opening;
+use crate::metrics::DecapsulationOutcome;
 use crate::origin::Origin;
 use axum::body::Body;
 use bhttp::{Message, Mode};
@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use hyper::{HeaderMap, Method, Request};
 use ohttp::{ClientRequest, ClientResponse};
 use relay_proto::UnixSeconds;
-use relay_proto::caller::{Budget, Payer};
+use relay_proto::caller::{RateLimitClass, RateLimitSubject};
 use relay_proto::keys::DAY_SECS;
 use relay_proto::messages::Policy;
 use relay_proto::page::LARGEST;
@@ -131,7 +131,7 @@ async fn both_inner_forms_reach_the_same_endpoints_as_plain_http() {
     assert_eq!(plain["blobs"].as_array().unwrap().len(), 2);
     assert_eq!(relay.envelope("fetch", fetch()).await.0, plain);
     assert_eq!(relay.binary(post("/v2/fetch", &fetch())).await.1, plain);
-    assert_eq!(relay.app.metrics.openings(Opening::Opened), 4);
+    assert_eq!(relay.app.metrics.openings(DecapsulationOutcome::Opened), 4);
 }
 
 #[tokio::test]
@@ -341,7 +341,10 @@ async fn nothing_of_the_outer_request_goes_along_but_who_pays() {
     let relay = Relay::start().await;
     relay.envelope("fetch", fetch()).await;
     let address = crate::address::hash(&ADDRESS_KEY, "198.51.100.1".parse().unwrap());
-    assert_eq!(relay.storage.last_caller(), Some(Payer::new(Budget::ObliviousRelay, address)));
+    assert_eq!(
+        relay.storage.last_caller(),
+        Some(RateLimitSubject::new(RateLimitClass::ObliviousRelay, address))
+    );
     let versions = Policy { min_version: 5, warn_version: 7, upgrade_deadline: 1, ..policy() };
     relay.post_policy(versions).await;
     for path in ["/v2/ohttp-key", "/v2/ohttp-key-signed", api::GATEWAY] {
@@ -434,7 +437,7 @@ async fn while_no_key_is_known_nothing_is_said_about_keys() {
     assert!(outer.headers.contains_key("retry-after"));
     assert!(began.elapsed() <= Duration::from_secs(10));
     let opened = relay.app.oblivious.open(Bytes::from(vec![0; 100])).await;
-    assert!(matches!(opened, Err(super::Unopened::NoKeys)));
+    assert!(matches!(opened, Err(super::DecapsulationError::NoKeys)));
 }
 
 #[tokio::test]

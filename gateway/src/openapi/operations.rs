@@ -7,7 +7,7 @@ use super::models::{
     PurgeReply, PurgeRequest, RecoveryQueryReply, RecoveryQueryRequest, RecoveryStoreRequest, RegisterReply,
     RegisterRequest, SendReply, SendRequest,
 };
-use crate::api::error::Fault;
+use crate::api::error::ErrorCode;
 use crate::api::{GATEWAY, Route};
 use hyper::Method;
 use relay_proto::{anchor, key_record};
@@ -96,7 +96,7 @@ pub(super) struct Operation {
     pub(super) request: Option<Body>,
     pub(super) reply: Body,
     /// Its own errors, besides those that every endpoint of its kind has.
-    pub(super) faults: &'static [Fault],
+    pub(super) faults: &'static [ErrorCode],
 }
 
 /// The operation of an endpoint; `None` where it is not described.
@@ -105,7 +105,7 @@ pub(super) fn of(route: &Route, models: &mut Models) -> Option<Operation> {
         (&Method::POST, "/v2/ohttp" | GATEWAY) => Some(Operation {
             request: Some(Body::Bytes("message/ohttp-req")),
             reply: Body::Bytes("message/ohttp-res"),
-            faults: &[Fault::ContentType],
+            faults: &[ErrorCode::ContentType],
         }),
         (&Method::POST, path) => of_mail(path, models).or_else(|| of_records(path, models)),
         (_, path) => {
@@ -115,21 +115,22 @@ pub(super) fn of(route: &Route, models: &mut Models) -> Option<Operation> {
     }
 }
 
-fn of_get(path: &str, models: &mut Models) -> Option<(Body, &'static [Fault])> {
+fn of_get(path: &str, models: &mut Models) -> Option<(Body, &'static [ErrorCode])> {
     Some(match path {
         "/health" | "/v2/health" => (models.reply::<Done>(), &[]),
         "/v2/ohttp-key" | GATEWAY => (Body::Bytes("application/ohttp-keys"), &[]),
-        "/v2/ohttp-key-signed" => (Body::Bytes(key_record::CONTENT_TYPE), &[Fault::NoSignedKey]),
-        "/v2/ohttp-anchor-rollover" => (Body::Bytes(anchor::ROLLOVER_CONTENT_TYPE), &[Fault::NoRollover]),
-        "/federation" => {
-            (Body::WebSocket, &[Fault::NotAnUpgrade, Fault::TooManyTunnels, Fault::FederationAway])
-        }
+        "/v2/ohttp-key-signed" => (Body::Bytes(key_record::CONTENT_TYPE), &[ErrorCode::NoSignedKey]),
+        "/v2/ohttp-anchor-rollover" => (Body::Bytes(anchor::ROLLOVER_CONTENT_TYPE), &[ErrorCode::NoRollover]),
+        "/federation" => (
+            Body::WebSocket,
+            &[ErrorCode::NotAnUpgrade, ErrorCode::TooManyTunnels, ErrorCode::FederationAway],
+        ),
         "/federation/key" => (Body::Bytes("text/plain"), &[]),
         _ => return None,
     })
 }
 
-fn post<Q: JsonSchema, R: JsonSchema>(models: &mut Models, faults: &'static [Fault]) -> Operation {
+fn post<Q: JsonSchema, R: JsonSchema>(models: &mut Models, faults: &'static [ErrorCode]) -> Operation {
     Operation { request: Some(models.request::<Q>()), reply: models.reply::<R>(), faults }
 }
 
@@ -138,46 +139,46 @@ fn of_mail(path: &str, models: &mut Models) -> Option<Operation> {
         "/v2/send" => post::<SendRequest, SendReply>(
             models,
             &[
-                Fault::RecipientId,
-                Fault::Ciphertext,
-                Fault::OriginHint,
-                Fault::NotRegistered,
-                Fault::BlobTooLarge,
-                Fault::QuotaExceeded,
-                Fault::StorageFull,
-                Fault::ClockWrong,
+                ErrorCode::RecipientId,
+                ErrorCode::Ciphertext,
+                ErrorCode::OriginHint,
+                ErrorCode::NotRegistered,
+                ErrorCode::BlobTooLarge,
+                ErrorCode::QuotaExceeded,
+                ErrorCode::StorageFull,
+                ErrorCode::ClockWrong,
             ],
         ),
-        "/v2/fetch" => post::<FetchRequest, FetchReply>(models, &[Fault::TokenCount, Fault::Token]),
-        "/v2/ack" => post::<AckRequest, AckReply>(models, &[Fault::RecipientId, Fault::BlobId]),
+        "/v2/fetch" => post::<FetchRequest, FetchReply>(models, &[ErrorCode::TokenCount, ErrorCode::Token]),
+        "/v2/ack" => post::<AckRequest, AckReply>(models, &[ErrorCode::RecipientId, ErrorCode::BlobId]),
         "/v2/register" => post::<RegisterRequest, RegisterReply>(
             models,
             &[
-                Fault::TokenCount,
-                Fault::Token,
-                Fault::PublicKey,
-                Fault::Timestamp,
-                Fault::Signature,
-                Fault::HalfAnOwner,
-                Fault::RegistrationWindow,
-                Fault::RegistrationSignature,
-                Fault::RegistrationReplay,
-                Fault::OwnerQuota,
-                Fault::StorageFull,
-                Fault::ClockWrong,
+                ErrorCode::TokenCount,
+                ErrorCode::Token,
+                ErrorCode::PublicKey,
+                ErrorCode::Timestamp,
+                ErrorCode::Signature,
+                ErrorCode::HalfAnOwner,
+                ErrorCode::RegistrationWindow,
+                ErrorCode::RegistrationSignature,
+                ErrorCode::RegistrationReplay,
+                ErrorCode::OwnerQuota,
+                ErrorCode::StorageFull,
+                ErrorCode::ClockWrong,
             ],
         ),
         "/v2/purge" => post::<PurgeRequest, PurgeReply>(
             models,
             &[
-                Fault::RecipientId,
-                Fault::PublicKey,
-                Fault::PurgeToken,
-                Fault::Signature,
-                Fault::Timestamp,
-                Fault::PurgeWindow,
-                Fault::PurgeSignature,
-                Fault::PurgeReplay,
+                ErrorCode::RecipientId,
+                ErrorCode::PublicKey,
+                ErrorCode::PurgeToken,
+                ErrorCode::Signature,
+                ErrorCode::Timestamp,
+                ErrorCode::PurgeWindow,
+                ErrorCode::PurgeSignature,
+                ErrorCode::PurgeReplay,
             ],
         ),
         _ => return None,
@@ -185,72 +186,73 @@ fn of_mail(path: &str, models: &mut Models) -> Option<Operation> {
 }
 
 /// What a designator may be told.
-const OF_DESIGNATORS: &[Fault] = &[
-    Fault::GuardianHash,
-    Fault::DesignatorKey,
-    Fault::GuardianMismatch,
-    Fault::Timestamp,
-    Fault::Signature,
-    Fault::GuardianEntries,
-    Fault::GuardianEntryCount,
-    Fault::GuardianEntry,
-    Fault::GuardianWindow,
-    Fault::GuardianSignature,
-    Fault::GuardianReplay,
-    Fault::StorageFull,
-    Fault::ClockWrong,
+const OF_DESIGNATORS: &[ErrorCode] = &[
+    ErrorCode::GuardianHash,
+    ErrorCode::DesignatorKey,
+    ErrorCode::GuardianMismatch,
+    ErrorCode::Timestamp,
+    ErrorCode::Signature,
+    ErrorCode::GuardianEntries,
+    ErrorCode::GuardianEntryCount,
+    ErrorCode::GuardianEntry,
+    ErrorCode::GuardianWindow,
+    ErrorCode::GuardianSignature,
+    ErrorCode::GuardianReplay,
+    ErrorCode::StorageFull,
+    ErrorCode::ClockWrong,
 ];
 
 fn of_records(path: &str, models: &mut Models) -> Option<Operation> {
     Some(match path {
         "/v2/recovery/store" => post::<RecoveryStoreRequest, Done>(
             models,
-            &[Fault::KeyHash, Fault::ProofData, Fault::ClockWrong, Fault::StorageFull],
+            &[ErrorCode::KeyHash, ErrorCode::ProofData, ErrorCode::ClockWrong, ErrorCode::StorageFull],
         ),
-        "/v2/recovery/query" => {
-            post::<RecoveryQueryRequest, RecoveryQueryReply>(models, &[Fault::KeyHashCount, Fault::KeyHashes])
-        }
+        "/v2/recovery/query" => post::<RecoveryQueryRequest, RecoveryQueryReply>(
+            models,
+            &[ErrorCode::KeyHashCount, ErrorCode::KeyHashes],
+        ),
         "/v2/exchange/offer" => post::<ExchangeOfferRequest, ExchangeOfferReply>(
             models,
             &[
-                Fault::Payload,
-                Fault::PayloadTooLarge,
-                Fault::OfferTtl,
-                Fault::TooManyOffers,
-                Fault::StorageFull,
-                Fault::ClockWrong,
+                ErrorCode::Payload,
+                ErrorCode::PayloadTooLarge,
+                ErrorCode::OfferTtl,
+                ErrorCode::TooManyOffers,
+                ErrorCode::StorageFull,
+                ErrorCode::ClockWrong,
             ],
         ),
         "/v2/exchange/claim" => post::<ExchangeClaimRequest, ExchangeClaimReply>(
             models,
             &[
-                Fault::Code,
-                Fault::Response,
-                Fault::ResponseTooLarge,
-                Fault::UnknownCode,
-                Fault::AlreadyClaimed,
-                Fault::StorageFull,
+                ErrorCode::Code,
+                ErrorCode::Response,
+                ErrorCode::ResponseTooLarge,
+                ErrorCode::UnknownCode,
+                ErrorCode::AlreadyClaimed,
+                ErrorCode::StorageFull,
             ],
         ),
         "/v2/exchange/complete" => post::<ExchangeCompleteRequest, ExchangeCompleteReply>(
             models,
-            &[Fault::Code, Fault::UnknownCode, Fault::NotYetClaimed],
+            &[ErrorCode::Code, ErrorCode::UnknownCode, ErrorCode::NotYetClaimed],
         ),
         "/v2/guardian/query" => {
-            post::<GuardianQueryRequest, GuardianQueryReply>(models, &[Fault::GuardianHash])
+            post::<GuardianQueryRequest, GuardianQueryReply>(models, &[ErrorCode::GuardianHash])
         }
         "/v2/guardian/store" => post::<GuardianStoreRequest, Done>(models, OF_DESIGNATORS),
         "/v2/guardian/delete" => post::<GuardianDeleteRequest, Done>(models, OF_DESIGNATORS),
         "/v2/escrow" => post::<EscrowRequest, EscrowReply>(
             models,
             &[
-                Fault::EscrowAction,
-                Fault::GateHash,
-                Fault::SlotHash,
-                Fault::EscrowBlob,
-                Fault::EscrowTtl,
-                Fault::StorageFull,
-                Fault::ClockWrong,
+                ErrorCode::EscrowAction,
+                ErrorCode::GateHash,
+                ErrorCode::SlotHash,
+                ErrorCode::EscrowBlob,
+                ErrorCode::EscrowTtl,
+                ErrorCode::StorageFull,
+                ErrorCode::ClockWrong,
             ],
         ),
         _ => return None,

@@ -9,7 +9,7 @@ use relay_proto::limits::{MAX_WRITE_BYTES, MAX_WRITE_COMMANDS};
 use relay_proto::messages::write_command::Command;
 use relay_proto::messages::write_outcome::Outcome;
 use relay_proto::messages::{Send, WriteCommand, WriteOutcome, WriteReply, WriteRequest};
-use relay_proto::{Refusal, refusal_of};
+use relay_proto::{StorageError, refusal_of};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -26,13 +26,13 @@ const QUEUE: usize = 1024;
 /// How long a message may be out. Longer, and storage is frozen; those who asked have given up by then.
 const MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
 
-type Written = Result<Outcome, Refusal>;
+type WriteResult = Result<Outcome, StorageError>;
 
 /// One write and who waits for it.
 #[derive(Debug)]
 struct Job {
     command: WriteCommand,
-    reply: oneshot::Sender<Written>,
+    reply: oneshot::Sender<WriteResult>,
 }
 
 /// Where writes queue up.
@@ -58,10 +58,10 @@ impl Batcher {
     }
 
     /// Queues a write and waits for its outcome.
-    pub(super) async fn write(&self, command: WriteCommand) -> Written {
+    pub(super) async fn write(&self, command: WriteCommand) -> WriteResult {
         let (reply, outcome) = oneshot::channel();
-        self.queue.send(Job { command, reply }).await.map_err(|_| Refusal::Unavailable)?;
-        outcome.await.unwrap_or(Err(Refusal::Unavailable))
+        self.queue.send(Job { command, reply }).await.map_err(|_| StorageError::Unavailable)?;
+        outcome.await.unwrap_or(Err(StorageError::Unavailable))
     }
 }
 
@@ -83,7 +83,7 @@ async fn carry(client: StorageClient, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
         let written = match timeout(MESSAGE_DEADLINE, message).await {
             Ok(Ok(reply)) => read(reply.into_inner(), replies.len()),
             Ok(Err(status)) => Err(refusal_of(&status)),
-            Err(_) => Err(Refusal::Unavailable),
+            Err(_) => Err(StorageError::Unavailable),
         };
         let written = written.unwrap_or_else(|refusal| vec![Err(refusal); replies.len()]);
         for (reply, outcome) in replies.into_iter().zip(written) {
@@ -94,10 +94,10 @@ async fn carry(client: StorageClient, jobs: Arc<Mutex<mpsc::Receiver<Job>>>) {
 }
 
 /// Reads the reply to a message of so many commands.
-fn read(reply: WriteReply, commands: usize) -> Result<Vec<Written>, Refusal> {
+fn read(reply: WriteReply, commands: usize) -> Result<Vec<WriteResult>, StorageError> {
     let WriteReply { outcomes } = reply;
     if outcomes.len() != commands {
-        return Err(Refusal::invalid("outcomes"));
+        return Err(StorageError::invalid("outcomes"));
     }
     let written = |WriteOutcome { outcome }| match required("outcome", outcome)? {
         Outcome::Refused(refusal) => Err(refusal.into()),
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use bytes::Bytes;
 
-    fn job(bytes: usize) -> (Job, oneshot::Receiver<Written>) {
+    fn job(bytes: usize) -> (Job, oneshot::Receiver<WriteResult>) {
         let (reply, outcome) = oneshot::channel();
         let mailbox = Bytes::from_static(&[1; 32]);
         let send = Send { mailbox, ciphertext: Bytes::from(vec![1; bytes]), origin_hint: None };
@@ -177,18 +177,18 @@ mod tests {
         let all = reply(&[
             Some(stored.clone()),
             Some(Outcome::Acknowledged(false)),
-            Some(Outcome::Refused(Refusal::QuotaExceeded.into())),
+            Some(Outcome::Refused(StorageError::QuotaExceeded.into())),
             None,
         ]);
         let written = vec![
             Ok(stored),
             Ok(Outcome::Acknowledged(false)),
-            Err(Refusal::QuotaExceeded),
-            Err(Refusal::invalid("outcome")),
+            Err(StorageError::QuotaExceeded),
+            Err(StorageError::invalid("outcome")),
         ];
         assert_eq!(read(all.clone(), 4), Ok(written));
         for commands in [3, 5] {
-            assert_eq!(read(all.clone(), commands), Err(Refusal::invalid("outcomes")));
+            assert_eq!(read(all.clone(), commands), Err(StorageError::invalid("outcomes")));
         }
     }
 

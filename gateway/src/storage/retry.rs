@@ -1,7 +1,7 @@
 //! Asking again until it is time to give up.
 
 use crate::metrics::Metrics;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use std::future::Future;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -15,16 +15,16 @@ pub(super) async fn persist<T, F>(
     deadline: Instant,
     metrics: &Metrics,
     mut call: impl FnMut() -> F,
-) -> Result<T, Refusal>
+) -> Result<T, StorageError>
 where
-    F: Future<Output = Result<T, Refusal>>,
+    F: Future<Output = Result<T, StorageError>>,
 {
     let mut pause = FIRST_PAUSE;
     loop {
         let refusal = match timeout_at(deadline, call()).await {
             Ok(Err(refusal)) if refusal.is_passing() => refusal,
             Ok(outcome) => return outcome,
-            Err(_) => return Err(Refusal::Unavailable),
+            Err(_) => return Err(StorageError::Unavailable),
         };
         let next = Instant::now() + pause;
         if next >= deadline {
@@ -42,7 +42,7 @@ mod tests {
     use std::cell::Cell;
     use std::future::pending;
 
-    async fn persist_with(outcomes: &[Result<u8, Refusal>]) -> (Result<u8, Refusal>, usize, u64) {
+    async fn persist_with(outcomes: &[Result<u8, StorageError>]) -> (Result<u8, StorageError>, usize, u64) {
         let metrics = Metrics::new().unwrap();
         let asked = Cell::new(0);
         let outcome = persist(Instant::now() + Duration::from_secs(5), &metrics, || {
@@ -56,20 +56,28 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_passing_refusal_is_waited_out() {
-        let away = [Err(Refusal::Unavailable), Err(Refusal::Busy), Err(Refusal::OutcomeUnknown), Ok(7)];
+        let away = [
+            Err(StorageError::Unavailable),
+            Err(StorageError::Busy),
+            Err(StorageError::OutcomeUnknown),
+            Ok(7),
+        ];
         assert_eq!(persist_with(&away).await, (Ok(7), 4, 3));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_real_refusal_is_final() {
-        assert_eq!(persist_with(&[Err(Refusal::QuotaExceeded)]).await, (Err(Refusal::QuotaExceeded), 1, 0));
+        assert_eq!(
+            persist_with(&[Err(StorageError::QuotaExceeded)]).await,
+            (Err(StorageError::QuotaExceeded), 1, 0)
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends_at_the_deadline() {
         let began = Instant::now();
-        let (outcome, asked, _) = persist_with(&[Err(Refusal::Unavailable)]).await;
-        assert_eq!(outcome, Err(Refusal::Unavailable));
+        let (outcome, asked, _) = persist_with(&[Err(StorageError::Unavailable)]).await;
+        assert_eq!(outcome, Err(StorageError::Unavailable));
         assert!(began.elapsed() <= Duration::from_secs(5));
         assert!(asked > 40, "asked {asked} times only");
     }
@@ -79,6 +87,6 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         let outcome: Result<(), _> =
             persist(Instant::now() + Duration::from_secs(5), &metrics, pending).await;
-        assert_eq!(outcome, Err(Refusal::Unavailable));
+        assert_eq!(outcome, Err(StorageError::Unavailable));
     }
 }

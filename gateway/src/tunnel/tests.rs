@@ -15,7 +15,7 @@ use hyper::Method;
 use hyper_util::rt::TokioExecutor;
 use prometheus::IntCounter;
 use relay_daemon::Shutdown;
-use relay_proto::caller::{Budget, Payer};
+use relay_proto::caller::{RateLimitClass, RateLimitSubject};
 use relay_proto::messages::Policy;
 use relay_proto::{NoiseKey, RequestId};
 use std::net::SocketAddr;
@@ -280,7 +280,7 @@ async fn http2_cannot_become_a_tunnel() {
     let response = timeout(SOON, sender.send_request(request)).await.unwrap().unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let body = response.into_body().collect().await.unwrap().to_bytes();
-    assert_eq!(body, Fault::NotAnUpgrade.body());
+    assert_eq!(body, ErrorCode::NotAnUpgrade.body());
 }
 
 #[tokio::test]
@@ -303,7 +303,7 @@ async fn what_federated_thinks_of_a_peer_is_told_in_the_gateways_words() {
 async fn there_are_64_tunnels_and_no_more() {
     let mut gateway = Gateway::start().await;
     let tunnels = &gateway.relay.app.tunnels;
-    let places: Vec<Place> = (0..MOST).map(|_| tunnels.place(None).unwrap()).collect();
+    let places: Vec<TunnelSlot> = (0..MOST).map(|_| tunnels.place(None).unwrap()).collect();
     assert_eq!((places.len(), gateway.tunnels()), (64, 64));
     let head = gateway.say(HANDSHAKE).await.head().await;
     assert!(head.starts_with("HTTP/1.1 503") && head.contains("retry-after: 30"), "{head}");
@@ -316,9 +316,10 @@ async fn there_are_64_tunnels_and_no_more() {
 async fn one_address_has_a_few_tunnels_and_takes_nobody_elses() {
     let gateway = Gateway::start().await;
     let tunnels = &gateway.relay.app.tunnels;
-    let caller = |number| Some(Payer::new(Budget::Client, AddressHash::from_bytes([number; 16])));
-    let mut places: Vec<Place> = (0..MOST_EACH).map(|_| tunnels.place(caller(1)).unwrap()).collect();
-    assert_eq!(tunnels.place(caller(1)).err(), Some(Fault::TooManyTunnels));
+    let caller =
+        |number| Some(RateLimitSubject::new(RateLimitClass::Client, AddressHash::from_bytes([number; 16])));
+    let mut places: Vec<TunnelSlot> = (0..MOST_EACH).map(|_| tunnels.place(caller(1)).unwrap()).collect();
+    assert_eq!(tunnels.place(caller(1)).err(), Some(ErrorCode::TooManyTunnels));
     places.push(tunnels.place(caller(2)).unwrap());
     assert_eq!(gateway.tunnels(), 9, "what was refused took nothing");
     places.remove(0);
@@ -342,12 +343,12 @@ async fn federated_that_is_away_or_frozen_costs_5_seconds_at_most() {
     let active = IntGauge::new("active", "Active.").unwrap();
     let tunnels = Tunnels::new(path.clone(), active.clone());
     let began = Instant::now();
-    assert_eq!(tunnels.open(None, &asked()).await.err(), Some(Fault::FederationAway));
+    assert_eq!(tunnels.open(None, &asked()).await.err(), Some(ErrorCode::FederationAway));
     assert!(began.elapsed() < REACH);
     // Connections are made and nothing is ever said on them.
     let _frozen = UnixListener::bind(path).unwrap();
     let began = Instant::now();
-    assert_eq!(tunnels.open(None, &asked()).await.err(), Some(Fault::FederationAway));
+    assert_eq!(tunnels.open(None, &asked()).await.err(), Some(ErrorCode::FederationAway));
     assert_eq!(began.elapsed(), REACH);
     assert_eq!(active.get(), 0);
 }
@@ -392,7 +393,7 @@ fn direct() -> Origin {
 async fn the_key_is_shown_by_a_relay_that_peers() {
     let relay = Relay::start().await;
     for path in ["/federation", "/federation/key"] {
-        let body = Bytes::from_static(Fault::NoPeering.body().as_bytes());
+        let body = Bytes::from_static(ErrorCode::NoPeering.body().as_bytes());
         assert_eq!(ask(&relay, Method::GET, path, direct()).await, (StatusCode::NOT_FOUND, body), "{path}");
     }
     relay.post_policy(peering()).await;
@@ -411,7 +412,7 @@ async fn peers_come_by_themselves_and_never_inside_a_sealed_request() {
     let origin =
         Origin::Oblivious { caller: None, request_id: RequestId::from_bytes([1; 16]), refused: None };
     for path in ["/federation", "/federation/key"] {
-        let body = Bytes::from_static(Fault::NotFound.body().as_bytes());
+        let body = Bytes::from_static(ErrorCode::NotFound.body().as_bytes());
         assert_eq!(ask(&relay, Method::GET, path, origin).await, (StatusCode::NOT_FOUND, body), "{path}");
     }
 }

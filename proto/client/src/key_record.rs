@@ -53,7 +53,7 @@ pub enum KeyRecordError {
 
 /// A record, taken apart.
 #[derive(Debug, Clone)]
-pub struct KeyRecord {
+pub struct VerifiedKeyRecord {
     /// Unix time in days.
     pub window: u64,
     /// The key configuration that is signed.
@@ -67,7 +67,7 @@ pub struct KeyRecord {
     anchor_signature: Signature,
 }
 
-impl KeyRecord {
+impl VerifiedKeyRecord {
     /// Reads a record to its last byte.
     ///
     /// # Errors
@@ -189,17 +189,17 @@ mod tests {
     }
 
     fn problem(body: &[u8], now: u64) -> KeyRecordError {
-        KeyRecord::check(body, Some(&anchor(1)), now, now).unwrap_err()
+        VerifiedKeyRecord::check(body, Some(&anchor(1)), now, now).unwrap_err()
     }
 
     #[test]
     fn a_record_is_taken_from_its_anchor_on_its_day() {
         let good = record(|_| ());
         for anchor in [None, Some(&anchor(1))] {
-            let taken = KeyRecord::check(&good.encode(), anchor, NOW, NOW).unwrap();
+            let taken = VerifiedKeyRecord::check(&good.encode(), anchor, NOW, NOW).unwrap();
             assert_eq!((taken.window, &taken.key.config()[..]), (good.day, &good.config[..]));
         }
-        let late = KeyRecord::check(&good.encode(), None, NOW, NOW + DAY_SECS - 1);
+        let late = VerifiedKeyRecord::check(&good.encode(), None, NOW, NOW + DAY_SECS - 1);
         assert!(late.is_ok(), "it was the day before");
     }
 
@@ -222,7 +222,7 @@ mod tests {
         let mut forged = good.clone();
         forged.config = [&good.config[..3], &[9], &good.config[4..]].concat().into();
         assert_eq!(problem(&forged.encode(), NOW), KeyRecordError::NotSigned);
-        let other = KeyRecord::check(&good.encode(), Some(&anchor(3)), NOW, NOW).unwrap_err();
+        let other = VerifiedKeyRecord::check(&good.encode(), Some(&anchor(3)), NOW, NOW).unwrap_err();
         assert_eq!(other, KeyRecordError::NotCertified);
     }
 }

@@ -14,7 +14,7 @@ const LENGTH: usize = 129;
 
 /// A change of anchor: version 1, new anchor 32, commitment to the next anchor 32, signature 64.
 #[derive(Debug, Clone)]
-pub struct Rollover {
+pub struct AnchorRollover {
     /// The new anchor.
     pub anchor: [u8; 32],
     /// What it commits to for the next change.
@@ -22,7 +22,7 @@ pub struct Rollover {
     signature: Signature,
 }
 
-impl Rollover {
+impl AnchorRollover {
     /// Reads a list of records to its last byte.
     ///
     /// # Errors
@@ -69,8 +69,8 @@ mod tests {
     use relay_proto::Commitment;
     use relay_proto::anchor::{Rollover as Issued, encode_rollovers, public};
 
-    fn list(records: &[Issued]) -> Vec<Rollover> {
-        Rollover::parse_list(&encode_rollovers(records)).unwrap()
+    fn list(records: &[Issued]) -> Vec<AnchorRollover> {
+        AnchorRollover::parse_list(&encode_rollovers(records)).unwrap()
     }
 
     #[test]
@@ -78,9 +78,9 @@ mod tests {
         let [first, second, third] = [1, 2, 3].map(|seed| SigningKey::from_bytes(&[seed; 32]));
         let to = |key: &SigningKey| Commitment::to(&public(key));
         let records = [Issued::issue(&first, to(&second)), Issued::issue(&second, to(&third))];
-        assert!(Rollover::is_chain(&list(&records)));
-        assert!(!Rollover::is_chain(&list(&[records[0], Issued::issue(&third, to(&second))])));
-        assert!(!Rollover::is_chain(&list(&[Issued { next_commitment: to(&third), ..records[0] }])));
+        assert!(AnchorRollover::is_chain(&list(&records)));
+        assert!(!AnchorRollover::is_chain(&list(&[records[0], Issued::issue(&third, to(&second))])));
+        assert!(!AnchorRollover::is_chain(&list(&[Issued { next_commitment: to(&third), ..records[0] }])));
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
         let mut other = good.to_vec();
         other[1] = 2;
         for broken in [&[][..], &[1], &good[..good.len() - 1], &[&good[..], &[0]].concat(), &other] {
-            assert!(Rollover::parse_list(broken).is_err(), "{} bytes", broken.len());
+            assert!(AnchorRollover::parse_list(broken).is_err(), "{} bytes", broken.len());
         }
     }
 }

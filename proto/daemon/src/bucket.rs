@@ -68,13 +68,13 @@ impl Rate {
 
 /// A place for one key.
 #[derive(Debug, Clone, Copy, Default)]
-struct Place {
+struct BucketSlot {
     fingerprint: u64,
     /// When this key's bucket is full again, in nanoseconds of the caller's clock.
     full_at: u64,
 }
 
-type Set = [Place; WAYS];
+type Set = [BucketSlot; WAYS];
 
 /// Token buckets by key, in a table that never grows.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl BucketTable {
         let now = nanos(now);
         let place = place_of(&self.sets[set], fingerprint);
         let full_at = after_take(self.sets[set][place].full_at, units, rate, now)?;
-        self.sets[set][place] = Place { fingerprint, full_at };
+        self.sets[set][place] = BucketSlot { fingerprint, full_at };
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl BucketTable {
         let place = place_of(&self.sets[set], fingerprint);
         let known = &mut self.sets[set][place];
         if known.full_at < nanos(until) {
-            *known = Place { fingerprint, full_at: nanos(until) };
+            *known = BucketSlot { fingerprint, full_at: nanos(until) };
         }
     }
 

@@ -17,7 +17,7 @@ use landlock::{
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use relay_proto::socket::{self, Door};
+use relay_proto::socket::{self, SocketRole};
 use relay_proto::telemetry::Role;
 use seccompiler::BackendError;
 use std::fs::DirBuilder;
@@ -28,10 +28,10 @@ use std::path::{Path, PathBuf};
 const NEWEST: ABI = ABI::V6;
 
 /// Where storage listens.
-const STORAGE_DOORS: [Door; 3] = [Door::Gateway, Door::Federation, Door::Admin];
+const STORAGE_DOORS: [SocketRole; 3] = [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin];
 
 /// Where federated listens: to gateways, and to the operator.
-const FEDERATED_DIRECTORIES: [&str; 2] = [Door::PEERING, "federated"];
+const FEDERATED_DIRECTORIES: [&str; 2] = [SocketRole::PEERING, "federated"];
 
 /// What a process has given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +152,7 @@ impl Kept {
             Role::Gateway => Self {
                 private: (calls_first && sockets.starts_with(&data)).then_some(data),
                 calls_first,
-                calls: vec![sockets.join(Door::Gateway.directory()), sockets.join(Door::PEERING)],
+                calls: vec![sockets.join(SocketRole::Gateway.directory()), sockets.join(SocketRole::PEERING)],
                 ports: vec![
                     reader.read(&variables::LISTEN_ADDR).port(),
                     reader.read(&variables::METRICS_ADDR).port(),
@@ -164,7 +164,7 @@ impl Kept {
                 // Its own sockets, and not those of storage beside them, which it could put its own in the place of.
                 sockets: FEDERATED_DIRECTORIES.map(|directory| sockets.join(directory)).to_vec(),
                 calls_first,
-                calls: vec![sockets.join(Door::Federation.directory())],
+                calls: vec![sockets.join(SocketRole::Federation.directory())],
                 // Names of hosts, and whom to trust under them.
                 reads: ["/etc", "/usr/share", "/usr/lib/ssl", "/usr/local/share", "/run/systemd/resolve"]
                     .into_iter()

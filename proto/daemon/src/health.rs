@@ -8,7 +8,7 @@
 use crate::{ConfigError, Exit, Failure, Vars, variables};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 use relay_proto::telemetry::Role;
 use std::fmt;
 use std::fs;
@@ -26,14 +26,14 @@ const ENOUGH: u64 = 4096;
 
 /// Where a process answers its operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum HealthEndpoint {
     /// A port.
     Port(SocketAddr),
     /// A socket.
     Socket(PathBuf),
 }
 
-impl Place {
+impl HealthEndpoint {
     /// Where a process with these variables answers.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Place {
         reader.finish()?;
         Ok(match role {
             Role::Gateway => Self::Port(from_here(port)),
-            Role::Storaged => Self::Socket(Door::Admin.storage_socket(&sockets)),
+            Role::Storaged => Self::Socket(SocketRole::Admin.storage_socket(&sockets)),
             Role::Federated => Self::Socket(sockets.join("federated").join("ops.sock")),
         })
     }
@@ -80,7 +80,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HealthEndpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Port(address) => address.fmt(formatter),
@@ -136,7 +136,7 @@ mod tests {
     /// What a check makes of an answer.
     fn verdict(answer: &'static str) -> Result<(), Failure> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let place = Place::Port(listener.local_addr().unwrap());
+        let place = HealthEndpoint::Port(listener.local_addr().unwrap());
         let answering = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             let mut asked = [0; 1024];
@@ -179,7 +179,7 @@ mod tests {
         for (role, socket) in
             [(Role::Storaged, "admin/storage.sock"), (Role::Federated, "federated/ops.sock")]
         {
-            let refused = Place::of(role, &vars).unwrap().check().unwrap_err();
+            let refused = HealthEndpoint::of(role, &vars).unwrap().check().unwrap_err();
             assert_eq!(refused.exit, Exit::Unavailable);
             assert!(refused.text.contains(socket), "{refused}");
         }
@@ -191,7 +191,10 @@ mod tests {
             [("0.0.0.0:8081", "127.0.0.1:8081"), ("[::]:9", "[::1]:9"), ("192.0.2.1:8081", "192.0.2.1:8081")]
         {
             let vars = Vars::from_pairs([("RELAY_METRICS_ADDR", listens)]);
-            assert_eq!(Place::of(Role::Gateway, &vars).unwrap(), Place::Port(asked.parse().unwrap()));
+            assert_eq!(
+                HealthEndpoint::of(Role::Gateway, &vars).unwrap(),
+                HealthEndpoint::Port(asked.parse().unwrap())
+            );
         }
     }
 }

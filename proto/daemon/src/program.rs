@@ -8,20 +8,20 @@ use std::process::ExitCode;
 
 /// What a daemon's command line asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Wish {
+enum Command {
     Run,
     Health,
     Version,
     Help,
 }
 
-fn wish(mut arguments: impl Iterator<Item = OsString>) -> Option<Wish> {
+fn wish(mut arguments: impl Iterator<Item = OsString>) -> Option<Command> {
     let wish = match arguments.next() {
-        None => Wish::Run,
+        None => Command::Run,
         Some(word) => match word.to_str()? {
-            "health" => Wish::Health,
-            "--version" | "-V" => Wish::Version,
-            "--help" | "-h" => Wish::Help,
+            "health" => Command::Health,
+            "--version" | "-V" => Command::Version,
+            "--help" | "-h" => Command::Help,
             _ => return None,
         },
     };
@@ -35,10 +35,10 @@ pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode
         "usage: {name} [health | --version]\nEverything is set by variables; REFERENCE.md lists them."
     );
     let said = match wish(std::env::args_os().skip(1)) {
-        Some(Wish::Run) => return lifecycle::run(role, Vars::from_environment(), None, body),
-        Some(Wish::Health) => well(role).map(|()| "ready".to_owned()),
-        Some(Wish::Version) => Ok(format!("{name} {}", build::VERSION)),
-        Some(Wish::Help) => Ok(usage),
+        Some(Command::Run) => return lifecycle::run(role, Vars::from_environment(), None, body),
+        Some(Command::Health) => well(role).map(|()| "ready".to_owned()),
+        Some(Command::Version) => Ok(format!("{name} {}", build::VERSION)),
+        Some(Command::Help) => Ok(usage),
         None => Err(Failure::new(Exit::Usage, usage)),
     };
     // Whether anybody listens to what is said does not change it.
@@ -55,7 +55,7 @@ pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode
 }
 
 fn well(role: Role) -> Result<(), Failure> {
-    let place = health::Place::of(role, &Vars::from_environment())?;
+    let place = health::HealthEndpoint::of(role, &Vars::from_environment())?;
     place.check().map_err(|failure| {
         if health::let_go_on(role) {
             Failure::new(
@@ -75,10 +75,10 @@ mod tests {
     #[test]
     fn one_word_or_none_is_understood() {
         let wish = |words: &[&str]| wish(words.iter().map(OsString::from));
-        assert_eq!(wish(&[]), Some(Wish::Run));
-        assert_eq!(wish(&["health"]), Some(Wish::Health));
-        assert_eq!(wish(&["--version"]), Some(Wish::Version));
-        assert_eq!(wish(&["-h"]), Some(Wish::Help));
+        assert_eq!(wish(&[]), Some(Command::Run));
+        assert_eq!(wish(&["health"]), Some(Command::Health));
+        assert_eq!(wish(&["--version"]), Some(Command::Version));
+        assert_eq!(wish(&["-h"]), Some(Command::Help));
         for wrong in [&["run"][..], &["health", "now"], &[""], &["--healthy"]] {
             assert_eq!(wish(wrong), None, "{wrong:?}");
         }

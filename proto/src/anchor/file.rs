@@ -39,7 +39,7 @@ pub enum Unusable {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct AnchorJson {
     anchor: String,
     commitment: String,
     certificates: Vec<WrittenCertificate>,
@@ -61,7 +61,7 @@ impl AnchorFile {
     /// # Errors
     /// [`Unusable`].
     pub fn read(text: &str) -> Result<Self, Unusable> {
-        let Written { anchor, commitment, certificates, rollovers } = serde_json::from_str(text)?;
+        let AnchorJson { anchor, commitment, certificates, rollovers } = serde_json::from_str(text)?;
         let anchor = PublicKey::from_hex(&anchor).map_err(|_| Unusable::Malformed("anchor"))?;
         let certificates = certificates
             .into_iter()
@@ -97,7 +97,7 @@ impl AnchorFile {
     /// # Errors
     /// Never: nothing in it can fail to be JSON. The library says so, not we.
     pub fn write(&self) -> Result<String, serde_json::Error> {
-        let written = Written {
+        let written = AnchorJson {
             anchor: hex::encode(self.anchor.as_bytes()),
             commitment: hex::encode(self.commitment.as_bytes()),
             certificates: self

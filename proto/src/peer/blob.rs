@@ -1,12 +1,12 @@
 //! Blobs, their names, and lists of them, as relays say them to one another.
 
-use crate::Refusal;
+use crate::StorageError;
 use crate::field::identifier;
 use crate::limits::{MAX_CARRIED_BLOBS, MAX_LISTED_BLOBS};
 use crate::mail::BlobName;
 use crate::messages::{self, Listing};
 use crate::peer_messages::{self, InventoryAck};
-use crate::transfer::{CarriedBlob, NameSum};
+use crate::transfer::{NameSum, TransferBlob};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OfferedBlob {
     /// The blob.
-    pub blob: CarriedBlob,
+    pub blob: TransferBlob,
     /// SHA-256 of the ciphertext, as its sender computed it.
     pub content_hash: [u8; 32],
     /// How often it has moved, this time included.
@@ -23,13 +23,13 @@ pub struct OfferedBlob {
 
 impl OfferedBlob {
     /// Offers a blob.
-    pub fn new(blob: CarriedBlob, hops: Hops) -> Self {
+    pub fn new(blob: TransferBlob, hops: Hops) -> Self {
         let content_hash = Sha256::digest(blob.ciphertext.as_bytes()).into();
         Self { blob, content_hash, hops }
     }
 
     /// Returns the blob, if it arrived whole and is what it is named after.
-    pub fn checked(self) -> Option<CarriedBlob> {
+    pub fn checked(self) -> Option<TransferBlob> {
         let found: [u8; 32] = Sha256::digest(self.blob.ciphertext.as_bytes()).into();
         (found == self.content_hash && self.blob.is_sound()).then_some(self.blob)
     }
@@ -98,9 +98,9 @@ impl From<OfferedBlob> for peer_messages::Blob {
 }
 
 impl TryFrom<peer_messages::Blob> for OfferedBlob {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(message: peer_messages::Blob) -> Result<Self, Refusal> {
+    fn try_from(message: peer_messages::Blob) -> Result<Self, StorageError> {
         let peer_messages::Blob {
             mailbox,
             blob_id,
@@ -121,7 +121,8 @@ impl TryFrom<peer_messages::Blob> for OfferedBlob {
             expires_at,
             owner,
         };
-        let content_hash = content_hash.as_ref().try_into().map_err(|_| Refusal::invalid("content_hash"))?;
+        let content_hash =
+            content_hash.as_ref().try_into().map_err(|_| StorageError::invalid("content_hash"))?;
         Ok(Self { blob: blob.try_into()?, content_hash, hops: Hops::said(hop_count) })
     }
 }
@@ -129,18 +130,18 @@ impl TryFrom<peer_messages::Blob> for OfferedBlob {
 /// Reads the blobs of one message.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one with a field that is wrong.
-pub fn offered_blobs(blobs: Vec<peer_messages::Blob>) -> Result<Vec<OfferedBlob>, Refusal> {
+/// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one with a field that is wrong.
+pub fn offered_blobs(blobs: Vec<peer_messages::Blob>) -> Result<Vec<OfferedBlob>, StorageError> {
     if blobs.len() > MAX_CARRIED_BLOBS {
-        return Err(Refusal::invalid("blobs"));
+        return Err(StorageError::invalid("blobs"));
     }
     blobs.into_iter().map(OfferedBlob::try_from).collect()
 }
 
 impl TryFrom<peer_messages::BlobName> for BlobName {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(message: peer_messages::BlobName) -> Result<Self, Refusal> {
+    fn try_from(message: peer_messages::BlobName) -> Result<Self, StorageError> {
         let peer_messages::BlobName { mailbox, blob_id } = message;
         Ok(Self { mailbox: identifier("mailbox", &mailbox)?, blob_id: identifier("blob_id", &blob_id)? })
     }
@@ -155,10 +156,10 @@ impl From<BlobName> for peer_messages::BlobName {
 /// Reads the names of one message.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one that is wrong.
-pub fn names(names: Vec<peer_messages::BlobName>) -> Result<Vec<BlobName>, Refusal> {
+/// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one that is wrong.
+pub fn names(names: Vec<peer_messages::BlobName>) -> Result<Vec<BlobName>, StorageError> {
     if names.len() > MAX_CARRIED_BLOBS {
-        return Err(Refusal::invalid("names"));
+        return Err(StorageError::invalid("names"));
     }
     names.into_iter().map(BlobName::try_from).collect()
 }
@@ -172,14 +173,14 @@ pub fn write_names(names: Vec<BlobName>) -> Vec<peer_messages::BlobName> {
 /// Reads a part of what a peer holds, for storage to settle; `None` if the peer did not look.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for more than [`MAX_LISTED_BLOBS`], or for a field that is wrong.
-pub fn listing(message: InventoryAck) -> Result<Option<Listing>, Refusal> {
+/// [`StorageError::Invalid`] for more than [`MAX_LISTED_BLOBS`], or for a field that is wrong.
+pub fn listing(message: InventoryAck) -> Result<Option<Listing>, StorageError> {
     let InventoryAck { looked, count, ids, blobs, until } = message;
     if !looked {
         return Ok(None);
     }
     if blobs.len() > MAX_LISTED_BLOBS {
-        return Err(Refusal::invalid("blobs"));
+        return Err(StorageError::invalid("blobs"));
     }
     NameSum::read(count, &ids)?;
     let checked = |name: peer_messages::BlobName| BlobName::try_from(name).map(messages::BlobName::from);
@@ -188,7 +189,7 @@ pub fn listing(message: InventoryAck) -> Result<Option<Listing>, Refusal> {
         let name = Some(checked(peer_messages::BlobName { mailbox, blob_id })?);
         Ok(messages::HeldBlob { name, size, created_at, expires_at })
     };
-    let blobs = blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?;
+    let blobs = blobs.into_iter().map(read).collect::<Result<_, StorageError>>()?;
     Ok(Some(Listing { count, ids, blobs, until: until.map(checked).transpose()? }))
 }
 
@@ -214,7 +215,7 @@ mod tests {
 
     fn offered(content: &'static [u8]) -> OfferedBlob {
         let mailbox = MailboxHash::from_bytes([1; 32]);
-        let blob = CarriedBlob {
+        let blob = TransferBlob {
             mailbox,
             blob_id: BlobId::derive(&mailbox, content),
             ciphertext: Ciphertext::try_from(Bytes::from_static(content)).unwrap(),
@@ -256,10 +257,10 @@ mod tests {
             assert_eq!(listing(write_listing(Some(part(count)))).is_ok(), good);
         }
         let short = InventoryAck { ids: Bytes::from_static(&[1; 15]), ..write_listing(Some(part(1))) };
-        assert_eq!(listing(short), Err(Refusal::invalid("ids")));
+        assert_eq!(listing(short), Err(StorageError::invalid("ids")));
         let mut nameless = part(1);
         nameless.blobs[0].name = None;
-        assert_eq!(listing(write_listing(Some(nameless))), Err(Refusal::invalid("mailbox")));
+        assert_eq!(listing(write_listing(Some(nameless))), Err(StorageError::invalid("mailbox")));
     }
 
     #[test]

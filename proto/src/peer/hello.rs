@@ -3,7 +3,7 @@
 use crate::field::{identifier, required};
 use crate::limits::MAX_CLIENT_URL;
 use crate::peer_messages::{self, About, Capacity};
-use crate::{PeerId, Refusal, Signature, UnixSeconds};
+use crate::{PeerId, Signature, StorageError, UnixSeconds};
 use bytes::Bytes;
 
 /// Longest name of a relay, in characters.
@@ -35,15 +35,20 @@ pub struct Hello {
 }
 
 impl Hello {
-    fn read(version: u32, identity: &[u8], signature: &[u8], about: Option<About>) -> Result<Self, Refusal> {
+    fn read(
+        version: u32,
+        identity: &[u8],
+        signature: &[u8],
+        about: Option<About>,
+    ) -> Result<Self, StorageError> {
         let About { relay_id, client_url, messages_per_minute, capacity, unix_time, keeps_secs, lists } =
             required("about", about)?;
         // Shown to operators: nothing that a terminal would take for a command.
         if relay_id.len() > MAX_RELAY_ID || !relay_id.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Refusal::invalid("relay_id"));
+            return Err(StorageError::invalid("relay_id"));
         }
         if !is_client_url(&client_url) {
-            return Err(Refusal::invalid("client_url"));
+            return Err(StorageError::invalid("client_url"));
         }
         Ok(Self {
             version,
@@ -80,18 +85,18 @@ impl Hello {
 }
 
 impl TryFrom<peer_messages::Hello> for Hello {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(message: peer_messages::Hello) -> Result<Self, Refusal> {
+    fn try_from(message: peer_messages::Hello) -> Result<Self, StorageError> {
         let peer_messages::Hello { version, identity, signature, about } = message;
         Self::read(version, &identity, &signature, about)
     }
 }
 
 impl TryFrom<peer_messages::HelloAck> for Hello {
-    type Error = Refusal;
+    type Error = StorageError;
 
-    fn try_from(message: peer_messages::HelloAck) -> Result<Self, Refusal> {
+    fn try_from(message: peer_messages::HelloAck) -> Result<Self, StorageError> {
         let peer_messages::HelloAck { version, identity, signature, about } = message;
         Self::read(version, &identity, &signature, about)
     }
@@ -138,7 +143,7 @@ mod tests {
         }
     }
 
-    fn reread(hello: Hello) -> Result<Hello, Refusal> {
+    fn reread(hello: Hello) -> Result<Hello, StorageError> {
         Hello::try_from(peer_messages::Hello::from(hello))
     }
 
@@ -160,7 +165,7 @@ mod tests {
             (peer_messages::Hello { about: None, ..said.clone() }, "about"),
             (peer_messages::Hello { about: Some(About { capacity: None, ..about }), ..said }, "capacity"),
         ] {
-            assert_eq!(Hello::try_from(wrong), Err(Refusal::invalid(field)));
+            assert_eq!(Hello::try_from(wrong), Err(StorageError::invalid(field)));
         }
     }
 

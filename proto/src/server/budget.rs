@@ -5,7 +5,7 @@
 //! part each and wait for the other's. A reply is as large as its kind may become, and room for it is taken before the
 //! request is carried out. Both are given back when the reply has been sent.
 
-use crate::Refusal;
+use crate::StorageError;
 use crate::bounds::CALLS;
 use crate::limits::{MAX_CARRIED_BYTES, MAX_GRPC_MESSAGE};
 use bytes::Bytes;
@@ -55,7 +55,7 @@ const HEAD: usize = 5;
 
 /// What the callers of a socket share.
 #[derive(Debug, Clone)]
-pub(super) struct Budget {
+pub(super) struct MessageBudget {
     requests: Arc<Semaphore>,
     replies: Arc<Semaphore>,
     small_replies: Arc<Semaphore>,
@@ -76,7 +76,7 @@ impl Held {
     }
 }
 
-impl Budget {
+impl MessageBudget {
     pub(super) fn new(largest_blob: usize) -> Self {
         let room = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT));
         Self {
@@ -91,7 +91,7 @@ impl Budget {
     /// Takes room for the reply to a call, and watches over its request.
     pub(super) async fn admit(&self, path: &str, request: Body) -> Result<(Arc<Held>, Body), Status> {
         if STREAMING.contains(&path) {
-            let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| Refusal::Busy)?;
+            let place = Arc::clone(&self.streams).try_acquire_owned().map_err(|_| StorageError::Busy)?;
             return Ok((Held::new(place), request));
         }
         let (room, bytes) = match self.reply(path) {
@@ -100,10 +100,10 @@ impl Budget {
         };
         let place = match Arc::clone(room).try_acquire_many_owned(permits(bytes)) {
             Ok(place) => place,
-            Err(_) => timeout(WAIT, acquire(room, bytes)).await.ok().flatten().ok_or(Refusal::Busy)?,
+            Err(_) => timeout(WAIT, acquire(room, bytes)).await.ok().flatten().ok_or(StorageError::Busy)?,
         };
         let held = Held::new(place);
-        let request = Request {
+        let request = BoundedRequest {
             inner: request,
             room: Arc::clone(&self.requests),
             held: Arc::clone(&held),
@@ -145,7 +145,7 @@ fn permits(bytes: usize) -> u32 {
 type Waiting = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>;
 
 /// A request of one message, which waits for room and comes in time.
-struct Request {
+struct BoundedRequest {
     inner: Body,
     room: Arc<Semaphore>,
     held: Arc<Held>,
@@ -159,7 +159,7 @@ struct Request {
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-impl Request {
+impl BoundedRequest {
     /// Looks at some bytes. Returns those that may go on at once.
     fn look(&mut self, bytes: Bytes) -> Result<Option<Bytes>, Status> {
         let begins = self.come < HEAD;
@@ -173,7 +173,7 @@ impl Request {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         self.rest += length;
         // More than one message, or bytes behind it.
-        self.rest = self.rest.checked_sub(bytes.len() - come).ok_or(Refusal::invalid("message"))?;
+        self.rest = self.rest.checked_sub(bytes.len() - come).ok_or(StorageError::invalid("message"))?;
         // What is too long is refused by its length, and never comes.
         if length == 0 || length > MAX_GRPC_MESSAGE {
             return Ok(Some(bytes));
@@ -216,7 +216,7 @@ impl Request {
     }
 }
 
-impl HttpBody for Request {
+impl HttpBody for BoundedRequest {
     type Data = Bytes;
     type Error = Status;
 
@@ -229,7 +229,7 @@ impl HttpBody for Request {
         }
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(ARRIVE)));
         ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Some(Err(Refusal::Busy.into())))
+        Poll::Ready(Some(Err(StorageError::Busy.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -300,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_arrives_whole_however_it_is_cut() {
-        let budget = Budget::new(1 << 20);
+        let budget = MessageBudget::new(1 << 20);
         let bytes = framed(&[7; 3000]);
         for size in [1, 2, 4, 5, 6, 1000, 4000] {
             let pieces = bytes.chunks(size).map(<[u8]>::to_vec).collect();
@@ -313,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_message_in_a_request_is_refused() {
-        let budget = Budget::new(1 << 20);
+        let budget = MessageBudget::new(1 << 20);
         let two = [framed(&[7; 10]), framed(&[7; 10])];
         for pieces in [two.to_vec(), vec![two.concat()]] {
             let (_held, body) = budget.admit(WRITE, request(pieces, false)).await.unwrap();
@@ -323,7 +323,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_wait_for_room_and_those_that_do_not_come_give_it_back() {
-        let budget = Budget::new(1 << 20);
+        let budget = MessageBudget::new(1 << 20);
         let head = |bytes: usize| {
             let mut head = vec![0];
             head.extend((bytes as u32).to_be_bytes());
@@ -350,7 +350,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn replies_that_nobody_takes_keep_no_more_than_their_room() {
-        let budget = Budget::new(1 << 20);
+        let budget = MessageBudget::new(1 << 20);
         for (call, bytes) in [(FETCH, PAGE), (LARGER, SMALL_REPLY + (1 << 20))] {
             let mut held = Vec::new();
             while let Ok((room, _)) = budget.admit(call, Body::empty()).await {
@@ -365,7 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_that_last_are_bounded() {
-        let budget = Budget::new(1 << 20);
+        let budget = MessageBudget::new(1 << 20);
         let watch = "/relay.storage.v1.Admission/Watch";
         let mut held = Vec::new();
         while let Ok((place, _)) = budget.admit(watch, Body::empty()).await {

@@ -11,12 +11,12 @@ use tonic::transport::server::Connected;
 
 /// A connection and its share of how many there may be.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct CallerConnection {
     stream: UnixStream,
     _place: OwnedSemaphorePermit,
 }
 
-impl Connection {
+impl CallerConnection {
     /// Counts a connection; `None` if there are as many as there may be.
     pub(super) fn new(stream: UnixStream, room: &Arc<Semaphore>) -> Option<Self> {
         let place = Arc::clone(room).try_acquire_owned().ok()?;
@@ -24,13 +24,13 @@ impl Connection {
     }
 }
 
-impl Connected for Connection {
+impl Connected for CallerConnection {
     type ConnectInfo = ();
 
     fn connect_info(&self) {}
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for CallerConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -40,7 +40,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for CallerConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

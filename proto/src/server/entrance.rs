@@ -1,7 +1,7 @@
 //! What stands before every call of a socket: the caller shows the secret of the socket's directory, and there is room
 //! for what it asks. Nothing of a call is read or decoded before.
 
-use super::budget::{Budget, Reply};
+use super::budget::{MessageBudget, Reply};
 use crate::socket::SecretCheck;
 use axum::http::{Request, Response};
 use std::future::{Future, ready};
@@ -17,10 +17,10 @@ const CALLS: &str = "/relay.";
 
 /// The entrance to the services of a socket. Cheap to clone, as each call does.
 #[derive(Debug, Clone)]
-pub(super) struct Entrance(Arc<(SecretCheck, Budget)>);
+pub(super) struct Entrance(Arc<(SecretCheck, MessageBudget)>);
 
 impl Entrance {
-    pub(super) fn new(check: SecretCheck, budget: Budget) -> Self {
+    pub(super) fn new(check: SecretCheck, budget: MessageBudget) -> Self {
         Self(Arc::new((check, budget)))
     }
 }

@@ -1,7 +1,7 @@
 //! Which services a socket serves, and to whom.
 
-use super::budget::Budget;
-use super::connection::Connection;
+use super::budget::MessageBudget;
+use super::connection::CallerConnection;
 use super::entrance::Entrance;
 use crate::limits::MAX_GRPC_MESSAGE;
 use crate::messages::admin_server::{Admin, AdminServer};
@@ -209,7 +209,7 @@ impl Services {
         users: AllowedUsers,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), tonic::transport::Error> {
-        let entrance = Entrance::new(self.check, Budget::new(self.largest_blob));
+        let entrance = Entrance::new(self.check, MessageBudget::new(self.largest_blob));
         tonic::transport::Server::builder()
             .accept_http1(true)
             .initial_connection_window_size(8 << 20)
@@ -224,14 +224,14 @@ impl Services {
 
 /// Accepts connections of allowed users, and so many at once. Running out of file descriptors costs a pause, not the
 /// listener.
-fn accept(listener: UnixListener, users: AllowedUsers) -> impl Stream<Item = io::Result<Connection>> {
+fn accept(listener: UnixListener, users: AllowedUsers) -> impl Stream<Item = io::Result<CallerConnection>> {
     let pause = Duration::from_millis(50);
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     let mut said = None;
     tokio_stream::wrappers::UnixListenerStream::new(listener)
         .then(move |accepted| {
             let admitted = match accepted {
-                Ok(stream) if users.admits(&stream) => Connection::new(stream, &room)
+                Ok(stream) if users.admits(&stream) => CallerConnection::new(stream, &room)
                     .ok_or("refused a connection: this socket has as many as it may have"),
                 Ok(_) => Err("refused a connection: its user is not in RELAY_SOCKET_UIDS"),
                 Err(_) => Err(NO_FILES),

@@ -9,7 +9,7 @@ use crate::db::meta;
 use crate::db::sql::moment;
 use crate::db::steps::SWEEP_ROWS;
 use relay_proto::limits::SIGNATURE_WINDOW_SECS;
-use relay_proto::{Refusal, UnixSeconds};
+use relay_proto::{StorageError, UnixSeconds};
 use rusqlite::{Connection, params};
 use sha2::{Digest as _, Sha256};
 
@@ -30,9 +30,9 @@ const MARGIN_SECS: u64 = 3600;
 
 /// Digest of a single-use value.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Once([u8; 32]);
+pub(crate) struct Nonce([u8; 32]);
 
-impl Once {
+impl Nonce {
     /// Digests a value, apart from all values of other kinds.
     pub(crate) fn of(kind: &str, value: &[u8]) -> Self {
         let mut hasher = Sha256::new_with_prefix("vauchi-relay/once/v1\0");
@@ -44,10 +44,10 @@ impl Once {
 }
 
 /// Refuses a value that was used before, or could have been.
-pub(crate) fn check(sql: &Connection, value: Once, timestamp: UnixSeconds) -> Result<(), StoreError> {
+pub(crate) fn check(sql: &Connection, value: Nonce, timestamp: UnixSeconds) -> Result<(), StoreError> {
     expect_late(sql, timestamp)?;
     if sql.prepare_cached("SELECT 1 FROM used WHERE digest = ?1")?.exists([value.0])? {
-        return Err(Refusal::Replayed.into());
+        return Err(StorageError::Replayed.into());
     }
     Ok(())
 }
@@ -57,19 +57,19 @@ fn expect_late(sql: &Connection, timestamp: UnixSeconds) -> Result<(), StoreErro
     let restored = meta::get(sql, RESTORED)?.unwrap_or(0);
     let floor = meta::get(sql, FLOOR)?.unwrap_or(0);
     if moment(timestamp.hour_ceil()) <= floor || moment(timestamp) <= restored {
-        return Err(Refusal::OutsideWindow.into());
+        return Err(StorageError::OutsideWindow.into());
     }
     Ok(())
 }
 
 /// Uses a value that was signed at `timestamp`, or refuses because it was used before.
-pub(crate) fn take(sql: &Connection, value: Once, timestamp: UnixSeconds) -> Result<(), StoreError> {
+pub(crate) fn take(sql: &Connection, value: Nonce, timestamp: UnixSeconds) -> Result<(), StoreError> {
     expect_late(sql, timestamp)?;
     let hour = timestamp.hour_ceil();
     let fresh = sql
         .prepare_cached("INSERT OR IGNORE INTO used (digest, hour) VALUES (?1, ?2)")?
         .execute(params![value.0, moment(hour)])?;
-    if fresh == 0 { Err(Refusal::Replayed.into()) } else { Ok(()) }
+    if fresh == 0 { Err(StorageError::Replayed.into()) } else { Ok(()) }
 }
 
 /// Forgets the values whose window is long past.

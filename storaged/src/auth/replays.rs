@@ -9,7 +9,7 @@ use crate::auth::ack_tombstones;
 use crate::clock::trusted_time::Times;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use relay_proto::caller::{Caller, Payer};
+use relay_proto::caller::{Caller, RateLimitSubject};
 use relay_proto::{BlobId, RequestId};
 use sha2::{Digest as _, Sha256};
 
@@ -21,7 +21,7 @@ pub(crate) fn is_first(
     request: &RequestId,
     now: Times,
 ) -> Result<bool, StoreError> {
-    if !caller.as_ref().is_some_and(Payer::is_oblivious) {
+    if !caller.as_ref().is_some_and(RateLimitSubject::is_oblivious) {
         return Ok(true);
     }
     let digest =

@@ -6,7 +6,7 @@
 
 use crate::db::Store;
 use crate::db::error::StoreError;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, OpenOptions};
@@ -40,7 +40,7 @@ impl CopyFile {
         match made {
             Ok(_) => Ok(Self(path)),
             // The one before is being handed out still.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(Refusal::Busy.into()),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(StorageError::Busy.into()),
             Err(error) => Err(StoreError::Io(error.raw_os_error().unwrap_or_default())),
         }
     }

@@ -6,7 +6,7 @@ use crate::db::sql::time;
 use crate::db::{meta, schema};
 use crate::mail::blobs;
 use crate::ohttp_keys::keys;
-use relay_daemon::{Failure, Pace};
+use relay_daemon::{Failure, Throttle};
 use relay_proto::{BlobId, MailboxHash, UnixSeconds};
 use rusqlite::Connection;
 
@@ -54,7 +54,7 @@ const SUMS: [(&str, u32, &str); 14] = [
 const OPERATIONS: i32 = 1000;
 
 /// Looks at everything, and rests in between. Changes nothing.
-pub(crate) fn take(mut sql: Connection, mut pace: Pace) -> Result<Census, Failure> {
+pub(crate) fn take(mut sql: Connection, mut pace: Throttle) -> Result<Census, Failure> {
     let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
     schema::check(&sql)?;
     let rest = move || {

@@ -9,7 +9,7 @@ use crate::backup::integrity;
 use crate::db::error::StoreError;
 use crate::db::meta;
 use crate::db::volume::directory::{self, DATABASE};
-use relay_daemon::{Exit, Failure, Pace};
+use relay_daemon::{Exit, Failure, Throttle};
 use relay_proto::UnixSeconds;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File, OpenOptions};
@@ -153,7 +153,7 @@ fn prepare(database: &Path, now: UnixSeconds) -> Result<(), StoreError> {
 }
 
 /// Takes stock of a database that nobody has open, without touching it.
-pub(crate) fn inspect(database: &Path, pace: Pace) -> Result<integrity::Census, Failure> {
+pub(crate) fn inspect(database: &Path, pace: Throttle) -> Result<integrity::Census, Failure> {
     let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
     if !database.is_file() {
         return Err(Failure::new(Exit::DataMissing, format_args!("there is no {}", database.display())));

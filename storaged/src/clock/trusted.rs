@@ -1,13 +1,13 @@
 //! The clock that storage goes by: the machine's, as far as it is believed. It tells the operator when it is not.
 
 use crate::clock::memory;
-use crate::clock::trusted_time::{HOLD, Memory, Standing, Times, TrustedTime};
+use crate::clock::trusted_time::{ClockTrust, HOLD, Memory, Times, TrustedTime};
 use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::metrics::Metrics;
 use relay_daemon::Clock;
 use relay_proto::messages::{ClockStanding, ClockStatus};
-use relay_proto::{Refusal, UnixSeconds};
+use relay_proto::{StorageError, UnixSeconds};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A clock and what is known of it.
@@ -21,13 +21,13 @@ pub(crate) struct TrustedClock {
 #[derive(Debug)]
 struct State {
     time: TrustedTime,
-    standing: Standing,
+    standing: ClockTrust,
 }
 
 impl TrustedClock {
     /// Goes on from what is remembered. `built` is when this program was built, or 0.
     pub(crate) fn new(memory: Memory, clock: Clock, built: UnixSeconds, metrics: Metrics) -> Self {
-        let state = State { time: TrustedTime::new(memory, built), standing: Standing::Trusted };
+        let state = State { time: TrustedTime::new(memory, built), standing: ClockTrust::Trusted };
         let this = Self { clock, metrics, state: Mutex::new(state) };
         this.times();
         this
@@ -41,18 +41,18 @@ impl TrustedClock {
     /// The times of this moment, if what has an end may be stored.
     ///
     /// # Errors
-    /// [`Refusal::ClockWrong`] while the clock is behind.
-    pub(crate) fn times_to_store(&self) -> Result<Times, Refusal> {
+    /// [`StorageError::ClockWrong`] while the clock is behind.
+    pub(crate) fn times_to_store(&self) -> Result<Times, StorageError> {
         let (standing, times) = self.look(&mut self.lock());
-        if standing.may_store() { Ok(times) } else { Err(Refusal::ClockWrong) }
+        if standing.may_store() { Ok(times) } else { Err(StorageError::ClockWrong) }
     }
 
     /// Why storage is not ready, if it is for the clock.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         match self.look(&mut self.lock()).0 {
-            Standing::Trusted | Standing::Ahead => Ok(()),
-            Standing::Behind => Err("the clock is behind the newest trusted time"),
-            Standing::BeforeBuild => Err("the clock is before the time this program was built"),
+            ClockTrust::Trusted | ClockTrust::Ahead => Ok(()),
+            ClockTrust::Behind => Err("the clock is behind the newest trusted time"),
+            ClockTrust::BeforeBuild => Err("the clock is before the time this program was built"),
         }
     }
 
@@ -65,20 +65,20 @@ impl TrustedClock {
 
     /// Whether the clock is believed.
     pub(crate) fn is_trusted(&self) -> bool {
-        self.look(&mut self.lock()).0 == Standing::Trusted
+        self.look(&mut self.lock()).0 == ClockTrust::Trusted
     }
 
     /// Believes the clock from now on, because the operator says so. Answers how it stood before.
     ///
     /// # Errors
-    /// [`Refusal::ClockWrong`] for a clock that is certainly wrong, and when the store cannot be written.
-    pub(crate) async fn trust(&self, store: &Store) -> Result<ClockStatus, Refusal> {
+    /// [`StorageError::ClockWrong`] for a clock that is certainly wrong, and when the store cannot be written.
+    pub(crate) async fn trust(&self, store: &Store) -> Result<ClockStatus, StorageError> {
         let before = {
             let mut state = self.lock();
             let (standing, _) = self.look(&mut state);
             let before = status(standing, &state.time);
             if !state.time.trust() {
-                return Err(Refusal::ClockWrong);
+                return Err(StorageError::ClockWrong);
             }
             before
         };
@@ -97,12 +97,12 @@ impl TrustedClock {
         store.writer.run_one(move |write| memory::remember(write.sql, memory)).await
     }
 
-    fn look(&self, state: &mut State) -> (Standing, Times) {
+    fn look(&self, state: &mut State) -> (ClockTrust, Times) {
         let (standing, times) = state.time.look(self.clock.now(), self.clock.monotonic());
         if standing != state.standing {
             tell(standing, &state.time);
             state.standing = standing;
-            self.metrics.sweep_suspended.set(i64::from(standing != Standing::Trusted));
+            self.metrics.sweep_suspended.set(i64::from(standing != ClockTrust::Trusted));
         }
         (standing, times)
     }
@@ -112,21 +112,21 @@ impl TrustedClock {
     }
 }
 
-fn tell(standing: Standing, time: &TrustedTime) {
+fn tell(standing: ClockTrust, time: &TrustedTime) {
     let apart_secs = time.apart();
     match standing {
-        Standing::Trusted => tracing::info!("the clock is trusted"),
-        Standing::Ahead => tracing::error!(
+        ClockTrust::Trusted => tracing::info!("the clock is trusted"),
+        ClockTrust::Ahead => tracing::error!(
             apart_secs,
             "the clock jumped ahead and is not trusted: nothing expires by it. Set it right; if it is right: relay clock \
              trust. After a day of uptime it is trusted anyway"
         ),
-        Standing::Behind => tracing::error!(
+        ClockTrust::Behind => tracing::error!(
             apart_secs,
             "the clock is behind the newest trusted time: nothing new is stored, because it would end too early. Set it \
              right; if it is right: relay clock trust. After a day of uptime it is trusted anyway"
         ),
-        Standing::BeforeBuild => tracing::error!(
+        ClockTrust::BeforeBuild => tracing::error!(
             apart_secs,
             "the clock is before the time this program was built: nothing new is stored, because it would end too early. \
              Set it right"
@@ -134,18 +134,18 @@ fn tell(standing: Standing, time: &TrustedTime) {
     }
 }
 
-fn status(standing: Standing, time: &TrustedTime) -> ClockStatus {
+fn status(standing: ClockTrust, time: &TrustedTime) -> ClockStatus {
     ClockStatus {
         standing: match standing {
-            Standing::Trusted => ClockStanding::Trusted.into(),
-            Standing::Ahead => ClockStanding::Ahead.into(),
-            Standing::Behind => ClockStanding::Behind.into(),
-            Standing::BeforeBuild => ClockStanding::BeforeBuild.into(),
+            ClockTrust::Trusted => ClockStanding::Trusted.into(),
+            ClockTrust::Ahead => ClockStanding::Ahead.into(),
+            ClockTrust::Behind => ClockStanding::Behind.into(),
+            ClockTrust::BeforeBuild => ClockStanding::BeforeBuild.into(),
         },
         apart_secs: time.apart(),
         trusted_in_secs: match standing {
-            Standing::Ahead | Standing::Behind => HOLD.saturating_sub(time.held()).as_secs(),
-            Standing::Trusted | Standing::BeforeBuild => 0,
+            ClockTrust::Ahead | ClockTrust::Behind => HOLD.saturating_sub(time.held()).as_secs(),
+            ClockTrust::Trusted | ClockTrust::BeforeBuild => 0,
         },
     }
 }

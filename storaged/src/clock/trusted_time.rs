@@ -30,7 +30,7 @@ const MINUTES: Duration = Duration::from_secs(3600 + BEHIND);
 
 /// Whether the wall clock is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ClockTrust {
     /// It is.
     Trusted,
     /// It is too far ahead.
@@ -41,7 +41,7 @@ pub(crate) enum Standing {
     BeforeBuild,
 }
 
-impl Standing {
+impl ClockTrust {
     /// Whether what has an end may be stored: a clock that is behind would end it early.
     pub(crate) const fn may_store(self) -> bool {
         matches!(self, Self::Trusted | Self::Ahead)
@@ -104,7 +104,7 @@ pub(crate) struct TrustedTime {
     rival: Option<Rival>,
     /// The last look, on the monotonic clock; none since the process started.
     looked: Option<Duration>,
-    standing: Standing,
+    standing: ClockTrust,
     wall: u64,
 }
 
@@ -119,13 +119,13 @@ impl TrustedTime {
             running: (running > 0).then(|| Duration::from_secs(running)),
             rival: Some(rival).filter(|rival| !rival.at.is_zero()),
             looked: None,
-            standing: Standing::Trusted,
+            standing: ClockTrust::Trusted,
             wall: 0,
         }
     }
 
     /// Looks at the clocks. Answers whether the wall clock is believed, and the times of this moment.
-    pub(crate) fn look(&mut self, wall: UnixSeconds, monotonic: Duration) -> (Standing, Times) {
+    pub(crate) fn look(&mut self, wall: UnixSeconds, monotonic: Duration) -> (ClockTrust, Times) {
         let is_first = self.looked.is_none();
         let elapsed = monotonic.saturating_sub(self.looked.unwrap_or(monotonic));
         self.looked = Some(monotonic);
@@ -133,29 +133,29 @@ impl TrustedTime {
         self.running = self.running.map(|running| running.saturating_add(elapsed));
         self.standing = self.judge();
         match self.standing {
-            Standing::Trusted => self.follow(elapsed),
-            Standing::BeforeBuild => self.rival = None,
-            Standing::Ahead | Standing::Behind => self.hold(elapsed, if is_first { OFF } else { STEP }),
+            ClockTrust::Trusted => self.follow(elapsed),
+            ClockTrust::BeforeBuild => self.rival = None,
+            ClockTrust::Ahead | ClockTrust::Behind => self.hold(elapsed, if is_first { OFF } else { STEP }),
         }
         (self.standing, self.times())
     }
 
     /// Believes the wall clock from now on: the operator says so. Answers whether that can be.
     pub(crate) fn trust(&mut self) -> bool {
-        let possible = self.standing != Standing::BeforeBuild;
+        let possible = self.standing != ClockTrust::BeforeBuild;
         if possible {
             self.newest = self.wall;
             self.running = Some(Duration::from_secs(self.wall));
             self.rival = None;
-            self.standing = Standing::Trusted;
+            self.standing = ClockTrust::Trusted;
         }
         possible
     }
 
     /// How far the wall clock is from the time that the relay goes by, in seconds.
     pub(crate) fn apart(&self) -> u64 {
-        let known = if self.standing == Standing::BeforeBuild { self.built } else { self.running() };
-        if self.standing == Standing::Trusted { 0 } else { self.wall.abs_diff(known) }
+        let known = if self.standing == ClockTrust::BeforeBuild { self.built } else { self.running() };
+        if self.standing == ClockTrust::Trusted { 0 } else { self.wall.abs_diff(known) }
     }
 
     /// For how much uptime a clock that is not trusted has been the same.
@@ -173,13 +173,13 @@ impl TrustedTime {
         }
     }
 
-    fn judge(&self) -> Standing {
+    fn judge(&self) -> ClockTrust {
         let is_before = |time: u64| self.wall.saturating_add(BEHIND) < time;
         match self.running {
-            _ if is_before(self.built) => Standing::BeforeBuild,
-            _ if is_before(self.newest) => Standing::Behind,
-            Some(running) if self.wall > running.as_secs().saturating_add(STEP) => Standing::Ahead,
-            _ => Standing::Trusted,
+            _ if is_before(self.built) => ClockTrust::BeforeBuild,
+            _ if is_before(self.newest) => ClockTrust::Behind,
+            Some(running) if self.wall > running.as_secs().saturating_add(STEP) => ClockTrust::Ahead,
+            _ => ClockTrust::Trusted,
         }
     }
 
@@ -218,7 +218,7 @@ impl TrustedTime {
 
     fn times(&self) -> Times {
         let now =
-            if self.standing == Standing::Trusted { self.wall } else { self.running().max(self.newest) };
+            if self.standing == ClockTrust::Trusted { self.wall } else { self.running().max(self.newest) };
         let stamp = self.wall.max(now);
         let deletable_minutes = if self.held() >= MINUTES { stamp } else { now };
         let [wall, now, stamp, deletable, deletable_minutes] =

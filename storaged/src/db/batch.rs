@@ -3,10 +3,10 @@
 
 use crate::db::error::StoreError;
 use crate::db::steps::{STEP_BYTES, STEP_ROWS};
-use crate::db::totals::{Change, Gauges, Size, foreign_bytes};
+use crate::db::totals::{Change, Size, Totals, foreign_bytes};
 use crate::db::volume::generation;
 use crate::limits::shares::Space;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use rusqlite::Connection;
 
 /// One write in progress.
@@ -17,7 +17,7 @@ pub(crate) struct Write<'a> {
     /// What this write changes in the sums.
     pub(crate) change: &'a mut Change,
     /// What the store held before this batch.
-    pub(crate) gauges: &'a Gauges,
+    pub(crate) gauges: &'a Totals,
     erasure: &'a mut bool,
     freed: &'a mut u64,
 }
@@ -36,14 +36,14 @@ impl Write<'_> {
 
     /// Refuses to store while the store is full.
     pub(crate) fn expect_room(&self) -> Result<(), StoreError> {
-        if self.gauges.is_full() { Err(Refusal::StorageFull.into()) } else { Ok(()) }
+        if self.gauges.is_full() { Err(StorageError::StorageFull.into()) } else { Ok(()) }
     }
 
     /// Refuses one more of a kind where as many are `held` as fit beside the mail, at one for each so many
     /// bytes of the database's ceiling. `change` is what this batch did to them so far.
     pub(crate) fn expect_place(&self, held: u64, change: i64, bytes_each: u64) -> Result<(), StoreError> {
         if held.saturating_add_signed(change) >= self.gauges.ceiling_bytes() / bytes_each {
-            return Err(Refusal::StorageFull.into());
+            return Err(StorageError::StorageFull.into());
         }
         self.expect_room()
     }
@@ -102,7 +102,7 @@ impl Write<'_> {
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
     sql: &'a Connection,
-    gauges: &'a Gauges,
+    gauges: &'a Totals,
     change: Change,
     erasure: bool,
     /// Bytes of content that were deleted.
@@ -115,13 +115,13 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn begin(sql: &'a Connection, gauges: &'a Gauges) -> Result<Self, StoreError> {
+    pub(crate) fn begin(sql: &'a Connection, gauges: &'a Totals) -> Result<Self, StoreError> {
         sql.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         Ok(Self { broken: false, ..Self::broken(sql, gauges) })
     }
 
     /// A batch that refuses every write.
-    pub(crate) fn broken(sql: &'a Connection, gauges: &'a Gauges) -> Self {
+    pub(crate) fn broken(sql: &'a Connection, gauges: &'a Totals) -> Self {
         Self {
             sql,
             gauges,
@@ -135,16 +135,16 @@ impl<'a> Batch<'a> {
     }
 
     /// Does one write, whole or not at all.
-    pub(crate) fn attempt<T>(
+    pub(crate) fn with_savepoint<T>(
         &mut self,
         write: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if self.broken {
-            return Err(Refusal::OutcomeUnknown.into());
+            return Err(StorageError::OutcomeUnknown.into());
         }
         let before = (self.change, self.erasure, self.freed);
         self.run("SAVEPOINT one")?;
-        let outcome = self.attempt_loose(write);
+        let outcome = self.without_savepoint(write);
         let closed = match outcome {
             Ok(_) => self.close(&["RELEASE one"]),
             Err(_) => {
@@ -158,12 +158,12 @@ impl<'a> Batch<'a> {
 
     /// Does one write without a savepoint, for half the cost: its statements stand alone. Each leaves store and
     /// sums sound, whether the next one succeeds or not.
-    pub(crate) fn attempt_loose<T>(
+    pub(crate) fn without_savepoint<T>(
         &mut self,
         write: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if self.broken {
-            return Err(Refusal::OutcomeUnknown.into());
+            return Err(StorageError::OutcomeUnknown.into());
         }
         let outcome = write(&mut Write {
             sql: self.sql,
@@ -245,7 +245,7 @@ impl<'a> Batch<'a> {
 
     fn try_commit(&mut self, begins: bool) -> Result<bool, StoreError> {
         if self.broken {
-            return Err(self.failure.take().unwrap_or(StoreError::Refused(Refusal::OutcomeUnknown)));
+            return Err(self.failure.take().unwrap_or(StoreError::Refused(StorageError::OutcomeUnknown)));
         }
         self.change.write(self.sql)?;
         let begins = begins && self.sql.total_changes() != self.changed_before;
@@ -286,15 +286,15 @@ mod tests {
     #[test]
     fn a_write_that_fails_leaves_its_neighbours_and_the_sums_alone() {
         let connection = database();
-        let gauges = Gauges::default();
+        let gauges = Totals::default();
         let mut batch = Batch::begin(&connection, &gauges).unwrap();
-        batch.attempt(|write| add(write, "first")).unwrap();
-        let failed = batch.attempt(|write| {
+        batch.with_savepoint(|write| add(write, "first")).unwrap();
+        let failed = batch.with_savepoint(|write| {
             add(write, "second")?;
             add(write, "first")
         });
         assert!(failed.is_err());
-        batch.attempt(|write| add(write, "third")).unwrap();
+        batch.with_savepoint(|write| add(write, "third")).unwrap();
         batch.commit(false).unwrap();
         let names: String =
             connection.query_row("SELECT group_concat(name) FROM things", [], |row| row.get(0)).unwrap();
@@ -305,17 +305,17 @@ mod tests {
     #[test]
     fn a_write_that_fails_asks_for_no_erasure() {
         let connection = database();
-        let gauges = Gauges::default();
+        let gauges = Totals::default();
         let mut batch = Batch::begin(&connection, &gauges).unwrap();
-        let refused = batch.attempt(|write| {
+        let refused = batch.with_savepoint(|write| {
             write.answer_after_erasure();
             write.free(1 << 30);
-            Err::<(), _>(Refusal::BadSignature.into())
+            Err::<(), _>(StorageError::BadSignature.into())
         });
         assert!(refused.is_err() && !batch.is_large());
         assert!(!batch.take_erasure());
         batch
-            .attempt(|write| {
+            .with_savepoint(|write| {
                 write.answer_after_erasure();
                 Ok(())
             })
@@ -326,18 +326,18 @@ mod tests {
     #[test]
     fn a_batch_is_large_by_rows_or_by_what_it_deleted() {
         let connection = database();
-        let gauges = Gauges::default();
+        let gauges = Totals::default();
         let mut batch = Batch::begin(&connection, &gauges).unwrap();
         for number in 0..STEP_ROWS {
             assert!(!batch.is_large(), "{number}");
-            batch.attempt(|write| add(write, &number.to_string())).unwrap();
+            batch.with_savepoint(|write| add(write, &number.to_string())).unwrap();
         }
         assert!(batch.is_large());
         batch.commit(false).unwrap();
         let mut batch = Batch::begin(&connection, &gauges).unwrap();
         assert!(!batch.is_large());
         batch
-            .attempt(|write| {
+            .with_savepoint(|write| {
                 write.free(4 << 20);
                 Ok(())
             })
@@ -348,16 +348,16 @@ mod tests {
     #[test]
     fn a_loose_write_that_fails_leaves_its_neighbours_and_the_sums_alone() {
         let connection = database();
-        let gauges = Gauges::default();
+        let gauges = Totals::default();
         let mut batch = Batch::begin(&connection, &gauges).unwrap();
         let insert = |write: &mut Write<'_>, name: &str| -> Result<(), StoreError> {
             write.sql.execute("INSERT INTO things VALUES (?1)", [name])?;
             write.change.blobs += 1;
             Ok(())
         };
-        batch.attempt_loose(|write| insert(write, "first")).unwrap();
-        assert!(batch.attempt_loose(|write| insert(write, "first")).is_err());
-        batch.attempt_loose(|write| insert(write, "second")).unwrap();
+        batch.without_savepoint(|write| insert(write, "first")).unwrap();
+        assert!(batch.without_savepoint(|write| insert(write, "first")).is_err());
+        batch.without_savepoint(|write| insert(write, "second")).unwrap();
         batch.commit(false).unwrap();
         let count: u64 = connection.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!((count, gauges.blobs()), (2, 2));
@@ -369,12 +369,12 @@ mod tests {
             [(StoreError::Io(10), true), (StoreError::Corrupt(11), true), (StoreError::Full, false)]
         {
             let connection = database();
-            let gauges = Gauges::default();
+            let gauges = Totals::default();
             let mut batch = Batch::begin(&connection, &gauges).unwrap();
-            batch.attempt(|write| add(write, "first")).unwrap();
+            batch.with_savepoint(|write| add(write, "first")).unwrap();
             let said = said.of_disk();
-            assert!(batch.attempt(|_| Err::<(), _>(said.unwrap())).is_err());
-            assert_eq!(batch.attempt(|write| add(write, "second")).is_err(), fatal);
+            assert!(batch.with_savepoint(|_| Err::<(), _>(said.unwrap())).is_err());
+            assert_eq!(batch.with_savepoint(|write| add(write, "second")).is_err(), fatal);
             assert_eq!(batch.lacked_room(), !fatal);
             assert_eq!(batch.commit(false).is_err_and(|error| error.is_fatal()), fatal);
         }
@@ -384,10 +384,10 @@ mod tests {
     fn only_a_commit_that_changes_something_begins_a_generation() {
         let connection = database();
         connection.execute_batch("CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER)").unwrap();
-        let gauges = Gauges::default();
+        let gauges = Totals::default();
         let commit = |name: Option<&str>, begins| {
             let mut batch = Batch::begin(&connection, &gauges).unwrap();
-            batch.attempt(|write| name.map_or(Ok(()), |name| add(write, name))).unwrap();
+            batch.with_savepoint(|write| name.map_or(Ok(()), |name| add(write, name))).unwrap();
             batch.commit(begins).unwrap()
         };
         assert!(!commit(None, true) && !commit(Some("first"), false));
@@ -397,15 +397,15 @@ mod tests {
     #[test]
     fn after_sqlite_gave_up_the_transaction_nothing_is_answered_well() {
         let connection = database();
-        let gauges = Gauges::default();
+        let gauges = Totals::default();
         let mut batch = Batch::begin(&connection, &gauges).unwrap();
-        batch.attempt(|write| add(write, "first")).unwrap();
-        let gone = batch.attempt(|write| {
+        batch.with_savepoint(|write| add(write, "first")).unwrap();
+        let gone = batch.with_savepoint(|write| {
             write.sql.execute_batch("ROLLBACK")?;
             Err::<(), _>(StoreError::Full)
         });
         assert!(gone.is_err());
-        assert!(batch.attempt(|write| add(write, "second")).is_err());
+        assert!(batch.with_savepoint(|write| add(write, "second")).is_err());
         assert!(batch.commit(false).is_err());
         let count: i64 = connection.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!((count, gauges.blobs()), (0, 0));

@@ -3,7 +3,7 @@
 use crate::db::erasure::{Answer, Erasures, READERS_WAIT};
 use crate::db::error::StoreError;
 use crate::db::open::LOCK_WAIT;
-use crate::db::volume::disk_space::Room;
+use crate::db::volume::disk_space::DiskSpace;
 use relay_daemon::Failure;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
@@ -34,7 +34,7 @@ pub(crate) struct Log {
     kept: bool,
     /// Whether the next commit is the first of a generation: all that came before it is in the file.
     begins: bool,
-    room: Arc<Room>,
+    room: Arc<DiskSpace>,
 }
 
 impl Log {
@@ -42,7 +42,7 @@ impl Log {
     /// left nothing.
     pub(crate) fn watch(
         connection: &mut Connection,
-        room: Arc<Room>,
+        room: Arc<DiskSpace>,
         was_empty: bool,
     ) -> Result<Self, StoreError> {
         let pages = Arc::new(AtomicU32::new(1));

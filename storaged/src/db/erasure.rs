@@ -4,7 +4,7 @@
 //! ask for it at once, they share one attempt, attempts keep a distance, and none waits long for a reader.
 
 use crate::db::error::StoreError;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use std::time::{Duration, Instant};
 
 /// How long one attempt waits for readers that still use the log.
@@ -60,7 +60,7 @@ impl Erasures {
             if ended.saturating_duration_since(since) < PATIENCE {
                 self.waiting.push((since, answer));
             } else {
-                answer(Err(Refusal::OutcomeUnknown.into()));
+                answer(Err(StorageError::OutcomeUnknown.into()));
             }
         }
     }
@@ -68,7 +68,7 @@ impl Erasures {
     /// Answers everybody who still waits when the store ends.
     pub(crate) fn end(&mut self, erased: bool) {
         for (_, answer) in self.waiting.drain(..) {
-            answer(if erased { Ok(()) } else { Err(Refusal::OutcomeUnknown.into()) });
+            answer(if erased { Ok(()) } else { Err(StorageError::OutcomeUnknown.into()) });
         }
     }
 }

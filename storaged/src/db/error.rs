@@ -1,7 +1,7 @@
 //! What can go wrong in the store, and what follows from it.
 
 use relay_daemon::{Exit, Failure};
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use rusqlite::ErrorCode;
 use rusqlite::ffi;
 use tonic::Status;
@@ -11,7 +11,7 @@ use tonic::Status;
 pub enum StoreError {
     /// The request cannot be carried out as things are. The store is well.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] StorageError),
     /// No page is left, by the ceiling or by the volume. Nothing of the statement was stored.
     #[error("no room left for the database")]
     Full,
@@ -75,11 +75,11 @@ impl From<rusqlite::Error> for StoreError {
 
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
-        Refusal::from(error).into()
+        StorageError::from(error).into()
     }
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for StorageError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Refused(refusal) => refusal,
@@ -106,7 +106,7 @@ impl From<StoreError> for Failure {
                 (Exit::Locked, "end the program that has the database open; the relay must be its only user")
             }
             // A commit failed; whoever ran it has said how.
-            StoreError::Refused(Refusal::OutcomeUnknown) => {
+            StoreError::Refused(StorageError::OutcomeUnknown) => {
                 (Exit::Io, "nothing could be stored: see the log, check the disk, then start again")
             }
             StoreError::Refused(_) | StoreError::Interrupted | StoreError::Internal(_) => {

@@ -27,21 +27,21 @@ const LOG_LIMIT: i64 = 64 << 20;
 
 /// Where the database is.
 #[derive(Debug, Clone)]
-pub(crate) enum Place {
+pub(crate) enum DatabaseLocation {
     File { directory: PathBuf, database: PathBuf },
     Memory { uri: String },
 }
 
 /// The data directory, owned for as long as this value lives.
 #[derive(Debug)]
-pub(crate) struct Home {
-    pub(crate) place: Place,
+pub(crate) struct DataDirectory {
+    pub(crate) place: DatabaseLocation,
     /// Whether the process before left nothing in the log.
     pub(crate) log_was_empty: bool,
     _lock: Option<File>,
 }
 
-impl Home {
+impl DataDirectory {
     /// Takes the data directory: makes it where it is missing, locks it, and checks that what must be in it
     /// is. With the memory backend there is nothing to take.
     pub(crate) fn take(backend: Backend, directory: &Path) -> Result<Self, Failure> {
@@ -58,7 +58,7 @@ impl Home {
             static STORES: AtomicU64 = AtomicU64::new(0);
             let number = STORES.fetch_add(1, Ordering::Relaxed);
             return Ok(Self {
-                place: Place::Memory { uri: format!("file:/relay-{number}?vfs=memdb") },
+                place: DatabaseLocation::Memory { uri: format!("file:/relay-{number}?vfs=memdb") },
                 log_was_empty: true,
                 _lock: None,
             });
@@ -78,7 +78,7 @@ impl Home {
         expect_data(directory, &database)?;
         generation::check(directory, &database)?;
         let log_was_empty = generation::is_empty(&directory.join(LOG));
-        let place = Place::File { directory: directory.to_owned(), database };
+        let place = DatabaseLocation::File { directory: directory.to_owned(), database };
         Ok(Self { place, log_was_empty, _lock: Some(lock) })
     }
 
@@ -86,7 +86,7 @@ impl Home {
     pub(crate) fn open_writer(&self) -> Result<Connection, Failure> {
         let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
         let mut connection = match &self.place {
-            Place::File { directory, database } => {
+            DatabaseLocation::File { directory, database } => {
                 if !database.exists() {
                     make_private_file(directory, database)
                         .and_then(|()| sync_directory(directory))
@@ -106,13 +106,13 @@ impl Home {
                     }
                 })?
             }
-            Place::Memory { uri } => Connection::open_with_flags(uri, flags()).map_err(failed)?,
+            DatabaseLocation::Memory { uri } => Connection::open_with_flags(uri, flags()).map_err(failed)?,
         };
         connection.busy_timeout(LOCK_WAIT).map_err(failed)?;
         schema::check(&connection)?;
         set_up(&connection, &self.place).map_err(Failure::from)?;
         schema::migrate(&mut connection).map_err(Failure::from)?;
-        if let Place::File { directory, .. } = &self.place {
+        if let DatabaseLocation::File { directory, .. } = &self.place {
             mark(directory).map_err(|error| trouble("mark the data directory", directory, &error))?;
         }
         connection.set_prepared_statement_cache_capacity(128);
@@ -134,8 +134,8 @@ impl Home {
     pub(crate) fn open_at_rest(&self) -> Result<Connection, Failure> {
         let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
         let connection = match &self.place {
-            Place::File { database, .. } => Connection::open_with_flags(database, flags()),
-            Place::Memory { uri } => Connection::open_with_flags(uri, flags()),
+            DatabaseLocation::File { database, .. } => Connection::open_with_flags(database, flags()),
+            DatabaseLocation::Memory { uri } => Connection::open_with_flags(uri, flags()),
         };
         let connection = connection.map_err(failed)?;
         schema::check(&connection)?;
@@ -146,7 +146,7 @@ impl Home {
     /// Opens the database to be looked at: nothing of it changes, not even where its log ends.
     pub(crate) fn open_to_look(&self) -> Result<Connection, Failure> {
         let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
-        let Place::File { database, .. } = &self.place else {
+        let DatabaseLocation::File { database, .. } = &self.place else {
             return Err(Failure::new(Exit::Usage, "a relay in memory keeps nothing"));
         };
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -161,8 +161,8 @@ impl Home {
     /// Opens a connection that only reads.
     pub(crate) fn open_reader(&self) -> Result<Connection, StoreError> {
         let connection = match &self.place {
-            Place::File { database, .. } => Connection::open_with_flags(database, flags())?,
-            Place::Memory { uri } => Connection::open_with_flags(uri, flags())?,
+            DatabaseLocation::File { database, .. } => Connection::open_with_flags(database, flags())?,
+            DatabaseLocation::Memory { uri } => Connection::open_with_flags(uri, flags())?,
         };
         connection.busy_timeout(LOCK_WAIT)?;
         connection.execute_batch(
@@ -181,12 +181,12 @@ fn flags() -> OpenFlags {
 
 /// Sets every pragma that durability and privacy rest on, and reads it back: SQLite ignores what it does not
 /// understand.
-fn set_up(connection: &Connection, place: &Place) -> Result<(), StoreError> {
+fn set_up(connection: &Connection, place: &DatabaseLocation) -> Result<(), StoreError> {
     // Before the first table, or it has no effect.
     set(connection, "auto_vacuum", "INCREMENTAL", "2")?;
     let (journal, synchronous) = match place {
-        Place::File { .. } => ("wal", "2"),
-        Place::Memory { .. } => ("memory", "0"),
+        DatabaseLocation::File { .. } => ("wal", "2"),
+        DatabaseLocation::Memory { .. } => ("memory", "0"),
     };
     set(connection, "journal_mode", journal, journal)?;
     set(connection, "synchronous", synchronous, synchronous)?;
@@ -198,7 +198,7 @@ fn set_up(connection: &Connection, place: &Place) -> Result<(), StoreError> {
     set(connection, "cell_size_check", "ON", "1")?;
     set(connection, "foreign_keys", "ON", "1")?;
     set(connection, "cache_size", "-8192", "-8192")?;
-    if matches!(place, Place::File { .. }) {
+    if matches!(place, DatabaseLocation::File { .. }) {
         set(connection, "mmap_size", "0", "0")?;
     }
     Ok(())
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     fn opened(directory: &Path) -> Result<Connection, Failure> {
-        Home::take(Backend::Sqlite, directory)?.open_writer()
+        DataDirectory::take(Backend::Sqlite, directory)?.open_writer()
     }
 
     #[test]
@@ -249,8 +249,8 @@ mod tests {
     #[test]
     fn a_second_owner_is_refused_with_the_directory_named() {
         let directory = tempfile::tempdir().unwrap();
-        let _first = Home::take(Backend::Sqlite, directory.path()).unwrap();
-        let refused = Home::take(Backend::Sqlite, directory.path()).unwrap_err();
+        let _first = DataDirectory::take(Backend::Sqlite, directory.path()).unwrap();
+        let refused = DataDirectory::take(Backend::Sqlite, directory.path()).unwrap_err();
         assert_eq!(refused.exit, Exit::Locked);
         assert!(refused.text.contains(&directory.path().display().to_string()), "{refused}");
     }
@@ -291,7 +291,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();
-        let refused = Home::take(Backend::Sqlite, &file.join("data")).unwrap_err();
+        let refused = DataDirectory::take(Backend::Sqlite, &file.join("data")).unwrap_err();
         assert!(refused.text.contains("RELAY_DATA_DIR") && !refused.text.contains("chown"), "{refused}");
     }
 
@@ -302,7 +302,7 @@ mod tests {
         let (target, link) = (directory.path().join("volume"), directory.path().join("data"));
         symlink(&target, &link).unwrap();
         for dangling in [link.clone(), link.join("relay")] {
-            let refused = Home::take(Backend::Sqlite, &dangling).unwrap_err();
+            let refused = DataDirectory::take(Backend::Sqlite, &dangling).unwrap_err();
             assert_eq!(refused.exit, Exit::DataMissing);
             assert!(refused.text.contains(&target.display().to_string()), "{refused}");
             assert!(!refused.text.contains("chown"), "{refused}");

@@ -2,10 +2,10 @@
 //! would pin the write-ahead log.
 
 use crate::db::error::StoreError;
-use crate::db::open::Home;
+use crate::db::open::DataDirectory;
 use crate::db::writer::End;
 use relay_daemon::Failure;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -34,7 +34,7 @@ pub(crate) struct Readers {
 impl Readers {
     /// Opens the connections and starts their threads. They end when the last handle is gone. A failing disk and a
     /// damaged page end the store.
-    pub(crate) fn start(home: &Home, end: End) -> Result<Self, StoreError> {
+    pub(crate) fn start(home: &DataDirectory, end: End) -> Result<Self, StoreError> {
         let (queue, work) = sync_channel(QUEUE);
         let work = Arc::new(Mutex::new(work));
         for _ in 0..READERS {
@@ -51,7 +51,7 @@ impl Readers {
     /// Runs `read` in a transaction, so that it sees one moment.
     ///
     /// # Errors
-    /// What `read` answers; [`Refusal::Busy`] when the queue is full or the read took too long.
+    /// What `read` answers; [`StorageError::Busy`] when the queue is full or the read took too long.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
@@ -70,10 +70,10 @@ impl Readers {
             drop(reply.send(outcome));
         });
         self.queue.try_send(work).map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::Busy,
-            TrySendError::Disconnected(_) => Refusal::Unavailable,
+            TrySendError::Full(_) => StorageError::Busy,
+            TrySendError::Disconnected(_) => StorageError::Unavailable,
         })?;
-        answer.await.unwrap_or(Err(Refusal::Unavailable.into()))
+        answer.await.unwrap_or(Err(StorageError::Unavailable.into()))
     }
 }
 

@@ -112,7 +112,7 @@ impl Turns {
         let begun = Instant::now();
         // It ends its transaction.
         let load = Load { commands: MAX_WRITE_COMMANDS, bytes: 0 };
-        let outcome = writer.run(load, |batch| batch.attempt(work)).await;
+        let outcome = writer.run(load, |batch| batch.with_savepoint(work)).await;
         let ended = Instant::now();
         *next = Some(ended + ended.saturating_duration_since(begun).min(REST));
         outcome

@@ -11,7 +11,7 @@ const FOREIGN_ROW_BYTES: i64 = 512;
 
 /// What the store holds, as of the last commit. Read by everybody, written by the writer thread.
 #[derive(Debug, Default)]
-pub(crate) struct Gauges {
+pub(crate) struct Totals {
     blobs: AtomicI64,
     registrations: AtomicI64,
     arrivals: AtomicI64,
@@ -33,7 +33,7 @@ pub(crate) struct Gauges {
     volume_low: AtomicBool,
 }
 
-impl Gauges {
+impl Totals {
     #[cfg(test)]
     pub(crate) fn with_offers(offers: u64) -> Self {
         let gauges = Self::default();
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn the_last_twentieth_is_kept_for_deletions() {
-        let gauges = Gauges::default();
+        let gauges = Totals::default();
         gauges.set_ceiling(1000, 4096);
         for (live, full) in [(0, false), (949, false), (950, true), (1000, true)] {
             gauges.live_pages.store(live, Ordering::Relaxed);

@@ -9,12 +9,12 @@ use crate::db::batch::Batch;
 use crate::db::checkpoint::Log;
 use crate::db::erasure::Answer;
 use crate::db::error::StoreError;
-use crate::db::totals::Gauges;
-use crate::db::volume::disk_space::Room;
+use crate::db::totals::Totals;
+use crate::db::volume::disk_space::DiskSpace;
 use crate::metrics::Metrics;
 use relay_daemon::watchdog::{Progress, watch};
-use relay_daemon::{Failure, Pace};
-use relay_proto::Refusal;
+use relay_daemon::{Failure, Throttle};
+use relay_proto::StorageError;
 use relay_proto::limits::MAX_WRITE_COMMANDS;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
@@ -120,8 +120,8 @@ impl Writer {
     pub(crate) fn start(
         connection: Connection,
         log_was_empty: bool,
-        gauges: Arc<Gauges>,
-        room: Arc<Room>,
+        gauges: Arc<Totals>,
+        room: Arc<DiskSpace>,
         metrics: Metrics,
         end: End,
     ) -> std::io::Result<Self> {
@@ -140,8 +140,8 @@ impl Writer {
     /// Runs `work` in the next transaction; answers after its commit.
     ///
     /// # Errors
-    /// What `work` answers; [`Refusal::Busy`] when the queue is full, [`Refusal::Unavailable`] when the
-    /// store is closing, [`Refusal::OutcomeUnknown`] when the commit failed.
+    /// What `work` answers; [`StorageError::Busy`] when the queue is full, [`StorageError::Unavailable`] when the
+    /// store is closing, [`StorageError::OutcomeUnknown`] when the commit failed.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         load: Load,
@@ -157,17 +157,17 @@ impl Writer {
             answer
         });
         if self.waiting_bytes.load(Ordering::Relaxed).saturating_add(load.bytes) > QUEUE_BYTES {
-            return Err(Refusal::Busy.into());
+            return Err(StorageError::Busy.into());
         }
         self.waiting_bytes.fetch_add(load.bytes, Ordering::Relaxed);
         if let Err(error) = self.queue.try_send(Message::Job { load, work }) {
             self.waiting_bytes.fetch_sub(load.bytes, Ordering::Relaxed);
             return Err(match error {
-                TrySendError::Full(_) => Refusal::Busy.into(),
-                TrySendError::Disconnected(_) => Refusal::Unavailable.into(),
+                TrySendError::Full(_) => StorageError::Busy.into(),
+                TrySendError::Disconnected(_) => StorageError::Unavailable.into(),
             });
         }
-        answer.await.unwrap_or(Err(Refusal::OutcomeUnknown.into()))
+        answer.await.unwrap_or(Err(StorageError::OutcomeUnknown.into()))
     }
 
     /// Runs one write in a savepoint of its own: all of it or nothing.
@@ -178,7 +178,7 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut super::batch::Write<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(Load::LIGHT, |batch| batch.attempt(work)).await
+        self.run(Load::LIGHT, |batch| batch.with_savepoint(work)).await
     }
 
     /// Runs something between two transactions. Dropped when the queue is full: chores come again.
@@ -191,7 +191,7 @@ impl Writer {
     /// Copies the database into a file of the directory, while it serves. `progress` is set to how far that is.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] while another copy is made, [`Refusal::Unavailable`] when the store is closing, and what the
+    /// [`StorageError::Busy`] while another copy is made, [`StorageError::Unavailable`] when the store is closing, and what the
     /// disk says.
     pub(crate) async fn copy(
         &self,
@@ -201,11 +201,11 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         self.queue.try_send(Message::Copy(CopyJob { directory, progress, reply })).map_err(|error| {
             match error {
-                TrySendError::Full(_) => Refusal::Busy,
-                TrySendError::Disconnected(_) => Refusal::Unavailable,
+                TrySendError::Full(_) => StorageError::Busy,
+                TrySendError::Disconnected(_) => StorageError::Unavailable,
             }
         })?;
-        answer.await.unwrap_or(Err(Refusal::Unavailable.into()))
+        answer.await.unwrap_or(Err(StorageError::Unavailable.into()))
     }
 
     /// Asks the thread to finish what waits, empty the log and end.
@@ -219,8 +219,8 @@ impl Writer {
 struct Thread {
     messages: Receiver<Message>,
     waiting_bytes: Arc<AtomicUsize>,
-    gauges: Arc<Gauges>,
-    room: Arc<Room>,
+    gauges: Arc<Totals>,
+    room: Arc<DiskSpace>,
     metrics: Metrics,
     progress: Progress,
 }
@@ -277,7 +277,7 @@ impl Thread {
         let outcome = copy::target(&file).and_then(|mut target| {
             let copying = Copying::begin(connection, &mut target)?;
             loop {
-                let pace = Pace::gentle();
+                let pace = Throttle::gentle();
                 let (done, progress) = match copying.step().map_err(|error| self.room.judge(error)) {
                     // Database and copy are on the same disk.
                     Err(error) if error.is_fatal() => return Ok(Err(error.into())),
@@ -289,7 +289,7 @@ impl Thread {
                     return Ok(Ok(()));
                 }
                 if stop || !job.is_wanted() {
-                    return Err(Refusal::Unavailable.into());
+                    return Err(StorageError::Unavailable.into());
                 }
                 match self.has_room_for_copies(connection, log) {
                     Ok(true) => {}
@@ -332,11 +332,11 @@ impl Thread {
             match self.messages.recv_timeout(patience) {
                 Ok(Message::Job { load, work }) => match self.transact(connection, log, load, work)? {
                     Next::Message => {}
-                    Next::Copy(another) => another.end(Err(Refusal::Busy.into())),
+                    Next::Copy(another) => another.end(Err(StorageError::Busy.into())),
                     Next::Stop => return Ok(true),
                 },
                 Ok(Message::Chore(chore)) => self.carry_out(chore, connection, log)?,
-                Ok(Message::Copy(another)) => another.end(Err(Refusal::Busy.into())),
+                Ok(Message::Copy(another)) => another.end(Err(StorageError::Busy.into())),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(true),
                 Err(RecvTimeoutError::Timeout) => {
                     log.erase_when_due(connection)?;
@@ -444,7 +444,7 @@ impl Thread {
             self.make_way(connection, log)?;
         }
         for answer in answers {
-            answer(Err(Refusal::OutcomeUnknown.into()));
+            answer(Err(StorageError::OutcomeUnknown.into()));
         }
         if error.is_fatal() { Err(error.into()) } else { Ok(()) }
     }
@@ -480,7 +480,7 @@ impl Thread {
         let fatal = error.is_fatal();
         // The work runs against a batch that refuses everything, so that its caller is answered.
         let answer = work(&mut Batch::broken(connection, &self.gauges));
-        answer(Err(Refusal::OutcomeUnknown.into()));
+        answer(Err(StorageError::OutcomeUnknown.into()));
         if fatal { Err(error.into()) } else { Ok(Next::Message) }
     }
 }

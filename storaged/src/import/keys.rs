@@ -1,11 +1,11 @@
 //! The older relay's keys, in files of their own. The seeds for Oblivious HTTP lie wherever its operator said, so they
 //! are known by how they begin.
 
-use crate::config::Keys;
+use crate::config::KeySettings;
 use crate::db::batch::Batch;
 use crate::db::error::StoreError;
 use crate::import::report::Fate;
-use crate::import::{Part, Tally, Target};
+use crate::import::{ImportPart, ImportTally, Target};
 use crate::ohttp_keys::keys;
 use relay_daemon::{Exit, Failure};
 use relay_proto::keys::DAY_SECS;
@@ -25,7 +25,12 @@ const SEEDS: &[u8] = b"VOW1";
 const SEED_ENTRY: usize = 8 + WindowSeed::LENGTH;
 
 /// Takes a file over, if it is one of keys.
-pub(crate) fn take(target: &mut Target, config: &Keys, name: &str, file: &Path) -> Result<Part, Failure> {
+pub(crate) fn take(
+    target: &mut Target,
+    config: &KeySettings,
+    name: &str,
+    file: &Path,
+) -> Result<ImportPart, Failure> {
     let failed = |error: std::io::Error| {
         Failure::new(Exit::Io, format_args!("cannot read {}: {error}", file.display()))
     };
@@ -34,24 +39,24 @@ pub(crate) fn take(target: &mut Target, config: &Keys, name: &str, file: &Path) 
     match name {
         "relay_noise_key.bin" => noise(target, &content),
         "ohttp-anchor.key" if config.anchor.is_some() => {
-            Ok(Part::left("RELAY_ANCHOR_DIR names another anchor"))
+            Ok(ImportPart::left("RELAY_ANCHOR_DIR names another anchor"))
         }
         "ohttp-anchor.key" => secret(target, "anchor", "anchor", &content, DIFFERENT_ANCHOR),
-        "ohttp-intermediate.key" | "ohttp-intermediate.certs" => Ok(Part::left(
+        "ohttp-intermediate.key" | "ohttp-intermediate.certs" => Ok(ImportPart::left(
             "the anchor certifies another key by itself; with an offline anchor, see `relay anchor certify`",
         )),
         _ if content.starts_with(SEEDS) => seeds(target, config, &content),
-        _ if content.len() == WindowSeed::LENGTH => Ok(Part::left(
+        _ if content.len() == WindowSeed::LENGTH => Ok(ImportPart::left(
             "a single key for Oblivious HTTP has no windows; clients ask for the new one when theirs is refused",
         )),
-        _ => Ok(Part::left("it is not known")),
+        _ => Ok(ImportPart::left("it is not known")),
     }
 }
 
 const DIFFERENT_ANCHOR: &str = "this relay has an anchor of its own already, which clients may pin; take over into an empty data directory instead";
 
 /// The key of the older relay's end of its channels: the secret half, and the public one.
-fn noise(target: &mut Target, content: &[u8]) -> Result<Part, Failure> {
+fn noise(target: &mut Target, content: &[u8]) -> Result<ImportPart, Failure> {
     let halves = content.split_at_checked(NoiseSecret::LENGTH);
     let sound = halves.and_then(|(secret_half, public_half)| {
         let public_half = NoiseKey::try_from(public_half).ok()?;
@@ -65,7 +70,7 @@ fn noise(target: &mut Target, content: &[u8]) -> Result<Part, Failure> {
             bytes,
             "this relay has a Noise key of its own already, which peers may have pinned",
         ),
-        None => Ok(Part::Read { of: "Noise key", tally: one(Fate::Malformed) }),
+        None => Ok(ImportPart::Read { of: "Noise key", tally: one(Fate::Malformed) }),
     }
 }
 
@@ -76,31 +81,31 @@ fn secret(
     of: &'static str,
     content: &[u8],
     different: &'static str,
-) -> Result<Part, Failure> {
+) -> Result<ImportPart, Failure> {
     let Ok(bytes) = <[u8; 32]>::try_from(content) else {
-        return Ok(Part::Read { of, tally: one(Fate::Malformed) });
+        return Ok(ImportPart::Read { of, tally: one(Fate::Malformed) });
     };
     let kept = target.write_one(|sql| keys::take_over_secret(sql, name, &bytes))?;
     Ok(match kept {
-        keys::TakenOver::Now => Part::Read { of, tally: one(Fate::Taken) },
-        keys::TakenOver::Before => Part::Read { of, tally: one(Fate::Known) },
-        keys::TakenOver::Different => Part::left(different),
+        keys::TakenOver::Now => ImportPart::Read { of, tally: one(Fate::Taken) },
+        keys::TakenOver::Before => ImportPart::Read { of, tally: one(Fate::Known) },
+        keys::TakenOver::Different => ImportPart::left(different),
     })
 }
 
 /// Keeps the seeds of the windows around this moment, so that clients go on with the key they have.
-fn seeds(target: &mut Target, config: &Keys, content: &[u8]) -> Result<Part, Failure> {
+fn seeds(target: &mut Target, config: &KeySettings, content: &[u8]) -> Result<ImportPart, Failure> {
     const OF: &str = "key window";
     let Some(found) = parse(content) else {
-        return Ok(Part::Read { of: OF, tally: one(Fate::Malformed) });
+        return Ok(ImportPart::Read { of: OF, tally: one(Fate::Malformed) });
     };
     if config.window_secs != DAY_SECS {
-        return Ok(Part::left(
+        return Ok(ImportPart::left(
             "its keys last for a day; set RELAY_OHTTP_KEY_ROTATION_HOURS=24 to go on with them",
         ));
     }
     let window = target.now.get() / DAY_SECS;
-    let mut tally = Tally::default();
+    let mut tally = ImportTally::default();
     for (number, seed) in found {
         let fate = if number < window.saturating_sub(1) {
             Fate::Expired
@@ -111,13 +116,13 @@ fn seeds(target: &mut Target, config: &Keys, content: &[u8]) -> Result<Part, Fai
                 keys::TakenOver::Now => Fate::Taken,
                 keys::TakenOver::Before => Fate::Known,
                 keys::TakenOver::Different => {
-                    return Ok(Part::left("this relay has keys of its own already, which clients use"));
+                    return Ok(ImportPart::left("this relay has keys of its own already, which clients use"));
                 }
             }
         };
         tally.count(fate);
     }
-    Ok(Part::Read { of: OF, tally })
+    Ok(ImportPart::Read { of: OF, tally })
 }
 
 fn parse(content: &[u8]) -> Option<Vec<(u64, WindowSeed)>> {
@@ -132,8 +137,8 @@ fn parse(content: &[u8]) -> Option<Vec<(u64, WindowSeed)>> {
     entries.chunks_exact(SEED_ENTRY).map(read).collect()
 }
 
-fn one(fate: Fate) -> Tally {
-    let mut tally = Tally::default();
+fn one(fate: Fate) -> ImportTally {
+    let mut tally = ImportTally::default();
     tally.count(fate);
     tally
 }
@@ -145,7 +150,7 @@ impl Target {
         write: impl FnOnce(&rusqlite::Connection) -> Result<T, StoreError>,
     ) -> Result<T, Failure> {
         let mut batch = Batch::begin(&self.sql, &self.gauges).map_err(Failure::from)?;
-        let outcome = batch.attempt(|write_one| write(write_one.sql)).map_err(Failure::from)?;
+        let outcome = batch.with_savepoint(|write_one| write(write_one.sql)).map_err(Failure::from)?;
         batch.commit(false).map_err(Failure::from)?;
         Ok(outcome)
     }

@@ -7,19 +7,19 @@ use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::import::report::Fate;
 use crate::import::source::{self, Source};
-use crate::import::{Part, Target};
+use crate::import::{ImportPart, Target};
 use crate::mail::blobs;
 use crate::transfer::remote_blobs;
 use bytes::Bytes;
 use relay_daemon::Failure;
 use relay_proto::limits::MAX_BLOB_BYTES;
-use relay_proto::transfer::CarriedBlob;
+use relay_proto::transfer::TransferBlob;
 use relay_proto::{BlobId, Ciphertext, MailboxToken, UnixSeconds};
 use rusqlite::{Connection, params};
 use std::path::Path;
 
 /// A row as it was found.
-struct Row {
+struct MailRow {
     mailbox: Vec<u8>,
     ciphertext: Vec<u8>,
     created: Option<u64>,
@@ -30,10 +30,10 @@ pub(crate) fn take(
     target: &mut Target,
     file: &Path,
     heard: &mut dyn FnMut(u64, u64),
-) -> Result<Part, Failure> {
+) -> Result<ImportPart, Failure> {
     let columns = ["recipient_id", "data", "created_at_secs"];
     let Some(Source { sql, rows }) = Source::open(file, "blobs", &columns)? else {
-        return Ok(Part::left("it has no table of mail that is understood"));
+        return Ok(ImportPart::left("it has no table of mail that is understood"));
     };
     let all = rows.len() as u64;
     let mut rows = rows.into_iter();
@@ -46,21 +46,21 @@ pub(crate) fn take(
     let (bounds, now) = (target.bounds, target.now);
     let store = |write: &mut Write<'_>, row| store(write, row, &bounds, now);
     let tally = target.write_all(next, store, |done| heard(done, all))?;
-    Ok(Part::Read { of: "blob", tally })
+    Ok(ImportPart::Read { of: "blob", tally })
 }
 
-fn read(sql: &Connection, row: i64) -> Result<Row, StoreError> {
+fn read(sql: &Connection, row: i64) -> Result<MailRow, StoreError> {
     let mut statement =
         sql.prepare_cached("SELECT recipient_id, data, created_at_secs FROM blobs WHERE rowid = ?1")?;
     statement
         .query_row([row], |row| {
             let bytes = |column| source::bytes(row, column).map(<[u8]>::to_vec).unwrap_or_default();
-            Ok(Row { mailbox: bytes(0), ciphertext: bytes(1), created: source::seconds(row, 2) })
+            Ok(MailRow { mailbox: bytes(0), ciphertext: bytes(1), created: source::seconds(row, 2) })
         })
         .map_err(StoreError::from)
 }
 
-fn store(write: &mut Write<'_>, row: Row, bounds: &Bounds, now: UnixSeconds) -> Result<Fate, StoreError> {
+fn store(write: &mut Write<'_>, row: MailRow, bounds: &Bounds, now: UnixSeconds) -> Result<Fate, StoreError> {
     let token = std::str::from_utf8(&row.mailbox).ok().and_then(|text| MailboxToken::from_hex(text).ok());
     let is_too_large = row.ciphertext.len() > MAX_BLOB_BYTES;
     let ciphertext = Ciphertext::try_from(Bytes::from(row.ciphertext)).ok().filter(|_| !is_too_large);
@@ -73,7 +73,7 @@ fn store(write: &mut Write<'_>, row: Row, bounds: &Bounds, now: UnixSeconds) -> 
         return Ok(Fate::Expired);
     }
     let mailbox = token.hash();
-    let blob = CarriedBlob {
+    let blob = TransferBlob {
         mailbox,
         blob_id: BlobId::derive(&mailbox, ciphertext.as_bytes()),
         ciphertext,

@@ -15,7 +15,7 @@ pub(crate) enum Fate {
 
 /// Rows by what became of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ImportTally {
     /// Here now.
     pub taken: u64,
     /// They, or others of their names, were here before, or were acknowledged here.
@@ -26,7 +26,7 @@ pub struct Tally {
     pub malformed: u64,
 }
 
-impl Tally {
+impl ImportTally {
     pub(crate) const fn count(&mut self, fate: Fate) {
         match fate {
             Fate::Taken => self.taken += 1,
@@ -51,19 +51,19 @@ impl Tally {
 
 /// What became of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum ImportPart {
     /// It was gone through.
     Read {
         /// What one of the things in it is called.
         of: &'static str,
         /// What became of them.
-        tally: Tally,
+        tally: ImportTally,
     },
     /// It was not, and why.
     Left(&'static str),
 }
 
-impl Part {
+impl ImportPart {
     pub(crate) const fn left(why: &'static str) -> Self {
         Self::Left(why)
     }
@@ -73,7 +73,7 @@ impl Part {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Imported {
     /// What became of each file, by its name.
-    pub parts: Vec<(String, Part)>,
+    pub parts: Vec<(String, ImportPart)>,
     /// Mailboxes that hold more than they could be sent now.
     pub over_quota: u64,
 }

@@ -8,13 +8,13 @@
 //!
 //! Everything is in memory: a restart of the process fills every bucket once.
 
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use crate::limits::Allowance;
 use crate::metrics::{Metrics, Scope};
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
-use relay_proto::caller::{Caller, Payer};
-use relay_proto::{AddressHash, PeerId, Refusal};
+use relay_proto::caller::{Caller, RateLimitSubject};
+use relay_proto::{AddressHash, PeerId, StorageError};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -126,14 +126,14 @@ impl Shares {
 
     /// Charges a peer for content that it brings: as a named relay, it may take half of what is free. Returns whether that is
     /// within its share.
-    pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Gauges, content: u64) -> bool {
+    pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Totals, content: u64) -> bool {
         let rate = Kind::Bytes.half(gauges.byte_space().free);
         let now = self.clock.monotonic();
         lock(&self.relays).take_units(peer.as_bytes(), stored_bytes(content), rate, now).is_ok()
     }
 
     /// The table, key and rate of a payer's bucket.
-    fn bucket(&self, payer: Payer, kind: Kind, space: Space) -> (&Mutex<BucketTable>, Key, Rate) {
+    fn bucket(&self, payer: RateLimitSubject, kind: Kind, space: Space) -> (&Mutex<BucketTable>, Key, Rate) {
         if payer.is_named_relay() {
             return (&self.relays, Key::new(payer.address, kind as u8), kind.half(space.free));
         }
@@ -156,8 +156,8 @@ impl Payment<'_> {
     /// Charges new rows, all or none.
     ///
     /// # Errors
-    /// [`Refusal::AddressRateLimited`] when the payer's share is used up.
-    pub(crate) fn rows(self, kind: Kind, space: Space, rows: u64) -> Result<(), Refusal> {
+    /// [`StorageError::AddressRateLimited`] when the payer's share is used up.
+    pub(crate) fn rows(self, kind: Kind, space: Space, rows: u64) -> Result<(), StorageError> {
         self.charge(kind, space, rows)
     }
 
@@ -165,7 +165,7 @@ impl Payment<'_> {
     ///
     /// # Errors
     /// As [`Payment::rows`].
-    pub(crate) fn bytes(self, gauges: &Gauges, content: usize) -> Result<(), Refusal> {
+    pub(crate) fn bytes(self, gauges: &Totals, content: usize) -> Result<(), StorageError> {
         self.charge(Kind::Bytes, gauges.byte_space(), stored_bytes(content as u64))
     }
 
@@ -177,9 +177,9 @@ impl Payment<'_> {
         self,
         kind: Kind,
         space: Space,
-        gauges: &Gauges,
+        gauges: &Totals,
         content: usize,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StorageError> {
         self.rows(kind, space, 1)?;
         self.bytes(gauges, content)
     }
@@ -188,37 +188,37 @@ impl Payment<'_> {
     ///
     /// # Errors
     /// As [`Payment::rows`].
-    pub(crate) fn expect_share(self, kind: Kind, space: Space, rows: u64) -> Result<(), Refusal> {
+    pub(crate) fn expect_share(self, kind: Kind, space: Space, rows: u64) -> Result<(), StorageError> {
         let Some(payer) = self.payer.filter(|_| rows > 0) else { return Ok(()) };
         let (table, key, rate) = self.shares.bucket(payer, kind, space);
         let peeked = lock(table).peek_units(&key.0, rows, rate, self.shares.clock.monotonic());
         peeked.map_err(|retry_after| self.refuse(kind, retry_after))
     }
 
-    fn refuse(self, kind: Kind, retry_after: Duration) -> Refusal {
+    fn refuse(self, kind: Kind, retry_after: Duration) -> StorageError {
         self.shares.metrics.rate_limited(kind.scope());
-        Refusal::AddressRateLimited { retry_after }
+        StorageError::AddressRateLimited { retry_after }
     }
 
     /// Gives back what content took that is gone, where the payer stands for many clients: some of them bring mail, and
     /// others take it away, so that the share bounds what lies here and not what passes through.
-    pub(crate) fn give_bytes_back(self, gauges: &Gauges, content: u64) {
+    pub(crate) fn give_bytes_back(self, gauges: &Totals, content: u64) {
         self.give_back(Kind::Bytes, gauges.byte_space(), stored_bytes(content));
     }
 
     /// The same for a row and its content.
-    pub(crate) fn give_row_back(self, kind: Kind, space: Space, gauges: &Gauges, content: u64) {
+    pub(crate) fn give_row_back(self, kind: Kind, space: Space, gauges: &Totals, content: u64) {
         self.give_back(kind, space, 1);
         self.give_bytes_back(gauges, content);
     }
 
     fn give_back(self, kind: Kind, space: Space, units: u64) {
-        let Some(payer) = self.payer.filter(Payer::is_named_relay) else { return };
+        let Some(payer) = self.payer.filter(RateLimitSubject::is_named_relay) else { return };
         let (table, key, rate) = self.shares.bucket(payer, kind, space);
         lock(table).give_back(&key.0, units, rate);
     }
 
-    fn charge(self, kind: Kind, space: Space, units: u64) -> Result<(), Refusal> {
+    fn charge(self, kind: Kind, space: Space, units: u64) -> Result<(), StorageError> {
         let Some(payer) = self.payer.filter(|_| units > 0) else { return Ok(()) };
         let (table, key, rate) = self.shares.bucket(payer, kind, space);
         let taken = lock(table).take_units(&key.0, units, rate, self.shares.clock.monotonic());

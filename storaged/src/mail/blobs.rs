@@ -14,8 +14,8 @@ use crate::mail::purges;
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
 use prometheus::IntCounter;
 use relay_proto::mail::BlobName;
-use relay_proto::transfer::CarriedBlob;
-use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, Refusal, UnixSeconds};
+use relay_proto::transfer::TransferBlob;
+use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, StorageError, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// A blob on its way in.
@@ -52,7 +52,7 @@ pub(crate) fn send(
         return Ok(known);
     }
     let purged = purges::reaches_here(write, mailbox)?;
-    let holding = Holding::of(write.sql, mailbox, &id, purged, now)?;
+    let holding = MailboxUsage::of(write.sql, mailbox, &id, purged, now)?;
     match holding.same_id {
         // As if it were deleted already: it is remembered like an acked one.
         Some(position) if purges::takes(purged, position.sql()) => return Ok(known),
@@ -71,10 +71,10 @@ pub(crate) fn send(
     let hint_length = origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
     let size = counted_size(ciphertext.as_bytes().len(), hint_length);
     if write.gauges.is_full() {
-        return Err(Refusal::StorageFull.into());
+        return Err(StorageError::StorageFull.into());
     }
     if !holding.takes(write, mailbox, size, bounds, now)? {
-        return Err(Refusal::QuotaExceeded.into());
+        return Err(StorageError::QuotaExceeded.into());
     }
     payment.bytes(write.gauges, ciphertext.as_bytes().len() + hint_length)?;
     let position = Position::new(bounds.ttl.expiry(stamp), write.arrive());
@@ -86,7 +86,7 @@ pub(crate) fn send(
 pub(crate) fn insert(
     write: &mut Write<'_>,
     position: Position,
-    blob: &CarriedBlob,
+    blob: &TransferBlob,
     created: UnixSeconds,
 ) -> Result<(), StoreError> {
     let size = size_of(blob);
@@ -94,7 +94,7 @@ pub(crate) fn insert(
 }
 
 /// What a blob counts, in bytes.
-pub(crate) fn size_of(blob: &CarriedBlob) -> u64 {
+pub(crate) fn size_of(blob: &TransferBlob) -> u64 {
     let hint_length = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
     counted_size(blob.ciphertext.as_bytes().len(), hint_length)
 }
@@ -164,13 +164,13 @@ pub(crate) fn created_at(sql: &Connection, seq: i64) -> Result<i64, StoreError> 
 }
 
 /// What a mailbox holds, read from the index alone.
-struct Holding {
+struct MailboxUsage {
     blobs: u64,
     bytes: u64,
     same_id: Option<Position>,
 }
 
-impl Holding {
+impl MailboxUsage {
     fn of(
         sql: &Connection,
         mailbox: &MailboxHash,

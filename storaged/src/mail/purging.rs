@@ -2,7 +2,7 @@
 //! deleted is on no disk any more.
 
 use crate::auth::idempotency;
-use crate::auth::nonces::{self, Once};
+use crate::auth::nonces::{self, Nonce};
 use crate::clock::trusted::TrustedClock;
 use crate::clock::trusted_time::Times;
 use crate::db::Store;
@@ -15,7 +15,7 @@ use crate::mail::registrations;
 use crate::metrics::Metrics;
 use crate::records::guardian;
 use relay_proto::caller::Caller;
-use relay_proto::{GuardianHash, MailboxHash, OwnerHash, PublicKey, Refusal, RequestId, UnixSeconds};
+use relay_proto::{GuardianHash, MailboxHash, OwnerHash, PublicKey, RequestId, StorageError, UnixSeconds};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(crate) struct Order {
     pub(crate) mailbox: MailboxHash,
     pub(crate) public_key: PublicKey,
     /// Digest of the purge token.
-    pub(crate) once: Once,
+    pub(crate) once: Nonce,
     pub(crate) timestamp: UnixSeconds,
     /// Whether the signature is of now. One that is not may ask again for what was answered, and for nothing else.
     pub(crate) is_timely: bool,
@@ -77,7 +77,7 @@ impl Purging {
         let Order { request, public_key, .. } = order;
         let owner = public_key.owner();
         if !order.is_timely && !self.store.readers.run(move |sql| purges::is_known(sql, &request)).await? {
-            return Err(Refusal::OutsideWindow.into());
+            return Err(StorageError::OutsideWindow.into());
         }
         loop {
             let limits = Arc::clone(limits);
@@ -106,7 +106,7 @@ impl Purging {
         let purging = self.clone();
         let task = tokio::spawn(async move { purging.steps(owner, caller).await });
         // A task ends early when the process does.
-        task.await.unwrap_or(Err(Refusal::OutcomeUnknown.into()))
+        task.await.unwrap_or(Err(StorageError::OutcomeUnknown.into()))
     }
 
     /// Finishes what a process before left, and what was given up here.
@@ -131,7 +131,7 @@ impl Purging {
                     return Ok(Some(deleted));
                 }
                 Ok(Step::Over) => return Ok(None),
-                Err(StoreError::Refused(Refusal::Busy)) => tokio::time::sleep(BUSY).await,
+                Err(StoreError::Refused(StorageError::Busy)) => tokio::time::sleep(BUSY).await,
                 Err(error) => return Err(error),
             }
         }
@@ -156,7 +156,7 @@ fn begin(
         return Ok(Begun::Runs);
     }
     if !is_timely {
-        return Err(Refusal::OutsideWindow.into());
+        return Err(StorageError::OutsideWindow.into());
     }
     let own = MailboxHash::of_public_key(public_key);
     if purges::runs(write, owner)? {
@@ -164,7 +164,7 @@ fn begin(
     }
     nonces::take(write.sql, *once, *timestamp)?;
     if *mailbox != own && !registrations::is_of(write.sql, owner, mailbox, now.now)? {
-        return Err(Refusal::BadSignature.into());
+        return Err(StorageError::BadSignature.into());
     }
     limits.charge_mailbox(mailbox)?;
     guardian::remove(write, &GuardianHash::of_public_key(public_key).name())?;

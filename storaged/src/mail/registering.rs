@@ -1,7 +1,7 @@
 //! Registering mailboxes: a reader compares, and what changes is written down step by step.
 
 use crate::auth::idempotency;
-use crate::auth::nonces::{self, Once};
+use crate::auth::nonces::{self, Nonce};
 use crate::clock::trusted_time::Times;
 use crate::db::Store;
 use crate::db::batch::Write;
@@ -12,10 +12,10 @@ use crate::limits::Limits;
 use crate::limits::shares::Kind;
 use crate::mail::purges;
 use crate::mail::purging::Purging;
-use crate::mail::registrations::{self, Comparison, Tally, Wanted};
+use crate::mail::registrations::{self, Comparison, RequestedMailboxes, Tally};
 use relay_proto::caller::Caller;
 use relay_proto::messages::RegisterReply;
-use relay_proto::{MailboxHash, OwnerHash, Refusal, RequestId, Ttl, UnixSeconds};
+use relay_proto::{MailboxHash, OwnerHash, RequestId, StorageError, Ttl, UnixSeconds};
 use rusqlite::Connection;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const FEW: usize = 100;
 pub(crate) struct Signed {
     pub(crate) owner: OwnerHash,
     /// Digest of the signature.
-    pub(crate) once: Once,
+    pub(crate) once: Nonce,
     pub(crate) timestamp: UnixSeconds,
     pub(crate) request: RequestId,
     /// Whether it is of now. One that is not may ask again for what was answered, and for nothing else.
@@ -72,7 +72,7 @@ pub(crate) async fn register(
     signed: Option<Signed>,
     (ttl, now): (Ttl, Times),
 ) -> Result<RegisterReply, StoreError> {
-    let wanted = Wanted { owner: signed.map(|signed| signed.owner), ttl, now };
+    let wanted = RequestedMailboxes { owner: signed.map(|signed| signed.owner), ttl, now };
     let registered = u32::try_from(mailboxes.len()).unwrap_or(u32::MAX);
     let look = move |sql: &Connection| {
         if let Some(signed) = signed {
@@ -80,7 +80,7 @@ pub(crate) async fn register(
                 return Ok(Looked::Answered(unpack(answer)));
             }
             if !signed.is_timely {
-                return Err(Refusal::OutsideWindow.into());
+                return Err(StorageError::OutsideWindow.into());
             }
             nonces::check(sql, signed.once, signed.timestamp)?;
         }
@@ -122,7 +122,7 @@ async fn step(
     purging: &Purging,
     limits: &Arc<Limits>,
     caller: Caller,
-    (mailboxes, wanted): (&[MailboxHash], Wanted),
+    (mailboxes, wanted): (&[MailboxHash], RequestedMailboxes),
     before: Tally,
     finish: impl FnOnce(&Write<'_>, Tally) -> Result<(), StoreError> + Copy + Send + 'static,
 ) -> Result<Tally, StoreError> {
@@ -144,7 +144,7 @@ async fn step(
         };
         let outcome = if mailboxes.len() <= FEW {
             let load = Load { commands: mailboxes.len(), bytes: 0 };
-            store.writer.run(load, |batch| batch.attempt(work)).await?
+            store.writer.run(load, |batch| batch.with_savepoint(work)).await?
         } else {
             store.step(caller, work).await?
         };
@@ -167,7 +167,7 @@ pub(crate) fn renew(store: &Arc<Store>, due: Vec<MailboxHash>, caller: Caller, (
             let load = Load { commands: some.len(), bytes: 0 };
             let work = move |write: &mut Write<'_>| registrations::renew(write, &some, ttl, now);
             let renewed = if few {
-                store.writer.run(load, |batch| batch.attempt(work)).await
+                store.writer.run(load, |batch| batch.with_savepoint(work)).await
             } else {
                 store.step(caller, work).await
             };

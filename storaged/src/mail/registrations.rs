@@ -6,14 +6,14 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::db::steps::SWEEP_ROWS;
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use crate::limits::shares::Space;
 use crate::mail::purges;
-use relay_proto::{MailboxHash, OwnerHash, Refusal, Ttl, UnixSeconds};
+use relay_proto::{MailboxHash, OwnerHash, StorageError, Ttl, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// How many registrations there may be, and how many more.
-pub(crate) fn space(gauges: &Gauges, change: i64) -> Space {
+pub(crate) fn space(gauges: &Totals, change: i64) -> Space {
     let whole = gauges.ceiling_bytes() / BYTES_EACH;
     Space { whole, free: whole.saturating_sub(gauges.registrations().saturating_add_signed(change)) }
 }
@@ -37,7 +37,7 @@ const IN_USE: i64 = -1;
 
 /// What a request asks for, besides names.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
+pub(crate) struct RequestedMailboxes {
     pub(crate) owner: Option<OwnerHash>,
     pub(crate) ttl: Ttl,
     pub(crate) now: Times,
@@ -57,11 +57,11 @@ impl Tally {
         Self { elsewhere: self.elsewhere + other.elsewhere, waiting: self.waiting + other.waiting }
     }
 
-    fn add(&mut self, standing: Standing) {
+    fn add(&mut self, standing: BindingState) {
         match standing {
-            Standing::Granted => {}
-            Standing::Waiting => self.waiting += 1,
-            Standing::Elsewhere => self.elsewhere += 1,
+            BindingState::Granted => {}
+            BindingState::Waiting => self.waiting += 1,
+            BindingState::Elsewhere => self.elsewhere += 1,
         }
     }
 }
@@ -87,7 +87,7 @@ struct Registration {
 
 /// How a name stands for whoever registers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum BindingState {
     Granted,
     Waiting,
     Elsewhere,
@@ -98,27 +98,27 @@ enum Standing {
 /// Everybody who sends to a mailbox knows its token, and must not take it from a client that has no key. So where somebody
 /// registered it without one, a key has it until that somebody registers it again, and if it was in use that way already
 /// it has to wait besides.
-fn settle(alive: Option<Registration>, wanted: &Wanted) -> (Registration, Standing) {
+fn settle(alive: Option<Registration>, wanted: &RequestedMailboxes) -> (Registration, BindingState) {
     let expires = moment(wanted.ttl.expiry(wanted.now.stamp));
     let Some(before) = alive else {
-        return (Registration { owner: wanted.owner, binds: 0, expires }, Standing::Granted);
+        return (Registration { owner: wanted.owner, binds: 0, expires }, BindingState::Granted);
     };
     let kept = Registration { expires, ..before };
     let in_use = Registration { owner: None, binds: IN_USE, expires };
     match (before.owner, wanted.owner) {
-        (None, None) => (in_use, Standing::Granted),
+        (None, None) => (in_use, BindingState::Granted),
         (None, Some(_)) => {
             let until = moment(wanted.now.stamp.plus(OBJECTION_SECS).hour_ceil());
             let waits = before.binds == IN_USE;
             let binds = if waits { until } else { -until };
-            let standing = if waits { Standing::Waiting } else { Standing::Granted };
+            let standing = if waits { BindingState::Waiting } else { BindingState::Granted };
             (Registration { owner: wanted.owner, binds, expires }, standing)
         }
-        (Some(_), None) if before.binds != 0 => (in_use, Standing::Elsewhere),
+        (Some(_), None) if before.binds != 0 => (in_use, BindingState::Elsewhere),
         (Some(owner), Some(asks)) if owner == asks => {
-            (kept, if before.binds > 0 { Standing::Waiting } else { Standing::Granted })
+            (kept, if before.binds > 0 { BindingState::Waiting } else { BindingState::Granted })
         }
-        (Some(_), _) => (kept, Standing::Elsewhere),
+        (Some(_), _) => (kept, BindingState::Elsewhere),
     }
 }
 
@@ -137,7 +137,7 @@ fn find(sql: &Connection, mailbox: &MailboxHash) -> Result<Option<Registration>,
 pub(crate) fn compare(
     sql: &Connection,
     mailboxes: &[MailboxHash],
-    wanted: &Wanted,
+    wanted: &RequestedMailboxes,
 ) -> Result<Comparison, StoreError> {
     let mut comparison = Comparison { unsettled: Vec::new(), new: 0, settled: Tally::default() };
     let mut bound = 0;
@@ -164,14 +164,18 @@ fn expect_few(sql: &Connection, owner: &OwnerHash, more: u64) -> Result<(), Stor
     let owned: i64 = sql
         .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM registrations WHERE owner = ?1 LIMIT ?2)")?
         .query_row(params![owner.as_bytes(), count(MAX_OWNED)], |row| row.get(0))?;
-    if owned.max(0).unsigned_abs() + more > MAX_OWNED { Err(Refusal::QuotaExceeded.into()) } else { Ok(()) }
+    if owned.max(0).unsigned_abs() + more > MAX_OWNED {
+        Err(StorageError::QuotaExceeded.into())
+    } else {
+        Ok(())
+    }
 }
 
 /// Registers mailboxes or renews them. Returns how they stand.
 pub(crate) fn register(
     write: &mut Write<'_>,
     mailboxes: &[MailboxHash],
-    wanted: &Wanted,
+    wanted: &RequestedMailboxes,
 ) -> Result<Tally, StoreError> {
     let mut tally = Tally::default();
     let mut bound = 0;
@@ -184,7 +188,7 @@ pub(crate) fn register(
         };
         let alive = before.filter(|before| before.expires > moment(wanted.now.now));
         let (after, standing) = match before {
-            Some(before) if is_purged => (before, Standing::Elsewhere),
+            Some(before) if is_purged => (before, BindingState::Elsewhere),
             _ => settle(alive, wanted),
         };
         tally.add(standing);
@@ -224,7 +228,7 @@ fn put(
     }
     let held = write.gauges.registrations().saturating_add_signed(write.change.registrations);
     if write.gauges.is_full() || held >= write.gauges.ceiling_bytes() / BYTES_EACH {
-        return Err(Refusal::StorageFull.into());
+        return Err(StorageError::StorageFull.into());
     }
     write
         .sql
@@ -384,7 +388,8 @@ mod tests {
         let until = moment(NOW.plus(OBJECTION_SECS));
         let (once, in_use) = (Some((None, 0)), Some((None, IN_USE)));
         let [first, for_now, waits] = [0, -until, until].map(|binds| Some((Some(FIRST), binds)));
-        let (granted, waiting, elsewhere) = (Standing::Granted, Standing::Waiting, Standing::Elsewhere);
+        let (granted, waiting, elsewhere) =
+            (BindingState::Granted, BindingState::Waiting, BindingState::Elsewhere);
         for (before, asks, after, standing) in [
             (None, None, once, granted),
             (None, Some(FIRST), first, granted),
@@ -403,7 +408,8 @@ mod tests {
             (waits, None, in_use, elsewhere),
         ] {
             let before = before.map(|(owner, binds)| Registration { owner, binds, expires: 1 });
-            let wanted = Wanted { owner: asks, ttl: Ttl::from_secs(86_400), now: Times::trusted(NOW) };
+            let wanted =
+                RequestedMailboxes { owner: asks, ttl: Ttl::from_secs(86_400), now: Times::trusted(NOW) };
             let (settled, told) = settle(before, &wanted);
             assert_eq!((Some((settled.owner, settled.binds)), told), (after, standing));
             assert_eq!(settled.expires, moment(NOW.plus(86_400)), "everybody renews");

@@ -14,7 +14,7 @@ use crate::mail::registrations;
 use crate::metrics::Metrics;
 use relay_proto::caller::Caller;
 use relay_proto::messages::write_outcome::Outcome;
-use relay_proto::{BlobId, MailboxHash, Refusal};
+use relay_proto::{BlobId, MailboxHash, StorageError};
 use std::sync::Arc;
 
 /// A write, and who is charged for it.
@@ -51,7 +51,7 @@ pub(crate) async fn write(
     bounds: Bounds,
     time: &TrustedClock,
     metrics: &Metrics,
-) -> Vec<Result<Outcome, Refusal>> {
+) -> Vec<Result<Outcome, StorageError>> {
     let count = commands.len();
     if count == 0 {
         return Vec::new();
@@ -81,7 +81,7 @@ pub(crate) async fn write(
                 metrics.blobs_acked.inc_by(counts.acked);
                 outcomes.append(&mut some);
             }
-            Err(error) => outcomes.resize(count, Err(Refusal::from(error))),
+            Err(error) => outcomes.resize(count, Err(StorageError::from(error))),
         }
     }
     outcomes
@@ -101,13 +101,14 @@ fn write_one(
     limits: &Limits,
     now: Times,
     counts: &mut Counts,
-) -> Result<Outcome, Refusal> {
+) -> Result<Outcome, StorageError> {
     let payment = limits.payment(command.caller);
     match &command.action {
         Action::Send(blob) => {
             let work = |write: &mut Write<'_>| send(write, blob, bounds, now, payment);
             // It deletes an expired blob at most, and then inserts one; where mail is held for peers it may be more.
-            let sent = if batch.has_held() { batch.attempt(work) } else { batch.attempt_loose(work) };
+            let sent =
+                if batch.has_held() { batch.with_savepoint(work) } else { batch.without_savepoint(work) };
             let Sent { id, is_new } = sent?;
             counts.created += u64::from(is_new);
             Ok(Outcome::Stored(id.into()))
@@ -122,8 +123,11 @@ fn write_one(
                 Ok(removed)
             };
             // It notes a name, and then deletes one blob; where peers have a part in it, it is more.
-            let removed =
-                if batch.involves_peers() { batch.attempt(work) } else { batch.attempt_loose(work) };
+            let removed = if batch.involves_peers() {
+                batch.with_savepoint(work)
+            } else {
+                batch.without_savepoint(work)
+            };
             let removed = removed?;
             counts.acked += u64::from(removed);
             if !removed {
@@ -143,7 +147,7 @@ fn send(
     payment: Payment<'_>,
 ) -> Result<Sent, StoreError> {
     if bounds.require_registration && !registrations::contains(write.sql, &blob.mailbox, now.now)? {
-        return Err(Refusal::NotRegistered.into());
+        return Err(StorageError::NotRegistered.into());
     }
     blobs::send(write, blob, bounds, now, payment)
 }

@@ -5,7 +5,7 @@ mod checked;
 use checked::Report;
 use relay_daemon::Clock;
 use relay_daemon::metrics::merge;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::messages::{Family, Kind, Process, Snapshot};
 use relay_proto::telemetry::Role;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ const MOST_DEPARTED: usize = 256;
 
 /// The other processes of the relay.
 #[derive(Debug)]
-pub(crate) struct Reporters {
+pub(crate) struct MetricsAggregator {
     known: Mutex<Known>,
     clock: Clock,
 }
@@ -37,22 +37,22 @@ struct Known {
 /// One reporter's place, left when dropped.
 #[derive(Debug)]
 pub(crate) struct Reporter {
-    reporters: Arc<Reporters>,
+    reporters: Arc<MetricsAggregator>,
     role: Role,
     number: u64,
 }
 
-impl Reporters {
+impl MetricsAggregator {
     /// Nobody reports yet.
     pub(crate) fn new(clock: Clock) -> Self {
         Self { known: Mutex::default(), clock }
     }
 
     /// Gives a reporter of this role its place.
-    pub(crate) fn enter(self: &Arc<Self>, role: Role) -> Result<Reporter, Refusal> {
+    pub(crate) fn enter(self: &Arc<Self>, role: Role) -> Result<Reporter, StorageError> {
         let mut known = self.lock();
         if known.living.values().filter(|(of, _)| *of == role).count() >= MOST {
-            return Err(Refusal::Busy);
+            return Err(StorageError::Busy);
         }
         let number = known.next;
         known.next += 1;
@@ -92,7 +92,7 @@ impl Reporter {
     ///
     /// # Errors
     /// When no process of this role says such things.
-    pub(crate) fn tell(&self, snapshot: Snapshot) -> Result<(), Refusal> {
+    pub(crate) fn tell(&self, snapshot: Snapshot) -> Result<(), StorageError> {
         let mut known = self.reporters.lock();
         let Some((_, last)) = known.living.get_mut(&self.number) else { return Ok(()) };
         let before = last.as_ref().map_or(&[][..], |(report, _)| &report.families);
@@ -141,14 +141,14 @@ mod tests {
         Snapshot { process: Some(process), families }
     }
 
-    fn sums(reporters: &Reporters) -> Vec<(String, f64)> {
+    fn sums(reporters: &MetricsAggregator) -> Vec<(String, f64)> {
         let families = merge(reporters.families()).into_iter();
         families.map(|family| (family.name, family.samples[0].value)).collect()
     }
 
     #[test]
     fn counters_outlive_their_replica_and_gauges_do_not() {
-        let reporters = Arc::new(Reporters::new(Clock::system()));
+        let reporters = Arc::new(MetricsAggregator::new(Clock::system()));
         let (first, second) =
             (reporters.enter(Role::Gateway).unwrap(), reporters.enter(Role::Gateway).unwrap());
         first.tell(snapshot(1, 10.0)).unwrap();
@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn it_is_known_for_how_long_a_process_has_not_reported() {
         let hands = ManualClock::at(UnixSeconds::new(1_750_000_000));
-        let reporters = Arc::new(Reporters::new(hands.clock()));
+        let reporters = Arc::new(MetricsAggregator::new(hands.clock()));
         let (stopped, lively) =
             (reporters.enter(Role::Gateway).unwrap(), reporters.enter(Role::Gateway).unwrap());
         stopped.tell(snapshot(1, 10.0)).unwrap();
@@ -171,7 +171,7 @@ mod tests {
             hands.advance(Duration::from_secs(1));
             lively.tell(snapshot(2, 5.0)).unwrap();
         }
-        let silence = |reporters: &Reporters| {
+        let silence = |reporters: &MetricsAggregator| {
             reporters.processes().iter().map(|process| process.silent_secs).collect::<Vec<_>>()
         };
         assert_eq!(silence(&reporters), [42, 0]);
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_a_reporter_may_not_say_changes_nothing() {
-        let reporters = Arc::new(Reporters::new(Clock::system()));
+        let reporters = Arc::new(MetricsAggregator::new(Clock::system()));
         let reporter = reporters.enter(Role::Gateway).unwrap();
         reporter.tell(snapshot(1, 10.0)).unwrap();
         for wrong in [-1.0, f64::NAN, 9.0] {
@@ -189,13 +189,13 @@ mod tests {
         }
         let mut other = snapshot(1, 11.0);
         other.process = Some(Process { role: Role::Storaged.into(), ..Process::default() });
-        assert_eq!(reporter.tell(other), Err(Refusal::invalid("role")));
+        assert_eq!(reporter.tell(other), Err(StorageError::invalid("role")));
         assert_eq!(sums(&reporters), [CONNECTIONS, REQUESTS].map(|name| (name.to_owned(), 10.0)));
     }
 
     #[test]
     fn however_many_come_and_go_what_is_kept_of_them_is_bounded() {
-        let reporters = Arc::new(Reporters::new(Clock::system()));
+        let reporters = Arc::new(MetricsAggregator::new(Clock::system()));
         for round in 0..3 {
             let reporter = reporters.enter(Role::Gateway).unwrap();
             let label = |at: usize| Label { name: "reason".to_owned(), value: format!("{round}-{at}") };
@@ -211,9 +211,9 @@ mod tests {
 
     #[test]
     fn the_number_of_reporters_is_bounded() {
-        let reporters = Arc::new(Reporters::new(Clock::system()));
+        let reporters = Arc::new(MetricsAggregator::new(Clock::system()));
         let mut all: Vec<_> = (0..MOST).map(|_| reporters.enter(Role::Gateway).unwrap()).collect();
-        assert_eq!(reporters.enter(Role::Gateway).unwrap_err(), Refusal::Busy);
+        assert_eq!(reporters.enter(Role::Gateway).unwrap_err(), StorageError::Busy);
         assert!(reporters.enter(Role::Federated).is_ok(), "it takes no place of another role");
         all.pop();
         assert!(reporters.enter(Role::Gateway).is_ok());

@@ -3,7 +3,7 @@
 
 use crate::clock::trusted::TrustedClock;
 use crate::clock::trusted_time::Times;
-use crate::config::Keys;
+use crate::config::KeySettings;
 use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::metrics::Metrics;
@@ -11,7 +11,7 @@ use crate::ohttp_keys::signer::Signer;
 use crate::ohttp_keys::turn::{self, Turned};
 use bytes::Bytes;
 use relay_daemon::{Exit, Failure, Shutdown};
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::keys::{DAY_SECS, fingerprint};
 use relay_proto::messages::{CertificateStatus, KeySet, KeyStatus, WindowStatus};
 use std::path::Path;
@@ -30,7 +30,7 @@ pub(crate) struct Keyring {
     store: Arc<Store>,
     time: Arc<TrustedClock>,
     metrics: Metrics,
-    config: Keys,
+    config: KeySettings,
     /// What the offline anchor said when it could last be read.
     offline: Mutex<Option<Signer>>,
     shown: Mutex<Option<Shown>>,
@@ -96,7 +96,7 @@ impl Keyring {
     /// When the anchor's files cannot be used, or nothing can be stored.
     pub(crate) async fn open(
         store: Arc<Store>,
-        config: Keys,
+        config: KeySettings,
         time: Arc<TrustedClock>,
         metrics: Metrics,
     ) -> Result<Self, Failure> {
@@ -140,7 +140,7 @@ impl Keyring {
     }
 
     /// The keys of this moment.
-    pub(crate) async fn current(&self) -> Result<KeySet, Refusal> {
+    pub(crate) async fn current(&self) -> Result<KeySet, StorageError> {
         let times = self.time.times();
         match self.shown() {
             Some(shown) if shown.is_of(times) => Ok(shown.set),
@@ -150,8 +150,8 @@ impl Keyring {
     }
 
     /// What the operator may know.
-    pub(crate) fn status(&self) -> Result<KeyStatus, Refusal> {
-        self.shown().map(|shown| shown.status).ok_or(Refusal::Unavailable)
+    pub(crate) fn status(&self) -> Result<KeyStatus, StorageError> {
+        self.shown().map(|shown| shown.status).ok_or(StorageError::Unavailable)
     }
 
     fn shown(&self) -> Option<Shown> {

@@ -62,7 +62,7 @@ pub(crate) async fn put(
         idempotency::remember(write.sql, &request_id, number(deposit)?, now.stamp)?;
         Ok(deposit)
     };
-    store.writer.run(load, |batch| batch.attempt(work)).await
+    store.writer.run(load, |batch| batch.with_savepoint(work)).await
 }
 
 /// Returns what lies in the other slot. Deletes nothing.

@@ -17,7 +17,7 @@ use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment, Space};
 use relay_proto::caller::Caller;
 use relay_proto::limits::EXCHANGE_TTL_SECS;
-use relay_proto::{ExchangeCode, ExchangeText, OfferName, Refusal, RequestId, UnixSeconds};
+use relay_proto::{ExchangeCode, ExchangeText, OfferName, RequestId, StorageError, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(crate) async fn offer(
 ) -> Result<ExchangeCode, StoreError> {
     let load = Load { commands: 1, bytes: new.payload.as_str().len() };
     let work = move |write: &mut Write<'_>| insert(write, &new, max_offers, now, limits.payment(new.caller));
-    store.writer.run(load, |batch| batch.attempt(work)).await
+    store.writer.run(load, |batch| batch.with_savepoint(work)).await
 }
 
 fn insert(
@@ -93,7 +93,7 @@ fn insert(
     write.expect_room()?;
     // The offer that this message made is over; bringing the message again makes no other.
     if !replays::is_first(write, *caller, request_id, now)? {
-        return Err(Refusal::UnknownCode.into());
+        return Err(StorageError::UnknownCode.into());
     }
     let is_full = |write: &Write<'_>| held(write) >= max_offers;
     // What has expired and waits for the sweep counts for nothing.
@@ -101,7 +101,7 @@ fn insert(
         expire(write, now.deletable_minutes, MAKE_WAY)?;
     }
     if is_full(write) {
-        return Err(Refusal::TooManyOffers.into());
+        return Err(StorageError::TooManyOffers.into());
     }
     payment.row(Kind::Offers, space(write, max_offers), write.gauges, payload.as_str().len())?;
     let mut insert = write.sql.prepare_cached(
@@ -117,7 +117,7 @@ fn insert(
             return Ok(code);
         }
     }
-    Err(Refusal::TooManyOffers.into())
+    Err(StorageError::TooManyOffers.into())
 }
 
 /// The code that this very request got before.
@@ -216,8 +216,8 @@ pub(crate) fn claim(
     payment: Payment<'_>,
 ) -> Result<ExchangeText, StoreError> {
     match look(write.sql, name, now)? {
-        None => return Err(Refusal::UnknownCode.into()),
-        Some(Some(_)) => return Err(Refusal::AlreadyClaimed.into()),
+        None => return Err(StorageError::UnknownCode.into()),
+        Some(Some(_)) => return Err(StorageError::AlreadyClaimed.into()),
         Some(None) => write.expect_room()?,
     }
     payment.bytes(write.gauges, response.as_str().len())?;
@@ -255,8 +255,8 @@ pub(crate) fn complete(
     payment: Payment<'_>,
 ) -> Result<ExchangeText, StoreError> {
     match look(write.sql, name, now)? {
-        None => return Err(Refusal::UnknownCode.into()),
-        Some(None) => return Err(Refusal::NotYetClaimed.into()),
+        None => return Err(StorageError::UnknownCode.into()),
+        Some(None) => return Err(StorageError::NotYetClaimed.into()),
         Some(Some(_)) => {}
     }
     let (response, payload_bytes) = write
@@ -307,7 +307,7 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds, is_trusted: bool) -> 
     };
     match store.step(None, erase).await {
         // A reader held the log back. It is emptied as soon as nobody writes.
-        Err(StoreError::Refused(Refusal::OutcomeUnknown)) | Ok(()) => Ok(()),
+        Err(StoreError::Refused(StorageError::OutcomeUnknown)) | Ok(()) => Ok(()),
         Err(error) => Err(error),
     }
 }

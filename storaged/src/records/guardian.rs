@@ -1,7 +1,7 @@
 //! The `guardian_sets` table: whom people chose to vouch for them, sealed. One row a set, as a set is always
 //! replaced and read whole.
 
-use crate::auth::nonces::{self, Once};
+use crate::auth::nonces::{self, Nonce};
 use crate::auth::{idempotency, signatures};
 use crate::db::Store;
 use crate::db::batch::Write;
@@ -14,7 +14,8 @@ use bytes::Bytes;
 use relay_proto::caller::Caller;
 use relay_proto::guardian::Designating;
 use relay_proto::{
-    GuardianEntry, GuardianHash, GuardianName, PublicKey, Refusal, RequestId, Signature, Ttl, UnixSeconds,
+    GuardianEntry, GuardianHash, GuardianName, PublicKey, RequestId, Signature, StorageError, Ttl,
+    UnixSeconds,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::sync::Arc;
@@ -34,8 +35,8 @@ const DONE: u64 = 1;
 pub(crate) struct Proof {
     set: GuardianName,
     timestamp: UnixSeconds,
-    nonce: Once,
-    holds: Result<(), Refusal>,
+    nonce: Nonce,
+    holds: Result<(), StorageError>,
 }
 
 impl Proof {
@@ -51,7 +52,7 @@ impl Proof {
         Self {
             set: GuardianHash::of_public_key(public_key).name(),
             timestamp,
-            nonce: Once::of("guardian", signature.as_bytes()),
+            nonce: Nonce::of("guardian", signature.as_bytes()),
             holds: signatures::check(public_key, &message, signature, timestamp, now),
         }
     }

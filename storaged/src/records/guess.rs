@@ -2,7 +2,7 @@
 //! ones are carried out.
 
 use super::exchange;
-use super::guess_limiter::Guesses;
+use super::guess_limiter::GuessLimiter;
 use crate::clock::trusted::TrustedClock;
 use crate::db::Store;
 use crate::db::batch::Write;
@@ -12,7 +12,7 @@ use crate::limits::Limits;
 use crate::limits::shares::Payment;
 use relay_proto::caller::Caller;
 use relay_proto::limits::GUESS_PATIENCE;
-use relay_proto::{ExchangeText, OfferName, Refusal, RequestId, UnixSeconds};
+use relay_proto::{ExchangeText, OfferName, RequestId, StorageError, UnixSeconds};
 use rusqlite::Connection;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -47,10 +47,10 @@ pub(crate) enum ExchangeStep {
 pub(crate) async fn take(
     store: &Store,
     guess: Guess,
-    guesses: &Arc<Guesses>,
+    guesses: &Arc<GuessLimiter>,
     limits: &Arc<Limits>,
     time: &TrustedClock,
-) -> Result<ExchangeText, Refusal> {
+) -> Result<ExchangeText, StorageError> {
     let (caller, load) = (guess.caller, guess.load());
     let deadline = Instant::now() + GUESS_PATIENCE;
     let guess = Arc::new(guess);
@@ -65,14 +65,14 @@ pub(crate) async fn take(
             }
             limiter.hear(guess.caller, has_turn)?;
             let outcome = guess.carry_out(write, now, limits.payment(guess.caller));
-            if matches!(outcome, Err(StoreError::Refused(Refusal::UnknownCode))) {
+            if matches!(outcome, Err(StoreError::Refused(StorageError::UnknownCode))) {
                 limiter.wrong(guess.caller);
             }
             outcome
         };
-        let outcome = store.writer.run(load, |batch| batch.attempt(work)).await;
-        match outcome.map_err(Refusal::from) {
-            Err(Refusal::GuessesSpent { .. }) => {
+        let outcome = store.writer.run(load, |batch| batch.with_savepoint(work)).await;
+        match outcome.map_err(StorageError::from) {
+            Err(StorageError::GuessesSpent { .. }) => {
                 // The old turn ends before a new one begins.
                 drop(turn.take());
                 turn = Some(guesses.wait(caller, deadline).await?);

@@ -15,12 +15,12 @@
 //! An oblivious relay that the operator named stands for many clients, which nobody can tell apart: it may be wrong more
 //! often, has more places, and more turns in a round.
 
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use crate::metrics::{Metrics, Scope};
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
-use relay_proto::caller::{Caller, Payer, RELAY_SHARE};
-use relay_proto::{AddressHash, Refusal};
+use relay_proto::caller::{Caller, RELAY_SHARE, RateLimitSubject};
+use relay_proto::{AddressHash, StorageError};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,23 +50,23 @@ const LATER: Duration = Duration::from_secs(1);
 
 /// The relay's ear for guesses.
 #[derive(Debug)]
-pub(crate) struct Guesses {
-    state: Mutex<State>,
+pub(crate) struct GuessLimiter {
+    state: Mutex<LimiterState>,
     /// Wrong guesses a minute, where few offers are live.
     most_wrong: u32,
-    gauges: Arc<Gauges>,
+    gauges: Arc<Totals>,
     changed: Notify,
     clock: Clock,
     metrics: Metrics,
 }
 
 #[derive(Debug)]
-struct State {
+struct LimiterState {
     budget: BucketTable,
     /// Who was wrong within the last minute.
     wrong: BucketTable,
     /// In the order in which they came.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<WaitingGuess>,
     next_ticket: u64,
     /// Whether one of those who waited is being heard.
     is_turn_given: bool,
@@ -75,33 +75,33 @@ struct State {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Waiting {
+struct WaitingGuess {
     ticket: u64,
     caller: Caller,
 }
 
 /// A place in line, left when dropped.
-struct Place<'a> {
-    guesses: &'a Guesses,
+struct QueueSlot<'a> {
+    guesses: &'a GuessLimiter,
     ticket: u64,
 }
 
 /// The turn of one who waited; the next one's comes when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Turn<'a>(&'a Guesses);
+pub(crate) struct GuessPermit<'a>(&'a GuessLimiter);
 
 /// What is next for one who waits.
-enum Next<'a> {
-    Turn(Turn<'a>),
+enum NextInLine<'a> {
+    GuessPermit(GuessPermit<'a>),
     Wait,
     /// Somebody else has the place now.
     Gone,
 }
 
-impl Guesses {
+impl GuessLimiter {
     /// An ear for so many wrong guesses a minute at most.
-    pub(crate) fn new(most_wrong: u32, gauges: Arc<Gauges>, clock: Clock, metrics: Metrics) -> Self {
-        let state = State {
+    pub(crate) fn new(most_wrong: u32, gauges: Arc<Totals>, clock: Clock, metrics: Metrics) -> Self {
+        let state = LimiterState {
             budget: BucketTable::new(1),
             wrong: BucketTable::new(WRONG_PLACES),
             waiting: VecDeque::new(),
@@ -115,15 +115,15 @@ impl Guesses {
     /// Whether a guess is heard now. To be asked on the writer thread, right before its code is looked up.
     ///
     /// # Errors
-    /// [`Refusal::GuessesSpent`] when the caller's part of the budget is spent, or when others wait and it is not this
+    /// [`StorageError::GuessesSpent`] when the caller's part of the budget is spent, or when others wait and it is not this
     /// one's turn.
-    pub(crate) fn hear(&self, caller: Caller, has_turn: bool) -> Result<(), Refusal> {
+    pub(crate) fn hear(&self, caller: Caller, has_turn: bool) -> Result<(), StorageError> {
         let state = self.lock();
         if let Err(retry_after) = self.budget(&state, caller) {
-            return Err(Refusal::GuessesSpent { retry_after });
+            return Err(StorageError::GuessesSpent { retry_after });
         }
         if !has_turn && (state.is_turn_given || !state.waiting.is_empty()) {
-            return Err(Refusal::GuessesSpent { retry_after: LATER });
+            return Err(StorageError::GuessesSpent { retry_after: LATER });
         }
         Ok(())
     }
@@ -143,15 +143,19 @@ impl Guesses {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`Refusal::GuessesSpent`] when none came until the deadline, or too many wait already.
-    pub(crate) async fn wait(&self, caller: Caller, deadline: Instant) -> Result<Turn<'_>, Refusal> {
+    /// [`StorageError::GuessesSpent`] when none came until the deadline, or too many wait already.
+    pub(crate) async fn wait(
+        &self,
+        caller: Caller,
+        deadline: Instant,
+    ) -> Result<GuessPermit<'_>, StorageError> {
         let Some(place) = self.join(caller) else { return Err(self.refuse(caller)) };
         loop {
             let changed = self.changed.notified();
             match self.turn(&place) {
-                Next::Turn(turn) => return Ok(turn),
-                Next::Wait => {}
-                Next::Gone => return Err(self.refuse(caller)),
+                NextInLine::GuessPermit(turn) => return Ok(turn),
+                NextInLine::Wait => {}
+                NextInLine::Gone => return Err(self.refuse(caller)),
             }
             tokio::select! {
                 () = changed => {}
@@ -161,7 +165,7 @@ impl Guesses {
         }
     }
 
-    fn join(&self, caller: Caller) -> Option<Place<'_>> {
+    fn join(&self, caller: Caller) -> Option<QueueSlot<'_>> {
         let mut state = self.lock();
         let same = state.waiting.iter().filter(|waiting| waiting.caller == caller).count();
         if same >= most_of(caller) || state.places_of(caller) >= most_of_network(caller) {
@@ -174,15 +178,15 @@ impl Guesses {
         }
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        state.waiting.push_back(Waiting { ticket, caller });
-        Some(Place { guesses: self, ticket })
+        state.waiting.push_back(WaitingGuess { ticket, caller });
+        Some(QueueSlot { guesses: self, ticket })
     }
 
     /// Who leaves a full line to a newcomer: the last of those who were wrong lately, where the newcomer was not; or the
     /// last of the network that has the most places, where that has more than the newcomer's would have.
-    fn who_yields(&self, state: &State, caller: Caller) -> Option<usize> {
+    fn who_yields(&self, state: &LimiterState, caller: Caller) -> Option<usize> {
         let was_wrong = self.was_wrong(state, caller);
-        let key = |waiting: &Waiting| {
+        let key = |waiting: &WaitingGuess| {
             let is_wrong = !was_wrong && self.was_wrong(state, waiting.caller);
             (is_wrong, state.load_of(waiting.caller, 0))
         };
@@ -191,26 +195,26 @@ impl Guesses {
         (is_wrong || load > state.load_of(caller, 1)).then_some(at)
     }
 
-    fn turn(&self, place: &Place<'_>) -> Next<'_> {
+    fn turn(&self, place: &QueueSlot<'_>) -> NextInLine<'_> {
         let mut state = self.lock();
         if !state.waiting.iter().any(|waiting| waiting.ticket == place.ticket) {
-            return Next::Gone;
+            return NextInLine::Gone;
         }
         let next = self.next(&state).filter(|_| !state.is_turn_given);
-        let Some((at, Waiting { caller, ticket })) = next else { return Next::Wait };
+        let Some((at, WaitingGuess { caller, ticket })) = next else { return NextInLine::Wait };
         if ticket != place.ticket || self.budget(&state, caller).is_err() {
-            return Next::Wait;
+            return NextInLine::Wait;
         }
         state.waiting.remove(at);
         state.remember(caller);
         state.is_turn_given = true;
-        Next::Turn(Turn(self))
+        NextInLine::GuessPermit(GuessPermit(self))
     }
 
     /// Whose turn is next: those who were not wrong lately come first, and among them the one whose caller was heard
     /// longest ago, or never.
-    fn next(&self, state: &State) -> Option<(usize, Waiting)> {
-        let order = |(at, waiting): &(usize, Waiting)| {
+    fn next(&self, state: &LimiterState) -> Option<(usize, WaitingGuess)> {
+        let order = |(at, waiting): &(usize, WaitingGuess)| {
             (self.was_wrong(state, waiting.caller), state.last_heard(waiting.caller), *at)
         };
         state.waiting.iter().copied().enumerate().min_by_key(order)
@@ -222,23 +226,23 @@ impl Guesses {
         Rate::per_minute(u32::try_from(allowed).unwrap_or(u32::MAX).min(self.most_wrong))
     }
 
-    fn budget(&self, state: &State, caller: Caller) -> Result<(), Duration> {
+    fn budget(&self, state: &LimiterState, caller: Caller) -> Result<(), Duration> {
         let rate = self.rate();
         let rate = if self.was_wrong(state, caller) { rate.upper_half() } else { rate };
         state.budget.peek(&[], rate, self.clock.monotonic())
     }
 
-    fn was_wrong(&self, state: &State, caller: Caller) -> bool {
+    fn was_wrong(&self, state: &LimiterState, caller: Caller) -> bool {
         state.wrong.peek(&network(caller), wrong_rate(caller), self.clock.monotonic()).is_err()
     }
 
-    fn refuse(&self, caller: Caller) -> Refusal {
+    fn refuse(&self, caller: Caller) -> StorageError {
         self.metrics.rate_limited(Scope::Guess);
         let wait = self.budget(&self.lock(), caller).err().unwrap_or_default();
-        Refusal::GuessesSpent { retry_after: wait.max(LATER) }
+        StorageError::GuessesSpent { retry_after: wait.max(LATER) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LimiterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,7 +253,7 @@ impl Guesses {
 }
 
 fn is_relay(caller: Caller) -> bool {
-    caller.as_ref().is_some_and(Payer::is_named_relay)
+    caller.as_ref().is_some_and(RateLimitSubject::is_named_relay)
 }
 
 /// What a caller is counted by. A named relay whose address also sends requests of its own is two.
@@ -273,7 +277,7 @@ fn most_of_network(caller: Caller) -> usize {
     if is_relay(caller) { MOST_OF_RELAY } else { MOST_OF_NETWORK }
 }
 
-impl State {
+impl LimiterState {
     /// Places that a caller's network has.
     fn places_of(&self, caller: Caller) -> usize {
         let own = network(caller);
@@ -308,13 +312,13 @@ impl State {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueueSlot<'_> {
     fn drop(&mut self) {
         self.guesses.lock().waiting.retain(|waiting| waiting.ticket != self.ticket);
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for GuessPermit<'_> {
     fn drop(&mut self) {
         self.0.lock().is_turn_given = false;
         self.0.changed.notify_waiters();

@@ -3,7 +3,7 @@
 use super::{backup, usage};
 use crate::clock::trusted::TrustedClock;
 use crate::db::{Store, compact, schema};
-use crate::metrics::aggregator::Reporters;
+use crate::metrics::aggregator::MetricsAggregator;
 use crate::ohttp_keys::keyring::Keyring;
 use crate::transfer::operator;
 use crate::transfer::peering::Peering;
@@ -26,7 +26,7 @@ type Reply<T> = Result<Response<T>, Status>;
 #[derive(Debug)]
 pub(crate) struct Admin {
     pub(crate) store: Arc<Store>,
-    pub(crate) reporters: Arc<Reporters>,
+    pub(crate) reporters: Arc<MetricsAggregator>,
     pub(crate) time: Arc<TrustedClock>,
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) peering: Arc<Peering>,

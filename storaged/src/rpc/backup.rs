@@ -3,8 +3,8 @@
 use crate::backup::copy::{self, CopyFile, CopyProgress};
 use crate::db::Store;
 use bytes::Bytes;
-use relay_daemon::Pace;
-use relay_proto::Refusal;
+use relay_daemon::Throttle;
+use relay_proto::StorageError;
 use relay_proto::messages::backup_part::Part;
 use relay_proto::messages::{BackupCourse, BackupPart};
 use std::fs::File;
@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Sent = Result<BackupPart, Status>;
 
 /// Makes a copy and hands it out. It is gone from the data directory when the stream has ended, however that was.
-pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Sent>, Refusal> {
+pub(crate) fn backup(store: &Arc<Store>) -> Result<ReceiverStream<Sent>, StorageError> {
     let directory = store.place_for_a_copy()?.to_owned();
     let (parts, stream) = mpsc::channel(ON_THEIR_WAY);
     let store = Arc::clone(store);
@@ -74,7 +74,7 @@ async fn hand_out(file: CopyFile, parts: mpsc::Sender<Sent>) {
         drop(file);
         if let Err(error) = outcome {
             tracing::warn!(kind = ?error.kind(), "a backup could not be handed out");
-            drop(runtime.block_on(parts.send_timeout(Err(Refusal::Internal.into()), PATIENCE)));
+            drop(runtime.block_on(parts.send_timeout(Err(StorageError::Internal.into()), PATIENCE)));
         }
     });
     if reading.await.is_err() {
@@ -87,7 +87,7 @@ fn read(copy: &Path, send: impl Fn(Sent) -> Result<(), SendTimeoutError<Sent>>) 
     let mut copy = File::open(copy)?;
     let total = copy.metadata()?.len();
     let mut part = progress_part(total, total);
-    let mut pace = Pace::gentle();
+    let mut pace = Throttle::gentle();
     loop {
         match send(Ok(part)) {
             Ok(()) => {}

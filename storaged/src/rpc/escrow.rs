@@ -4,7 +4,7 @@ use crate::clock::trusted::TrustedClock;
 use crate::db::Store;
 use crate::limits::Limits;
 use crate::records::escrow::{self, NewSlot};
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::field::{caller, identifier, sealed};
 use relay_proto::limits::MAX_ESCROW_TTL_SECS;
 use relay_proto::messages::{
@@ -28,7 +28,7 @@ impl escrow_server::Escrow for Escrow {
         let EscrowPutRequest { caller: payer, request_id, gate, slot, blob, ttl_secs } = request.into_inner();
         let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
         if !(1..=MAX_ESCROW_TTL_SECS).contains(&ttl_secs) {
-            return Err(Refusal::invalid("ttl_secs").into());
+            return Err(StorageError::invalid("ttl_secs").into());
         }
         let new = NewSlot {
             gate: identifier("gate", &gate)?,

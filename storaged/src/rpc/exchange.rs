@@ -6,13 +6,13 @@ use crate::db::Store;
 use crate::limits::Limits;
 use crate::records::exchange::{self, NewOffer};
 use crate::records::guess::{self, ExchangeStep, Guess};
-use crate::records::guess_limiter::Guesses;
+use crate::records::guess_limiter::GuessLimiter;
 use relay_proto::field::{caller, identifier, sealed};
 use relay_proto::limits::EXCHANGE_TTL_SECS;
 use relay_proto::messages::{
     ClaimReply, ClaimRequest, CompleteReply, CompleteRequest, OfferReply, OfferRequest, exchange_server,
 };
-use relay_proto::{ExchangeText, Refusal};
+use relay_proto::{ExchangeText, StorageError};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -21,8 +21,8 @@ use tonic::{Request, Response, Status};
 pub(crate) struct Exchange {
     pub(crate) store: Arc<Store>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) guesses: Arc<Guesses>,
-    pub(crate) bounds: config::Exchange,
+    pub(crate) guesses: Arc<GuessLimiter>,
+    pub(crate) bounds: config::ExchangeSettings,
     pub(crate) time: Arc<TrustedClock>,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Exchange {
 impl exchange_server::Exchange for Exchange {
     async fn offer(&self, request: Request<OfferRequest>) -> Result<Response<OfferReply>, Status> {
         let OfferRequest { caller: payer, request_id, payload, ttl_secs } = request.into_inner();
-        let config::Exchange { max_offers, default_ttl_secs, .. } = self.bounds;
+        let config::ExchangeSettings { max_offers, default_ttl_secs, .. } = self.bounds;
         let new = NewOffer {
             caller: caller(payer)?,
             request_id: identifier("request_id", &request_id)?,
@@ -38,7 +38,7 @@ impl exchange_server::Exchange for Exchange {
             ttl_secs: ttl_secs.unwrap_or(default_ttl_secs),
         };
         if !EXCHANGE_TTL_SECS.contains(&new.ttl_secs) {
-            return Err(Refusal::invalid("ttl_secs").into());
+            return Err(StorageError::invalid("ttl_secs").into());
         }
         self.limits.charge_caller(new.caller)?;
         let (now, limits) = (self.time.times_to_store()?, Arc::clone(&self.limits));
@@ -72,7 +72,7 @@ impl exchange_server::Exchange for Exchange {
 }
 
 impl Exchange {
-    async fn take(&self, guess: Guess) -> Result<ExchangeText, Refusal> {
+    async fn take(&self, guess: Guess) -> Result<ExchangeText, StorageError> {
         self.limits.charge_caller(guess.caller)?;
         guess::take(&self.store, guess, &self.guesses, &self.limits, &self.time).await
     }

@@ -11,7 +11,7 @@ use relay_proto::messages::{
     Designation, GuardianDeleteReply, GuardianDeleteRequest, GuardianQueryReply, GuardianQueryRequest,
     GuardianStoreReply, GuardianStoreRequest, guardian_server,
 };
-use relay_proto::{PublicKey, Refusal, Signature, UnixSeconds};
+use relay_proto::{PublicKey, Signature, StorageError, UnixSeconds};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -67,7 +67,7 @@ impl guardian_server::Guardian for Guardian {
 }
 
 /// Reads who asks, when it was signed, and the signature.
-fn designator(message: Option<Designation>) -> Result<(PublicKey, UnixSeconds, Signature), Refusal> {
+fn designator(message: Option<Designation>) -> Result<(PublicKey, UnixSeconds, Signature), StorageError> {
     let Designation { public_key, timestamp, signature } = required("designation", message)?;
     let (public_key, signature) =
         (identifier("public_key", &public_key)?, identifier("signature", &signature)?);

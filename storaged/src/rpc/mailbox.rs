@@ -1,6 +1,6 @@
 //! Mail: send, fetch, ack, register and purge.
 
-use crate::auth::nonces::Once;
+use crate::auth::nonces::Nonce;
 use crate::auth::signatures;
 use crate::clock::trusted::TrustedClock;
 use crate::config::Bounds;
@@ -23,7 +23,7 @@ use relay_proto::messages::{
     PurgeRequest, RegisterReply, RegisterRequest, Send, SignedHints, WriteCommand, WriteOutcome, WriteReply,
     WriteRequest, mailbox_server, write_command, write_outcome,
 };
-use relay_proto::{MailboxHash, PublicKey, PurgeToken, Refusal, RequestId, UnixSeconds, signed_bytes};
+use relay_proto::{MailboxHash, PublicKey, PurgeToken, RequestId, StorageError, UnixSeconds, signed_bytes};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -44,19 +44,19 @@ impl mailbox_server::Mailbox for Mailbox {
     async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteReply>, Status> {
         let WriteRequest { commands } = request.into_inner();
         if commands.len() > MAX_WRITE_COMMANDS {
-            return Err(Refusal::invalid("commands").into());
+            return Err(StorageError::invalid("commands").into());
         }
         let mut admitted = Vec::with_capacity(commands.len());
         // A command that cannot be read or is refused leaves the others alone.
-        let verdicts: Vec<Result<(), Refusal>> = commands
+        let verdicts: Vec<Result<(), StorageError>> = commands
             .into_iter()
             .map(|command| self.admit(command).map(|command| admitted.push(command)))
             .collect();
         let (store, limits, bounds) = (&self.store, &self.limits, self.bounds);
         let mut written =
             writing::write(store, admitted, limits, bounds, &self.time, &self.metrics).await.into_iter();
-        let outcome = |verdict: Result<(), Refusal>| {
-            let outcome = verdict.and_then(|()| written.next().unwrap_or(Err(Refusal::Internal)));
+        let outcome = |verdict: Result<(), StorageError>| {
+            let outcome = verdict.and_then(|()| written.next().unwrap_or(Err(StorageError::Internal)));
             let outcome = outcome.unwrap_or_else(|refusal| write_outcome::Outcome::Refused(refusal.into()));
             WriteOutcome { outcome: Some(outcome) }
         };
@@ -84,7 +84,7 @@ impl mailbox_server::Mailbox for Mailbox {
             tracing::error!(blobs = damaged, "stored content does not match its name and is not served");
         }
         if let Some(retry_after) = refused {
-            return Err(Refusal::MailboxRateLimited { retry_after }.into());
+            return Err(StorageError::MailboxRateLimited { retry_after }.into());
         }
         self.metrics.blobs_delivered.inc_by(page.blobs.len() as u64);
         Ok(Response::new(page))
@@ -129,7 +129,7 @@ impl mailbox_server::Mailbox for Mailbox {
         let now = self.time.times();
         let signed = signed_bytes::purge(&public_key, &token, timestamp);
         let is_timely = signatures::is_timely(&public_key, &signed, &signature, timestamp, now.wall)?;
-        let once = Once::of("purge", token.as_bytes());
+        let once = Nonce::of("purge", token.as_bytes());
         let order = Order { request, mailbox, public_key, once, timestamp, is_timely };
         let blobs_deleted = self.purging.purge(order, caller, &self.limits, now).await?;
         Ok(Response::new(PurgeReply { blobs_deleted }))
@@ -138,7 +138,7 @@ impl mailbox_server::Mailbox for Mailbox {
     async fn hints(&self, request: Request<HintsRequest>) -> Result<Response<SignedHints>, Status> {
         let HintsRequest { blobs } = request.into_inner();
         if blobs.len() > MAX_HINTS {
-            return Err(Refusal::invalid("blobs").into());
+            return Err(StorageError::invalid("blobs").into());
         }
         let names = blobs.into_iter().map(BlobName::try_from).collect::<Result<_, _>>()?;
         Ok(Response::new(remote_blobs::hints(&self.store, names, self.time.times().now).await?))
@@ -147,12 +147,12 @@ impl mailbox_server::Mailbox for Mailbox {
 
 impl Mailbox {
     /// Reads a command and refuses what can be refused without asking the database.
-    fn admit(&self, command: WriteCommand) -> Result<Command, Refusal> {
+    fn admit(&self, command: WriteCommand) -> Result<Command, StorageError> {
         let command = read(command)?;
         self.limits.charge_caller(command.caller)?;
         match &command.action {
             Action::Send(blob) if blob.ciphertext.as_bytes().len() > self.bounds.blob_bytes => {
-                Err(Refusal::TooLarge)
+                Err(StorageError::TooLarge)
             }
             Action::Send(blob) => {
                 self.time.times_to_store()?;
@@ -166,7 +166,7 @@ impl Mailbox {
 }
 
 /// Reads a command of a write message.
-fn read(command: WriteCommand) -> Result<Command, Refusal> {
+fn read(command: WriteCommand) -> Result<Command, StorageError> {
     let WriteCommand { caller: payer, command } = command;
     let action = match required("command", command)? {
         write_command::Command::Send(Send { mailbox, ciphertext, origin_hint }) => Action::Send(NewBlob {
@@ -183,21 +183,21 @@ fn read(command: WriteCommand) -> Result<Command, Refusal> {
 }
 
 /// Reads the names of mailboxes: at least one.
-fn mailbox_list(list: &[Bytes]) -> Result<Vec<MailboxHash>, Refusal> {
+fn mailbox_list(list: &[Bytes]) -> Result<Vec<MailboxHash>, StorageError> {
     if list.is_empty() {
-        return Err(Refusal::invalid("mailboxes"));
+        return Err(StorageError::invalid("mailboxes"));
     }
     identifiers("mailboxes", list, MAX_MAILBOXES)
 }
 
 /// Reads an owner's proof and checks its signature.
-fn proven(ownership: Ownership, request: RequestId, now: UnixSeconds) -> Result<Signed, Refusal> {
+fn proven(ownership: Ownership, request: RequestId, now: UnixSeconds) -> Result<Signed, StorageError> {
     let Ownership { public_key, timestamp, signature, tokens_digest } = ownership;
     let public_key: PublicKey = identifier("public_key", &public_key)?;
     let (timestamp, signature) = (UnixSeconds::new(timestamp), identifier("signature", &signature)?);
     let tokens = identifier("tokens_digest", &tokens_digest)?;
     let signed = signed_bytes::registration(&public_key, &tokens, timestamp);
     let is_timely = signatures::is_timely(&public_key, &signed, &signature, timestamp, now)?;
-    let once = Once::of("register", signature.as_bytes());
+    let once = Nonce::of("register", signature.as_bytes());
     Ok(Signed { owner: public_key.owner(), once, timestamp, request, is_timely })
 }

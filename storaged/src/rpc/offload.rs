@@ -8,11 +8,11 @@ use crate::db::Store;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::transfer::inventory::{self, Part};
-use crate::transfer::offer_cursor::Rounds;
+use crate::transfer::offer_cursor::OfferCursor;
 use crate::transfer::offers::Lease;
 use crate::transfer::outbox;
 use crate::transfer::peering::Peering;
-use crate::transfer::peers::{self, Met};
+use crate::transfer::peers::{self, DialledPeer};
 use crate::transfer::transitions::{self, Terms};
 use relay_proto::admin::Capacity;
 use relay_proto::field::{identifier, required};
@@ -25,8 +25,8 @@ use relay_proto::messages::{
     PinsReply, PinsRequest, ReadReply, ReconcileReply, ReconcileRequest, ResumeReply, ResumeRequest,
     SettleReply, SettleRequest, Settlement, offload_server,
 };
-use relay_proto::transfer::{Direction, Verdict, blob_names, carried_blobs, verdict};
-use relay_proto::{PeerId, Refusal, UnixSeconds};
+use relay_proto::transfer::{Direction, OfferResult, blob_names, carried_blobs, verdict};
+use relay_proto::{PeerId, StorageError, UnixSeconds};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -37,7 +37,7 @@ type Reply<T> = Result<Response<T>, Status>;
 pub(crate) struct Offload {
     pub(crate) store: Arc<Store>,
     pub(crate) peering: Arc<Peering>,
-    pub(crate) rounds: Rounds,
+    pub(crate) rounds: OfferCursor,
     pub(crate) limits: Arc<Limits>,
     pub(crate) bounds: Bounds,
     /// The part of the ceiling above which mail of others is refused.
@@ -54,7 +54,7 @@ impl Offload {
 }
 
 /// Reads names of one peer.
-fn named(message: BlobNames) -> Result<(PeerId, Vec<BlobName>), Refusal> {
+fn named(message: BlobNames) -> Result<(PeerId, Vec<BlobName>), StorageError> {
     let BlobNames { peer, names } = message;
     Ok((identifier("peer", &peer)?, blob_names(names)?))
 }
@@ -88,7 +88,7 @@ impl offload_server::Offload for Offload {
                 identifier::<PeerId>("identity", &peer.identity)?;
             }
             if matches!(Link::try_from(peer.link), Ok(Link::Unspecified) | Err(_)) {
-                return Err(Refusal::invalid("link").into());
+                return Err(StorageError::invalid("link").into());
             }
         }
         Ok(Response::new(self.peering.hear(peers)))
@@ -106,7 +106,7 @@ impl offload_server::Offload for Offload {
         let met = if url.is_empty() {
             None
         } else {
-            Some(Met { url, noise_key: identifier("noise_key", &noise_key)?, configured })
+            Some(DialledPeer { url, noise_key: identifier("noise_key", &noise_key)?, configured })
         };
         peers::introduced(&self.store, identity, met, client_url).await?;
         Ok(Response::new(IntroduceReply {}))
@@ -116,7 +116,7 @@ impl offload_server::Offload for Offload {
         let LeaseRequest { peer, home, max_blobs, max_bytes, lease_secs, latest_expiry } =
             request.into_inner();
         if usize::try_from(max_blobs).is_ok_and(|blobs| blobs > MAX_CARRIED_BLOBS) {
-            return Err(Refusal::invalid("max_blobs").into());
+            return Err(StorageError::invalid("max_blobs").into());
         }
         let latest_expiry = (latest_expiry > 0).then_some(UnixSeconds::new(latest_expiry));
         let (peer, direction) = (identifier("peer", &peer)?, Direction::from_home(home));
@@ -128,13 +128,13 @@ impl offload_server::Offload for Offload {
     async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
         let SettleRequest { peer, home, settlements } = request.into_inner();
         if settlements.len() > MAX_CARRIED_BLOBS {
-            return Err(Refusal::invalid("settlements").into());
+            return Err(StorageError::invalid("settlements").into());
         }
         let read = |settlement: Settlement| {
             let Settlement { name, verdict: said } = settlement;
             Ok((required("name", name)?.try_into()?, verdict("verdict", said)?))
         };
-        let settlements = settlements.into_iter().map(read).collect::<Result<_, Refusal>>()?;
+        let settlements = settlements.into_iter().map(read).collect::<Result<_, StorageError>>()?;
         let (peer, direction) = (identifier("peer", &peer)?, Direction::from_home(home));
         let now = self.time.times().now;
         let moved = transitions::moved(&self.store, peer, direction, settlements, now).await?;
@@ -153,7 +153,7 @@ impl offload_server::Offload for Offload {
     async fn delivered(&self, request: Request<DeliveredRequest>) -> Reply<DeliveredReply> {
         let DeliveredRequest { numbers } = request.into_inner();
         if numbers.len() > MAX_CARRIED_BLOBS {
-            return Err(Refusal::invalid("numbers").into());
+            return Err(StorageError::invalid("numbers").into());
         }
         outbox::delivered(&self.store, numbers, self.time.times().stamp).await?;
         Ok(Response::new(DeliveredReply {}))
@@ -176,7 +176,7 @@ impl offload_server::Offload for Offload {
             }
             // Memory takes no mail of others; and what is taken under a clock that is behind would be kept too long or
             // let go too early.
-            _ => vec![Verdict::NotNow; blobs.len()],
+            _ => vec![OfferResult::NotNow; blobs.len()],
         };
         Ok(Response::new(AcceptReply { verdicts: verdicts.into_iter().map(i32::from).collect() }))
     }

@@ -4,11 +4,11 @@ use crate::clock::trusted::TrustedClock;
 use crate::db::Store;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::metrics::aggregator::Reporters;
+use crate::metrics::aggregator::MetricsAggregator;
 use relay_daemon::Shutdown;
 use relay_daemon::metrics::{merge, render};
 use relay_daemon::ops::Ops;
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::messages::{
     CheckReply, CheckRequest, CollectReply, CollectRequest, ReportReply, Snapshot, telemetry_server,
 };
@@ -30,7 +30,7 @@ pub(crate) struct Telemetry {
     pub(crate) store: Arc<Store>,
     pub(crate) time: Arc<TrustedClock>,
     pub(crate) limits: Arc<Limits>,
-    pub(crate) reporters: Arc<Reporters>,
+    pub(crate) reporters: Arc<MetricsAggregator>,
     pub(crate) metrics: Metrics,
     pub(crate) shutdown: Shutdown,
 }
@@ -44,7 +44,7 @@ impl telemetry_server::Telemetry for Telemetry {
     }
 
     async fn report(&self, request: Request<Streaming<Snapshot>>) -> Result<Response<ReportReply>, Status> {
-        let reporter = self.reporters.enter(self.role.ok_or(Refusal::invalid("role"))?)?;
+        let reporter = self.reporters.enter(self.role.ok_or(StorageError::invalid("role"))?)?;
         let mut snapshots = request.into_inner();
         loop {
             tokio::select! {

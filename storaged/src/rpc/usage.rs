@@ -4,7 +4,7 @@ use crate::db::Store;
 use crate::maintenance::usage::{self, Filter};
 use relay_proto::field::enumerated;
 use relay_proto::messages::{EvictReply, EvictRequest, KindUsage, RowKind};
-use relay_proto::{Refusal, Ttl, UnixSeconds};
+use relay_proto::{StorageError, Ttl, UnixSeconds};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -33,17 +33,17 @@ pub(crate) fn usage(
 /// Deletes what an operator wants deleted, or counts it.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] for a kind that is not known, or that stays whatever an operator wants.
+/// [`StorageError::Invalid`] for a kind that is not known, or that stays whatever an operator wants.
 pub(crate) fn evict(
     store: &Arc<Store>,
     request: EvictRequest,
     ttl: Ttl,
     now: UnixSeconds,
-) -> Result<ReceiverStream<Result<EvictReply, Status>>, Refusal> {
+) -> Result<ReceiverStream<Result<EvictReply, Status>>, StorageError> {
     let EvictRequest { kind, older_than_secs, larger_than_bytes, dry_run } = request;
     let kind = enumerated("kind", kind)?;
     if !usage::may_go(kind) {
-        return Err(Refusal::invalid("kind"));
+        return Err(StorageError::invalid("kind"));
     }
     let filter = Filter { kind, older_than_secs, larger_than_bytes };
     let (progress, stream) = mpsc::channel(1);

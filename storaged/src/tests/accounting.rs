@@ -44,7 +44,7 @@ async fn run(steps: Vec<Step>) {
             Step::Send(to, content, is_hinted) => {
                 let make = if is_hinted { hinted } else { blob };
                 let sent = relay.send_blob(make(mailbox(to), &[content])).await;
-                assert!(matches!(sent, Ok(_) | Err(Refusal::QuotaExceeded)), "{sent:?}");
+                assert!(matches!(sent, Ok(_) | Err(StorageError::QuotaExceeded)), "{sent:?}");
             }
             Step::Ack(of, content) => {
                 let id = BlobId::derive(&mailbox(of), &[content]);
@@ -104,7 +104,7 @@ async fn an_origin_hint_is_counted_where_it_is_checked() {
     relay.send_blob(hinted(mailbox(1), &[1; 950])).await.unwrap();
     assert_eq!(
         relay.send(mailbox(1), &[2]).await,
-        Err(Refusal::QuotaExceeded),
+        Err(StorageError::QuotaExceeded),
         "74 bytes of it are the hint"
     );
     relay.send(mailbox(2), &[2; 1024]).await.unwrap();
@@ -114,7 +114,7 @@ async fn an_origin_hint_is_counted_where_it_is_checked() {
     for wrong in ["size = size - 74", "origin_hint = NULL"] {
         let sql = relay.sql();
         sql.execute_batch(&format!("BEGIN; UPDATE blobs SET {wrong} WHERE origin_hint IS NOT NULL")).unwrap();
-        let problems = integrity::take(sql, Pace::hurried()).unwrap().problems;
+        let problems = integrity::take(sql, Throttle::hurried()).unwrap().problems;
         assert!(problems.iter().any(|problem| problem.contains("another size")), "{problems:?}");
     }
 }

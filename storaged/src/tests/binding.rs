@@ -33,7 +33,7 @@ async fn may_purge(relay: &Relay, key: &SigningKey, number: u8) -> bool {
     match relay.purge(PurgeRequest { mailbox: mailbox(number).into(), ..purge }).await {
         Ok(_) => true,
         Err(refusal) => {
-            assert_eq!(refusal, Refusal::BadSignature);
+            assert_eq!(refusal, StorageError::BadSignature);
             false
         }
     }
@@ -147,7 +147,7 @@ async fn a_register_that_was_cut_short_is_finished_by_its_retry() {
     assert_eq!(relay.registered(register.clone()).await.unwrap().registered, 1200);
     assert_eq!(relay.store.gauges.registrations(), 1200);
     let replay = RegisterRequest { request_id: fresh_id(), ..register };
-    assert_eq!(relay.registered(replay).await, Err(Refusal::Replayed));
+    assert_eq!(relay.registered(replay).await, Err(StorageError::Replayed));
 }
 
 #[tokio::test]
@@ -158,7 +158,10 @@ async fn a_key_owns_ten_thousand_mailboxes_at_most() {
         relay.registered(request(&relay, &many(part * 1900, 1900), Some(&owner))).await.unwrap();
     }
     let more = || many(20_000, 501);
-    assert_eq!(relay.registered(request(&relay, &more(), Some(&owner))).await, Err(Refusal::QuotaExceeded));
+    assert_eq!(
+        relay.registered(request(&relay, &more(), Some(&owner))).await,
+        Err(StorageError::QuotaExceeded)
+    );
     assert_eq!(relay.store.gauges.registrations(), 9500, "none of them");
     relay.registered(request(&relay, &more(), Some(&other))).await.unwrap();
     relay.registered(request(&relay, &many(0, 1900), Some(&owner))).await.unwrap();

@@ -1,14 +1,14 @@
 //! Clocks that are wrong, and right again: nothing is lost, and nothing comes back.
 
 use crate::clock::trusted_time::Times;
-use crate::config::Keys;
+use crate::config::KeySettings;
 use crate::ohttp_keys::keyring::Keyring;
 use crate::tests::expiry::fill;
 use crate::tests::*;
 use relay_proto::PeerId;
 use relay_proto::keys::DAY_SECS;
 use relay_proto::messages::KeySet;
-use relay_proto::transfer::{CarriedBlob, Verdict};
+use relay_proto::transfer::{OfferResult, TransferBlob};
 
 /// Steps that a clock makes, in days.
 const STEPS: [i64; 5] = [-400, -1, 4, 130, 1826];
@@ -25,7 +25,7 @@ struct Stocked {
 }
 
 async fn keyring(relay: &Relay) -> Keyring {
-    let config = Keys { window_secs: DAY_SECS, anchor: None };
+    let config = KeySettings { window_secs: DAY_SECS, anchor: None };
     Keyring::open(Arc::clone(&relay.store), config, Arc::clone(&relay.time), relay.metrics.clone())
         .await
         .unwrap()
@@ -64,7 +64,10 @@ impl Stocked {
         assert_eq!(relay.store.gauges.blobs(), *blobs, "acked mail has come back");
         let replay = PurgeRequest { request_id: fresh_id(), ..purged.clone() };
         let replayed = relay.purge(replay).await;
-        assert!(matches!(replayed, Err(Refusal::Replayed | Refusal::OutsideWindow)), "{replayed:?}");
+        assert!(
+            matches!(replayed, Err(StorageError::Replayed | StorageError::OutsideWindow)),
+            "{replayed:?}"
+        );
         assert_eq!((relay.rows("recovery_proofs"), relay.rows("registrations")), (1, 1));
         let now = keyring(relay).await.current().await.unwrap();
         assert!(keys.windows.iter().all(|window| now.windows.contains(window)), "a key is gone");
@@ -219,12 +222,12 @@ async fn nothing_with_an_end_is_stored_under_a_clock_that_is_behind() {
         relay.send(mailbox(1), b"two").await.unwrap();
         relay.clock.jump_to(wrong);
         assert!(relay.time.check().is_err());
-        let refused = Err(Refusal::ClockWrong);
+        let refused = Err(StorageError::ClockWrong);
         assert_eq!(relay.send(mailbox(1), b"three").await, refused.clone().map(|()| id));
         assert_eq!(relay.register(&[1], None).await, refused.clone().map(|()| 1));
         assert_eq!(relay.prove(1, b"proof").await, refused);
         assert_eq!(relay.designate(&key(5), &[b"one"]).await, refused);
-        assert_eq!(relay.offer("payload").await.err(), Some(Refusal::ClockWrong));
+        assert_eq!(relay.offer("payload").await.err(), Some(StorageError::ClockWrong));
         assert_eq!(relay.fetch(mailbox(1)).await.len(), 2, "mail is read as always");
         assert!(relay.ack(mailbox(1), id).await.unwrap(), "and acked");
         assert_eq!(relay.rows("recovery_proofs") + relay.rows("registrations") + relay.rows("exchanges"), 0);
@@ -268,7 +271,7 @@ async fn an_offer_of_a_time_that_never_was_is_over_within_the_hour() {
     relay.sweep.sweep_exchanges().await.unwrap();
     assert_eq!(relay.rows("exchanges"), 1);
     relay.clock.advance(HOUR + Duration::from_secs(1));
-    assert_eq!(relay.claim(code.offer(), "response").await, Err(Refusal::UnknownCode));
+    assert_eq!(relay.claim(code.offer(), "response").await, Err(StorageError::UnknownCode));
     relay.sweep.sweep_exchanges().await.unwrap();
     assert_eq!(relay.rows("exchanges"), 0);
 }
@@ -277,7 +280,7 @@ async fn an_offer_of_a_time_that_never_was_is_over_within_the_hour() {
 async fn mail_of_a_peer_that_is_offered_under_a_clock_that_is_behind_stays_with_the_peer() {
     let relay = Relay::start(&[]);
     let content = b"sealed";
-    let offered = CarriedBlob {
+    let offered = TransferBlob {
         mailbox: mailbox(1),
         blob_id: BlobId::derive(&mailbox(1), content),
         ciphertext: Ciphertext::try_from(Bytes::from_static(content)).unwrap(),
@@ -289,10 +292,10 @@ async fn mail_of_a_peer_that_is_offered_under_a_clock_that_is_behind_stays_with_
     let accept = |home| relay.accept(PeerId::from_bytes([2; 32]), home, vec![offered.clone()]);
     relay.clock.jump_to(START.minus(86_400));
     for home in [false, true] {
-        assert_eq!(accept(home).await, [Verdict::NotNow]);
+        assert_eq!(accept(home).await, [OfferResult::NotNow]);
     }
     relay.clock.jump_to(START);
-    assert_eq!(accept(false).await, [Verdict::Accepted]);
+    assert_eq!(accept(false).await, [OfferResult::Accepted]);
 }
 
 #[tokio::test]

@@ -48,12 +48,12 @@ fn not_found() -> EscrowGetReply {
 
 impl Relay {
     /// Fills a slot as a gateway asks for it.
-    pub(super) async fn deposit(&self, request: EscrowPutRequest) -> Result<EscrowDeposit, Refusal> {
+    pub(super) async fn deposit(&self, request: EscrowPutRequest) -> Result<EscrowDeposit, StorageError> {
         let EscrowPutReply { deposit } = replied(self.vault.escrow.put(Request::new(request)).await)?;
         Ok(EscrowDeposit::try_from(deposit).unwrap())
     }
 
-    pub(super) async fn put(&self, gate: u8, slot: u8, bytes: &[u8]) -> Result<EscrowDeposit, Refusal> {
+    pub(super) async fn put(&self, gate: u8, slot: u8, bytes: &[u8]) -> Result<EscrowDeposit, StorageError> {
         self.deposit(put_request(gate, slot, bytes)).await
     }
 
@@ -83,14 +83,14 @@ async fn a_message_has_no_field_of_a_wrong_length() {
         (EscrowPutRequest { blob: Bytes::from_static(&[0; 65_537]), ..good() }, "blob"),
         (EscrowPutRequest { ttl_secs: 604_801, ..good() }, "ttl_secs"),
     ] {
-        assert_eq!(relay.deposit(request).await, Err(Refusal::invalid(field)));
+        assert_eq!(relay.deposit(request).await, Err(StorageError::invalid(field)));
     }
     let get = EscrowGetRequest { caller: None, gate: gate(1).into(), slot: short() };
     let refused = replied(relay.vault.escrow.get(Request::new(get)).await);
-    assert_eq!(refused.err(), Some(Refusal::invalid("slot")));
+    assert_eq!(refused.err(), Some(StorageError::invalid("slot")));
     let count = EscrowCountRequest { caller: None, gate: short() };
     let refused = replied(relay.vault.escrow.count(Request::new(count)).await);
-    assert_eq!(refused.err(), Some(Refusal::invalid("gate")));
+    assert_eq!(refused.err(), Some(StorageError::invalid("gate")));
     assert_eq!(relay.rows("escrow_gates"), 0);
 }
 
@@ -181,7 +181,7 @@ async fn a_retry_gets_the_first_answer() {
 async fn a_gate_for_no_time_is_refused() {
     let relay = Relay::start(&[]);
     let put = EscrowPutRequest { ttl_secs: 0, ..put_request(1, 1, b"one") };
-    assert_eq!(relay.deposit(put).await, Err(Refusal::invalid("ttl_secs")));
+    assert_eq!(relay.deposit(put).await, Err(StorageError::invalid("ttl_secs")));
     assert_eq!(relay.rows("escrow_gates"), 0);
 }
 
@@ -191,7 +191,7 @@ async fn there_are_as_many_gates_as_fit_beside_the_mail() {
     for number in 0..16 {
         relay.put(number, 1, b"one").await.unwrap();
     }
-    assert_eq!(relay.put(16, 1, b"one").await, Err(Refusal::StorageFull));
+    assert_eq!(relay.put(16, 1, b"one").await, Err(StorageError::StorageFull));
     assert_eq!(relay.put(15, 2, b"two").await, Ok(EscrowDeposit::Stored), "the gate is there already");
     relay.clock.advance(Duration::from_secs(u64::from(TTL)));
     relay.sweep.sweep().await.unwrap();
@@ -206,8 +206,8 @@ async fn a_full_store_takes_nothing_in_escrow_and_hands_out_what_it_has() {
     relay.put(1, 2, b"two").await.unwrap();
     relay.put(2, 1, b"alone").await.unwrap();
     relay.fill_up().await;
-    assert_eq!(relay.put(2, 2, b"two").await, Err(Refusal::StorageFull));
-    assert_eq!(relay.put(3, 1, b"one").await, Err(Refusal::StorageFull));
+    assert_eq!(relay.put(2, 2, b"two").await, Err(StorageError::StorageFull));
+    assert_eq!(relay.put(3, 1, b"one").await, Err(StorageError::StorageFull));
     assert_eq!(relay.get(1, 1).await, blob(b"two"));
     assert_eq!(relay.deposit(first).await, Ok(EscrowDeposit::Stored), "a retry needs no room");
 }

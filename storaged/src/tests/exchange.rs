@@ -31,34 +31,34 @@ pub(super) fn complete_request(offer: OfferName) -> CompleteRequest {
 }
 
 impl Relay {
-    pub(super) async fn offer(&self, payload: &str) -> Result<ExchangeCode, Refusal> {
+    pub(super) async fn offer(&self, payload: &str) -> Result<ExchangeCode, StorageError> {
         self.ask_offer(offer_request(payload)).await
     }
 
-    pub(super) async fn ask_offer(&self, request: OfferRequest) -> Result<ExchangeCode, Refusal> {
+    pub(super) async fn ask_offer(&self, request: OfferRequest) -> Result<ExchangeCode, StorageError> {
         let OfferReply { code } = replied(self.vault.exchange.offer(Request::new(request)).await)?;
         Ok(ExchangeCode::try_from(code).unwrap())
     }
 
-    pub(super) async fn ask_claim(&self, request: ClaimRequest) -> Result<String, Refusal> {
+    pub(super) async fn ask_claim(&self, request: ClaimRequest) -> Result<String, StorageError> {
         let reply = replied(self.vault.exchange.claim(Request::new(request)).await);
         reply.map(|ClaimReply { payload }| payload)
     }
 
-    pub(super) async fn ask_complete(&self, request: CompleteRequest) -> Result<String, Refusal> {
+    pub(super) async fn ask_complete(&self, request: CompleteRequest) -> Result<String, StorageError> {
         let reply = replied(self.vault.exchange.complete(Request::new(request)).await);
         reply.map(|CompleteReply { response }| response)
     }
 
-    pub(super) async fn claim(&self, offer: OfferName, response: &str) -> Result<String, Refusal> {
+    pub(super) async fn claim(&self, offer: OfferName, response: &str) -> Result<String, StorageError> {
         self.ask_claim(claim_request(offer, response)).await
     }
 
-    pub(super) async fn complete(&self, offer: OfferName) -> Result<String, Refusal> {
+    pub(super) async fn complete(&self, offer: OfferName) -> Result<String, StorageError> {
         self.ask_complete(complete_request(offer)).await
     }
 
-    async fn offer_for(&self, ttl_secs: Option<u64>) -> Result<ExchangeCode, Refusal> {
+    async fn offer_for(&self, ttl_secs: Option<u64>) -> Result<ExchangeCode, StorageError> {
         self.ask_offer(OfferRequest { ttl_secs, ..offer_request("payload") }).await
     }
 
@@ -72,15 +72,15 @@ async fn a_message_has_no_text_that_is_too_long_and_no_field_of_a_wrong_length()
     let relay = Relay::start(&[]);
     let code = relay.offer(&"x".repeat(65_536)).await.unwrap();
     let (long, short) = ("x".repeat(65_537), Bytes::from_static(&[0; 15]));
-    let refused = Err(Refusal::invalid("payload"));
+    let refused = Err(StorageError::invalid("payload"));
     assert_eq!(relay.ask_offer(offer_request(&long)).await, refused);
     let offer = OfferRequest { request_id: short.clone(), ..offer_request("payload") };
-    assert_eq!(relay.ask_offer(offer).await, Err(Refusal::invalid("request_id")));
-    assert_eq!(relay.claim(code.offer(), &long).await, Err(Refusal::invalid("response")));
+    assert_eq!(relay.ask_offer(offer).await, Err(StorageError::invalid("request_id")));
+    assert_eq!(relay.claim(code.offer(), &long).await, Err(StorageError::invalid("response")));
     let claim = ClaimRequest { offer: short.clone(), ..claim_request(code.offer(), "response") };
-    assert_eq!(relay.ask_claim(claim).await, Err(Refusal::invalid("offer")));
+    assert_eq!(relay.ask_claim(claim).await, Err(StorageError::invalid("offer")));
     let complete = CompleteRequest { request_id: short, ..complete_request(code.offer()) };
-    assert_eq!(relay.ask_complete(complete).await, Err(Refusal::invalid("request_id")));
+    assert_eq!(relay.ask_complete(complete).await, Err(StorageError::invalid("request_id")));
     assert_eq!(relay.metrics.exchange_wrong_guesses.get(), 0);
 }
 
@@ -88,15 +88,15 @@ async fn a_message_has_no_text_that_is_too_long_and_no_field_of_a_wrong_length()
 async fn an_exchange_is_an_offer_a_claim_and_a_completion() {
     let relay = Relay::start(&[]);
     let offer = relay.offer("payload").await.unwrap().offer();
-    assert_eq!(relay.complete(offer).await, Err(Refusal::NotYetClaimed));
+    assert_eq!(relay.complete(offer).await, Err(StorageError::NotYetClaimed));
     assert_eq!(relay.claim(offer, "response").await, Ok(text("payload")));
-    assert_eq!(relay.claim(offer, "another").await, Err(Refusal::AlreadyClaimed));
+    assert_eq!(relay.claim(offer, "another").await, Err(StorageError::AlreadyClaimed));
     let relay = relay.restart(&[]).await;
     assert_eq!(relay.store.gauges.exchange_offers(), 1);
-    assert_eq!(relay.claim(offer, "another").await, Err(Refusal::AlreadyClaimed));
+    assert_eq!(relay.claim(offer, "another").await, Err(StorageError::AlreadyClaimed));
     assert_eq!(relay.complete(offer).await, Ok(text("response")));
-    assert_eq!(relay.complete(offer).await, Err(Refusal::UnknownCode));
-    assert_eq!(relay.claim(offer, "another").await, Err(Refusal::UnknownCode));
+    assert_eq!(relay.complete(offer).await, Err(StorageError::UnknownCode));
+    assert_eq!(relay.claim(offer, "another").await, Err(StorageError::UnknownCode));
     assert_eq!(relay.store.gauges.exchange_offers(), 0);
 }
 
@@ -117,9 +117,9 @@ async fn a_retry_of_any_step_is_answered_as_the_first_time() {
     relay.seconds(299);
     relay.sweep.sweep().await.unwrap();
     assert_eq!(relay.ask_complete(complete.clone()).await, Ok(text("response")));
-    assert_eq!(relay.ask_claim(claim).await, Err(Refusal::UnknownCode), "the offer is gone");
+    assert_eq!(relay.ask_claim(claim).await, Err(StorageError::UnknownCode), "the offer is gone");
     relay.seconds(1);
-    assert_eq!(relay.ask_complete(complete).await, Err(Refusal::UnknownCode));
+    assert_eq!(relay.ask_complete(complete).await, Err(StorageError::UnknownCode));
     relay.sweep.sweep_exchanges().await.unwrap();
     assert_eq!(relay.rows("exchange_answers"), 0);
 }
@@ -144,7 +144,7 @@ async fn a_retry_of_an_offer_gets_its_code_even_where_a_code_before_it_has_becom
     assert_ne!(second, first);
     relay.seconds(30);
     assert_eq!(relay.ask_offer(offer).await, Ok(second));
-    assert_eq!(relay.claim(first.offer(), "response").await, Err(Refusal::UnknownCode));
+    assert_eq!(relay.claim(first.offer(), "response").await, Err(StorageError::UnknownCode));
 }
 
 #[tokio::test]
@@ -175,12 +175,12 @@ async fn an_offer_ends_to_the_second_at_every_step() {
         [relay.offer_for(None).await.unwrap(), relay.offer_for(Some(300)).await.unwrap()];
     relay.claim(claimed.offer(), "response").await.unwrap();
     relay.seconds(299);
-    assert_eq!(relay.complete(unclaimed.offer()).await, Err(Refusal::NotYetClaimed));
-    assert_eq!(relay.claim(claimed.offer(), "response").await, Err(Refusal::AlreadyClaimed));
+    assert_eq!(relay.complete(unclaimed.offer()).await, Err(StorageError::NotYetClaimed));
+    assert_eq!(relay.claim(claimed.offer(), "response").await, Err(StorageError::AlreadyClaimed));
     relay.seconds(1);
     for offer in [unclaimed.offer(), claimed.offer()] {
-        assert_eq!(relay.claim(offer, "response").await, Err(Refusal::UnknownCode));
-        assert_eq!(relay.complete(offer).await, Err(Refusal::UnknownCode));
+        assert_eq!(relay.claim(offer, "response").await, Err(StorageError::UnknownCode));
+        assert_eq!(relay.complete(offer).await, Err(StorageError::UnknownCode));
     }
     assert_eq!(relay.rows("exchanges"), 2, "expired and unswept");
     relay.sweep.sweep_exchanges().await.unwrap();
@@ -191,14 +191,18 @@ async fn an_offer_ends_to_the_second_at_every_step() {
 async fn an_offer_lives_from_half_a_minute_to_an_hour() {
     let relay = Relay::start(&[("RELAY_EXCHANGE_DEFAULT_TTL_SECS", "60")]);
     for ttl_secs in [0, 29, 3601, u64::MAX] {
-        assert_eq!(relay.offer_for(Some(ttl_secs)).await, Err(Refusal::invalid("ttl_secs")), "{ttl_secs}");
+        assert_eq!(
+            relay.offer_for(Some(ttl_secs)).await,
+            Err(StorageError::invalid("ttl_secs")),
+            "{ttl_secs}"
+        );
     }
     for (ttl_secs, life) in [(None, 60), (Some(30), 30), (Some(3600), 3600)] {
         let offer = relay.offer_for(ttl_secs).await.unwrap().offer();
         relay.seconds(life - 1);
-        assert_eq!(relay.complete(offer).await, Err(Refusal::NotYetClaimed));
+        assert_eq!(relay.complete(offer).await, Err(StorageError::NotYetClaimed));
         relay.seconds(1);
-        assert_eq!(relay.complete(offer).await, Err(Refusal::UnknownCode));
+        assert_eq!(relay.complete(offer).await, Err(StorageError::UnknownCode));
     }
 }
 
@@ -208,17 +212,17 @@ async fn only_so_many_offers_are_live_and_what_is_over_does_not_count() {
     let (first, second) = (offer_request("first"), offer_request("second"));
     let code = relay.ask_offer(first.clone()).await.unwrap();
     relay.ask_offer(second).await.unwrap();
-    assert_eq!(relay.offer("third").await, Err(Refusal::TooManyOffers));
+    assert_eq!(relay.offer("third").await, Err(StorageError::TooManyOffers));
     assert_eq!(relay.ask_offer(first).await, Ok(code), "a retry is no further offer");
     relay.claim(code.offer(), "response").await.unwrap();
-    assert_eq!(relay.offer("third").await, Err(Refusal::TooManyOffers), "claimed is not completed");
+    assert_eq!(relay.offer("third").await, Err(StorageError::TooManyOffers), "claimed is not completed");
     relay.complete(code.offer()).await.unwrap();
     relay.offer("third").await.unwrap();
-    assert_eq!(relay.offer("fourth").await, Err(Refusal::TooManyOffers));
+    assert_eq!(relay.offer("fourth").await, Err(StorageError::TooManyOffers));
     relay.seconds(300);
     relay.offer("fourth").await.unwrap();
     relay.offer("fifth").await.unwrap();
-    assert_eq!(relay.offer("sixth").await, Err(Refusal::TooManyOffers));
+    assert_eq!(relay.offer("sixth").await, Err(StorageError::TooManyOffers));
     assert_eq!(relay.store.gauges.exchange_offers(), 2);
 }
 
@@ -229,8 +233,8 @@ async fn a_full_store_takes_no_offer_and_no_claim_and_completes_what_is_claimed(
     let claim = claim_request(claimed.offer(), "response");
     relay.ask_claim(claim.clone()).await.unwrap();
     relay.fill_up().await;
-    assert_eq!(relay.offer("another").await, Err(Refusal::StorageFull));
-    assert_eq!(relay.claim(open.offer(), "response").await, Err(Refusal::StorageFull));
+    assert_eq!(relay.offer("another").await, Err(StorageError::StorageFull));
+    assert_eq!(relay.claim(open.offer(), "response").await, Err(StorageError::StorageFull));
     assert_eq!(relay.ask_claim(claim).await, Ok(text("claimed")), "a retry needs no room");
     assert_eq!(relay.complete(claimed.offer()).await, Ok(text("response")));
 }

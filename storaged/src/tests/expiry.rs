@@ -92,13 +92,13 @@ async fn a_clock_set_back_makes_no_purge_usable_again() {
     let purge = relay.purge_request(&key(1), 1);
     relay.purge(purge.clone()).await.unwrap();
     let replay = PurgeRequest { request_id: fresh_id(), ..purge };
-    assert_eq!(relay.purge(replay.clone()).await, Err(Refusal::Replayed));
+    assert_eq!(relay.purge(replay.clone()).await, Err(StorageError::Replayed));
     relay.clock.advance(3 * HOUR);
     relay.sweep.sweep().await.unwrap();
     let remembered: i64 = relay.sql().query_row("SELECT count(*) FROM used", [], |row| row.get(0)).unwrap();
     assert_eq!(remembered, 0, "the sweep has forgotten the token itself");
     relay.clock.jump_to(START);
-    assert_eq!(relay.purge(replay).await, Err(Refusal::OutsideWindow));
+    assert_eq!(relay.purge(replay).await, Err(StorageError::OutsideWindow));
     relay.clock.jump_to(START.plus(3 * 3600));
     relay.purge(relay.purge_request(&key(1), 2)).await.unwrap();
 }

@@ -22,7 +22,7 @@ use relay_proto::messages::{
     OutboxRequest, PeerReport, PeerState, ReadReply, ReconcileReply, ReconcileRequest, ResumeReply,
     ResumeRequest, SettleRequest, Settlement,
 };
-use relay_proto::transfer::{CarriedBlob, Verdict, blob_names, carried_blobs, names_of, verdict};
+use relay_proto::transfer::{OfferResult, TransferBlob, blob_names, carried_blobs, names_of, verdict};
 use relay_proto::{OwnerHash, PeerId};
 
 /// The relays, as peers: the origin, and two that hold.
@@ -38,8 +38,8 @@ fn name(mailbox: MailboxHash, content: &[u8]) -> BlobName {
 }
 
 /// A blob as a peer would bring it, which ends so much later.
-fn carried(mailbox: MailboxHash, content: &[u8], ends: UnixSeconds) -> CarriedBlob {
-    CarriedBlob {
+fn carried(mailbox: MailboxHash, content: &[u8], ends: UnixSeconds) -> TransferBlob {
+    TransferBlob {
         mailbox,
         blob_id: BlobId::derive(&mailbox, content),
         ciphertext: Ciphertext::try_from(Bytes::copy_from_slice(content)).unwrap(),
@@ -50,7 +50,7 @@ fn carried(mailbox: MailboxHash, content: &[u8], ends: UnixSeconds) -> CarriedBl
     }
 }
 
-fn contents(blobs: &[CarriedBlob]) -> Vec<&[u8]> {
+fn contents(blobs: &[TransferBlob]) -> Vec<&[u8]> {
     blobs.iter().map(|blob| blob.ciphertext.as_bytes().as_ref()).collect()
 }
 
@@ -68,24 +68,29 @@ pub(super) fn all_of(peer: PeerId) -> LeaseRequest {
 
 impl Relay {
     /// Leases blobs.
-    pub(super) async fn leased(&self, request: LeaseRequest) -> Result<Vec<CarriedBlob>, Refusal> {
+    pub(super) async fn leased(&self, request: LeaseRequest) -> Result<Vec<TransferBlob>, StorageError> {
         let reply = replied(self.offload.lease(Request::new(request)).await)?;
         carried_blobs(reply.blobs)
     }
 
-    async fn lease(&self, peer: PeerId, home: bool, max_blobs: u32) -> Vec<CarriedBlob> {
+    async fn lease(&self, peer: PeerId, home: bool, max_blobs: u32) -> Vec<TransferBlob> {
         self.leased(LeaseRequest { home, max_blobs, ..all_of(peer) }).await.unwrap()
     }
 
     /// Brings blobs to a relay.
-    pub(super) async fn accept(&self, peer: PeerId, home: bool, blobs: Vec<CarriedBlob>) -> Vec<Verdict> {
+    pub(super) async fn accept(
+        &self,
+        peer: PeerId,
+        home: bool,
+        blobs: Vec<TransferBlob>,
+    ) -> Vec<OfferResult> {
         let blobs: Vec<_> = blobs.into_iter().map(messages::CarriedBlob::from).collect();
         let request = AcceptRequest { peer: peer.into(), home, blobs };
         let reply = replied(self.offload.accept(Request::new(request)).await).unwrap();
         reply.verdicts.into_iter().map(|number| verdict("verdicts", number).unwrap()).collect()
     }
 
-    async fn accept_one(&self, peer: PeerId, blob: CarriedBlob) -> Verdict {
+    async fn accept_one(&self, peer: PeerId, blob: TransferBlob) -> OfferResult {
         self.accept(peer, false, vec![blob]).await[0]
     }
 
@@ -94,9 +99,9 @@ impl Relay {
         &self,
         peer: PeerId,
         home: bool,
-        said: impl IntoIterator<Item = (BlobName, Verdict)>,
+        said: impl IntoIterator<Item = (BlobName, OfferResult)>,
     ) -> u32 {
-        let settlement = |(name, verdict): (BlobName, Verdict)| Settlement {
+        let settlement = |(name, verdict): (BlobName, OfferResult)| Settlement {
             name: Some(name.into()),
             verdict: verdict.into(),
         };
@@ -105,7 +110,7 @@ impl Relay {
         replied(self.offload.settle(Request::new(request)).await).unwrap().moved
     }
 
-    async fn settle(&self, peer: PeerId, home: bool, blobs: &[CarriedBlob], verdict: Verdict) -> u32 {
+    async fn settle(&self, peer: PeerId, home: bool, blobs: &[TransferBlob], verdict: OfferResult) -> u32 {
         self.settle_each(peer, home, blobs.iter().map(|blob| (blob.name(), verdict))).await
     }
 
@@ -115,14 +120,14 @@ impl Relay {
     }
 
     /// Reads what is held for a peer: what is there, and what is missing.
-    async fn find_all(&self, peer: PeerId, names: Vec<BlobName>) -> (Vec<CarriedBlob>, Vec<BlobName>) {
+    async fn find_all(&self, peer: PeerId, names: Vec<BlobName>) -> (Vec<TransferBlob>, Vec<BlobName>) {
         let request = Request::new(names_of(peer, names));
         let ReadReply { blobs, missing } = replied(self.offload.read(request).await).unwrap();
         (carried_blobs(blobs).unwrap(), blob_names(missing).unwrap())
     }
 
     /// A blob that is held for a peer.
-    async fn find(&self, peer: PeerId, name: BlobName) -> CarriedBlob {
+    async fn find(&self, peer: PeerId, name: BlobName) -> TransferBlob {
         self.find_all(peer, vec![name]).await.0.remove(0)
     }
 
@@ -167,7 +172,7 @@ impl Relay {
         after: Option<BlobName>,
         names: bool,
         listing: Listing,
-    ) -> Result<ReconcileReply, Refusal> {
+    ) -> Result<ReconcileReply, StorageError> {
         let (after, listing) = (after.map(Into::into), Some(listing));
         let request = ReconcileRequest { peer: peer.into(), after, names, listing };
         replied(self.offload.reconcile(Request::new(request)).await)
@@ -187,7 +192,7 @@ impl Relay {
         self.tell(peers.iter().map(state).collect()).await.unwrap();
     }
 
-    async fn tell(&self, peers: Vec<PeerState>) -> Result<Orders, Refusal> {
+    async fn tell(&self, peers: Vec<PeerState>) -> Result<Orders, StorageError> {
         replied(self.offload.tell(Request::new(PeerReport { peers })).await)
     }
 
@@ -228,7 +233,7 @@ impl Relay {
 async fn carry(from: (&Relay, PeerId), to: (&Relay, PeerId), home: bool) -> u32 {
     let blobs = from.0.lease(to.1, home, 100).await;
     let verdicts = to.0.accept(from.1, home, blobs.clone()).await;
-    from.0.settle_each(to.1, home, blobs.iter().map(CarriedBlob::name).zip(verdicts)).await
+    from.0.settle_each(to.1, home, blobs.iter().map(TransferBlob::name).zip(verdicts)).await
 }
 
 /// Tells one relay what another wants forgotten.

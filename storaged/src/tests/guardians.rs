@@ -38,21 +38,21 @@ impl Relay {
         }
     }
 
-    pub(super) async fn store_guardians(&self, request: GuardianStoreRequest) -> Result<(), Refusal> {
+    pub(super) async fn store_guardians(&self, request: GuardianStoreRequest) -> Result<(), StorageError> {
         replied(self.vault.guardian.store(Request::new(request)).await).map(|GuardianStoreReply {}| ())
     }
 
-    pub(super) async fn query_guardians(&self, set: Bytes) -> Result<Vec<Bytes>, Refusal> {
+    pub(super) async fn query_guardians(&self, set: Bytes) -> Result<Vec<Bytes>, StorageError> {
         let request = GuardianQueryRequest { caller: None, set };
         let reply = replied(self.vault.guardian.query(Request::new(request)).await);
         reply.map(|GuardianQueryReply { entries }| entries)
     }
 
-    async fn delete_guardians(&self, request: GuardianDeleteRequest) -> Result<(), Refusal> {
+    async fn delete_guardians(&self, request: GuardianDeleteRequest) -> Result<(), StorageError> {
         replied(self.vault.guardian.delete(Request::new(request)).await).map(|GuardianDeleteReply {}| ())
     }
 
-    pub(super) async fn designate(&self, key: &SigningKey, contents: &[&[u8]]) -> Result<(), Refusal> {
+    pub(super) async fn designate(&self, key: &SigningKey, contents: &[&[u8]]) -> Result<(), StorageError> {
         self.store_guardians(self.store_request(key, contents)).await
     }
 
@@ -72,7 +72,7 @@ impl Relay {
 async fn a_set_has_at_most_ten_entries_of_at_most_256_bytes_and_a_message_no_field_of_a_wrong_length() {
     let relay = Relay::start(&[]);
     for contents in [&[b"1".as_slice(); 11][..], &[&[1; 257]]] {
-        assert_eq!(relay.designate(&key(1), contents).await, Err(Refusal::invalid("entries")));
+        assert_eq!(relay.designate(&key(1), contents).await, Err(StorageError::invalid("entries")));
     }
     let (good, short) = (relay.store_request(&key(1), &[b"one"]), Bytes::from_static(&[0; 31]));
     let with = |designation| GuardianStoreRequest { designation, ..good.clone() };
@@ -83,11 +83,11 @@ async fn a_set_has_at_most_ten_entries_of_at_most_256_bytes_and_a_message_no_fie
         (with(Some(Designation { signature: short.clone(), ..designation })), "signature"),
         (GuardianStoreRequest { request_id: short.clone(), ..good.clone() }, "request_id"),
     ] {
-        assert_eq!(relay.store_guardians(request).await, Err(Refusal::invalid(field)));
+        assert_eq!(relay.store_guardians(request).await, Err(StorageError::invalid(field)));
     }
-    assert_eq!(relay.query_guardians(short).await, Err(Refusal::invalid("set")));
+    assert_eq!(relay.query_guardians(short).await, Err(StorageError::invalid("set")));
     let delete = GuardianDeleteRequest { designation: None, ..relay.delete_request(&key(1)) };
-    assert_eq!(relay.delete_guardians(delete).await, Err(Refusal::invalid("designation")));
+    assert_eq!(relay.delete_guardians(delete).await, Err(StorageError::invalid("designation")));
     assert_eq!(relay.rows("guardian_sets"), 0);
 }
 
@@ -135,12 +135,12 @@ async fn only_the_designator_changes_a_set() {
         designation
     };
     let stranger = with_key(relay.designation(&key(2), Designating::Store));
-    assert_eq!(relay.store_guardians(forged(stranger)).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.store_guardians(forged(stranger)).await, Err(StorageError::BadSignature));
     let for_deletion = relay.designation(&key(1), Designating::Delete);
-    assert_eq!(relay.store_guardians(forged(for_deletion)).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.store_guardians(forged(for_deletion)).await, Err(StorageError::BadSignature));
     let stranger = with_key(relay.designation(&key(2), Designating::Delete));
     let delete = GuardianDeleteRequest { designation: Some(stranger), ..relay.delete_request(&key(1)) };
-    assert_eq!(relay.delete_guardians(delete).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.delete_guardians(delete).await, Err(StorageError::BadSignature));
     assert_eq!(relay.guardians(&key(1)).await, [b"one"]);
 }
 
@@ -150,8 +150,8 @@ async fn a_signature_holds_for_a_minute_both_ways() {
     for (signed, asked, expected) in [
         (0, 60, Ok(())),
         (1060, 1000, Ok(())),
-        (2000, 2061, Err(Refusal::OutsideWindow)),
-        (3061, 3000, Err(Refusal::OutsideWindow)),
+        (2000, 2061, Err(StorageError::OutsideWindow)),
+        (3061, 3000, Err(StorageError::OutsideWindow)),
     ] {
         relay.clock.jump_to(START.plus(signed));
         let store = relay.store_request(&key(1), &[b"one"]);
@@ -171,7 +171,7 @@ async fn a_signature_is_used_once_and_a_retry_finds_it_done() {
     relay.store_guardians(store.clone()).await.unwrap();
     assert_eq!(relay.guardians(&key(1)).await, [b"two"], "the retry had no second effect");
     let replay = GuardianStoreRequest { request_id: RequestId::random().unwrap().into(), ..store };
-    assert_eq!(relay.store_guardians(replay).await, Err(Refusal::Replayed));
+    assert_eq!(relay.store_guardians(replay).await, Err(StorageError::Replayed));
 
     let delete = relay.delete_request(&key(1));
     relay.delete_guardians(delete.clone()).await.unwrap();
@@ -179,7 +179,7 @@ async fn a_signature_is_used_once_and_a_retry_finds_it_done() {
     relay.designate(&key(1), &[b"three"]).await.unwrap();
     relay.delete_guardians(delete.clone()).await.unwrap();
     let replay = GuardianDeleteRequest { request_id: RequestId::random().unwrap().into(), ..delete };
-    assert_eq!(relay.delete_guardians(replay).await, Err(Refusal::Replayed));
+    assert_eq!(relay.delete_guardians(replay).await, Err(StorageError::Replayed));
     assert_eq!(relay.guardians(&key(1)).await, [b"three"]);
 }
 
@@ -209,7 +209,7 @@ async fn an_empty_set_is_none_and_uses_its_signature_up() {
     assert!(relay.guardians(&key(1)).await.is_empty());
     assert_eq!((relay.store.gauges.guardian_sets(), relay.rows("guardian_sets")), (0, 0));
     let replay = GuardianStoreRequest { request_id: RequestId::random().unwrap().into(), ..empty };
-    assert_eq!(relay.store_guardians(replay).await, Err(Refusal::Replayed));
+    assert_eq!(relay.store_guardians(replay).await, Err(StorageError::Replayed));
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn there_are_as_many_sets_as_fit_beside_the_mail() {
     for seed in 0..64 {
         relay.designate(&key(seed), &[b"one"]).await.unwrap();
     }
-    assert_eq!(relay.designate(&key(64), &[b"one"]).await, Err(Refusal::StorageFull));
+    assert_eq!(relay.designate(&key(64), &[b"one"]).await, Err(StorageError::StorageFull));
     relay.next_second();
     relay.designate(&key(63), &[b"another"]).await.unwrap();
     relay.delete_guardians(relay.delete_request(&key(62))).await.unwrap();
@@ -245,7 +245,7 @@ async fn a_full_store_refuses_sets_lets_go_of_them_and_uses_no_signature_up_for_
     relay.fill_up().await;
     relay.next_second();
     let store = relay.store_request(&key(1), &[b"two"]);
-    assert_eq!(relay.store_guardians(store.clone()).await, Err(Refusal::StorageFull));
+    assert_eq!(relay.store_guardians(store.clone()).await, Err(StorageError::StorageFull));
     assert_eq!(relay.guardians(&key(1)).await, [b"one"]);
     for number in 0..20 {
         let id = BlobId::derive(&mailbox(number), &vec![number; 8000]);

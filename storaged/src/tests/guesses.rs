@@ -20,7 +20,7 @@ impl Relay {
     async fn spend_guesses(&self, first: u8, wrong: OfferName) {
         for number in first..first + 10 {
             let guess = CompleteRequest { caller: client(number).map(Into::into), ..complete_request(wrong) };
-            assert_eq!(self.ask_complete(guess).await, Err(Refusal::UnknownCode));
+            assert_eq!(self.ask_complete(guess).await, Err(StorageError::UnknownCode));
         }
     }
 }
@@ -33,9 +33,9 @@ async fn right_guesses_are_free_however_many_go_side_by_side() {
             let relay = Arc::clone(&relay);
             tokio::spawn(async move {
                 let offer = relay.offer("payload").await?.offer();
-                assert_eq!(relay.complete(offer).await, Err(Refusal::NotYetClaimed));
+                assert_eq!(relay.complete(offer).await, Err(StorageError::NotYetClaimed));
                 relay.claim(offer, "response").await?;
-                assert_eq!(relay.claim(offer, "another").await, Err(Refusal::AlreadyClaimed));
+                assert_eq!(relay.claim(offer, "another").await, Err(StorageError::AlreadyClaimed));
                 relay.complete(offer).await
             })
         })
@@ -54,7 +54,7 @@ async fn wrong_guesses_spend_the_budget_and_then_even_right_ones_wait_five_secon
     assert_eq!(relay.metrics.exchange_wrong_guesses.get(), 10);
     let before = Instant::now();
     let refused = relay.claim(code.offer(), "response").await;
-    assert_eq!(refused, Err(Refusal::GuessesSpent { retry_after: Duration::from_secs(6) }));
+    assert_eq!(refused, Err(StorageError::GuessesSpent { retry_after: Duration::from_secs(6) }));
     assert_eq!(before.elapsed(), PATIENCE);
     relay.seconds(6);
     assert_eq!(relay.claim(code.offer(), "response").await, Ok(text("payload")));
@@ -88,7 +88,7 @@ async fn an_honest_caller_gets_through_while_another_floods() {
     let flood: Vec<_> = (0..4).map(|_| guess(client(1), wrong(code))).collect();
     until_waiting(&relay, 4).await;
     let refused = guess(client(1), wrong(code)).await.unwrap().unwrap_err();
-    assert!(matches!(refused, Refusal::GuessesSpent { .. }), "{refused:?}");
+    assert!(matches!(refused, StorageError::GuessesSpent { .. }), "{refused:?}");
     let honest = guess(client(99), code.offer());
     until_waiting(&relay, 5).await;
     relay.seconds(6);

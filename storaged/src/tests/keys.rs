@@ -1,6 +1,6 @@
 //! Keys for Oblivious HTTP: turned in time, durable before they are shown, signed, and gone when they are over.
 
-use crate::config::Keys;
+use crate::config::KeySettings;
 use crate::ohttp_keys::keyring::Keyring;
 use crate::tests::*;
 use ed25519_dalek::SigningKey;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 const NOON: UnixSeconds = UnixSeconds::new(20_000 * DAY_SECS + DAY_SECS / 2);
 
 async fn keyring(relay: &Relay, window_secs: u64, anchor: Option<PathBuf>) -> Keyring {
-    let config = Keys { window_secs, anchor };
+    let config = KeySettings { window_secs, anchor };
     Keyring::open(Arc::clone(&relay.store), config, Arc::clone(&relay.time), relay.metrics.clone())
         .await
         .unwrap()
@@ -200,7 +200,7 @@ async fn an_offline_anchor_vouches_and_when_its_certificate_ends_nothing_stands_
 async fn files_of_an_anchor_that_do_not_fit_stop_the_relay_at_its_start_and_say_why() {
     let relay = at_noon().await;
     let refused = async |offline: &Offline| {
-        let config = Keys { window_secs: DAY_SECS, anchor: Some(offline.directory.path().to_owned()) };
+        let config = KeySettings { window_secs: DAY_SECS, anchor: Some(offline.directory.path().to_owned()) };
         let outcome =
             Keyring::open(Arc::clone(&relay.store), config, Arc::clone(&relay.time), relay.metrics.clone())
                 .await;

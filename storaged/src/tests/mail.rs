@@ -105,11 +105,11 @@ async fn sends_and_fetches_have_buckets_of_their_own_and_acks_and_empty_mailboxe
     let relay = Relay::start(&[("RELAY_RATE_LIMIT", "2")]);
     let id = relay.send(mailbox(1), b"one").await.unwrap();
     let other = relay.send(mailbox(1), b"two").await.unwrap();
-    assert!(matches!(relay.send(mailbox(1), b"x").await, Err(Refusal::MailboxRateLimited { .. })));
+    assert!(matches!(relay.send(mailbox(1), b"x").await, Err(StorageError::MailboxRateLimited { .. })));
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 2);
     assert_eq!(relay.ack(mailbox(1), id).await, Ok(true));
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 1);
-    assert!(matches!(relay.page(&[mailbox(1)]).await, Err(Refusal::MailboxRateLimited { .. })));
+    assert!(matches!(relay.page(&[mailbox(1)]).await, Err(StorageError::MailboxRateLimited { .. })));
     assert_eq!(relay.ack(mailbox(1), other).await, Ok(true));
     for _ in 0..50 {
         assert!(relay.fetch(mailbox(2)).await.is_empty());
@@ -129,7 +129,7 @@ async fn an_ack_that_removes_nothing_costs_its_caller_twice_and_nobody_else() {
     for _ in 0..2 {
         assert_eq!(ack(client(1), wrong).await, Ok(false));
     }
-    assert!(matches!(ack(client(1), wrong).await, Err(Refusal::AddressRateLimited { .. })));
+    assert!(matches!(ack(client(1), wrong).await, Err(StorageError::AddressRateLimited { .. })));
     for _ in 0..3 {
         let request = fetch(client(2), &[mailbox(1)], false);
         assert_eq!(relay.fetched(request).await.unwrap().blobs.len(), 1);
@@ -142,20 +142,20 @@ async fn who_reads_a_mailbox_all_the_time_keeps_nobody_else_from_reading_it() {
     let relay = Relay::start(&[("RELAY_RATE_LIMIT", "2")]);
     relay.send(mailbox(1), b"one").await.unwrap();
     let fetch = async |budget, number| {
-        let caller = Some(Payer::new(budget, AddressHash::from_bytes([number; 16])));
+        let caller = Some(RateLimitSubject::new(budget, AddressHash::from_bytes([number; 16])));
         relay.fetched(super::fetch(caller, &[mailbox(1)], false)).await
     };
     for (budget, number, most) in [
-        (Budget::Client, 1, 2),
-        (Budget::ObliviousRelay, 1, 0),
-        (Budget::Client, 2, 2),
-        (Budget::KnownObliviousRelay, 3, 20),
+        (RateLimitClass::Client, 1, 2),
+        (RateLimitClass::ObliviousRelay, 1, 0),
+        (RateLimitClass::Client, 2, 2),
+        (RateLimitClass::KnownObliviousRelay, 3, 20),
     ] {
         for _ in 0..most {
             assert_eq!(fetch(budget, number).await.unwrap().blobs.len(), 1);
         }
         let refused = fetch(budget, number).await;
-        assert!(matches!(refused, Err(Refusal::MailboxRateLimited { .. })), "{budget:?} {number}");
+        assert!(matches!(refused, Err(StorageError::MailboxRateLimited { .. })), "{budget:?} {number}");
     }
 }
 
@@ -170,14 +170,14 @@ async fn a_busy_mailbox_does_not_keep_the_others_from_their_mail() {
     let page = relay.page(&[mailbox(1), mailbox(2)]).await.unwrap();
     assert_eq!(page.blobs.len(), 1);
     assert!(page.truncated, "there is a rest to come back for");
-    assert!(matches!(relay.page(&[mailbox(2)]).await, Err(Refusal::MailboxRateLimited { .. })));
+    assert!(matches!(relay.page(&[mailbox(2)]).await, Err(StorageError::MailboxRateLimited { .. })));
 }
 
 #[tokio::test]
 async fn a_blob_over_the_limit_is_refused_by_storage_too() {
     let relay = Relay::start(&[("RELAY_MAX_MESSAGE_SIZE", "1024")]);
     relay.send(mailbox(1), &[1; 1024]).await.unwrap();
-    assert_eq!(relay.send(mailbox(1), &[1; 1025]).await, Err(Refusal::TooLarge));
+    assert_eq!(relay.send(mailbox(1), &[1; 1025]).await, Err(StorageError::TooLarge));
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn one_refused_write_leaves_its_batch_alone() {
     let blobs = [b"one", b"two"].map(|content| blob(mailbox(1), content));
     let outcomes = relay.write_all(sends(blobs)).await.unwrap();
     assert!(outcomes[0].is_ok());
-    assert_eq!(outcomes[1], Err(Refusal::QuotaExceeded));
+    assert_eq!(outcomes[1], Err(StorageError::QuotaExceeded));
 }
 
 #[tokio::test]
@@ -215,7 +215,10 @@ async fn a_wrong_field_is_named_and_spoils_its_own_command_only() {
     .unzip();
     let outcomes = relay.write_all(commands).await.unwrap();
     let refusals: Vec<_> = outcomes.into_iter().map(Result::err).collect();
-    assert_eq!(refusals, fields.into_iter().map(|field| field.map(Refusal::invalid)).collect::<Vec<_>>());
+    assert_eq!(
+        refusals,
+        fields.into_iter().map(|field| field.map(StorageError::invalid)).collect::<Vec<_>>()
+    );
     let page = relay.page(&[mailbox(1)]).await.unwrap();
     assert_eq!(page.blobs.len(), 2);
     assert!(page.blobs.iter().all(|blob| blob.origin_hint.as_deref() == Some(&[7; 74][..])));
@@ -226,7 +229,7 @@ async fn a_message_over_the_limit_is_refused_whole() {
     let relay = Relay::start(&[]);
     let commands = |count: usize| sends((0..count).map(|_| blob(mailbox(1), b"one")));
     let refused = relay.write_all(commands(MAX_WRITE_COMMANDS + 1)).await;
-    assert_eq!(refused, Err(Refusal::invalid("commands")));
+    assert_eq!(refused, Err(StorageError::invalid("commands")));
     assert!(relay.fetch(mailbox(1)).await.is_empty());
     assert_eq!(relay.write_all(commands(MAX_WRITE_COMMANDS)).await.unwrap().len(), MAX_WRITE_COMMANDS);
     for (count, accepted) in [(0, false), (1, true), (MAX_MAILBOXES, true), (MAX_MAILBOXES + 1, false)] {
@@ -237,7 +240,7 @@ async fn a_message_over_the_limit_is_refused_whole() {
     }
     let name = BlobName { mailbox: mailbox(1), blob_id: BlobId::from_bytes([1; 16]) };
     assert!(relay.hints(&vec![name; MAX_HINTS]).await.is_ok());
-    assert_eq!(relay.hints(&vec![name; MAX_HINTS + 1]).await, Err(Refusal::invalid("blobs")));
+    assert_eq!(relay.hints(&vec![name; MAX_HINTS + 1]).await, Err(StorageError::invalid("blobs")));
 }
 
 #[tokio::test]

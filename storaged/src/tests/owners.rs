@@ -7,7 +7,7 @@ const FROM_STRANGERS: &[(&str, &str)] = &[("RELAY_REQUIRE_REGISTRATION", "true")
 #[tokio::test]
 async fn only_registered_mailboxes_take_mail_where_the_operator_asks_for_it() {
     let relay = Relay::start(FROM_STRANGERS);
-    assert_eq!(relay.send(mailbox(1), b"one").await, Err(Refusal::NotRegistered));
+    assert_eq!(relay.send(mailbox(1), b"one").await, Err(StorageError::NotRegistered));
     assert_eq!(relay.register(&[1, 2], None).await, Ok(2));
     relay.send(mailbox(1), b"one").await.unwrap();
     let relay = relay.restart(FROM_STRANGERS).await;
@@ -31,7 +31,7 @@ async fn a_registration_lives_as_long_as_its_mailbox_is_fetched() {
         relay.sweep.sweep().await.unwrap();
     }
     relay.send(mailbox(1), b"one").await.unwrap();
-    assert_eq!(relay.send(mailbox(2), b"one").await, Err(Refusal::NotRegistered));
+    assert_eq!(relay.send(mailbox(2), b"one").await, Err(StorageError::NotRegistered));
     assert_eq!(relay.store.gauges.registrations(), 1);
 }
 
@@ -72,8 +72,8 @@ async fn a_purge_may_name_a_registered_mailbox_and_no_other() {
         ..relay.purge_request(&owner, token)
     };
     assert_eq!(relay.purge(named(1, 1)).await, Ok(0));
-    assert_eq!(relay.purge(named(2, 2)).await, Err(Refusal::BadSignature));
-    assert_eq!(relay.purge(named(3, 3)).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.purge(named(2, 2)).await, Err(StorageError::BadSignature));
+    assert_eq!(relay.purge(named(3, 3)).await, Err(StorageError::BadSignature));
     assert_eq!(relay.fetch(mailbox(2)).await, [b"two"]);
 }
 
@@ -101,7 +101,7 @@ async fn a_purge_asked_twice_under_one_id_is_done_once_and_answered_twice() {
     assert_eq!(relay.purge(purge.clone()).await, Ok(1));
     assert_eq!(relay.fetch(own).await, [b"two"], "the retry had no second effect");
     let replay = PurgeRequest { request_id: fresh_id(), ..purge };
-    assert_eq!(relay.purge(replay).await, Err(Refusal::Replayed));
+    assert_eq!(relay.purge(replay).await, Err(StorageError::Replayed));
 }
 
 #[tokio::test]
@@ -110,13 +110,13 @@ async fn what_does_not_prove_itself_is_charged_nothing_and_a_refused_purge_may_b
     let purge = relay.purge_request(&key(1), 1);
     for _ in 0..5 {
         let forged = PurgeRequest { signature: Bytes::from_static(&[1; 64]), ..purge.clone() };
-        assert_eq!(relay.purge(forged).await, Err(Refusal::BadSignature));
+        assert_eq!(relay.purge(forged).await, Err(StorageError::BadSignature));
         let late = PurgeRequest { timestamp: START.plus(61).get(), ..purge.clone() };
-        assert_eq!(relay.purge(late).await, Err(Refusal::OutsideWindow));
+        assert_eq!(relay.purge(late).await, Err(StorageError::OutsideWindow));
     }
     let own = MailboxHash::of_public_key(&public(&key(1)));
     relay.send(own, b"takes the only token of this minute").await.unwrap();
-    assert!(matches!(relay.purge(purge.clone()).await, Err(Refusal::MailboxRateLimited { .. })));
+    assert!(matches!(relay.purge(purge.clone()).await, Err(StorageError::MailboxRateLimited { .. })));
     relay.clock.advance(Duration::from_secs(60));
     assert_eq!(relay.purge(purge).await, Ok(1));
 }
@@ -131,7 +131,7 @@ async fn a_registration_signature_is_used_once() {
     assert_eq!(relay.registered(register.clone()).await, Ok(registered));
     assert_eq!(relay.registered(register.clone()).await, Ok(registered), "a retry of the same call");
     let replay = RegisterRequest { request_id: fresh_id(), ..register };
-    assert_eq!(relay.registered(replay).await, Err(Refusal::Replayed));
+    assert_eq!(relay.registered(replay).await, Err(StorageError::Replayed));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use relay_proto::messages::LeaseRequest;
 use relay_proto::page::{self, BUDGET, LARGEST, wire_size};
-use relay_proto::transfer::Verdict;
+use relay_proto::transfer::OfferResult;
 
 /// Sizes around everything that matters.
 fn sizes() -> impl Strategy<Value = Vec<(usize, bool)>> {
@@ -143,7 +143,7 @@ async fn a_page_with_nothing_to_ack_never_says_that_there_is_a_rest() {
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 1);
     // One mailbox is over its limit, and the other holds nothing that could be shown.
     let refused = relay.sealed_page(&[mailbox(1), mailbox(2)]).await;
-    assert!(matches!(refused, Err(Refusal::MailboxRateLimited { .. })));
+    assert!(matches!(refused, Err(StorageError::MailboxRateLimited { .. })));
     let page = relay.sealed_page(&[mailbox(2)]).await.unwrap();
     assert_eq!((page.blobs.len(), page.truncated, page.oversized), (0, false, 1));
 }
@@ -155,7 +155,7 @@ async fn oversized_blobs_at_peers_hide_no_others_there() {
         [(LARGEST + 1, false), (LARGEST - 73, true), (LARGEST - 74, true), (200_000, false), (10, false)];
     leave(&relay, mailbox(1), &sizes).await;
     let blobs = relay.leased(LeaseRequest { max_bytes: 4 << 20, ..all_of(B) }).await.unwrap();
-    relay.settle_each(B, false, blobs.iter().map(|blob| (blob.name(), Verdict::Accepted))).await;
+    relay.settle_each(B, false, blobs.iter().map(|blob| (blob.name(), OfferResult::Accepted))).await;
     let ids = |page: &FetchReply| page.moved.iter().map(|moved| moved.blob_id.clone()).collect::<Vec<_>>();
     let id = |number: usize| Bytes::from(blobs[number].blob_id);
     let ack = async |number: usize| assert!(relay.ack(mailbox(1), id(number)).await.unwrap());

@@ -52,7 +52,7 @@ async fn a_purge_that_is_refused_remembers_nothing() {
     let owner = key(1);
     relay.send(own(&owner), b"stays").await.unwrap();
     let forged = PurgeRequest { signature: Bytes::from_static(&[1; 64]), ..relay.purge_request(&owner, 1) };
-    assert_eq!(relay.purge(forged).await, Err(Refusal::BadSignature));
+    assert_eq!(relay.purge(forged).await, Err(StorageError::BadSignature));
     assert_eq!(relay.rows("acked"), 0);
     assert_eq!(relay.fetch(own(&owner)).await, [b"stays"]);
 }

@@ -86,7 +86,7 @@ async fn a_gateway_that_asks_again_finishes_what_has_begun() {
     assert_eq!(relay.purge(purge.clone()).await, Ok(700));
     assert_eq!(relay.purge(purge.clone()).await, Ok(700));
     let late = PurgeRequest { request_id: fresh_id(), ..purge };
-    assert_eq!(relay.purge(late).await, Err(Refusal::OutsideWindow));
+    assert_eq!(relay.purge(late).await, Err(StorageError::OutsideWindow));
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_purge_forgets_the_registrations_that_it_served_and_no_others() {
     relay.register(&[2], Some(&other)).await.unwrap();
     relay.register(&[3], None).await.unwrap();
     relay.purge(relay.purge_request(&owner, 1)).await.unwrap();
-    assert_eq!(relay.send(mailbox(1), b"one").await, Err(Refusal::NotRegistered));
+    assert_eq!(relay.send(mailbox(1), b"one").await, Err(StorageError::NotRegistered));
     relay.send(mailbox(2), b"two").await.unwrap();
     relay.send(mailbox(3), b"three").await.unwrap();
     assert_eq!(relay.store.gauges.registrations(), 2);
@@ -184,7 +184,7 @@ async fn no_peer_brings_back_what_is_being_purged() {
     let owner = key(1);
     relay.begin_purge(&relay.purge_request(&owner, 1)).await;
     let content = b"from a peer";
-    let carried = relay_proto::transfer::CarriedBlob {
+    let carried = relay_proto::transfer::TransferBlob {
         mailbox: own(&owner),
         blob_id: BlobId::derive(&own(&owner), content),
         ciphertext: Ciphertext::try_from(Bytes::from_static(content)).unwrap(),
@@ -195,7 +195,7 @@ async fn no_peer_brings_back_what_is_being_purged() {
     };
     for home in [true, false] {
         let verdicts = relay.accept(B, home, vec![carried.clone()]).await;
-        assert_eq!(verdicts, [relay_proto::transfer::Verdict::NotNow]);
+        assert_eq!(verdicts, [relay_proto::transfer::OfferResult::NotNow]);
     }
 }
 

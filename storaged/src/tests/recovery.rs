@@ -19,7 +19,7 @@ impl Relay {
         id: RequestId,
         key: RecoveryName,
         proof: &[u8],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), StorageError> {
         let request = RecoveryStoreRequest {
             caller: caller.map(Into::into),
             request_id: id.into(),
@@ -33,13 +33,13 @@ impl Relay {
         &self,
         caller: Caller,
         keys: &[RecoveryName],
-    ) -> Result<Vec<StoredProof>, Refusal> {
+    ) -> Result<Vec<StoredProof>, StorageError> {
         let keys = keys.iter().map(|key| Bytes::from(*key)).collect();
         let request = RecoveryQueryRequest { caller: caller.map(Into::into), keys };
         replied(self.vault.recovery.query(Request::new(request)).await).map(|reply| reply.proofs)
     }
 
-    pub(super) async fn prove(&self, number: u32, content: &[u8]) -> Result<(), Refusal> {
+    pub(super) async fn prove(&self, number: u32, content: &[u8]) -> Result<(), StorageError> {
         self.store_proof(None, RequestId::random().unwrap(), name(number), content).await
     }
 
@@ -61,9 +61,9 @@ async fn a_query_has_at_most_fifty_keys_and_a_message_no_field_of_a_wrong_length
     let relay = Relay::start(&[]);
     let keys = [name(1); 51];
     assert_eq!(relay.query_proofs(None, &keys[..50]).await.map(|found| found.len()), Ok(0));
-    assert_eq!(relay.query_proofs(None, &keys).await.err(), Some(Refusal::invalid("keys")));
+    assert_eq!(relay.query_proofs(None, &keys).await.err(), Some(StorageError::invalid("keys")));
     for proof in [Vec::new(), vec![0; 4097]] {
-        assert_eq!(relay.prove(1, &proof).await, Err(Refusal::invalid("proof")));
+        assert_eq!(relay.prove(1, &proof).await, Err(StorageError::invalid("proof")));
     }
     let request = RecoveryStoreRequest {
         caller: None,
@@ -72,7 +72,7 @@ async fn a_query_has_at_most_fifty_keys_and_a_message_no_field_of_a_wrong_length
         proof: Bytes::from_static(b"proof"),
     };
     let refused = replied(relay.vault.recovery.store(Request::new(request)).await);
-    assert_eq!(refused.err(), Some(Refusal::invalid("key")));
+    assert_eq!(refused.err(), Some(StorageError::invalid("key")));
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn there_are_as_many_proofs_as_fit_beside_the_mail() {
     for number in 0..64 {
         relay.prove(number, b"proof").await.unwrap();
     }
-    assert_eq!(relay.prove(64, b"proof").await, Err(Refusal::StorageFull));
+    assert_eq!(relay.prove(64, b"proof").await, Err(StorageError::StorageFull));
     relay.prove(63, b"another").await.unwrap();
     relay.clock.advance(91 * DAY);
     relay.sweep.sweep().await.unwrap();
@@ -144,8 +144,8 @@ async fn a_full_store_keeps_the_proofs_it_has() {
     let relay = Relay::start(&[("RELAY_MAX_STORAGE_BYTES", "1048576")]);
     relay.prove(1, b"proof").await.unwrap();
     relay.fill_up().await;
-    assert_eq!(relay.prove(1, b"another").await, Err(Refusal::StorageFull));
-    assert_eq!(relay.prove(2, b"proof").await, Err(Refusal::StorageFull));
+    assert_eq!(relay.prove(1, b"another").await, Err(StorageError::StorageFull));
+    assert_eq!(relay.prove(2, b"proof").await, Err(StorageError::StorageFull));
     assert_eq!(relay.proof(1).await.as_deref(), Some(b"proof".as_slice()));
 }
 
@@ -154,20 +154,20 @@ async fn queries_are_few_for_one_client_and_ten_times_as_many_for_a_named_relay(
     let relay = Relay::start(&[("RELAY_RECOVERY_RATE_LIMIT", "2")]);
     let query = |budget, number| {
         let address = AddressHash::from_bytes([number; 16]);
-        let (relay, caller) = (&relay, Some(Payer::new(budget, address)));
+        let (relay, caller) = (&relay, Some(RateLimitSubject::new(budget, address)));
         async move { relay.query_proofs(caller, &[name(1)]).await }
     };
     for (number, budget, most) in [
-        (1, Budget::KnownObliviousRelay, 20),
-        (1, Budget::Client, 2),
-        (1, Budget::ObliviousRelay, 0),
-        (2, Budget::ObliviousRelay, 2),
+        (1, RateLimitClass::KnownObliviousRelay, 20),
+        (1, RateLimitClass::Client, 2),
+        (1, RateLimitClass::ObliviousRelay, 0),
+        (2, RateLimitClass::ObliviousRelay, 2),
     ] {
         for _ in 0..most {
             query(budget, number).await.unwrap();
         }
         let refused = query(budget, number).await.unwrap_err();
-        assert!(matches!(refused, Refusal::AddressRateLimited { .. }), "{refused:?}");
+        assert!(matches!(refused, StorageError::AddressRateLimited { .. }), "{refused:?}");
     }
     relay.store_proof(client(1), RequestId::random().unwrap(), name(1), b"proof").await.unwrap();
 }

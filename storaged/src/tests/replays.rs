@@ -7,7 +7,7 @@ use relay_proto::{GateName, RecoveryName, SlotName};
 
 /// Somebody who brings sealed messages of many clients.
 fn oblivious_relay() -> Caller {
-    Some(Payer::new(Budget::KnownObliviousRelay, AddressHash::from_bytes([1; 16])))
+    Some(RateLimitSubject::new(RateLimitClass::KnownObliviousRelay, AddressHash::from_bytes([1; 16])))
 }
 
 fn id(number: u8) -> RequestId {
@@ -48,15 +48,15 @@ async fn an_offer_is_made_once_whatever_became_of_it() {
     assert_eq!(relay.store.gauges.exchange_offers(), 1);
     relay.ask_claim(claim_request(code.offer(), "taken")).await.unwrap();
     relay.ask_complete(complete_request(code.offer())).await.unwrap();
-    assert_eq!(offer(1).await, Err(Refusal::UnknownCode), "completed");
+    assert_eq!(offer(1).await, Err(StorageError::UnknownCode), "completed");
     offer(2).await.unwrap();
     relay.clock.advance(HOUR);
-    assert_eq!(offer(2).await, Err(Refusal::UnknownCode), "expired");
+    assert_eq!(offer(2).await, Err(StorageError::UnknownCode), "expired");
     assert_eq!(relay.rows("exchanges"), 1, "which waits for the sweep");
     let relay = relay.restart(&[]).await;
     relay.clock.advance(2 * DAY);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.ask_offer(sealed_offer(1)).await, Err(Refusal::UnknownCode));
+    assert_eq!(relay.ask_offer(sealed_offer(1)).await, Err(StorageError::UnknownCode));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ async fn quotas_are_exact_under_concurrency() {
     for send in sends {
         match send.await.unwrap() {
             Ok(_) => stored += 1,
-            Err(refusal) => assert_eq!(refusal, Refusal::QuotaExceeded),
+            Err(refusal) => assert_eq!(refusal, StorageError::QuotaExceeded),
         }
     }
     assert_eq!(stored, 10);
@@ -26,7 +26,7 @@ async fn quotas_are_exact_under_concurrency() {
 async fn the_byte_quota_takes_the_last_byte_and_no_more() {
     let relay = Relay::start(&[("RELAY_MAX_STORAGE_PER_USER", "2000")]);
     relay.send(mailbox(1), &[1; 1500]).await.unwrap();
-    assert_eq!(relay.send(mailbox(1), &[2; 501]).await, Err(Refusal::QuotaExceeded));
+    assert_eq!(relay.send(mailbox(1), &[2; 501]).await, Err(StorageError::QuotaExceeded));
     let id = relay.send(mailbox(1), &[3; 500]).await.unwrap();
     assert_eq!(relay.send(mailbox(1), &[1; 1500]).await.map(drop), Ok(()), "a repetition needs no room");
     relay.ack(mailbox(1), id).await.unwrap();
@@ -44,10 +44,10 @@ async fn a_full_store_refuses_mail_keeps_what_it_has_and_lets_go_of_it() {
             Err(refusal) => break refusal,
         }
     };
-    assert_eq!(refusal, Refusal::StorageFull);
+    assert_eq!(refusal, StorageError::StorageFull);
     assert!(relay.store.gauges.is_full());
     assert!(kept.len() > 80, "{}", kept.len());
-    assert_eq!(relay.register(&[1], None).await, Err(Refusal::StorageFull));
+    assert_eq!(relay.register(&[1], None).await, Err(StorageError::StorageFull));
     for (number, _) in &kept {
         assert_eq!(relay.fetch(mailbox(*number)).await, [vec![*number; 8000]]);
     }
@@ -70,7 +70,7 @@ async fn at_the_very_ceiling_acks_and_purges_still_go_through() {
         match relay.send(own, &number.to_be_bytes()).await {
             Ok(id) => ids.push(id),
             Err(refusal) => {
-                assert_eq!(refusal, Refusal::StorageFull);
+                assert_eq!(refusal, StorageError::StorageFull);
                 break;
             }
         }

@@ -13,12 +13,12 @@ const MIB: u64 = 1 << 20;
 
 /// A named relay.
 fn named(number: u8) -> Caller {
-    Some(Payer::new(Budget::KnownObliviousRelay, AddressHash::from_bytes([number; 16])))
+    Some(RateLimitSubject::new(RateLimitClass::KnownObliviousRelay, AddressHash::from_bytes([number; 16])))
 }
 
 /// A client that seals.
 fn sealing(number: u8) -> Caller {
-    Some(Payer::new(Budget::ObliviousRelay, AddressHash::from_bytes([number; 16])))
+    Some(RateLimitSubject::new(RateLimitClass::ObliviousRelay, AddressHash::from_bytes([number; 16])))
 }
 
 fn request_id() -> RequestId {
@@ -32,32 +32,37 @@ fn numbered(number: u64) -> [u8; 32] {
 }
 
 #[track_caller]
-fn wait_of<T: std::fmt::Debug>(refused: Result<T, Refusal>) -> Duration {
+fn wait_of<T: std::fmt::Debug>(refused: Result<T, StorageError>) -> Duration {
     match refused {
-        Err(Refusal::AddressRateLimited { retry_after }) => retry_after,
+        Err(StorageError::AddressRateLimited { retry_after }) => retry_after,
         other => panic!("not refused for its payer: {other:?}"),
     }
 }
 
 impl Relay {
-    async fn send_for(&self, caller: Caller, to: MailboxHash, content: &[u8]) -> Result<Outcome, Refusal> {
+    async fn send_for(
+        &self,
+        caller: Caller,
+        to: MailboxHash,
+        content: &[u8],
+    ) -> Result<Outcome, StorageError> {
         self.write_for(caller, Command::Send(blob(to, content))).await
     }
 
-    async fn register_for(&self, caller: Caller, names: std::ops::Range<u64>) -> Result<u32, Refusal> {
+    async fn register_for(&self, caller: Caller, names: std::ops::Range<u64>) -> Result<u32, StorageError> {
         let mailboxes: Vec<_> = names.map(|name| MailboxHash::from_bytes(numbered(name))).collect();
         self.registered(registration(caller, &mailboxes, None)).await.map(|registered| registered.registered)
     }
 
-    async fn offer_by(&self, caller: Caller) -> Result<relay_proto::ExchangeCode, Refusal> {
+    async fn offer_by(&self, caller: Caller) -> Result<relay_proto::ExchangeCode, StorageError> {
         self.ask_offer(OfferRequest { caller: caller.map(Into::into), ..offer_request("offered") }).await
     }
 
-    async fn prove_for(&self, caller: Caller, number: u64) -> Result<(), Refusal> {
+    async fn prove_for(&self, caller: Caller, number: u64) -> Result<(), StorageError> {
         self.store_proof(caller, request_id(), RecoveryName::from_bytes(numbered(number)), b"proof").await
     }
 
-    async fn deposit_for(&self, caller: Caller, gate: u64, slot: u8) -> Result<EscrowDeposit, Refusal> {
+    async fn deposit_for(&self, caller: Caller, gate: u64, slot: u8) -> Result<EscrowDeposit, StorageError> {
         let request = EscrowPutRequest {
             caller: caller.map(Into::into),
             request_id: request_id().into(),
@@ -69,7 +74,7 @@ impl Relay {
         self.deposit(request).await
     }
 
-    async fn designate_for(&self, caller: Caller, seed: u8) -> Result<(), Refusal> {
+    async fn designate_for(&self, caller: Caller, seed: u8) -> Result<(), StorageError> {
         let request = GuardianStoreRequest {
             caller: caller.map(Into::into),
             request_id: request_id().into(),

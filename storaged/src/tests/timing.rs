@@ -101,7 +101,7 @@ async fn timing_of_known_and_unknown_names() {
     relay.complete(code).await.unwrap();
     compare("a code that is over, and one that never was", |known, pair| async move {
         let offer = if known { code } else { OfferName::from_bytes(unused(pair)) };
-        assert_eq!(relay.claim(offer, "taken").await, Err(Refusal::UnknownCode));
+        assert_eq!(relay.claim(offer, "taken").await, Err(StorageError::UnknownCode));
     })
     .await;
 

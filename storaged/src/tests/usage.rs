@@ -26,11 +26,11 @@ async fn rows(relay: &Relay, kind: RowKind) -> Vec<u64> {
 }
 
 /// Evicts rows of a kind. What else is wanted is in the request.
-async fn evicted(relay: &Relay, kind: RowKind, request: EvictRequest) -> Result<EvictReply, Refusal> {
+async fn evicted(relay: &Relay, kind: RowKind, request: EvictRequest) -> Result<EvictReply, StorageError> {
     evicted_of(relay, EvictRequest { kind: kind.into(), ..request }).await
 }
 
-async fn evicted_of(relay: &Relay, request: EvictRequest) -> Result<EvictReply, Refusal> {
+async fn evicted_of(relay: &Relay, request: EvictRequest) -> Result<EvictReply, StorageError> {
     let mut steps = usage::evict(&relay.store, request, TTL, relay.clock.clock().now())?;
     let mut last = EvictReply::default();
     while let Some(step) = steps.next().await {
@@ -84,7 +84,7 @@ async fn mail_of_peers_is_told_apart_and_evicted_alone() {
     let relay = Relay::start(&[]);
     relay.send(mailbox(1), b"own").await.unwrap();
     let content = b"of a peer";
-    let blob = relay_proto::transfer::CarriedBlob {
+    let blob = relay_proto::transfer::TransferBlob {
         mailbox: mailbox(1),
         blob_id: BlobId::derive(&mailbox(1), content),
         ciphertext: Ciphertext::try_from(Bytes::from_static(content)).unwrap(),
@@ -142,10 +142,10 @@ async fn more_than_a_slice_and_more_than_a_step_go_all_the_same() {
 async fn what_was_used_stays_used_whatever_an_operator_wants() {
     let relay = Relay::start(&[]);
     for kind in [RowKind::Used, RowKind::Moved] {
-        assert_eq!(evicted(&relay, kind, ALL).await, Err(Refusal::invalid("kind")));
+        assert_eq!(evicted(&relay, kind, ALL).await, Err(StorageError::invalid("kind")));
     }
     for kind in [0, 12, -1] {
         let refused = evicted_of(&relay, EvictRequest { kind, ..ALL }).await;
-        assert_eq!(refused, Err(Refusal::invalid("kind")), "{kind}");
+        assert_eq!(refused, Err(StorageError::invalid("kind")), "{kind}");
     }
 }

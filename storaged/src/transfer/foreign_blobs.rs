@@ -9,14 +9,14 @@ use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::count;
 use crate::db::steps::StepRoom;
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use crate::mail::{blobs, purges};
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, leases, remote_blobs, rows, tombstones};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::ReadReply;
-use relay_proto::transfer::{CarriedBlob, Verdict};
+use relay_proto::transfer::{OfferResult, TransferBlob};
 use relay_proto::{BlobId, MailboxHash, OwnerHash, PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -35,24 +35,24 @@ pub(crate) const SHARED: i64 = 1;
 pub(crate) const BROUGHT: i64 = 2;
 
 /// Whether so many bytes more may be held for a peer. It is charged for what it may.
-pub(crate) type Grow<'a> = &'a dyn Fn(&Gauges, u64) -> bool;
+pub(crate) type Grow<'a> = &'a dyn Fn(&Totals, u64) -> bool;
 
 /// Takes a blob that a peer offers, which has the content it is named after.
 ///
 /// A blob that would outlive this relay's own mail is refused: cutting its time would break its origin's promise.
-/// [`Verdict::Refused`] says besides that nothing is held for the peer under this name.
+/// [`OfferResult::Refused`] says besides that nothing is held for the peer under this name.
 pub(crate) fn accept(
     write: &mut Write<'_>,
     peer: &PeerId,
-    blob: &CarriedBlob,
+    blob: &TransferBlob,
     bounds: &Bounds,
     grow: Grow<'_>,
     Times { now, stamp, .. }: Times,
-) -> Result<Verdict, StoreError> {
+) -> Result<OfferResult, StoreError> {
     let name = blob.name();
     if purges::reaches_here(write, &name.mailbox)?.is_some() {
         // What is deleted just now is not to come back in between. When that is over, it is known what was.
-        return Ok(Verdict::NotNow);
+        return Ok(OfferResult::NotNow);
     }
     let lasts_too_long = blob.expires_at > bounds.ttl.expiry(stamp.plus(TOLERANCE_SECS));
     if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
@@ -69,18 +69,18 @@ pub(crate) fn accept(
         || ack_tombstones::contains(write.sql, &name.blob_id, now)?
         || tombstones::contains(write.sql, peer, &name, now)?;
     if never {
-        return Ok(Verdict::Refused);
+        return Ok(OfferResult::Refused);
     }
     // The peer may be hearing just now that an earlier copy was deleted here, and would let go of this one.
     let is_told = outbox::take_back(write, peer, &name)? == TakenBack::TooLate;
     if is_told || !has_room(write, blob, grow) {
-        return Ok(Verdict::NotNow);
+        return Ok(OfferResult::NotNow);
     }
     let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
     let created = arrival(blob, bounds, stamp);
     blobs::insert(write, position, blob, created)?;
     hold(write, position, peer, blob, NOT_SHARED)?;
-    Ok(Verdict::Accepted)
+    Ok(OfferResult::Accepted)
 }
 
 /// Notes whose the blob at a place is.
@@ -88,7 +88,7 @@ pub(super) fn hold(
     write: &mut Write<'_>,
     position: Position,
     peer: &PeerId,
-    blob: &CarriedBlob,
+    blob: &TransferBlob,
     shared: i64,
 ) -> Result<(), StoreError> {
     let (owner, size) = (blob.owner.as_ref().map(OwnerHash::as_bytes), count(blobs::size_of(blob)));
@@ -106,17 +106,17 @@ pub(super) fn hold(
 fn accept_again(
     write: &mut Write<'_>,
     peer: &PeerId,
-    blob: &CarriedBlob,
+    blob: &TransferBlob,
     seq: i64,
     may_last: bool,
-) -> Result<Verdict, StoreError> {
+) -> Result<OfferResult, StoreError> {
     if holder(write.sql, seq)? != Some(*peer.as_bytes()) {
-        return Ok(Verdict::Refused);
+        return Ok(OfferResult::Refused);
     }
     let ends = blob.expires_at.hour_ceil();
     let is_too_short = ends > Position::from_sql(seq).expires();
     if is_too_short && !may_last {
-        return Ok(Verdict::NotNow);
+        return Ok(OfferResult::NotNow);
     }
     // From here on the peer relies on this copy: what it may yet say to an earlier offer to bring it home counts no
     // more.
@@ -133,7 +133,7 @@ fn accept_again(
             )?
             .execute(params![blob.mailbox.as_bytes(), blob.blob_id.as_bytes(), owner.as_bytes()])?;
     }
-    Ok(Verdict::Accepted)
+    Ok(OfferResult::Accepted)
 }
 
 /// Gives a held blob a later end. Answers its new place.
@@ -199,13 +199,13 @@ pub(crate) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result
 }
 
 /// The hour in which a blob arrived at its origin, if it can have been.
-pub(super) fn arrival(blob: &CarriedBlob, bounds: &Bounds, now: UnixSeconds) -> UnixSeconds {
+pub(super) fn arrival(blob: &TransferBlob, bounds: &Bounds, now: UnixSeconds) -> UnixSeconds {
     let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
     blob.created_at.hour_floor().clamp(oldest, now.hour_floor())
 }
 
 /// Whether there is room for mail of others, and a share of it for this peer.
-pub(super) fn has_room(write: &Write<'_>, blob: &CarriedBlob, grow: Grow<'_>) -> bool {
+pub(super) fn has_room(write: &Write<'_>, blob: &TransferBlob, grow: Grow<'_>) -> bool {
     let size = blobs::size_of(blob);
     !write.gauges.is_full() && write.has_foreign_room(size) && grow(write.gauges, size)
 }

@@ -23,7 +23,7 @@ use relay_proto::limits::MAX_LISTED_BLOBS;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{HeldBlob, Listing, ReconcileReply};
 use relay_proto::transfer::NameSum;
-use relay_proto::{BlobId, MailboxHash, OriginHint, PeerId, Refusal, UnixSeconds};
+use relay_proto::{BlobId, MailboxHash, OriginHint, PeerId, StorageError, UnixSeconds};
 use rusqlite::{Connection, Row, params};
 
 /// Rows of the index that one part may cover: a few milliseconds of reading, whatever is asked.
@@ -70,7 +70,7 @@ pub(crate) async fn reconciled(
             let (mut claimed, mut told) = (0_u32, 0_u32);
             for blob in &blobs {
                 let has_room = u64::from(claimed) < may_claim;
-                match batch.attempt(|write| settle(write, &peer, blob, has_room, &bounds, now)) {
+                match batch.with_savepoint(|write| settle(write, &peer, blob, has_room, &bounds, now)) {
                     Ok(Settled::Claimed) => claimed += 1,
                     Ok(Settled::Told) => told += 1,
                     // Without a page left the claim waits for the next time.
@@ -116,23 +116,23 @@ impl Part {
     /// Reads a part.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for too many blobs, and for a field that is wrong.
+    /// [`StorageError::Invalid`] for too many blobs, and for a field that is wrong.
     pub(crate) fn read(
         peer: PeerId,
         after: Option<BlobName>,
         names: bool,
         listing: Listing,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, StorageError> {
         let Listing { count, ids, blobs, until } = listing;
         if blobs.len() > MAX_LISTED_BLOBS {
-            return Err(Refusal::invalid("blobs"));
+            return Err(StorageError::invalid("blobs"));
         }
         let read = |blob: HeldBlob| {
             let HeldBlob { name, size, created_at, expires_at } = blob;
             let (created_at, expires_at) = (UnixSeconds::new(created_at), UnixSeconds::new(expires_at));
             Ok(ListedBlob { name: required("name", name)?.try_into()?, size, created_at, expires_at })
         };
-        let blobs = blobs.into_iter().map(read).collect::<Result<_, Refusal>>()?;
+        let blobs = blobs.into_iter().map(read).collect::<Result<_, StorageError>>()?;
         let until = until.map(BlobName::try_from).transpose()?;
         Ok(Self { peer, after, until, sum: NameSum::read(count, &ids)?, names, blobs })
     }

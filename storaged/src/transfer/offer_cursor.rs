@@ -17,7 +17,7 @@ const PEERS: usize = 1024;
 
 /// The rounds of all peers.
 #[derive(Debug)]
-pub(crate) struct Rounds {
+pub(crate) struct OfferCursor {
     rounds: Mutex<HashMap<(PeerId, Direction), Round>>,
     clock: Clock,
 }
@@ -28,7 +28,7 @@ struct Round {
     stands_at: i64,
 }
 
-impl Rounds {
+impl OfferCursor {
     /// All rounds begin.
     pub(crate) fn new(clock: Clock) -> Self {
         Self { rounds: Mutex::default(), clock }
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn a_round_goes_on_where_it_stood_and_begins_anew_after_an_hour() {
         let clock = ManualClock::at(UnixSeconds::new(0));
-        let rounds = Rounds::new(clock.clock());
+        let rounds = OfferCursor::new(clock.clock());
         let lease = |number, direction| Lease {
             peer: PeerId::from_bytes([number; 32]),
             direction,

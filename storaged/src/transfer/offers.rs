@@ -10,7 +10,7 @@ use crate::mail::blobs;
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs, rows};
 use relay_proto::mail::BlobName;
-use relay_proto::transfer::{CarriedBlob, Direction, Verdict};
+use relay_proto::transfer::{Direction, OfferResult, TransferBlob};
 use relay_proto::{PeerId, UnixSeconds};
 use rusqlite::{Connection, params};
 use std::ops::Range;
@@ -192,7 +192,7 @@ pub(crate) fn read(
     sql: &Connection,
     places: &[i64],
     now: UnixSeconds,
-) -> Result<Vec<CarriedBlob>, StoreError> {
+) -> Result<Vec<TransferBlob>, StoreError> {
     let mut blobs = Vec::with_capacity(places.len());
     for seq in places {
         blobs.extend(rows::read(sql, *seq, now)?);
@@ -207,7 +207,7 @@ pub(crate) fn settle(
     peer: &PeerId,
     direction: Direction,
     name: &BlobName,
-    verdict: Verdict,
+    verdict: OfferResult,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
     // Gone or offered to somebody else meanwhile: whoever did that has seen to the peer.
@@ -219,7 +219,7 @@ pub(crate) fn settle(
         return Ok(false);
     }
     match verdict {
-        Verdict::Accepted => {
+        OfferResult::Accepted => {
             leases::end(write, seq)?;
             if direction.is_home() {
                 foreign_blobs::let_go(write, seq, name)?;
@@ -233,10 +233,12 @@ pub(crate) fn settle(
             }
             return Ok(true);
         }
-        Verdict::Refused if !lease.unsure => leases::end(write, seq)?,
-        Verdict::Refused => leases::put(write, seq, peer, moment(now.plus(leases::ASIDE_SECS)), false, true)?,
+        OfferResult::Refused if !lease.unsure => leases::end(write, seq)?,
+        OfferResult::Refused => {
+            leases::put(write, seq, peer, moment(now.plus(leases::ASIDE_SECS)), false, true)?
+        }
         // It may be said before the peer knows whether its commit went through.
-        Verdict::NotNow => leases::put(write, seq, peer, moment(now), false, true)?,
+        OfferResult::NotNow => leases::put(write, seq, peer, moment(now), false, true)?,
     }
     Ok(false)
 }

@@ -5,13 +5,13 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::ohttp_keys::keys;
 use relay_proto::messages::{PeerHoldings, Pin};
-use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed, Refusal};
+use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed, StorageError};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::collections::BTreeMap;
 
 /// Where a peer was met.
 #[derive(Debug)]
-pub(crate) struct Met {
+pub(crate) struct DialledPeer {
     /// As the operator wrote it, without the key.
     pub(crate) url: String,
     /// The key it had.
@@ -46,11 +46,11 @@ pub(crate) async fn pinned(store: &Store) -> Result<Vec<Pin>, StoreError> {
 /// operator wrote another one down.
 ///
 /// # Errors
-/// [`Refusal::BadSignature`] when the address is pinned to another key or identity.
+/// [`StorageError::BadSignature`] when the address is pinned to another key or identity.
 pub(crate) async fn introduced(
     store: &Store,
     identity: PeerId,
-    met: Option<Met>,
+    met: Option<DialledPeer>,
     client_url: String,
 ) -> Result<(), StoreError> {
     let work =
@@ -61,10 +61,10 @@ pub(crate) async fn introduced(
 fn introduce(
     sql: &Connection,
     identity: &PeerId,
-    met: Option<&Met>,
+    met: Option<&DialledPeer>,
     client_url: &str,
 ) -> Result<(), StoreError> {
-    if let Some(Met { url, noise_key, configured }) = met {
+    if let Some(DialledPeer { url, noise_key, configured }) = met {
         let pinned = sql
             .prepare_cached("SELECT noise_key = ?2, identity = ?3 FROM pins WHERE url = ?1")?
             .query_row(params![url, noise_key.as_bytes(), identity.as_bytes()], |row| {
@@ -75,7 +75,7 @@ fn introduce(
             Some((true, true)) => {}
             // Another key that the operator wrote down is the word that the peer is another one.
             Some((false, _)) if *configured => pin(sql, url, noise_key, identity)?,
-            Some(_) => return Err(Refusal::BadSignature.into()),
+            Some(_) => return Err(StorageError::BadSignature.into()),
             None => pin(sql, url, noise_key, identity)?,
         }
     }

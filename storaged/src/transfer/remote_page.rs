@@ -20,7 +20,7 @@ const COLLECTED: usize = 64 * MAX_MOVED_BLOBS;
 /// What may belong into a page. Ordered by arrival, behind all hints what peers merely claim to hold, so that no claim takes
 /// the place of a hint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
+struct RemoteCandidate {
     claimed: bool,
     created: i64,
     seq: i64,
@@ -30,7 +30,7 @@ struct Candidate {
     peer: [u8; PeerId::LENGTH],
 }
 
-impl Candidate {
+impl RemoteCandidate {
     fn bytes(&self) -> usize {
         usize::try_from(self.size).unwrap_or(usize::MAX)
     }
@@ -43,10 +43,10 @@ pub(crate) struct Moved {
     reachable: Vec<PeerId>,
     sealed: bool,
     /// What peers can be asked for and fits a page.
-    asked: Vec<Candidate>,
+    asked: Vec<RemoteCandidate>,
     /// What they can be asked for and fits none, where such a blob may come alone.
-    larger: Vec<Candidate>,
-    hinted: Vec<Candidate>,
+    larger: Vec<RemoteCandidate>,
+    hinted: Vec<RemoteCandidate>,
     /// How many fit none, where they are left out.
     oversized: u64,
     left_out: bool,
@@ -85,7 +85,7 @@ impl Moved {
         )?;
         let mut rows = statement.query(params![mailbox.as_bytes(), first_alive, ARRIVALS, purged])?;
         while let Some(row) = rows.next()? {
-            let candidate = Candidate {
+            let candidate = RemoteCandidate {
                 created: row.get(0)?,
                 seq: row.get(1)?,
                 size: row.get(2)?,
@@ -99,7 +99,7 @@ impl Moved {
         Ok(Collected { any: self.mark() != before, ..before })
     }
 
-    fn add(&mut self, candidate: Candidate) {
+    fn add(&mut self, candidate: RemoteCandidate) {
         let fits = page::fits(candidate.bytes());
         if !fits && self.sealed {
             self.oversized += 1;
@@ -181,12 +181,12 @@ pub(crate) struct Collected {
     pub(crate) any: bool,
 }
 
-fn keep_oldest(candidates: &mut Vec<Candidate>, most: usize) {
+fn keep_oldest(candidates: &mut Vec<RemoteCandidate>, most: usize) {
     candidates.sort_unstable();
     candidates.truncate(most);
 }
 
-fn moved_blob((candidate, reachable): (Candidate, bool)) -> MovedBlob {
+fn moved_blob((candidate, reachable): (RemoteCandidate, bool)) -> MovedBlob {
     MovedBlob {
         mailbox_index: position(candidate.mailbox_index),
         blob_id: Bytes::copy_from_slice(&candidate.id),

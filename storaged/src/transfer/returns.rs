@@ -10,7 +10,7 @@ use crate::db::sql::time;
 use crate::mail::{blobs, purges};
 use crate::transfer::foreign_blobs::{BROUGHT, Grow};
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs};
-use relay_proto::transfer::{CarriedBlob, Verdict};
+use relay_proto::transfer::{OfferResult, TransferBlob};
 use relay_proto::{PeerId, UnixSeconds};
 
 /// Takes back a blob that a peer held for this relay: what there is a hint for, and in its old place, whichever peer the
@@ -19,20 +19,20 @@ use relay_proto::{PeerId, UnixSeconds};
 pub(super) fn returned(
     write: &mut Write<'_>,
     peer: &PeerId,
-    blob: &CarriedBlob,
+    blob: &TransferBlob,
     bounds: &Bounds,
     grow: Grow<'_>,
     Times { now, stamp, .. }: Times,
-) -> Result<Verdict, StoreError> {
+) -> Result<OfferResult, StoreError> {
     let name = blob.name();
     if purges::reaches_here(write, &name.mailbox)?.is_some() {
-        return Ok(Verdict::NotNow);
+        return Ok(OfferResult::NotNow);
     }
     if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
         if Position::from_sql(seq).expires() > now {
             leases::returned(write, peer, seq, &name, now)?;
             claims::take(write, peer, &name)?;
-            return Ok(Verdict::Accepted);
+            return Ok(OfferResult::Accepted);
         }
         blobs::remove(write, &name)?;
     }
@@ -40,7 +40,7 @@ pub(super) fn returned(
         remote_blobs::locate(write.sql, &name)?.filter(|hint| Position::from_sql(hint.seq).expires() > now);
     let Some(hint) = hint else { return take_in(write, peer, blob, bounds, grow, (now, stamp)) };
     if write.gauges.is_full() {
-        return Ok(Verdict::NotNow);
+        return Ok(OfferResult::NotNow);
     }
     let position = Position::from_sql(hint.seq);
     remote_blobs::take(write, &name)?;
@@ -51,21 +51,21 @@ pub(super) fn returned(
         outbox::put(write, &PeerId::from_bytes(hint.peer), &name, position.expires())?;
     }
     leases::returned(write, peer, position.sql(), &name, now)?;
-    Ok(Verdict::Accepted)
+    Ok(OfferResult::Accepted)
 }
 
 /// Takes in a blob that a peer says is this relay's, and that nothing here tells of.
 fn take_in(
     write: &mut Write<'_>,
     peer: &PeerId,
-    blob: &CarriedBlob,
+    blob: &TransferBlob,
     bounds: &Bounds,
     grow: Grow<'_>,
     (now, stamp): (UnixSeconds, UnixSeconds),
-) -> Result<Verdict, StoreError> {
+) -> Result<OfferResult, StoreError> {
     let name = blob.name();
     if let Some(verdict) = judge_stranger(write, peer, blob, bounds, grow, now)? {
-        if verdict == Verdict::Accepted {
+        if verdict == OfferResult::Accepted {
             claims::take(write, peer, &name)?;
         }
         return Ok(verdict);
@@ -76,28 +76,28 @@ fn take_in(
     let position = Position::new(ends, write.arrive());
     blobs::insert(write, position, blob, foreign_blobs::arrival(blob, bounds, stamp))?;
     foreign_blobs::hold(write, position, peer, blob, BROUGHT)?;
-    Ok(Verdict::Accepted)
+    Ok(OfferResult::Accepted)
 }
 
 /// What to say to a blob that is returned without a hint, if it is not taken.
 fn judge_stranger(
     write: &Write<'_>,
     peer: &PeerId,
-    blob: &CarriedBlob,
+    blob: &TransferBlob,
     bounds: &Bounds,
     grow: Grow<'_>,
     now: UnixSeconds,
-) -> Result<Option<Verdict>, StoreError> {
+) -> Result<Option<OfferResult>, StoreError> {
     let name = blob.name();
     let is_done_with = blob.expires_at <= now
         || ack_tombstones::contains(write.sql, &name.blob_id, now)?
         || outbox::contains(write.sql, peer, &name)?;
     if is_done_with {
         // Nothing to be kept for: the peer may let go of it.
-        return Ok(Some(Verdict::Accepted));
+        return Ok(Some(OfferResult::Accepted));
     }
     if blob.ciphertext.as_bytes().len() > bounds.blob_bytes {
-        return Ok(Some(Verdict::Refused));
+        return Ok(Some(OfferResult::Refused));
     }
-    Ok(if foreign_blobs::has_room(write, blob, grow) { None } else { Some(Verdict::NotNow) })
+    Ok(if foreign_blobs::has_room(write, blob, grow) { None } else { Some(OfferResult::NotNow) })
 }

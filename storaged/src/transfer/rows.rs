@@ -4,13 +4,13 @@ use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::{moment, time};
 use bytes::Bytes;
-use relay_proto::transfer::CarriedBlob;
+use relay_proto::transfer::TransferBlob;
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, Row};
 
 /// The blob at a place, if it is there and still has the content that it is named after. An owner that is held
 /// with it goes with it, or else the one its mailbox is registered to.
-pub(crate) fn read(sql: &Connection, seq: i64, now: UnixSeconds) -> Result<Option<CarriedBlob>, StoreError> {
+pub(crate) fn read(sql: &Connection, seq: i64, now: UnixSeconds) -> Result<Option<TransferBlob>, StoreError> {
     Ok(sql
         .prepare_cached(
             "SELECT blobs.mailbox, blobs.id, blobs.created, blobs.origin_hint, blobs.ciphertext,
@@ -26,10 +26,10 @@ pub(crate) fn read(sql: &Connection, seq: i64, now: UnixSeconds) -> Result<Optio
         .flatten())
 }
 
-fn blob(row: &Row<'_>, seq: i64) -> Option<CarriedBlob> {
+fn blob(row: &Row<'_>, seq: i64) -> Option<TransferBlob> {
     let bytes = |index| row.get_ref(index).ok().and_then(|value| value.as_blob_or_null().ok()).flatten();
     let mailbox = MailboxHash::try_from(bytes(0)?).ok()?;
-    let blob = CarriedBlob {
+    let blob = TransferBlob {
         mailbox,
         blob_id: BlobId::try_from(bytes(1)?).ok()?,
         ciphertext: Ciphertext::try_from(Bytes::copy_from_slice(bytes(4)?)).ok()?,

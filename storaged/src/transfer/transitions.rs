@@ -10,15 +10,15 @@ use crate::config::Bounds;
 use crate::db::Store;
 use crate::db::batch::{Batch, Write};
 use crate::db::error::StoreError;
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::transfer::offer_cursor::Rounds;
+use crate::transfer::offer_cursor::OfferCursor;
 use crate::transfer::offers::{self, Lease};
 use crate::transfer::{foreign_blobs, remote_blobs, returns};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::ReadReply;
-use relay_proto::transfer::{CarriedBlob, Direction, Verdict};
+use relay_proto::transfer::{Direction, OfferResult, TransferBlob};
 use relay_proto::{PeerId, UnixSeconds};
 use std::sync::Arc;
 
@@ -29,10 +29,10 @@ use std::sync::Arc;
 /// When the disk fails.
 pub(crate) async fn offered(
     store: &Store,
-    rounds: &Rounds,
+    rounds: &OfferCursor,
     lease: Lease,
     now: UnixSeconds,
-) -> Result<Vec<CarriedBlob>, StoreError> {
+) -> Result<Vec<TransferBlob>, StoreError> {
     if !store.durable {
         return Ok(Vec::new());
     }
@@ -48,7 +48,7 @@ pub(crate) async fn offered(
 /// Finds blobs to offer, on a reader, and marks them. Returns their places.
 async fn leased(
     store: &Store,
-    rounds: &Rounds,
+    rounds: &OfferCursor,
     lease: Lease,
     now: UnixSeconds,
 ) -> Result<Vec<i64>, StoreError> {
@@ -96,10 +96,10 @@ pub(crate) async fn moved(
     store: &Store,
     peer: PeerId,
     direction: Direction,
-    settlements: Vec<(BlobName, Verdict)>,
+    settlements: Vec<(BlobName, OfferResult)>,
     now: UnixSeconds,
 ) -> Result<u32, StoreError> {
-    let settle = move |write: &mut Write<'_>, (name, verdict): &(BlobName, Verdict)| {
+    let settle = move |write: &mut Write<'_>, (name, verdict): &(BlobName, OfferResult)| {
         offers::settle(write, &peer, direction, name, *verdict, now)
     };
     Ok(store.each(settlements, settle).await?.into_iter().map(u32::from).sum())
@@ -122,25 +122,25 @@ pub(crate) async fn accepted(
     store: &Store,
     peer: PeerId,
     direction: Direction,
-    blobs: Vec<CarriedBlob>,
+    blobs: Vec<TransferBlob>,
     Terms { bounds, may_grow, limits }: Terms,
     now: Times,
-) -> Result<Vec<Verdict>, StoreError> {
+) -> Result<Vec<OfferResult>, StoreError> {
     let bytes = blobs.iter().map(|blob| blob.ciphertext.as_bytes().len()).sum();
     let load = Load { commands: blobs.len(), bytes };
     // Hashing is not the writer's work.
-    let sound: Vec<bool> = blobs.iter().map(CarriedBlob::is_sound).collect();
+    let sound: Vec<bool> = blobs.iter().map(TransferBlob::is_sound).collect();
     let work = move |batch: &mut Batch<'_>| {
         let mut verdicts = Vec::with_capacity(blobs.len());
-        let grow = |gauges: &Gauges, bytes| may_grow && limits.charge_peer(&peer, gauges, bytes);
+        let grow = |gauges: &Totals, bytes| may_grow && limits.charge_peer(&peer, gauges, bytes);
         for (blob, is_sound) in blobs.iter().zip(sound) {
-            let taken = batch.attempt(|write| match (is_sound, direction) {
-                (false, _) => Ok(Verdict::Refused),
+            let taken = batch.with_savepoint(|write| match (is_sound, direction) {
+                (false, _) => Ok(OfferResult::Refused),
                 (true, Direction::ToOrigin) => returns::returned(write, &peer, blob, &bounds, &grow, now),
                 (true, Direction::ToHolder) => foreign_blobs::accept(write, &peer, blob, &bounds, &grow, now),
             });
             verdicts.push(match taken {
-                Err(StoreError::Full) => Verdict::NotNow,
+                Err(StoreError::Full) => OfferResult::NotNow,
                 taken => taken?,
             });
         }

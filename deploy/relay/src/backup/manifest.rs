@@ -1,7 +1,7 @@
 //! What a backup says of itself.
 
 use super::DATABASE;
-use relay_daemon::{Exit, Failure, Pace, build};
+use relay_daemon::{Exit, Failure, Throttle, build};
 use relay_proto::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -42,7 +42,12 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     /// Describes a database, at that pace.
-    pub(super) fn of(database: &Path, census: &Census, created: UnixSeconds, pace: Pace) -> io::Result<Self> {
+    pub(super) fn of(
+        database: &Path,
+        census: &Census,
+        created: UnixSeconds,
+        pace: Throttle,
+    ) -> io::Result<Self> {
         let (database_bytes, database_sha256) = digest(database, pace)?;
         Ok(Self {
             format: FORMAT,
@@ -89,7 +94,7 @@ impl Manifest {
     ///
     /// # Errors
     /// When there is none, it cannot be understood, or the database is another one.
-    pub(crate) fn check(directory: &Path, pace: Pace) -> Result<Self, Failure> {
+    pub(crate) fn check(directory: &Path, pace: Throttle) -> Result<Self, Failure> {
         let manifest = Self::read(directory)?;
         let (bytes, sha256) = digest(&directory.join(DATABASE), pace).map_err(|error| {
             failure(directory, Exit::DataMissing, &format!("its {DATABASE} cannot be read ({error})"))
@@ -111,7 +116,7 @@ fn failure(directory: &Path, exit: Exit, text: &str) -> Failure {
     Failure::new(exit, format_args!("{}: {text}", directory.display()))
 }
 
-fn digest(path: &Path, mut pace: Pace) -> io::Result<(u64, String)> {
+fn digest(path: &Path, mut pace: Throttle) -> io::Result<(u64, String)> {
     let mut file = File::open(path)?;
     let (mut hasher, mut length) = (Sha256::new(), 0);
     let mut piece = vec![0; 1 << 20];

@@ -6,7 +6,7 @@ use crate::units::bytes;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::backup_part::Part;
 use relay_proto::messages::{BackupCourse, BackupRequest};
-use relay_proto::{Refusal, refusal_of};
+use relay_proto::{StorageError, refusal_of};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -58,7 +58,7 @@ async fn receive(
                 let words = format_args!("{} of {} copied", bytes(copied), bytes(total));
                 progress.show(copied, total.saturating_mul(2), &words);
             }
-            None => return Err(refused(Refusal::invalid("part").into())),
+            None => return Err(refused(StorageError::invalid("part").into())),
             Some(Part::Piece(piece)) => {
                 file.write_all(&piece).map_err(unwritable)?;
                 let before = received / TO_DISK;
@@ -81,15 +81,15 @@ async fn receive(
 fn refused(status: Status) -> Failure {
     let refusal = refusal_of(&status);
     let (exit, text) = match &refusal {
-        Refusal::Busy => {
+        StorageError::Busy => {
             (Exit::Unavailable, "storaged makes another backup, or has too much to do; try again later")
         }
-        Refusal::StorageFull => (
+        StorageError::StorageFull => (
             Exit::Io,
             "the volume of the data directory has no room for a copy of the database; make room, or stop the relay and \
              back it up then",
         ),
-        Refusal::Invalid { .. } => {
+        StorageError::Invalid { .. } => {
             (Exit::Usage, "this relay keeps its mail in memory: there is nothing to back up")
         }
         _ => {
@@ -110,14 +110,14 @@ mod tests {
     use relay_proto::messages::BackupPart;
 
     /// What comes of a backup that is made of these parts.
-    fn received(parts: Vec<Result<BackupPart, Refusal>>) -> Result<Vec<u8>, Failure> {
+    fn received(parts: Vec<Result<BackupPart, StorageError>>) -> Result<Vec<u8>, Failure> {
         let storage = Storage::answering(sample(), |answers| answers.parts = parts);
         let directory = tempfile::tempdir().unwrap();
         let target = directory.path().join("relay.db");
         copy(&storage.vars(), true, &target, &mut Vec::new()).map(|()| std::fs::read(&target).unwrap())
     }
 
-    fn piece(bytes: &'static [u8]) -> Result<BackupPart, Refusal> {
+    fn piece(bytes: &'static [u8]) -> Result<BackupPart, StorageError> {
         Ok(BackupPart { part: Some(Part::Piece(bytes.into())) })
     }
 
@@ -134,10 +134,10 @@ mod tests {
     #[test]
     fn a_refusal_says_what_can_be_done() {
         for (refusal, exit, word) in [
-            (Refusal::Busy, Exit::Unavailable, "later"),
-            (Refusal::StorageFull, Exit::Io, "make room"),
-            (Refusal::Invalid { field: "backup".into() }, Exit::Usage, "memory"),
-            (Refusal::Internal, Exit::Unavailable, "log"),
+            (StorageError::Busy, Exit::Unavailable, "later"),
+            (StorageError::StorageFull, Exit::Io, "make room"),
+            (StorageError::Invalid { field: "backup".into() }, Exit::Usage, "memory"),
+            (StorageError::Internal, Exit::Unavailable, "log"),
         ] {
             let refused = received(vec![Err(refusal)]).unwrap_err();
             assert!(refused.exit == exit && refused.text.contains(word), "{refused}");

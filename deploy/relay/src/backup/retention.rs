@@ -3,7 +3,7 @@
 use super::directories::{self, is_ours, is_stamped};
 use super::manifest::Manifest;
 use super::{DATABASE, NAMED, UNFINISHED};
-use relay_daemon::{Failure, Pace};
+use relay_daemon::{Failure, Throttle};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ pub(super) fn keep_newest(
     directory: &Path,
     newest: &Path,
     keep: usize,
-    pace: impl Fn() -> Pace,
+    pace: impl Fn() -> Throttle,
 ) -> io::Result<Pruned> {
     let mut others = backups(directory)?;
     others.retain(|place| place != newest);
@@ -64,7 +64,7 @@ pub(super) fn keep_newest(
 }
 
 /// Looks whether a backup could be restored. Answers what is wrong with it.
-fn check(place: &Path, pace: &impl Fn() -> Pace) -> Result<Option<String>, Failure> {
+fn check(place: &Path, pace: &impl Fn() -> Throttle) -> Result<Option<String>, Failure> {
     if Manifest::check(place, pace())?.is_sound() {
         return Ok(None);
     }
@@ -92,13 +92,13 @@ mod tests {
         fs::write(place.join(DATABASE), "a database").unwrap();
         let created = UnixSeconds::new(1_800_000_000);
         let manifest =
-            Manifest::of(&place.join(DATABASE), &Census::default(), created, Pace::hurried()).unwrap();
+            Manifest::of(&place.join(DATABASE), &Census::default(), created, Throttle::hurried()).unwrap();
         manifest.write(&place).unwrap();
         place
     }
 
     fn pruned(directory: &Path, newest: &Path, keep: usize) -> Pruned {
-        keep_newest(directory, newest, keep, Pace::hurried).unwrap()
+        keep_newest(directory, newest, keep, Throttle::hurried).unwrap()
     }
 
     #[test]

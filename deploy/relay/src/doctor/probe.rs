@@ -15,7 +15,7 @@ use crate::output;
 use relay_client::Response;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Clock, Failure, Vars};
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 use std::time::Duration;
 use storage::Storage;
 
@@ -30,7 +30,7 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
     let (settings, token) = settings::read(vars);
     let runtime = output::runtime()?;
     let _inside = runtime.enter();
-    let socket = Door::Admin.storage_socket(&settings.sockets);
+    let socket = SocketRole::Admin.storage_socket(&settings.sockets);
     let on_disk = settings.backend == Backend::Sqlite;
     let reached = runtime.block_on(sockets::reach(&socket));
     let data = on_disk.then(|| disk::data(&settings.data)).flatten();

@@ -3,12 +3,12 @@
 mod inside;
 mod keys;
 mod mail;
-mod vault;
+mod records;
 
 use super::reply::{ApiReply, StepError, expect, wrong};
 use super::transport::Transport;
 use crate::arguments::Via;
-use relay_client::{KeyRecord, Owner};
+use relay_client::{Owner, VerifiedKeyRecord};
 use relay_daemon::Clock;
 use relay_proto::PublicKey;
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ pub(super) struct Trial {
     blob: Vec<u8>,
     blob_id: Option<String>,
     purge: Option<Value>,
-    record: Option<KeyRecord>,
+    record: Option<VerifiedKeyRecord>,
     /// Names a recovery proof, a gate and slots.
     names: [String; 5],
     code: Option<String>,

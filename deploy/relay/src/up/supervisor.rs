@@ -10,7 +10,7 @@ use relay_daemon::lifecycle::SAME_REQUEST;
 use relay_daemon::signals::{HangUps, Request, StopSignals};
 use relay_daemon::{Exit, Failure};
 use relay_proto::client::StorageClient;
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -110,7 +110,7 @@ impl<'a> Supervisor<'a> {
         for slot in 0..self.slots.len() {
             self.start(slot);
         }
-        let storage = StorageClient::new(Door::Admin.storage_socket(&self.plan.sockets));
+        let storage = StorageClient::new(SocketRole::Admin.storage_socket(&self.plan.sockets));
         let mut serving = std::pin::pin!(probe::serving(
             self.plan.listen,
             self.plan.ops,

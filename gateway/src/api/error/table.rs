@@ -10,11 +10,11 @@ macro_rules! faults {
     ($($name:ident = $status:ident, $text:literal, $reason:ident, $retry:expr, $when:literal;)*) => {
         /// Everything that can be wrong with a request, or with the relay that should answer it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Fault {
+        pub(crate) enum ErrorCode {
             $(#[doc = $when] $name,)*
         }
 
-        impl Fault {
+        impl ErrorCode {
             /// All of them, in the order in which the documentation shows them.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
@@ -248,7 +248,7 @@ reasons! {
     StorageFull = "storage_full";
 }
 
-impl Fault {
+impl ErrorCode {
     /// The status code.
     pub(crate) const fn status(self) -> StatusCode {
         self.row().status
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn every_fault_is_a_json_error_with_its_own_text() {
         let mut texts = HashSet::new();
-        for fault in Fault::ALL {
+        for fault in ErrorCode::ALL {
             let json: serde_json::Value = serde_json::from_str(fault.body()).unwrap();
             assert_eq!(json, serde_json::json!({ "status": "error", "error": fault.text() }));
             assert!(fault.status().is_client_error() || fault.status().is_server_error());
@@ -294,7 +294,7 @@ mod tests {
 
     #[test]
     fn no_text_sounds_like_a_stale_key() {
-        for fault in Fault::ALL {
+        for fault in ErrorCode::ALL {
             for word in ["400", "502", "ohttp", "OHTTP"] {
                 assert!(!fault.text().contains(word), "{}", fault.text());
             }

@@ -3,7 +3,7 @@
 use relay_proto::field::identifier;
 use relay_proto::limits::{MAX_CLIENT_URL, MAX_HINTS};
 use relay_proto::messages::{Hint, SignedHints};
-use relay_proto::{BlobId, PublicKey, Refusal, Signature};
+use relay_proto::{BlobId, PublicKey, Signature, StorageError};
 use serde::Serialize;
 
 /// The field's name and what stands around it.
@@ -30,18 +30,18 @@ impl ForwardingHints {
     /// Reads what storage signed. Returns `None` when that names nothing.
     ///
     /// # Errors
-    /// [`Refusal::Invalid`] for more hints or longer addresses than there may be, and for a field of a wrong length.
-    pub(super) fn read(signed: SignedHints) -> Result<Option<Self>, Refusal> {
+    /// [`StorageError::Invalid`] for more hints or longer addresses than there may be, and for a field of a wrong length.
+    pub(super) fn read(signed: SignedHints) -> Result<Option<Self>, StorageError> {
         let SignedHints { hints, signing_key, signature } = signed;
         if hints.is_empty() {
             return Ok(None);
         }
         if hints.len() > MAX_HINTS {
-            return Err(Refusal::invalid("hints"));
+            return Err(StorageError::invalid("hints"));
         }
         let write = |Hint { blob_id, relay_url, expires_at }: Hint| {
             if relay_url.len() > MAX_CLIENT_URL {
-                return Err(Refusal::invalid("relay_url"));
+                return Err(StorageError::invalid("relay_url"));
             }
             let blob_id = identifier::<BlobId>("blob_id", &blob_id)?.to_hex();
             Ok(ForwardingHint { blob_id, relay_url, expires_at_secs: expires_at })
@@ -52,7 +52,7 @@ impl ForwardingHints {
             signature: hex::encode(identifier::<Signature>("signature", &signature)?.as_bytes()),
             wire_size: 0,
         };
-        hints.wire_size = FIELD + serde_json::to_vec(&hints).map_err(|_| Refusal::Internal)?.len();
+        hints.wire_size = FIELD + serde_json::to_vec(&hints).map_err(|_| StorageError::Internal)?.len();
         Ok(Some(hints))
     }
 
@@ -90,7 +90,7 @@ mod tests {
             (SignedHints { signing_key: Bytes::new(), ..signed(&hint, 1) }, "signing_key"),
             (SignedHints { signature: Bytes::new(), ..signed(&hint, 1) }, "signature"),
         ] {
-            assert_eq!(ForwardingHints::read(wrong).err(), Some(Refusal::invalid(field)));
+            assert_eq!(ForwardingHints::read(wrong).err(), Some(StorageError::invalid(field)));
         }
     }
 }

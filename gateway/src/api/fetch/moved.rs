@@ -4,13 +4,13 @@ use super::HINT_PATIENCE;
 use super::cut::Found;
 use super::hints::ForwardingHints;
 use crate::app::App;
-use crate::recall::Brought;
+use crate::recall::RecallOutcome;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::limits::MAX_HINTS;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{Blob, FetchReply, HintsRequest, MovedBlob};
-use relay_proto::transfer::CarriedBlob;
+use relay_proto::transfer::TransferBlob;
 use relay_proto::{BlobId, MailboxHash, PeerId};
 use std::collections::{HashMap, HashSet};
 use tokio::time::Instant;
@@ -75,18 +75,19 @@ struct Here {
 
 /// Merges what came with what is here, ordered by arrival. Where and when a blob arrived is this relay's own word, not
 /// the peer's. Returns also what did not come, oldest first, as far as it may be hinted at.
-fn merge(here: Here, moved: Vec<Moved>, brought: Brought) -> (Found, Vec<BlobName>) {
+fn merge(here: Here, moved: Vec<Moved>, brought: RecallOutcome) -> (Found, Vec<BlobName>) {
     let Here { mut blobs, mut truncated, oversized } = here;
     let (can_be_asked, came, lost) = match brought {
-        Brought::Came { blobs, lost } => (true, blobs, lost),
-        Brought::Nothing => (false, Vec::new(), HashSet::new()),
+        RecallOutcome::Came { blobs, lost } => (true, blobs, lost),
+        RecallOutcome::Nothing => (false, Vec::new(), HashSet::new()),
     };
-    let mut came: HashMap<BlobName, CarriedBlob> = came.into_iter().map(|blob| (blob.name(), blob)).collect();
+    let mut came: HashMap<BlobName, TransferBlob> =
+        came.into_iter().map(|blob| (blob.name(), blob)).collect();
     let mut missing = Vec::new();
     for (name, moved) in moved {
         let MovedBlob { mailbox_index, blob_id, created_at, place, reachable, peer: _ } = moved;
         match came.remove(&name) {
-            Some(CarriedBlob { ciphertext, origin_hint, .. }) => {
+            Some(TransferBlob { ciphertext, origin_hint, .. }) => {
                 let (ciphertext, origin_hint) = (ciphertext.into(), origin_hint.map(Bytes::from));
                 blobs.push(Blob { mailbox_index, blob_id, ciphertext, created_at, origin_hint, place });
             }

@@ -26,7 +26,7 @@ impl Machine {
         machine
     }
 
-    fn look(&mut self) -> (Standing, Times) {
+    fn look(&mut self) -> (ClockTrust, Times) {
         let wall = UnixSeconds::new(self.now.saturating_add_signed(self.wrong_by));
         let looked = self.time.look(wall, self.uptime);
         let (_, Times { wall, now, stamp, deletable, deletable_minutes }) = looked;
@@ -35,7 +35,7 @@ impl Machine {
         looked
     }
 
-    fn standing(&mut self) -> Standing {
+    fn standing(&mut self) -> ClockTrust {
         self.look().0
     }
 
@@ -70,12 +70,12 @@ fn a_clock_that_runs_as_it_should_is_trusted_whatever_small_it_does() {
     for wrong_by in [0, 1, -1, 30, -200, 299, 0] {
         machine.wrong_by = wrong_by;
         machine.run(HOUR);
-        assert_eq!(machine.standing(), Standing::Trusted, "{wrong_by}");
+        assert_eq!(machine.standing(), ClockTrust::Trusted, "{wrong_by}");
         let (_, times) = machine.look();
         assert_eq!(times, Times::trusted(times.wall));
     }
     machine.restart(5 * HOUR);
-    assert_eq!(machine.standing(), Standing::Trusted);
+    assert_eq!(machine.standing(), ClockTrust::Trusted);
     assert_eq!(machine.time.apart(), 0);
 }
 
@@ -90,7 +90,7 @@ fn a_step_is_not_trusted_and_the_right_time_is_at_once_again() {
                 machine.restart(0);
             }
             machine.run(23 * HOUR);
-            let wrong = if step > 0 { Standing::Ahead } else { Standing::Behind };
+            let wrong = if step > 0 { ClockTrust::Ahead } else { ClockTrust::Behind };
             assert_eq!(machine.standing(), wrong, "{step}");
             assert_eq!(machine.standing().may_store(), step > 0);
             assert!(machine.deletable() <= machine.now, "{step}");
@@ -101,7 +101,7 @@ fn a_step_is_not_trusted_and_the_right_time_is_at_once_again() {
             if restarts {
                 machine.restart(0);
             }
-            assert_eq!(machine.standing(), Standing::Trusted, "{step}");
+            assert_eq!(machine.standing(), ClockTrust::Trusted, "{step}");
             assert_eq!(machine.deletable(), machine.now);
         }
     }
@@ -117,11 +117,11 @@ fn a_clock_that_stays_the_same_for_a_day_of_uptime_is_trusted_however_often_the_
         for _ in 0..47 {
             machine.restart(120);
             machine.run(HOUR / 2);
-            assert_ne!(machine.standing(), Standing::Trusted, "{step}");
+            assert_ne!(machine.standing(), ClockTrust::Trusted, "{step}");
         }
         machine.restart(120);
         machine.run(HOUR);
-        assert_eq!(machine.standing(), Standing::Trusted, "{step}");
+        assert_eq!(machine.standing(), ClockTrust::Trusted, "{step}");
         let wall = machine.now.saturating_add_signed(step);
         assert_eq!(machine.deletable(), wall);
     }
@@ -134,11 +134,11 @@ fn a_clock_that_is_another_wrong_one_after_each_restart_is_never_trusted() {
         machine.wrong_by = STEPS[round % STEPS.len()] + 7 * 86_400 * i64::try_from(round).unwrap();
         machine.restart(0);
         machine.run(20 * HOUR);
-        assert_ne!(machine.standing(), Standing::Trusted);
+        assert_ne!(machine.standing(), ClockTrust::Trusted);
         assert!(machine.deletable() <= machine.now);
     }
     machine.wrong_by = 0;
-    assert_eq!(machine.standing(), Standing::Trusted);
+    assert_eq!(machine.standing(), ClockTrust::Trusted);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_relay_that_was_off_for_a_week_keeps_its_mail_for_a_day_longer() {
     machine.run(DAY);
     let before = machine.now;
     machine.restart(7 * DAY);
-    assert_eq!(machine.standing(), Standing::Ahead);
+    assert_eq!(machine.standing(), ClockTrust::Ahead);
     assert!(machine.standing().may_store());
     assert_eq!(machine.deletable(), before);
     let (_, times) = machine.look();
@@ -172,18 +172,18 @@ fn the_operators_word_settles_it_but_not_against_the_time_of_the_build() {
     for step in [-86_400, 130 * 86_400] {
         let mut machine = Machine::new();
         machine.wrong_by = step;
-        assert_ne!(machine.standing(), Standing::Trusted);
+        assert_ne!(machine.standing(), ClockTrust::Trusted);
         assert!(machine.time.trust());
-        assert_eq!(machine.standing(), Standing::Trusted);
+        assert_eq!(machine.standing(), ClockTrust::Trusted);
         machine.restart(60);
-        assert_eq!(machine.standing(), Standing::Trusted);
+        assert_eq!(machine.standing(), ClockTrust::Trusted);
     }
     let mut machine = Machine::new();
     machine.time.built = START + HOUR;
-    assert_eq!(machine.standing(), Standing::BeforeBuild);
+    assert_eq!(machine.standing(), ClockTrust::BeforeBuild);
     assert!(!machine.time.trust() && !machine.standing().may_store());
     machine.run(2 * HOUR);
-    assert_eq!(machine.standing(), Standing::Trusted);
+    assert_eq!(machine.standing(), ClockTrust::Trusted);
 }
 
 #[test]
@@ -192,9 +192,9 @@ fn no_uptime_makes_a_clock_from_before_the_build_trusted() {
     machine.time.built = START;
     machine.wrong_by = -400 * 86_400;
     machine.run(5 * DAY);
-    assert_eq!(machine.standing(), Standing::BeforeBuild);
+    assert_eq!(machine.standing(), ClockTrust::BeforeBuild);
     machine.wrong_by = 0;
-    assert_eq!(machine.standing(), Standing::Trusted);
+    assert_eq!(machine.standing(), ClockTrust::Trusted);
 }
 
 #[test]
@@ -205,9 +205,9 @@ fn a_step_that_is_small_and_short_does_not_make_the_right_time_look_behind() {
     machine.wrong_by = 5 * 3600;
     machine.restart(60);
     machine.run(200);
-    assert_eq!(machine.standing(), Standing::Trusted);
+    assert_eq!(machine.standing(), ClockTrust::Trusted);
     machine.wrong_by = 0;
-    assert_eq!(machine.standing(), Standing::Trusted);
+    assert_eq!(machine.standing(), ClockTrust::Trusted);
 }
 
 #[test]
@@ -219,10 +219,10 @@ fn a_clock_that_was_behind_for_days_is_trusted_at_once_when_it_is_mended() {
         machine.wrong_by = -86_400 * (3 + 7 * round);
         machine.run(20 * HOUR);
         machine.restart(60);
-        assert_eq!(machine.standing(), Standing::Behind);
+        assert_eq!(machine.standing(), ClockTrust::Behind);
     }
     machine.wrong_by = 0;
-    assert_eq!(machine.standing(), Standing::Trusted);
+    assert_eq!(machine.standing(), ClockTrust::Trusted);
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn what_lives_for_minutes_goes_an_hour_after_a_step() {
     assert!(minutes(&mut machine) < machine.now - 6 * DAY);
     machine.run(HOUR + 600);
     assert_eq!(minutes(&mut machine), machine.now);
-    assert_eq!(machine.standing(), Standing::Ahead);
+    assert_eq!(machine.standing(), ClockTrust::Ahead);
 }
 
 #[test]
@@ -242,10 +242,10 @@ fn a_database_that_remembers_no_time_is_believed_as_far_as_its_rows_go() {
         let memory = Memory { running, ..Memory::default() };
         TrustedTime::new(memory, UnixSeconds::new(0)).look(UnixSeconds::new(wall), Duration::ZERO)
     };
-    assert_eq!(look(0, START).0, Standing::Trusted, "there is nothing to lose");
-    assert_eq!(look(START, START + HOUR).0, Standing::Trusted);
-    assert_eq!(look(START, START - 20 * DAY).0, Standing::Trusted, "rows may be of a time that never was");
-    assert_eq!(look(START, START + 130 * DAY).0, Standing::Ahead);
+    assert_eq!(look(0, START).0, ClockTrust::Trusted, "there is nothing to lose");
+    assert_eq!(look(START, START + HOUR).0, ClockTrust::Trusted);
+    assert_eq!(look(START, START - 20 * DAY).0, ClockTrust::Trusted, "rows may be of a time that never was");
+    assert_eq!(look(START, START + 130 * DAY).0, ClockTrust::Ahead);
 }
 
 /// Pseudo-random numbers.
@@ -292,7 +292,7 @@ fn whatever_a_clock_does_nothing_is_deleted_early_and_the_right_time_is_believed
             }
             assert!(machine.deletable() <= machine.now, "seed {seed}");
             let standing = machine.standing();
-            assert_eq!(standing == Standing::Trusted, machine.wrong_by == 0, "seed {seed}");
+            assert_eq!(standing == ClockTrust::Trusted, machine.wrong_by == 0, "seed {seed}");
         }
     }
 }

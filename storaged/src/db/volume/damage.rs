@@ -1,7 +1,7 @@
 //! What is said about a damaged database, and what keeps the next start from serving it: a marker in the data directory.
 
 use crate::db::error::StoreError;
-use crate::db::open::{Home, Place};
+use crate::db::open::{DataDirectory, DatabaseLocation};
 use crate::db::volume::directory;
 use relay_daemon::{Exit, Failure};
 use rusqlite::Connection;
@@ -25,8 +25,8 @@ fn marker(directory: &Path) -> PathBuf {
 
 /// Names what is damaged in the log, and marks the directory, so that the next start looks before it serves. Where the disk
 /// cannot be read, which SQLite calls damage as well, answers that.
-pub(crate) fn report(home: &Home) -> Option<Failure> {
-    let Place::File { directory, .. } = &home.place else { return None };
+pub(crate) fn report(home: &DataDirectory) -> Option<Failure> {
+    let DatabaseLocation::File { directory, .. } = &home.place else { return None };
     let marker = marker(directory);
     if !marker.exists() && directory::make_private_file(directory, &marker).is_err() {
         tracing::error!("the data directory could not be marked as damaged");
@@ -47,8 +47,8 @@ pub(crate) fn report(home: &Home) -> Option<Failure> {
 ///
 /// # Errors
 /// [`Exit::Corrupt`], with what is damaged and what mends it.
-pub(crate) fn expect_none(home: &Home) -> Result<(), Failure> {
-    let Place::File { directory, .. } = &home.place else { return Ok(()) };
+pub(crate) fn expect_none(home: &DataDirectory) -> Result<(), Failure> {
+    let DatabaseLocation::File { directory, .. } = &home.place else { return Ok(()) };
     let marker = marker(directory);
     if !marker.exists() {
         return Ok(());
@@ -76,7 +76,10 @@ fn list(places: &BTreeSet<String>) -> String {
 
 /// Names what is damaged: tables, indexes, and what belongs to none. Never quotes SQLite, whose words can hold what is
 /// stored.
-fn find(home: &Home, stop: impl FnMut() -> bool + Send + 'static) -> Result<BTreeSet<String>, StoreError> {
+fn find(
+    home: &DataDirectory,
+    stop: impl FnMut() -> bool + Send + 'static,
+) -> Result<BTreeSet<String>, StoreError> {
     let mut sql = home.open_reader()?;
     sql.progress_handler(STEPS, Some(stop))?;
     let mut places = BTreeSet::new();

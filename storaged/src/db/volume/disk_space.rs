@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use crate::db::error::StoreError;
-use crate::db::totals::Gauges;
+use crate::db::totals::Totals;
 use crate::db::volume::directory::DATABASE;
 use crate::db::volume::directory::LOG as LOG_FILE;
 use nix::errno::Errno;
@@ -37,10 +37,10 @@ const SMALLEST_LOG: i64 = 64 << 10;
 
 /// Watches ceiling and volume.
 #[derive(Debug)]
-pub(crate) struct Room {
+pub(crate) struct DiskSpace {
     directory: Option<PathBuf>,
     database_bytes: u64,
-    gauges: Arc<Gauges>,
+    gauges: Arc<Totals>,
 }
 
 /// What the volume has, in bytes.
@@ -50,8 +50,8 @@ struct Volume {
     free: u64,
 }
 
-impl Room {
-    pub(crate) fn new(config: &Config, gauges: Arc<Gauges>) -> Self {
+impl DiskSpace {
+    pub(crate) fn new(config: &Config, gauges: Arc<Totals>) -> Self {
         let directory = (config.backend == Backend::Sqlite).then(|| config.data.clone());
         Self { directory, database_bytes: config.bounds.database_bytes, gauges }
     }

@@ -3,7 +3,7 @@
 //! number that is none.
 
 use relay_daemon::metrics::{Known, known};
-use relay_proto::Refusal;
+use relay_proto::StorageError;
 use relay_proto::field::{enumerated, required};
 use relay_proto::messages::{Family, Kind, Process, Sample, Snapshot};
 use relay_proto::telemetry::Role;
@@ -36,26 +36,26 @@ pub(super) struct Report {
 /// Checks a report of a process of this role, of which `before` is the last one.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] with the field that no process of the relay says so.
-pub(super) fn check(role: Role, snapshot: Snapshot, before: &[Family]) -> Result<Report, Refusal> {
+/// [`StorageError::Invalid`] with the field that no process of the relay says so.
+pub(super) fn check(role: Role, snapshot: Snapshot, before: &[Family]) -> Result<Report, StorageError> {
     let Snapshot { process, families } = snapshot;
     let process = required("process", process)?;
     if !process.runs(role) {
-        return Err(Refusal::invalid("role"));
+        return Err(StorageError::invalid("role"));
     }
     if process.version.len() > LONGEST_VERSION || !is_printable(&process.version) {
-        return Err(Refusal::invalid("version"));
+        return Err(StorageError::invalid("version"));
     }
     let mut kept: Vec<Family> = Vec::new();
     for family in families {
         enumerated::<Kind>("kind", family.kind)?;
         let Some(known) = known(role).find(|known| known.is(&family)) else { continue };
         if kept.iter().any(|other| other.name == family.name) || family.help.len() > LONGEST_HELP {
-            return Err(Refusal::invalid("families"));
+            return Err(StorageError::invalid("families"));
         }
         let last = before.iter().find(|last| last.name == known.name);
         if !are_believed(known, &family.samples, last.map_or(&[], |last| &last.samples)) {
-            return Err(Refusal::invalid("samples"));
+            return Err(StorageError::invalid("samples"));
         }
         kept.push(family);
     }
@@ -63,7 +63,7 @@ pub(super) fn check(role: Role, snapshot: Snapshot, before: &[Family]) -> Result
     if samples().count() > MOST_SERIES
         || samples().map(|sample| sample.buckets.len()).sum::<usize>() > MOST_BUCKETS
     {
-        return Err(Refusal::invalid("families"));
+        return Err(StorageError::invalid("families"));
     }
     Ok(Report { process, families: kept })
 }
@@ -124,7 +124,7 @@ mod tests {
     }
 
     /// Whether a gateway is believed.
-    fn said(families: Vec<Family>, before: &[Family]) -> Result<Vec<Family>, Refusal> {
+    fn said(families: Vec<Family>, before: &[Family]) -> Result<Vec<Family>, StorageError> {
         let snapshot = Snapshot { process: Some(process(Role::Gateway)), families };
         check(Role::Gateway, snapshot, before).map(|report| report.families)
     }
@@ -173,14 +173,14 @@ mod tests {
     #[test]
     fn a_process_is_of_the_role_whose_socket_it_came_by() {
         let refused = |process| check(Role::Gateway, Snapshot { process, families: Vec::new() }, &[]);
-        assert_eq!(refused(None), Err(Refusal::invalid("process")));
+        assert_eq!(refused(None), Err(StorageError::invalid("process")));
         let nobody = Process { role: 99, ..process(Role::Gateway) };
         for process in [process(Role::Storaged), process(Role::Federated), nobody] {
-            assert_eq!(refused(Some(process)), Err(Refusal::invalid("role")));
+            assert_eq!(refused(Some(process)), Err(StorageError::invalid("role")));
         }
         for version in ["x".repeat(65), "\u{1b}[2J".to_owned()] {
             let process = Process { version, ..process(Role::Gateway) };
-            assert_eq!(refused(Some(process)), Err(Refusal::invalid("version")));
+            assert_eq!(refused(Some(process)), Err(StorageError::invalid("version")));
         }
     }
 
@@ -203,7 +203,7 @@ mod tests {
     fn a_number_has_nothing_of_a_histogram_and_a_family_has_a_known_kind() {
         for kind in [0, 99] {
             let unknown = Family { kind, ..received(1.0) };
-            assert_eq!(said(vec![unknown], &[]), Err(Refusal::invalid("kind")));
+            assert_eq!(said(vec![unknown], &[]), Err(StorageError::invalid("kind")));
         }
         let bucket = Bucket { upper_bound: 1.0, cumulative_count: 0 };
         for stuffed in

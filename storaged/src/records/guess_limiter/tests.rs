@@ -1,7 +1,7 @@
 use crate::records::guess_limiter::*;
 use relay_daemon::ManualClock;
 use relay_proto::UnixSeconds;
-use relay_proto::caller::Budget;
+use relay_proto::caller::RateLimitClass;
 use relay_proto::limits::GUESS_PATIENCE as PATIENCE;
 
 fn hash(number: u8) -> AddressHash {
@@ -9,32 +9,35 @@ fn hash(number: u8) -> AddressHash {
 }
 
 fn caller(number: u8) -> Caller {
-    Some(Payer::new(Budget::Client, hash(number)))
+    Some(RateLimitSubject::new(RateLimitClass::Client, hash(number)))
 }
 
 /// An address of a network that has more of them.
 fn in_network(network: u8, number: u8) -> Caller {
-    Some(Payer { network: hash(network), ..Payer::new(Budget::Client, hash(number)) })
+    Some(RateLimitSubject {
+        network: hash(network),
+        ..RateLimitSubject::new(RateLimitClass::Client, hash(number))
+    })
 }
 
 fn relay() -> Caller {
-    Some(Payer::new(Budget::KnownObliviousRelay, hash(200)))
+    Some(RateLimitSubject::new(RateLimitClass::KnownObliviousRelay, hash(200)))
 }
 
-fn guesses_of(most: u32, offers: u64) -> (Arc<Guesses>, ManualClock) {
+fn guesses_of(most: u32, offers: u64) -> (Arc<GuessLimiter>, ManualClock) {
     let clock = ManualClock::at(UnixSeconds::new(1_800_000_000));
-    let gauges = Arc::new(Gauges::with_offers(offers));
-    let guesses = Guesses::new(most, gauges, clock.clock(), Metrics::new().unwrap());
+    let gauges = Arc::new(Totals::with_offers(offers));
+    let guesses = GuessLimiter::new(most, gauges, clock.clock(), Metrics::new().unwrap());
     (Arc::new(guesses), clock)
 }
 
 /// Ten wrong guesses a minute: one in six seconds.
-fn guesses() -> (Arc<Guesses>, ManualClock) {
+fn guesses() -> (Arc<GuessLimiter>, ManualClock) {
     guesses_of(10, 1)
 }
 
 /// Guesses wrong until nobody listens any more; returns how often somebody did.
-fn guess_wrong(guesses: &Guesses, who: Caller) -> usize {
+fn guess_wrong(guesses: &GuessLimiter, who: Caller) -> usize {
     let mut heard = 0;
     while guesses.hear(who, false).is_ok() {
         guesses.wrong(who);
@@ -44,18 +47,18 @@ fn guess_wrong(guesses: &Guesses, who: Caller) -> usize {
 }
 
 /// Spends the whole budget, the lower half too, by means of many addresses.
-fn spend(guesses: &Guesses) -> usize {
+fn spend(guesses: &GuessLimiter) -> usize {
     (100..200).map(|who| guess_wrong(guesses, caller(who))).sum()
 }
 
 /// Waits for a turn, guesses, and writes down who was heard.
 fn attempt_of(
-    guesses: &Arc<Guesses>,
+    guesses: &Arc<GuessLimiter>,
     who: Caller,
     name: u8,
     is_right: bool,
     log: &Arc<Mutex<Vec<u8>>>,
-) -> tokio::task::JoinHandle<Result<(), Refusal>> {
+) -> tokio::task::JoinHandle<Result<(), StorageError>> {
     let (guesses, log) = (Arc::clone(guesses), Arc::clone(log));
     tokio::spawn(async move {
         let turn = guesses.wait(who, Instant::now() + PATIENCE).await?;
@@ -70,15 +73,15 @@ fn attempt_of(
 }
 
 fn attempt(
-    guesses: &Arc<Guesses>,
+    guesses: &Arc<GuessLimiter>,
     who: u8,
     is_right: bool,
     log: &Arc<Mutex<Vec<u8>>>,
-) -> tokio::task::JoinHandle<Result<(), Refusal>> {
+) -> tokio::task::JoinHandle<Result<(), StorageError>> {
     attempt_of(guesses, caller(who), who, is_right, log)
 }
 
-async fn until_waiting(guesses: &Guesses, many: usize) {
+async fn until_waiting(guesses: &GuessLimiter, many: usize) {
     while guesses.waiting() < many {
         tokio::task::yield_now().await;
     }
@@ -107,7 +110,7 @@ fn the_more_offers_are_live_the_fewer_wrong_guesses_are_heard() {
         for number in 0..1000_u16 {
             let mut bytes = [0; AddressHash::LENGTH];
             bytes[..2].copy_from_slice(&number.to_be_bytes());
-            let who = Some(Payer::new(Budget::Client, AddressHash::from_bytes(bytes)));
+            let who = Some(RateLimitSubject::new(RateLimitClass::Client, AddressHash::from_bytes(bytes)));
             if guesses.hear(who, false).is_ok() {
                 guesses.wrong(who);
                 count += 1;
@@ -123,7 +126,7 @@ fn one_guesser_leaves_half_of_the_budget_to_who_was_not_wrong() {
     let (guesses, clock) = guesses();
     assert_eq!(guess_wrong(&guesses, caller(1)), 5);
     let wait = Duration::from_secs(6);
-    assert_eq!(guesses.hear(caller(1), false), Err(Refusal::GuessesSpent { retry_after: wait }));
+    assert_eq!(guesses.hear(caller(1), false), Err(StorageError::GuessesSpent { retry_after: wait }));
     assert_eq!(guess_wrong(&guesses, in_network(1, 2)), 0, "another address of the same network");
     assert_eq!(guess_wrong(&guesses, caller(3)), 1, "and then that one was wrong lately too");
     assert_eq!(guesses.hear(caller(4), false), Ok(()));
@@ -145,7 +148,7 @@ async fn wrong_guesses_spend_the_budget_and_time_brings_it_back() {
     let (guesses, clock) = guesses();
     assert_eq!(spend(&guesses), 10);
     let wait = Duration::from_secs(6);
-    assert_eq!(guesses.hear(caller(1), false), Err(Refusal::GuessesSpent { retry_after: wait }));
+    assert_eq!(guesses.hear(caller(1), false), Err(StorageError::GuessesSpent { retry_after: wait }));
     clock.advance(wait);
     assert_eq!(guesses.hear(caller(1), false), Ok(()));
 }
@@ -157,7 +160,7 @@ async fn whoever_gets_no_turn_in_five_seconds_is_told_when_to_come_again() {
     clock.advance(Duration::from_secs(1));
     let before = Instant::now();
     let refused = guesses.wait(caller(2), before + PATIENCE).await.map(drop);
-    assert_eq!(refused, Err(Refusal::GuessesSpent { retry_after: Duration::from_secs(5) }));
+    assert_eq!(refused, Err(StorageError::GuessesSpent { retry_after: Duration::from_secs(5) }));
     assert_eq!(before.elapsed(), PATIENCE);
     assert_eq!(guesses.waiting(), 0);
 }
@@ -308,7 +311,7 @@ async fn a_newcomer_does_not_overtake_those_who_wait() {
     let waiting = attempt(&guesses, 1, true, &log);
     until_waiting(&guesses, 1).await;
     clock.advance(Duration::from_secs(6));
-    assert_eq!(guesses.hear(caller(2), false), Err(Refusal::GuessesSpent { retry_after: LATER }));
+    assert_eq!(guesses.hear(caller(2), false), Err(StorageError::GuessesSpent { retry_after: LATER }));
     assert_eq!(waiting.await.unwrap(), Ok(()));
     assert_eq!(guesses.hear(caller(2), false), Ok(()), "nobody waits any more");
 }

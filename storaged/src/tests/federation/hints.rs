@@ -23,7 +23,7 @@ async fn move_blobs(relay: &Relay, peer: PeerId, to: MailboxHash, numbers: std::
         relay.send(to, &vec![number; size]).await.unwrap();
     }
     let blobs = relay.lease(peer, false, 100).await;
-    assert!(relay.settle(peer, false, &blobs, Verdict::Accepted).await > 0);
+    assert!(relay.settle(peer, false, &blobs, OfferResult::Accepted).await > 0);
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn hints_are_signed_sorted_and_name_nothing_that_did_not_move() {
     relay.introduce(B, "https://b.example").await;
     relay.send(mailbox(2), b"here").await.unwrap();
     let blobs = relay.lease(C, false, 1).await;
-    relay.settle(C, false, &blobs, Verdict::Refused).await;
+    relay.settle(C, false, &blobs, OfferResult::Refused).await;
     move_blobs(&relay, B, mailbox(1), 0..5, 10).await;
     let mut names: Vec<_> = (0..5).map(|number| name(mailbox(1), &[number; 10])).collect();
     names.extend([names[0], name(mailbox(9), b"unknown"), name(mailbox(3), &[0; 10])]);
@@ -109,7 +109,7 @@ async fn a_mailbox_that_has_only_moved_mail_is_charged_and_refused_like_any_othe
     move_blobs(&relay, B, mailbox(1), 0..1, 10).await;
     let relay = relay.restart(&[("RELAY_RATE_LIMIT", "1")]).await;
     assert_eq!(relay.page(&[mailbox(1)]).await.unwrap().moved.len(), 1);
-    assert!(matches!(relay.page(&[mailbox(1)]).await, Err(Refusal::MailboxRateLimited { .. })));
+    assert!(matches!(relay.page(&[mailbox(1)]).await, Err(StorageError::MailboxRateLimited { .. })));
     relay.send(mailbox(2), b"two").await.unwrap();
     relay.clock.advance(Duration::from_secs(60));
     assert_eq!(relay.page(&[mailbox(1)]).await.unwrap().moved.len(), 1);

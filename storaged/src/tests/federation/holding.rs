@@ -7,7 +7,7 @@ async fn what_is_offered_twice_is_kept_once() {
     let relay = Relay::start(&[]);
     let blob = carried(mailbox(1), b"one", START.plus(86_400));
     for _ in 0..2 {
-        assert_eq!(relay.accept_one(A, blob.clone()).await, Verdict::Accepted);
+        assert_eq!(relay.accept_one(A, blob.clone()).await, OfferResult::Accepted);
     }
     assert_eq!((relay.store.gauges.blobs(), relay.store.gauges.held()), (1, 1));
 }
@@ -17,8 +17,8 @@ async fn a_blob_that_is_not_what_its_name_says_is_refused() {
     let relay = Relay::start(&[]);
     let mut blob = carried(mailbox(1), b"one", START.plus(86_400));
     blob.ciphertext = Ciphertext::try_from(Bytes::from_static(b"two")).unwrap();
-    assert_eq!(relay.accept(A, false, vec![blob.clone()]).await, [Verdict::Refused]);
-    assert_eq!(relay.accept(A, true, vec![blob]).await, [Verdict::Refused]);
+    assert_eq!(relay.accept(A, false, vec![blob.clone()]).await, [OfferResult::Refused]);
+    assert_eq!(relay.accept(A, true, vec![blob]).await, [OfferResult::Refused]);
     assert_eq!(relay.store.gauges.blobs(), 0);
 }
 
@@ -27,11 +27,11 @@ async fn a_blob_that_is_over_or_would_outlive_the_relays_own_or_is_too_large_is_
     let relay = Relay::start(&[("RELAY_BLOB_TTL_SECS", "86400"), ("RELAY_MAX_MESSAGE_SIZE", "1024")]);
     let at = |ends| carried(mailbox(1), b"one", ends);
     for ends in [START, START.minus(1), START.plus(86_400 + 3 * 3600), UnixSeconds::new(u64::MAX)] {
-        assert_eq!(relay.accept_one(A, at(ends)).await, Verdict::Refused, "{ends:?}");
+        assert_eq!(relay.accept_one(A, at(ends)).await, OfferResult::Refused, "{ends:?}");
     }
     let large = carried(mailbox(1), &[1; 1025], START.plus(3600));
-    assert_eq!(relay.accept_one(A, large).await, Verdict::Refused);
-    assert_eq!(relay.accept_one(A, at(START.plus(86_400))).await, Verdict::Accepted);
+    assert_eq!(relay.accept_one(A, large).await, OfferResult::Refused);
+    assert_eq!(relay.accept_one(A, at(START.plus(86_400))).await, OfferResult::Accepted);
 }
 
 #[tokio::test]
@@ -42,8 +42,8 @@ async fn the_hour_of_arrival_is_believed_within_reason() {
     let cases = [(0, oldest), (u64::MAX, newest), (START.get() - 7200, START.minus(7200).hour_floor())];
     for (number, (claimed, kept)) in (0_u8..).zip(cases) {
         let created_at = UnixSeconds::new(claimed);
-        let blob = CarriedBlob { created_at, ..carried(mailbox(number), b"one", ends) };
-        assert_eq!(relay.accept_one(A, blob).await, Verdict::Accepted);
+        let blob = TransferBlob { created_at, ..carried(mailbox(number), b"one", ends) };
+        assert_eq!(relay.accept_one(A, blob).await, OfferResult::Accepted);
         assert_eq!(relay.page(&[mailbox(number)]).await.unwrap().blobs[0].created_at, kept.get());
     }
 }
@@ -59,7 +59,7 @@ async fn only_the_relay_that_brought_a_blob_reads_it_or_has_it_forgotten() {
         assert!(!relay.holds_for(peer, name).await);
         assert_eq!(relay.forget(peer, vec![name]).await, 0);
     }
-    assert_eq!(relay.accept_one(C, blob.clone()).await, Verdict::Refused, "it is another's");
+    assert_eq!(relay.accept_one(C, blob.clone()).await, OfferResult::Refused, "it is another's");
     assert!(relay.holds_for(A, blob.name()).await);
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 2);
     assert_eq!(relay.forget(A, vec![blob.name(), own]).await, 1);
@@ -73,9 +73,9 @@ async fn what_is_read_is_there_and_whole_and_fits_into_a_message() {
     let blobs =
         [1, 2, 3].map(|number| carried(mailbox(number), &vec![number; 2_500_000], START.plus(86_400)));
     for blob in &blobs {
-        assert_eq!(relay.accept_one(A, blob.clone()).await, Verdict::Accepted);
+        assert_eq!(relay.accept_one(A, blob.clone()).await, OfferResult::Accepted);
     }
-    let mut names: Vec<_> = blobs.iter().map(CarriedBlob::name).collect();
+    let mut names: Vec<_> = blobs.iter().map(TransferBlob::name).collect();
     names.insert(0, name(mailbox(9), b"unknown"));
     let (found, missing) = relay.find_all(A, names).await;
     assert_eq!((found.len(), missing.len()), (1, 1), "the rest is in neither list");
@@ -89,7 +89,7 @@ async fn a_held_blob_that_a_client_acked_here_does_not_come_back() {
     let name = name(mailbox(1), b"one");
     let copy = peer.find(A, name).await;
     assert_eq!(peer.ack(mailbox(1), name.blob_id).await, Ok(true));
-    assert_eq!(peer.accept_one(A, copy).await, Verdict::Refused);
+    assert_eq!(peer.accept_one(A, copy).await, OfferResult::Refused);
     assert!(!peer.holds_for(A, name).await);
     assert_eq!(origin.lose(B, vec![name]).await, 1);
     assert_eq!(origin.store.gauges.hints(), 0);
@@ -112,7 +112,7 @@ async fn a_purge_here_takes_what_is_held_of_the_owners() {
     assert!(peer.holds_for(A, name(mailbox(2), b"two")).await);
     let ends = START.plus(86_400);
     for late in [carried(own, b"own", ends), carried(mailbox(1), b"one", ends)] {
-        assert_eq!(peer.accept_one(A, late).await, Verdict::Refused, "a late copy");
+        assert_eq!(peer.accept_one(A, late).await, OfferResult::Refused, "a late copy");
     }
     peer.recount();
 }
@@ -167,10 +167,10 @@ async fn an_owner_that_became_known_later_is_remembered_with_the_next_offer() {
     relay.accept_one(A, blob.clone()).await;
     let owner: OwnerHash = public(&key(1)).owner();
     assert_eq!(
-        relay.accept_one(A, CarriedBlob { owner: Some(owner), ..blob.clone() }).await,
-        Verdict::Accepted
+        relay.accept_one(A, TransferBlob { owner: Some(owner), ..blob.clone() }).await,
+        OfferResult::Accepted
     );
-    assert_eq!(relay.accept_one(A, blob).await, Verdict::Accepted);
+    assert_eq!(relay.accept_one(A, blob).await, OfferResult::Accepted);
     assert_eq!(relay.purge(relay.purge_request(&key(1), 1)).await, Ok(1));
 }
 
@@ -186,11 +186,11 @@ async fn a_copy_lasts_as_long_as_the_last_offer_of_it() {
     }
     // It was purged at the origin and sent again, and the peer heard of neither.
     let later = carried(mailbox(1), b"one", START.hour_ceil().plus(86_400 + 12 * 3600));
-    assert_eq!(peer.accept_one(A, later.clone()).await, Verdict::Accepted);
+    assert_eq!(peer.accept_one(A, later.clone()).await, OfferResult::Accepted);
     peer.clock.advance(13 * HOUR);
     peer.sweep.sweep().await.unwrap();
     let found = peer.find(A, later.name()).await;
-    assert_eq!(found, CarriedBlob { created_at: START.hour_floor(), ..later });
+    assert_eq!(found, TransferBlob { created_at: START.hour_floor(), ..later });
     peer.recount();
 }
 
@@ -244,7 +244,7 @@ async fn what_is_held_for_a_relay_that_lost_its_keys_is_given_to_its_new_ones_an
     let one = name(mailbox(3), &[10, 3]);
     assert!(relay.holds_for(B, one).await && !relay.holds_for(A, one).await);
     assert!(relay.holds_for(C, kept.name()).await);
-    assert_eq!(relay.settle(A, true, &offered, Verdict::Accepted).await, 0, "said of the old keys");
+    assert_eq!(relay.settle(A, true, &offered, OfferResult::Accepted).await, 0, "said of the old keys");
     assert_eq!(relay.forget(A, vec![one]).await, 0);
     assert_eq!(relay.forget(B, vec![one]).await, 1);
     relay.recount();

@@ -29,7 +29,7 @@ async fn only_what_is_held_for_a_peer_goes_home_to_it() {
 async fn what_comes_home_stays_for_an_hour_and_its_deletion_reaches_the_peer() {
     let (origin, peer) = moved_pair().await;
     let on_its_way = peer.lease(A, true, 10).await;
-    assert_eq!(origin.accept(B, true, on_its_way.clone()).await, [Verdict::Accepted]);
+    assert_eq!(origin.accept(B, true, on_its_way.clone()).await, [OfferResult::Accepted]);
     // The peer does not hear of it, and keeps its copy.
     assert!(origin.lease(B, false, 10).await.is_empty());
     assert_eq!(origin.ack(mailbox(1), on_its_way[0].blob_id).await, Ok(true));
@@ -60,7 +60,7 @@ async fn a_peer_that_took_a_blob_again_does_not_let_go_of_it_for_what_was_said_b
     let on_its_way = peer.lease(A, true, 10).await;
     origin.purge(origin.purge_request(&key(1), 1)).await.unwrap();
     let let_go = origin.accept(B, true, on_its_way.clone()).await;
-    assert_eq!(let_go, [Verdict::Accepted]);
+    assert_eq!(let_go, [OfferResult::Accepted]);
     // While that is under way the same is sent anew, as there was no room to remember the purge, and offered to the
     // peer, which has it still.
     origin.sql().execute("DELETE FROM acked", []).unwrap();
@@ -75,12 +75,12 @@ async fn what_was_acked_does_not_come_home() {
     let (origin, peer) = moved_pair().await;
     let on_its_way = peer.lease(A, true, 10).await;
     origin.ack(mailbox(1), on_its_way[0].blob_id).await.unwrap();
-    assert_eq!(origin.accept(B, true, on_its_way.clone()).await, [Verdict::Accepted]);
+    assert_eq!(origin.accept(B, true, on_its_way.clone()).await, [OfferResult::Accepted]);
     deliver((&origin, A), (&peer, B)).await;
     origin.clock.advance(4 * DAY);
     peer.clock.advance(4 * DAY);
     assert!(origin.fetch(mailbox(1)).await.is_empty());
-    assert_eq!(peer.settle(A, true, &on_its_way, Verdict::Accepted).await, 0);
+    assert_eq!(peer.settle(A, true, &on_its_way, OfferResult::Accepted).await, 0);
     assert_eq!(peer.store.gauges.blobs(), 0);
 }
 
@@ -89,7 +89,7 @@ async fn what_another_peer_is_said_to_hold_comes_home_from_this_one_all_the_same
     // The note may be from before a backup was restored: it is no reason to let this copy go.
     let (origin, other) = moved_pair().await;
     let copy = carried(mailbox(1), b"one", START.plus(86_400));
-    assert_eq!(origin.accept(C, true, vec![copy]).await, [Verdict::Accepted]);
+    assert_eq!(origin.accept(C, true, vec![copy]).await, [OfferResult::Accepted]);
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
     assert!(origin.page(&[mailbox(1)]).await.unwrap().moved.is_empty());
     assert_eq!(deliver((&origin, A), (&other, B)).await, 1);
@@ -100,19 +100,19 @@ async fn what_another_peer_is_said_to_hold_comes_home_from_this_one_all_the_same
 #[tokio::test]
 async fn a_relay_whose_backup_knows_nothing_of_a_blob_takes_it_home_and_believes_no_time() {
     let origin = Relay::start(&[("RELAY_BLOB_TTL_SECS", "86400")]);
-    let blob = CarriedBlob {
+    let blob = TransferBlob {
         created_at: UnixSeconds::new(u64::MAX),
         ..carried(mailbox(1), b"one", UnixSeconds::new(u64::MAX))
     };
-    assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [Verdict::Accepted]);
+    assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [OfferResult::Accepted]);
     let page = origin.page(&[mailbox(1)]).await.unwrap();
     assert_eq!(page.blobs[0].created_at, START.hour_floor().get());
     assert_eq!(origin.store.gauges.held(), 1, "it counts as mail of others: nobody vouches for it");
     origin.clock.advance(26 * HOUR);
     assert!(origin.fetch(mailbox(1)).await.is_empty());
     assert_eq!(
-        origin.accept(B, true, vec![CarriedBlob { expires_at: START, ..blob }]).await,
-        [Verdict::Accepted]
+        origin.accept(B, true, vec![TransferBlob { expires_at: START, ..blob }]).await,
+        [OfferResult::Accepted]
     );
     origin.recount();
 }
@@ -123,21 +123,21 @@ async fn nobody_fills_a_mailbox_or_the_store_by_calling_it_home() {
     let ends = START.plus(86_400);
     let blobs = [b"one", b"two", b"six"].map(|content| carried(mailbox(250), content, ends));
     let verdicts = origin.accept(B, true, blobs.to_vec()).await;
-    assert_eq!(verdicts, [Verdict::Accepted; 3]);
+    assert_eq!(verdicts, [OfferResult::Accepted; 3]);
     for content in [b"own", b"too"] {
         origin.send(mailbox(250), content).await.unwrap();
     }
-    assert_eq!(origin.send(mailbox(250), b"more").await, Err(Refusal::QuotaExceeded));
+    assert_eq!(origin.send(mailbox(250), b"more").await, Err(StorageError::QuotaExceeded));
     origin.fill_up().await;
     let stranger = carried(mailbox(251), b"stranger", ends);
-    assert_eq!(origin.accept(B, true, vec![stranger]).await, [Verdict::NotNow]);
+    assert_eq!(origin.accept(B, true, vec![stranger]).await, [OfferResult::NotNow]);
 }
 
 /// A relay to which a peer brought a blob that nothing there told of.
-async fn brought() -> (Relay, CarriedBlob) {
+async fn brought() -> (Relay, TransferBlob) {
     let origin = Relay::start(&[]);
     let blob = carried(mailbox(1), b"one", START.plus(86_400));
-    assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [Verdict::Accepted]);
+    assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [OfferResult::Accepted]);
     (origin, blob)
 }
 
@@ -161,7 +161,7 @@ async fn what_a_peer_brought_and_nobody_vouches_for_goes_to_no_other_peer() {
 async fn an_offer_of_what_was_brought_that_came_to_nothing_is_in_nobodys_way() {
     let (origin, _) = brought().await;
     let leased = origin.lease(B, false, 10).await;
-    origin.settle(B, false, &leased, Verdict::NotNow).await;
+    origin.settle(B, false, &leased, OfferResult::NotNow).await;
     origin.send(mailbox(2), b"own").await.unwrap();
     assert_eq!(contents(&origin.lease(C, false, 1).await), [b"own"]);
     assert_eq!(contents(&origin.lease(B, false, 10).await), [b"one"]);
@@ -173,7 +173,7 @@ async fn no_peer_has_a_say_in_what_it_brought_home() {
     for peer in [B, C] {
         assert!(!origin.holds_for(peer, blob.name()).await);
         assert_eq!(origin.forget(peer, vec![blob.name()]).await, 0);
-        assert_eq!(origin.accept_one(peer, blob.clone()).await, Verdict::Refused);
+        assert_eq!(origin.accept_one(peer, blob.clone()).await, OfferResult::Refused);
     }
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
     // The peer may not have heard that it was taken: it hears of the ack.
@@ -216,11 +216,11 @@ async fn what_there_is_a_hint_for_comes_home_above_the_ratio_of_refusal_but_not_
     }
     assert!(origin.store.gauges.fill() > 0.5);
     let stranger = carried(mailbox(99), b"stranger", START.plus(86_400));
-    assert_eq!(origin.accept(B, true, vec![stranger.clone()]).await, [Verdict::NotNow]);
-    assert_eq!(origin.accept_one(B, stranger).await, Verdict::NotNow);
+    assert_eq!(origin.accept(B, true, vec![stranger.clone()]).await, [OfferResult::NotNow]);
+    assert_eq!(origin.accept_one(B, stranger).await, OfferResult::NotNow);
     let homewards = peer.lease(A, true, 10).await;
-    assert_eq!(origin.accept(B, true, homewards[..1].to_vec()).await, [Verdict::Accepted]);
+    assert_eq!(origin.accept(B, true, homewards[..1].to_vec()).await, [OfferResult::Accepted]);
     origin.fill_up().await;
-    assert_eq!(origin.accept(B, true, homewards[1..].to_vec()).await, [Verdict::NotNow]);
+    assert_eq!(origin.accept(B, true, homewards[1..].to_vec()).await, [OfferResult::NotNow]);
     assert_eq!(origin.page(&[mailbox(1)]).await.unwrap().moved.len(), 1, "the peer has it still");
 }

@@ -45,9 +45,9 @@ fn nothing() -> Listing {
 }
 
 /// A peer's word, with its sum.
-fn said(blobs: &[CarriedBlob]) -> Listing {
+fn said(blobs: &[TransferBlob]) -> Listing {
     let mut sum = NameSum::default();
-    let held = |blob: &CarriedBlob| {
+    let held = |blob: &TransferBlob| {
         sum.add(&blob.blob_id);
         HeldBlob {
             name: Some(blob.name().into()),
@@ -172,7 +172,7 @@ async fn a_blob_that_both_have_stays_on_both_until_it_is_acked_and_then_on_neith
     for moves in [false, true] {
         let (origin, peer) = pair().await;
         let copy = origin.lease(B, false, 1).await;
-        assert_eq!(peer.accept(A, false, copy).await, [Verdict::Accepted]);
+        assert_eq!(peer.accept(A, false, copy).await, [OfferResult::Accepted]);
         // The backup was made before that.
         let restored = Relay::start(&[]);
         restored.send(mailbox(1), b"one").await.unwrap();
@@ -240,7 +240,7 @@ async fn a_claim_is_no_reason_to_refuse_or_to_skip_a_send() {
 #[tokio::test]
 async fn no_claim_takes_the_place_of_a_hint_in_a_page() {
     let (origin, _) = moved_pair().await;
-    let oldest = |number: u8| CarriedBlob {
+    let oldest = |number: u8| TransferBlob {
         created_at: START.minus(86_400),
         ..carried(mailbox(1), &[number; 2000], START.plus(86_400))
     };
@@ -330,11 +330,11 @@ async fn a_part_is_bounded_and_whole() {
     let held = said(&[carried(mailbox(1), b"one", START.plus(86_400))]).blobs.remove(0);
     let part = |blobs| origin.reconcile(B, None, true, Listing { blobs, ..nothing() });
     assert!(part(vec![held.clone(); 1000]).await.is_ok());
-    assert_eq!(part(vec![held.clone(); 1001]).await.err(), Some(Refusal::invalid("blobs")));
-    assert_eq!(part(vec![HeldBlob { name: None, ..held }]).await.err(), Some(Refusal::invalid("name")));
+    assert_eq!(part(vec![held.clone(); 1001]).await.err(), Some(StorageError::invalid("blobs")));
+    assert_eq!(part(vec![HeldBlob { name: None, ..held }]).await.err(), Some(StorageError::invalid("name")));
     let short = Listing { ids: Bytes::from_static(&[1; 15]), ..nothing() };
-    assert_eq!(origin.reconcile(B, None, true, short).await.err(), Some(Refusal::invalid("ids")));
+    assert_eq!(origin.reconcile(B, None, true, short).await.err(), Some(StorageError::invalid("ids")));
     let request = ReconcileRequest { peer: B.into(), after: None, names: true, listing: None };
     let refused = replied(origin.offload.reconcile(Request::new(request)).await).err();
-    assert_eq!(refused, Some(Refusal::invalid("listing")));
+    assert_eq!(refused, Some(StorageError::invalid("listing")));
 }

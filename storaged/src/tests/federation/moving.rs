@@ -33,7 +33,7 @@ async fn everything_about_a_blob_travels_with_it() {
     assert_eq!(before.owner, Some(public(&key(1)).owner()));
     assert_eq!(before.origin_hint, Some(hint));
     assert_eq!(before.created_at, START.hour_floor());
-    assert_eq!(peer.accept_one(A, before.clone()).await, Verdict::Accepted);
+    assert_eq!(peer.accept_one(A, before.clone()).await, OfferResult::Accepted);
     let after = peer.find(A, before.name()).await;
     assert_eq!(after, before, "and comes back as it went");
 }
@@ -129,8 +129,8 @@ async fn memory_gives_nothing_away_and_takes_nothing() {
     relay.send(mailbox(1), b"one").await.unwrap();
     assert!(relay.lease(B, false, 10).await.is_empty());
     let blob = carried(mailbox(2), b"two", START.plus(7200));
-    assert_eq!(relay.accept(A, false, vec![blob.clone()]).await, [Verdict::NotNow]);
-    assert_eq!(relay.accept(A, true, vec![blob]).await, [Verdict::NotNow]);
+    assert_eq!(relay.accept(A, false, vec![blob.clone()]).await, [OfferResult::NotNow]);
+    assert_eq!(relay.accept(A, true, vec![blob]).await, [OfferResult::NotNow]);
 }
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_peer_is_offered_only_what_it_would_keep_to_its_end() {
     assert!(lease(C, false, Some(now.plus(3600))).await.is_empty());
     let offered = lease(C, false, Some(fits)).await;
     assert_eq!(contents(&offered), [b"old"]);
-    relay.settle(C, false, &offered, Verdict::NotNow).await;
+    relay.settle(C, false, &offered, OfferResult::NotNow).await;
     // What came to nothing is not offered past that either.
     assert!(lease(B, false, Some(now.plus(3600))).await.is_empty());
     assert_eq!(lease(B, false, Some(UnixSeconds::new(u64::MAX))).await.len(), 2);

@@ -20,9 +20,9 @@ async fn an_ack_while_a_blob_is_offered_or_moved_counts_at_once_and_reaches_the_
         assert_eq!(deliver((&origin, A), (&peer, B)).await, 1, "moved: {has_moved}");
         assert!(!peer.holds_for(A, blobs[0].name()).await);
         assert!(origin.waiting(B).await.is_empty());
-        assert_eq!(peer.accept_one(A, blobs[0].clone()).await, Verdict::Refused, "a late copy");
+        assert_eq!(peer.accept_one(A, blobs[0].clone()).await, OfferResult::Refused, "a late copy");
         let peer = peer.restart(&[]).await;
-        assert_eq!(peer.accept_one(A, blobs[0].clone()).await, Verdict::Refused);
+        assert_eq!(peer.accept_one(A, blobs[0].clone()).await, OfferResult::Refused);
         assert_eq!(peer.store.gauges.blobs(), 0);
         origin.recount();
         peer.recount();
@@ -77,7 +77,7 @@ async fn a_deletion_that_was_not_told_yet_can_be_taken_back() {
     // To somebody else, who does not want it: the first one is to forget it, and then gets it after all.
     let offered = origin.lease(C, false, 10).await;
     assert_eq!(origin.store.gauges.outbox(), 1);
-    origin.settle(C, false, &offered, Verdict::Refused).await;
+    origin.settle(C, false, &offered, OfferResult::Refused).await;
     origin.clock.advance(HOUR);
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 1);
     assert!(origin.waiting(B).await.is_empty());
@@ -130,7 +130,7 @@ async fn what_was_purged_does_not_come_home_from_a_peer_that_heard_too_late() {
             deliver((&origin, A), (&peer, B)).await;
         }
         let verdict = origin.accept(B, true, on_its_way.clone()).await;
-        assert_eq!(verdict, [Verdict::Accepted], "the peer is to let go of it");
+        assert_eq!(verdict, [OfferResult::Accepted], "the peer is to let go of it");
         assert!(origin.fetch(own).await.is_empty());
     }
     assert_eq!(peer.store.gauges.blobs(), 0);
@@ -145,7 +145,7 @@ async fn what_expires_is_not_told_and_what_was_to_be_told_of_it_ends_some_days_l
     }
     let blobs = origin.lease(B, false, 2).await;
     peer.accept(A, false, blobs.clone()).await;
-    origin.settle(B, false, &blobs, Verdict::Accepted).await;
+    origin.settle(B, false, &blobs, OfferResult::Accepted).await;
     origin.lease(B, false, 1).await;
     origin.ack(mailbox(1), blobs[0].blob_id).await.unwrap();
     for relay in [&origin, &peer] {
@@ -174,7 +174,7 @@ async fn a_clock_that_jumps_takes_no_hint_and_no_deletion_with_it() {
         if blobs.is_empty() {
             break;
         }
-        origin.settle(B, false, &blobs, Verdict::Accepted).await;
+        origin.settle(B, false, &blobs, OfferResult::Accepted).await;
     }
     origin.ack(mailbox(0), BlobId::derive(&mailbox(0), &[0, 0])).await.unwrap();
     origin.clock.jump_to(START.plus(200 * 86_400));

@@ -6,7 +6,7 @@ use relay_proto::{NoiseKey, NoiseSecret, PeerSeed};
 
 const URL: &str = "wss://b.example";
 
-async fn meet(relay: &Relay, identity: PeerId, noise_key: u8, configured: bool) -> Result<(), Refusal> {
+async fn meet(relay: &Relay, identity: PeerId, noise_key: u8, configured: bool) -> Result<(), StorageError> {
     let introduction = Introduction {
         identity: identity.into(),
         url: URL.to_owned(),
@@ -50,35 +50,36 @@ async fn a_message_that_is_not_whole_is_refused() {
     let relay = Relay::start(&[]);
     let no_key = Introduction { identity: B.into(), url: URL.to_owned(), ..Introduction::default() };
     let refused = replied(relay.offload.introduce(Request::new(no_key)).await).err();
-    assert_eq!(refused, Some(Refusal::invalid("noise_key")));
+    assert_eq!(refused, Some(StorageError::invalid("noise_key")));
     let up = PeerState { identity: B.into(), link: Link::Up.into(), ..PeerState::default() };
     for (peer, field) in [
         (PeerState { identity: Bytes::from_static(&[1; 31]), ..up.clone() }, "identity"),
         (PeerState { link: 0, ..up.clone() }, "link"),
         (PeerState { link: 99, ..up.clone() }, "link"),
     ] {
-        assert_eq!(relay.tell(vec![peer]).await.err(), Some(Refusal::invalid(field)));
+        assert_eq!(relay.tell(vec![peer]).await.err(), Some(StorageError::invalid(field)));
     }
     relay.tell(vec![PeerState { identity: Bytes::new(), ..up }]).await.unwrap();
     let lease = |max_blobs| relay.leased(LeaseRequest { max_blobs, ..all_of(B) });
     assert_eq!(lease(128).await, Ok(Vec::new()));
-    assert_eq!(lease(129).await, Err(Refusal::invalid("max_blobs")));
+    assert_eq!(lease(129).await, Err(StorageError::invalid("max_blobs")));
     let settle = |settlement: Settlement, count| {
         let settlements = vec![settlement; count];
         relay.offload.settle(Request::new(SettleRequest { peer: B.into(), home: false, settlements }))
     };
-    let good = Settlement { name: Some(name(mailbox(1), b"one").into()), verdict: Verdict::Accepted.into() };
+    let good =
+        Settlement { name: Some(name(mailbox(1), b"one").into()), verdict: OfferResult::Accepted.into() };
     for (settlement, count, field) in [
         (Settlement { name: None, ..good.clone() }, 1, "name"),
         (Settlement { verdict: 0, ..good.clone() }, 1, "verdict"),
         (good.clone(), 129, "settlements"),
     ] {
-        assert_eq!(replied(settle(settlement, count).await).err(), Some(Refusal::invalid(field)));
+        assert_eq!(replied(settle(settlement, count).await).err(), Some(StorageError::invalid(field)));
     }
     assert_eq!(replied(settle(good, 128).await).map(|reply| reply.moved), Ok(0));
     let told = |count| relay.offload.delivered(Request::new(DeliveredRequest { numbers: vec![1; count] }));
     assert!(replied(told(128).await).is_ok());
-    assert_eq!(replied(told(129).await).err(), Some(Refusal::invalid("numbers")));
+    assert_eq!(replied(told(129).await).err(), Some(StorageError::invalid("numbers")));
     let names = |count| Request::new(names_of(B, vec![name(mailbox(1), b"one"); count]));
     assert_eq!(replied(relay.offload.read(names(128)).await).map(|found| found.missing.len()), Ok(128));
     let refused = [
@@ -86,13 +87,13 @@ async fn a_message_that_is_not_whole_is_refused() {
         replied(relay.offload.forget(names(129)).await).err(),
         replied(relay.offload.missing(names(129)).await).err(),
     ];
-    assert_eq!(refused, [const { Some(Refusal::invalid("names")) }; 3]);
+    assert_eq!(refused, [const { Some(StorageError::invalid("names")) }; 3]);
     let blob = messages::CarriedBlob::from(carried(mailbox(1), b"one", START.plus(86_400)));
     let accept = |count| {
         let blobs = vec![blob.clone(); count];
         relay.offload.accept(Request::new(AcceptRequest { peer: B.into(), home: false, blobs }))
     };
-    assert_eq!(replied(accept(129).await).err(), Some(Refusal::invalid("blobs")));
+    assert_eq!(replied(accept(129).await).err(), Some(StorageError::invalid("blobs")));
     assert_eq!(replied(accept(128).await).map(|reply| reply.verdicts.len()), Ok(128));
 }
 
@@ -103,11 +104,11 @@ async fn the_first_key_seen_stays_until_the_operator_says_otherwise() {
     meet(&relay, B, 1, false).await.unwrap();
     let relay = relay.restart(&[]).await;
     assert_eq!(pins(&relay).await, [pin(B, 1)]);
-    assert_eq!(meet(&relay, B, 2, false).await, Err(Refusal::BadSignature), "another key");
-    assert_eq!(meet(&relay, C, 1, false).await, Err(Refusal::BadSignature), "another identity");
+    assert_eq!(meet(&relay, B, 2, false).await, Err(StorageError::BadSignature), "another key");
+    assert_eq!(meet(&relay, C, 1, false).await, Err(StorageError::BadSignature), "another identity");
     assert_eq!(
         meet(&relay, C, 1, true).await,
-        Err(Refusal::BadSignature),
+        Err(StorageError::BadSignature),
         "the operator wrote down a key, no name"
     );
     assert_eq!(pins(&relay).await, [pin(B, 1)]);
@@ -152,7 +153,7 @@ async fn what_lies_where_is_counted_by_peer() {
     }
     for (peer, most) in [(B, 3), (C, 1)] {
         let blobs = relay.lease(peer, false, most).await;
-        relay.settle(peer, false, &blobs, Verdict::Accepted).await;
+        relay.settle(peer, false, &blobs, OfferResult::Accepted).await;
     }
     relay.accept_one(C, carried(mailbox(9), b"held", START.plus(86_400))).await;
     relay.ack(mailbox(0), BlobId::derive(&mailbox(0), b"own")).await.unwrap();

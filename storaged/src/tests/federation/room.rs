@@ -17,9 +17,9 @@ async fn a_relay_takes_mail_of_others_up_to_the_ratio_of_refusal() {
         // Each has a share of its own; together they meet the ratio.
         let peer = PeerId::from_bytes([taken % 8; 32]);
         match relay.accept_one(peer, carried(mailbox(taken), &[taken; 8000], START.plus(86_400))).await {
-            Verdict::Accepted => taken += 1,
+            OfferResult::Accepted => taken += 1,
             verdict => {
-                assert_eq!(verdict, Verdict::NotNow);
+                assert_eq!(verdict, OfferResult::NotNow);
                 break;
             }
         }
@@ -30,7 +30,7 @@ async fn a_relay_takes_mail_of_others_up_to_the_ratio_of_refusal() {
         relay.forget(PeerId::from_bytes([number; 32]), vec![name(mailbox(number), &[number; 8000])]).await;
     }
     let again = carried(mailbox(201), b"there is room again", START.plus(86_400));
-    assert_eq!(relay.accept_one(A, again).await, Verdict::Accepted);
+    assert_eq!(relay.accept_one(A, again).await, OfferResult::Accepted);
 }
 
 #[tokio::test]
@@ -46,9 +46,9 @@ async fn one_peer_takes_half_of_what_is_free_and_leaves_the_rest_to_others() {
         loop {
             let blob = carried(mailbox(from + taken), &[from + taken; 20_000], START.plus(86_400));
             match relay.accept_one(peer, blob).await {
-                Verdict::Accepted => taken += 1,
+                OfferResult::Accepted => taken += 1,
                 verdict => {
-                    assert_eq!(verdict, Verdict::NotNow);
+                    assert_eq!(verdict, OfferResult::NotNow);
                     return u64::from(taken) * 20_480;
                 }
             }
@@ -60,9 +60,9 @@ async fn one_peer_takes_half_of_what_is_free_and_leaves_the_rest_to_others() {
     assert!(take(B, 50).await > free / 5, "of what is left");
     assert!(!relay.store.gauges.is_full());
     let again = carried(mailbox(99), &[99; 20_000], START.plus(86_400));
-    assert_eq!(relay.accept_one(A, again.clone()).await, Verdict::NotNow);
+    assert_eq!(relay.accept_one(A, again.clone()).await, OfferResult::NotNow);
     relay.clock.advance(std::time::Duration::from_secs(43_200));
-    assert_eq!(relay.accept_one(A, again).await, Verdict::Accepted, "half a day later");
+    assert_eq!(relay.accept_one(A, again).await, OfferResult::Accepted, "half a day later");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn mail_of_all_peers_together_takes_half_of_the_store_at_most() {
     let peers: Vec<_> = [A, B].into_iter().chain(others).collect();
     for (taken, peer) in (0_u8..).zip(peers.into_iter().cycle()) {
         let blob = carried(mailbox(taken), &[taken; 8000], START.plus(86_400));
-        if relay.accept_one(peer, blob).await == Verdict::NotNow {
+        if relay.accept_one(peer, blob).await == OfferResult::NotNow {
             break;
         }
     }
@@ -83,13 +83,13 @@ async fn mail_of_all_peers_together_takes_half_of_the_store_at_most() {
     // What a client leaves here as well is nobody else's any more, and makes room.
     relay.send(mailbox(0), &[0; 8000]).await.unwrap();
     let more = |number| carried(mailbox(number), &[number; 7000], START.plus(86_400));
-    assert_eq!(relay.accept_one(A, more(201)).await, Verdict::Accepted);
-    assert_eq!(relay.accept_one(B, more(202)).await, Verdict::NotNow);
+    assert_eq!(relay.accept_one(A, more(201)).await, OfferResult::Accepted);
+    assert_eq!(relay.accept_one(B, more(202)).await, OfferResult::NotNow);
     relay.forget(A, vec![name(mailbox(8), &[8; 8000])]).await;
-    assert_eq!(relay.accept_one(B, more(202)).await, Verdict::Accepted);
+    assert_eq!(relay.accept_one(B, more(202)).await, OfferResult::Accepted);
     relay.recount();
     let relay = relay.restart(&[("RELAY_MAX_STORAGE_BYTES", "1048576")]).await;
-    assert_eq!(relay.accept_one(B, more(203)).await, Verdict::NotNow, "and after a restart");
+    assert_eq!(relay.accept_one(B, more(203)).await, OfferResult::NotNow, "and after a restart");
 }
 
 #[tokio::test]
@@ -97,7 +97,7 @@ async fn a_relay_that_is_being_emptied_takes_nothing_for_others() {
     let relay = Relay::start(&[]);
     relay.mailbox.peering.set_draining(true);
     let blob = carried(mailbox(1), b"one", START.plus(86_400));
-    assert_eq!(relay.accept_one(A, blob).await, Verdict::NotNow);
+    assert_eq!(relay.accept_one(A, blob).await, OfferResult::NotNow);
     assert!(relay.tell(Vec::new()).await.unwrap().draining);
 }
 
@@ -114,13 +114,13 @@ async fn full() -> (Relay, Vec<BlobName>, Vec<BlobName>) {
         sent.push(name(own, &content));
         if number % 2 == 0 {
             let blob = carried(mailbox(1), &content, START.plus(86_400));
-            if relay.accept_one(A, blob.clone()).await == Verdict::Accepted {
+            if relay.accept_one(A, blob.clone()).await == OfferResult::Accepted {
                 held.push(blob.name());
             }
         }
         if number % 128 == 0 {
             let blobs = relay.lease(B, false, 64).await;
-            relay.settle(B, false, &blobs, Verdict::Accepted).await;
+            relay.settle(B, false, &blobs, OfferResult::Accepted).await;
         }
     }
     assert!(relay.store.gauges.is_full());
@@ -133,7 +133,7 @@ async fn a_full_relay_acks_forgets_settles_and_tells() {
     let (relay, sent, held) = full().await;
     // Answers of peers make room, and so do deletions.
     let blobs = relay.lease(B, false, 64).await;
-    assert_eq!(relay.settle(B, false, &blobs, Verdict::Accepted).await, 64);
+    assert_eq!(relay.settle(B, false, &blobs, OfferResult::Accepted).await, 64);
     for names in held.chunks(100) {
         assert_eq!(relay.forget(A, names.to_vec()).await, u32::try_from(names.len()).unwrap());
     }
@@ -175,7 +175,7 @@ async fn a_peer_that_forgets_without_end_fills_nothing() {
     assert!(relay.store.gauges.live_bytes() - before < 100 << 10);
     for number in 0..100 {
         let late = carried(mailbox(39), &[number], START.plus(86_400));
-        assert_eq!(relay.accept_one(A, late).await, Verdict::Refused, "the newest are remembered");
+        assert_eq!(relay.accept_one(A, late).await, OfferResult::Refused, "the newest are remembered");
     }
     assert_eq!(last.len(), 100);
     relay.forget(A, last[..1].to_vec()).await;

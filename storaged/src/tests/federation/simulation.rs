@@ -69,12 +69,12 @@ struct Letter {
 enum Says {
     Offload {
         home: bool,
-        blobs: Vec<CarriedBlob>,
+        blobs: Vec<TransferBlob>,
     },
     OffloadAck {
         home: bool,
         offered: UnixSeconds,
-        said: Vec<(BlobName, Verdict)>,
+        said: Vec<(BlobName, OfferResult)>,
     },
     Forget(Vec<(u64, BlobName)>),
     ForgetAck(Vec<u64>),
@@ -323,7 +323,7 @@ impl World {
         match says {
             Says::Offload { home, blobs } => {
                 let verdicts = relay.accept(sender, home, blobs.clone()).await;
-                let said = blobs.iter().map(CarriedBlob::name).zip(verdicts).collect();
+                let said = blobs.iter().map(TransferBlob::name).zip(verdicts).collect();
                 self.post(to, from, Says::OffloadAck { home, offered: sent, said });
             }
             Says::OffloadAck { home, offered, said } => {

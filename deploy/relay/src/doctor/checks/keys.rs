@@ -4,7 +4,7 @@ use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, ProbeError, Proxy};
 use crate::doctor::finding::Findings;
 use crate::time::{span, utc};
-use relay_client::KeyRecord;
+use relay_client::VerifiedKeyRecord;
 use relay_proto::messages::KeyStatus;
 use relay_proto::{PublicKey, UnixSeconds};
 
@@ -51,7 +51,7 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
         Some(Ok(body)) => {
             let (anchor, now) = (PublicKey::try_from(&keys.anchor[..]).ok(), facts.now.get());
             let anchor = anchor.as_ref().map(PublicKey::as_bytes);
-            KeyRecord::check(body, anchor, now, now).err().map(|error| error.to_string())
+            VerifiedKeyRecord::check(body, anchor, now, now).err().map(|error| error.to_string())
         }
         Some(Err(status)) => Some(format!("status {status} in its place")),
         None => None,

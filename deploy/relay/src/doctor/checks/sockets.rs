@@ -4,7 +4,7 @@ use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Reached, Told};
 use crate::doctor::finding::Findings;
 use relay_proto::messages::ClockStanding;
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     check_modes(facts, findings);
@@ -12,7 +12,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     if findings.has_error() {
         return;
     }
-    let socket = Door::Admin.storage_socket(&facts.settings.sockets);
+    let socket = SocketRole::Admin.storage_socket(&facts.settings.sockets);
     let socket = socket.display();
     let user = facts.user;
     match &facts.reached {

@@ -5,7 +5,7 @@ use crate::up;
 use ipnet::IpNet;
 use relay_daemon::Vars;
 use relay_daemon::variables::{self, socket_directory};
-use relay_proto::socket::{self, Door};
+use relay_proto::socket::{self, SocketRole};
 
 /// The settings, and the token of the operator's port, which goes nowhere else.
 pub(super) fn read(vars: &Vars) -> (Settings, Option<String>) {
@@ -14,10 +14,11 @@ pub(super) fn read(vars: &Vars) -> (Settings, Option<String>) {
     let mut reader = vars.reader();
     let data = reader.read(&variables::DATA_DIR);
     let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
-    let doors = [Door::Gateway, Door::Federation, Door::Admin].map(|door| door.storage_socket(&sockets));
+    let doors = [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin]
+        .map(|door| door.storage_socket(&sockets));
     let too_long: Vec<String> = doors
         .iter()
-        .chain(&[Door::recall_socket(&sockets), Door::tunnel_socket(&sockets)])
+        .chain(&[SocketRole::recall_socket(&sockets), SocketRole::tunnel_socket(&sockets)])
         .filter_map(|path| socket::check(path).err())
         .map(|error| error.to_string())
         .collect();

@@ -3,7 +3,7 @@
 use super::{DEADLINE, not_ready};
 use crate::doctor::facts::{Reached, Socket};
 use relay_client::{Error, get};
-use relay_proto::socket::Door;
+use relay_proto::socket::SocketRole;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::PermissionsExt as _;
@@ -47,7 +47,7 @@ impl Reached {
 
 /// The sockets that this user can see, with everything on the way to them.
 pub(super) fn seen(sockets: &Path) -> Vec<Socket> {
-    [Door::Gateway, Door::Federation, Door::Admin]
+    [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin]
         .iter()
         .filter_map(|door| {
             let path = fs::canonicalize(door.storage_socket(sockets)).ok()?;
@@ -79,7 +79,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_is_seen_with_everything_above_it() {
         let directory = tempfile::tempdir().unwrap();
-        let path = Door::Admin.storage_socket(directory.path());
+        let path = SocketRole::Admin.storage_socket(directory.path());
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let _listener = UnixListener::bind(&path).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o660)).unwrap();

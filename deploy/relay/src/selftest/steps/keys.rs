@@ -2,7 +2,9 @@
 
 use super::Trial;
 use crate::selftest::reply::{StepError, check_type, expect, wrong};
-use relay_client::{Key, KeyRecord, ROLLOVER_PATH, ROLLOVER_TYPE, Rollover, envelope, key_record, oblivious};
+use relay_client::{
+    AnchorRollover, Key, ROLLOVER_PATH, ROLLOVER_TYPE, VerifiedKeyRecord, envelope, key_record, oblivious,
+};
 use relay_proto::PublicKey;
 use serde_json::json;
 
@@ -43,7 +45,8 @@ impl Trial {
         let answer = self.transport.get(key_record::PATH)?;
         check_type(&answer, 200, key_record::CONTENT_TYPE)?;
         let anchor = self.anchor.as_ref().map(PublicKey::as_bytes);
-        let record = KeyRecord::check(&answer.body, anchor, asked, self.clock.now().get()).map_err(wrong)?;
+        let record =
+            VerifiedKeyRecord::check(&answer.body, anchor, asked, self.clock.now().get()).map_err(wrong)?;
         let holds = record.key == *self.transport.key()? || record.key == self.ask_bare_key()?;
         self.record = Some(record);
         expect(holds, "it has another key than the bare one")
@@ -56,10 +59,10 @@ impl Trial {
             return Ok(());
         }
         check_type(&answer, 200, ROLLOVER_TYPE)?;
-        let records =
-            Rollover::parse_list(&answer.body).map_err(|_| wrong("the body is no list of rollovers"))?;
+        let records = AnchorRollover::parse_list(&answer.body)
+            .map_err(|_| wrong("the body is no list of rollovers"))?;
         let Some(newest) = records.last() else { return Err(wrong("an empty list should be a 404")) };
-        expect(Rollover::is_chain(&records), "the rollovers do not follow from one another")?;
+        expect(AnchorRollover::is_chain(&records), "the rollovers do not follow from one another")?;
         expect(
             self.record.as_ref().is_none_or(|record| record.is_certified_by(&newest.anchor)),
             "the key record is not certified by the newest anchor",

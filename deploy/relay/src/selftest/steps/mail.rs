@@ -1,6 +1,6 @@
 //! Mail: send, fetch, ack, register, purge.
 
-use super::vault::list;
+use super::records::list;
 use super::{Trial, no_randomness, random};
 use crate::selftest::reply::{StepError, expect, wrong};
 use base64::Engine as _;

@@ -4,7 +4,7 @@ use super::super::cut::tests::here;
 use super::*;
 use crate::fixture::{RECALL, Relay};
 use crate::storage::PATIENCE;
-use relay_proto::{Ciphertext, MailboxToken, OriginHint, Refusal, UnixSeconds};
+use relay_proto::{Ciphertext, MailboxToken, OriginHint, StorageError, UnixSeconds};
 use serde_json::{Value, json};
 
 const PEER: PeerId = PeerId::from_bytes([8; 32]);
@@ -18,9 +18,9 @@ fn mailbox() -> MailboxHash {
 }
 
 /// A blob as a peer gives it back. Its own word on when it arrived is wrong.
-fn carried(content: &str) -> CarriedBlob {
+fn carried(content: &str) -> TransferBlob {
     let ciphertext = Ciphertext::try_from(Bytes::from(content.to_owned())).unwrap();
-    CarriedBlob {
+    TransferBlob {
         mailbox: mailbox(),
         blob_id: BlobId::derive(&mailbox(), ciphertext.as_bytes()),
         ciphertext,
@@ -61,8 +61,8 @@ fn ids(page: &Value) -> Vec<&str> {
     page["blobs"].as_array().unwrap().iter().map(|blob| blob["blob_id"].as_str().unwrap()).collect()
 }
 
-fn hinted(blobs: &[&CarriedBlob]) -> Value {
-    let hint = |blob: &&CarriedBlob| {
+fn hinted(blobs: &[&TransferBlob]) -> Value {
+    let hint = |blob: &&TransferBlob| {
         json!({
             "blob_id": blob.blob_id.to_hex(), "relay_url": "https://peer.example", "expires_at_secs": 9000,
         })
@@ -79,7 +79,7 @@ async fn mail_that_comes_back_stands_where_it_arrived() {
     let relay = Relay::with_peers().await;
     let here = leave(&relay, "here").await;
     let hint = OriginHint::try_from(Bytes::from(vec![7; 74])).unwrap();
-    let (older, younger) = (CarriedBlob { origin_hint: Some(hint), ..carried("older") }, carried("younger"));
+    let (older, younger) = (TransferBlob { origin_hint: Some(hint), ..carried("older") }, carried("younger"));
     for (blob, moved) in [(&younger, moved(3600, 99)), (&older, moved(3600, 9))] {
         relay.peers.hold(blob.clone());
         relay.storage.moved(blob, moved);
@@ -145,7 +145,7 @@ async fn nothing_moved_costs_no_call() {
     leave(&relay, "here").await;
     relay
         .storage
-        .moved(&CarriedBlob { mailbox: MailboxHash::from_bytes([1; 32]), ..carried("x") }, moved(0, 1));
+        .moved(&TransferBlob { mailbox: MailboxHash::from_bytes([1; 32]), ..carried("x") }, moved(0, 1));
     assert_eq!(fetch(&relay).await["truncated"], false);
     assert!(relay.peers.asked().is_empty() && relay.storage.hinted().is_empty());
 }
@@ -154,8 +154,8 @@ async fn nothing_moved_costs_no_call() {
 async fn a_peer_that_lies_is_not_believed() {
     let relay = Relay::with_peers().await;
     let (swapped, over, foreign) = (carried("true"), carried("over"), carried("foreign"));
-    relay.peers.hold(CarriedBlob { ciphertext: carried("false").ciphertext, ..swapped.clone() });
-    relay.peers.hold(CarriedBlob { expires_at: UnixSeconds::new(1000), ..over.clone() });
+    relay.peers.hold(TransferBlob { ciphertext: carried("false").ciphertext, ..swapped.clone() });
+    relay.peers.hold(TransferBlob { expires_at: UnixSeconds::new(1000), ..over.clone() });
     relay.peers.hold(foreign);
     relay.storage.moved(&swapped, moved(0, 1));
     relay.storage.moved(&over, moved(0, 2));
@@ -217,7 +217,7 @@ async fn blobs_go_out_even_without_their_hints() {
     let relay = Relay::with_peers().await;
     let here = leave(&relay, "here").await;
     relay.storage.moved(&carried("away"), unreachable(0, 1));
-    relay.storage.refuse_hints(Refusal::Internal);
+    relay.storage.refuse_hints(StorageError::Internal);
     let page = fetch(&relay).await;
     assert_eq!((ids(&page), page.get("forwarding_hints")), (vec![here.as_str()], None));
 }
@@ -243,8 +243,8 @@ async fn a_request_whose_patience_is_spent_does_not_wait_for_peers() {
     assert_eq!(relay.storage.hinted(), [[blob.name()]]);
 }
 
-fn nothing_came() -> Brought {
-    Brought::Came { blobs: Vec::new(), lost: HashSet::new() }
+fn nothing_came() -> RecallOutcome {
+    RecallOutcome::Came { blobs: Vec::new(), lost: HashSet::new() }
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ fn asking_again_helps_where_a_peer_could_be_asked() {
     let (found, missing) = merge(here(), names.clone(), nothing_came());
     assert!(found.truncated);
     assert_eq!(missing, names[..MAX_HINTS].iter().map(|(name, _)| *name).collect::<Vec<_>>());
-    assert!(!merge(here(), names.clone(), Brought::Nothing).0.truncated);
+    assert!(!merge(here(), names.clone(), RecallOutcome::Nothing).0.truncated);
     let away =
         names.into_iter().map(|(name, moved)| (name, MovedBlob { reachable: false, ..moved })).collect();
     assert!(!merge(here(), away, nothing_came()).0.truncated);

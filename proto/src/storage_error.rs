@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A refusal by storage, or by the way to it. Texts name no mailbox, id or key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum StorageError {
     /// A field of the message is absent or out of range. The caller is at fault.
     #[error("invalid field {field}")]
     Invalid {
@@ -80,7 +80,7 @@ pub enum Refusal {
     Internal,
 }
 
-impl Refusal {
+impl StorageError {
     /// A field of a message was absent or wrong.
     pub const fn invalid(field: &'static str) -> Self {
         Self::Invalid { field: Cow::Borrowed(field) }

@@ -9,13 +9,13 @@ const LONGEST: Duration = Duration::from_secs(1);
 
 /// Long work on one thread, in small pieces with rests between them.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Throttle {
     /// Rest for each moment of work.
     rest: u32,
     since: Instant,
 }
 
-impl Pace {
+impl Throttle {
     /// Work that somebody waits for: it never rests.
     pub fn hurried() -> Self {
         Self { rest: 0, since: Instant::now() }
@@ -53,20 +53,20 @@ mod tests {
     #[test]
     fn who_is_in_no_hurry_rests_longer_than_it_works() {
         let worked = Duration::from_millis(3);
-        assert_eq!(Pace::gentle().worth(worked), Duration::from_millis(15));
-        assert_eq!(Pace::hurried().worth(worked), Duration::ZERO);
+        assert_eq!(Throttle::gentle().worth(worked), Duration::from_millis(15));
+        assert_eq!(Throttle::hurried().worth(worked), Duration::ZERO);
     }
 
     #[test]
     fn whoever_waited_for_a_minute_does_not_rest_for_five() {
-        assert_eq!(Pace::gentle().worth(Duration::from_secs(60)), LONGEST);
-        assert_eq!(Pace::gentle().worth(Duration::MAX), LONGEST);
+        assert_eq!(Throttle::gentle().worth(Duration::from_secs(60)), LONGEST);
+        assert_eq!(Throttle::gentle().worth(Duration::MAX), LONGEST);
     }
 
     #[test]
     #[expect(clippy::disallowed_methods, reason = "stands for work")]
     fn a_rest_is_no_work() {
-        let mut pace = Pace::gentle();
+        let mut pace = Throttle::gentle();
         thread::sleep(Duration::from_millis(2));
         let before = Instant::now();
         pace.rest();

@@ -5,7 +5,7 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::import::report::Fate;
 use crate::import::source::{self, Source};
-use crate::import::{Part, Target};
+use crate::import::{ImportPart, Target};
 use crate::records::{guardian, recovery};
 use bytes::Bytes;
 use relay_daemon::Failure;
@@ -23,7 +23,7 @@ struct Row {
 }
 
 /// From when to when a row lives here, in full hours.
-struct Life {
+struct Lifetime {
     created: UnixSeconds,
     expires: UnixSeconds,
 }
@@ -33,10 +33,10 @@ pub(crate) fn take_proofs(
     target: &mut Target,
     file: &Path,
     heard: &mut dyn FnMut(u64, u64),
-) -> Result<Part, Failure> {
+) -> Result<ImportPart, Failure> {
     let columns = ["key_hash", "proof_data", "created_at_secs", "expires_at_secs"];
     let Some(source) = Source::open(file, "recovery_proofs", &columns)? else {
-        return Ok(Part::left("it has no table of recovery proofs that is understood"));
+        return Ok(ImportPart::left("it has no table of recovery proofs that is understood"));
     };
     let statement = "SELECT key_hash, proof_data, created_at_secs, expires_at_secs
                      FROM recovery_proofs WHERE rowid = ?1";
@@ -44,7 +44,8 @@ pub(crate) fn take_proofs(
     let tally = go_through(target, source, statement, heard, |write, row| {
         let name = RecoveryKeyHash::try_from(row.name.as_slice()).ok();
         let proof = RecoveryProof::try_from(Bytes::from(row.content)).ok();
-        let (Some(name), Some(proof), Some(life)) = (name, proof, Life::of(row.created, row.expires, now))
+        let (Some(name), Some(proof), Some(life)) =
+            (name, proof, Lifetime::of(row.created, row.expires, now))
         else {
             return Ok(Fate::Malformed);
         };
@@ -54,7 +55,7 @@ pub(crate) fn take_proofs(
         let is_new = recovery::take_over(write, &name.name(), &proof, life.created, life.expires, now)?;
         Ok(if is_new { Fate::Taken } else { Fate::Known })
     })?;
-    Ok(Part::Read { of: "recovery proof", tally })
+    Ok(ImportPart::Read { of: "recovery proof", tally })
 }
 
 /// Takes guardian sets over. Their entries are base64 in a JSON array.
@@ -62,10 +63,10 @@ pub(crate) fn take_guardians(
     target: &mut Target,
     file: &Path,
     heard: &mut dyn FnMut(u64, u64),
-) -> Result<Part, Failure> {
+) -> Result<ImportPart, Failure> {
     let columns = ["guardian_hash", "entries_data", "created_at_secs", "expires_at_secs"];
     let Some(source) = Source::open(file, "guardian_sets", &columns)? else {
-        return Ok(Part::left("it has no table of guardian sets that is understood"));
+        return Ok(ImportPart::left("it has no table of guardian sets that is understood"));
     };
     let statement = "SELECT guardian_hash, entries_data, created_at_secs, expires_at_secs
                      FROM guardian_sets WHERE rowid = ?1";
@@ -73,7 +74,7 @@ pub(crate) fn take_guardians(
     let tally = go_through(target, source, statement, heard, |write, row| {
         let name = GuardianHash::try_from(row.name.as_slice()).ok();
         let (Some(name), Some(entries), Some(life)) =
-            (name, entries(&row.content), Life::of(row.created, row.expires, now))
+            (name, entries(&row.content), Lifetime::of(row.created, row.expires, now))
         else {
             return Ok(Fate::Malformed);
         };
@@ -83,7 +84,7 @@ pub(crate) fn take_guardians(
         let is_new = guardian::take_over(write, &name.name(), &entries, life.expires, now)?;
         Ok(if is_new { Fate::Taken } else { Fate::Known })
     })?;
-    Ok(Part::Read { of: "guardian set", tally })
+    Ok(ImportPart::Read { of: "guardian set", tally })
 }
 
 fn go_through(
@@ -92,7 +93,7 @@ fn go_through(
     statement: &str,
     heard: &mut dyn FnMut(u64, u64),
     store: impl FnMut(&mut Write<'_>, Row) -> Result<Fate, StoreError>,
-) -> Result<super::Tally, Failure> {
+) -> Result<super::ImportTally, Failure> {
     let Source { sql, rows } = source;
     let all = rows.len() as u64;
     let mut rows = rows.into_iter();
@@ -119,7 +120,7 @@ fn read(sql: &Connection, statement: &str, row: i64) -> Result<Row, StoreError> 
     Ok(read?)
 }
 
-impl Life {
+impl Lifetime {
     fn of(created: Option<u64>, expires: Option<u64>, now: UnixSeconds) -> Option<Self> {
         let (created, expires) = (UnixSeconds::new(created?), UnixSeconds::new(expires?));
         Some(Self { created: created.min(now).hour_floor(), expires: expires.hour_ceil() })
@@ -151,8 +152,8 @@ mod tests {
     #[test]
     fn a_life_is_told_in_hours_and_does_not_begin_in_the_future() {
         let now = UnixSeconds::new(10_000);
-        let life = Life::of(Some(20_000), Some(20_000), now).unwrap();
+        let life = Lifetime::of(Some(20_000), Some(20_000), now).unwrap();
         assert_eq!((life.created.get(), life.expires.get()), (7200, 21_600));
-        assert!(Life::of(None, Some(1), now).is_none() && Life::of(Some(1), None, now).is_none());
+        assert!(Lifetime::of(None, Some(1), now).is_none() && Lifetime::of(Some(1), None, now).is_none());
     }
 }

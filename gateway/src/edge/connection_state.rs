@@ -51,7 +51,7 @@ impl Limits {
 
 /// What is to be done with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Due {
+pub(super) enum DeadlineAction {
     /// Let it finish what is in progress, then end it.
     Retire,
     /// End it now.
@@ -60,7 +60,7 @@ pub(super) enum Due {
 
 /// Moments are milliseconds since the connection began, and one, so that zero means never.
 #[derive(Debug)]
-pub(super) struct Vitals {
+pub(super) struct ConnectionState {
     began: Instant,
     /// First byte of a head that is not complete yet.
     head_since: AtomicU64,
@@ -85,7 +85,7 @@ pub(super) struct Vitals {
     multiplexed: AtomicBool,
 }
 
-impl Vitals {
+impl ConnectionState {
     pub(super) fn new(is_shared: bool) -> Self {
         Self {
             began: Instant::now(),
@@ -208,7 +208,7 @@ impl Vitals {
     }
 
     /// What is due next, and when.
-    pub(super) fn next(&self, limits: &Limits) -> (Instant, Due) {
+    pub(super) fn next(&self, limits: &Limits) -> (Instant, DeadlineAction) {
         let [head, blocked, retired, lingering] =
             [&self.head_since, &self.blocked_since, &self.retired_at, &self.lingering_since]
                 .map(|moment| moment.load(Relaxed));
@@ -230,9 +230,9 @@ impl Vitals {
         let retires = [Some(limits.age), idle, stalled.filter(|_| self.is_shared)];
         let retire = retires.into_iter().flatten().min().filter(|_| retired == 0);
         match (close, retire) {
-            (Some(close), Some(retire)) if retire < close => (self.began + retire, Due::Retire),
-            (Some(close), _) => (self.began + close, Due::Close),
-            (None, retire) => (self.began + retire.unwrap_or(limits.age), Due::Retire),
+            (Some(close), Some(retire)) if retire < close => (self.began + retire, DeadlineAction::Retire),
+            (Some(close), _) => (self.began + close, DeadlineAction::Close),
+            (None, retire) => (self.began + retire.unwrap_or(limits.age), DeadlineAction::Retire),
         }
     }
 }
@@ -244,7 +244,7 @@ mod tests {
 
     const LIMITS: Limits = Limits::with_idle(Duration::from_secs(300));
 
-    fn next(vitals: &Vitals) -> (u64, Due) {
+    fn next(vitals: &ConnectionState) -> (u64, DeadlineAction) {
         let (when, due) = vitals.next(&LIMITS);
         ((when - vitals.began).as_secs(), due)
     }
@@ -255,61 +255,61 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_retires_and_a_head_must_come_quickly() {
-        let vitals = Vitals::new(false);
-        assert_eq!(next(&vitals), (300, Due::Retire));
+        let vitals = ConnectionState::new(false);
+        assert_eq!(next(&vitals), (300, DeadlineAction::Retire));
         pass(10).await;
         vitals.read();
         pass(2).await;
         vitals.read();
-        assert_eq!(next(&vitals), (15, Due::Close), "the first byte counts, not the last");
+        assert_eq!(next(&vitals), (15, DeadlineAction::Close), "the first byte counts, not the last");
         vitals.begin();
-        assert_eq!(next(&vitals), (612, Due::Close));
+        assert_eq!(next(&vitals), (612, DeadlineAction::Close));
         pass(3).await;
         vitals.end(0);
-        assert_eq!(next(&vitals), (315, Due::Retire));
+        assert_eq!(next(&vitals), (315, DeadlineAction::Retire));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_take_its_answer_is_cut_off() {
-        let vitals = Vitals::new(false);
+        let vitals = ConnectionState::new(false);
         vitals.begin();
         vitals.wrote(true);
         pass(7).await;
         vitals.wrote(true);
-        assert_eq!(next(&vitals), (30, Due::Close));
+        assert_eq!(next(&vitals), (30, DeadlineAction::Close));
         vitals.wrote(false);
         vitals.wrote(true);
-        assert_eq!(next(&vitals), (37, Due::Close));
+        assert_eq!(next(&vitals), (37, DeadlineAction::Close));
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_connection_lives_for_ever() {
-        let vitals = Vitals::new(false);
+        let vitals = ConnectionState::new(false);
         for _ in 0..20 {
             pass(179).await;
             vitals.begin();
             vitals.end(0);
         }
-        assert_eq!(next(&vitals), (3600, Due::Retire));
+        assert_eq!(next(&vitals), (3600, DeadlineAction::Retire));
         vitals.retire();
-        assert_eq!(next(&vitals), (20 * 179 + 29, Due::Close));
+        assert_eq!(next(&vitals), (20 * 179 + 29, DeadlineAction::Close));
         vitals.linger();
-        assert_eq!(next(&vitals), (20 * 179 + 1, Due::Close));
+        assert_eq!(next(&vitals), (20 * 179 + 1, DeadlineAction::Close));
     }
 
     #[tokio::test(start_paused = true)]
     async fn frames_of_http2_are_not_heads() {
-        let vitals = Vitals::new(false);
+        let vitals = ConnectionState::new(false);
         vitals.read();
         vitals.multiplexes();
         pass(1).await;
         vitals.read();
-        assert_eq!(next(&vitals), (300, Due::Retire));
+        assert_eq!(next(&vitals), (300, DeadlineAction::Retire));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_without_room_ends_its_connection_whatever_others_do() {
-        let vitals = Vitals::new(false);
+        let vitals = ConnectionState::new(false);
         vitals.begin();
         vitals.begin();
         let (stalled, other) = (vitals.answer_moves(0), vitals.answer_moves(0));
@@ -318,40 +318,40 @@ mod tests {
             vitals.read();
             assert_eq!(vitals.answer_moves(other), other);
         }
-        assert_eq!(next(&vitals), (10, Due::Close));
+        assert_eq!(next(&vitals), (10, DeadlineAction::Close));
         vitals.answer_moves(stalled);
-        assert_eq!(next(&vitals), (19, Due::Close));
+        assert_eq!(next(&vitals), (19, DeadlineAction::Close));
         vitals.end(stalled);
         vitals.end(other);
-        assert_eq!(next(&vitals), (309, Due::Retire));
+        assert_eq!(next(&vitals), (309, DeadlineAction::Retire));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_takes_nothing_at_all_has_more_time_than_one_that_makes_no_room() {
-        let vitals = Vitals::new(false);
+        let vitals = ConnectionState::new(false);
         vitals.begin();
         vitals.answer_moves(0);
         vitals.wrote(true);
-        assert_eq!(next(&vitals), (30, Due::Close));
+        assert_eq!(next(&vitals), (30, DeadlineAction::Close));
         pass(20).await;
         vitals.wrote(false);
-        assert_eq!(next(&vitals), (30, Due::Close), "ten seconds from here");
+        assert_eq!(next(&vitals), (30, DeadlineAction::Close), "ten seconds from here");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_shared_connection_is_retired_for_a_stalled_answer_and_finishes_the_others() {
-        let vitals = Vitals::new(true);
+        let vitals = ConnectionState::new(true);
         vitals.begin();
         vitals.answer_moves(0);
-        assert_eq!(next(&vitals), (10, Due::Retire));
+        assert_eq!(next(&vitals), (10, DeadlineAction::Retire));
         pass(10).await;
         vitals.retire();
-        assert_eq!(next(&vitals), (39, Due::Close));
+        assert_eq!(next(&vitals), (39, DeadlineAction::Close));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_waits_for_a_request_or_for_its_peer_to_take_an_answer() {
-        let vitals = Vitals::new(false);
+        let vitals = ConnectionState::new(false);
         let began = vitals.began;
         assert_eq!(vitals.waits_since(), Some(began));
         pass(1).await;

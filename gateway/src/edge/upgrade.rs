@@ -1,4 +1,4 @@
-//! How a connection stops being HTTP and becomes a tunnel: a request that asks for an upgrade carries a [`Passage`]
+//! How a connection stops being HTTP and becomes a tunnel: a request that asks for an upgrade carries a [`UpgradeHandle`]
 //! to its handler, which puts the tunnel in and answers 101.
 
 use crate::tunnel::Tunnel;
@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The way out of HTTP, for one request.
 #[derive(Clone)]
-pub(crate) struct Passage {
+pub(crate) struct UpgradeHandle {
     upgrade: OnUpgrade,
-    way: Way,
+    way: UpgradeSlot,
 }
 
-impl Passage {
+impl UpgradeHandle {
     /// Gives the connection to a tunnel, as soon as the answer has gone out, which is to be 101.
     pub(crate) fn take(self, tunnel: Tunnel) {
         let Self { upgrade, way } = self;
@@ -23,13 +23,13 @@ impl Passage {
 
 /// Where a connection learns that it is to become a tunnel.
 #[derive(Clone, Default)]
-pub(super) struct Way(Arc<Mutex<Option<(OnUpgrade, Tunnel)>>>);
+pub(super) struct UpgradeSlot(Arc<Mutex<Option<(OnUpgrade, Tunnel)>>>);
 
-impl Way {
+impl UpgradeSlot {
     /// Puts a passage in the place of what a request carries when it asks for an upgrade.
     pub(super) fn show(&self, extensions: &mut Extensions) {
         if let Some(upgrade) = extensions.remove::<OnUpgrade>() {
-            extensions.insert(Passage { upgrade, way: self.clone() });
+            extensions.insert(UpgradeHandle { upgrade, way: self.clone() });
         }
     }
 
