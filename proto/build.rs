@@ -120,11 +120,18 @@ fn shape(file: &FileDescriptorProto, message: &DescriptorProto) -> Outcome<Strin
             continue;
         }
         let (within, name) = (snake_case(message.name()), camel_case(choice.name()));
+        let variants: String = message
+            .field
+            .iter()
+            .filter(is_member)
+            .map(|field| camel_case(field.name()))
+            .map(|variant| format!("            Self::{variant}(_) => \"{variant}\",\n"))
+            .collect();
         writeln!(
             text,
             "impl std::fmt::Debug for {module}::{within}::{name} {{\n\
              \x20   fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {{\n\
-             \x20       formatter.write_str(\"{name}\")\n    }}\n}}\n"
+             \x20       formatter.write_str(match self {{\n{variants}        }})\n    }}\n}}\n"
         )?;
     }
     Ok(text)

@@ -192,6 +192,6 @@ mod tests {
         assert_eq!(format!("{message:?}"), "Caller");
         assert_eq!(format!("{:?}", messages::WriteCommand::default()), "WriteCommand");
         let stored = messages::write_outcome::Outcome::Stored(Bytes::from_static(b"secret"));
-        assert_eq!(format!("{stored:?}"), "Outcome");
+        assert_eq!(format!("{stored:?}"), "Stored");
     }
 }
