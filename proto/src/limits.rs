@@ -68,3 +68,9 @@ pub const MAX_CLOCKS_APART_SECS: u64 = 300;
 
 /// Longest URL that a peer may announce for clients, in bytes.
 pub const MAX_CLIENT_URL: usize = 200;
+
+/// Bytes of the address at which a peer is dialled, at most.
+pub const MAX_PEER_URL: usize = 2048;
+
+/// Addresses of peers that are pinned, at most.
+pub const MAX_PINS: u64 = 1024;

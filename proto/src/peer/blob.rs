@@ -193,7 +193,7 @@ pub fn listing(message: InventoryAck) -> Result<Option<Listing>, StorageError> {
     Ok(Some(Listing { count, ids, blobs, until: until.map(checked).transpose()? }))
 }
 
-/// Writes a part of what is held for a peer; `None` says that nobody looked.
+/// Writes a part of what is held for a peer. `None`, and a part that storage did not list whole, say that nobody looked.
 #[must_use]
 pub fn write_listing(listing: Option<Listing>) -> InventoryAck {
     let Some(Listing { count, ids, blobs, until }) = listing else { return InventoryAck::default() };
@@ -205,7 +205,9 @@ pub fn write_listing(listing: Option<Listing>) -> InventoryAck {
     let blobs = blobs.into_iter().map(write).collect();
     let until =
         until.map(|messages::BlobName { mailbox, blob_id }| peer_messages::BlobName { mailbox, blob_id });
-    InventoryAck { looked: true, count, ids, blobs, until }
+    let written = InventoryAck { looked: true, count, ids, blobs, until };
+    // The peer would end the connection.
+    if self::listing(written.clone()).is_ok() { written } else { InventoryAck::default() }
 }
 
 #[cfg(test)]
@@ -254,13 +256,20 @@ mod tests {
             assert_eq!(offered_blobs(vec![offered(b"one").into(); count]).is_ok(), good);
         }
         for (count, good) in [(MAX_LISTED_BLOBS, true), (MAX_LISTED_BLOBS + 1, false)] {
-            assert_eq!(listing(write_listing(Some(part(count)))).is_ok(), good);
+            let one = write_listing(Some(part(1)));
+            let many = InventoryAck { blobs: vec![one.blobs[0].clone(); count], ..one };
+            assert_eq!(listing(many).is_ok(), good);
+            let passed_on = write_listing(Some(part(count)));
+            assert_eq!(passed_on.looked, good, "what would end the connection is not passed on");
         }
         let short = InventoryAck { ids: Bytes::from_static(&[1; 15]), ..write_listing(Some(part(1))) };
         assert_eq!(listing(short), Err(StorageError::invalid("ids")));
+        let mut nameless = write_listing(Some(part(1)));
+        nameless.blobs[0].mailbox = Bytes::new();
+        assert_eq!(listing(nameless), Err(StorageError::invalid("mailbox")));
         let mut nameless = part(1);
         nameless.blobs[0].name = None;
-        assert_eq!(listing(write_listing(Some(nameless))), Err(StorageError::invalid("mailbox")));
+        assert!(!write_listing(Some(nameless)).looked);
     }
 
     #[test]

@@ -27,9 +27,6 @@ impl escrow_server::Escrow for Escrow {
     async fn put(&self, request: Request<EscrowPutRequest>) -> Result<Response<EscrowPutReply>, Status> {
         let EscrowPutRequest { caller: payer, request_id, gate, slot, blob, ttl_secs } = request.into_inner();
         let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
-        if !(1..=MAX_ESCROW_TTL_SECS).contains(&ttl_secs) {
-            return Err(StorageError::invalid("ttl_secs").into());
-        }
         let new = NewSlot {
             gate: identifier("gate", &gate)?,
             slot: identifier("slot", &slot)?,
@@ -37,6 +34,9 @@ impl escrow_server::Escrow for Escrow {
             ttl_secs,
         };
         self.limits.charge_caller(caller)?;
+        if !(1..=MAX_ESCROW_TTL_SECS).contains(&ttl_secs) {
+            return Err(StorageError::invalid("ttl_secs").into());
+        }
         let (now, limits) = (self.time.times_to_store()?, Arc::clone(&self.limits));
         let deposit = escrow::put(&self.store, caller, request_id, new, now, limits).await?;
         Ok(Response::new(EscrowPutReply { deposit: deposit.into() }))

@@ -37,10 +37,10 @@ impl exchange_server::Exchange for Exchange {
             payload: sealed("payload", payload)?,
             ttl_secs: ttl_secs.unwrap_or(default_ttl_secs),
         };
+        self.limits.charge_caller(new.caller)?;
         if !EXCHANGE_TTL_SECS.contains(&new.ttl_secs) {
             return Err(StorageError::invalid("ttl_secs").into());
         }
-        self.limits.charge_caller(new.caller)?;
         let (now, limits) = (self.time.times_to_store()?, Arc::clone(&self.limits));
         let code = exchange::offer(&self.store, new, max_offers, now, limits).await?;
         Ok(Response::new(OfferReply { code: code.get() }))

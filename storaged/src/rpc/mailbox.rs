@@ -23,7 +23,10 @@ use relay_proto::messages::{
     PurgeRequest, RegisterReply, RegisterRequest, Send, SignedHints, WriteCommand, WriteOutcome, WriteReply,
     WriteRequest, mailbox_server, write_command, write_outcome,
 };
-use relay_proto::{MailboxHash, PublicKey, PurgeToken, RequestId, StorageError, UnixSeconds, signed_bytes};
+use relay_proto::{
+    MailboxHash, PublicKey, PurgeToken, RequestId, Signature, StorageError, TokensDigest, UnixSeconds,
+    signed_bytes,
+};
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -102,9 +105,10 @@ impl mailbox_server::Mailbox for Mailbox {
         let RegisterRequest { caller: payer, request_id, mailboxes, ownership } = request.into_inner();
         let (caller, request) = (caller(payer)?, identifier("request_id", &request_id)?);
         let mailboxes = mailbox_list(&mailboxes)?;
+        let proof = ownership.map(OwnershipProof::read).transpose()?;
         self.limits.charge_caller(caller)?;
         let now = self.time.times_to_store()?;
-        let signed = ownership.map(|ownership| proven(ownership, request, now.wall)).transpose()?;
+        let signed = proof.map(|proof| proof.check(request, now.wall)).transpose()?;
         let times = (self.bounds.ttl, now);
         let (store, purging, limits) = (&self.store, &self.purging, &self.limits);
         let reply = registering::register(store, purging, limits, caller, mailboxes, signed, times).await?;
@@ -190,14 +194,31 @@ fn mailbox_list(list: &[Bytes]) -> Result<Vec<MailboxHash>, StorageError> {
     identifiers("mailboxes", list, MAX_MAILBOXES)
 }
 
-/// Reads an owner's proof and checks its signature.
-fn proven(ownership: Ownership, request: RequestId, now: UnixSeconds) -> Result<Signed, StorageError> {
-    let Ownership { public_key, timestamp, signature, tokens_digest } = ownership;
-    let public_key: PublicKey = identifier("public_key", &public_key)?;
-    let (timestamp, signature) = (UnixSeconds::new(timestamp), identifier("signature", &signature)?);
-    let tokens = identifier("tokens_digest", &tokens_digest)?;
-    let signed = signed_bytes::registration(&public_key, &tokens, timestamp);
-    let is_timely = signatures::is_timely(&public_key, &signed, &signature, timestamp, now)?;
-    let once = Nonce::of("register", signature.as_bytes());
-    Ok(Signed { owner: public_key.owner(), once, timestamp, request, is_timely })
+/// What an owner signed, as it came.
+struct OwnershipProof {
+    public_key: PublicKey,
+    timestamp: UnixSeconds,
+    signature: Signature,
+    tokens: TokensDigest,
+}
+
+impl OwnershipProof {
+    fn read(ownership: Ownership) -> Result<Self, StorageError> {
+        let Ownership { public_key, timestamp, signature, tokens_digest } = ownership;
+        Ok(Self {
+            public_key: identifier("public_key", &public_key)?,
+            timestamp: UnixSeconds::new(timestamp),
+            signature: identifier("signature", &signature)?,
+            tokens: identifier("tokens_digest", &tokens_digest)?,
+        })
+    }
+
+    /// Fails unless the owner signed it, and lately or for a request that may have been carried out before.
+    fn check(self, request: RequestId, now: UnixSeconds) -> Result<Signed, StorageError> {
+        let Self { public_key, timestamp, signature, tokens } = self;
+        let signed = signed_bytes::registration(&public_key, &tokens, timestamp);
+        let is_timely = signatures::is_timely(&public_key, &signed, &signature, timestamp, now)?;
+        let once = Nonce::of("register", signature.as_bytes());
+        Ok(Signed { owner: public_key.owner(), once, timestamp, request, is_timely })
+    }
 }

@@ -16,7 +16,7 @@ use crate::transfer::peers::{self, DialledPeer};
 use crate::transfer::transitions::{self, Terms};
 use relay_proto::admin::Capacity;
 use relay_proto::field::{identifier, required};
-use relay_proto::limits::MAX_CARRIED_BLOBS;
+use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES, MAX_CLIENT_URL, MAX_PEER_URL};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{
     AcceptReply, AcceptRequest, BlobNames, CapacityReply, CapacityRequest, CarriedBlob, CarriedBlobs,
@@ -102,6 +102,9 @@ impl offload_server::Offload for Offload {
     async fn introduce(&self, request: Request<Introduction>) -> Reply<IntroduceReply> {
         let Introduction { identity, url, noise_key, configured, client_url } = request.into_inner();
         let identity = identifier("identity", &identity)?;
+        if url.len() > MAX_PEER_URL || client_url.len() > MAX_CLIENT_URL {
+            return Err(StorageError::invalid("url").into());
+        }
         // A peer that dials is met at no address.
         let met = if url.is_empty() {
             None
@@ -120,6 +123,8 @@ impl offload_server::Offload for Offload {
         }
         let latest_expiry = (latest_expiry > 0).then_some(UnixSeconds::new(latest_expiry));
         let (peer, direction) = (identifier("peer", &peer)?, Direction::from_home(home));
+        // More than this goes into no reply.
+        let max_bytes = max_bytes.min(MAX_CARRIED_BYTES as u64);
         let lease = Lease { peer, direction, max_blobs, max_bytes, lease_secs, latest_expiry };
         let blobs = transitions::offered(&self.store, &self.rounds, lease, self.time.times().now).await?;
         Ok(Response::new(CarriedBlobs { blobs: blobs.into_iter().map(CarriedBlob::from).collect() }))
@@ -146,6 +151,9 @@ impl offload_server::Offload for Offload {
 
     async fn outbox(&self, request: Request<OutboxRequest>) -> Reply<OutboxReply> {
         let OutboxRequest { peer, limit } = request.into_inner();
+        if usize::try_from(limit).is_ok_and(|limit| limit > MAX_CARRIED_BLOBS) {
+            return Err(StorageError::invalid("limit").into());
+        }
         let entries = outbox::due(&self.store, identifier("peer", &peer)?, limit).await?;
         Ok(Response::new(OutboxReply { entries }))
     }

@@ -4,6 +4,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::ohttp_keys::keys;
+use relay_proto::limits::MAX_PINS;
 use relay_proto::messages::{PeerHoldings, Pin};
 use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed, StorageError};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -76,6 +77,7 @@ fn introduce(
             // Another key that the operator wrote down is the word that the peer is another one.
             Some((false, _)) if *configured => pin(sql, url, noise_key, identity)?,
             Some(_) => return Err(StorageError::BadSignature.into()),
+            None if pinned_count(sql)? >= MAX_PINS => return Err(StorageError::StorageFull.into()),
             None => pin(sql, url, noise_key, identity)?,
         }
     }
@@ -86,6 +88,10 @@ fn introduce(
     )?
     .execute(params![identity.as_bytes(), client_url])?;
     Ok(())
+}
+
+fn pinned_count(sql: &Connection) -> Result<u64, StoreError> {
+    Ok(sql.prepare_cached("SELECT count(*) FROM pins")?.query_row([], |row| row.get(0))?)
 }
 
 fn pin(sql: &Connection, url: &str, noise_key: &NoiseKey, identity: &PeerId) -> Result<(), StoreError> {

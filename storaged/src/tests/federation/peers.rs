@@ -1,6 +1,7 @@
 //! Who peers are: keys of this relay, pins of others.
 
 use crate::tests::federation::*;
+use relay_proto::limits::{MAX_CLIENT_URL, MAX_PEER_URL, MAX_PINS};
 use relay_proto::messages::{Identity, IdentityRequest, IntroduceReply, PeerHoldings, Pin, PinsRequest};
 use relay_proto::{NoiseKey, NoiseSecret, PeerSeed};
 
@@ -63,6 +64,9 @@ async fn a_message_that_is_not_whole_is_refused() {
     let lease = |max_blobs| relay.leased(LeaseRequest { max_blobs, ..all_of(B) });
     assert_eq!(lease(128).await, Ok(Vec::new()));
     assert_eq!(lease(129).await, Err(StorageError::invalid("max_blobs")));
+    let due = |limit| relay.offload.outbox(Request::new(OutboxRequest { peer: B.into(), limit }));
+    assert!(replied(due(128).await).is_ok());
+    assert_eq!(replied(due(129).await).err(), Some(StorageError::invalid("limit")));
     let settle = |settlement: Settlement, count| {
         let settlements = vec![settlement; count];
         relay.offload.settle(Request::new(SettleRequest { peer: B.into(), home: false, settlements }))
@@ -95,6 +99,25 @@ async fn a_message_that_is_not_whole_is_refused() {
     };
     assert_eq!(replied(accept(129).await).err(), Some(StorageError::invalid("blobs")));
     assert_eq!(replied(accept(128).await).map(|reply| reply.verdicts.len()), Ok(128));
+}
+
+#[tokio::test]
+async fn addresses_of_peers_are_short_and_few() {
+    let relay = Relay::start(&[]);
+    let meet = async |url: String, client_url: String| {
+        let noise_key = NoiseKey::from_bytes([1; 32]).into();
+        let met = Introduction { identity: B.into(), url, noise_key, configured: false, client_url };
+        replied(relay.offload.introduce(Request::new(met)).await).map(|IntroduceReply {}| ())
+    };
+    let long = |bytes| "u".repeat(bytes);
+    assert_eq!(meet(long(MAX_PEER_URL + 1), String::new()).await, Err(StorageError::invalid("url")));
+    assert_eq!(meet(String::new(), long(MAX_CLIENT_URL + 1)).await, Err(StorageError::invalid("url")));
+    assert_eq!(meet(long(MAX_PEER_URL), long(MAX_CLIENT_URL)).await, Ok(()));
+    for number in 1..MAX_PINS {
+        assert_eq!(meet(number.to_string(), String::new()).await, Ok(()));
+    }
+    assert_eq!(meet("one more".to_owned(), String::new()).await, Err(StorageError::StorageFull));
+    assert_eq!(meet("1".to_owned(), String::new()).await, Ok(()), "a known one is met again");
 }
 
 #[tokio::test]
