@@ -2,7 +2,7 @@
 
 use crate::oblivious::Key;
 pub use relay_client::key_record::{CONTENT_TYPE, LONGEST, PATH};
-use relay_client::{KeyRecordError, VerifiedKeyRecord};
+use relay_client::{KeyRecordError, ServedKeyRecord};
 pub use relay_client::{ROLLOVER_PATH, ROLLOVER_TYPE};
 
 /// A record, taken apart.
@@ -16,7 +16,7 @@ pub struct SignedKey {
     pub not_before: u64,
     /// The second at which it may not any more.
     pub not_after: u64,
-    record: VerifiedKeyRecord,
+    record: ServedKeyRecord,
 }
 
 impl SignedKey {
@@ -26,7 +26,7 @@ impl SignedKey {
     /// When it is none.
     #[track_caller]
     pub fn parse(record: &[u8]) -> Self {
-        match VerifiedKeyRecord::parse(record) {
+        match ServedKeyRecord::parse(record) {
             Ok(record) => record.into(),
             Err(error) => panic!("{error}"),
         }
@@ -37,7 +37,7 @@ impl SignedKey {
     /// # Errors
     /// When such a client would refuse it.
     pub fn taken(record: &[u8], anchor: &str, now: u64) -> Result<Self, KeyRecordError> {
-        VerifiedKeyRecord::check(record, Some(&bytes(anchor)), now, now).map(Self::from)
+        ServedKeyRecord::check(record, Some(&bytes(anchor)), now, now).map(Self::from)
     }
 
     /// Whether both signatures hold, strictly, from an anchor in hex.
@@ -50,9 +50,9 @@ impl SignedKey {
     }
 }
 
-impl From<VerifiedKeyRecord> for SignedKey {
-    fn from(record: VerifiedKeyRecord) -> Self {
-        let VerifiedKeyRecord { window, not_before, not_after, .. } = record;
+impl From<ServedKeyRecord> for SignedKey {
+    fn from(record: ServedKeyRecord) -> Self {
+        let ServedKeyRecord { window, not_before, not_after, .. } = record;
         Self { window, key: record.key.clone().into(), not_before, not_after, record }
     }
 }

@@ -7,8 +7,9 @@ use crate::tls::Tls;
 use crate::url::Url;
 use bytes::Bytes;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 /// A client of the server at one URL. It follows no redirect and uses no proxy: this very server is meant.
@@ -56,13 +57,29 @@ impl Client {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        let stream = TcpStream::connect((self.url.host(), self.url.port())).await?;
+        let addresses: Vec<_> = lookup_host((self.url.host(), self.url.port())).await?.collect();
+        let stream = connect_one(&addresses, self.deadline).await?;
         stream.set_nodelay(true)?;
         match &self.tls {
             Some(tls) => Connection::over(tls.begin(self.url.host(), stream).await?).await,
             None => Connection::over(stream).await,
         }
     }
+}
+
+/// Connects to the first address that answers. Each has its share of the time: one behind which packets are lost, as
+/// happens with IPv6, leaves time for the others.
+async fn connect_one(addresses: &[SocketAddr], limit: Duration) -> io::Result<TcpStream> {
+    let share = limit / u32::try_from(addresses.len() + 1).unwrap_or(u32::MAX);
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        failed = match timeout(share, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::new(io::ErrorKind::TimedOut, "no connection came about in time"),
+        };
+    }
+    Err(failed)
 }
 
 #[cfg(test)]
@@ -85,5 +102,22 @@ mod tests {
         assert_eq!(kind(Duration::from_millis(10)).await, ErrorKind::TimedOut);
         drop(listener);
         assert_eq!(kind(Duration::from_secs(30)).await, ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_leaves_time_for_the_next_one() {
+        // Connections beyond the backlog of one that accepts none are neither taken nor refused.
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = socket.listen(0).unwrap();
+        let silent = full.local_addr().unwrap();
+        let _first = TcpStream::connect(silent).await.unwrap();
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [silent, good.local_addr().unwrap()];
+        let stream = connect_one(&addresses, Duration::from_secs(1)).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+        let late = connect_one(&addresses[..1], Duration::from_millis(100)).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+        assert_eq!(connect_one(&[], Duration::ZERO).await.unwrap_err().kind(), ErrorKind::NotFound);
     }
 }

@@ -92,6 +92,10 @@ impl KeptConnection {
     ) -> Result<Response, Error> {
         let mut slot = self.0.lock().await;
         let mut kept = slot.take();
+        // Where one thread does everything, nobody has looked yet whether the other side closed it.
+        if kept.is_some() {
+            tokio::task::yield_now().await;
+        }
         if let Some(connection) = &mut kept
             && connection.0.ready().await.is_err()
         {

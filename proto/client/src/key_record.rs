@@ -53,8 +53,8 @@ pub enum KeyRecordError {
 
 /// A record, taken apart.
 #[derive(Debug, Clone)]
-pub struct VerifiedKeyRecord {
-    /// Unix time in days.
+pub struct ServedKeyRecord {
+    /// Which window the key is of.
     pub window: u64,
     /// The key configuration that is signed.
     pub key: Key,
@@ -67,7 +67,7 @@ pub struct VerifiedKeyRecord {
     anchor_signature: Signature,
 }
 
-impl VerifiedKeyRecord {
+impl ServedKeyRecord {
     /// Reads a record to its last byte.
     ///
     /// # Errors
@@ -189,17 +189,17 @@ mod tests {
     }
 
     fn problem(body: &[u8], now: u64) -> KeyRecordError {
-        VerifiedKeyRecord::check(body, Some(&anchor(1)), now, now).unwrap_err()
+        ServedKeyRecord::check(body, Some(&anchor(1)), now, now).unwrap_err()
     }
 
     #[test]
     fn a_record_is_taken_from_its_anchor_on_its_day() {
         let good = record(|_| ());
         for anchor in [None, Some(&anchor(1))] {
-            let taken = VerifiedKeyRecord::check(&good.encode(), anchor, NOW, NOW).unwrap();
+            let taken = ServedKeyRecord::check(&good.encode(), anchor, NOW, NOW).unwrap();
             assert_eq!((taken.window, &taken.key.config()[..]), (good.day, &good.config[..]));
         }
-        let late = VerifiedKeyRecord::check(&good.encode(), None, NOW, NOW + DAY_SECS - 1);
+        let late = ServedKeyRecord::check(&good.encode(), None, NOW, NOW + DAY_SECS - 1);
         assert!(late.is_ok(), "it was the day before");
     }
 
@@ -222,7 +222,7 @@ mod tests {
         let mut forged = good.clone();
         forged.config = [&good.config[..3], &[9], &good.config[4..]].concat().into();
         assert_eq!(problem(&forged.encode(), NOW), KeyRecordError::NotSigned);
-        let other = VerifiedKeyRecord::check(&good.encode(), Some(&anchor(3)), NOW, NOW).unwrap_err();
+        let other = ServedKeyRecord::check(&good.encode(), Some(&anchor(3)), NOW, NOW).unwrap_err();
         assert_eq!(other, KeyRecordError::NotCertified);
     }
 }

@@ -19,7 +19,7 @@ mod url;
 pub use client::Client;
 pub use connection::{Connection, KeptConnection, get, request};
 pub use error::Error;
-pub use key_record::{KeyRecordError, VerifiedKeyRecord};
+pub use key_record::{KeyRecordError, ServedKeyRecord};
 pub use oblivious::{Key, Opener};
 pub use owner::Owner;
 pub use response::Response;

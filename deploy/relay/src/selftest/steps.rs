@@ -8,7 +8,7 @@ mod records;
 use super::reply::{ApiReply, StepError, expect, wrong};
 use super::transport::Transport;
 use crate::arguments::Via;
-use relay_client::{Owner, VerifiedKeyRecord};
+use relay_client::{Owner, ServedKeyRecord};
 use relay_daemon::Clock;
 use relay_proto::PublicKey;
 use serde_json::{Value, json};
@@ -91,7 +91,7 @@ pub(super) struct Trial {
     blob: Vec<u8>,
     blob_id: Option<String>,
     purge: Option<Value>,
-    record: Option<VerifiedKeyRecord>,
+    record: Option<ServedKeyRecord>,
     /// Names a recovery proof, a gate and slots.
     names: [String; 5],
     code: Option<String>,

@@ -65,8 +65,13 @@ fn check_peers(peering: &PeersReply, summary: &FederationSummary, findings: &mut
             Link::Down if peer.url.is_empty() => {}
             Link::Down => findings
                 .add(Code::PeerUnreachable, format_args!("{name} is not connected: {}", said(&peer.trouble))),
-            Link::PinChanged => findings
-                .add(Code::PeerPin, format_args!("{name} shows another key than the one it is pinned to")),
+            Link::PinChanged => findings.add_with(
+                Code::PeerPin,
+                format_args!("{name} shows another key than the one it is pinned to"),
+                format_args!(
+                    "ask its operator; only if the key was changed there: relay peers forget {name}"
+                ),
+            ),
             Link::Leaving => {
                 findings.add(Code::PeerLeaving, format_args!("{name} said that it leaves: it takes no mail"))
             }

@@ -4,7 +4,7 @@ use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, ProbeError, Proxy};
 use crate::doctor::finding::Findings;
 use crate::time::{span, utc};
-use relay_client::VerifiedKeyRecord;
+use relay_client::ServedKeyRecord;
 use relay_proto::messages::KeyStatus;
 use relay_proto::{PublicKey, UnixSeconds};
 
@@ -51,15 +51,19 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
         Some(Ok(body)) => {
             let (anchor, now) = (PublicKey::try_from(&keys.anchor[..]).ok(), facts.now.get());
             let anchor = anchor.as_ref().map(PublicKey::as_bytes);
-            VerifiedKeyRecord::check(body, anchor, now, now).err().map(|error| error.to_string())
+            ServedKeyRecord::check(body, anchor, now, now).err().map(|error| error.to_string())
         }
         Some(Err(status)) => Some(format!("status {status} in its place")),
         None => None,
     };
     if let Some(reason) = refused {
-        findings.add(
+        findings.add_with(
             Code::RecordRefused,
             format_args!("clients refuse the signed key record that they get at {}: {reason}", proxy.url),
+            format_args!(
+                "let nothing cache or change /v2/ohttp-key-signed; `relay selftest {} --anchor HEX` shows more",
+                proxy.url
+            ),
         );
     }
 }

@@ -56,9 +56,12 @@ fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
 fn check_silence(told: &Told, findings: &mut Findings) {
     for process in told.status.processes.iter().filter(|process| process.is_silent()) {
         let (role, pid, silent) = (process.program(), process.pid, process.silent_secs);
-        findings.add(
+        findings.add_with(
             Code::ProcessSilent,
             format_args!("{role} (process {pid}) has not answered for {silent} s: it hangs or is stopped"),
+            format_args!(
+                "wait for 40 s: `relay up` and systemd replace it; where neither runs it, restart {role}"
+            ),
         );
     }
 }

@@ -19,6 +19,8 @@ pub(super) async fn reach(socket: &Path) -> Reached {
             return match error.kind() {
                 ErrorKind::NotFound => Reached::Missing,
                 ErrorKind::PermissionDenied => Reached::Denied,
+                // As many wait to be accepted as may: it listens, and is frozen.
+                ErrorKind::WouldBlock => Reached::Silent,
                 _ => Reached::Dead,
             };
         }

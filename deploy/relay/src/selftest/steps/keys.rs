@@ -3,7 +3,7 @@
 use super::Trial;
 use crate::selftest::reply::{StepError, check_type, expect, wrong};
 use relay_client::{
-    AnchorRollover, Key, ROLLOVER_PATH, ROLLOVER_TYPE, VerifiedKeyRecord, envelope, key_record, oblivious,
+    AnchorRollover, Key, ROLLOVER_PATH, ROLLOVER_TYPE, ServedKeyRecord, envelope, key_record, oblivious,
 };
 use relay_proto::PublicKey;
 use serde_json::json;
@@ -46,7 +46,7 @@ impl Trial {
         check_type(&answer, 200, key_record::CONTENT_TYPE)?;
         let anchor = self.anchor.as_ref().map(PublicKey::as_bytes);
         let record =
-            VerifiedKeyRecord::check(&answer.body, anchor, asked, self.clock.now().get()).map_err(wrong)?;
+            ServedKeyRecord::check(&answer.body, anchor, asked, self.clock.now().get()).map_err(wrong)?;
         let holds = record.key == *self.transport.key()? || record.key == self.ask_bare_key()?;
         self.record = Some(record);
         expect(holds, "it has another key than the bare one")
