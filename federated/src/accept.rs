@@ -49,7 +49,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause after a connection could not be accepted: files are short, and more haste makes none.
 const BACK_OFF: Duration = Duration::from_millis(100);
 
-/// What the door needs to know.
+/// What a listener for peers needs to know.
 pub(crate) struct PeerListener {
     pub(crate) local: LocalIdentity,
     /// Identities that may connect; without any, those of the peers at `urls`.
@@ -66,7 +66,7 @@ pub(crate) struct PeerListener {
     pub(crate) asking: Arc<Arrivals>,
 }
 
-/// Bounds of the door.
+/// Bounds of the listener.
 pub(crate) fn bounds() -> [Arc<Arrivals>; 2] {
     [PENDING, ASKING].map(Arrivals::new)
 }

@@ -85,7 +85,7 @@ const SHARED_PENDING_RESETS: usize = 16 << 10;
 /// Errors of streams that end one client's HTTP/2 connection.
 const STREAM_ERRORS: usize = 128;
 
-/// HTTP as the edge speaks it, with one client or with a peer that many clients share. Times are kept by [`vitals`], not
+/// HTTP as the edge speaks it, with one client or with a peer that many clients share. Times are kept by [`connection_state`], not
 /// here: hyper's own header timeout would also end idle connections.
 fn protocol(is_shared: bool) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());

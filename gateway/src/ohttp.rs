@@ -4,7 +4,7 @@
 //! This room knows bytes and doors, not mailboxes. A sealed message is opened ([`crypto`]) with a key that storage
 //! told ([`keyring`]), read as one of two inner forms ([`envelope`], [`binary`]), and becomes a *fresh* request to
 //! the same router that direct requests go to: nothing of the outer request goes along but who pays. Whatever is
-//! answered, errors too, is padded to a rung of the [`ladder`] and sealed to the sender. What goes wrong before a
+//! answered, errors too, is padded to a rung of the [`padding`] and sealed to the sender. What goes wrong before a
 //! message is open is told outside ([`problem`]); what goes wrong afterwards is told inside only.
 
 mod binary;

@@ -85,7 +85,7 @@ impl PolicyWatch {
 /// Where [`follow`] posts what it hears.
 pub(crate) type PolicySender = watch::Sender<Option<Arc<PolicySnapshot>>>;
 
-/// A board without a policy, and its readers' side.
+/// A sender that has no policy yet, and its readers' side.
 pub(crate) fn board() -> (PolicySender, PolicyWatch) {
     let (board, receiver) = watch::channel(None);
     (board, PolicyWatch(receiver))

@@ -18,7 +18,7 @@ pub struct RateLimitSubject {
 }
 
 impl RateLimitSubject {
-    /// A payer of whom no wider network is known.
+    /// A subject of whom no wider network is known.
     pub const fn new(budget: RateLimitClass, address: AddressHash) -> Self {
         Self { budget, address, network: address }
     }

@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 /// Longest socket path the kernel takes (`sun_path` less its terminating zero), in bytes.
 const MAX_PATH: usize = 107;
 
-/// Whose door a socket is.
+/// Whom a socket serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketRole {
     /// Gateways: mail, admission, telemetry.
@@ -30,7 +30,7 @@ impl SocketRole {
     /// The directory of federated's sockets for gateways.
     pub const PEERING: &'static str = "peering";
 
-    /// The door's directory inside the socket directory.
+    /// The role's directory inside the socket directory.
     pub const fn directory(self) -> &'static str {
         match self {
             Self::Gateway => "gateway",

@@ -10,7 +10,7 @@ use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT,
 use hyper::{Response, StatusCode};
 use relay_proto::NoiseKey;
 
-/// Passes a peer on to federated. HTTP/2 and sealed requests have no passage out of HTTP.
+/// Passes a peer on to federated. HTTP/2 and sealed requests have no way out of HTTP.
 pub(super) async fn tunnel(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, headers, body, passage, .. } = call;
     noise_key(&app)?;

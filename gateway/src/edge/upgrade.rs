@@ -1,4 +1,4 @@
-//! How a connection stops being HTTP and becomes a tunnel: a request that asks for an upgrade carries a [`UpgradeHandle`]
+//! How a connection stops being HTTP and becomes a tunnel: a request that asks for an upgrade carries an [`UpgradeHandle`]
 //! to its handler, which puts the tunnel in and answers 101.
 
 use crate::tunnel::Tunnel;
@@ -26,7 +26,7 @@ impl UpgradeHandle {
 pub(super) struct UpgradeSlot(Arc<Mutex<Option<(OnUpgrade, Tunnel)>>>);
 
 impl UpgradeSlot {
-    /// Puts a passage in the place of what a request carries when it asks for an upgrade.
+    /// Puts a handle in the place of what a request carries when it asks for an upgrade.
     pub(super) fn show(&self, extensions: &mut Extensions) {
         if let Some(upgrade) = extensions.remove::<OnUpgrade>() {
             extensions.insert(UpgradeHandle { upgrade, way: self.clone() });
