@@ -1,4 +1,4 @@
-//! The calling half: domain types in, domain types or a [`StorageError`] out.
+//! The calling half: one generated client for each service of a socket.
 
 mod federation;
 mod shown;
