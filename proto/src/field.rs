@@ -53,6 +53,20 @@ where
     list.iter().map(|bytes| identifier(field, bytes)).collect()
 }
 
+/// Reads a list of messages.
+///
+/// # Errors
+/// [`StorageError::Invalid`] for a list that is too long, or what is wrong with an entry.
+pub fn list<M, T>(field: &'static str, list: Vec<M>, most: usize) -> Result<Vec<T>, StorageError>
+where
+    T: TryFrom<M, Error = StorageError>,
+{
+    if list.len() > most {
+        return Err(StorageError::invalid(field));
+    }
+    list.into_iter().map(T::try_from).collect()
+}
+
 /// Reads what a client sealed.
 ///
 /// # Errors

@@ -14,12 +14,19 @@ pub struct BlobName {
     pub blob_id: BlobId,
 }
 
+impl BlobName {
+    /// Reads the two fields by which every message names a blob.
+    pub(crate) fn read(mailbox: &[u8], blob_id: &[u8]) -> Result<Self, StorageError> {
+        Ok(Self { mailbox: identifier("mailbox", mailbox)?, blob_id: identifier("blob_id", blob_id)? })
+    }
+}
+
 impl TryFrom<messages::MailboxBlob> for BlobName {
     type Error = StorageError;
 
     fn try_from(message: messages::MailboxBlob) -> Result<Self, StorageError> {
         let messages::MailboxBlob { mailbox, blob_id } = message;
-        Ok(Self { mailbox: identifier("mailbox", &mailbox)?, blob_id: identifier("blob_id", &blob_id)? })
+        Self::read(&mailbox, &blob_id)
     }
 }
 

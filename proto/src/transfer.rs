@@ -1,7 +1,7 @@
 //! Mail that moves between relays: what the messages about it are read into, those between the processes of a relay and
 //! those between relays.
 
-use crate::field::{identifier, sealed};
+use crate::field::{identifier, list, sealed};
 use crate::limits::MAX_CARRIED_BLOBS;
 use crate::mail::BlobName;
 use crate::{
@@ -108,10 +108,7 @@ impl From<TransferBlob> for messages::CarriedBlob {
 /// # Errors
 /// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one with a field that is wrong.
 pub fn carried_blobs(blobs: Vec<messages::CarriedBlob>) -> Result<Vec<TransferBlob>, StorageError> {
-    if blobs.len() > MAX_CARRIED_BLOBS {
-        return Err(StorageError::invalid("blobs"));
-    }
-    blobs.into_iter().map(TransferBlob::try_from).collect()
+    list("blobs", blobs, MAX_CARRIED_BLOBS)
 }
 
 impl TryFrom<messages::BlobName> for BlobName {
@@ -119,7 +116,7 @@ impl TryFrom<messages::BlobName> for BlobName {
 
     fn try_from(message: messages::BlobName) -> Result<Self, StorageError> {
         let messages::BlobName { mailbox, blob_id } = message;
-        Ok(Self { mailbox: identifier("mailbox", &mailbox)?, blob_id: identifier("blob_id", &blob_id)? })
+        Self::read(&mailbox, &blob_id)
     }
 }
 
@@ -134,10 +131,7 @@ impl From<BlobName> for messages::BlobName {
 /// # Errors
 /// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one that is wrong.
 pub fn blob_names(names: Vec<messages::BlobName>) -> Result<Vec<BlobName>, StorageError> {
-    if names.len() > MAX_CARRIED_BLOBS {
-        return Err(StorageError::invalid("names"));
-    }
-    names.into_iter().map(BlobName::try_from).collect()
+    list("names", names, MAX_CARRIED_BLOBS)
 }
 
 /// Writes a message about some blobs of a peer.

@@ -1,7 +1,7 @@
 //! Blobs, their names, and lists of them, as relays say them to one another.
 
 use crate::StorageError;
-use crate::field::identifier;
+use crate::field::list;
 use crate::limits::{MAX_CARRIED_BLOBS, MAX_LISTED_BLOBS};
 use crate::mail::BlobName;
 use crate::messages::{self, Listing};
@@ -132,10 +132,7 @@ impl TryFrom<peer_messages::Blob> for OfferedBlob {
 /// # Errors
 /// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one with a field that is wrong.
 pub fn offered_blobs(blobs: Vec<peer_messages::Blob>) -> Result<Vec<OfferedBlob>, StorageError> {
-    if blobs.len() > MAX_CARRIED_BLOBS {
-        return Err(StorageError::invalid("blobs"));
-    }
-    blobs.into_iter().map(OfferedBlob::try_from).collect()
+    list("blobs", blobs, MAX_CARRIED_BLOBS)
 }
 
 impl TryFrom<peer_messages::BlobName> for BlobName {
@@ -143,7 +140,7 @@ impl TryFrom<peer_messages::BlobName> for BlobName {
 
     fn try_from(message: peer_messages::BlobName) -> Result<Self, StorageError> {
         let peer_messages::BlobName { mailbox, blob_id } = message;
-        Ok(Self { mailbox: identifier("mailbox", &mailbox)?, blob_id: identifier("blob_id", &blob_id)? })
+        Self::read(&mailbox, &blob_id)
     }
 }
 
@@ -158,10 +155,7 @@ impl From<BlobName> for peer_messages::BlobName {
 /// # Errors
 /// [`StorageError::Invalid`] for more than [`MAX_CARRIED_BLOBS`], or for one that is wrong.
 pub fn names(names: Vec<peer_messages::BlobName>) -> Result<Vec<BlobName>, StorageError> {
-    if names.len() > MAX_CARRIED_BLOBS {
-        return Err(StorageError::invalid("names"));
-    }
-    names.into_iter().map(BlobName::try_from).collect()
+    list("names", names, MAX_CARRIED_BLOBS)
 }
 
 /// Writes names.

@@ -3,8 +3,8 @@
 
 use crate::db::Store;
 use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
-use crate::db::steps::SWEEP_ROWS;
+use crate::db::sql::count;
+use crate::db::steps::{SWEEP_ROWS, delete_expired};
 use relay_proto::{RequestId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -41,11 +41,5 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreE
 
 /// Forgets up to `limit` old answers. Returns how many.
 fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let forgotten = sql
-        .prepare_cached(
-            "DELETE FROM answers WHERE request_id IN
-                 (SELECT request_id FROM answers WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])?;
-    Ok(forgotten as u64)
+    delete_expired(sql, "answers", "request_id", now, limit)
 }

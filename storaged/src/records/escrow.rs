@@ -10,7 +10,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
-use crate::db::steps::HEAVY_SWEEP_ROWS;
+use crate::db::steps::{HEAVY_SWEEP_ROWS, delete_expired};
 use crate::db::writer::Load;
 use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
@@ -202,13 +202,7 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreE
 
 /// Deletes up to `limit` gates whose time has passed, with their slots. Returns how many.
 fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM escrow_gates WHERE name IN
-                 (SELECT name FROM escrow_gates WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])? as u64;
+    let expired = delete_expired(write.sql, "escrow_gates", "name", now, limit)?;
     write.change.escrow_gates -= count(expired);
     Ok(expired)
 }

@@ -11,7 +11,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
-use crate::db::steps::HEAVY_SWEEP_ROWS;
+use crate::db::steps::{HEAVY_SWEEP_ROWS, delete_expired};
 use crate::db::writer::Load;
 use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment, Space};
@@ -314,13 +314,7 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds, is_trusted: bool) -> 
 
 /// Deletes up to `limit` offers whose time has passed. Returns how many.
 fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM exchanges WHERE name IN
-                 (SELECT name FROM exchanges WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])? as u64;
+    let expired = delete_expired(write.sql, "exchanges", "name", now, limit)?;
     write.change.exchange_offers -= count(expired);
     Ok(expired)
 }
@@ -344,13 +338,7 @@ fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreE
 
 /// Forgets up to `limit` responses that were taken minutes ago. Returns how many.
 fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let forgotten = sql
-        .prepare_cached(
-            "DELETE FROM exchange_answers WHERE completed_by IN
-                 (SELECT completed_by FROM exchange_answers WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])?;
-    Ok(forgotten as u64)
+    delete_expired(sql, "exchange_answers", "completed_by", now, limit)
 }
 
 #[cfg(test)]

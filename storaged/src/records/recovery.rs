@@ -6,7 +6,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
-use crate::db::steps::SWEEP_ROWS;
+use crate::db::steps::{SWEEP_ROWS, delete_expired};
 use crate::limits::Limits;
 use crate::limits::shares::{Kind, Payment};
 use bytes::Bytes;
@@ -144,13 +144,7 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreE
 
 /// Deletes up to `limit` proofs whose time has passed. Returns how many.
 fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM recovery_proofs WHERE name IN
-                 (SELECT name FROM recovery_proofs WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])? as u64;
+    let expired = delete_expired(write.sql, "recovery_proofs", "name", now, limit)?;
     write.change.recovery_proofs -= count(expired);
     Ok(expired)
 }

@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 use crate::transfer::peering::Peering;
 use crate::transfer::remote_blobs;
 use bytes::Bytes;
-use relay_proto::field::{caller, identifier, identifiers, required, sealed};
+use relay_proto::field::{caller, identifier, identifiers, list, required, sealed};
 use relay_proto::limits::{MAX_HINTS, MAX_MAILBOXES, MAX_WRITE_COMMANDS};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{
@@ -141,10 +141,7 @@ impl mailbox_server::Mailbox for Mailbox {
 
     async fn hints(&self, request: Request<HintsRequest>) -> Result<Response<SignedHints>, Status> {
         let HintsRequest { blobs } = request.into_inner();
-        if blobs.len() > MAX_HINTS {
-            return Err(StorageError::invalid("blobs").into());
-        }
-        let names = blobs.into_iter().map(BlobName::try_from).collect::<Result<_, _>>()?;
+        let names: Vec<BlobName> = list("blobs", blobs, MAX_HINTS)?;
         Ok(Response::new(remote_blobs::hints(&self.store, names, self.time.times().now).await?))
     }
 }

@@ -4,7 +4,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
-use crate::db::steps::SWEEP_ROWS;
+use crate::db::steps::{SWEEP_ROWS, delete_expired};
 use crate::transfer::tombstones;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::OutboxEntry;
@@ -152,13 +152,7 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreE
 
 /// Deletes up to `limit` of what is no longer worth telling. Returns how many.
 fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM outbox WHERE number IN
-                 (SELECT number FROM outbox WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])? as u64;
+    let expired = delete_expired(write.sql, "outbox", "number", now, limit)?;
     write.change.outbox -= count(expired);
     Ok(expired)
 }
