@@ -17,7 +17,9 @@ mod deletions;
 mod dial;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../tests/fuzz/bodies/federated.rs"]
 pub mod fuzz;
 mod inventory;
 mod ip_filter;

@@ -14,7 +14,9 @@ mod config;
 mod edge;
 #[cfg(test)]
 mod fixture;
+#[cfg(any(test, fuzzing))]
 #[doc(hidden)]
+#[path = "../../tests/fuzz/bodies/gateway.rs"]
 pub mod fuzz;
 mod limit;
 mod memory;

@@ -7,9 +7,9 @@
 //! answered, errors too, is padded to a rung of the [`padding`] and sealed to the sender. What goes wrong before a
 //! message is open is told outside ([`problem`]); what goes wrong afterwards is told inside only.
 
-mod binary;
+pub(crate) mod binary;
 mod crypto;
-mod envelope;
+pub(crate) mod envelope;
 pub(crate) mod keyring;
 mod padding;
 mod problem;
@@ -50,7 +50,7 @@ pub(crate) struct Oblivious {
 
 /// Which form a request had inside, and so its answer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     /// JSON with an action.
     Envelope,
     /// Binary HTTP (RFC 9292).
@@ -59,7 +59,7 @@ enum Form {
 
 impl Form {
     /// Byte 4 tells them apart: in an envelope it opens the JSON, in Binary HTTP it is a letter of the method.
-    fn of(plaintext: &[u8]) -> Self {
+    pub(crate) fn of(plaintext: &[u8]) -> Self {
         if plaintext.get(4) == Some(&b'{') { Self::Envelope } else { Self::Binary }
     }
 }
@@ -181,21 +181,6 @@ fn padded(form: Form, head: &Parts, body: &[u8]) -> Option<Vec<u8>> {
     match form {
         Form::Envelope => envelope::write(body),
         Form::Binary => binary::write(head, body),
-    }
-}
-
-/// A fuzz body: see [`crate::fuzz`].
-pub(crate) fn fuzz_envelope(data: &[u8]) {
-    if let Ok(request) = envelope::read(&Bytes::copy_from_slice(data)) {
-        assert!(request.uri().path().starts_with("/v2/") && request.headers().is_empty());
-        assert_eq!(Form::of(data), Form::Envelope, "an object begins with its brace");
-    }
-}
-
-/// A fuzz body: see [`crate::fuzz`].
-pub(crate) fn fuzz_binary(data: &[u8]) {
-    if let Ok(request) = binary::read(data, |authority, _| authority == "relay.example") {
-        assert!(request.uri().path().starts_with("/v2/") && request.headers().len() <= 2);
     }
 }
 

@@ -23,7 +23,7 @@ const LONGEST_PATH: usize = 1024;
 
 /// Makes the request that a Binary HTTP message is. `is_ours` tells this relay's authorities from foreign ones, under the
 /// message's scheme.
-pub(super) fn read(
+pub(crate) fn read(
     plaintext: &[u8],
     is_ours: impl Fn(&str, &str) -> bool,
 ) -> Result<Request<Body>, ApiError> {

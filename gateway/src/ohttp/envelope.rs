@@ -17,7 +17,7 @@ const VERSION: u64 = 2;
 const PREFIX: usize = 4;
 
 /// Makes the request that an envelope asks for: its own JSON, posted to the endpoint its action names.
-pub(super) fn read(plaintext: &Bytes) -> Result<Request<Body>, ApiError> {
+pub(crate) fn read(plaintext: &Bytes) -> Result<Request<Body>, ApiError> {
     let json = unframe(plaintext).ok_or(ErrorCode::Framing)?;
     let [version, action] = fields::read(&json, ["version", "action"])?;
     if version.number(ErrorCode::EnvelopeVersion)? != VERSION {

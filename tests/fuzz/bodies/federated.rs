@@ -9,11 +9,8 @@ use bytes::Bytes;
 use relay_proto::peer::{self, Hello};
 use relay_proto::peer_messages::{self, message::Body};
 
-/// A body by the name of its target.
-pub type Target = (&'static str, fn(&[u8]));
-
-/// Every target.
-pub const TARGETS: [Target; 2] = [("peer_frames", peer_frames), ("peer_message", peer_message)];
+/// Every target: its name and its body.
+pub const TARGETS: [(&str, fn(&[u8])); 2] = [("peer_frames", peer_frames), ("peer_message", peer_message)];
 
 /// Longest message of these streams, in bytes.
 const LIMIT: usize = 4096;
@@ -67,6 +64,9 @@ pub fn peer_message(data: &[u8]) {
 }
 
 #[cfg(test)]
+mod corpus;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::blob;
@@ -75,19 +75,10 @@ mod tests {
     use relay_proto::peer::{Hops, OfferedBlob};
     use relay_proto::peer_messages::Capacity;
     use relay_proto::transfer::{Direction, OfferResult};
-    use std::fs;
-    use std::path::Path;
 
     #[test]
     fn what_was_ever_found_stays_found() {
-        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
-        for (name, body) in TARGETS {
-            let cases: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().collect();
-            assert!(!cases.is_empty(), "{name} has no corpus");
-            for case in cases {
-                body(&fs::read(case.unwrap().path()).unwrap());
-            }
-        }
+        corpus::run(&TARGETS);
     }
 
     proptest! {
