@@ -3,6 +3,7 @@
 use crate::cluster::{Builder, Cluster};
 use crate::deadline::{self, PATIENCE};
 use crate::metrics::Metrics;
+use crate::peer::PeerKeys;
 
 /// A few relays, each with federation and each knowing all the others.
 #[derive(Debug)]
@@ -81,6 +82,11 @@ pub fn peering(builder: Builder) -> Builder {
         .variable("RELAY_FEDERATION_ALLOW_CIDRS", "127.0.0.0/8")
         .variable("RELAY_FEDERATION_CAPACITY_INTERVAL", "1")
         .variable("RELAY_FEDERATION_PEER_TIMEOUT", "5")
+}
+
+/// A relay that accepts a peer with these keys.
+pub fn accepting(peer: &PeerKeys) -> Builder {
+    peering(Cluster::builder()).federated().variable("RELAY_FEDERATION_ACCEPT", peer.identity_text())
 }
 
 impl Cluster {

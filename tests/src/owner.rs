@@ -83,3 +83,9 @@ impl Owner {
         self.0.guardian_delete(timestamp)
     }
 }
+
+/// Times of signatures, and whether a relay takes one of that time: a minute early or late is the most.
+pub fn signed_around_now() -> [(u64, bool); 6] {
+    let now = unix_now();
+    [(now - 40, true), (now + 40, true), (now - 90, false), (now + 90, false), (0, false), (u64::MAX, false)]
+}

@@ -1,6 +1,8 @@
 //! Behind the outer relay that people really have: whatever strangers send, a strict client gets its mail.
 
 use crate::signed_keys::anchor;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fault_proxy::FaultProxy;
 use relay_tests::fields::{
@@ -13,33 +15,11 @@ use relay_tests::strict::StrictClient;
 use relay_tests::{Action, Client, Cluster, Via};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 /// Bytes of the largest blob that a sealed answer has room for, its origin hint included.
 const LARGEST: usize = 73_206;
 /// Bytes of JSON that the blobs of a page may take, at least.
 const PAGE: usize = 97_000;
-
-/// Numbers that a seed decides (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn within(&mut self, range: Range<usize>) -> usize {
-        range.start + usize::try_from(self.next() % (range.len() as u64)).unwrap()
-    }
-
-    fn flip(&mut self) -> bool {
-        self.next().is_multiple_of(2)
-    }
-}
 
 async fn strict(cluster: &Cluster, form: Via) -> (OuterRelay, StrictClient) {
     let outer = OuterRelay::start(cluster.address(), Habits::default()).await;
@@ -88,7 +68,7 @@ async fn one_strangers_blob_keeps_no_mailbox_shut() {
 async fn every_small_mail_comes_soon_whatever_sizes_strangers_choose() {
     let cluster = Cluster::simple().await;
     let direct = cluster.client();
-    let mut random = Random(11);
+    let mut random = StdRng::seed_from_u64(11);
     for form in [Via::OUTER, Via::OUTER].concat() {
         let (outer, client) = strict(&cluster, form).await;
         let mailboxes = [random_mailbox(), random_mailbox()];
@@ -97,17 +77,17 @@ async fn every_small_mail_comes_soon_whatever_sizes_strangers_choose() {
             let mailbox = &mailboxes[round % 2];
             let (size, hint) = (
                 match round % 4 {
-                    0 => random.within(1..72_000),
-                    1 => random.within(LARGEST - 90..LARGEST + 90),
-                    _ => random.within(LARGEST..1 << 20),
+                    0 => random.random_range(1..72_000),
+                    1 => random.random_range(LARGEST - 90..LARGEST + 90),
+                    _ => random.random_range(LARGEST..1 << 20),
                 },
-                random.flip(),
+                random.random_bool(0.5),
             );
             leave(&direct, mailbox, size, hint).await;
             if size + if hint { 74 } else { 0 } <= LARGEST {
                 bytes += 300 + size * 4 / 3;
             }
-            let mail = random_bytes(random.within(1..1500));
+            let mail = random_bytes(random.random_range(1..1500));
             bytes += 200 + mail.len() * 4 / 3;
             small.insert(client.send(mailbox, &mail).await.unwrap());
         }
@@ -192,41 +172,41 @@ async fn a_network_that_doubles_reorders_and_cuts_loses_and_repeats_nothing() {
 }
 
 /// A sealed request with hostile sizes, of any kind.
-fn hostile(random: &mut Random, mailboxes: &[String], keys: &[String], codes: &[String]) -> (Action, Value) {
-    let mailbox = &mailboxes[random.within(0..mailboxes.len())];
-    match random.within(0..20) {
+fn hostile(random: &mut StdRng, mailboxes: &[String], keys: &[String], codes: &[String]) -> (Action, Value) {
+    let mailbox = &mailboxes[random.random_range(0..mailboxes.len())];
+    match random.random_range(0..20) {
         0..=3 => {
-            let size = [10, 300, 3000, 20_000, 40_000][random.within(0..5)];
-            (Action::Send, send_fields(mailbox, &random_bytes(random.within(1..size + 1))))
+            let size = [10, 300, 3000, 20_000, 40_000][random.random_range(0..5)];
+            (Action::Send, send_fields(mailbox, &random_bytes(random.random_range(1..size + 1))))
         }
         4..=9 => {
-            let count = random.within(1..mailboxes.len() + 1);
+            let count = random.random_range(1..mailboxes.len() + 1);
             (Action::Fetch, mailbox_fields(&mailboxes[..count]))
         }
-        10..=12 => (Action::RecoveryQuery, key_fields(&keys[random.within(0..25)..])),
+        10..=12 => (Action::RecoveryQuery, key_fields(&keys[random.random_range(0..25)..])),
         13 => {
-            let letter = ["x", "\"", "\u{1}", "\u{e9}"][random.within(0..4)];
-            (Action::ExchangeOffer, offer_fields(&letter.repeat(random.within(0..9000))))
+            let letter = ["x", "\"", "\u{1}", "\u{e9}"][random.random_range(0..4)];
+            (Action::ExchangeOffer, offer_fields(&letter.repeat(random.random_range(0..9000))))
         }
         14..=15 => {
-            let code = &codes[random.within(0..codes.len())];
-            (Action::ExchangeClaim, claim_fields(code, &"\u{1}".repeat(random.within(0..9000))))
+            let code = &codes[random.random_range(0..codes.len())];
+            (Action::ExchangeClaim, claim_fields(code, &"\u{1}".repeat(random.random_range(0..9000))))
         }
-        16 => (Action::ExchangeComplete, complete_fields(&codes[random.within(0..codes.len())])),
+        16 => (Action::ExchangeComplete, complete_fields(&codes[random.random_range(0..codes.len())])),
         17 => (Action::Escrow, json!({ "escrow_action": "Get", "gate_hash": keys[0], "slot_hash": keys[1] })),
         18 => (Action::Register, mailbox_fields(mailboxes)),
-        _ => (Action::GuardianQuery, json!({ "guardian_hash": keys[random.within(0..keys.len())] })),
+        _ => (Action::GuardianQuery, json!({ "guardian_hash": keys[random.random_range(0..keys.len())] })),
     }
 }
 
 /// Fills a relay with what makes answers large.
 async fn prepare(cluster: &Cluster, mailboxes: &[String], keys: &[String]) -> Vec<String> {
     let direct = cluster.client();
-    let mut random = Random(3);
+    let mut random = StdRng::seed_from_u64(3);
     for (number, mailbox) in mailboxes.iter().enumerate() {
         for _ in 0..6 {
-            leave(&direct, mailbox, random.within(1..1 << 20), random.flip()).await;
-            leave(&direct, mailbox, random.within(1..4000), random.flip()).await;
+            leave(&direct, mailbox, random.random_range(1..1 << 20), random.random_bool(0.5)).await;
+            leave(&direct, mailbox, random.random_range(1..4000), random.random_bool(0.5)).await;
         }
         leave(&direct, mailbox, LARGEST - number, number % 2 == 0).await;
     }
@@ -263,7 +243,7 @@ async fn bombard(requests: usize, mailboxes: usize) -> OuterRelay {
         .map(|seed: usize| {
             let client = StrictClient::new(&outer, &anchor, Via::OUTER[seed % 2]);
             let (mailboxes, keys, codes) = (mailboxes.clone(), keys.clone(), codes.clone());
-            let mut random = Random(seed as u64);
+            let mut random = StdRng::seed_from_u64(seed as u64);
             tokio::spawn(async move {
                 for _ in 0..requests / 8 {
                     let (action, fields) = hostile(&mut random, &mailboxes, &keys, &codes);

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use relay_tests::deadline::unix_now;
 use relay_tests::fields::{random_bytes, random_mailbox, send_fields};
 use relay_tests::oblivious::envelope;
+use relay_tests::owner::signed_around_now;
 use relay_tests::{Action, Client, Cluster, Owner, Via};
 use serde_json::json;
 
@@ -95,14 +96,7 @@ async fn a_purge_is_good_for_a_minute() {
     let relay = Cluster::simple().await;
     for via in Via::ALL {
         let (client, owner) = (relay.client_via(via), Owner::random());
-        for (timestamp, allowed) in [
-            (unix_now() - 40, true),
-            (unix_now() + 40, true),
-            (unix_now() - 90, false),
-            (unix_now() + 90, false),
-            (0, false),
-            (u64::MAX, false),
-        ] {
+        for (timestamp, allowed) in signed_around_now() {
             let reply = client.call(Action::Purge, &owner.purge_at(&owner.mailbox(), timestamp)).await;
             if allowed {
                 reply.success();

@@ -1,6 +1,7 @@
 //! Client versions: everybody is told the policy, old clients are told a deadline, and after it they are asked
 //! to upgrade.
 
+use relay_tests::cluster::Builder;
 use relay_tests::deadline::{self, PATIENCE, unix_now};
 use relay_tests::fields::{random_bytes, random_mailbox};
 use relay_tests::oblivious::{self, Key};
@@ -9,6 +10,10 @@ use serde_json::json;
 
 const DAY: u64 = 86_400;
 const VERSION: &str = "x-app-compat-version";
+
+fn with_policy(minimum: u16, warn: u16) -> Builder {
+    Cluster::builder().variable("RELAY_MIN_VERSION", minimum).variable("RELAY_WARN_VERSION", warn)
+}
 
 #[track_caller]
 fn policy(reply: &Reply) -> (u16, u16) {
@@ -31,12 +36,7 @@ async fn with_version(client: Client, version: u16) -> Option<u64> {
 
 #[tokio::test]
 async fn every_v2_answer_carries_the_policy() {
-    let relay = Cluster::builder()
-        .variable("RELAY_MIN_VERSION", 5)
-        .variable("RELAY_WARN_VERSION", 7)
-        .variable("RELAY_RATE_LIMIT", 1)
-        .start()
-        .await;
+    let relay = with_policy(5, 7).variable("RELAY_RATE_LIMIT", 1).start().await;
     let client = relay.client().with_header(VERSION, 9);
     let mailbox = random_mailbox();
     for (reply, status) in [
@@ -84,12 +84,7 @@ async fn an_old_client_learns_when_it_must_have_been_upgraded() {
 
 #[tokio::test]
 async fn after_the_deadline_an_old_client_is_asked_to_upgrade() {
-    let relay = Cluster::builder()
-        .variable("RELAY_MIN_VERSION", 5)
-        .variable("RELAY_WARN_VERSION", 6)
-        .variable("RELAY_VERSION_GRACE_DAYS", 0)
-        .start()
-        .await;
+    let relay = with_policy(5, 6).variable("RELAY_VERSION_GRACE_DAYS", 0).start().await;
     for client in [relay.client(), relay.client().with_header(VERSION, 4)] {
         let reply = client.send(&random_mailbox(), b"old").await;
         assert_eq!(reply.status, 426, "{}", reply.describe());
@@ -132,12 +127,7 @@ async fn key(relay: &Cluster) -> Key {
 
 #[tokio::test]
 async fn a_sealed_request_that_says_no_version_is_not_an_old_one() {
-    let relay = Cluster::builder()
-        .variable("RELAY_MIN_VERSION", 5)
-        .variable("RELAY_WARN_VERSION", 6)
-        .variable("RELAY_VERSION_GRACE_DAYS", 0)
-        .start()
-        .await;
+    let relay = with_policy(5, 6).variable("RELAY_VERSION_GRACE_DAYS", 0).start().await;
     for via in Via::OBLIVIOUS {
         // Relays on the way strip headers.
         let reply = relay.client_via(via).with_key(key(&relay).await).fetch(&[random_mailbox()]).await;
@@ -151,12 +141,7 @@ async fn a_sealed_request_that_says_no_version_is_not_an_old_one() {
 
 #[tokio::test]
 async fn a_version_in_a_sealed_request_counts() {
-    let relay = Cluster::builder()
-        .variable("RELAY_MIN_VERSION", 5)
-        .variable("RELAY_WARN_VERSION", 6)
-        .variable("RELAY_VERSION_GRACE_DAYS", 0)
-        .start()
-        .await;
+    let relay = with_policy(5, 6).variable("RELAY_VERSION_GRACE_DAYS", 0).start().await;
     let key = key(&relay).await;
     let client =
         |version: u16| relay.client_via(Via::Bhttp).with_key(key.clone()).with_header(VERSION, version);

@@ -2,7 +2,7 @@
 
 use crate::federation::Mail;
 use relay_tests::deadline::{self, PATIENCE};
-use relay_tests::federation::{Federation, peering};
+use relay_tests::federation::{Federation, accepting, peering};
 use relay_tests::fields::{random_bytes, random_mailbox};
 use relay_tests::honest::address;
 use relay_tests::peer::{Dialled, Options, PeerKeys};
@@ -28,11 +28,7 @@ async fn is_silent(relay: SocketAddr, options: Options) {
 #[tokio::test]
 async fn silent_sockets_of_one_address_keep_no_peer_out() {
     let keys = PeerKeys::generate();
-    let relay = peering(Cluster::builder())
-        .federated()
-        .variable("RELAY_FEDERATION_ACCEPT", keys.identity_text())
-        .start()
-        .await;
+    let relay = accepting(&keys).start().await;
     let hostile = Options { source: Some(address(200)), ..Options::default() };
     let mut silent = JoinSet::new();
     for _ in 0..SILENT {
@@ -50,12 +46,7 @@ async fn silent_sockets_of_one_address_keep_no_peer_out() {
 #[tokio::test]
 async fn silent_sockets_of_several_addresses_keep_no_peer_out() {
     let keys = PeerKeys::generate();
-    let relay = peering(Cluster::builder())
-        .federated()
-        .variable("RELAY_FEDERATION_ACCEPT", keys.identity_text())
-        .variable("RELAY_ADDR_RATE_LIMIT", 600)
-        .start()
-        .await;
+    let relay = accepting(&keys).variable("RELAY_ADDR_RATE_LIMIT", 600).start().await;
     let mut silent = JoinSet::new();
     for number in 0..SILENT * 2 {
         let source = Some(address(200 + (number % 4) as u8));

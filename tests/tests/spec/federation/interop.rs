@@ -2,7 +2,7 @@
 
 use super::{Mail, SMALL, has_moved};
 use relay_tests::Cluster;
-use relay_tests::federation::peering;
+use relay_tests::federation::{accepting, peering};
 use relay_tests::interop::{WaitingPeer, program, python_for_peers, run};
 use relay_tests::peer::PeerKeys;
 use serde_json::Value;
@@ -11,11 +11,7 @@ use serde_json::Value;
 async fn a_peer_of_another_make_leaves_mail_and_gets_it_back() {
     let Some(python) = python_for_peers() else { return };
     let keys = PeerKeys::generate();
-    let relay = peering(Cluster::builder())
-        .federated()
-        .variable("RELAY_FEDERATION_ACCEPT", keys.identity_text())
-        .start()
-        .await;
+    let relay = accepting(&keys).start().await;
     let visit = |identity: [u8; 32]| {
         let mut command = program(&python, "peer.py");
         command.args(["--identity", &hex::encode(identity)]).arg(format!("ws://{}", relay.address()));
