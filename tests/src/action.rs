@@ -1,4 +1,4 @@
-//! What a client may ask for, under the names that it goes by at each door.
+//! What a client may ask for, under the names that it has in each form of request.
 
 /// What a client may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

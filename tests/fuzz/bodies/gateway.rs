@@ -20,7 +20,7 @@ pub const TARGETS: [(&str, fn(&[u8])); 6] = [
     ("json_body", json_body),
     ("key_record", key_record),
     ("client_address", client_address),
-    ("doors", doors),
+    ("encodings", encodings),
 ];
 
 /// The framing of an envelope and the action in it: what comes out is a request to the API.
@@ -78,8 +78,8 @@ pub fn client_address(data: &[u8]) {
     assert_eq!(client, client.to_canonical(), "mapped addresses do not make two clients of one");
 }
 
-/// The doors for hex, base64, base64url and codes: what is read is written again as it was, but for letters' case.
-pub fn doors(data: &[u8]) {
+/// The encodings hex, base64, base64url and codes: what is read is written again as it was, but for letters' case.
+pub fn encodings(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(id) = BlobId::from_hex(text) {
         assert_eq!(id.to_hex(), text.to_ascii_lowercase());

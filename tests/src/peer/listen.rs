@@ -65,8 +65,8 @@ impl Listening {
             upgrades_asked: 0,
         }));
         let (queue, sockets) = mpsc::unbounded_channel();
-        let door = Door { shown: Arc::clone(&shown), path: options.path.clone(), queue };
-        let task = tokio::spawn(door.stand(listener));
+        let serving = ListeningTask { shown: Arc::clone(&shown), path: options.path.clone(), queue };
+        let task = tokio::spawn(serving.accept(listener));
         Self { address, keys, options, shown, sockets, task }
     }
 
@@ -155,14 +155,14 @@ impl Drop for Listening {
 
 /// What the listener's task needs.
 #[derive(Debug, Clone)]
-struct Door {
+struct ListeningTask {
     shown: Arc<Mutex<Shown>>,
     path: String,
     queue: mpsc::UnboundedSender<Result<WebSocket, Closed>>,
 }
 
-impl Door {
-    async fn stand(self, listener: TcpListener) {
+impl ListeningTask {
+    async fn accept(self, listener: TcpListener) {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(self.clone().serve(stream));
         }

@@ -1,5 +1,5 @@
 //! Privacy: what clients say is told to nobody, on no path, at no log level. Unique values go through every
-//! endpoint and every door, through success and failure, and then everything that an operator can read is searched
+//! endpoint in every form of request, through success and failure, and then everything that an operator can read is searched
 //! for them.
 
 mod oblivious;
@@ -169,7 +169,7 @@ pub(crate) fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Says everything there is to say, over every door and from two addresses.
+/// Says everything there is to say, in every form of request and from two addresses.
 async fn say_everything(relay: &mut Cluster) -> Said {
     let mut said = Said::default();
     said.secrets.push(Secret::text("a forwarded address", FORWARDED));

@@ -75,20 +75,20 @@ fn sockets_directories_and_variables_name_the_same_places() {
     };
     assert_eq!(listens("relay-gateway.socket"), [value("RELAY_LISTEN_ADDR"), value("RELAY_METRICS_ADDR")]);
     let directories = read("relay.tmpfiles");
-    for (door, group) in
+    for (socket, group) in
         [("gateway", "relay-gateway"), ("federation", "relay-federated"), ("admin", "relay-admin")]
     {
-        let unit = format!("relay-storaged-{door}.socket");
-        assert_eq!(listens(&unit), [format!("/run/relay/{door}/storage.sock")]);
+        let unit = format!("relay-storaged-{socket}.socket");
+        assert_eq!(listens(&unit), [format!("/run/relay/{socket}/storage.sock")]);
         assert!(read(&unit).contains(&format!("SocketGroup={group}\n")));
-        let made = directories.lines().find(|line| line.contains(&format!(" /run/relay/{door} "))).unwrap();
+        let made = directories.lines().find(|line| line.contains(&format!(" /run/relay/{socket} "))).unwrap();
         let made: Vec<&str> = made.split_whitespace().collect();
         assert_eq!(made[2..5], ["0750", "relay-storaged", group]);
         assert!(read("relay-storaged.service").contains(&unit));
     }
-    for door in ["peering", "federated"] {
-        assert!(directories.contains(&format!(" /run/relay/{door} ")));
-        assert!(read("relay-federated.service").contains(&format!("/run/relay/{door}")));
+    for socket in ["peering", "federated"] {
+        assert!(directories.contains(&format!(" /run/relay/{socket} ")));
+        assert!(read("relay-federated.service").contains(&format!("/run/relay/{socket}")));
     }
 }
 

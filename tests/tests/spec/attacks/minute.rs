@@ -75,13 +75,13 @@ const ATTACKS: [Attack; 12] = [
 struct Front {
     relay: Supervised,
     proxy: Option<Process>,
-    door: Door,
+    target: Target,
     _port: HeldPort,
 }
 
 /// Where clients come in.
 #[derive(Clone)]
-struct Door {
+struct Target {
     address: SocketAddr,
     /// For HTTP/1.1, and for HTTP/2 where it is offered.
     trust: Option<[Trust; 2]>,
@@ -98,22 +98,22 @@ impl Front {
                 .variable("RELAY_PUBLIC_URL", format!("https://localhost:{}", port.address().port()));
         }
         let relay = relay.start().await;
-        let mut door = Door { address: relay.address(), trust: None, mailbox: random_mailbox() };
+        let mut target = Target { address: relay.address(), trust: None, mailbox: random_mailbox() };
         let mut proxy = None;
         if proxied {
             let (certificate, key) = write_certificate(relay.directory());
             let paths = [certificate.display().to_string(), key.display().to_string()];
             proxy = Some(caddy(relay.directory(), relay.address(), port.address(), &paths));
             let trust = [Trust::in_authority(&certificate), Trust::preferring_http2(&certificate)];
-            (door.address, door.trust) = (port.address(), Some(trust));
+            (target.address, target.trust) = (port.address(), Some(trust));
         }
         deadline::until("the way in", PATIENCE, async || {
-            let reply = door.client(Via::Plain).attempt("GET", "/health", &[], "").await.ok()?;
+            let reply = target.client(Via::Plain).attempt("GET", "/health", &[], "").await.ok()?;
             (reply.status == 200).then_some(())
         })
         .await;
-        door.client(Via::Plain).send(&door.mailbox, &random_bytes(1 << 20)).await.blob_id();
-        Self { relay, proxy, door, _port: port }
+        target.client(Via::Plain).send(&target.mailbox, &random_bytes(1 << 20)).await.blob_id();
+        Self { relay, proxy, target, _port: port }
     }
 
     fn peaks(&mut self) -> BTreeMap<String, u64> {
@@ -125,7 +125,7 @@ impl Front {
     }
 }
 
-impl Door {
+impl Target {
     fn client(&self, via: Via) -> Client {
         let client = Client::new(self.address, via);
         match &self.trust {
@@ -275,8 +275,8 @@ fn taken_back(http2: bool, index: u32) -> Vec<u8> {
 }
 
 /// Honest clients at work for a while.
-async fn honest(door: &Door, time: Duration) -> Tally {
-    let honest = Honest::start(&door.client(Via::Plain), 8, PAUSE);
+async fn honest(target: &Target, time: Duration) -> Tally {
+    let honest = Honest::start(&target.client(Via::Plain), 8, PAUSE);
     deadline::pace(time).await;
     honest.stop().await
 }
@@ -297,12 +297,12 @@ async fn a_minute_of_each_attack() {
             ATTACKS.into_iter().filter(|attack| named.is_empty() || named.contains(&format!("{attack:?}")))
         {
             let mut front = Front::start(proxied).await;
-            let quiet = honest(&front.door, QUIET.min(Duration::from_secs(seconds))).await.p95();
+            let quiet = honest(&front.target, QUIET.min(Duration::from_secs(seconds))).await.p95();
             let mut hostile = JoinSet::new();
             for number in 0..attack.crowd() {
-                hostile.spawn(front.door.clone().attack(attack, number));
+                hostile.spawn(front.target.clone().attack(attack, number));
             }
-            let tally = honest(&front.door, Duration::from_secs(seconds)).await;
+            let tally = honest(&front.target, Duration::from_secs(seconds)).await;
             hostile.abort_all();
             let (peaks, p95) = (front.peaks(), tally.p95());
             let refused: usize = tally.refused.values().sum();

@@ -1,4 +1,4 @@
-//! What strangers at the door for peers, and peers themselves, cost others.
+//! What strangers who ask to be peers, and peers themselves, cost others.
 
 use crate::federation::Mail;
 use relay_tests::deadline::{self, PATIENCE};
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 /// Sockets that a stranger keeps open and says nothing on; more than may arrive at once.
 const SILENT: usize = 18;
 
-/// Opens a WebSocket at the door for peers, waits for its end in silence, and comes again, for ever.
+/// Opens a WebSocket as a peer does, waits for its end in silence, and comes again, for ever.
 async fn is_silent(relay: SocketAddr, options: Options) {
     loop {
         if let Ok(mut socket) = Dialled::socket(relay, &options).await {

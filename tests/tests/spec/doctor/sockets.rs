@@ -26,7 +26,7 @@ async fn a_socket_where_nobody_listens() {
 
 #[tokio::test]
 async fn a_socket_behind_a_closed_directory() {
-    // Root passes every door, unless it is root nowhere.
+    // Root may open everything, unless it is root nowhere.
     if !volume::is_here() {
         return;
     }

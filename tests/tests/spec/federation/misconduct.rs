@@ -202,7 +202,7 @@ async fn those_who_keep_the_door_busy_are_bounded() {
             .await;
     }
     // The rest have five seconds; meanwhile a peer gets in.
-    deadline::until("a free door", PATIENCE, async || {
+    deadline::until("room for one more arrival", PATIENCE, async || {
         Dialled::attempt(relay.address(), &keys, &Options::default()).await.ok()
     })
     .await;

@@ -64,7 +64,7 @@ async fn live(federation: &mut Federation, said: &mut Said) {
     last.fill(&client, 30, 50_000).await;
     said.note(&last);
     has_moved(&federation.relays[0]).await;
-    // Something that nobody can read: a stranger at the door.
+    // Something that nobody can read: a stranger who asks to be a peer.
     let stranger = federation.relays[1].client();
     stranger.raw("GET", "/federation", &[("upgrade", "websocket")], "").await.failure(400);
 }

@@ -33,7 +33,7 @@ async fn outside(client: &Client, said: &mut Said) {
     for headers in [[("content-type", kind.as_str())], [("accept", REQUEST_TYPE)]] {
         said.refusals.push(client.raw("POST", PATH, &headers, sealed.clone()).await);
     }
-    let method = said.nonsense("a method of the door");
+    let method = said.nonsense("a method of the outer request");
     said.refusals.push(client.raw(&method, PATH, &[], sealed).await);
 }
 
