@@ -15,6 +15,7 @@ pub(crate) mod row_key;
 pub(crate) mod schema;
 pub(crate) mod sql;
 pub(crate) mod steps;
+pub(crate) mod table;
 pub(crate) mod totals;
 pub(crate) mod volume;
 pub(crate) mod writer;

@@ -22,6 +22,7 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+use crate::db::totals::Total;
 use clock::trusted::TrustedClock;
 use config::Config;
 use db::Store;
@@ -138,7 +139,7 @@ async fn open_to_all(
     let listeners = [listen_unix(gateway)?, listen_unix(federation)?, listen_unix(admin)?];
     tracing::info!(
         durability = if daemon.store.durable { "disk" } else { "memory" },
-        blobs = daemon.store.gauges.blobs(),
+        blobs = daemon.store.gauges.of(Total::BLOBS),
         "storage is open"
     );
     inherited::none_is_left()?;

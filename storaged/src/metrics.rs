@@ -2,7 +2,8 @@
 
 pub(crate) mod aggregator;
 
-use crate::db::totals::Totals;
+use crate::db::totals::{Total, Totals};
+use crate::records;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use relay_daemon::metrics::registry;
 use relay_proto::messages::Family;
@@ -23,25 +24,32 @@ pub(crate) struct Metrics {
     pub(crate) hints_stored: IntCounter,
     pub(crate) hints_expired: IntCounter,
     pub(crate) hints_missing: IntCounter,
-    hints_active: IntGauge,
-    claims_active: IntGauge,
-    held: IntGauge,
-    outbox: IntGauge,
+    sums: Vec<(Total, IntGauge)>,
     certificate_ends: IntGauge,
     rate_limited: IntCounterVec,
     pub(crate) addresses_busy: IntGauge,
-    blobs_stored: IntGauge,
-    registrations: IntGauge,
-    recovery_proofs: IntGauge,
-    exchange_offers: IntGauge,
-    guardian_sets: IntGauge,
-    escrow_gates: IntGauge,
     live_bytes: IntGauge,
     ceiling_bytes: IntGauge,
     full: IntGauge,
     commit_commands: Histogram,
     commit_seconds: Histogram,
 }
+
+/// Totals that are shown as they are, besides those of records: name and help of the gauge.
+const SUMS: [(Total, (&str, &str)); 6] = [
+    (Total::BLOBS, ("relay_blobs_stored", "Blobs in the store.")),
+    (Total::REGISTRATIONS, ("relay_registrations_stored", "Mailboxes registered.")),
+    (Total::HINTS, ("relay_federation_hints_active", "Blobs of this relay's that peers hold.")),
+    (
+        Total::CLAIMS,
+        (
+            "relay_federation_claims_active",
+            "Blobs that peers say they hold for this relay, and of which nothing else here tells, as after a restore.",
+        ),
+    ),
+    (Total::HELD, ("relay_federation_held_blobs", "Blobs of peers that this relay holds.")),
+    (Total::OUTBOX, ("relay_federation_outbox_entries", "Deletions that wait to be told to peers.")),
+];
 
 /// What a refused request had too many of.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +110,12 @@ impl Metrics {
         for scope in Scope::ALL {
             rate_limited.with_label_values(&[scope.label()]);
         }
+        let records = records::KINDS.iter().map(|record| (record.total, record.gauge));
+        let sums = SUMS
+            .into_iter()
+            .chain(records)
+            .map(|(total, (name, help))| Ok((total, gauge(name, help)?)))
+            .collect::<Result<_, prometheus::Error>>()?;
         Ok(Self {
             blobs_created: counter("relay_blobs_created_total", "Blobs stored for the first time.")?,
             blobs_delivered: counter("relay_blobs_delivered_total", "Blobs handed out by fetches.")?,
@@ -135,13 +149,6 @@ impl Metrics {
                 "relay_federation_hints_missing_total",
                 "Hints removed because the peer does not have the blob: a client acked it there, or the peer lost it.",
             )?,
-            hints_active: gauge("relay_federation_hints_active", "Blobs of this relay's that peers hold.")?,
-            claims_active: gauge(
-                "relay_federation_claims_active",
-                "Blobs that peers say they hold for this relay, and of which nothing else here tells, as after a restore.",
-            )?,
-            held: gauge("relay_federation_held_blobs", "Blobs of peers that this relay holds.")?,
-            outbox: gauge("relay_federation_outbox_entries", "Deletions that wait to be told to peers.")?,
             certificate_ends: gauge(
                 "relay_ohttp_certificate_expiry_timestamp_seconds",
                 "Unix time at which the certificate behind the signed key record ends; 0 while there is none.",
@@ -150,12 +157,6 @@ impl Metrics {
                 "relay_client_addresses_busy",
                 "Client addresses that used some of their limit in the last minute and have not got it back; 10 is ten or more.",
             )?,
-            blobs_stored: gauge("relay_blobs_stored", "Blobs in the store.")?,
-            registrations: gauge("relay_registrations_stored", "Mailboxes registered.")?,
-            recovery_proofs: gauge("relay_recovery_proofs_active", "Recovery proofs in the store.")?,
-            exchange_offers: gauge("relay_exchange_offers_active", "Exchange offers not yet completed.")?,
-            guardian_sets: gauge("relay_guardian_sets_active", "Guardian sets in the store.")?,
-            escrow_gates: gauge("relay_escrow_gates_active", "Escrow gates in the store.")?,
             live_bytes: gauge("relay_storage_live_bytes", "Bytes of the database in use.")?,
             ceiling_bytes: gauge("relay_storage_ceiling_bytes", "Bytes the database may use.")?,
             full: gauge("relay_storage_full", "1 while new mail is refused for lack of room.")?,
@@ -169,6 +170,7 @@ impl Metrics {
                 "Time from the begin of a transaction to the end of its commit.",
                 &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 2.0],
             )?,
+            sums,
             rate_limited,
             registry,
         })
@@ -194,16 +196,9 @@ impl Metrics {
     /// Everything, with the gauges as they stand now.
     pub(crate) fn gather(&self, gauges: &Totals) -> Vec<Family> {
         let set = |gauge: &IntGauge, value: u64| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
-        set(&self.blobs_stored, gauges.blobs());
-        set(&self.registrations, gauges.registrations());
-        set(&self.recovery_proofs, gauges.recovery_proofs());
-        set(&self.exchange_offers, gauges.exchange_offers());
-        set(&self.guardian_sets, gauges.guardian_sets());
-        set(&self.escrow_gates, gauges.escrow_gates());
-        set(&self.hints_active, gauges.hints());
-        set(&self.claims_active, gauges.claims());
-        set(&self.held, gauges.held());
-        set(&self.outbox, gauges.outbox());
+        for (total, gauge) in &self.sums {
+            set(gauge, gauges.of(*total));
+        }
         set(&self.live_bytes, gauges.live_bytes());
         set(&self.ceiling_bytes, gauges.ceiling_bytes());
         self.full.set(i64::from(gauges.is_full()));

@@ -1,4 +1,7 @@
 //! What clients entrust to the relay besides mail: recovery proofs, exchanges, guardian sets, escrow.
+//!
+//! Each kind of record says in its own file what the rest of the store must know of it, and is listed here: its rows are
+//! then counted, charged for, shown in the metrics and to the operator, swept, and compared with their total.
 
 pub(crate) mod escrow;
 pub(crate) mod exchange;
@@ -6,3 +9,41 @@ pub(crate) mod guardian;
 pub(crate) mod guess;
 pub(crate) mod guess_limiter;
 pub(crate) mod recovery;
+
+use crate::db::batch::Write;
+use crate::db::error::StoreError;
+use crate::db::table::Table;
+use crate::db::totals::Total;
+use crate::limits::shares::{Payment, Share};
+use relay_proto::messages::RowKind;
+
+/// All of them.
+pub(crate) static KINDS: [&RecordKind; 4] =
+    [&recovery::KIND, &exchange::KIND, &guardian::KIND, &escrow::KIND];
+
+/// A kind of record.
+#[derive(Debug)]
+pub(crate) struct RecordKind {
+    pub(crate) table: Table,
+    /// Counts its rows.
+    pub(crate) total: Total,
+    /// Name and help of the metric that shows how many there are.
+    pub(crate) gauge: (&'static str, &'static str),
+    /// As what an operator counts and deletes them. Several kinds may be shown as one.
+    pub(crate) shown_as: RowKind,
+    /// There may be one for each so many bytes of the database's ceiling.
+    pub(crate) bytes_each: u64,
+    /// What one payer may add.
+    pub(crate) share: Share,
+    /// How many are swept in one transaction; `None` for a kind that is not swept with the others.
+    pub(crate) swept: Option<u32>,
+}
+
+impl RecordKind {
+    /// Fails where there is no place for one more, and charges for it.
+    fn charge(&self, write: &Write<'_>, payment: Payment<'_>, content: usize) -> Result<(), StoreError> {
+        write.expect_place(self.total, self.bytes_each)?;
+        let space = write.space(self.total, self.bytes_each);
+        Ok(payment.row(self.share, space, write.gauges, content)?)
+    }
+}

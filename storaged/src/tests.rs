@@ -26,6 +26,7 @@ use crate::backup::integrity::{self, Census};
 use crate::clock::trusted::TrustedClock;
 use crate::config::Config;
 use crate::db::Store;
+use crate::db::totals::Total;
 use crate::db::writer::Ended;
 use crate::limits::Limits;
 use crate::mail::purging::Purging;

@@ -4,12 +4,24 @@
 use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::sql::moment;
-use crate::db::steps::SWEEP_ROWS;
+use crate::db::table::{Key, Lifetime, Table};
 use relay_proto::{BlobId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// For how long an id is remembered, in seconds.
 const MEMORY_SECS: u64 = 3 * 86_400;
+
+/// What operators and sweeps know of it.
+pub(crate) static TABLE: Table = Table {
+    name: "acked",
+    key: Key::Number("seq"),
+    content: "0",
+    beside: 60,
+    moment: "hour",
+    lifetime: Lifetime::Since,
+    total: None,
+    may_go: None,
+};
 
 /// Whether the blob was acked or purged within the last three days.
 pub(crate) fn contains(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
@@ -38,17 +50,7 @@ pub(crate) fn remember(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Resul
 
 /// Forgets the oldest acks.
 pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| forget(write.sql, now, limit)).await
-}
-
-/// Forgets up to `limit` of the oldest. Returns how many.
-fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let forgotten = sql
-        .prepare_cached(
-            "DELETE FROM acked WHERE seq IN (SELECT seq FROM acked ORDER BY seq LIMIT ?2) AND hour < ?1",
-        )?
-        .execute(params![moment(oldest(now)), limit])?;
-    Ok(forgotten as u64)
+    TABLE.forget(store, oldest(now)).await
 }
 
 /// The hour is rounded down, so one more keeps the promise.

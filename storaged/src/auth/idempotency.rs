@@ -1,15 +1,26 @@
 //! The `answers` table: what was answered to calls that are not idempotent by nature, committed with their
 //! effect. A gateway that lost the answer asks again under the same request id.
 
-use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::sql::count;
-use crate::db::steps::{SWEEP_ROWS, delete_expired};
+use crate::db::table::{Key, Lifetime, Table};
 use relay_proto::{RequestId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// For how long an answer is remembered, in seconds. Gateways ask again for five.
 const MEMORY_SECS: u64 = 300;
+
+/// What operators and sweeps know of it.
+pub(crate) static TABLE: Table = Table {
+    name: "answers",
+    key: Key::Bytes("request_id"),
+    content: "0",
+    beside: 80,
+    moment: "expires",
+    lifetime: Lifetime::Until(MEMORY_SECS + 60),
+    total: None,
+    may_go: None,
+};
 
 /// The answer that was given to this request, if it was carried out.
 pub(crate) fn find(sql: &Connection, request: &RequestId) -> Result<Option<u64>, StoreError> {
@@ -32,14 +43,4 @@ pub(crate) fn remember(
     sql.prepare_cached("INSERT INTO answers (request_id, answer, expires) VALUES (?1, ?2, ?3)")?
         .execute(params![request.as_bytes(), count(answer), count(expires)])?;
     Ok(())
-}
-
-/// Forgets old answers.
-pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| forget(write.sql, now, limit)).await
-}
-
-/// Forgets up to `limit` old answers. Returns how many.
-fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    delete_expired(sql, "answers", "request_id", now, limit)
 }

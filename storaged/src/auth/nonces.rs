@@ -8,6 +8,7 @@ use crate::db::error::StoreError;
 use crate::db::meta;
 use crate::db::sql::moment;
 use crate::db::steps::SWEEP_ROWS;
+use crate::db::table::{Key, Lifetime, Table};
 use relay_proto::limits::SIGNATURE_WINDOW_SECS;
 use relay_proto::{StorageError, UnixSeconds};
 use rusqlite::{Connection, params};
@@ -27,6 +28,18 @@ pub(crate) fn restored_floor(now: UnixSeconds) -> i64 {
 
 /// How long a value is remembered past its window, in seconds.
 const MARGIN_SECS: u64 = 3600;
+
+/// What operators and sweeps know of it.
+pub(crate) static TABLE: Table = Table {
+    name: "used",
+    key: Key::Bytes("digest"),
+    content: "0",
+    beside: 90,
+    moment: "hour",
+    lifetime: Lifetime::Since,
+    total: None,
+    may_go: None,
+};
 
 /// Digest of a single-use value.
 #[derive(Debug, Clone, Copy)]

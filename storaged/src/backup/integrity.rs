@@ -3,9 +3,11 @@
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::time;
+use crate::db::totals::Total;
 use crate::db::{meta, schema};
 use crate::mail::blobs;
 use crate::ohttp_keys::keys;
+use crate::records;
 use relay_daemon::{Failure, Throttle};
 use relay_proto::{BlobId, MailboxHash, UnixSeconds};
 use rusqlite::Connection;
@@ -32,23 +34,22 @@ pub struct Census {
     pub problems: Vec<String>,
 }
 
-/// The sums that are kept, since which version of the schema, and what they are sums of.
-const SUMS: [(&str, u32, &str); 14] = [
-    ("blobs", 4, "SELECT count(*) FROM blobs"),
-    ("bytes", 4, "SELECT coalesce(sum(size), 0) FROM blobs"),
-    ("registrations", 4, "SELECT count(*) FROM registrations"),
-    ("recovery_proofs", 4, "SELECT count(*) FROM recovery_proofs"),
-    ("exchange_offers", 4, "SELECT count(*) FROM exchanges"),
-    ("guardian_sets", 4, "SELECT count(*) FROM guardian_sets"),
-    ("escrow_gates", 4, "SELECT count(*) FROM escrow_gates"),
-    ("leases", 4, "SELECT count(*) FROM leases"),
-    ("hints", 4, "SELECT count(*) FROM hints"),
-    ("held", 4, "SELECT count(*) FROM held"),
-    ("outbox", 4, "SELECT count(*) FROM outbox"),
-    ("claims", 6, "SELECT count(*) FROM claims"),
-    ("held_bytes", 7, "SELECT coalesce(sum(size), 0) FROM held WHERE shared != 1"),
-    ("purges", 8, "SELECT count(*) FROM purges"),
+/// The totals of tables other than records, and what they are sums of.
+const SUMS: [(Total, &str); 10] = [
+    (Total::BLOBS, "SELECT count(*) FROM blobs"),
+    (Total::BYTES, "SELECT coalesce(sum(size), 0) FROM blobs"),
+    (Total::REGISTRATIONS, "SELECT count(*) FROM registrations"),
+    (Total::LEASES, "SELECT count(*) FROM leases"),
+    (Total::HINTS, "SELECT count(*) FROM hints"),
+    (Total::HELD, "SELECT count(*) FROM held"),
+    (Total::OUTBOX, "SELECT count(*) FROM outbox"),
+    (Total::CLAIMS, "SELECT count(*) FROM claims"),
+    (Total::HELD_BYTES, "SELECT coalesce(sum(size), 0) FROM held WHERE shared != 1"),
+    (Total::PURGES, "SELECT count(*) FROM purges"),
 ];
+
+/// The first version whose totals are compared with what they are sums of.
+const OLDEST_COMPARED: u32 = 4;
 
 /// Operations of SQLite's machine between two rests: a few milliseconds.
 const OPERATIONS: i32 = 1000;
@@ -79,10 +80,15 @@ fn look(sql: &Connection) -> Result<Census, StoreError> {
     census.keys(sql)?;
     census.tables(sql)?;
     // Sums came with the tables that they are over; older databases have fewer.
-    let version = census.schema_version;
-    for (name, _, counted) in SUMS.into_iter().filter(|(_, since, _)| version >= *since) {
+    let sums = SUMS.into_iter().map(|(total, counted)| (total, counted.to_owned()));
+    let records = records::KINDS.iter().map(|record| (record.total, record.table.count()));
+    for (total, counted) in sums.chain(records) {
+        if census.schema_version < total.since().max(OLDEST_COMPARED) {
+            continue;
+        }
+        let name = total.column();
         let kept: u64 = sql.query_row(&format!("SELECT {name} FROM totals"), [], |row| row.get(0))?;
-        let counted: u64 = sql.query_row(counted, [], |row| row.get(0))?;
+        let counted: u64 = sql.query_row(&counted, [], |row| row.get(0))?;
         if kept != counted {
             census.problems.push(format!("the sum of {name} is kept as {kept} and counts {counted}"));
         }

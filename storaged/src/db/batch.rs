@@ -3,9 +3,8 @@
 
 use crate::db::error::StoreError;
 use crate::db::steps::{STEP_BYTES, STEP_ROWS};
-use crate::db::totals::{Change, Size, Totals, foreign_bytes};
+use crate::db::totals::{Change, Size, Space, Total, Totals, foreign_bytes};
 use crate::db::volume::generation;
-use crate::limits::shares::Space;
 use relay_proto::StorageError;
 use rusqlite::Connection;
 
@@ -23,68 +22,53 @@ pub(crate) struct Write<'a> {
 }
 
 impl Write<'_> {
+    /// Returns a total, with what this transaction changes.
+    pub(crate) fn total(&self, total: Total) -> u64 {
+        self.gauges.with_change(total, self.change)
+    }
+
+    /// Whether a total is more than nothing.
+    pub(crate) fn has(&self, total: Total) -> bool {
+        self.total(total) > 0
+    }
+
     /// The number of a blob that arrives now. No two have the same.
     pub(crate) fn arrive(&mut self) -> u64 {
-        self.change.arrivals += 1;
-        self.gauges.arrivals().saturating_add_signed(self.change.arrivals)
+        self.change[Total::ARRIVALS] += 1;
+        self.last_arrival()
     }
 
     /// The number of the last blob that arrived.
     pub(crate) fn last_arrival(&self) -> u64 {
-        self.gauges.arrivals().saturating_add_signed(self.change.arrivals)
+        self.total(Total::ARRIVALS)
     }
 
-    /// Refuses to store while the store is full.
+    /// Fails while the store is full.
     pub(crate) fn expect_room(&self) -> Result<(), StoreError> {
         if self.gauges.is_full() { Err(StorageError::StorageFull.into()) } else { Ok(()) }
     }
 
-    /// Refuses one more of a kind where as many are `held` as fit beside the mail, at one for each so many
-    /// bytes of the database's ceiling. `change` is what this batch did to them so far.
-    pub(crate) fn expect_place(&self, held: u64, change: i64, bytes_each: u64) -> Result<(), StoreError> {
-        if held.saturating_add_signed(change) >= self.gauges.ceiling_bytes() / bytes_each {
+    /// Fails when a table has as many rows as fit beside the mail, at one for each so many bytes of the database's
+    /// ceiling, and while the store is full.
+    pub(crate) fn expect_place(&self, total: Total, bytes_each: u64) -> Result<(), StoreError> {
+        if self.space(total, bytes_each).free == 0 {
             return Err(StorageError::StorageFull.into());
         }
         self.expect_room()
     }
 
-    /// How many of a kind there may be, at one for each so many bytes of the database's ceiling, and how many more.
-    pub(crate) fn space(&self, held: u64, change: i64, bytes_each: u64) -> Space {
-        let whole = self.gauges.ceiling_bytes() / bytes_each;
-        Space { whole, free: whole.saturating_sub(held.saturating_add_signed(change)) }
-    }
-
-    /// Whether some blob may be on its way to a peer.
-    pub(crate) fn has_leases(&self) -> bool {
-        self.gauges.leases().saturating_add_signed(self.change.leases) > 0
-    }
-
-    /// Whether some blob is with a peer.
-    pub(crate) fn has_hints(&self) -> bool {
-        self.gauges.hints().saturating_add_signed(self.change.hints) > 0
-    }
-
-    /// Whether some peer claims to hold a blob.
-    pub(crate) fn has_claims(&self) -> bool {
-        self.gauges.claims().saturating_add_signed(self.change.claims) > 0
+    /// Returns how many rows there may be, at one for each so many bytes of the database's ceiling, and how many more.
+    pub(crate) fn space(&self, total: Total, bytes_each: u64) -> Space {
+        self.gauges.space(total, self.change, bytes_each)
     }
 
     /// Whether a blob of so many bytes may be held for a peer more: mail of others never takes more than half of the
     /// store, so that the relay's own has room however full its peers are.
     pub(crate) fn has_foreign_room(&self, size: u64) -> bool {
-        let change = foreign_bytes(self.change.held_bytes, self.change.held.saturating_add(1));
+        let change =
+            foreign_bytes(self.change[Total::HELD_BYTES], self.change[Total::HELD].saturating_add(1));
         let taken = self.gauges.foreign_bytes().saturating_add_signed(change).saturating_add(size);
         taken <= self.gauges.ceiling_bytes() / 2
-    }
-
-    /// Whether some blob is held for a peer.
-    pub(crate) fn has_held(&self) -> bool {
-        self.gauges.held().saturating_add_signed(self.change.held) > 0
-    }
-
-    /// Whether a purge has begun and is not over.
-    pub(crate) fn has_purges(&self) -> bool {
-        self.gauges.purges().saturating_add_signed(self.change.purges) > 0
     }
 
     /// Notes how many bytes of content a row had that was deleted. They are written over, so they are work as well.
@@ -201,17 +185,14 @@ impl<'a> Batch<'a> {
         self.failure.as_ref().is_some_and(StoreError::may_be_full)
     }
 
-    /// Whether some blob is held for a peer.
-    pub(crate) fn has_held(&self) -> bool {
-        self.gauges.held().saturating_add_signed(self.change.held) > 0
+    /// Whether a total is more than nothing.
+    pub(crate) fn has(&self, total: Total) -> bool {
+        self.gauges.with_change(total, &self.change) > 0
     }
 
     /// Whether peers have or claim mail, or some is held for them.
     pub(crate) fn involves_peers(&self) -> bool {
-        let Change { leases, hints, claims, .. } = self.change;
-        let gauges =
-            [(self.gauges.leases(), leases), (self.gauges.hints(), hints), (self.gauges.claims(), claims)];
-        self.has_held() || gauges.iter().any(|(there, change)| there.saturating_add_signed(*change) > 0)
+        [Total::HELD, Total::LEASES, Total::HINTS, Total::CLAIMS].into_iter().any(|total| self.has(total))
     }
 
     fn close(&mut self, statements: &[&str]) -> Result<(), StoreError> {
@@ -265,20 +246,19 @@ mod tests {
 
     fn database() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
+        let columns: Vec<_> = crate::db::schema::TOTALS.iter().map(|(column, _)| *column).collect();
+        let zeros = vec!["0"; columns.len()].join(", ");
         connection
-            .execute_batch(
-                "CREATE TABLE totals (blobs, bytes, registrations, arrivals, recovery_proofs, exchange_offers,
-                                      guardian_sets, escrow_gates, leases, hints, held, outbox, claims, held_bytes,
-                                      purges);
-                 INSERT INTO totals VALUES (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-                 CREATE TABLE things (name TEXT UNIQUE)",
-            )
+            .execute_batch(&format!(
+                "CREATE TABLE totals ({}); INSERT INTO totals VALUES ({zeros}); CREATE TABLE things (name TEXT UNIQUE)",
+                columns.join(", ")
+            ))
             .unwrap();
         connection
     }
 
     fn add(write: &mut Write<'_>, name: &str) -> Result<(), StoreError> {
-        write.change.blobs += 1;
+        write.change[Total::BLOBS] += 1;
         write.sql.execute("INSERT INTO things VALUES (?1)", [name])?;
         Ok(())
     }
@@ -299,7 +279,7 @@ mod tests {
         let names: String =
             connection.query_row("SELECT group_concat(name) FROM things", [], |row| row.get(0)).unwrap();
         assert_eq!(names, "first,third");
-        assert_eq!(gauges.blobs(), 2);
+        assert_eq!(gauges.of(Total::BLOBS), 2);
     }
 
     #[test]
@@ -352,7 +332,7 @@ mod tests {
         let mut batch = Batch::begin(&connection, &gauges).unwrap();
         let insert = |write: &mut Write<'_>, name: &str| -> Result<(), StoreError> {
             write.sql.execute("INSERT INTO things VALUES (?1)", [name])?;
-            write.change.blobs += 1;
+            write.change[Total::BLOBS] += 1;
             Ok(())
         };
         batch.without_savepoint(|write| insert(write, "first")).unwrap();
@@ -360,7 +340,7 @@ mod tests {
         batch.without_savepoint(|write| insert(write, "second")).unwrap();
         batch.commit(false).unwrap();
         let count: u64 = connection.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
-        assert_eq!((count, gauges.blobs()), (2, 2));
+        assert_eq!((count, gauges.of(Total::BLOBS)), (2, 2));
     }
 
     #[test]
@@ -408,6 +388,6 @@ mod tests {
         assert!(batch.with_savepoint(|write| add(write, "second")).is_err());
         assert!(batch.commit(false).is_err());
         let count: i64 = connection.query_row("SELECT count(*) FROM things", [], |row| row.get(0)).unwrap();
-        assert_eq!((count, gauges.blobs()), (0, 0));
+        assert_eq!((count, gauges.of(Total::BLOBS)), (0, 0));
     }
 }

@@ -2,6 +2,7 @@
 //! before takes the last steps back first.
 
 use crate::db::error::StoreError;
+use crate::db::totals::{self, Total};
 use relay_daemon::{Exit, Failure};
 use rusqlite::Connection;
 
@@ -9,7 +10,7 @@ use rusqlite::Connection;
 const APPLICATION_ID: i32 = 0x5672_6c79;
 
 /// Every step so far. A database of version `n` has the first `n` behind it.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_mailboxes.sql"),
     include_str!("migrations/0002_vault.sql"),
     include_str!("migrations/0003_keys.sql"),
@@ -20,12 +21,31 @@ const MIGRATIONS: [&str; 8] = [
     include_str!("migrations/0008_purges.sql"),
 ];
 
+/// The columns of the table `totals`, and which version brought each.
+pub(crate) const TOTALS: &[(&str, u32)] = &[
+    ("blobs", 1),
+    ("bytes", 1),
+    ("registrations", 1),
+    ("arrivals", 1),
+    ("recovery_proofs", 2),
+    ("exchange_offers", 2),
+    ("guardian_sets", 2),
+    ("escrow_gates", 2),
+    ("leases", 4),
+    ("hints", 4),
+    ("held", 4),
+    ("outbox", 4),
+    ("claims", 6),
+    ("held_bytes", 7),
+    ("purges", 8),
+];
+
 /// The oldest version that a database can be taken back to.
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
 pub(crate) const OLDEST: u32 = VERSION - WAYS_BACK.len() as u32;
 
 /// How the last steps are taken back, the last one first. Each loses nothing that the version before knows of.
-const WAYS_BACK: [&str; 4] = [
+const WAYS_BACK: &[&str] = &[
     include_str!("migrations/0008_back.sql"),
     include_str!("migrations/0007_back.sql"),
     include_str!("migrations/0006_back.sql"),
@@ -106,7 +126,7 @@ pub(crate) fn take_back(connection: &mut Connection, to: u32) -> Result<(), Fail
         ));
     }
     let transaction = connection.transaction().map_err(failed)?;
-    if version >= PURGES && to < PURGES && crate::mail::purges::any(&transaction)? {
+    if version >= PURGES && to < PURGES && totals::any(&transaction, Total::PURGES)? {
         return Err(Failure::new(
             Exit::Usage,
             "a purge has begun and is not finished, and an older version would not finish it; start this version of \

@@ -4,11 +4,10 @@
 use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
+use crate::db::sql::count;
 use crate::db::writer::{Load, Writer};
 use relay_proto::limits::MAX_WRITE_COMMANDS;
-use relay_proto::{AddressHash, UnixSeconds, caller::Caller};
-use rusqlite::{Connection, params};
+use relay_proto::{AddressHash, caller::Caller};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -143,20 +142,6 @@ impl Drop for Line<'_> {
             entry.remove();
         }
     }
-}
-
-/// Deletes up to `limit` rows of a table whose time has passed, the oldest first. Returns how many.
-pub(crate) fn delete_expired(
-    sql: &Connection,
-    table: &'static str,
-    key: &'static str,
-    now: UnixSeconds,
-    limit: u32,
-) -> Result<u64, StoreError> {
-    let statement = format!(
-        "DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE expires <= ?1 ORDER BY expires LIMIT ?2)"
-    );
-    Ok(sql.prepare_cached(&statement)?.execute(params![moment(now), limit])? as u64)
 }
 
 #[cfg(test)]

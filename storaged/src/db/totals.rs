@@ -1,31 +1,104 @@
-//! What the store holds: sums that are kept in the transactions that change them, and in memory for whoever
+//! What the store holds: totals that are kept in the transactions that change them, and in memory for whoever
 //! decides or reports.
 
 use crate::db::error::StoreError;
-use crate::limits::shares::Space;
-use rusqlite::{Connection, Row};
+use crate::db::schema::TOTALS;
+use rusqlite::Connection;
+use std::ops::{Index, IndexMut};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// Bytes that the rows of one held blob take besides its content: in three tables and their indexes.
 const FOREIGN_ROW_BYTES: i64 = 512;
 
+/// Adds a change to the totals in the database.
+static ADD: LazyLock<String> = LazyLock::new(|| {
+    let sums = TOTALS.iter().zip(1..).map(|((column, _), number)| format!("{column} = {column} + ?{number}"));
+    format!("UPDATE totals SET {}", sums.collect::<Vec<_>>().join(", "))
+});
+
+/// One of the totals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Total(usize);
+
+impl Total {
+    /// Blobs stored.
+    pub(crate) const BLOBS: Self = Self::named("blobs");
+    /// What they count, in bytes.
+    pub(crate) const BYTES: Self = Self::named("bytes");
+    /// Blobs that ever arrived.
+    pub(crate) const ARRIVALS: Self = Self::named("arrivals");
+    /// Mailboxes registered.
+    pub(crate) const REGISTRATIONS: Self = Self::named("registrations");
+    /// Blobs offered to peers or put aside.
+    pub(crate) const LEASES: Self = Self::named("leases");
+    /// Blobs that peers hold.
+    pub(crate) const HINTS: Self = Self::named("hints");
+    /// Blobs that peers claim to hold, and that nothing else tells of.
+    pub(crate) const CLAIMS: Self = Self::named("claims");
+    /// Blobs held for peers.
+    pub(crate) const HELD: Self = Self::named("held");
+    /// What those count, in bytes, that are held for peers and for nobody else.
+    pub(crate) const HELD_BYTES: Self = Self::named("held_bytes");
+    /// Deletions that wait to be told to peers.
+    pub(crate) const OUTBOX: Self = Self::named("outbox");
+    /// Purges that have begun and are not over.
+    pub(crate) const PURGES: Self = Self::named("purges");
+
+    /// The total in a column. In a constant it does not compile for a column that no migration makes.
+    pub(crate) const fn named(column: &str) -> Self {
+        let mut index = 0;
+        loop {
+            assert!(index < TOTALS.len(), "no migration makes this column");
+            if is_same(TOTALS[index].0.as_bytes(), column.as_bytes()) {
+                return Self(index);
+            }
+            index += 1;
+        }
+    }
+
+    /// Its column.
+    pub(crate) const fn column(self) -> &'static str {
+        TOTALS[self.0].0
+    }
+
+    /// The version of the schema that brought it.
+    pub(crate) const fn since(self) -> u32 {
+        TOTALS[self.0].1
+    }
+
+    /// Its place among them, which is another one for each.
+    #[expect(clippy::cast_possible_truncation, reason = "a handful")]
+    pub(crate) const fn number(self) -> u8 {
+        self.0 as u8
+    }
+}
+
+const fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < one.len() {
+        if one[index] != other[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// How much there may be of something, and how much of that is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Space {
+    pub(crate) whole: u64,
+    pub(crate) free: u64,
+}
+
 /// What the store holds, as of the last commit. Read by everybody, written by the writer thread.
 #[derive(Debug, Default)]
 pub(crate) struct Totals {
-    blobs: AtomicI64,
-    registrations: AtomicI64,
-    arrivals: AtomicI64,
-    recovery_proofs: AtomicI64,
-    exchange_offers: AtomicI64,
-    guardian_sets: AtomicI64,
-    escrow_gates: AtomicI64,
-    leases: AtomicI64,
-    hints: AtomicI64,
-    claims: AtomicI64,
-    held: AtomicI64,
-    held_bytes: AtomicI64,
-    outbox: AtomicI64,
-    purges: AtomicI64,
+    sums: [AtomicI64; TOTALS.len()],
     live_pages: AtomicU64,
     file_pages: AtomicU64,
     page_bytes: AtomicU64,
@@ -35,77 +108,34 @@ pub(crate) struct Totals {
 
 impl Totals {
     #[cfg(test)]
-    pub(crate) fn with_offers(offers: u64) -> Self {
+    pub(crate) fn with(total: Total, sum: i64) -> Self {
         let gauges = Self::default();
-        gauges.exchange_offers.store(super::sql::count(offers), Ordering::Relaxed);
+        gauges.sums[total.0].store(sum, Ordering::Relaxed);
         gauges
     }
 
-    /// Blobs stored.
-    pub(crate) fn blobs(&self) -> u64 {
-        held(&self.blobs)
+    /// Returns a total.
+    pub(crate) fn of(&self, total: Total) -> u64 {
+        self.sums[total.0].load(Ordering::Relaxed).max(0).unsigned_abs()
     }
 
-    /// Mailboxes registered.
-    pub(crate) fn registrations(&self) -> u64 {
-        held(&self.registrations)
+    /// Returns a total with what a transaction in progress changes.
+    pub(crate) fn with_change(&self, total: Total, change: &Change) -> u64 {
+        self.of(total).saturating_add_signed(change[total])
     }
 
-    /// Recovery proofs stored.
-    pub(crate) fn recovery_proofs(&self) -> u64 {
-        held(&self.recovery_proofs)
-    }
-
-    /// Exchange offers stored.
-    pub(crate) fn exchange_offers(&self) -> u64 {
-        held(&self.exchange_offers)
-    }
-
-    /// Guardian sets stored.
-    pub(crate) fn guardian_sets(&self) -> u64 {
-        held(&self.guardian_sets)
-    }
-
-    /// Escrow gates stored.
-    pub(crate) fn escrow_gates(&self) -> u64 {
-        held(&self.escrow_gates)
-    }
-
-    /// Blobs offered to peers or put aside.
-    pub(crate) fn leases(&self) -> u64 {
-        held(&self.leases)
-    }
-
-    /// Blobs that peers hold.
-    pub(crate) fn hints(&self) -> u64 {
-        held(&self.hints)
-    }
-
-    /// Blobs that peers claim to hold, and that nothing else tells of.
-    pub(crate) fn claims(&self) -> u64 {
-        held(&self.claims)
-    }
-
-    /// Blobs held for peers.
-    pub(crate) fn held(&self) -> u64 {
-        held(&self.held)
+    /// Returns how many rows there may be, at one for each so many bytes of the database's ceiling, and how many more.
+    pub(crate) fn space(&self, total: Total, change: &Change, bytes_each: u64) -> Space {
+        let whole = self.ceiling_bytes() / bytes_each;
+        Space { whole, free: whole.saturating_sub(self.with_change(total, change)) }
     }
 
     /// Bytes of the store that mail takes which is held for peers and for nobody else, roughly: what each blob counts,
     /// and what its rows take.
     pub(crate) fn foreign_bytes(&self) -> u64 {
-        let [bytes, blobs] = [&self.held_bytes, &self.held].map(|gauge| gauge.load(Ordering::Relaxed));
+        let [bytes, blobs] =
+            [Total::HELD_BYTES, Total::HELD].map(|total| self.sums[total.0].load(Ordering::Relaxed));
         foreign_bytes(bytes, blobs).max(0).unsigned_abs()
-    }
-
-    /// Deletions that wait to be told to peers.
-    pub(crate) fn outbox(&self) -> u64 {
-        held(&self.outbox)
-    }
-
-    /// Purges that have begun and are not over.
-    pub(crate) fn purges(&self) -> u64 {
-        held(&self.purges)
     }
 
     /// Which part of the ceiling is in use.
@@ -113,11 +143,6 @@ impl Totals {
         #[expect(clippy::cast_precision_loss, reason = "a ratio")]
         let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
         ratio(self.live_bytes(), self.ceiling_bytes())
-    }
-
-    /// Blobs that ever arrived.
-    pub(crate) fn arrivals(&self) -> u64 {
-        held(&self.arrivals)
     }
 
     /// Bytes of the pages in use.
@@ -167,54 +192,22 @@ impl Totals {
 
     /// Reads the sums and the size from the database.
     pub(crate) fn load(&self, connection: &Connection) -> Result<(), StoreError> {
-        let read = |row: &Row<'_>| {
-            Ok(Change {
-                blobs: row.get("blobs")?,
-                bytes: 0,
-                registrations: row.get("registrations")?,
-                arrivals: row.get("arrivals")?,
-                recovery_proofs: row.get("recovery_proofs")?,
-                exchange_offers: row.get("exchange_offers")?,
-                guardian_sets: row.get("guardian_sets")?,
-                escrow_gates: row.get("escrow_gates")?,
-                leases: row.get("leases")?,
-                hints: row.get("hints")?,
-                claims: row.get("claims")?,
-                held: row.get("held")?,
-                held_bytes: row.get("held_bytes")?,
-                outbox: row.get("outbox")?,
-                purges: row.get("purges")?,
-            })
-        };
-        let sums = connection.query_row("SELECT * FROM totals", [], read)?;
-        self.each(&sums, |gauge, sum| gauge.store(sum, Ordering::Relaxed));
+        let mut statement = connection.prepare("SELECT * FROM totals")?;
+        let mut rows = statement.query([])?;
+        let row = rows.next()?.ok_or(StoreError::Corrupt(0))?;
+        for (sum, (column, _)) in self.sums.iter().zip(TOTALS) {
+            sum.store(row.get(*column)?, Ordering::Relaxed);
+        }
         self.set_size(Size::read(connection)?);
         Ok(())
     }
 
     /// Takes over what was committed.
     pub(crate) fn committed(&self, change: &Change, size: Size) {
-        self.each(change, |gauge, difference| {
-            gauge.fetch_add(difference, Ordering::Relaxed);
-        });
+        for (sum, difference) in self.sums.iter().zip(change.0) {
+            sum.fetch_add(difference, Ordering::Relaxed);
+        }
         self.set_size(size);
-    }
-
-    fn each(&self, change: &Change, apply: impl Fn(&AtomicI64, i64)) {
-        apply(&self.blobs, change.blobs);
-        apply(&self.registrations, change.registrations);
-        apply(&self.arrivals, change.arrivals);
-        apply(&self.recovery_proofs, change.recovery_proofs);
-        apply(&self.exchange_offers, change.exchange_offers);
-        apply(&self.guardian_sets, change.guardian_sets);
-        apply(&self.escrow_gates, change.escrow_gates);
-        apply(&self.leases, change.leases);
-        apply(&self.hints, change.hints);
-        apply(&self.claims, change.claims);
-        apply(&self.held, change.held);
-        apply(&self.held_bytes, change.held_bytes);
-        apply(&self.outbox, change.outbox);
-        apply(&self.purges, change.purges);
     }
 
     fn set_size(&self, size: Size) {
@@ -228,8 +221,11 @@ pub(crate) const fn foreign_bytes(bytes: i64, blobs: i64) -> i64 {
     bytes.saturating_add(blobs.saturating_mul(FOREIGN_ROW_BYTES))
 }
 
-fn held(gauge: &AtomicI64) -> u64 {
-    gauge.load(Ordering::Relaxed).max(0).unsigned_abs()
+/// Whether a total is more than nothing, at the moment that a connection sees.
+pub(crate) fn any(sql: &Connection, total: Total) -> Result<bool, StoreError> {
+    let column = total.column();
+    let mut statement = sql.prepare_cached(&format!("SELECT {column} > 0 FROM totals"))?;
+    Ok(statement.query_row([], |row| row.get(0))?)
 }
 
 /// Pages of the database: all, and those that wait to be used again. All alone does not fall when rows go.
@@ -248,75 +244,30 @@ impl Size {
     }
 }
 
-/// What writes add to or take from the sums.
+/// What writes add to or take from the totals.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) blobs: i64,
-    pub(crate) bytes: i64,
-    pub(crate) registrations: i64,
-    pub(crate) arrivals: i64,
-    pub(crate) recovery_proofs: i64,
-    pub(crate) exchange_offers: i64,
-    pub(crate) guardian_sets: i64,
-    pub(crate) escrow_gates: i64,
-    pub(crate) leases: i64,
-    pub(crate) hints: i64,
-    pub(crate) claims: i64,
-    pub(crate) held: i64,
-    pub(crate) held_bytes: i64,
-    pub(crate) outbox: i64,
-    pub(crate) purges: i64,
+pub(crate) struct Change([i64; TOTALS.len()]);
+
+impl Index<Total> for Change {
+    type Output = i64;
+
+    fn index(&self, total: Total) -> &i64 {
+        &self.0[total.0]
+    }
+}
+
+impl IndexMut<Total> for Change {
+    fn index_mut(&mut self, total: Total) -> &mut i64 {
+        &mut self.0[total.0]
+    }
 }
 
 impl Change {
-    /// Adds this to the sums in the database.
+    /// Adds this to the totals in the database.
     pub(crate) fn write(&self, sql: &Connection) -> Result<(), StoreError> {
-        if *self == Self::default() {
-            return Ok(());
+        if *self != Self::default() {
+            sql.prepare_cached(&ADD)?.execute(self.0)?;
         }
-        let Self {
-            blobs,
-            bytes,
-            registrations,
-            arrivals,
-            recovery_proofs,
-            exchange_offers,
-            guardian_sets,
-            escrow_gates,
-            leases,
-            hints,
-            claims,
-            held,
-            held_bytes,
-            outbox,
-            purges,
-        } = *self;
-        sql.prepare_cached(
-            "UPDATE totals SET blobs = blobs + ?1, bytes = bytes + ?2, registrations = registrations + ?3,
-                                   arrivals = arrivals + ?4, recovery_proofs = recovery_proofs + ?5,
-                                   exchange_offers = exchange_offers + ?6, guardian_sets = guardian_sets + ?7,
-                                   escrow_gates = escrow_gates + ?8, leases = leases + ?9,
-                                   hints = hints + ?10, held = held + ?11, outbox = outbox + ?12,
-                                   claims = claims + ?13, held_bytes = held_bytes + ?14,
-                                   purges = purges + ?15",
-        )?
-        .execute([
-            blobs,
-            bytes,
-            registrations,
-            arrivals,
-            recovery_proofs,
-            exchange_offers,
-            guardian_sets,
-            escrow_gates,
-            leases,
-            hints,
-            held,
-            outbox,
-            claims,
-            held_bytes,
-            purges,
-        ])?;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Everything is in memory: a restart of the process fills every bucket once.
 
-use crate::db::totals::Totals;
+use crate::db::totals::{Space, Total, Totals};
 use crate::limits::Allowance;
 use crate::metrics::{Metrics, Scope};
 use relay_daemon::Clock;
@@ -40,52 +40,42 @@ const ROW_BYTES: u64 = 256;
 /// Bytes of a page of the database.
 const PAGE_BYTES: u64 = 4096;
 
-/// What payers fill together.
+/// What payers fill together, and how much of it one may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Bytes,
-    Registrations,
-    Offers,
-    Proofs,
-    GuardianSets,
-    EscrowGates,
+pub(crate) struct Share {
+    of: Total,
+    /// Which part of the whole a client may add in an hour.
+    part: u64,
+    /// How long it takes a relay's share to fill again: as long as what it took is there, and a day at most.
+    refill: Duration,
 }
 
-impl Kind {
-    /// Which part of the whole a client may add in an hour. No offer is older than an hour.
-    const fn part(self) -> u64 {
-        match self {
-            Self::Offers => 4,
-            _ => PART,
-        }
+impl Share {
+    /// Bytes of the store.
+    pub(crate) const BYTES: Self = Self::rows(Total::BYTES);
+
+    /// Rows of a table, by the total that counts them.
+    pub(crate) const fn rows(of: Total) -> Self {
+        Self { of, part: PART, refill: DAY }
     }
 
-    /// How long it takes a relay's share to fill again: as long as what it took is there, and a day at most.
-    const fn refill(self) -> Duration {
-        match self {
-            Self::Offers => HOUR,
-            _ => DAY,
-        }
+    /// The same for rows that are never older than an hour.
+    pub(crate) const fn short_lived(of: Total) -> Self {
+        Self { of, part: 4, refill: HOUR }
+    }
+
+    fn is_of_bytes(self) -> bool {
+        self == Self::BYTES
     }
 
     /// What somebody may take who stands for many: half of what is free.
     fn half(self, free: u64) -> Rate {
-        Rate::per(free / 2, self.refill())
+        Rate::per(free / 2, self.refill)
     }
 
-    const fn scope(self) -> Scope {
-        match self {
-            Self::Bytes => Scope::Bytes,
-            _ => Scope::Names,
-        }
+    fn scope(self) -> Scope {
+        if self.is_of_bytes() { Scope::Bytes } else { Scope::Names }
     }
-}
-
-/// How much there may be of something, and how much of that is left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Space {
-    pub(crate) whole: u64,
-    pub(crate) free: u64,
 }
 
 /// Everybody's shares.
@@ -127,46 +117,41 @@ impl Shares {
     /// Charges a peer for content that it brings: as a named relay, it may take half of what is free. Returns whether that is
     /// within its share.
     pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Totals, content: u64) -> bool {
-        let rate = Kind::Bytes.half(gauges.byte_space().free);
+        let rate = Share::BYTES.half(gauges.byte_space().free);
         let now = self.clock.monotonic();
         lock(&self.relays).take_units(peer.as_bytes(), stored_bytes(content), rate, now).is_ok()
     }
 
     /// The table, key and rate of a payer's bucket.
-    fn bucket(&self, payer: RateLimitSubject, kind: Kind, space: Space) -> (&Mutex<BucketTable>, Key, Rate) {
+    fn bucket(
+        &self,
+        payer: RateLimitSubject,
+        share: Share,
+        space: Space,
+    ) -> (&Mutex<BucketTable>, Key, Rate) {
         if payer.is_named_relay() {
-            return (&self.relays, Key::new(payer.address, kind as u8), kind.half(space.free));
+            return (&self.relays, Key::new(payer.address, share.of.number()), share.half(space.free));
         }
         // One bucket for all names: a row takes the more of it, the fewer its table has.
-        let (table, most) = match kind {
-            Kind::Bytes => {
-                let part = (space.whole / kind.part()).max(stored_bytes(self.allowance.largest_blob));
-                (&self.client_bytes, self.allowance.bytes.unwrap_or(part))
-            }
-            _ => {
-                let part = (space.whole / kind.part()).clamp(FEW_NAMES, NAMES);
-                (&self.client_names, self.allowance.names.unwrap_or(part))
-            }
+        let part = space.whole / share.part;
+        let (table, most) = if share.is_of_bytes() {
+            let part = part.max(stored_bytes(self.allowance.largest_blob));
+            (&self.client_bytes, self.allowance.bytes.unwrap_or(part))
+        } else {
+            let part = part.clamp(FEW_NAMES, NAMES);
+            (&self.client_names, self.allowance.names.unwrap_or(part))
         };
         (table, Key::new(payer.address, 0), Rate::per(most, HOUR))
     }
 }
 
 impl Payment<'_> {
-    /// Charges new rows, all or none.
-    ///
-    /// # Errors
-    /// [`StorageError::AddressRateLimited`] when the payer's share is used up.
-    pub(crate) fn rows(self, kind: Kind, space: Space, rows: u64) -> Result<(), StorageError> {
-        self.charge(kind, space, rows)
-    }
-
     /// Charges the room that new content takes.
     ///
     /// # Errors
     /// As [`Payment::rows`].
     pub(crate) fn bytes(self, gauges: &Totals, content: usize) -> Result<(), StorageError> {
-        self.charge(Kind::Bytes, gauges.byte_space(), stored_bytes(content as u64))
+        self.rows(Share::BYTES, gauges.byte_space(), stored_bytes(content as u64))
     }
 
     /// Charges a new row and the room that its content takes.
@@ -175,12 +160,12 @@ impl Payment<'_> {
     /// As [`Payment::rows`].
     pub(crate) fn row(
         self,
-        kind: Kind,
+        share: Share,
         space: Space,
         gauges: &Totals,
         content: usize,
     ) -> Result<(), StorageError> {
-        self.rows(kind, space, 1)?;
+        self.rows(share, space, 1)?;
         self.bytes(gauges, content)
     }
 
@@ -188,41 +173,45 @@ impl Payment<'_> {
     ///
     /// # Errors
     /// As [`Payment::rows`].
-    pub(crate) fn expect_share(self, kind: Kind, space: Space, rows: u64) -> Result<(), StorageError> {
+    pub(crate) fn expect_share(self, share: Share, space: Space, rows: u64) -> Result<(), StorageError> {
         let Some(payer) = self.payer.filter(|_| rows > 0) else { return Ok(()) };
-        let (table, key, rate) = self.shares.bucket(payer, kind, space);
+        let (table, key, rate) = self.shares.bucket(payer, share, space);
         let peeked = lock(table).peek_units(&key.0, rows, rate, self.shares.clock.monotonic());
-        peeked.map_err(|retry_after| self.refuse(kind, retry_after))
+        peeked.map_err(|retry_after| self.refuse(share, retry_after))
     }
 
-    fn refuse(self, kind: Kind, retry_after: Duration) -> StorageError {
-        self.shares.metrics.rate_limited(kind.scope());
+    fn refuse(self, share: Share, retry_after: Duration) -> StorageError {
+        self.shares.metrics.rate_limited(share.scope());
         StorageError::AddressRateLimited { retry_after }
     }
 
     /// Gives back what content took that is gone, where the payer stands for many clients: some of them bring mail, and
     /// others take it away, so that the share bounds what lies here and not what passes through.
     pub(crate) fn give_bytes_back(self, gauges: &Totals, content: u64) {
-        self.give_back(Kind::Bytes, gauges.byte_space(), stored_bytes(content));
+        self.give_back(Share::BYTES, gauges.byte_space(), stored_bytes(content));
     }
 
     /// The same for a row and its content.
-    pub(crate) fn give_row_back(self, kind: Kind, space: Space, gauges: &Totals, content: u64) {
-        self.give_back(kind, space, 1);
+    pub(crate) fn give_row_back(self, share: Share, space: Space, gauges: &Totals, content: u64) {
+        self.give_back(share, space, 1);
         self.give_bytes_back(gauges, content);
     }
 
-    fn give_back(self, kind: Kind, space: Space, units: u64) {
+    fn give_back(self, share: Share, space: Space, units: u64) {
         let Some(payer) = self.payer.filter(RateLimitSubject::is_named_relay) else { return };
-        let (table, key, rate) = self.shares.bucket(payer, kind, space);
+        let (table, key, rate) = self.shares.bucket(payer, share, space);
         lock(table).give_back(&key.0, units, rate);
     }
 
-    fn charge(self, kind: Kind, space: Space, units: u64) -> Result<(), StorageError> {
+    /// Charges new rows, all or none.
+    ///
+    /// # Errors
+    /// [`StorageError::AddressRateLimited`] when the payer's share is used up.
+    pub(crate) fn rows(self, share: Share, space: Space, units: u64) -> Result<(), StorageError> {
         let Some(payer) = self.payer.filter(|_| units > 0) else { return Ok(()) };
-        let (table, key, rate) = self.shares.bucket(payer, kind, space);
+        let (table, key, rate) = self.shares.bucket(payer, share, space);
         let taken = lock(table).take_units(&key.0, units, rate, self.shares.clock.monotonic());
-        taken.map_err(|retry_after| self.refuse(kind, retry_after))
+        taken.map_err(|retry_after| self.refuse(share, retry_after))
     }
 }
 

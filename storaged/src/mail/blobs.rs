@@ -9,6 +9,7 @@ use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::{count, moment};
 use crate::db::steps::StepRoom;
+use crate::db::totals::Total;
 use crate::limits::shares::Payment;
 use crate::mail::purges;
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
@@ -57,7 +58,7 @@ pub(crate) fn send(
         // As if it were deleted already: it is remembered like an acked one.
         Some(position) if purges::takes(purged, position.sql()) => return Ok(known),
         Some(position) if position.expires() > now => {
-            if write.has_held() {
+            if write.has(Total::HELD) {
                 foreign_blobs::share(write, &name, bounds.ttl.expiry(stamp), now)?;
             }
             return Ok(known);
@@ -129,8 +130,8 @@ fn insert_row(
             origin_hint.map(|hint| hint.as_bytes().as_ref()),
             ciphertext.as_bytes().as_ref(),
         ])?;
-    write.change.blobs += 1;
-    write.change.bytes += count(size);
+    write.change[Total::BLOBS] += 1;
+    write.change[Total::BYTES] += count(size);
     Ok(())
 }
 
@@ -256,8 +257,8 @@ pub(crate) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<Un
 /// Deletes the blob at a place.
 fn remove_at(write: &mut Write<'_>, seq: i64, size: i64, name: &BlobName) -> Result<(), StoreError> {
     write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
-    write.change.blobs -= 1;
-    write.change.bytes -= size;
+    write.change[Total::BLOBS] -= 1;
+    write.change[Total::BYTES] -= size;
     write.free(size);
     leases::deleted(write, seq, name)
 }
@@ -329,8 +330,8 @@ fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bool), StoreE
             return Ok((expired, false));
         }
         delete.execute([seq])?;
-        write.change.blobs -= 1;
-        write.change.bytes -= size;
+        write.change[Total::BLOBS] -= 1;
+        write.change[Total::BYTES] -= size;
         write.free(size);
         leases::expired(write, seq)?;
         expired += 1;

@@ -9,6 +9,7 @@ use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::{count, time};
+use crate::db::totals::Total;
 use crate::mail::{purges, registrations};
 use crate::transfer::remote_page::Moved;
 use bytes::Bytes;
@@ -49,7 +50,7 @@ pub(crate) async fn fetch(
     admit: impl FnMut(&MailboxHash) -> Result<(), Duration> + Send + 'static,
     reachable: impl FnOnce() -> Vec<PeerId> + Send + 'static,
 ) -> Result<Fetched, StoreError> {
-    let has_registrations = store.gauges.registrations() > 0;
+    let has_registrations = store.gauges.of(Total::REGISTRATIONS) > 0;
     let read = move |sql: &Connection| {
         let mut fetched = find(sql, &mailboxes, sealed, now.now, admit, reachable)?;
         if has_registrations {

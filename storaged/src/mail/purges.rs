@@ -12,6 +12,7 @@ use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::count;
 use crate::db::steps::StepRoom;
+use crate::db::totals::Total;
 use crate::mail::{blobs, registrations};
 use crate::transfer::foreign_blobs;
 use relay_proto::{MailboxHash, OwnerHash, RequestId};
@@ -42,13 +43,13 @@ pub(crate) fn begin(
             "INSERT INTO purges (owner, mailbox, request_id, arrivals, deleted) VALUES (?1, ?2, ?3, ?4, 0)",
         )?
         .execute(params![owner.as_bytes(), mailbox.as_bytes(), request.as_bytes(), arrivals])?;
-    write.change.purges += 1;
+    write.change[Total::PURGES] += 1;
     Ok(())
 }
 
 /// Whether a purge of this owner has begun and is not over.
 pub(crate) fn runs(write: &Write<'_>, owner: &OwnerHash) -> Result<bool, StoreError> {
-    if !write.has_purges() {
+    if !write.has(Total::PURGES) {
         return Ok(false);
     }
     Ok(write.sql.prepare_cached("SELECT 1 FROM purges WHERE owner = ?1")?.exists([owner.as_bytes()])?)
@@ -56,7 +57,7 @@ pub(crate) fn runs(write: &Write<'_>, owner: &OwnerHash) -> Result<bool, StoreEr
 
 /// Whether this request began a purge that is not over.
 pub(crate) fn is_of(write: &Write<'_>, request: &RequestId) -> Result<bool, StoreError> {
-    if !write.has_purges() {
+    if !write.has(Total::PURGES) {
         return Ok(false);
     }
     Ok(write
@@ -110,7 +111,7 @@ pub(crate) fn step(
         return Ok(Step::More);
     }
     write.sql.prepare_cached("DELETE FROM purges WHERE owner = ?1")?.execute([owner.as_bytes()])?;
-    write.change.purges -= 1;
+    write.change[Total::PURGES] -= 1;
     let deleted = deleted.max(0).unsigned_abs();
     idempotency::remember(write.sql, &purge.request, deleted, now.stamp)?;
     write.answer_after_erasure();
@@ -163,15 +164,10 @@ pub(crate) fn reaches(sql: &Connection, mailbox: &MailboxHash) -> Result<Option<
 
 /// The same for whoever writes.
 pub(crate) fn reaches_here(write: &Write<'_>, mailbox: &MailboxHash) -> Result<Option<i64>, StoreError> {
-    if write.has_purges() { reaches(write.sql, mailbox) } else { Ok(None) }
+    if write.has(Total::PURGES) { reaches(write.sql, mailbox) } else { Ok(None) }
 }
 
 /// Whether a blob at a place is among what a purge deletes that reaches up to some arrival.
 pub(crate) fn takes(reach: Option<i64>, seq: i64) -> bool {
     reach.is_some_and(|reach| Position::from_sql(seq).arrival() <= reach)
-}
-
-/// Whether there are purges in progress, at the moment that a reader sees.
-pub(crate) fn any(sql: &Connection) -> Result<bool, StoreError> {
-    Ok(sql.prepare_cached("SELECT purges > 0 FROM totals")?.query_row([], |row| row.get(0))?)
 }

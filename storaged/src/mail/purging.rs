@@ -9,6 +9,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::steps::StepRoom;
+use crate::db::totals::Total;
 use crate::limits::Limits;
 use crate::mail::purges::{self, Step};
 use crate::mail::registrations;
@@ -111,7 +112,7 @@ impl Purging {
 
     /// Finishes what a process before left, and what was given up here.
     pub(crate) async fn resume(&self) -> Result<(), StoreError> {
-        while self.store.gauges.purges() > 0 {
+        while self.store.gauges.of(Total::PURGES) > 0 {
             let owners = self.store.readers.run(|sql| purges::unfinished(sql, AT_ONCE)).await?;
             for owner in owners {
                 self.steps(owner, None).await?;

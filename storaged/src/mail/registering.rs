@@ -7,9 +7,10 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::steps::STEP_ROWS;
+use crate::db::totals::{Change, Total};
 use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::limits::shares::Kind;
+use crate::limits::shares::Share;
 use crate::mail::purges;
 use crate::mail::purging::Purging;
 use crate::mail::registrations::{self, Comparison, RequestedMailboxes, Tally};
@@ -21,6 +22,9 @@ use std::sync::Arc;
 
 /// Names that are written down at once, among other people's writes.
 const FEW: usize = 100;
+
+/// What one payer may register.
+const SHARE: Share = Share::rows(Total::REGISTRATIONS);
 
 /// What an owner proved by a signature.
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +94,8 @@ pub(crate) async fn register(
         Looked::Answered(answer) => return Ok(answer),
         Looked::Compared(comparison) => comparison,
     };
-    let space = registrations::space(&store.gauges, 0);
-    limits.payment(caller).expect_share(Kind::Registrations, space, new.into())?;
+    let space = store.gauges.space(Total::REGISTRATIONS, &Change::default(), registrations::BYTES_EACH);
+    limits.payment(caller).expect_share(SHARE, space, new.into())?;
     let answer = move |tally: Tally| RegisterReply {
         registered,
         bound_elsewhere: tally.elsewhere,
@@ -134,11 +138,11 @@ async fn step(
             {
                 return Ok(None);
             }
-            let registered = write.change.registrations;
-            let space = registrations::space(write.gauges, registered);
+            let registered = write.change[Total::REGISTRATIONS];
+            let space = write.space(Total::REGISTRATIONS, registrations::BYTES_EACH);
             let all = before.plus(registrations::register(write, &names, &wanted)?);
-            let new = write.change.registrations.abs_diff(registered);
-            limits.payment(caller).rows(Kind::Registrations, space, new)?;
+            let new = write.change[Total::REGISTRATIONS].abs_diff(registered);
+            limits.payment(caller).rows(SHARE, space, new)?;
             finish(write, all)?;
             Ok(Some(all))
         };

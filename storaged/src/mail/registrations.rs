@@ -6,20 +6,26 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::db::steps::SWEEP_ROWS;
-use crate::db::totals::Totals;
-use crate::limits::shares::Space;
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::Total;
 use crate::mail::purges;
 use relay_proto::{MailboxHash, OwnerHash, StorageError, Ttl, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// How many registrations there may be, and how many more.
-pub(crate) fn space(gauges: &Totals, change: i64) -> Space {
-    let whole = gauges.ceiling_bytes() / BYTES_EACH;
-    Space { whole, free: whole.saturating_sub(gauges.registrations().saturating_add_signed(change)) }
-}
-
 /// Registrations that fit beside the mail: one for each KiB of the database's ceiling.
-const BYTES_EACH: u64 = 1024;
+pub(crate) const BYTES_EACH: u64 = 1024;
+
+/// What operators and sweeps know of it. What a purge in progress reaches it forgets itself.
+pub(crate) static TABLE: Table = Table {
+    name: "registrations",
+    key: Key::Bytes("mailbox"),
+    content: "0",
+    beside: 190,
+    moment: "expires",
+    lifetime: Lifetime::UntilMailAnd(0),
+    total: Some(Total::REGISTRATIONS),
+    may_go: Some("owner IS NULL OR owner NOT IN (SELECT owner FROM purges)"),
+};
 
 /// How far a registration's end moves before a fetch writes it down again: once a day.
 const RENEWAL_SECS: u64 = 86_400;
@@ -226,15 +232,12 @@ fn put(
             .execute(row)?;
         return Ok(());
     }
-    let held = write.gauges.registrations().saturating_add_signed(write.change.registrations);
-    if write.gauges.is_full() || held >= write.gauges.ceiling_bytes() / BYTES_EACH {
-        return Err(StorageError::StorageFull.into());
-    }
+    write.expect_place(Total::REGISTRATIONS, BYTES_EACH)?;
     write
         .sql
         .prepare_cached("INSERT INTO registrations (mailbox, owner, binds, expires) VALUES (?1, ?2, ?3, ?4)")?
         .execute(row)?;
-    write.change.registrations += 1;
+    write.change[Total::REGISTRATIONS] += 1;
     Ok(())
 }
 
@@ -297,7 +300,7 @@ pub(crate) fn forget(write: &mut Write<'_>, mailbox: &MailboxHash) -> Result<(),
         .sql
         .prepare_cached("DELETE FROM registrations WHERE mailbox = ?1")?
         .execute([mailbox.as_bytes()])?;
-    write.change.registrations -= count(gone as u64);
+    write.change[Total::REGISTRATIONS] -= count(gone as u64);
     Ok(())
 }
 
@@ -307,7 +310,7 @@ pub(crate) fn forget_unowned(write: &mut Write<'_>, mailbox: &MailboxHash) -> Re
         .sql
         .prepare_cached("DELETE FROM registrations WHERE mailbox = ?1 AND owner IS NULL")?
         .execute([mailbox.as_bytes()])?;
-    write.change.registrations -= count(gone as u64);
+    write.change[Total::REGISTRATIONS] -= count(gone as u64);
     Ok(())
 }
 
@@ -355,24 +358,8 @@ pub(crate) fn renew(
 
 /// Deletes the registrations whose time has passed, and makes those final to which nobody objected in time.
 pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<(), StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await?;
+    TABLE.sweep(store, now, SWEEP_ROWS).await?;
     store.in_batches(SWEEP_ROWS, move |write, limit| grant(write.sql, now, limit)).await.map(drop)
-}
-
-/// Deletes up to `limit` registrations whose time has passed. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM registrations WHERE mailbox IN
-                 (SELECT mailbox FROM registrations WHERE expires <= ?1
-                      -- What a purge in progress reaches it forgets itself.
-                      AND (owner IS NULL OR owner NOT IN (SELECT owner FROM purges))
-                  ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])? as u64;
-    write.change.registrations -= count(expired);
-    Ok(expired)
 }
 
 #[cfg(test)]

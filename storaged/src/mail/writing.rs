@@ -6,6 +6,7 @@ use crate::config::Bounds;
 use crate::db::Store;
 use crate::db::batch::{Batch, Write};
 use crate::db::error::StoreError;
+use crate::db::totals::Total;
 use crate::db::writer::Load;
 use crate::limits::Limits;
 use crate::limits::shares::Payment;
@@ -107,18 +108,21 @@ fn write_one(
         Action::Send(blob) => {
             let work = |write: &mut Write<'_>| send(write, blob, bounds, now, payment);
             // It deletes an expired blob at most, and then inserts one; where mail is held for peers it may be more.
-            let sent =
-                if batch.has_held() { batch.with_savepoint(work) } else { batch.without_savepoint(work) };
+            let sent = if batch.has(Total::HELD) {
+                batch.with_savepoint(work)
+            } else {
+                batch.without_savepoint(work)
+            };
             let Sent { id, is_new } = sent?;
             counts.created += u64::from(is_new);
             Ok(Outcome::Stored(id.into()))
         }
         Action::Ack { mailbox, blob_id } => {
             let work = |write: &mut Write<'_>| {
-                let before = write.change.bytes;
+                let before = write.change[Total::BYTES];
                 let removed = blobs::ack(write, mailbox, blob_id, now)?;
-                if write.change.bytes < before {
-                    payment.give_bytes_back(write.gauges, before.abs_diff(write.change.bytes));
+                if write.change[Total::BYTES] < before {
+                    payment.give_bytes_back(write.gauges, before.abs_diff(write.change[Total::BYTES]));
                 }
                 Ok(removed)
             };

@@ -1,13 +1,16 @@
 //! The rows of each kind that an operator may count or delete. They are read in slices, so that no reader is kept for
 //! long; nothing that is read goes further than its size and age.
 
+use crate::auth::{ack_tombstones, idempotency, nonces};
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::db::steps::StepRoom;
-use crate::db::totals::Change;
-use crate::mail::blobs;
-use crate::transfer::foreign_blobs;
+use crate::db::table::{Lifetime, Table};
+use crate::db::totals::{self, Total};
+use crate::mail::{blobs, registrations};
+use crate::records;
+use crate::transfer::{claims, foreign_blobs, outbox, remote_blobs, tombstones};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::RowKind;
 use relay_proto::{BlobId, MailboxHash, Ttl, UnixSeconds};
@@ -17,157 +20,30 @@ use rusqlite::{Connection, params};
 /// Rows that one look reads: a few milliseconds.
 const SLICE: u32 = 2000;
 
-const DAY: u64 = 86_400;
-
-/// From what the age of a row is told.
-#[derive(Debug, Clone, Copy)]
-enum Born {
-    /// It is noted.
-    Then,
-    /// It ends so long after it was stored or renewed.
-    Before(u64),
-    /// As long after it as mail does.
-    BeforeMail(u64),
-}
-
-/// A table whose rows have a key of one column.
-struct Table {
-    /// Selects key, bytes of content and a moment of the rows behind a key, in the order of keys.
-    look: &'static str,
-    /// Deletes the row with a key and a moment.
-    delete: &'static str,
-    /// Whether keys are numbers.
-    numbered: bool,
-    born: Born,
-    /// About what a row takes besides its content.
-    beside: u64,
-    /// Where its rows are counted.
-    sum: fn(&mut Change) -> Option<&mut i64>,
-}
-
 /// About what a blob takes besides its content.
 const BESIDE_BLOB: u64 = 160;
 
-const MOVED: [Table; 2] = [
-    Table {
-        look: "SELECT seq, 0, created FROM hints WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "",
-        numbered: true,
-        born: Born::Then,
-        beside: 220,
-        sum: |_| None,
-    },
-    Table {
-        look: "SELECT seq, 0, created FROM claims WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "",
-        numbered: true,
-        born: Born::Then,
-        beside: 280,
-        sum: |_| None,
-    },
-];
-const OUTBOX: [Table; 1] = [Table {
-    look: "SELECT number, 0, expires FROM outbox WHERE number > ?1 ORDER BY number LIMIT ?2",
-    delete: "DELETE FROM outbox WHERE number = ?1 AND expires = ?2",
-    numbered: true,
-    born: Born::BeforeMail(2 * DAY),
-    beside: 220,
-    sum: |change| Some(&mut change.outbox),
-}];
-const REGISTRATIONS: [Table; 1] = [Table {
-    look: "SELECT mailbox, 0, expires FROM registrations WHERE mailbox > ?1 ORDER BY mailbox LIMIT ?2",
-    delete: "DELETE FROM registrations WHERE mailbox = ?1 AND expires = ?2
-                 AND (owner IS NULL OR owner NOT IN (SELECT owner FROM purges))",
-    numbered: false,
-    born: Born::BeforeMail(0),
-    beside: 190,
-    sum: |change| Some(&mut change.registrations),
-}];
-const OFFERS: [Table; 1] = [Table {
-    look: "SELECT name, octet_length(payload) + coalesce(octet_length(response), 0), expires
-           FROM exchanges WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM exchanges WHERE name = ?1 AND expires = ?2",
-    numbered: false,
-    born: Born::Before(3600),
-    beside: 250,
-    sum: |change| Some(&mut change.exchange_offers),
-}];
-const PROOFS: [Table; 1] = [Table {
-    look: "SELECT name, octet_length(proof), created FROM recovery_proofs WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM recovery_proofs WHERE name = ?1 AND created = ?2",
-    numbered: false,
-    born: Born::Then,
-    beside: 140,
-    sum: |change| Some(&mut change.recovery_proofs),
-}];
-const GUARDIANS: [Table; 1] = [Table {
-    look: "SELECT name, octet_length(entries), expires FROM guardian_sets WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM guardian_sets WHERE name = ?1 AND expires = ?2",
-    numbered: false,
-    born: Born::Before(365 * DAY),
-    beside: 140,
-    sum: |change| Some(&mut change.guardian_sets),
-}];
-const ESCROW: [Table; 1] = [Table {
-    look: "SELECT name, (SELECT coalesce(sum(octet_length(blob)), 0) FROM escrow_slots WHERE gate = name), expires
-           FROM escrow_gates WHERE name > ?1 ORDER BY name LIMIT ?2",
-    delete: "DELETE FROM escrow_gates WHERE name = ?1 AND expires = ?2",
-    numbered: false,
-    born: Born::Before(7 * DAY),
-    beside: 350,
-    sum: |change| Some(&mut change.escrow_gates),
-}];
-const TOMBSTONES: [Table; 2] = [
-    Table {
-        look: "SELECT seq, 0, hour FROM acked WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "DELETE FROM acked WHERE seq = ?1 AND hour = ?2",
-        numbered: true,
-        born: Born::Then,
-        beside: 60,
-        sum: |_| None,
-    },
-    Table {
-        look: "SELECT seq, 0, hour FROM forgotten WHERE seq > ?1 ORDER BY seq LIMIT ?2",
-        delete: "DELETE FROM forgotten WHERE seq = ?1 AND hour = ?2",
-        numbered: true,
-        born: Born::Then,
-        beside: 60,
-        sum: |_| None,
-    },
-];
-const USED: [Table; 2] = [
-    Table {
-        look: "SELECT digest, 0, hour FROM used WHERE digest > ?1 ORDER BY digest LIMIT ?2",
-        delete: "",
-        numbered: false,
-        born: Born::Then,
-        beside: 90,
-        sum: |_| None,
-    },
-    Table {
-        look: "SELECT request_id, 0, expires FROM answers WHERE request_id > ?1 ORDER BY request_id LIMIT ?2",
-        delete: "",
-        numbered: false,
-        born: Born::Before(360),
-        beside: 80,
-        sum: |_| None,
-    },
+/// Tables besides mail, which has names of two columns, and besides records.
+static TABLES: [(RowKind, &Table); 8] = [
+    (RowKind::Moved, &remote_blobs::TABLE),
+    (RowKind::Moved, &claims::TABLE),
+    (RowKind::Outbox, &outbox::TABLE),
+    (RowKind::Registrations, &registrations::TABLE),
+    (RowKind::Tombstones, &ack_tombstones::TABLE),
+    (RowKind::Tombstones, &tombstones::TABLE),
+    (RowKind::Used, &nonces::TABLE),
+    (RowKind::Used, &idempotency::TABLE),
 ];
 
-/// The tables of a kind; mail has none, because its names have two columns.
-const fn tables(kind: RowKind) -> &'static [Table] {
-    match kind {
-        RowKind::Unspecified | RowKind::Mail | RowKind::Held => &[],
-        RowKind::Moved => &MOVED,
-        RowKind::Outbox => &OUTBOX,
-        RowKind::Registrations => &REGISTRATIONS,
-        RowKind::Offers => &OFFERS,
-        RowKind::Proofs => &PROOFS,
-        RowKind::Guardians => &GUARDIANS,
-        RowKind::Escrow => &ESCROW,
-        RowKind::Tombstones => &TOMBSTONES,
-        RowKind::Used => &USED,
-    }
+/// One of the tables of a kind.
+fn table(kind: RowKind, index: usize) -> Option<&'static Table> {
+    let records = records::KINDS.iter().map(|record| (record.shown_as, &record.table));
+    TABLES
+        .into_iter()
+        .chain(records)
+        .filter(|(shown_as, _)| *shown_as == kind)
+        .map(|(_, table)| table)
+        .nth(index)
 }
 
 /// Whether an operator may delete rows of a kind. What was used must stay used, and a note of mail at a peer is all that
@@ -217,19 +93,18 @@ pub(crate) fn look(
         Cursor::Key { table, key } => (*table, Some(key.clone())),
         Cursor::Start | Cursor::Behind(_) => (0, None),
     };
-    let Some(table) = tables(kind).get(index) else { return Ok((Vec::new(), None)) };
-    let first = if table.numbered { Value::Integer(i64::MIN) } else { Value::Blob(Vec::new()) };
-    let mut statement = sql.prepare_cached(table.look)?;
-    let mut rows = statement.query(params![after.unwrap_or_else(|| first.clone()), SLICE])?;
+    let Some(table) = table(kind, index) else { return Ok((Vec::new(), None)) };
+    let mut statement = sql.prepare_cached(&table.look())?;
+    let mut rows = statement.query(params![after.unwrap_or_else(|| table.key.first()), SLICE])?;
     let mut entries = Vec::new();
     let mut last = None;
     while let Some(row) = rows.next()? {
         let (key, content, then): (Value, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let content = content.max(0).unsigned_abs();
-        let life = match table.born {
-            Born::Then => 0,
-            Born::Before(life) => life,
-            Born::BeforeMail(more) => ttl.as_secs() + more,
+        let life = match table.lifetime {
+            Lifetime::Since => 0,
+            Lifetime::Until(life) => life,
+            Lifetime::UntilMailAnd(more) => ttl.as_secs() + more,
         };
         let age = moment(now).saturating_add(count(life)).saturating_sub(then).max(0).unsigned_abs();
         last = Some(key.clone());
@@ -238,10 +113,7 @@ pub(crate) fn look(
     }
     let next = match last {
         Some(key) if entries.len() >= SLICE as usize => Some(Cursor::Key { table: index, key }),
-        _ => tables(kind).get(index + 1).map(|table| Cursor::Key {
-            table: index + 1,
-            key: if table.numbered { Value::Integer(i64::MIN) } else { Value::Blob(Vec::new()) },
-        }),
+        _ => self::table(kind, index + 1).map(|next| Cursor::Key { table: index + 1, key: next.key.first() }),
     };
     Ok((entries, next))
 }
@@ -253,7 +125,7 @@ fn look_at_mail(
     cursor: &Cursor,
     now: UnixSeconds,
 ) -> Result<(Vec<Entry>, Option<Cursor>), StoreError> {
-    if of_peers && !foreign_blobs::any(sql)? {
+    if of_peers && !totals::any(sql, Total::HELD)? {
         return Ok((Vec::new(), None));
     }
     let mut statement = sql.prepare_cached(
@@ -299,14 +171,10 @@ pub(crate) fn evict(
         }
         let gone = match &entry.row {
             RowName::Blob(name) => blobs::remove(write, name)?.is_some(),
-            RowName::Key { table, key, moment } => match tables(kind).get(*table) {
+            RowName::Key { table: index, key, moment } => match table(kind, *index) {
                 Some(table) => {
-                    let gone = write.sql.prepare_cached(table.delete)?.execute(params![key, moment])? > 0;
-                    if let Some(sum) = (table.sum)(write.change).filter(|_| gone) {
-                        *sum -= 1;
-                    }
                     write.free(count(entry.content));
-                    gone
+                    table.delete(write, key, *moment)?
                 }
                 None => false,
             },

@@ -7,12 +7,13 @@ use crate::auth::{ack_tombstones, idempotency, nonces};
 use crate::clock::trusted::TrustedClock;
 use crate::clock::trusted_time::BEHIND;
 use crate::db::error::StoreError;
+use crate::db::steps::SWEEP_ROWS;
 use crate::db::{Store, compact};
 use crate::mail::purging::Purging;
 use crate::mail::{blobs, registrations};
 use crate::maintenance::future_tombstones;
 use crate::metrics::Metrics;
-use crate::records::{escrow, exchange, guardian, recovery};
+use crate::records::{self, exchange};
 use crate::transfer::{claims, outbox, remote_blobs, tombstones};
 use relay_daemon::Shutdown;
 use relay_proto::UnixSeconds;
@@ -88,10 +89,12 @@ impl Sweep {
         self.sweep_mail(now).await?;
         claims::sweep(&self.store, now).await?;
         registrations::sweep(&self.store, now).await?;
-        recovery::sweep(&self.store, now).await?;
-        guardian::sweep(&self.store, now).await?;
-        escrow::sweep(&self.store, now).await?;
-        outbox::sweep(&self.store, now).await?;
+        for kind in records::KINDS {
+            if let Some(rows) = kind.swept {
+                kind.table.sweep(&self.store, now, rows).await?;
+            }
+        }
+        outbox::TABLE.sweep(&self.store, now, SWEEP_ROWS).await?;
         self.sweep_exchanges().await?;
         self.check_tombstones().await?;
         ack_tombstones::sweep(&self.store, now).await?;
@@ -114,7 +117,7 @@ impl Sweep {
     pub(crate) async fn sweep_exchanges(&self) -> Result<(), StoreError> {
         let now = self.time.times().deletable_minutes;
         exchange::sweep(&self.store, now, self.time.is_trusted()).await?;
-        idempotency::sweep(&self.store, now).await.map(drop)
+        idempotency::TABLE.sweep(&self.store, now, SWEEP_ROWS).await.map(drop)
     }
 
     /// Once the clock is right, tombstones that were made while it was ahead count from now.

@@ -9,23 +9,45 @@ use crate::clock::trusted_time::Times;
 use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use crate::db::sql::{count, moment, time};
-use crate::db::steps::{HEAVY_SWEEP_ROWS, delete_expired};
+use crate::db::sql::{moment, time};
+use crate::db::steps::HEAVY_SWEEP_ROWS;
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::Total;
 use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::limits::shares::{Kind, Payment};
+use crate::limits::shares::{Payment, Share};
+use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
-use relay_proto::limits::ESCROW_SLOTS;
+use relay_proto::limits::{ESCROW_SLOTS, MAX_ESCROW_TTL_SECS};
 use relay_proto::messages::escrow_get_reply::Outcome;
-use relay_proto::messages::{EscrowDeposit, EscrowNotFound};
+use relay_proto::messages::{EscrowDeposit, EscrowNotFound, RowKind};
 use relay_proto::{EscrowBlob, GateName, RequestId, SlotName, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
-/// Gates that fit beside the mail: one for each 64 KiB of the database's ceiling.
-const BYTES_EACH: u64 = 64 << 10;
+/// Gates; their slots go with them.
+pub(crate) static KIND: RecordKind = RecordKind {
+    table: Table {
+        name: "escrow_gates",
+        key: Key::Bytes("name"),
+        content: "(SELECT coalesce(sum(octet_length(blob)), 0) FROM escrow_slots WHERE gate = name)",
+        beside: 350,
+        moment: "expires",
+        lifetime: Lifetime::Until(MAX_ESCROW_TTL_SECS as u64),
+        total: Some(TOTAL),
+        may_go: None,
+    },
+    total: TOTAL,
+    gauge: ("relay_escrow_gates_active", "Escrow gates in the store."),
+    shown_as: RowKind::Escrow,
+    bytes_each: 64 << 10,
+    share: Share::rows(TOTAL),
+    swept: Some(HEAVY_SWEEP_ROWS),
+};
+
+const TOTAL: Total = Total::named("escrow_gates");
 
 /// A slot to be filled.
 #[derive(Debug)]
@@ -115,8 +137,8 @@ fn fill(
     if filled >= ESCROW_SLOTS {
         return Ok(EscrowDeposit::GateFull);
     }
-    let space = write.space(write.gauges.escrow_gates(), write.change.escrow_gates, BYTES_EACH);
-    payment.row(Kind::EscrowGates, space, write.gauges, blob.as_bytes().len())?;
+    let space = write.space(TOTAL, KIND.bytes_each);
+    payment.row(KIND.share, space, write.gauges, blob.as_bytes().len())?;
     write
         .sql
         .prepare_cached("INSERT INTO escrow_slots (gate, slot, blob) VALUES (?1, ?2, ?3)")?
@@ -134,18 +156,18 @@ fn is_live(write: &mut Write<'_>, gate: &GateName, now: UnixSeconds) -> Result<b
         .map(time);
     if expires.is_some_and(|expires| expires <= now) {
         write.sql.prepare_cached("DELETE FROM escrow_gates WHERE name = ?1")?.execute([gate.as_bytes()])?;
-        write.change.escrow_gates -= 1;
+        write.change[TOTAL] -= 1;
     }
     Ok(expires.is_some_and(|expires| expires > now))
 }
 
 fn open(write: &mut Write<'_>, gate: &GateName, expires: UnixSeconds) -> Result<(), StoreError> {
-    write.expect_place(write.gauges.escrow_gates(), write.change.escrow_gates, BYTES_EACH)?;
+    write.expect_place(TOTAL, KIND.bytes_each)?;
     write
         .sql
         .prepare_cached("INSERT INTO escrow_gates (name, expires) VALUES (?1, ?2)")?
         .execute(params![gate.as_bytes(), moment(expires)])?;
-    write.change.escrow_gates += 1;
+    write.change[TOTAL] += 1;
     Ok(())
 }
 
@@ -193,16 +215,4 @@ fn find(sql: &Connection, gate: &GateName, own: &SlotName, now: UnixSeconds) -> 
         }
         _ => Ok(Outcome::NotFound(EscrowNotFound {})),
     }
-}
-
-/// Deletes the gates whose time has passed, with their slots.
-pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(HEAVY_SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
-}
-
-/// Deletes up to `limit` gates whose time has passed, with their slots. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = delete_expired(write.sql, "escrow_gates", "name", now, limit)?;
-    write.change.escrow_gates -= count(expired);
-    Ok(expired)
 }

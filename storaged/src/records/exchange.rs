@@ -11,17 +11,43 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
-use crate::db::steps::{HEAVY_SWEEP_ROWS, delete_expired};
+use crate::db::steps::HEAVY_SWEEP_ROWS;
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::{Space, Total};
 use crate::db::writer::Load;
 use crate::limits::Limits;
-use crate::limits::shares::{Kind, Payment, Space};
+use crate::limits::shares::{Payment, Share};
+use crate::records::RecordKind;
 use relay_proto::caller::Caller;
 use relay_proto::limits::EXCHANGE_TTL_SECS;
+use relay_proto::messages::RowKind;
 use relay_proto::{ExchangeCode, ExchangeText, OfferName, RequestId, StorageError, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
+
+/// How many there may be, the operator says; and as they live for minutes, they are swept more often than others.
+pub(crate) static KIND: RecordKind = RecordKind {
+    table: Table {
+        name: "exchanges",
+        key: Key::Bytes("name"),
+        content: "octet_length(payload) + coalesce(octet_length(response), 0)",
+        beside: 250,
+        moment: "expires",
+        lifetime: Lifetime::Until(*EXCHANGE_TTL_SECS.end()),
+        total: Some(TOTAL),
+        may_go: None,
+    },
+    total: TOTAL,
+    gauge: ("relay_exchange_offers_active", "Exchange offers not yet completed."),
+    shown_as: RowKind::Offers,
+    bytes_each: 1,
+    share: Share::short_lived(TOTAL),
+    swept: None,
+};
+
+const TOTAL: Total = Total::named("exchange_offers");
 
 /// Codes that are tried for an offer. With a tenth of all codes taken, not one offer in 10⁶⁰ finds them all
 /// taken.
@@ -95,15 +121,15 @@ fn insert(
     if !replays::is_first(write, *caller, request_id, now)? {
         return Err(StorageError::UnknownCode.into());
     }
-    let is_full = |write: &Write<'_>| held(write) >= max_offers;
+    let is_full = |write: &Write<'_>| write.total(TOTAL) >= max_offers;
     // What has expired and waits for the sweep counts for nothing.
     if is_full(write) {
-        expire(write, now.deletable_minutes, MAKE_WAY)?;
+        KIND.table.expire(write, now.deletable_minutes, MAKE_WAY)?;
     }
     if is_full(write) {
         return Err(StorageError::TooManyOffers.into());
     }
-    payment.row(Kind::Offers, space(write, max_offers), write.gauges, payload.as_str().len())?;
+    payment.row(KIND.share, space(write, max_offers), write.gauges, payload.as_str().len())?;
     let mut insert = write.sql.prepare_cached(
         "INSERT INTO exchanges (name, expires, offered_by, payload) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (name) DO NOTHING",
@@ -113,7 +139,7 @@ fn insert(
         forget_expired(write, &name, now.deletable_minutes)?;
         let expires = moment(now.stamp.plus(*ttl_secs));
         if insert.execute(params![name.as_bytes(), expires, taker.0, payload.as_str()])? > 0 {
-            write.change.exchange_offers += 1;
+            write.change[TOTAL] += 1;
             return Ok(code);
         }
     }
@@ -156,13 +182,9 @@ fn candidates(request: &RequestId) -> impl Iterator<Item = ExchangeCode> {
     })
 }
 
-fn held(write: &Write<'_>) -> u64 {
-    write.gauges.exchange_offers().saturating_add_signed(write.change.exchange_offers)
-}
-
 /// How many offers there may be, and how many more.
 fn space(write: &Write<'_>, max_offers: u64) -> Space {
-    Space { whole: max_offers, free: max_offers.saturating_sub(held(write)) }
+    Space { whole: max_offers, free: max_offers.saturating_sub(write.total(TOTAL)) }
 }
 
 /// Deletes an offer if its time has passed. Answers whether it did.
@@ -171,7 +193,7 @@ fn forget_expired(write: &mut Write<'_>, name: &OfferName, now: UnixSeconds) -> 
         .sql
         .prepare_cached("DELETE FROM exchanges WHERE name = ?1 AND expires <= ?2")?
         .execute(params![name.as_bytes(), moment(now)])? as u64;
-    write.change.exchange_offers -= count(deleted);
+    write.change[TOTAL] -= count(deleted);
     Ok(deleted > 0)
 }
 
@@ -266,12 +288,12 @@ pub(crate) fn complete(
         )?
         .query_row([name.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
     payment.give_row_back(
-        Kind::Offers,
+        KIND.share,
         space(write, max_offers),
         write.gauges,
         payload_bytes.max(0).unsigned_abs(),
     );
-    write.change.exchange_offers -= 1;
+    write.change[TOTAL] -= 1;
     let response = text(response)?;
     // The pages of the offer are free by now: this needs no room that was not there.
     write
@@ -296,7 +318,7 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds, is_trusted: bool) -> 
     if is_trusted {
         store.in_batches(ROWS, move |write, limit| shorten(write.sql, now, limit)).await?;
     }
-    let expired = store.in_batches(ROWS, move |write, limit| expire(write, now, limit)).await?;
+    let expired = KIND.table.sweep(store, now, ROWS).await?;
     let forgotten = store.in_batches(ROWS, move |write, limit| forget(write.sql, now, limit)).await?;
     if expired + forgotten == 0 {
         return Ok(());
@@ -310,13 +332,6 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds, is_trusted: bool) -> 
         Err(StoreError::Refused(StorageError::OutcomeUnknown)) | Ok(()) => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-/// Deletes up to `limit` offers whose time has passed. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = delete_expired(write.sql, "exchanges", "name", now, limit)?;
-    write.change.exchange_offers -= count(expired);
-    Ok(expired)
 }
 
 /// Gives up to `limit` offers and responses an end that they can have: what was stored under a clock that was ahead
@@ -338,7 +353,13 @@ fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreE
 
 /// Forgets up to `limit` responses that were taken minutes ago. Returns how many.
 fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    delete_expired(sql, "exchange_answers", "completed_by", now, limit)
+    let forgotten = sql
+        .prepare_cached(
+            "DELETE FROM exchange_answers WHERE completed_by IN
+                 (SELECT completed_by FROM exchange_answers WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
+        )?
+        .execute(params![moment(now), limit])?;
+    Ok(forgotten as u64)
 }
 
 #[cfg(test)]

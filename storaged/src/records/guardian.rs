@@ -7,12 +7,16 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
-use crate::db::steps::{SWEEP_ROWS, delete_expired};
+use crate::db::steps::SWEEP_ROWS;
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::Total;
 use crate::limits::Limits;
-use crate::limits::shares::{Kind, Payment};
+use crate::limits::shares::{Payment, Share};
+use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
 use relay_proto::guardian::Designating;
+use relay_proto::messages::RowKind;
 use relay_proto::{
     GuardianEntry, GuardianHash, GuardianName, PublicKey, RequestId, Signature, StorageError, Ttl,
     UnixSeconds,
@@ -23,9 +27,27 @@ use std::sync::Arc;
 /// How long a set is kept.
 const LIFE: Ttl = Ttl::from_secs(365 * 86_400);
 
-/// Sets that fit beside the mail: one for each 16 KiB of the database's ceiling. Six times what the largest
-/// takes.
-const BYTES_EACH: u64 = 16 << 10;
+/// Of the database's ceiling each may take six times what the largest takes.
+pub(crate) static KIND: RecordKind = RecordKind {
+    table: Table {
+        name: "guardian_sets",
+        key: Key::Bytes("name"),
+        content: "octet_length(entries)",
+        beside: 140,
+        moment: "expires",
+        lifetime: Lifetime::Until(LIFE.as_secs()),
+        total: Some(TOTAL),
+        may_go: None,
+    },
+    total: TOTAL,
+    gauge: ("relay_guardian_sets_active", "Guardian sets in the store."),
+    shown_as: RowKind::Guardians,
+    bytes_each: 16 << 10,
+    share: Share::rows(TOTAL),
+    swept: Some(SWEEP_ROWS),
+};
+
+const TOTAL: Total = Total::named("guardian_sets");
 
 /// What is remembered of a request that was carried out.
 const DONE: u64 = 1;
@@ -146,14 +168,12 @@ fn replace(
     if replaced > 0 {
         return Ok(());
     }
-    let (held, change) = (write.gauges.guardian_sets(), write.change.guardian_sets);
-    write.expect_place(held, change, BYTES_EACH)?;
-    payment.row(Kind::GuardianSets, write.space(held, change, BYTES_EACH), write.gauges, packed.len())?;
+    KIND.charge(write, payment, packed.len())?;
     write
         .sql
         .prepare_cached("INSERT INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)")?
         .execute(params![name.as_bytes(), packed, expires])?;
-    write.change.guardian_sets += 1;
+    write.change[TOTAL] += 1;
     Ok(())
 }
 
@@ -167,12 +187,12 @@ pub(crate) fn take_over(
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
     let expires = expires.min(LIFE.expiry(now));
-    write.expect_place(write.gauges.guardian_sets(), write.change.guardian_sets, BYTES_EACH)?;
+    write.expect_place(TOTAL, KIND.bytes_each)?;
     let fresh = write
         .sql
         .prepare_cached("INSERT OR IGNORE INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)")?
         .execute(params![name.as_bytes(), pack(entries), moment(expires)])?;
-    write.change.guardian_sets += count(fresh as u64);
+    write.change[TOTAL] += count(fresh as u64);
     Ok(fresh > 0)
 }
 
@@ -186,7 +206,7 @@ fn erase(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
 pub(crate) fn remove(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
     let deleted =
         write.sql.prepare_cached("DELETE FROM guardian_sets WHERE name = ?1")?.execute([name.as_bytes()])?;
-    write.change.guardian_sets -= count(deleted as u64);
+    write.change[TOTAL] -= count(deleted as u64);
     Ok(())
 }
 
@@ -196,18 +216,6 @@ fn find(sql: &Connection, name: &GuardianName, now: UnixSeconds) -> Result<Vec<G
         .query_row(params![name.as_bytes(), moment(now)], |row| row.get::<_, Vec<u8>>(0))
         .optional()?;
     unpack(Bytes::from(packed.unwrap_or_default())).ok_or(StoreError::Corrupt(0))
-}
-
-/// Deletes the sets whose time has passed.
-pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
-}
-
-/// Deletes up to `limit` sets whose time has passed. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = delete_expired(write.sql, "guardian_sets", "name", now, limit)?;
-    write.change.guardian_sets -= count(expired);
-    Ok(expired)
 }
 
 /// Each entry behind its length.

@@ -17,6 +17,7 @@
 
 use crate::db::totals::Totals;
 use crate::metrics::{Metrics, Scope};
+use crate::records::exchange;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::caller::{Caller, RELAY_SHARE, RateLimitSubject};
@@ -222,7 +223,7 @@ impl GuessLimiter {
 
     /// How many wrong guesses there may be now.
     fn rate(&self) -> Rate {
-        let allowed = (WRONG_TIMES_OFFERS / self.gauges.exchange_offers().max(1)).max(FEWEST);
+        let allowed = (WRONG_TIMES_OFFERS / self.gauges.of(exchange::KIND.total).max(1)).max(FEWEST);
         Rate::per_minute(u32::try_from(allowed).unwrap_or(u32::MAX).min(self.most_wrong))
     }
 

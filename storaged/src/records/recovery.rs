@@ -6,13 +6,16 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
-use crate::db::steps::{SWEEP_ROWS, delete_expired};
+use crate::db::steps::SWEEP_ROWS;
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::Total;
 use crate::limits::Limits;
-use crate::limits::shares::{Kind, Payment};
+use crate::limits::shares::{Payment, Share};
+use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
 use relay_proto::field::position;
-use relay_proto::messages::StoredProof;
+use relay_proto::messages::{RowKind, StoredProof};
 use relay_proto::{RecoveryName, RecoveryProof, RequestId, Ttl, UnixSeconds};
 use rusqlite::{Connection, Row, params};
 use std::sync::Arc;
@@ -20,9 +23,27 @@ use std::sync::Arc;
 /// How long a proof is kept.
 const LIFE: Ttl = Ttl::from_secs(90 * 86_400);
 
-/// Proofs that fit beside the mail: one for each 16 KiB of the database's ceiling. Four times what the
-/// largest takes.
-const BYTES_EACH: u64 = 16 << 10;
+/// Of the database's ceiling each may take four times what the largest takes.
+pub(crate) static KIND: RecordKind = RecordKind {
+    table: Table {
+        name: "recovery_proofs",
+        key: Key::Bytes("name"),
+        content: "octet_length(proof)",
+        beside: 140,
+        moment: "created",
+        lifetime: Lifetime::Since,
+        total: Some(TOTAL),
+        may_go: None,
+    },
+    total: TOTAL,
+    gauge: ("relay_recovery_proofs_active", "Recovery proofs in the store."),
+    shown_as: RowKind::Proofs,
+    bytes_each: 16 << 10,
+    share: Share::rows(TOTAL),
+    swept: Some(SWEEP_ROWS),
+};
+
+const TOTAL: Total = Total::named("recovery_proofs");
 
 /// Stores a proof in place of the one before, once for each request that came sealed.
 ///
@@ -76,17 +97,14 @@ fn replace(
     if replaced > 0 {
         return Ok(());
     }
-    let (held, change) = (write.gauges.recovery_proofs(), write.change.recovery_proofs);
-    write.expect_place(held, change, BYTES_EACH)?;
-    let space = write.space(held, change, BYTES_EACH);
-    payment.row(Kind::Proofs, space, write.gauges, proof.as_bytes().len())?;
+    KIND.charge(write, payment, proof.as_bytes().len())?;
     write
         .sql
         .prepare_cached(
             "INSERT INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires])?;
-    write.change.recovery_proofs += 1;
+    write.change[TOTAL] += 1;
     Ok(())
 }
 
@@ -101,14 +119,14 @@ pub(crate) fn take_over(
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
     let expires = expires.min(LIFE.expiry(now));
-    write.expect_place(write.gauges.recovery_proofs(), write.change.recovery_proofs, BYTES_EACH)?;
+    write.expect_place(TOTAL, KIND.bytes_each)?;
     let fresh = write
         .sql
         .prepare_cached(
             "INSERT OR IGNORE INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
         )?
         .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), moment(created), moment(expires)])?;
-    write.change.recovery_proofs += count(fresh as u64);
+    write.change[TOTAL] += count(fresh as u64);
     Ok(fresh > 0)
 }
 
@@ -135,16 +153,4 @@ fn read(row: &Row<'_>, key_index: usize) -> Result<StoredProof, StoreError> {
         created_at: time(row.get(1)?).get(),
         expires_at: time(row.get(2)?).get(),
     })
-}
-
-/// Deletes the proofs whose time has passed.
-pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
-}
-
-/// Deletes up to `limit` proofs whose time has passed. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = delete_expired(write.sql, "recovery_proofs", "name", now, limit)?;
-    write.change.recovery_proofs -= count(expired);
-    Ok(expired)
 }

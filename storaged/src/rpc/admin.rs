@@ -2,6 +2,7 @@
 
 use super::{backup, usage};
 use crate::clock::trusted::TrustedClock;
+use crate::db::totals::Total;
 use crate::db::{Store, compact, schema};
 use crate::metrics::aggregator::MetricsAggregator;
 use crate::ohttp_keys::keyring::Keyring;
@@ -50,8 +51,8 @@ impl admin_server::Admin for Admin {
             processes,
             live_bytes,
             ceiling_bytes,
-            blobs: self.store.gauges.blobs(),
-            registrations: self.store.gauges.registrations(),
+            blobs: self.store.gauges.of(Total::BLOBS),
+            registrations: self.store.gauges.of(Total::REGISTRATIONS),
             durable,
             schema_version: schema::VERSION,
             sqlite_version: schema::library_version().to_owned(),
@@ -86,7 +87,7 @@ impl admin_server::Admin for Admin {
     async fn drain(&self, request: Request<DrainRequest>) -> Reply<DrainReply> {
         let DrainRequest { draining } = request.into_inner();
         operator::drain(&self.store, &self.peering, draining).await?;
-        Ok(Response::new(DrainReply { blobs: self.store.gauges.blobs() }))
+        Ok(Response::new(DrainReply { blobs: self.store.gauges.of(Total::BLOBS) }))
     }
 
     type BackupStream = ReceiverStream<Result<BackupPart, Status>>;

@@ -74,7 +74,7 @@ async fn run(steps: Vec<Step>) {
         "what is counted has drifted from what is there"
     );
     let blobs: u64 = relay.sql().query_row("SELECT blobs FROM totals", [], |row| row.get(0)).unwrap();
-    assert_eq!(relay.store.gauges.blobs(), blobs);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), blobs);
 }
 
 async fn exchange(relay: &Relay, steps: u8) {

@@ -124,7 +124,7 @@ async fn many_names_go_in_steps_and_what_is_known_is_no_work() {
     let register = request(&relay, &names, Some(&owner));
     assert_eq!(relay.registered(register.clone()).await, all);
     assert_eq!(relay.registered(register).await, all, "a retry");
-    assert_eq!(relay.store.gauges.registrations(), 1900);
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 1900);
     let sql = relay.sql();
     let commits = || sql.pragma_query_value(None, "data_version", |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(relay.registered(request(&relay, &names, None)).await.unwrap().bound_elsewhere, 1900);
@@ -145,7 +145,7 @@ async fn a_register_that_was_cut_short_is_finished_by_its_retry() {
     // As if the process had died behind the first step: some names are there, the signature is not used up.
     relay.registered(request(&relay, &many(0, 500), Some(&owner))).await.unwrap();
     assert_eq!(relay.registered(register.clone()).await.unwrap().registered, 1200);
-    assert_eq!(relay.store.gauges.registrations(), 1200);
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 1200);
     let replay = RegisterRequest { request_id: fresh_id(), ..register };
     assert_eq!(relay.registered(replay).await, Err(StorageError::Replayed));
 }
@@ -162,13 +162,13 @@ async fn a_key_owns_ten_thousand_mailboxes_at_most() {
         relay.registered(request(&relay, &more(), Some(&owner))).await,
         Err(StorageError::QuotaExceeded)
     );
-    assert_eq!(relay.store.gauges.registrations(), 9500, "none of them");
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 9500, "none of them");
     relay.registered(request(&relay, &more(), Some(&other))).await.unwrap();
     relay.registered(request(&relay, &many(0, 1900), Some(&owner))).await.unwrap();
     relay.registered(request(&relay, &many(30_000, 500), Some(&owner))).await.unwrap();
     relay.registered(request(&relay, &many(40_000, 1), None)).await.unwrap();
     assert_eq!(relay.purge(relay.purge_request(&owner, 1)).await, Ok(0));
-    assert_eq!(relay.store.gauges.registrations(), 502);
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 502);
     relay.clock.advance(Duration::from_secs(1));
     relay.registered(request(&relay, &many(0, 1900), Some(&owner))).await.unwrap();
 }

@@ -51,17 +51,17 @@ impl Stocked {
         relay.register(&[1], None).await.unwrap();
         let keys = keyring(&relay).await.current().await.unwrap();
         let relay = if blobs < 10_000 { relay } else { relay.with_many(blobs).await };
-        let blobs = relay.store.gauges.blobs();
+        let blobs = relay.store.gauges.of(Total::BLOBS);
         Self { relay, blobs, acked, purged, keys }
     }
 
     /// What was promised is there, and what is over stays over.
     async fn is_whole(&self) {
         let Self { relay, blobs, acked, purged, keys } = self;
-        assert_eq!(relay.store.gauges.blobs(), *blobs);
+        assert_eq!(relay.store.gauges.of(Total::BLOBS), *blobs);
         assert_eq!(relay.rows("blobs"), *blobs);
         relay.send(acked.0, &acked.1).await.unwrap();
-        assert_eq!(relay.store.gauges.blobs(), *blobs, "acked mail has come back");
+        assert_eq!(relay.store.gauges.of(Total::BLOBS), *blobs, "acked mail has come back");
         let replay = PurgeRequest { request_id: fresh_id(), ..purged.clone() };
         let replayed = relay.purge(replay).await;
         assert!(
@@ -178,7 +178,7 @@ async fn a_month_of_mail_that_is_rightly_over_is_swept() {
         relay.sweep.sweep().await.unwrap();
         assert_eq!(relay.metrics.sweep_suspended.get(), 0);
     }
-    assert_eq!((relay.store.gauges.blobs(), relay.metrics.blobs_expired.get()), (0, 1000));
+    assert_eq!((relay.store.gauges.of(Total::BLOBS), relay.metrics.blobs_expired.get()), (0, 1000));
 }
 
 #[tokio::test]
@@ -188,13 +188,13 @@ async fn a_relay_that_was_off_for_a_month_serves_and_stores_and_sweeps_a_day_lat
     relay.clock.jump_to(START.plus(30 * 86_400));
     let relay = relay.restart(&[("RELAY_BLOB_TTL_SECS", "864000")]).await;
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 600);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 600);
     let id = relay.send(mailbox(1), b"new").await.unwrap();
     assert!(relay.ack(mailbox(1), id).await.unwrap());
     relay.send(mailbox(1), b"newer").await.unwrap();
     relay.clock.advance(DAY);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 1);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 1);
     assert_eq!(relay.send(mailbox(1), b"new").await, Ok(id));
     assert_eq!(relay.fetch(mailbox(1)).await, [b"newer"], "the ack is remembered for as long as ever");
 }
@@ -205,12 +205,12 @@ async fn what_the_operator_trusts_is_trusted_at_once_and_after_a_restart() {
     fill(&relay, 0..100).await;
     relay.clock.jump_to(START.plus(130 * 86_400));
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 100);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 100);
     let before = relay.time.trust(&relay.store).await.unwrap();
     assert_eq!((before.apart_secs, before.trusted_in_secs), (130 * 86_400, 86_400));
     let relay = relay.restart(&[]).await;
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
     assert_eq!(relay.metrics.sweep_suspended.get(), 0);
 }
 

@@ -92,12 +92,12 @@ async fn an_exchange_is_an_offer_a_claim_and_a_completion() {
     assert_eq!(relay.claim(offer, "response").await, Ok(text("payload")));
     assert_eq!(relay.claim(offer, "another").await, Err(StorageError::AlreadyClaimed));
     let relay = relay.restart(&[]).await;
-    assert_eq!(relay.store.gauges.exchange_offers(), 1);
+    assert_eq!(relay.store.gauges.of(Total::named("exchange_offers")), 1);
     assert_eq!(relay.claim(offer, "another").await, Err(StorageError::AlreadyClaimed));
     assert_eq!(relay.complete(offer).await, Ok(text("response")));
     assert_eq!(relay.complete(offer).await, Err(StorageError::UnknownCode));
     assert_eq!(relay.claim(offer, "another").await, Err(StorageError::UnknownCode));
-    assert_eq!(relay.store.gauges.exchange_offers(), 0);
+    assert_eq!(relay.store.gauges.of(Total::named("exchange_offers")), 0);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn no_two_live_offers_have_one_code() {
         codes.push(offer.await.unwrap().unwrap());
     }
     assert_eq!(codes.iter().copied().collect::<HashSet<_>>().len(), 300);
-    assert_eq!(relay.store.gauges.exchange_offers(), 300);
+    assert_eq!(relay.store.gauges.of(Total::named("exchange_offers")), 300);
     for number in [0, 150, 299] {
         let payload = relay.claim(codes[number].offer(), "response").await;
         assert_eq!(payload, Ok(text(&format!("payload {number}"))));
@@ -184,7 +184,7 @@ async fn an_offer_ends_to_the_second_at_every_step() {
     }
     assert_eq!(relay.rows("exchanges"), 2, "expired and unswept");
     relay.sweep.sweep_exchanges().await.unwrap();
-    assert_eq!((relay.rows("exchanges"), relay.store.gauges.exchange_offers()), (0, 0));
+    assert_eq!((relay.rows("exchanges"), relay.store.gauges.of(Total::named("exchange_offers"))), (0, 0));
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn only_so_many_offers_are_live_and_what_is_over_does_not_count() {
     relay.offer("fourth").await.unwrap();
     relay.offer("fifth").await.unwrap();
     assert_eq!(relay.offer("sixth").await, Err(StorageError::TooManyOffers));
-    assert_eq!(relay.store.gauges.exchange_offers(), 2);
+    assert_eq!(relay.store.gauges.of(Total::named("exchange_offers")), 2);
 }
 
 #[tokio::test]
@@ -275,7 +275,7 @@ async fn exchanges_are_swept_every_minute_whatever_the_interval_of_the_others() 
     for _ in 0..3 {
         relay.offer("payload").await.unwrap();
         relay.seconds(300);
-        while relay.store.gauges.exchange_offers() > 0 {
+        while relay.store.gauges.of(Total::named("exchange_offers")) > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }

@@ -12,9 +12,9 @@ async fn nothing_expires_early_and_nothing_expired_is_served() {
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 1, "its time is over to the second, and not yet past");
     relay.clock.advance(HOUR);
     assert!(relay.fetch(mailbox(1)).await.is_empty(), "expired and unswept");
-    assert_eq!(relay.store.gauges.blobs(), 1);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 1);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
     assert_eq!(relay.metrics.blobs_expired.get(), 1);
 }
 
@@ -26,7 +26,7 @@ async fn expired_mail_does_not_count_against_the_quota_and_may_be_sent_again() {
     assert_eq!(relay.ack(mailbox(1), BlobId::from_bytes([0; 16])).await, Ok(false));
     assert_eq!(relay.send(mailbox(1), b"one").await, Ok(id));
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 1);
-    assert_eq!(relay.store.gauges.blobs(), 1);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 1);
 }
 
 #[tokio::test]
@@ -35,7 +35,7 @@ async fn an_ack_of_expired_mail_removes_it_and_says_that_nothing_was_there() {
     let id = relay.send(mailbox(1), b"one").await.unwrap();
     relay.clock.advance(2 * HOUR);
     assert_eq!(relay.ack(mailbox(1), id).await, Ok(false));
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
 }
 
 /// Stores blobs of these numbers, spread over a hundred mailboxes.
@@ -55,7 +55,7 @@ async fn a_sweep_of_many_goes_in_batches_and_takes_all() {
     fill(&relay, 10_000..11_300).await;
     relay.clock.advance(60 * DAY + HOUR);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 1300);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 1300);
     assert_eq!(relay.metrics.blobs_expired.get(), 1200);
 }
 
@@ -70,7 +70,7 @@ async fn a_clock_that_jumps_ahead_and_back_costs_no_mail_and_hides_none() {
     relay.clock.jump_to(START.plus(60));
     relay.sweep.sweep().await.unwrap();
     assert_eq!(relay.metrics.sweep_suspended.get(), 0);
-    assert_eq!(relay.store.gauges.blobs(), 1000);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 1000);
     assert_eq!(relay.fetch(mailbox(1)).await.len(), 10);
 }
 
@@ -82,7 +82,7 @@ async fn a_clock_that_stays_ahead_for_a_day_is_believed() {
     relay.sweep.sweep().await.unwrap();
     relay.clock.advance(DAY);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
     assert_eq!(relay.metrics.sweep_suspended.get(), 0);
 }
 

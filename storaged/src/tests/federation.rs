@@ -210,12 +210,12 @@ impl Relay {
         assert_eq!(self.census().problems, Vec::<String>::new());
         let gauges = &self.store.gauges;
         let held = [
-            gauges.blobs(),
-            gauges.leases(),
-            gauges.hints(),
-            gauges.claims(),
-            gauges.held(),
-            gauges.outbox(),
+            gauges.of(Total::BLOBS),
+            gauges.of(Total::LEASES),
+            gauges.of(Total::HINTS),
+            gauges.of(Total::CLAIMS),
+            gauges.of(Total::HELD),
+            gauges.of(Total::OUTBOX),
         ];
         assert_eq!(
             held,

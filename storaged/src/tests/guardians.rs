@@ -103,7 +103,7 @@ async fn a_store_replaces_the_whole_set_and_it_survives_a_restart() {
     assert_eq!(relay.guardians(&key(1)).await, [[7; 256]; 10]);
     assert_eq!(relay.guardians(&key(2)).await, [b"another's"]);
     assert!(relay.guardians(&key(3)).await.is_empty());
-    assert_eq!(relay.store.gauges.guardian_sets(), 2);
+    assert_eq!(relay.store.gauges.of(Total::named("guardian_sets")), 2);
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn a_set_lives_for_a_year_and_not_much_longer() {
     relay.clock.advance(HOUR);
     assert!(relay.guardians(&key(1)).await.is_empty(), "expired and unswept");
     relay.sweep.sweep().await.unwrap();
-    assert_eq!((relay.store.gauges.guardian_sets(), relay.rows("guardian_sets")), (0, 0));
+    assert_eq!((relay.store.gauges.of(Total::named("guardian_sets")), relay.rows("guardian_sets")), (0, 0));
 }
 
 #[tokio::test]
@@ -193,10 +193,10 @@ async fn what_was_deleted_is_in_no_file_when_the_deletion_is_answered() {
     assert!(!holds(&log, b"unmistakable"));
     assert!(!holds(&relay.database(), b"unmistakable"));
     assert!(relay.guardians(&key(1)).await.is_empty());
-    assert_eq!(relay.store.gauges.guardian_sets(), 0);
+    assert_eq!(relay.store.gauges.of(Total::named("guardian_sets")), 0);
     relay.next_second();
     relay.delete_guardians(relay.delete_request(&key(1))).await.unwrap();
-    assert_eq!(relay.store.gauges.guardian_sets(), 0, "there was nothing to delete");
+    assert_eq!(relay.store.gauges.of(Total::named("guardian_sets")), 0, "there was nothing to delete");
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn an_empty_set_is_none_and_uses_its_signature_up() {
     let empty = relay.store_request(&key(1), &[]);
     relay.store_guardians(empty.clone()).await.unwrap();
     assert!(relay.guardians(&key(1)).await.is_empty());
-    assert_eq!((relay.store.gauges.guardian_sets(), relay.rows("guardian_sets")), (0, 0));
+    assert_eq!((relay.store.gauges.of(Total::named("guardian_sets")), relay.rows("guardian_sets")), (0, 0));
     let replay = GuardianStoreRequest { request_id: RequestId::random().unwrap().into(), ..empty };
     assert_eq!(relay.store_guardians(replay).await, Err(StorageError::Replayed));
 }
@@ -222,7 +222,7 @@ async fn a_purge_takes_the_keys_guardian_set_and_nobody_elses() {
     assert_eq!(deleted, Ok(1), "only blobs are counted");
     assert!(relay.guardians(&key(1)).await.is_empty());
     assert_eq!(relay.guardians(&key(2)).await, [b"two"]);
-    assert_eq!(relay.store.gauges.guardian_sets(), 1);
+    assert_eq!(relay.store.gauges.of(Total::named("guardian_sets")), 1);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ async fn a_blob_is_delivered_until_it_is_acked() {
     assert_eq!(relay.ack(mailbox(1), id).await, Ok(true));
     assert_eq!(relay.ack(mailbox(1), id).await, Ok(false));
     assert!(relay.fetch(mailbox(1)).await.is_empty());
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn mail_survives_a_restart_in_the_order_of_arrival() {
     let order: Vec<u8> = page.blobs.iter().map(|blob| blob.ciphertext[0]).collect();
     assert_eq!(order, (0..20).collect::<Vec<_>>());
     assert!(page.blobs.iter().all(|blob| blob.mailbox_index == u32::from(blob.ciphertext[0] % 2 == 0)));
-    assert_eq!(relay.store.gauges.blobs(), 20);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 20);
 }
 
 #[tokio::test]

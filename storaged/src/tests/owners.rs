@@ -12,7 +12,7 @@ async fn only_registered_mailboxes_take_mail_where_the_operator_asks_for_it() {
     relay.send(mailbox(1), b"one").await.unwrap();
     let relay = relay.restart(FROM_STRANGERS).await;
     relay.send(mailbox(2), b"one").await.unwrap();
-    assert_eq!(relay.store.gauges.registrations(), 2);
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 2);
 }
 
 #[tokio::test]
@@ -32,7 +32,7 @@ async fn a_registration_lives_as_long_as_its_mailbox_is_fetched() {
     }
     relay.send(mailbox(1), b"one").await.unwrap();
     assert_eq!(relay.send(mailbox(2), b"one").await, Err(StorageError::NotRegistered));
-    assert_eq!(relay.store.gauges.registrations(), 1);
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 1);
 }
 
 fn expiry(relay: &Relay, number: u8) -> i64 {
@@ -55,7 +55,7 @@ async fn a_purge_takes_the_keys_own_mailbox_and_all_that_are_registered_to_it() 
         relay.send(hash, content).await.unwrap();
     }
     assert_eq!(relay.purge(relay.purge_request(&owner, 1)).await, Ok(3));
-    assert_eq!(relay.store.gauges.blobs(), 1);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 1);
     assert_eq!(relay.fetch(mailbox(3)).await, [b"xxx"]);
     assert_eq!(relay.metrics.blobs_purged.get(), 3);
 }

@@ -63,12 +63,12 @@ async fn from_its_first_moment_nobody_sees_a_part_and_a_restart_goes_on() {
     assert!(relay.page(&all).await.unwrap().blobs.is_empty());
     relay.send(mailbox(1), b"came later").await.unwrap();
     let relay = relay.restart(ROOMY).await;
-    assert!(relay.store.gauges.blobs() > 2, "there is more to delete");
+    assert!(relay.store.gauges.of(Total::BLOBS) > 2, "there is more to delete");
     assert_eq!(relay.fetch(mailbox(1)).await, [b"came later"]);
     relay.sweep.sweep().await.unwrap();
     assert_eq!(relay.fetch(mailbox(1)).await, [b"came later"]);
     assert_eq!(relay.fetch(mailbox(3)).await, [b"of others"]);
-    assert_eq!((relay.store.gauges.blobs(), relay.store.gauges.purges()), (2, 0));
+    assert_eq!((relay.store.gauges.of(Total::BLOBS), relay.store.gauges.of(Total::PURGES)), (2, 0));
     assert_eq!(relay.purge(purge).await, Ok(601), "the answer counts all steps");
     assert_eq!(relay.census().problems, Vec::<String>::new());
 }
@@ -102,17 +102,17 @@ async fn no_step_takes_more_rows_or_bytes_than_a_step_may() {
     relay.begin_purge(&relay.purge_request(&owner, 1)).await;
     let (mut steps, mut outcome) = (0, Step::More);
     while outcome == Step::More {
-        let rows = relay.store.gauges.blobs() + relay.store.gauges.registrations();
+        let rows = relay.store.gauges.of(Total::BLOBS) + relay.store.gauges.of(Total::REGISTRATIONS);
         let bytes = relay.bytes();
         outcome = relay.step(&owner).await;
-        let rows = rows - relay.store.gauges.blobs() - relay.store.gauges.registrations();
+        let rows = rows - relay.store.gauges.of(Total::BLOBS) - relay.store.gauges.of(Total::REGISTRATIONS);
         assert!(rows > 0 && rows <= u64::from(STEP_ROWS), "{rows}");
         assert!(bytes - relay.bytes() <= STEP_BYTES);
         steps += 1;
     }
     assert_eq!(outcome, Step::Last(610));
     assert!(steps >= 3, "{steps}");
-    assert_eq!((relay.store.gauges.blobs(), relay.store.gauges.registrations()), (0, 0));
+    assert_eq!((relay.store.gauges.of(Total::BLOBS), relay.store.gauges.of(Total::REGISTRATIONS)), (0, 0));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_purge_forgets_the_registrations_that_it_served_and_no_others() {
     assert_eq!(relay.send(mailbox(1), b"one").await, Err(StorageError::NotRegistered));
     relay.send(mailbox(2), b"two").await.unwrap();
     relay.send(mailbox(3), b"three").await.unwrap();
-    assert_eq!(relay.store.gauges.registrations(), 2);
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 2);
     // Whoever stays registers anew.
     relay.clock.advance(Duration::from_secs(1));
     relay.register(&[1], Some(&owner)).await.unwrap();
@@ -154,13 +154,13 @@ async fn a_registration_or_purge_of_the_same_key_comes_after_the_purge_before_it
     relay.send_many(own(&owner), 600, 0).await;
     relay.begin_purge(&relay.purge_request(&owner, 1)).await;
     relay.register(&[1], Some(&owner)).await.unwrap();
-    assert_eq!((relay.store.gauges.purges(), relay.store.gauges.blobs()), (0, 0));
-    assert_eq!(relay.store.gauges.registrations(), 1, "what is registered after a purge stays");
+    assert_eq!((relay.store.gauges.of(Total::PURGES), relay.store.gauges.of(Total::BLOBS)), (0, 0));
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 1, "what is registered after a purge stays");
     relay.send_many(own(&owner), 600, 1).await;
     relay.begin_purge(&relay.purge_request(&owner, 2)).await;
     relay.send(own(&owner), b"later").await.unwrap();
     assert_eq!(relay.purge(relay.purge_request(&owner, 3)).await, Ok(1));
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn a_registration_whose_time_ends_during_a_purge_is_purged_all_the_same() 
     relay.register(&[1], Some(&other)).await.unwrap();
     assert!(relay.fetch(mailbox(1)).await.is_empty());
     relay.sweep.sweep().await.unwrap();
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn many_purges_at_once_are_each_answered_with_their_own() {
         let (number, deleted) = task.await.unwrap();
         assert_eq!(deleted, Ok(150 * u64::from(number)));
     }
-    assert_eq!((relay.store.gauges.blobs(), relay.store.gauges.purges()), (0, 0));
+    assert_eq!((relay.store.gauges.of(Total::BLOBS), relay.store.gauges.of(Total::PURGES)), (0, 0));
     assert_eq!(relay.metrics.blobs_purged.get(), 150 * 36);
     assert_eq!(relay.rows("answers"), 8);
 }

@@ -84,9 +84,12 @@ async fn a_proof_lives_for_ninety_days_and_not_much_longer() {
     assert_eq!(relay.proof(1).await.as_deref(), Some(b"proof".as_slice()));
     relay.clock.advance(HOUR);
     assert_eq!(relay.proof(1).await, None, "expired and unswept");
-    assert_eq!(relay.store.gauges.recovery_proofs(), 1);
+    assert_eq!(relay.store.gauges.of(Total::named("recovery_proofs")), 1);
     relay.sweep.sweep().await.unwrap();
-    assert_eq!((relay.store.gauges.recovery_proofs(), relay.rows("recovery_proofs")), (0, 0));
+    assert_eq!(
+        (relay.store.gauges.of(Total::named("recovery_proofs")), relay.rows("recovery_proofs")),
+        (0, 0)
+    );
 }
 
 #[tokio::test]
@@ -98,7 +101,7 @@ async fn a_new_proof_replaces_the_old_one_and_lives_its_own_life() {
     relay.clock.advance(89 * DAY);
     relay.sweep.sweep().await.unwrap();
     assert_eq!(relay.proof(1).await.as_deref(), Some(b"new".as_slice()));
-    assert_eq!(relay.store.gauges.recovery_proofs(), 1);
+    assert_eq!(relay.store.gauges.of(Total::named("recovery_proofs")), 1);
 }
 
 #[tokio::test]
@@ -114,7 +117,7 @@ async fn proofs_survive_a_restart_and_are_answered_in_the_order_of_the_keys() {
         .map(|found| (found.key_index, u32::from_be_bytes(found.proof[..].try_into().unwrap())))
         .collect();
     assert_eq!(answers, [(0, 3), (2, 1), (3, 3)]);
-    assert_eq!(relay.store.gauges.recovery_proofs(), 3);
+    assert_eq!(relay.store.gauges.of(Total::named("recovery_proofs")), 3);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ async fn an_offer_is_made_once_whatever_became_of_it() {
     for _ in 0..1000 {
         assert_eq!(offer(1).await, Ok(code));
     }
-    assert_eq!(relay.store.gauges.exchange_offers(), 1);
+    assert_eq!(relay.store.gauges.of(Total::named("exchange_offers")), 1);
     relay.ask_claim(claim_request(code.offer(), "taken")).await.unwrap();
     relay.ask_complete(complete_request(code.offer())).await.unwrap();
     assert_eq!(offer(1).await, Err(StorageError::UnknownCode), "completed");

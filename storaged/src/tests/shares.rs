@@ -1,6 +1,8 @@
 //! Fair shares: what one payer may add, and that nobody else is the worse for it.
 
-use crate::limits::shares::{Kind, Shares, Space};
+use crate::db::totals::Space;
+use crate::limits::shares::{Share, Shares};
+use crate::records;
 use crate::tests::exchange::{claim_request, complete_request, offer_request};
 use crate::tests::*;
 use relay_proto::guardian::Designating;
@@ -248,15 +250,15 @@ async fn a_finished_exchange_gives_a_named_relay_its_place_back() {
 }
 
 /// What the tables hold by default: what is filled, its whole, how many hours it is kept, and bytes of a row.
-fn tables() -> [(Kind, u64, u64); 6] {
+fn tables() -> [(Share, u64, u64); 6] {
     let ceiling = relay_daemon::variables::MAX_STORAGE_BYTES.default_value();
     [
-        (Kind::Registrations, ceiling / 1024, 120 * 24),
-        (Kind::Proofs, ceiling / (16 << 10), 90 * 24),
-        (Kind::GuardianSets, ceiling / (16 << 10), 365 * 24),
-        (Kind::EscrowGates, ceiling / (64 << 10), 7 * 24),
-        (Kind::Offers, relay_daemon::variables::EXCHANGE_MAX_OFFERS.default_value(), 1),
-        (Kind::Bytes, ceiling, 120 * 24),
+        (Share::rows(Total::REGISTRATIONS), ceiling / 1024, 120 * 24),
+        (records::recovery::KIND.share, ceiling / (16 << 10), 90 * 24),
+        (records::guardian::KIND.share, ceiling / (16 << 10), 365 * 24),
+        (records::escrow::KIND.share, ceiling / (64 << 10), 7 * 24),
+        (records::exchange::KIND.share, relay_daemon::variables::EXCHANGE_MAX_OFFERS.default_value(), 1),
+        (Share::BYTES, ceiling, 120 * 24),
     ]
 }
 
@@ -267,8 +269,8 @@ fn to_fill_any_table_or_the_store_takes_one_address_more_than_a_day() {
     for (kind, whole, kept_hours) in tables() {
         let clock = ManualClock::at(START);
         let shares = Shares::new(allowance, clock.clock(), Metrics::new().unwrap());
-        let full = if kind == Kind::Bytes { whole - whole / 20 } else { whole };
-        let unit = if kind == Kind::Bytes { MIB } else { 1 };
+        let full = if kind == Share::BYTES { whole - whole / 20 } else { whole };
+        let unit = if kind == Share::BYTES { MIB } else { 1 };
         let mut added = Vec::new();
         for minute in 0..24 * 60_u64 {
             let mut now = 0_u64;
@@ -296,7 +298,11 @@ fn the_share_of_a_relay_leaves_half_and_comes_back_in_a_day() {
     let mut free = 100_000_u64;
     for day in 1..5 {
         let before = free;
-        while shares.payment(named(1)).rows(Kind::Proofs, Space { whole: 100_000, free }, 1).is_ok() {
+        while shares
+            .payment(named(1))
+            .rows(records::recovery::KIND.share, Space { whole: 100_000, free }, 1)
+            .is_ok()
+        {
             free -= 1;
         }
         assert!(free >= before / 2, "day {day}: {free} of {before} are left");

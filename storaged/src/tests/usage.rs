@@ -120,7 +120,7 @@ async fn only_what_is_old_and_large_enough_goes() {
     left.sort();
     assert_eq!(left, [vec![2; 2000], b"small".to_vec()]);
     assert_eq!(evicted(&relay, RowKind::Registrations, old).await.unwrap().rows, 1);
-    assert_eq!(relay.store.gauges.registrations(), 1);
+    assert_eq!(relay.store.gauges.of(Total::REGISTRATIONS), 1);
     // A renewal makes it young again.
     relay.clock.advance(10 * DAY);
     relay.register(&[2], None).await.unwrap();
@@ -133,7 +133,7 @@ async fn more_than_a_slice_and_more_than_a_step_go_all_the_same() {
     expiry::fill(&relay, 0..4500).await;
     assert_eq!(rows(&relay, RowKind::Mail).await.iter().sum::<u64>(), 4500);
     assert_eq!(evicted(&relay, RowKind::Mail, ALL).await.unwrap().rows, 4500);
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
     let relay = relay.restart(&[]).await;
     assert_eq!(relay.rows("blobs"), 0);
 }

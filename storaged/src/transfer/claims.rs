@@ -11,6 +11,8 @@ use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::{count, moment};
 use crate::db::steps::{SWEEP_ROWS, StepRoom};
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::Total;
 use crate::transfer::inventory::ListedBlob;
 use crate::transfer::outbox;
 use relay_proto::mail::BlobName;
@@ -20,6 +22,18 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 /// Claims that fit beside the mail: one for each so many bytes of the database's ceiling, so that they take a sixteenth
 /// of it at most. One peer may make half of them, so that no single liar keeps the others from being heard.
 const BYTES_EACH: u64 = 4096;
+
+/// What operators and sweeps know of it.
+pub(crate) static TABLE: Table = Table {
+    name: "claims",
+    key: Key::Number("seq"),
+    content: "0",
+    beside: 280,
+    moment: "created",
+    lifetime: Lifetime::Since,
+    total: Some(Total::CLAIMS),
+    may_go: None,
+};
 
 /// How many more claims a peer may make.
 pub(crate) fn room(sql: &Connection, peer: &PeerId, ceiling_bytes: u64) -> Result<u64, StoreError> {
@@ -37,7 +51,7 @@ pub(crate) fn put(
     bounds: &Bounds,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
-    let all = write.gauges.claims().saturating_add_signed(write.change.claims);
+    let all = write.total(Total::CLAIMS);
     if all >= write.gauges.ceiling_bytes() / BYTES_EACH || write.gauges.is_full() {
         return Ok(false);
     }
@@ -59,7 +73,7 @@ pub(crate) fn put(
             moment(created),
             peer.as_bytes(),
         ])?;
-    write.change.claims += count(noted as u64);
+    write.change[Total::CLAIMS] += count(noted as u64);
     Ok(noted > 0)
 }
 
@@ -87,20 +101,20 @@ pub(crate) fn locate(
 
 /// Deletes a peer's claim without telling it. Returns whether there was one.
 pub(crate) fn take(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
-    if !write.has_claims() {
+    if !write.has(Total::CLAIMS) {
         return Ok(false);
     }
     let gone = write
         .sql
         .prepare_cached("DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3")?
         .execute(params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()])?;
-    write.change.claims -= count(gone as u64);
+    write.change[Total::CLAIMS] -= count(gone as u64);
     Ok(gone > 0)
 }
 
 /// Deletes all claims of a blob that was received; the peers are told. Returns when the last would have expired.
 pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
-    if !write.has_claims() {
+    if !write.has(Total::CLAIMS) {
         return Ok(None);
     }
     let claims = {
@@ -112,7 +126,7 @@ pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
         })?;
         rows.collect::<Result<Vec<(i64, [u8; PeerId::LENGTH])>, _>>()?
     };
-    write.change.claims -= count(claims.len() as u64);
+    write.change[Total::CLAIMS] -= count(claims.len() as u64);
     let mut last = None;
     for (seq, peer) in claims {
         let expires = Position::from_sql(seq).expires();
@@ -133,7 +147,7 @@ pub(crate) fn clear(
     live: &mut u64,
     now: Times,
 ) -> Result<bool, StoreError> {
-    if !write.has_claims() {
+    if !write.has(Total::CLAIMS) {
         return Ok(true);
     }
     let ids = {
@@ -158,20 +172,5 @@ pub(crate) fn clear(
 
 /// Deletes the claims whose time has passed.
 pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
-}
-
-/// Deletes up to `limit` claims whose time has passed. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    if !write.has_claims() {
-        return Ok(0);
-    }
-    let expired = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM claims WHERE seq IN (SELECT seq FROM claims WHERE seq < ?1 ORDER BY seq LIMIT ?2)",
-        )?
-        .execute(params![Position::first_alive(now).sql(), limit])? as u64;
-    write.change.claims -= count(expired);
-    Ok(expired)
+    store.in_batches(SWEEP_ROWS, move |write, limit| TABLE.expire_placed(write, now, limit)).await
 }

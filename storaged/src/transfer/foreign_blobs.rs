@@ -9,7 +9,7 @@ use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::count;
 use crate::db::steps::StepRoom;
-use crate::db::totals::Totals;
+use crate::db::totals::{Total, Totals};
 use crate::mail::{blobs, purges};
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, leases, remote_blobs, rows, tombstones};
@@ -96,8 +96,8 @@ pub(super) fn hold(
         .sql
         .prepare_cached("INSERT INTO held (seq, peer, owner, shared, size) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![position.sql(), peer.as_bytes(), owner, shared, size])?;
-    write.change.held += 1;
-    write.change.held_bytes += size;
+    write.change[Total::HELD] += 1;
+    write.change[Total::HELD_BYTES] += size;
     Ok(())
 }
 
@@ -163,7 +163,7 @@ pub(crate) fn share(
         .prepare_cached("UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = ?3 RETURNING size")?
         .query_row([seq, SHARED, NOT_SHARED], |row| row.get(0))
         .optional()?;
-    write.change.held_bytes -= shared.unwrap_or(0);
+    write.change[Total::HELD_BYTES] -= shared.unwrap_or(0);
     if shared.is_none() {
         if brought_by(write.sql, seq)?.is_none() {
             return Ok(());
@@ -280,7 +280,7 @@ pub(crate) fn clear(
     live: &mut u64,
     now: Times,
 ) -> Result<bool, StoreError> {
-    if !write.has_held() {
+    if !write.has(Total::HELD) {
         return Ok(true);
     }
     let found = {
@@ -315,7 +315,7 @@ pub(crate) fn purged(
     name: &BlobName,
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
-    let brought_by = if write.has_held() { holder(write.sql, seq)? } else { None };
+    let brought_by = if write.has(Total::HELD) { holder(write.sql, seq)? } else { None };
     let Some(peer) = brought_by.map(PeerId::from_bytes) else { return Ok(()) };
     outbox::put(write, &peer, name, Position::from_sql(seq).expires())?;
     tombstones::remember(write, &peer, name, now)
@@ -347,7 +347,7 @@ pub(crate) struct Holder {
 
 /// Notes that the blob at a place is gone. Returns what was noted of where it came from.
 pub(crate) fn gone(write: &mut Write<'_>, seq: i64) -> Result<Option<Holder>, StoreError> {
-    if !write.has_held() {
+    if !write.has(Total::HELD) {
         return Ok(None);
     }
     let noted: Option<([u8; PeerId::LENGTH], i64, i64)> = write
@@ -356,9 +356,9 @@ pub(crate) fn gone(write: &mut Write<'_>, seq: i64) -> Result<Option<Holder>, St
         .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     let Some((peer, shared, size)) = noted else { return Ok(None) };
-    write.change.held -= 1;
+    write.change[Total::HELD] -= 1;
     if shared != SHARED {
-        write.change.held_bytes -= size;
+        write.change[Total::HELD_BYTES] -= size;
     }
     Ok(Some(Holder { peer, brought: shared == BROUGHT }))
 }
@@ -380,18 +380,13 @@ pub(crate) fn reassign(sql: &Connection, from: &PeerId, to: &PeerId, limit: u32)
     Ok(given as u64)
 }
 
-/// Whether anything is held for peers, at the moment that a reader sees.
-pub(crate) fn any(sql: &Connection) -> Result<bool, StoreError> {
-    Ok(sql.prepare_cached("SELECT held > 0 FROM totals")?.query_row([], |row| row.get(0))?)
-}
-
 /// Blobs and bytes of a mailbox that are held for peers and nobody left here besides.
 pub(crate) fn holding(
     write: &Write<'_>,
     mailbox: &MailboxHash,
     now: UnixSeconds,
 ) -> Result<(u64, u64), StoreError> {
-    if !write.has_held() {
+    if !write.has(Total::HELD) {
         return Ok((0, 0));
     }
     let number = |row: &Row<'_>, index| row.get::<_, i64>(index).map(|number| number.max(0).unsigned_abs());

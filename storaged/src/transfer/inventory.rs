@@ -15,6 +15,7 @@ use crate::db::batch::{Batch, Write};
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::time;
+use crate::db::totals::{self, Total};
 use crate::db::writer::Load;
 use crate::mail::{blobs, purges};
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs};
@@ -146,7 +147,7 @@ fn list(
     now: UnixSeconds,
 ) -> Result<Listing, StoreError> {
     let (mut listing, mut sum) = (Listing::default(), NameSum::default());
-    if !foreign_blobs::any(sql)? {
+    if !totals::any(sql, Total::HELD)? {
         return Ok(Listing { ids: sum.ids(), ..listing });
     }
     let alive = Position::first_alive(now).sql();

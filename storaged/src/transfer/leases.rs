@@ -5,6 +5,7 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::{count, moment};
+use crate::db::totals::Total;
 use crate::transfer::{foreign_blobs, outbox, rows};
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
@@ -51,7 +52,7 @@ pub(super) fn of(sql: &Connection, seq: i64) -> Result<Option<Leased>, StoreErro
 
 pub(super) fn end(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
     let gone = write.sql.prepare_cached("DELETE FROM leases WHERE seq = ?1")?.execute([seq])?;
-    write.change.leases -= count(gone as u64);
+    write.change[Total::LEASES] -= count(gone as u64);
     Ok(())
 }
 
@@ -80,7 +81,7 @@ pub(super) fn returned(
             outbox::put(write, peer, name, Position::from_sql(seq).expires())
         }
         lease => {
-            write.change.leases += i64::from(lease.is_none());
+            write.change[Total::LEASES] += i64::from(lease.is_none());
             put(write, seq, peer, moment(now.plus(ASIDE_SECS)), false, true)
         }
     }
@@ -93,7 +94,7 @@ pub(crate) fn deleted(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Resul
     if let Some(foreign_blobs::Holder { peer, brought: true }) = holder {
         outbox::put(write, &PeerId::from_bytes(peer), name, expires)?;
     }
-    if !write.has_leases() {
+    if !write.has(Total::LEASES) {
         return Ok(());
     }
     let Some(lease) = of(write.sql, seq)? else { return Ok(()) };
@@ -127,7 +128,7 @@ pub(crate) fn note_copy(
         return Ok(());
     }
     if of(write.sql, seq)?.is_none() {
-        write.change.leases += 1;
+        write.change[Total::LEASES] += 1;
         return put(write, seq, peer, moment(now), false, true);
     }
     if rows::read(write.sql, seq, now)?.is_some() {
@@ -139,7 +140,7 @@ pub(crate) fn note_copy(
 /// Notes that the blob at a place has expired. Peers know it by themselves.
 pub(crate) fn expired(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
     foreign_blobs::gone(write, seq)?;
-    if write.has_leases() {
+    if write.has(Total::LEASES) {
         end(write, seq)?;
     }
     Ok(())

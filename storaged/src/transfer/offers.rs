@@ -6,6 +6,7 @@ use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::moment;
 use crate::db::steps::STEP_ROWS;
+use crate::db::totals::Total;
 use crate::mail::blobs;
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs, rows};
@@ -164,7 +165,7 @@ fn offer(
         }
     }
     match &former {
-        None => write.change.leases += 1,
+        None => write.change[Total::LEASES] += 1,
         Some(former) if former.peer == *lease.peer.as_bytes() => unsure = true,
         // It may have taken the blob, and nobody knows: it hears that it is not to keep it.
         Some(former) => {

@@ -4,7 +4,8 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
-use crate::db::steps::{SWEEP_ROWS, delete_expired};
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::Total;
 use crate::transfer::tombstones;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::OutboxEntry;
@@ -13,6 +14,18 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 /// For how long after its end a blob's deletion is still worth telling, in seconds: the peer's clock may be slow.
 const AFTERWARDS_SECS: u64 = 2 * 86_400;
+
+/// What operators and sweeps know of it.
+pub(crate) static TABLE: Table = Table {
+    name: "outbox",
+    key: Key::Number("number"),
+    content: "0",
+    beside: 220,
+    moment: "expires",
+    lifetime: Lifetime::UntilMailAnd(AFTERWARDS_SECS),
+    total: Some(Total::OUTBOX),
+    may_go: None,
+};
 
 /// Puts a deletion down. `expires` is when the blob would have been over anyway.
 ///
@@ -40,7 +53,7 @@ pub(crate) fn put(
         )?
         .execute(params![peer.as_bytes(), name.mailbox.as_bytes(), name.blob_id.as_bytes(), expires]);
     match noted.map_err(StoreError::from) {
-        Ok(_) => write.change.outbox += 1,
+        Ok(_) => write.change[Total::OUTBOX] += 1,
         Err(StoreError::Full) => {
             tracing::warn!("no room to note a deletion for a peer: its copy stays until its time is over");
         }
@@ -78,7 +91,7 @@ pub(crate) fn take_back(
         .sql
         .prepare_cached("DELETE FROM outbox WHERE id = ?1 AND peer = ?2 AND told = 0")?
         .execute(params![name.blob_id.as_bytes(), peer.as_bytes()])?;
-    write.change.outbox -= count(gone as u64);
+    write.change[Total::OUTBOX] -= count(gone as u64);
     Ok(match gone {
         0 if contains(write.sql, peer, name)? => TakenBack::TooLate,
         0 => TakenBack::None,
@@ -91,7 +104,7 @@ pub(crate) fn take_back(
 /// # Errors
 /// When the disk fails.
 pub(crate) async fn due(store: &Store, peer: PeerId, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
-    if store.gauges.outbox() == 0 {
+    if store.gauges.of(Total::OUTBOX) == 0 {
         return Ok(Vec::new());
     }
     store.writer.run_one(move |write| tell(write, &peer, limit)).await
@@ -132,7 +145,7 @@ fn done(write: &mut Write<'_>, number: u64, now: UnixSeconds) -> Result<(), Stor
         .query_row([count(number)], |row| Ok(name(row, 1).map(|name| (row.get(0), name))))
         .optional()?;
     let Some(gone) = gone else { return Ok(()) };
-    write.change.outbox -= 1;
+    write.change[Total::OUTBOX] -= 1;
     let (peer, name) = gone?;
     tombstones::remember(write, &PeerId::from_bytes(peer?), &name, now)
 }
@@ -143,16 +156,4 @@ fn name(row: &Row<'_>, first: usize) -> Result<BlobName, StoreError> {
         mailbox: MailboxHash::from_bytes(row.get(first)?),
         blob_id: BlobId::from_bytes(row.get(first + 1)?),
     })
-}
-
-/// Deletes what is no longer worth telling.
-pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write, now, limit)).await
-}
-
-/// Deletes up to `limit` of what is no longer worth telling. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = delete_expired(write.sql, "outbox", "number", now, limit)?;
-    write.change.outbox -= count(expired);
-    Ok(expired)
 }

@@ -9,6 +9,8 @@ use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::count;
 use crate::db::steps::{SWEEP_ROWS, StepRoom};
+use crate::db::table::{Key, Lifetime, Table};
+use crate::db::totals::Total;
 use crate::ohttp_keys::keys;
 use crate::transfer::{claims, outbox, peers};
 use bytes::Bytes;
@@ -21,6 +23,18 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Name of the key that signs hints.
 const HINT_KEY: &str = "hints";
+
+/// What operators and sweeps know of it.
+pub(crate) static TABLE: Table = Table {
+    name: "hints",
+    key: Key::Number("seq"),
+    content: "0",
+    beside: 220,
+    moment: "created",
+    lifetime: Lifetime::Since,
+    total: Some(Total::HINTS),
+    may_go: None,
+};
 
 /// Tells where these blobs are, as far as clients can be told, signed.
 ///
@@ -62,7 +76,7 @@ pub(crate) fn locate(sql: &Connection, name: &BlobName) -> Result<Option<Located
 
 /// Whether a blob lies at a peer and is not over.
 pub(crate) fn is_alive(write: &Write<'_>, name: &BlobName, now: UnixSeconds) -> Result<bool, StoreError> {
-    let hint = if write.has_hints() { locate(write.sql, name)? } else { None };
+    let hint = if write.has(Total::HINTS) { locate(write.sql, name)? } else { None };
     Ok(hint.is_some_and(|hint| Position::from_sql(hint.seq).expires() > now))
 }
 
@@ -90,7 +104,7 @@ pub(crate) fn put(
             created,
             peer.as_bytes()
         ])?;
-    write.change.hints += 1;
+    write.change[Total::HINTS] += 1;
     Ok(())
 }
 
@@ -100,13 +114,13 @@ pub(crate) fn take(write: &mut Write<'_>, name: &BlobName) -> Result<(), StoreEr
         .sql
         .prepare_cached("DELETE FROM hints WHERE mailbox = ?1 AND id = ?2")?
         .execute(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()])?;
-    write.change.hints -= count(gone as u64);
+    write.change[Total::HINTS] -= count(gone as u64);
     Ok(())
 }
 
 /// Deletes the hint of a blob that was received; the peer hears of it. Answers when it would have expired.
 pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
-    let hint = if write.has_hints() { locate(write.sql, name)? } else { None };
+    let hint = if write.has(Total::HINTS) { locate(write.sql, name)? } else { None };
     let Some(hint) = hint else { return Ok(None) };
     let expires = Position::from_sql(hint.seq).expires();
     // In this order it needs no more room than it frees.
@@ -125,7 +139,7 @@ pub(crate) fn clear(
     live: &mut u64,
     now: Times,
 ) -> Result<bool, StoreError> {
-    if !write.has_hints() {
+    if !write.has(Total::HINTS) {
         return Ok(true);
     }
     let ids = {
@@ -160,24 +174,12 @@ pub(crate) fn missing(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> 
 /// Deletes the hints whose time has passed, and counts them.
 pub(crate) async fn sweep(store: &Store, now: UnixSeconds, swept: &IntCounter) -> Result<(), StoreError> {
     loop {
-        let expired = store.step(None, move |write| expire(write, now, SWEEP_ROWS)).await?;
+        let expired = store.step(None, move |write| TABLE.expire_placed(write, now, SWEEP_ROWS)).await?;
         swept.inc_by(expired);
         if expired < u64::from(SWEEP_ROWS) {
             return Ok(());
         }
     }
-}
-
-/// Deletes up to `limit` hints whose time has passed. The peers know it by themselves. Returns how many.
-fn expire(write: &mut Write<'_>, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM hints WHERE seq IN (SELECT seq FROM hints WHERE seq < ?1 ORDER BY seq LIMIT ?2)",
-        )?
-        .execute(params![Position::first_alive(now).sql(), limit])? as u64;
-    write.change.hints -= count(expired);
-    Ok(expired)
 }
 
 /// Blobs and bytes of a mailbox that lie at peers.
@@ -186,7 +188,7 @@ pub(crate) fn holding(
     mailbox: &MailboxHash,
     now: UnixSeconds,
 ) -> Result<(u64, u64), StoreError> {
-    if !write.has_hints() {
+    if !write.has(Total::HINTS) {
         return Ok((0, 0));
     }
     Ok(write

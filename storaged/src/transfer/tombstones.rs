@@ -5,7 +5,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::moment;
-use crate::db::steps::SWEEP_ROWS;
+use crate::db::table::{Key, Lifetime, Table};
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -13,6 +13,18 @@ use sha2::{Digest as _, Sha256};
 
 /// For how long it is remembered, in seconds.
 const MEMORY_SECS: u64 = 3 * 86_400;
+
+/// What operators and sweeps know of it.
+pub(crate) static TABLE: Table = Table {
+    name: "forgotten",
+    key: Key::Number("seq"),
+    content: "0",
+    beside: 60,
+    moment: "hour",
+    lifetime: Lifetime::Since,
+    total: None,
+    may_go: None,
+};
 
 /// Memories that fit beside the mail: one for each KiB of the database's ceiling.
 const BYTES_EACH: u64 = 1024;
@@ -82,18 +94,7 @@ pub(crate) fn contains(
 
 /// Deletes the oldest memories.
 pub(crate) async fn sweep(store: &Store, now: UnixSeconds) -> Result<u64, StoreError> {
-    store.in_batches(SWEEP_ROWS, move |write, limit| expire(write.sql, now, limit)).await
-}
-
-/// Deletes up to `limit` of the oldest memories. Returns how many.
-fn expire(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let expired = sql
-        .prepare_cached(
-            "DELETE FROM forgotten
-             WHERE seq IN (SELECT seq FROM forgotten ORDER BY seq LIMIT ?2) AND hour < ?1",
-        )?
-        .execute(params![moment(oldest(now)), limit])?;
-    Ok(expired as u64)
+    TABLE.forget(store, oldest(now)).await
 }
 
 fn oldest(now: UnixSeconds) -> UnixSeconds {

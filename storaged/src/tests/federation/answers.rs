@@ -11,7 +11,11 @@ async fn a_peer_that_refuses_costs_no_blob_and_another_is_asked() {
     assert!(origin.lease(B, false, 10).await.is_empty(), "it is not asked over and over");
     assert_eq!(contents(&origin.lease(C, false, 10).await), [b"one"]);
     let moved = origin.settle(C, false, &blobs, OfferResult::Refused).await;
-    assert_eq!((moved, origin.store.gauges.leases()), (0, 0), "who refuses has no copy to be told of");
+    assert_eq!(
+        (moved, origin.store.gauges.of(Total::LEASES)),
+        (0, 0),
+        "who refuses has no copy to be told of"
+    );
     origin.clock.advance(HOUR);
     assert_eq!(
         contents(&origin.lease(B, false, 10).await),
@@ -91,7 +95,7 @@ async fn a_peer_that_may_have_a_copy_hears_that_another_got_the_blob() {
     let third = Relay::start(&[]);
     assert_eq!(carry((&origin, A), (&third, C), false).await, 1);
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 1);
-    assert_eq!(peer.store.gauges.blobs(), 0);
+    assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
     assert!(third.holds_for(A, name(mailbox(1), b"one")).await);
     origin.recount();
 }

@@ -153,5 +153,5 @@ async fn every_number_of_federation_leaves_zero() {
     assert_eq!(["hints_expired_total", "hints_active", "held_blobs"].map(line), [2, 0, 0].map(Some));
     let relay = relay.restart(&variables).await;
     relay.metrics.gather(&relay.store.gauges);
-    assert_eq!(relay.store.gauges.outbox(), 1);
+    assert_eq!(relay.store.gauges.of(Total::OUTBOX), 1);
 }

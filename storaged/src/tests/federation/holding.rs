@@ -9,7 +9,7 @@ async fn what_is_offered_twice_is_kept_once() {
     for _ in 0..2 {
         assert_eq!(relay.accept_one(A, blob.clone()).await, OfferResult::Accepted);
     }
-    assert_eq!((relay.store.gauges.blobs(), relay.store.gauges.held()), (1, 1));
+    assert_eq!((relay.store.gauges.of(Total::BLOBS), relay.store.gauges.of(Total::HELD)), (1, 1));
 }
 
 #[tokio::test]
@@ -19,7 +19,7 @@ async fn a_blob_that_is_not_what_its_name_says_is_refused() {
     blob.ciphertext = Ciphertext::try_from(Bytes::from_static(b"two")).unwrap();
     assert_eq!(relay.accept(A, false, vec![blob.clone()]).await, [OfferResult::Refused]);
     assert_eq!(relay.accept(A, true, vec![blob]).await, [OfferResult::Refused]);
-    assert_eq!(relay.store.gauges.blobs(), 0);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 0);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_held_blob_that_a_client_acked_here_does_not_come_back() {
     assert_eq!(peer.accept_one(A, copy).await, OfferResult::Refused);
     assert!(!peer.holds_for(A, name).await);
     assert_eq!(origin.lose(B, vec![name]).await, 1);
-    assert_eq!(origin.store.gauges.hints(), 0);
+    assert_eq!(origin.store.gauges.of(Total::HINTS), 0);
     origin.recount();
     peer.recount();
 }
@@ -108,7 +108,7 @@ async fn a_purge_here_takes_what_is_held_of_the_owners() {
     }
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 3);
     assert_eq!(peer.purge(peer.purge_request(&owner, 1)).await, Ok(2));
-    assert_eq!((peer.store.gauges.blobs(), peer.store.gauges.held()), (1, 1));
+    assert_eq!((peer.store.gauges.of(Total::BLOBS), peer.store.gauges.of(Total::HELD)), (1, 1));
     assert!(peer.holds_for(A, name(mailbox(2), b"two")).await);
     let ends = START.plus(86_400);
     for late in [carried(own, b"own", ends), carried(mailbox(1), b"one", ends)] {
@@ -215,7 +215,7 @@ async fn what_a_client_left_here_too_is_not_the_peers_to_delete() {
         peer.sweep.sweep().await.unwrap();
         assert_eq!(peer.fetch(mailbox(1)).await, [b"one"], "it lasts from when it was left here");
         assert_eq!(peer.ack(mailbox(1), name.blob_id).await, Ok(true));
-        assert_eq!((peer.store.gauges.blobs(), peer.store.gauges.held()), (0, 0));
+        assert_eq!((peer.store.gauges.of(Total::BLOBS), peer.store.gauges.of(Total::HELD)), (0, 0));
         peer.recount();
     }
 }

@@ -9,7 +9,7 @@ async fn a_blob_comes_home_to_its_old_place() {
     assert_eq!(carry((&peer, B), (&origin, A), true).await, 1);
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one", b"two"], "in the order of arrival");
     assert!(origin.page(&[mailbox(1)]).await.unwrap().moved.is_empty());
-    assert_eq!((peer.store.gauges.blobs(), peer.store.gauges.held()), (0, 0));
+    assert_eq!((peer.store.gauges.of(Total::BLOBS), peer.store.gauges.of(Total::HELD)), (0, 0));
     assert_eq!(peer.metrics.hints_stored.get(), 0);
     origin.recount();
     peer.recount();
@@ -34,7 +34,7 @@ async fn what_comes_home_stays_for_an_hour_and_its_deletion_reaches_the_peer() {
     assert!(origin.lease(B, false, 10).await.is_empty());
     assert_eq!(origin.ack(mailbox(1), on_its_way[0].blob_id).await, Ok(true));
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 1);
-    assert_eq!(peer.store.gauges.blobs(), 0);
+    assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
     origin.recount();
     peer.recount();
 }
@@ -81,7 +81,7 @@ async fn what_was_acked_does_not_come_home() {
     peer.clock.advance(4 * DAY);
     assert!(origin.fetch(mailbox(1)).await.is_empty());
     assert_eq!(peer.settle(A, true, &on_its_way, OfferResult::Accepted).await, 0);
-    assert_eq!(peer.store.gauges.blobs(), 0);
+    assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn what_another_peer_is_said_to_hold_comes_home_from_this_one_all_the_same
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one"]);
     assert!(origin.page(&[mailbox(1)]).await.unwrap().moved.is_empty());
     assert_eq!(deliver((&origin, A), (&other, B)).await, 1);
-    assert_eq!((other.store.gauges.blobs(), origin.store.gauges.held()), (0, 0));
+    assert_eq!((other.store.gauges.of(Total::BLOBS), origin.store.gauges.of(Total::HELD)), (0, 0));
     origin.recount();
 }
 
@@ -107,7 +107,7 @@ async fn a_relay_whose_backup_knows_nothing_of_a_blob_takes_it_home_and_believes
     assert_eq!(origin.accept(B, true, vec![blob.clone()]).await, [OfferResult::Accepted]);
     let page = origin.page(&[mailbox(1)]).await.unwrap();
     assert_eq!(page.blobs[0].created_at, START.hour_floor().get());
-    assert_eq!(origin.store.gauges.held(), 1, "it counts as mail of others: nobody vouches for it");
+    assert_eq!(origin.store.gauges.of(Total::HELD), 1, "it counts as mail of others: nobody vouches for it");
     origin.clock.advance(26 * HOUR);
     assert!(origin.fetch(mailbox(1)).await.is_empty());
     assert_eq!(
@@ -153,7 +153,7 @@ async fn what_a_peer_brought_and_nobody_vouches_for_goes_to_no_other_peer() {
     let peer = Relay::start(&[]);
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 1);
     assert!(origin.waiting(B).await.is_empty() && peer.holds_for(A, blob.name()).await);
-    assert_eq!((origin.store.gauges.held(), origin.store.gauges.hints()), (0, 1));
+    assert_eq!((origin.store.gauges.of(Total::HELD), origin.store.gauges.of(Total::HINTS)), (0, 1));
     origin.recount();
 }
 
@@ -179,7 +179,7 @@ async fn no_peer_has_a_say_in_what_it_brought_home() {
     // The peer may not have heard that it was taken: it hears of the ack.
     assert_eq!(origin.ack(mailbox(1), blob.blob_id).await, Ok(true));
     assert_eq!(origin.waiting(B).await, [blob.name()]);
-    assert_eq!((origin.store.gauges.blobs(), origin.store.gauges.held()), (0, 0));
+    assert_eq!((origin.store.gauges.of(Total::BLOBS), origin.store.gauges.of(Total::HELD)), (0, 0));
     origin.recount();
 }
 
@@ -188,7 +188,7 @@ async fn what_was_brought_and_is_sent_by_a_client_too_is_the_relays_own() {
     let (origin, blob) = brought().await;
     origin.clock.advance(HOUR);
     origin.send(mailbox(1), b"one").await.unwrap();
-    assert_eq!((origin.store.gauges.blobs(), origin.store.gauges.held()), (1, 0));
+    assert_eq!((origin.store.gauges.of(Total::BLOBS), origin.store.gauges.of(Total::HELD)), (1, 0));
     origin.clock.advance(48 * HOUR);
     origin.sweep.sweep().await.unwrap();
     assert_eq!(origin.fetch(mailbox(1)).await, [b"one"], "it lasts from when it was sent");

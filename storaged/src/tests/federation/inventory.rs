@@ -79,7 +79,7 @@ async fn what_a_restored_relay_knows_nothing_of_is_fetched_from_the_peer_and_ack
     let (origin, peer) = forgetful(&[b"one", b"two"]).await;
     origin.introduce(B, "https://b.example").await;
     assert_eq!(reconcile((&origin, A), (&peer, B)).await.claimed, 2);
-    assert_eq!(origin.store.gauges.claims(), 2);
+    assert_eq!(origin.store.gauges.of(Total::CLAIMS), 2);
     origin.reach(&[B]).await;
     let page = origin.page(&[mailbox(1)]).await.unwrap();
     assert!(
@@ -94,13 +94,13 @@ async fn what_a_restored_relay_knows_nothing_of_is_fetched_from_the_peer_and_ack
     assert_eq!(origin.ack(mailbox(1), name.blob_id).await, Ok(true));
     assert_eq!(origin.page(&[mailbox(1)]).await.unwrap().moved.len(), 1);
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 1);
-    assert_eq!(peer.store.gauges.held(), 1);
+    assert_eq!(peer.store.gauges.of(Total::HELD), 1);
     origin.recount();
     let origin = origin.restart(&[]).await;
-    assert_eq!(origin.store.gauges.claims(), 1, "over a restart too");
+    assert_eq!(origin.store.gauges.of(Total::CLAIMS), 1, "over a restart too");
     origin.clock.advance(121 * DAY);
     origin.sweep.sweep().await.unwrap();
-    assert_eq!(origin.store.gauges.claims(), 0);
+    assert_eq!(origin.store.gauges.of(Total::CLAIMS), 0);
     origin.recount();
 }
 
@@ -112,7 +112,7 @@ async fn two_relays_that_agree_need_no_names() {
         peer.send(mailbox(number), &[number; 8]).await.unwrap();
     }
     while carry((&origin, A), (&peer, B), false).await > 0 {}
-    assert_eq!(peer.store.gauges.held(), 200);
+    assert_eq!(peer.store.gauges.of(Total::HELD), 200);
     let tally = reconcile((&origin, A), (&peer, B)).await;
     assert_eq!(tally, Tally { compared: 1, ..Tally::default() });
     assert_eq!(reconcile((&origin, C), (&peer, B)).await.compared, 1, "nothing is held for the third");
@@ -161,7 +161,7 @@ async fn what_is_acked_or_purged_here_is_told_to_a_peer_that_lists_it() {
     assert_eq!(hear(&origin, B, listing).await, ReconcileReply { told: 2, ..ReconcileReply::default() });
     assert_eq!(origin.waiting(B).await.len(), 2);
     assert_eq!(
-        (origin.store.gauges.claims(), origin.page(&[mailbox(1), own]).await.unwrap().moved.len()),
+        (origin.store.gauges.of(Total::CLAIMS), origin.page(&[mailbox(1), own]).await.unwrap().moved.len()),
         (0, 0)
     );
     origin.recount();
@@ -178,14 +178,14 @@ async fn a_blob_that_both_have_stays_on_both_until_it_is_acked_and_then_on_neith
         restored.send(mailbox(1), b"one").await.unwrap();
         assert_eq!(reconcile((&restored, A), (&peer, B)).await.claimed, 0);
         assert_eq!(restored.fetch(mailbox(1)).await, [b"one"]);
-        assert_eq!((restored.store.gauges.leases(), peer.store.gauges.held()), (1, 1));
+        assert_eq!((restored.store.gauges.of(Total::LEASES), peer.store.gauges.of(Total::HELD)), (1, 1));
         if moves {
             assert_eq!(carry((&restored, A), (&peer, B), false).await, 1);
             assert_eq!(restored.page(&[mailbox(1)]).await.unwrap().moved.len(), 1);
         }
         assert_eq!(restored.ack(mailbox(1), name(mailbox(1), b"one").blob_id).await, Ok(true));
         assert_eq!(deliver((&restored, A), (&peer, B)).await, 1);
-        assert_eq!(peer.store.gauges.blobs(), 0);
+        assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
         restored.recount();
         peer.recount();
     }
@@ -195,9 +195,9 @@ async fn a_blob_that_both_have_stays_on_both_until_it_is_acked_and_then_on_neith
 async fn a_hint_that_the_peer_does_not_list_stays_until_the_blob_is_asked_for() {
     let (origin, _) = moved_pair().await;
     assert_eq!(hear(&origin, B, nothing()).await, ReconcileReply::default());
-    assert_eq!(origin.store.gauges.hints(), 1);
+    assert_eq!(origin.store.gauges.of(Total::HINTS), 1);
     assert_eq!(origin.lose(B, vec![name(mailbox(1), b"one")]).await, 1);
-    assert_eq!(origin.store.gauges.hints(), 0);
+    assert_eq!(origin.store.gauges.of(Total::HINTS), 0);
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn no_peer_is_told_to_forget_a_blob_because_another_one_is_said_to_hold_it
     assert_eq!(peers(&origin).await, [C]);
     origin.lose(C, names).await;
     assert!(peers(&origin).await.is_empty());
-    assert_eq!(origin.store.gauges.claims(), 0);
+    assert_eq!(origin.store.gauges.of(Total::CLAIMS), 0);
     origin.recount();
 }
 
@@ -299,9 +299,9 @@ async fn a_purge_takes_what_peers_claim_and_counts_each_blob_once() {
     assert_eq!(hear(&origin, C, said(&[carried(own, b"one", START.plus(86_400))])).await.claimed, 1);
     origin.send(own, b"two").await.unwrap();
     assert_eq!(origin.purge(origin.purge_request(&key(1), 1)).await, Ok(3));
-    assert_eq!(origin.store.gauges.claims(), 0);
+    assert_eq!(origin.store.gauges.of(Total::CLAIMS), 0);
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 3);
-    assert_eq!(peer.store.gauges.blobs(), 0);
+    assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
     assert_eq!(origin.waiting(C).await.len(), 1);
     origin.recount();
 }
@@ -321,7 +321,7 @@ async fn a_store_in_memory_asks_nobody_for_its_past() {
     let memory = Relay::start(&[("RELAY_STORAGE_BACKEND", "memory")]);
     let listing = said(&[carried(mailbox(1), b"one", START.plus(86_400))]);
     assert_eq!(hear(&memory, B, listing).await, ReconcileReply::default());
-    assert_eq!(memory.store.gauges.claims(), 0);
+    assert_eq!(memory.store.gauges.of(Total::CLAIMS), 0);
 }
 
 #[tokio::test]

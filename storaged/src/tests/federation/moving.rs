@@ -14,8 +14,8 @@ async fn a_blob_that_moved_is_at_the_peer_and_hinted_at_here() {
     assert_eq!(blob.created_at, START.hour_floor().get());
     assert!(peer.holds_for(A, name(mailbox(1), b"one")).await);
     assert_eq!(peer.fetch(mailbox(1)).await, [b"one"], "a client that follows the hint finds it");
-    assert_eq!((origin.store.gauges.blobs(), origin.store.gauges.hints()), (0, 1));
-    assert_eq!((peer.store.gauges.blobs(), peer.store.gauges.held()), (1, 1));
+    assert_eq!((origin.store.gauges.of(Total::BLOBS), origin.store.gauges.of(Total::HINTS)), (0, 1));
+    assert_eq!((peer.store.gauges.of(Total::BLOBS), peer.store.gauges.of(Total::HELD)), (1, 1));
     origin.recount();
     peer.recount();
 }
@@ -55,7 +55,7 @@ async fn an_offer_without_an_answer_is_made_again_when_its_time_is_over() {
     peer.accept(A, false, lost).await;
     origin.clock.advance(Duration::from_secs(LEASE_SECS.into()));
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 1, "the peer keeps it once and says so");
-    assert_eq!((peer.store.gauges.blobs(), origin.store.gauges.blobs()), (1, 0));
+    assert_eq!((peer.store.gauges.of(Total::BLOBS), origin.store.gauges.of(Total::BLOBS)), (1, 0));
     peer.recount();
 }
 
@@ -120,7 +120,7 @@ async fn a_damaged_blob_is_not_offered() {
     relay.send(mailbox(1), b"one").await.unwrap();
     relay.sql().execute("UPDATE blobs SET ciphertext = x'00'", []).unwrap();
     assert!(relay.lease(B, false, 10).await.is_empty());
-    assert_eq!(relay.store.gauges.blobs(), 1);
+    assert_eq!(relay.store.gauges.of(Total::BLOBS), 1);
 }
 
 #[tokio::test]
@@ -138,14 +138,14 @@ async fn a_move_takes_nothing_from_what_is_promised_about_repetitions() {
     let (origin, peer) = moved_pair().await;
     let id = name(mailbox(1), b"one").blob_id;
     assert_eq!(origin.send(mailbox(1), b"one").await, Ok(id), "a repetition stores nothing");
-    assert_eq!(origin.store.gauges.blobs(), 0);
+    assert_eq!(origin.store.gauges.of(Total::BLOBS), 0);
     assert_eq!(origin.ack(mailbox(1), id).await, Ok(true));
     assert_eq!(origin.ack(mailbox(1), id).await, Ok(false));
     assert_eq!(origin.send(mailbox(1), b"one").await, Ok(id), "nor does one of what was acked");
-    assert_eq!(origin.store.gauges.blobs(), 0);
+    assert_eq!(origin.store.gauges.of(Total::BLOBS), 0);
     assert_eq!(origin.metrics.blobs_acked.get(), 1);
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 1);
-    assert_eq!(peer.store.gauges.blobs(), 0);
+    assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
     origin.clock.advance(4 * DAY);
     peer.clock.advance(4 * DAY);
     assert_eq!(origin.send(mailbox(1), b"one").await, Ok(id));

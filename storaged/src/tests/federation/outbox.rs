@@ -23,7 +23,7 @@ async fn an_ack_while_a_blob_is_offered_or_moved_counts_at_once_and_reaches_the_
         assert_eq!(peer.accept_one(A, blobs[0].clone()).await, OfferResult::Refused, "a late copy");
         let peer = peer.restart(&[]).await;
         assert_eq!(peer.accept_one(A, blobs[0].clone()).await, OfferResult::Refused);
-        assert_eq!(peer.store.gauges.blobs(), 0);
+        assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
         origin.recount();
         peer.recount();
     }
@@ -62,7 +62,7 @@ async fn a_purge_reaches_what_is_offered_and_what_has_moved() {
     let page = origin.page(&[own, mailbox(1)]).await.unwrap();
     assert!(page.blobs.is_empty() && page.moved.is_empty());
     assert_eq!(deliver((&origin, A), (&peer, B)).await, 3);
-    assert_eq!(peer.store.gauges.blobs(), 1);
+    assert_eq!(peer.store.gauges.of(Total::BLOBS), 1);
     assert!(peer.holds_for(A, name(mailbox(2), b"another's")).await);
     origin.recount();
     peer.recount();
@@ -76,7 +76,7 @@ async fn a_deletion_that_was_not_told_yet_can_be_taken_back() {
     origin.clock.advance(Duration::from_secs(LEASE_SECS.into()));
     // To somebody else, who does not want it: the first one is to forget it, and then gets it after all.
     let offered = origin.lease(C, false, 10).await;
-    assert_eq!(origin.store.gauges.outbox(), 1);
+    assert_eq!(origin.store.gauges.of(Total::OUTBOX), 1);
     origin.settle(C, false, &offered, OfferResult::Refused).await;
     origin.clock.advance(HOUR);
     assert_eq!(carry((&origin, A), (&peer, B), false).await, 1);
@@ -133,7 +133,7 @@ async fn what_was_purged_does_not_come_home_from_a_peer_that_heard_too_late() {
         assert_eq!(verdict, [OfferResult::Accepted], "the peer is to let go of it");
         assert!(origin.fetch(own).await.is_empty());
     }
-    assert_eq!(peer.store.gauges.blobs(), 0);
+    assert_eq!(peer.store.gauges.of(Total::BLOBS), 0);
 }
 
 #[tokio::test]
@@ -155,11 +155,19 @@ async fn what_expires_is_not_told_and_what_was_to_be_told_of_it_ends_some_days_l
     }
     assert_eq!(origin.metrics.hints_expired.get(), 1);
     let gauges = &origin.store.gauges;
-    assert_eq!([gauges.blobs(), gauges.hints(), gauges.leases(), gauges.outbox()], [0, 0, 0, 1]);
-    assert_eq!([peer.store.gauges.blobs(), peer.store.gauges.held()], [0, 0]);
+    assert_eq!(
+        [
+            gauges.of(Total::BLOBS),
+            gauges.of(Total::HINTS),
+            gauges.of(Total::LEASES),
+            gauges.of(Total::OUTBOX)
+        ],
+        [0, 0, 0, 1]
+    );
+    assert_eq!([peer.store.gauges.of(Total::BLOBS), peer.store.gauges.of(Total::HELD)], [0, 0]);
     origin.clock.advance(2 * DAY);
     origin.sweep.sweep().await.unwrap();
-    assert_eq!(origin.store.gauges.outbox(), 0);
+    assert_eq!(origin.store.gauges.of(Total::OUTBOX), 0);
 }
 
 #[tokio::test]
@@ -183,5 +191,5 @@ async fn a_clock_that_jumps_takes_no_hint_and_no_deletion_with_it() {
     origin.clock.jump_to(START);
     origin.sweep.sweep().await.unwrap();
     assert!(origin.time.is_trusted());
-    assert_eq!((origin.store.gauges.hints(), origin.store.gauges.outbox()), (999, 1));
+    assert_eq!((origin.store.gauges.of(Total::HINTS), origin.store.gauges.of(Total::OUTBOX)), (999, 1));
 }

@@ -124,7 +124,7 @@ async fn full() -> (Relay, Vec<BlobName>, Vec<BlobName>) {
         }
     }
     assert!(relay.store.gauges.is_full());
-    assert!(relay.store.gauges.hints() > 100 && held.len() > 100);
+    assert!(relay.store.gauges.of(Total::HINTS) > 100 && held.len() > 100);
     (relay, sent, held)
 }
 
@@ -149,7 +149,10 @@ async fn a_full_relay_acks_forgets_settles_and_tells() {
         relay.delivered(entries.iter().map(|(number, _)| *number).collect()).await;
     }
     let gauges = &relay.store.gauges;
-    assert_eq!([gauges.blobs(), gauges.hints(), gauges.held(), gauges.outbox()], [0; 4]);
+    assert_eq!(
+        [gauges.of(Total::BLOBS), gauges.of(Total::HINTS), gauges.of(Total::HELD), gauges.of(Total::OUTBOX)],
+        [0; 4]
+    );
     relay.recount();
 }
 
@@ -158,7 +161,7 @@ async fn a_full_relay_purges_what_has_moved() {
     let (relay, sent, _) = full().await;
     let deleted = relay.purge(relay.purge_request(&key(1), 1)).await;
     assert_eq!(deleted, Ok(sent.len() as u64));
-    assert_eq!(relay.store.gauges.hints(), 0);
+    assert_eq!(relay.store.gauges.of(Total::HINTS), 0);
     relay.recount();
 }
 

@@ -51,7 +51,7 @@ impl World {
         self.check().await;
         for (at, relay) in self.relays.iter().enumerate() {
             relay.recount();
-            assert_eq!(relay.store.gauges.outbox(), 0);
+            assert_eq!(relay.store.gauges.of(Total::OUTBOX), 0);
             for key in keys() {
                 let gone = matches!(self.promises.get(&(at, key)), Some(Promise::Acked(_)));
                 for other in (0..3).filter(|other| gone && *other != at) {
