@@ -1,5 +1,6 @@
 //! Compiles the `.proto` files with `protox`, so that nobody needs a `protoc`, and writes down what their messages and
-//! calls look like: `shapes.rs`, for the bounds that are checked before anything is decoded.
+//! calls look like: `shapes.rs`, for the bounds that are checked before anything is decoded. `servers.rs` and `clients.rs`
+//! have a method for each service.
 
 use protox::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use protox::prost_reflect::prost_types::{
@@ -14,37 +15,83 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 const PACKAGES: [(&str, &str); 2] =
     [("relay.storage.v1", "crate::messages"), ("relay.federation.v1", "crate::peer_messages")];
 
+/// Where the `.proto` files are.
+const FOLDERS: [&str; 2] = ["relay/storage/v1", "relay/federation/v1"];
+
+/// Services that federation serves to gateways; storage serves all others.
+const OF_FEDERATION: [&str; 1] = ["Recalls"];
+
 fn main() -> Outcome<()> {
-    let services = [
-        "refusal",
-        "caller",
-        "mailbox",
-        "recovery",
-        "exchange",
-        "guardian",
-        "escrow",
-        "keys",
-        "admission",
-        "offload",
-        "recall",
-        "telemetry",
-        "admin",
-    ];
-    let mut files: Vec<String> =
-        services.iter().map(|service| format!("relay/storage/v1/{service}.proto")).collect();
-    files.push("relay/federation/v1/peer.proto".to_owned());
-    for file in &files {
-        println!("cargo:rerun-if-changed={file}");
+    let mut files = Vec::new();
+    for folder in FOLDERS {
+        println!("cargo:rerun-if-changed={folder}");
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "proto") {
+                files.push(path);
+            }
+        }
     }
+    files.sort();
     let descriptors = protox::compile(files, ["."])?;
     let generated = std::env::var_os("OUT_DIR").ok_or("cargo says where to write")?;
-    std::fs::write(Path::new(&generated).join("shapes.rs"), shapes(&descriptors)?)?;
+    let write = |name: &str, text: String| std::fs::write(Path::new(&generated).join(name), text);
+    write("shapes.rs", shapes(&descriptors)?)?;
+    write("servers.rs", servers(&descriptors)?)?;
+    write("clients.rs", clients(&descriptors)?)?;
     tonic_prost_build::configure()
         .bytes(".")
         .skip_debug(PACKAGES.map(|(package, _)| format!(".{package}")))
         .codec_path("crate::codec::BoundedCodec")
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Each service's name, the name of its module and method, and the module of its package.
+fn services(files: &FileDescriptorSet) -> Outcome<Vec<(&str, String, &'static str)>> {
+    let mut all = Vec::new();
+    for file in &files.file {
+        for service in &file.service {
+            all.push((service.name(), snake_case(service.name()), module(file)?));
+        }
+    }
+    Ok(all)
+}
+
+/// A method of `Services` for each service, which serves it.
+fn servers(files: &FileDescriptorSet) -> Outcome<String> {
+    let mut text = "impl Services {\n".to_owned();
+    for (name, snake, module) in services(files)? {
+        let server = format!("{module}::{snake}_server");
+        writeln!(
+            text,
+            "    /// Serves `{name}`.\n    #[must_use]\n    \
+             pub fn {snake}(self, service: &Arc<impl {server}::{name}>) -> Self {{\n        \
+             let MessageBounds {{ request, reply }} = MessageBounds::of(\"{name}\");\n        \
+             let server = {server}::{name}Server::from_arc(Arc::clone(service));\n        \
+             self.with(server.max_decoding_message_size(request).max_encoding_message_size(reply))\n    }}\n"
+        )?;
+    }
+    Ok(text + "}\n")
+}
+
+/// A method for each service, which returns its client: of `PeeringClient` for what federation serves, else of
+/// `StorageClient`.
+fn clients(files: &FileDescriptorSet) -> Outcome<String> {
+    let mut text = String::new();
+    for (name, snake, module) in services(files)? {
+        let caller = if OF_FEDERATION.contains(&name) { "PeeringClient" } else { "StorageClient" };
+        let client = format!("{module}::{snake}_client::{name}Client");
+        writeln!(
+            text,
+            "impl {caller} {{\n    /// Calls of `{name}`.\n    #[must_use]\n    \
+             pub fn {snake}(&self) -> {client}<Calls> {{\n        \
+             let MessageBounds {{ reply, .. }} = MessageBounds::of(\"{name}\");\n        \
+             {client}::new(self.channel.clone())\n            .max_decoding_message_size(reply)\n            \
+             .max_encoding_message_size(MAX_GRPC_MESSAGE)\n    }}\n}}\n"
+        )?;
+    }
+    Ok(text)
 }
 
 /// A static for every message, and a list of all calls.

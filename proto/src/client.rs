@@ -1,21 +1,11 @@
-//! The calling half: one generated client for each service of a socket.
+//! The calling half: a method for each service, which returns the generated client.
 
-mod federation;
 mod shown;
 
-pub use federation::PeeringClient;
 pub use shown::Calls;
 
 use crate::limits::MAX_GRPC_MESSAGE;
-use crate::messages::admin_client::AdminClient;
-use crate::messages::admission_client::AdmissionClient;
-use crate::messages::escrow_client::EscrowClient;
-use crate::messages::exchange_client::ExchangeClient;
-use crate::messages::guardian_client::GuardianClient;
-use crate::messages::keys_client::KeysClient;
-use crate::messages::mailbox_client::MailboxClient;
-use crate::messages::recovery_client::RecoveryClient;
-use crate::messages::telemetry_client::TelemetryClient;
+use crate::server::MessageBounds;
 use crate::socket::KnownSecret;
 use hyper_util::rt::TokioIo;
 use std::path::PathBuf;
@@ -35,65 +25,24 @@ impl StorageClient {
     pub fn new(path: PathBuf) -> Self {
         Self { channel: channel(path) }
     }
+}
 
-    /// Calls for mail.
-    #[must_use]
-    pub fn mailbox(&self) -> MailboxClient<Calls> {
-        MailboxClient::new(self.channel.clone())
-            .max_decoding_message_size(MAX_GRPC_MESSAGE)
-            .max_encoding_message_size(MAX_GRPC_MESSAGE)
-    }
+/// A connection to federation, for gateways. Cheap to clone; connects when first used, and again.
+#[derive(Debug, Clone)]
+pub struct PeeringClient {
+    channel: Calls,
+}
 
-    /// Calls for recovery proofs.
-    #[must_use]
-    pub fn recovery(&self) -> RecoveryClient<Calls> {
-        RecoveryClient::new(self.channel.clone())
-    }
-
-    /// Calls for exchanges.
-    #[must_use]
-    pub fn exchange(&self) -> ExchangeClient<Calls> {
-        ExchangeClient::new(self.channel.clone())
-    }
-
-    /// Calls for guardian sets.
-    #[must_use]
-    pub fn guardian(&self) -> GuardianClient<Calls> {
-        GuardianClient::new(self.channel.clone())
-    }
-
-    /// Calls for escrow.
-    #[must_use]
-    pub fn escrow(&self) -> EscrowClient<Calls> {
-        EscrowClient::new(self.channel.clone())
-    }
-
-    /// Calls for keys of Oblivious HTTP.
-    #[must_use]
-    pub fn keys(&self) -> KeysClient<Calls> {
-        KeysClient::new(self.channel.clone())
-    }
-
-    /// Calls for the shared policy.
-    #[must_use]
-    pub fn admission(&self) -> AdmissionClient<Calls> {
-        AdmissionClient::new(self.channel.clone())
-    }
-
-    /// Health and counters.
-    #[must_use]
-    pub fn telemetry(&self) -> TelemetryClient<Calls> {
-        TelemetryClient::new(self.channel.clone())
-    }
-
-    /// The operator's calls.
-    #[must_use]
-    pub fn admin(&self) -> AdminClient<Calls> {
-        AdminClient::new(self.channel.clone())
+impl PeeringClient {
+    /// Speaks to the socket at `path`. As [`StorageClient::new`].
+    pub fn new(path: PathBuf) -> Self {
+        Self { channel: channel(path) }
     }
 }
 
-/// A way to a socket that is not taken before it is needed.
+include!(concat!(env!("OUT_DIR"), "/clients.rs"));
+
+/// A channel to a socket, which connects when it is first used.
 fn channel(path: PathBuf) -> Calls {
     let secret = KnownSecret::of(&path);
     let connect = move |_| {

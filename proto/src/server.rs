@@ -5,4 +5,5 @@ mod connection;
 mod entrance;
 mod services;
 
+pub(crate) use services::MessageBounds;
 pub use services::Services;

@@ -4,17 +4,6 @@ use super::budget::MessageBudget;
 use super::connection::CallerConnection;
 use super::entrance::Entrance;
 use crate::limits::MAX_GRPC_MESSAGE;
-use crate::messages::admin_server::{Admin, AdminServer};
-use crate::messages::admission_server::{Admission, AdmissionServer};
-use crate::messages::escrow_server::{Escrow, EscrowServer};
-use crate::messages::exchange_server::{Exchange, ExchangeServer};
-use crate::messages::guardian_server::{Guardian, GuardianServer};
-use crate::messages::keys_server::{Keys, KeysServer};
-use crate::messages::mailbox_server::{Mailbox, MailboxServer};
-use crate::messages::offload_server::{Offload, OffloadServer};
-use crate::messages::recalls_server::{Recalls, RecallsServer};
-use crate::messages::recovery_server::{Recovery, RecoveryServer};
-use crate::messages::telemetry_server::{Telemetry, TelemetryServer};
 use crate::socket::{AllowedUsers, SecretCheck};
 use axum::http::{StatusCode, header::CONTENT_TYPE};
 use axum::response::IntoResponse as _;
@@ -53,7 +42,31 @@ const NO_FILES: &str = "cannot accept a connection";
 /// Largest blob where nothing else was said, in bytes.
 const DEFAULT_BLOB: usize = 1 << 20;
 
-/// The services behind one socket.
+/// Largest reply that holds no mail, in bytes.
+const SMALL_REPLY: usize = 4 << 20;
+
+/// How large the messages of a service may be, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MessageBounds {
+    pub(crate) request: usize,
+    pub(crate) reply: usize,
+}
+
+impl MessageBounds {
+    /// The bounds of a service. One that says nothing else has small messages.
+    pub(crate) fn of(service: &str) -> Self {
+        let small = Self { request: SMALL_MESSAGE, reply: SMALL_REPLY };
+        match service {
+            "Mailbox" | "Offload" => Self { request: MAX_GRPC_MESSAGE, reply: MAX_GRPC_MESSAGE },
+            "Recalls" => Self { reply: MAX_GRPC_MESSAGE, ..small },
+            "Telemetry" => Self { request: SNAPSHOT, ..small },
+            _ => small,
+        }
+    }
+}
+
+/// The services behind one socket. It has a method for each service of the `.proto` files, which serves it within its
+/// bounds.
 #[derive(Debug, Clone)]
 pub struct Services {
     routes: Routes,
@@ -66,6 +79,8 @@ impl Default for Services {
         Self { routes: Routes::default(), check: SecretCheck::default(), largest_blob: DEFAULT_BLOB }
     }
 }
+
+include!(concat!(env!("OUT_DIR"), "/servers.rs"));
 
 impl Services {
     /// Refuses callers that do not show what they must.
@@ -80,7 +95,7 @@ impl Services {
         Self { largest_blob: bytes, ..self }
     }
 
-    fn add<S>(self, service: S) -> Self
+    fn with<S>(self, service: S) -> Self
     where
         S: tower::Service<axum::http::Request<Body>, Error = Infallible>
             + NamedService
@@ -92,89 +107,6 @@ impl Services {
         S::Future: Send + 'static,
     {
         Self { routes: self.routes.add_service(service), ..self }
-    }
-
-    /// Serves mail.
-    #[must_use]
-    pub fn mailbox(self, service: &Arc<impl Mailbox>) -> Self {
-        let server = MailboxServer::from_arc(Arc::clone(service))
-            .max_decoding_message_size(MAX_GRPC_MESSAGE)
-            .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        self.add(server)
-    }
-
-    /// Serves recovery proofs.
-    #[must_use]
-    pub fn recovery(self, service: &Arc<impl Recovery>) -> Self {
-        let server = RecoveryServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
-    }
-
-    /// Serves exchanges.
-    #[must_use]
-    pub fn exchange(self, service: &Arc<impl Exchange>) -> Self {
-        let server = ExchangeServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
-    }
-
-    /// Serves guardian sets.
-    #[must_use]
-    pub fn guardian(self, service: &Arc<impl Guardian>) -> Self {
-        let server = GuardianServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
-    }
-
-    /// Serves escrow.
-    #[must_use]
-    pub fn escrow(self, service: &Arc<impl Escrow>) -> Self {
-        let server = EscrowServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
-    }
-
-    /// Serves keys for Oblivious HTTP.
-    #[must_use]
-    pub fn keys(self, service: &Arc<impl Keys>) -> Self {
-        let server = KeysServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
-    }
-
-    /// Serves the shared policy.
-    #[must_use]
-    pub fn admission(self, service: &Arc<impl Admission>) -> Self {
-        let server = AdmissionServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
-    }
-
-    /// Serves health and counters.
-    #[must_use]
-    pub fn telemetry(self, service: &Arc<impl Telemetry>) -> Self {
-        let server = TelemetryServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SNAPSHOT))
-    }
-
-    /// Serves federation.
-    #[must_use]
-    pub fn offload(self, service: &Arc<impl Offload>) -> Self {
-        let server = OffloadServer::from_arc(Arc::clone(service))
-            .max_decoding_message_size(MAX_GRPC_MESSAGE)
-            .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        self.add(server)
-    }
-
-    /// Serves gateways with what peers hold.
-    #[must_use]
-    pub fn recalls(self, service: &Arc<impl Recalls>) -> Self {
-        let server = RecallsServer::from_arc(Arc::clone(service))
-            .max_decoding_message_size(SMALL_MESSAGE)
-            .max_encoding_message_size(MAX_GRPC_MESSAGE);
-        self.add(server)
-    }
-
-    /// Serves the operator.
-    #[must_use]
-    pub fn admin(self, service: &Arc<impl Admin>) -> Self {
-        let server = AdminServer::from_arc(Arc::clone(service));
-        self.add(server.max_decoding_message_size(SMALL_MESSAGE))
     }
 
     /// Answers plain HTTP requests beside the gRPC ones: `curl --unix-socket` reaches them.
