@@ -1,6 +1,5 @@
 //! What the storage daemon is told.
 
-use crate::limits::{Allowance, Rates};
 use relay_daemon::variables::{self, Backend, socket_directory};
 use relay_daemon::{ConfigError, Vars};
 use relay_proto::Ttl;
@@ -45,6 +44,27 @@ pub struct Config {
     pub federates: bool,
     /// The part of the ceiling above which mail of other relays is refused.
     pub refuse: f64,
+}
+
+/// What one client address may add to the store in an hour.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Bytes; `None` for a part of the ceiling.
+    pub bytes: Option<u64>,
+    /// New names; `None` for the usual number, and no more than a part of what each table holds.
+    pub names: Option<u64>,
+    /// Bytes that one blob may have.
+    pub largest_blob: u64,
+}
+
+/// What may be done a minute.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) mailbox: u32,
+    pub(crate) address: u32,
+    pub(crate) oblivious: u32,
+    pub(crate) recovery: u32,
+    pub(crate) allowance: Allowance,
 }
 
 /// Bounds on what is stored.

@@ -4,9 +4,8 @@
 //! [`Store::readers`].
 
 pub(crate) mod batch;
-pub(crate) mod checkpoint;
+pub(crate) mod blob_rows;
 pub(crate) mod compact;
-pub(crate) mod erasure;
 pub(crate) mod error;
 pub(crate) mod meta;
 pub(crate) mod open;
@@ -20,10 +19,7 @@ pub(crate) mod totals;
 pub(crate) mod volume;
 pub(crate) mod writer;
 
-use crate::clock::memory;
-use crate::clock::trusted_time::Memory;
 use crate::config::Config;
-use crate::metrics::Metrics;
 use error::StoreError;
 use open::DataDirectory;
 use readers::Readers;
@@ -33,13 +29,14 @@ use relay_proto::StorageError;
 use relay_proto::admin::Capacity;
 use relay_proto::caller::Caller;
 use relay_proto::limits::MAX_WRITE_COMMANDS;
+use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Arc;
 use steps::Turns;
 use totals::Totals;
 use volume::disk_space::DiskSpace;
 use volume::{damage, disk_space};
-use writer::{End, Ended, Load, Writer};
+use writer::{End, Ended, Load, Observe, Writer};
 
 /// The open store.
 #[derive(Debug)]
@@ -54,8 +51,6 @@ pub(crate) struct Store {
     pub(crate) gauges: Arc<Totals>,
     /// Keeps an eye on ceiling and volume.
     pub(crate) room: Arc<DiskSpace>,
-    /// What was remembered of the clock when the store was opened.
-    pub(crate) clock: Memory,
     /// Whether what is stored outlives the process.
     pub(crate) durable: bool,
     /// Owns the data directory until the store is dropped.
@@ -76,29 +71,35 @@ impl Store {
     /// # Errors
     /// Those of [`Store::take`] and [`Store::open_in`].
     #[cfg(test)]
-    pub(crate) fn open(config: &Config, metrics: Metrics) -> Result<(Self, Ended), Failure> {
-        Self::open_in(Self::take(config)?, config, metrics)
+    pub(crate) fn open<T>(
+        config: &Config,
+        observe: Observe,
+        read: impl FnMut(&Connection) -> Result<T, StoreError>,
+    ) -> Result<(Self, T, Ended), Failure> {
+        Self::open_in(Self::take(config)?, config, observe, read)
     }
 
-    /// Opens the store. The receiver tells when and how the writer ends.
+    /// Opens the store. Returns besides what `read` reads before anything is served, and a receiver that tells when and how
+    /// the writer ends. `observe` is told of each transaction.
     ///
     /// # Errors
     /// With the exit code and the mend: the file is damaged, foreign or newer, the disk fails.
-    pub(crate) fn open_in(
+    pub(crate) fn open_in<T>(
         home: DataDirectory,
         config: &Config,
-        metrics: Metrics,
-    ) -> Result<(Self, Ended), Failure> {
+        observe: Observe,
+        mut read: impl FnMut(&Connection) -> Result<T, StoreError>,
+    ) -> Result<(Self, T, Ended), Failure> {
         let gauges = Arc::new(Totals::default());
         let room = Arc::new(DiskSpace::new(config, Arc::clone(&gauges)));
         let (end, ended) = End::channel();
-        let (connection, clock, readers) = disk_space::giving_way(room.directory(), || {
+        let (connection, found, readers) = disk_space::giving_way(room.directory(), || {
             damage::expect_none(&home)?;
             let connection = home.open_writer()?;
             room.apply(&connection)?;
             gauges.load(&connection)?;
-            let clock = memory::recall(&connection)?;
-            Ok((connection, clock, Readers::start(&home, end.clone())?))
+            let found = read(&connection)?;
+            Ok((connection, found, Readers::start(&home, end.clone())?))
         })?;
         if room.is_low() && !room.hold_log() && room.drop_ballast() {
             tracing::error!("the volume is full: the ballast is thrown off so that deletions go on");
@@ -109,14 +110,15 @@ impl Store {
             home.log_was_empty,
             Arc::clone(&gauges),
             Arc::clone(&room),
-            metrics,
+            observe,
             end,
         )
         .map_err(|error| {
             Failure::new(Exit::Internal, format_args!("cannot start the writer thread: {error}"))
         })?;
         let durable = config.backend == Backend::Sqlite;
-        Ok((Self { writer, turns: Turns::default(), readers, gauges, room, clock, durable, home }, ended))
+        let store = Self { writer, turns: Turns::default(), readers, gauges, room, durable, home };
+        Ok((store, found, ended))
     }
 
     /// After the store ended because of damage: names it, and keeps the next start from serving it. Answers a better

@@ -2,6 +2,7 @@
 
 pub(crate) mod shares;
 
+use crate::config::Rates;
 use crate::db::totals::Totals;
 use crate::limits::shares::{Payment, Shares};
 use crate::metrics::{Metrics, Scope};
@@ -19,27 +20,6 @@ const FEW_PLACES: usize = 8192;
 
 /// So many busy addresses are told apart and no more: whether there are many is what an operator needs to know.
 const BUSY: usize = 10;
-
-/// What one client address may add to the store in an hour.
-#[derive(Debug, Clone, Copy)]
-pub struct Allowance {
-    /// Bytes; `None` for a part of the ceiling.
-    pub bytes: Option<u64>,
-    /// New names; `None` for the usual number, and no more than a part of what each table holds.
-    pub names: Option<u64>,
-    /// Bytes that one blob may have.
-    pub largest_blob: u64,
-}
-
-/// What may be done a minute.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Rates {
-    pub(crate) mailbox: u32,
-    pub(crate) address: u32,
-    pub(crate) oblivious: u32,
-    pub(crate) recovery: u32,
-    pub(crate) allowance: Allowance,
-}
 
 /// The relay's shared buckets.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 pub(crate) mod aggregator;
 
 use crate::db::totals::{Total, Totals};
-use crate::records;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use relay_daemon::metrics::registry;
 use relay_proto::messages::Family;
@@ -35,8 +34,11 @@ pub(crate) struct Metrics {
     commit_seconds: Histogram,
 }
 
+/// Name and help of a gauge.
+pub(crate) type Gauge = (&'static str, &'static str);
+
 /// Totals that are shown as they are, besides those of records: name and help of the gauge.
-const SUMS: [(Total, (&str, &str)); 6] = [
+const SUMS: [(Total, Gauge); 6] = [
     (Total::BLOBS, ("relay_blobs_stored", "Blobs in the store.")),
     (Total::REGISTRATIONS, ("relay_registrations_stored", "Mailboxes registered.")),
     (Total::HINTS, ("relay_federation_hints_active", "Blobs of this relay's that peers hold.")),
@@ -83,8 +85,8 @@ impl Scope {
 }
 
 impl Metrics {
-    /// Makes and registers all of them.
-    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+    /// Makes and registers all of them, with those that show how many records there are.
+    pub(crate) fn new(records: impl IntoIterator<Item = (Total, Gauge)>) -> Result<Self, prometheus::Error> {
         let registry = registry()?;
         let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
             let counter = IntCounter::new(name, help)?;
@@ -110,7 +112,6 @@ impl Metrics {
         for scope in Scope::ALL {
             rate_limited.with_label_values(&[scope.label()]);
         }
-        let records = records::KINDS.iter().map(|record| (record.total, record.gauge));
         let sums = SUMS
             .into_iter()
             .chain(records)
@@ -186,11 +187,14 @@ impl Metrics {
         self.certificate_ends.set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
-    /// Counts a commit.
+    /// Returns what counts commits: how many commands each has, and how long it takes.
     #[expect(clippy::cast_precision_loss, reason = "at most a few hundred")]
-    pub(crate) fn commit(&self, commands: usize, took: Duration) {
-        self.commit_commands.observe(commands as f64);
-        self.commit_seconds.observe(took.as_secs_f64());
+    pub(crate) fn commits(&self) -> Box<dyn Fn(usize, Duration) + Send> {
+        let (command_counts, seconds) = (self.commit_commands.clone(), self.commit_seconds.clone());
+        Box::new(move |commands, took| {
+            command_counts.observe(commands as f64);
+            seconds.observe(took.as_secs_f64());
+        })
     }
 
     /// Everything, with the gauges as they stand now.

@@ -1,20 +1,23 @@
 //! What an operator does with the data of a relay that does not run, or with a backup.
 
-use crate::backup::{copy, integrity, restore};
+pub(crate) mod backup;
+mod import;
+
 use crate::config::Config;
 use crate::db::error::StoreError;
 use crate::db::open::DataDirectory;
+use crate::db::writer::copy;
 use crate::db::{compact, schema};
-use crate::import;
+use backup::{integrity, restore};
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure, Throttle, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::messages::CompactReply;
 use std::path::Path;
 
-pub use crate::backup::integrity::Census;
-pub use crate::backup::restore::Restored;
-pub use crate::import::{ImportPart, ImportTally, Imported};
+pub use crate::offline::backup::integrity::Census;
+pub use crate::offline::backup::restore::Restored;
+pub use crate::offline::import::{ImportPart, ImportTally, Imported};
 
 /// Takes stock of a backup's database, at that pace.
 ///

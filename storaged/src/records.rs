@@ -21,6 +21,11 @@ use relay_proto::messages::RowKind;
 pub(crate) static KINDS: [&RecordKind; 4] =
     [&recovery::KIND, &exchange::KIND, &guardian::KIND, &escrow::KIND];
 
+/// Name and help of the gauge of each, and what it shows.
+pub(crate) fn gauges() -> impl Iterator<Item = (Total, (&'static str, &'static str))> {
+    KINDS.iter().map(|kind| (kind.total, kind.gauge))
+}
+
 /// A kind of record.
 #[derive(Debug)]
 pub(crate) struct RecordKind {

@@ -22,7 +22,7 @@ mod shares;
 mod timing;
 mod usage;
 
-use crate::backup::integrity::{self, Census};
+use crate::clock::memory;
 use crate::clock::trusted::TrustedClock;
 use crate::config::Config;
 use crate::db::Store;
@@ -32,13 +32,12 @@ use crate::limits::Limits;
 use crate::mail::purging::Purging;
 use crate::maintenance::sweep::Sweep;
 use crate::metrics::Metrics;
+use crate::offline::backup::integrity::{self, Census};
+use crate::records;
 use crate::records::guess_limiter::GuessLimiter;
-use crate::rpc::{
-    escrow::Escrow, exchange::Exchange, guardian::Guardian, mailbox::Mailbox, offload::Offload,
-    recovery::Recovery,
-};
+use crate::rpc::{Records, exchange::Exchange, mailbox::Mailbox, offload::Offload};
 use crate::transfer::offer_cursor::OfferCursor;
-use crate::transfer::peering::Peering;
+use crate::transfer::peers::peering::Peering;
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};
 use relay_daemon::{ManualClock, Throttle, Vars};
@@ -92,32 +91,8 @@ struct Relay {
 
 /// Handlers of what is kept besides mail.
 struct Vault {
-    recovery: Recovery,
+    records: Records,
     exchange: Exchange,
-    guardian: Guardian,
-    escrow: Escrow,
-}
-
-impl Vault {
-    fn open(
-        config: &Config,
-        store: &Arc<Store>,
-        limits: &Arc<Limits>,
-        (time, clock): (&Arc<TrustedClock>, &ManualClock),
-        metrics: &Metrics,
-    ) -> Self {
-        let gauges = Arc::clone(&store.gauges);
-        let guesses = GuessLimiter::new(config.exchange.guess_rate, gauges, clock.clock(), metrics.clone());
-        let parts = || (Arc::clone(store), Arc::clone(limits), Arc::clone(time));
-        let (store, limits, time) = parts();
-        let exchange = Exchange { store, limits, time, guesses: Arc::new(guesses), bounds: config.exchange };
-        let (store, limits, time) = parts();
-        let recovery = Recovery { store, limits, time };
-        let (store, limits, time) = parts();
-        let guardian = Guardian { store, limits, time };
-        let (store, limits, time) = parts();
-        Self { recovery, exchange, guardian, escrow: Escrow { store, limits, time } }
-    }
 }
 
 impl Relay {
@@ -130,12 +105,14 @@ impl Relay {
         let vars = variables.iter().fold(vars, |vars, (name, value)| vars.with(name, *value));
         let vars = vars.with("RELAY_DATA_DIR", directory.path().to_str().unwrap());
         let config = Config::from_vars(&vars).unwrap();
-        let metrics = Metrics::new().unwrap();
-        let (store, ended) = Store::open(&config, metrics.clone()).unwrap();
+        let metrics = Metrics::new(records::gauges()).unwrap();
+        let (store, memory, ended) = Store::open(&config, metrics.commits(), memory::recall).unwrap();
         let store = Arc::new(store);
-        let time = Arc::new(TrustedClock::new(store.clock, clock.clock(), BUILT, metrics.clone()));
+        let time = Arc::new(TrustedClock::new(memory, clock.clock(), BUILT, metrics.clone()));
         let limits = Arc::new(Limits::new(config.rates(), clock.clock(), metrics.clone()));
         let peering = Arc::new(Peering::new(false, clock.clock()));
+        let records =
+            Records { store: Arc::clone(&store), limits: Arc::clone(&limits), time: Arc::clone(&time) };
         let offload = Offload {
             store: Arc::clone(&store),
             peering: Arc::clone(&peering),
@@ -155,7 +132,10 @@ impl Relay {
             time: Arc::clone(&time),
             metrics: metrics.clone(),
         };
-        let vault = Vault::open(&config, &store, &limits, (&time, &clock), &metrics);
+        let (gauges, bounds) = (Arc::clone(&store.gauges), config.exchange);
+        let guesses = GuessLimiter::new(bounds.guess_rate, gauges, clock.clock(), metrics.clone());
+        let exchange = Exchange { records: records.clone(), guesses: Arc::new(guesses), bounds };
+        let vault = Vault { records, exchange };
         let sweep = Sweep::new(Arc::clone(&store), Arc::clone(&time), metrics.clone());
         Self { mailbox, offload, vault, sweep, store, metrics, time, clock, ended, directory }
     }

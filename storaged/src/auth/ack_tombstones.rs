@@ -4,7 +4,7 @@
 use crate::db::Store;
 use crate::db::error::StoreError;
 use crate::db::sql::moment;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use relay_proto::{BlobId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -14,11 +14,11 @@ const MEMORY_SECS: u64 = 3 * 86_400;
 /// What operators and sweeps know of it.
 pub(crate) static TABLE: Table = Table {
     name: "acked",
-    key: Key::Number("seq"),
+    key: KeyColumn::Number("seq"),
     content: "0",
     beside: 60,
     moment: "hour",
-    lifetime: Lifetime::Since,
+    lifetime: RowLifetime::Since,
     total: None,
     may_go: None,
 };

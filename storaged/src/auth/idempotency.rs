@@ -3,7 +3,7 @@
 
 use crate::db::error::StoreError;
 use crate::db::sql::count;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use relay_proto::{RequestId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -13,11 +13,11 @@ const MEMORY_SECS: u64 = 300;
 /// What operators and sweeps know of it.
 pub(crate) static TABLE: Table = Table {
     name: "answers",
-    key: Key::Bytes("request_id"),
+    key: KeyColumn::Bytes("request_id"),
     content: "0",
     beside: 80,
     moment: "expires",
-    lifetime: Lifetime::Until(MEMORY_SECS + 60),
+    lifetime: RowLifetime::Until(MEMORY_SECS + 60),
     total: None,
     may_go: None,
 };

@@ -8,7 +8,7 @@ use crate::db::error::StoreError;
 use crate::db::meta;
 use crate::db::sql::moment;
 use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use relay_proto::limits::SIGNATURE_WINDOW_SECS;
 use relay_proto::{StorageError, UnixSeconds};
 use rusqlite::{Connection, params};
@@ -32,11 +32,11 @@ const MARGIN_SECS: u64 = 3600;
 /// What operators and sweeps know of it.
 pub(crate) static TABLE: Table = Table {
     name: "used",
-    key: Key::Bytes("digest"),
+    key: KeyColumn::Bytes("digest"),
     content: "0",
     beside: 90,
     moment: "hour",
-    lifetime: Lifetime::Since,
+    lifetime: RowLifetime::Since,
     total: None,
     may_go: None,
 };

@@ -5,7 +5,6 @@ use crate::clock::trusted_time::Memory;
 use crate::db::error::StoreError;
 use crate::db::meta;
 use crate::db::sql::count;
-use crate::ohttp_keys::keys;
 use rusqlite::{Connection, OptionalExtension as _};
 
 /// Names among the single numbers.
@@ -53,7 +52,7 @@ fn newest_mail(sql: &Connection) -> Result<u64, StoreError> {
 /// The end of the window in which keys were made last; 0 without keys.
 fn last_window(sql: &Connection) -> Result<u64, StoreError> {
     let next: Option<i64> = sql.query_row("SELECT max(number) FROM key_windows", [], |row| row.get(0))?;
-    let window_secs = meta::get(sql, keys::WINDOW_SECS)?.unwrap_or(0);
+    let window_secs = meta::get(sql, meta::KEY_WINDOW_SECS)?.unwrap_or(0);
     // The newest one is the next one: it begins when the last one ends.
     Ok(next.unwrap_or(0).max(0).unsigned_abs().saturating_mul(window_secs.max(0).unsigned_abs()))
 }

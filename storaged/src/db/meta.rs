@@ -9,6 +9,9 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 const MINIMUM: &str = "min_version";
 const RAISED_AT: &str = "min_version_raised_at";
 
+/// Name of the length of the windows of keys for Oblivious HTTP.
+pub(crate) const KEY_WINDOW_SECS: &str = "key_window_secs";
+
 /// A number by its name.
 pub(crate) fn get(sql: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
     Ok(sql

@@ -1,12 +1,12 @@
 //! Opening the database, and how SQLite is set.
 
-use crate::backup::restore;
 use crate::db::error::StoreError;
 use crate::db::schema;
 use crate::db::volume::directory::{
     self, DATABASE, LOG, expect_data, lock, make_private_file, mark, sync_directory, trouble,
 };
-use crate::db::volume::{disk_space, generation};
+use crate::db::volume::{disk_space, generation, replacement};
+use crate::db::writer::copy;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
 use rusqlite::{Connection, OpenFlags};
@@ -71,9 +71,9 @@ impl DataDirectory {
         let lock = lock(directory)?;
         let database = directory.join(DATABASE);
         // What processes left that died while they made a backup or put one in.
-        drop(fs::remove_file(directory.join(crate::backup::copy::COPY)));
-        restore::clear(directory);
-        let finished = restore::finish(directory);
+        drop(fs::remove_file(directory.join(copy::COPY)));
+        replacement::clear(directory);
+        let finished = replacement::finish(directory);
         finished.map_err(|error| trouble("finish the restore in", directory, &error))?;
         expect_data(directory, &database)?;
         generation::check(directory, &database)?;
@@ -121,7 +121,7 @@ impl DataDirectory {
 
     /// Takes a data directory that has a database, for an operator's work on it.
     pub(crate) fn take_existing(directory: &Path) -> Result<Self, Failure> {
-        if !directory.join(DATABASE).exists() && !restore::is_pending(directory) {
+        if !directory.join(DATABASE).exists() && !replacement::is_pending(directory) {
             return Err(Failure::new(
                 Exit::DataMissing,
                 format_args!("there is no relay.db in {}; set RELAY_DATA_DIR", directory.display()),

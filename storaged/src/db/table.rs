@@ -16,14 +16,14 @@ use rusqlite::types::Value;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Table {
     pub(crate) name: &'static str,
-    pub(crate) key: Key,
+    pub(crate) key: KeyColumn,
     /// How many bytes of content a row has, in SQL.
     pub(crate) content: &'static str,
     /// About how many a row takes besides.
     pub(crate) beside: u64,
     /// The column that tells how old a row is.
     pub(crate) moment: &'static str,
-    pub(crate) lifetime: Lifetime,
+    pub(crate) lifetime: RowLifetime,
     /// Where its rows are counted.
     pub(crate) total: Option<Total>,
     /// Which rows may be deleted because their time has passed or an operator says so, in SQL.
@@ -32,14 +32,14 @@ pub(crate) struct Table {
 
 /// The column that rows are named by.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Key {
+pub(crate) enum KeyColumn {
     Bytes(&'static str),
     Number(&'static str),
 }
 
 /// How the age of a row follows from its moment.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Lifetime {
+pub(crate) enum RowLifetime {
     /// The moment is when it was stored or renewed.
     Since,
     /// The moment is its end, so many seconds after it was stored or renewed.
@@ -48,7 +48,7 @@ pub(crate) enum Lifetime {
     UntilMailAnd(u64),
 }
 
-impl Key {
+impl KeyColumn {
     const fn column(self) -> &'static str {
         match self {
             Self::Bytes(column) | Self::Number(column) => column,

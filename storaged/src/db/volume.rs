@@ -4,3 +4,4 @@ pub(crate) mod damage;
 pub(crate) mod directory;
 pub(crate) mod disk_space;
 pub(crate) mod generation;
+pub(crate) mod replacement;

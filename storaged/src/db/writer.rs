@@ -4,14 +4,17 @@
 //! then answer. No timer holds anybody back; groups form under load by themselves. Checkpoints run between
 //! transactions, never inside somebody's commit.
 
-use crate::backup::copy::{self, CopyFile, CopyJob, CopyProgress, Copying};
+pub(crate) mod checkpoint;
+pub(crate) mod copy;
+pub(crate) mod erasure;
+
 use crate::db::batch::Batch;
-use crate::db::checkpoint::Log;
-use crate::db::erasure::Answer;
 use crate::db::error::StoreError;
 use crate::db::totals::Totals;
 use crate::db::volume::disk_space::DiskSpace;
-use crate::metrics::Metrics;
+use checkpoint::Log;
+use copy::{CopyFile, CopyJob, CopyProgress, Copying};
+use erasure::Answer;
 use relay_daemon::watchdog::{Progress, watch};
 use relay_daemon::{Failure, Throttle};
 use relay_proto::StorageError;
@@ -52,6 +55,9 @@ impl Load {
 }
 
 type Work = Box<dyn FnOnce(&mut Batch<'_>) -> Answer + Send>;
+/// Is told of each transaction how many commands it had and how long it took.
+pub(crate) type Observe = Box<dyn Fn(usize, Duration) + Send>;
+
 type Chore = Box<dyn FnOnce(&Connection) -> Result<(), StoreError> + Send>;
 
 enum Message {
@@ -122,14 +128,14 @@ impl Writer {
         log_was_empty: bool,
         gauges: Arc<Totals>,
         room: Arc<DiskSpace>,
-        metrics: Metrics,
+        observe: Observe,
         end: End,
     ) -> std::io::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE_JOBS);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let progress = watch("the writer of the store", HANG_LIMITS);
         let thread =
-            Thread { messages, waiting_bytes: Arc::clone(&waiting_bytes), gauges, room, metrics, progress };
+            Thread { messages, waiting_bytes: Arc::clone(&waiting_bytes), gauges, room, observe, progress };
         std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
             let last = Last(end);
             last.0.tell(thread.run(connection, log_was_empty));
@@ -221,7 +227,7 @@ struct Thread {
     waiting_bytes: Arc<AtomicUsize>,
     gauges: Arc<Totals>,
     room: Arc<DiskSpace>,
-    metrics: Metrics,
+    observe: Observe,
     progress: Progress,
 }
 
@@ -406,7 +412,7 @@ impl Thread {
         }
         let lacked_room = batch.lacked_room();
         let committed = batch.commit(log.begins()).map_err(|error| self.room.judge(error));
-        self.metrics.commit(commands, started.elapsed());
+        (self.observe)(commands, started.elapsed());
         let begins = match committed {
             Ok(begins) => begins,
             Err(error) => {

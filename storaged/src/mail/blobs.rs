@@ -5,19 +5,17 @@ use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
 use crate::db::Store;
 use crate::db::batch::Write;
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
-use crate::db::sql::{count, moment};
 use crate::db::steps::StepRoom;
 use crate::db::totals::Total;
 use crate::limits::shares::Payment;
-use crate::mail::purges;
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
 use prometheus::IntCounter;
 use relay_proto::mail::BlobName;
-use relay_proto::transfer::TransferBlob;
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, StorageError, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 
 /// A blob on its way in.
 #[derive(Debug)]
@@ -52,11 +50,11 @@ pub(crate) fn send(
     if ack_tombstones::contains(write.sql, &id, now)? || remote_blobs::is_alive(write, &name, now)? {
         return Ok(known);
     }
-    let purged = purges::reaches_here(write, mailbox)?;
+    let purged = blob_rows::reaches_here(write, mailbox)?;
     let holding = MailboxUsage::of(write.sql, mailbox, &id, purged, now)?;
     match holding.same_id {
         // As if it were deleted already: it is remembered like an acked one.
-        Some(position) if purges::takes(purged, position.sql()) => return Ok(known),
+        Some(position) if blob_rows::takes(purged, position.sql()) => return Ok(known),
         Some(position) if position.expires() > now => {
             if write.has(Total::HELD) {
                 foreign_blobs::share(write, &name, bounds.ttl.expiry(stamp), now)?;
@@ -65,12 +63,12 @@ pub(crate) fn send(
         }
         // The same content came before and has expired unswept: it starts anew.
         Some(_) => {
-            remove(write, &name)?;
+            leases::remove(write, &name)?;
         }
         None => {}
     }
     let hint_length = origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
-    let size = counted_size(ciphertext.as_bytes().len(), hint_length);
+    let size = blob_rows::counted_size(ciphertext.as_bytes().len(), hint_length);
     if write.gauges.is_full() {
         return Err(StorageError::StorageFull.into());
     }
@@ -79,89 +77,16 @@ pub(crate) fn send(
     }
     payment.bytes(write.gauges, ciphertext.as_bytes().len() + hint_length)?;
     let position = Position::new(bounds.ttl.expiry(stamp), write.arrive());
-    insert_row(write, position, &name, size, stamp.hour_floor(), origin_hint.as_ref(), ciphertext)?;
+    blob_rows::insert_row(
+        write,
+        position,
+        &name,
+        size,
+        stamp.hour_floor(),
+        origin_hint.as_ref(),
+        ciphertext,
+    )?;
     Ok(Sent { id, is_new: true })
-}
-
-/// Stores a blob that came from another relay.
-pub(crate) fn insert(
-    write: &mut Write<'_>,
-    position: Position,
-    blob: &TransferBlob,
-    created: UnixSeconds,
-) -> Result<(), StoreError> {
-    let size = size_of(blob);
-    insert_row(write, position, &blob.name(), size, created, blob.origin_hint.as_ref(), &blob.ciphertext)
-}
-
-/// What a blob counts, in bytes.
-pub(crate) fn size_of(blob: &TransferBlob) -> u64 {
-    let hint_length = blob.origin_hint.as_ref().map_or(0, |hint| hint.as_bytes().len());
-    counted_size(blob.ciphertext.as_bytes().len(), hint_length)
-}
-
-/// The bytes that the column `size`, the sums and the quotas count: ciphertext and origin hint. Whoever checks a size
-/// checks it against this.
-pub(crate) fn counted_size(ciphertext_length: usize, hint_length: usize) -> u64 {
-    u64::try_from(ciphertext_length.saturating_add(hint_length)).unwrap_or(u64::MAX)
-}
-
-fn insert_row(
-    write: &mut Write<'_>,
-    position: Position,
-    name: &BlobName,
-    size: u64,
-    created: UnixSeconds,
-    origin_hint: Option<&OriginHint>,
-    ciphertext: &Ciphertext,
-) -> Result<(), StoreError> {
-    write
-        .sql
-        .prepare_cached(
-            "INSERT INTO blobs (seq, mailbox, id, size, created, origin_hint, ciphertext)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            position.sql(),
-            name.mailbox.as_bytes(),
-            name.blob_id.as_bytes(),
-            count(size),
-            moment(created),
-            origin_hint.map(|hint| hint.as_bytes().as_ref()),
-            ciphertext.as_bytes().as_ref(),
-        ])?;
-    write.change[Total::BLOBS] += 1;
-    write.change[Total::BYTES] += count(size);
-    Ok(())
-}
-
-/// Place and size of a blob, read from the index alone.
-pub(crate) fn locate(sql: &Connection, name: &BlobName) -> Result<Option<(i64, i64)>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT seq, size FROM blobs WHERE mailbox = ?1 AND id = ?2")?
-        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?)
-}
-
-/// Name and size of the blob at a place.
-pub(crate) fn at(sql: &Connection, seq: i64) -> Result<Option<(BlobName, u64)>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT mailbox, id, size FROM blobs WHERE seq = ?1")?
-        .query_row([seq], |row| {
-            let name = BlobName {
-                mailbox: MailboxHash::from_bytes(row.get(0)?),
-                blob_id: BlobId::from_bytes(row.get(1)?),
-            };
-            Ok((name, row.get::<_, i64>(2)?.max(0).unsigned_abs()))
-        })
-        .optional()?)
-}
-
-/// The hour in which the blob at a place arrived.
-pub(crate) fn created_at(sql: &Connection, seq: i64) -> Result<i64, StoreError> {
-    Ok(sql.prepare_cached("SELECT created FROM blobs WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?)
 }
 
 /// What a mailbox holds, read from the index alone.
@@ -233,11 +158,11 @@ pub(crate) fn ack(
     now: Times,
 ) -> Result<bool, StoreError> {
     let name = BlobName { mailbox: *mailbox, blob_id: *id };
-    if let Some((seq, size)) = locate(write.sql, &name)? {
+    if let Some((seq, size)) = blob_rows::locate(write.sql, &name)? {
         // First, so that a failure between the two leaves nothing deleted that may come back.
         ack_tombstones::remember_deleted(write.sql, id, now.stamp)?;
         foreign_blobs::purged(write, seq, &name, now.stamp)?;
-        remove_at(write, seq, size, &name)?;
+        leases::remove_at(write, seq, size, &name)?;
         let expires = Position::from_sql(seq).expires();
         return Ok(expires.max(claims::ack(write, &name)?.unwrap_or(expires)) > now.now);
     }
@@ -245,22 +170,6 @@ pub(crate) fn ack(
     let Some(expires) = hinted.max(claims::ack(write, &name)?) else { return Ok(false) };
     ack_tombstones::remember_deleted(write.sql, id, now.stamp)?;
     Ok(expires > now.now)
-}
-
-/// Deletes a blob. Answers when it would have expired.
-pub(crate) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
-    let Some((seq, size)) = locate(write.sql, name)? else { return Ok(None) };
-    remove_at(write, seq, size, name)?;
-    Ok(Some(Position::from_sql(seq).expires()))
-}
-
-/// Deletes the blob at a place.
-fn remove_at(write: &mut Write<'_>, seq: i64, size: i64, name: &BlobName) -> Result<(), StoreError> {
-    write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
-    write.change[Total::BLOBS] -= 1;
-    write.change[Total::BYTES] -= size;
-    write.free(size);
-    leases::deleted(write, seq, name)
 }
 
 /// Deletes what arrived in a mailbox up to some arrival, wherever it lies, and remembers that like acks: as much as there is
@@ -289,13 +198,12 @@ pub(crate) fn clear(
         }
         let name = BlobName { mailbox: *mailbox, blob_id };
         foreign_blobs::purged(write, seq, &name, now.stamp)?;
-        remove_at(write, seq, size, &name)?;
+        leases::remove_at(write, seq, size, &name)?;
         ack_tombstones::remember_deleted(write.sql, &blob_id, now.stamp)?;
         *live += u64::from(Position::from_sql(seq).expires() > now.now);
     }
     // In this order the deleted blobs make room for what peers are to hear.
-    let is_clear = remote_blobs::clear(write, mailbox, arrivals, room, live, now)?;
-    Ok(is_clear && claims::clear(write, mailbox, arrivals, room, live, now)?)
+    remote_blobs::clear(write, mailbox, arrivals, room, live, now)
 }
 
 /// Deletes the blobs whose time has passed, and counts them. Returns how many they were.
@@ -323,29 +231,14 @@ fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bool), StoreE
         })?;
         rows.collect::<Result<Vec<(i64, i64)>, _>>()?
     };
-    let mut delete = write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?;
     let mut expired = 0;
     for (seq, size) in found {
         if !room.take(size) {
             return Ok((expired, false));
         }
-        delete.execute([seq])?;
-        write.change[Total::BLOBS] -= 1;
-        write.change[Total::BYTES] -= size;
-        write.free(size);
+        blob_rows::delete(write, seq, size)?;
         leases::expired(write, seq)?;
         expired += 1;
     }
     Ok((expired, true))
-}
-
-/// Counts this relay's own blobs that last longer than to a moment, up to `limit`.
-pub(crate) fn count_outlasting(sql: &Connection, latest: UnixSeconds, limit: u64) -> Result<u64, StoreError> {
-    let outlasting: i64 = sql.query_row(
-        "SELECT count(*) FROM (SELECT 1 FROM blobs WHERE seq >= ?1
-             AND NOT EXISTS (SELECT 1 FROM held WHERE held.seq = blobs.seq) LIMIT ?2)",
-        params![Position::new(latest.hour_floor().plus(3600), 0).sql(), count(limit)],
-        |row| row.get(0),
-    )?;
-    Ok(outlasting.max(0).unsigned_abs())
 }

@@ -6,11 +6,12 @@
 
 use crate::clock::trusted_time::Times;
 use crate::db::Store;
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::{count, time};
 use crate::db::totals::Total;
-use crate::mail::{purges, registrations};
+use crate::mail::registrations;
 use crate::transfer::remote_page::Moved;
 use bytes::Bytes;
 use relay_proto::field::position;
@@ -136,7 +137,7 @@ fn collect(
     for (mailbox_index, mailbox) in mailboxes.iter().enumerate() {
         let before = waiting.mark();
         // What is being deleted is deleted, for whoever asks.
-        let purged = if purging { purges::reaches(sql, mailbox)? } else { None }.unwrap_or(-1);
+        let purged = if purging { blob_rows::reaches(sql, mailbox)? } else { None }.unwrap_or(-1);
         let mut rows = statement.query(params![mailbox.as_bytes(), first_alive, ARRIVALS, purged])?;
         while let Some(row) = rows.next()? {
             let (created, seq, size) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -313,7 +314,7 @@ fn find_larger(
     place: u64,
     now: UnixSeconds,
 ) -> Result<Option<Blob>, StoreError> {
-    let (seq, purged) = (count(place), purges::reaches(sql, mailbox)?.unwrap_or(-1));
+    let (seq, purged) = (count(place), blob_rows::reaches(sql, mailbox)?.unwrap_or(-1));
     let mut statement = sql.prepare_cached(
         "SELECT id, ciphertext, created, origin_hint FROM blobs
          WHERE seq = ?1 AND mailbox = ?2 AND seq >= ?3 AND (seq & ?4) > ?5",

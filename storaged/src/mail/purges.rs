@@ -9,7 +9,6 @@ use crate::auth::idempotency;
 use crate::clock::trusted_time::Times;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use crate::db::row_key::Position;
 use crate::db::sql::count;
 use crate::db::steps::StepRoom;
 use crate::db::totals::Total;
@@ -150,24 +149,4 @@ fn clear(
     }
     registrations::forget_unowned(write, &purge.mailbox)?;
     Ok(true)
-}
-
-/// The number of the last arrival in a mailbox that a purge deletes, if one does.
-pub(crate) fn reaches(sql: &Connection, mailbox: &MailboxHash) -> Result<Option<i64>, StoreError> {
-    Ok(sql
-        .prepare_cached(
-            "SELECT max(arrivals) FROM purges WHERE mailbox = ?1
-                 OR owner = (SELECT owner FROM registrations WHERE mailbox = ?1 AND binds <= 0)",
-        )?
-        .query_row([mailbox.as_bytes()], |row| row.get(0))?)
-}
-
-/// The same for whoever writes.
-pub(crate) fn reaches_here(write: &Write<'_>, mailbox: &MailboxHash) -> Result<Option<i64>, StoreError> {
-    if write.has(Total::PURGES) { reaches(write.sql, mailbox) } else { Ok(None) }
-}
-
-/// Whether a blob at a place is among what a purge deletes that reaches up to some arrival.
-pub(crate) fn takes(reach: Option<i64>, seq: i64) -> bool {
-    reach.is_some_and(|reach| Position::from_sql(seq).arrival() <= reach)
 }

@@ -6,7 +6,7 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::Total;
 use crate::mail::purges;
 use relay_proto::{MailboxHash, OwnerHash, StorageError, Ttl, UnixSeconds};
@@ -18,11 +18,11 @@ pub(crate) const BYTES_EACH: u64 = 1024;
 /// What operators and sweeps know of it. What a purge in progress reaches it forgets itself.
 pub(crate) static TABLE: Table = Table {
     name: "registrations",
-    key: Key::Bytes("mailbox"),
+    key: KeyColumn::Bytes("mailbox"),
     content: "0",
     beside: 190,
     moment: "expires",
-    lifetime: Lifetime::UntilMailAnd(0),
+    lifetime: RowLifetime::UntilMailAnd(0),
     total: Some(Total::REGISTRATIONS),
     may_go: Some("owner IS NULL OR owner NOT IN (SELECT owner FROM purges)"),
 };

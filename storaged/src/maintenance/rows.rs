@@ -6,11 +6,11 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::db::steps::StepRoom;
-use crate::db::table::{Lifetime, Table};
+use crate::db::table::{RowLifetime, Table};
 use crate::db::totals::{self, Total};
-use crate::mail::{blobs, registrations};
+use crate::mail::registrations;
 use crate::records;
-use crate::transfer::{claims, foreign_blobs, outbox, remote_blobs, tombstones};
+use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs, tombstones};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::RowKind;
 use relay_proto::{BlobId, MailboxHash, Ttl, UnixSeconds};
@@ -102,9 +102,9 @@ pub(crate) fn look(
         let (key, content, then): (Value, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
         let content = content.max(0).unsigned_abs();
         let life = match table.lifetime {
-            Lifetime::Since => 0,
-            Lifetime::Until(life) => life,
-            Lifetime::UntilMailAnd(more) => ttl.as_secs() + more,
+            RowLifetime::Since => 0,
+            RowLifetime::Until(life) => life,
+            RowLifetime::UntilMailAnd(more) => ttl.as_secs() + more,
         };
         let age = moment(now).saturating_add(count(life)).saturating_sub(then).max(0).unsigned_abs();
         last = Some(key.clone());
@@ -170,7 +170,7 @@ pub(crate) fn evict(
             return Ok((decided, rows, bytes));
         }
         let gone = match &entry.row {
-            RowName::Blob(name) => blobs::remove(write, name)?.is_some(),
+            RowName::Blob(name) => leases::remove(write, name)?.is_some(),
             RowName::Key { table: index, key, moment } => match table(kind, *index) {
                 Some(table) => {
                     write.free(count(entry.content));

@@ -11,9 +11,6 @@ use relay_proto::messages::{KeyWindow, SignedRecord};
 use relay_proto::{PublicKey, Signature, UnixSeconds, WindowSeed};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-/// Name of the length of windows among the single numbers.
-pub(crate) const WINDOW_SECS: &str = "key_window_secs";
-
 /// Makes sure that the current window and the next one have seeds, and that none is left, in any file, from before the
 /// window that came before `ended`. Answers the windows of the current time and of the trusted one, each with its
 /// neighbours, oldest first.
@@ -23,10 +20,10 @@ pub(crate) fn turn(
     ended: u64,
     window_secs: u64,
 ) -> Result<Vec<KeyWindow>, StoreError> {
-    if meta::get(write.sql, WINDOW_SECS)? != Some(count(window_secs)) {
+    if meta::get(write.sql, meta::KEY_WINDOW_SECS)? != Some(count(window_secs)) {
         // Numbers count windows of one length: those of another length mean other times.
         write.sql.execute_batch("DELETE FROM key_windows; DELETE FROM key_records")?;
-        meta::set(write.sql, WINDOW_SECS, count(window_secs))?;
+        meta::set(write.sql, meta::KEY_WINDOW_SECS, count(window_secs))?;
         write.answer_after_erasure();
     }
     let oldest = count(ended.saturating_sub(1));
@@ -179,8 +176,8 @@ pub(crate) fn take_over_window(
     seed: &WindowSeed,
     window_secs: u64,
 ) -> Result<TakenOver, StoreError> {
-    match meta::get(sql, WINDOW_SECS)? {
-        None => meta::set(sql, WINDOW_SECS, count(window_secs))?,
+    match meta::get(sql, meta::KEY_WINDOW_SECS)? {
+        None => meta::set(sql, meta::KEY_WINDOW_SECS, count(window_secs))?,
         Some(length) if length == count(window_secs) => {}
         Some(_) => return Ok(TakenOver::Different),
     }

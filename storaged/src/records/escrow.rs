@@ -11,7 +11,7 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{moment, time};
 use crate::db::steps::HEAVY_SWEEP_ROWS;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::Total;
 use crate::db::writer::Load;
 use crate::limits::Limits;
@@ -31,11 +31,11 @@ use subtle::ConstantTimeEq as _;
 pub(crate) static KIND: RecordKind = RecordKind {
     table: Table {
         name: "escrow_gates",
-        key: Key::Bytes("name"),
+        key: KeyColumn::Bytes("name"),
         content: "(SELECT coalesce(sum(octet_length(blob)), 0) FROM escrow_slots WHERE gate = name)",
         beside: 350,
         moment: "expires",
-        lifetime: Lifetime::Until(MAX_ESCROW_TTL_SECS as u64),
+        lifetime: RowLifetime::Until(MAX_ESCROW_TTL_SECS as u64),
         total: Some(TOTAL),
         may_go: None,
     },

@@ -12,7 +12,7 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::db::steps::HEAVY_SWEEP_ROWS;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::{Space, Total};
 use crate::db::writer::Load;
 use crate::limits::Limits;
@@ -31,11 +31,11 @@ use subtle::ConstantTimeEq as _;
 pub(crate) static KIND: RecordKind = RecordKind {
     table: Table {
         name: "exchanges",
-        key: Key::Bytes("name"),
+        key: KeyColumn::Bytes("name"),
         content: "octet_length(payload) + coalesce(octet_length(response), 0)",
         beside: 250,
         moment: "expires",
-        lifetime: Lifetime::Until(*EXCHANGE_TTL_SECS.end()),
+        lifetime: RowLifetime::Until(*EXCHANGE_TTL_SECS.end()),
         total: Some(TOTAL),
         may_go: None,
     },

@@ -8,7 +8,7 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
 use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::Total;
 use crate::limits::Limits;
 use crate::limits::shares::{Payment, Share};
@@ -31,11 +31,11 @@ const LIFE: Ttl = Ttl::from_secs(365 * 86_400);
 pub(crate) static KIND: RecordKind = RecordKind {
     table: Table {
         name: "guardian_sets",
-        key: Key::Bytes("name"),
+        key: KeyColumn::Bytes("name"),
         content: "octet_length(entries)",
         beside: 140,
         moment: "expires",
-        lifetime: Lifetime::Until(LIFE.as_secs()),
+        lifetime: RowLifetime::Until(LIFE.as_secs()),
         total: Some(TOTAL),
         may_go: None,
     },

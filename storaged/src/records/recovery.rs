@@ -7,7 +7,7 @@ use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment, time};
 use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::Total;
 use crate::limits::Limits;
 use crate::limits::shares::{Payment, Share};
@@ -27,11 +27,11 @@ const LIFE: Ttl = Ttl::from_secs(90 * 86_400);
 pub(crate) static KIND: RecordKind = RecordKind {
     table: Table {
         name: "recovery_proofs",
-        key: Key::Bytes("name"),
+        key: KeyColumn::Bytes("name"),
         content: "octet_length(proof)",
         beside: 140,
         moment: "created",
-        lifetime: Lifetime::Since,
+        lifetime: RowLifetime::Since,
         total: Some(TOTAL),
         may_go: None,
     },

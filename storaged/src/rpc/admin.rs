@@ -1,13 +1,13 @@
 //! The operator's calls.
 
-use super::{backup, usage};
+use super::{Reply, backup, usage};
 use crate::clock::trusted::TrustedClock;
 use crate::db::totals::Total;
 use crate::db::{Store, compact, schema};
 use crate::metrics::aggregator::MetricsAggregator;
 use crate::ohttp_keys::keyring::Keyring;
-use crate::transfer::operator;
-use crate::transfer::peering::Peering;
+use crate::transfer::peers::operator;
+use crate::transfer::peers::peering::Peering;
 use relay_proto::admin::Capacity;
 use relay_proto::field::identifier;
 use relay_proto::messages::{
@@ -20,8 +20,6 @@ use relay_proto::{Ttl, UnixSeconds};
 use std::sync::Arc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
-
-type Reply<T> = Result<Response<T>, Status>;
 
 /// Serves the operator.
 #[derive(Debug)]

@@ -1,8 +1,6 @@
 //! Escrow: two slots behind a gate.
 
-use crate::clock::trusted::TrustedClock;
-use crate::db::Store;
-use crate::limits::Limits;
+use super::{Records, Reply};
 use crate::records::escrow::{self, NewSlot};
 use relay_proto::StorageError;
 use relay_proto::field::{caller, identifier, sealed};
@@ -12,19 +10,11 @@ use relay_proto::messages::{
     escrow_server,
 };
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
-
-/// Serves gateways.
-#[derive(Debug)]
-pub(crate) struct Escrow {
-    pub(crate) store: Arc<Store>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) time: Arc<TrustedClock>,
-}
+use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl escrow_server::Escrow for Escrow {
-    async fn put(&self, request: Request<EscrowPutRequest>) -> Result<Response<EscrowPutReply>, Status> {
+impl escrow_server::Escrow for Records {
+    async fn put(&self, request: Request<EscrowPutRequest>) -> Reply<EscrowPutReply> {
         let EscrowPutRequest { caller: payer, request_id, gate, slot, blob, ttl_secs } = request.into_inner();
         let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
         let new = NewSlot {
@@ -42,7 +32,7 @@ impl escrow_server::Escrow for Escrow {
         Ok(Response::new(EscrowPutReply { deposit: deposit.into() }))
     }
 
-    async fn get(&self, request: Request<EscrowGetRequest>) -> Result<Response<EscrowGetReply>, Status> {
+    async fn get(&self, request: Request<EscrowGetRequest>) -> Reply<EscrowGetReply> {
         let EscrowGetRequest { caller: payer, gate, slot } = request.into_inner();
         let (caller, gate, slot) = (caller(payer)?, identifier("gate", &gate)?, identifier("slot", &slot)?);
         self.limits.charge_caller(caller)?;
@@ -50,10 +40,7 @@ impl escrow_server::Escrow for Escrow {
         Ok(Response::new(EscrowGetReply { outcome: Some(outcome) }))
     }
 
-    async fn count(
-        &self,
-        request: Request<EscrowCountRequest>,
-    ) -> Result<Response<EscrowCountReply>, Status> {
+    async fn count(&self, request: Request<EscrowCountRequest>) -> Reply<EscrowCountReply> {
         let EscrowCountRequest { caller: payer, gate } = request.into_inner();
         let (caller, gate) = (caller(payer)?, identifier("gate", &gate)?);
         self.limits.charge_caller(caller)?;

@@ -1,9 +1,7 @@
 //! Six-digit exchanges: an offer, one claim, one completion.
 
-use crate::clock::trusted::TrustedClock;
+use super::{Records, Reply};
 use crate::config;
-use crate::db::Store;
-use crate::limits::Limits;
 use crate::records::exchange::{self, NewOffer};
 use crate::records::guess::{self, ExchangeStep, Guess};
 use crate::records::guess_limiter::GuessLimiter;
@@ -14,21 +12,19 @@ use relay_proto::messages::{
 };
 use relay_proto::{ExchangeText, StorageError};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 /// Serves gateways.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    pub(crate) store: Arc<Store>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) records: Records,
     pub(crate) guesses: Arc<GuessLimiter>,
     pub(crate) bounds: config::ExchangeSettings,
-    pub(crate) time: Arc<TrustedClock>,
 }
 
 #[tonic::async_trait]
 impl exchange_server::Exchange for Exchange {
-    async fn offer(&self, request: Request<OfferRequest>) -> Result<Response<OfferReply>, Status> {
+    async fn offer(&self, request: Request<OfferRequest>) -> Reply<OfferReply> {
         let OfferRequest { caller: payer, request_id, payload, ttl_secs } = request.into_inner();
         let config::ExchangeSettings { max_offers, default_ttl_secs, .. } = self.bounds;
         let new = NewOffer {
@@ -37,16 +33,17 @@ impl exchange_server::Exchange for Exchange {
             payload: sealed("payload", payload)?,
             ttl_secs: ttl_secs.unwrap_or(default_ttl_secs),
         };
-        self.limits.charge_caller(new.caller)?;
+        let Records { store, limits, time } = &self.records;
+        limits.charge_caller(new.caller)?;
         if !EXCHANGE_TTL_SECS.contains(&new.ttl_secs) {
             return Err(StorageError::invalid("ttl_secs").into());
         }
-        let (now, limits) = (self.time.times_to_store()?, Arc::clone(&self.limits));
-        let code = exchange::offer(&self.store, new, max_offers, now, limits).await?;
+        let code =
+            exchange::offer(store, new, max_offers, time.times_to_store()?, Arc::clone(limits)).await?;
         Ok(Response::new(OfferReply { code: code.get() }))
     }
 
-    async fn claim(&self, request: Request<ClaimRequest>) -> Result<Response<ClaimReply>, Status> {
+    async fn claim(&self, request: Request<ClaimRequest>) -> Reply<ClaimReply> {
         let ClaimRequest { caller: payer, request_id, offer, response } = request.into_inner();
         let guess = Guess {
             caller: caller(payer)?,
@@ -58,7 +55,7 @@ impl exchange_server::Exchange for Exchange {
         Ok(Response::new(ClaimReply { payload }))
     }
 
-    async fn complete(&self, request: Request<CompleteRequest>) -> Result<Response<CompleteReply>, Status> {
+    async fn complete(&self, request: Request<CompleteRequest>) -> Reply<CompleteReply> {
         let CompleteRequest { caller: payer, request_id, offer } = request.into_inner();
         let guess = Guess {
             caller: caller(payer)?,
@@ -73,7 +70,8 @@ impl exchange_server::Exchange for Exchange {
 
 impl Exchange {
     async fn take(&self, guess: Guess) -> Result<ExchangeText, StorageError> {
-        self.limits.charge_caller(guess.caller)?;
-        guess::take(&self.store, guess, &self.guesses, &self.limits, &self.time).await
+        let Records { store, limits, time } = &self.records;
+        limits.charge_caller(guess.caller)?;
+        guess::take(store, guess, &self.guesses, limits, time).await
     }
 }

@@ -1,8 +1,6 @@
 //! Guardian sets: whoever holds a designator's key decides who stands in its set.
 
-use crate::clock::trusted::TrustedClock;
-use crate::db::Store;
-use crate::limits::Limits;
+use super::{Records, Reply};
 use crate::records::guardian::{self, Proof};
 use relay_proto::field::{caller, identifier, required, sealed_list};
 use relay_proto::guardian::Designating;
@@ -13,22 +11,11 @@ use relay_proto::messages::{
 };
 use relay_proto::{PublicKey, Signature, StorageError, UnixSeconds};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
-
-/// Serves gateways.
-#[derive(Debug)]
-pub(crate) struct Guardian {
-    pub(crate) store: Arc<Store>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) time: Arc<TrustedClock>,
-}
+use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl guardian_server::Guardian for Guardian {
-    async fn store(
-        &self,
-        request: Request<GuardianStoreRequest>,
-    ) -> Result<Response<GuardianStoreReply>, Status> {
+impl guardian_server::Guardian for Records {
+    async fn store(&self, request: Request<GuardianStoreRequest>) -> Reply<GuardianStoreReply> {
         let GuardianStoreRequest { caller: payer, request_id, designation, entries } = request.into_inner();
         let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
         let (key, timestamp, signature) = designator(designation)?;
@@ -40,10 +27,7 @@ impl guardian_server::Guardian for Guardian {
         Ok(Response::new(GuardianStoreReply {}))
     }
 
-    async fn query(
-        &self,
-        request: Request<GuardianQueryRequest>,
-    ) -> Result<Response<GuardianQueryReply>, Status> {
+    async fn query(&self, request: Request<GuardianQueryRequest>) -> Reply<GuardianQueryReply> {
         let GuardianQueryRequest { caller: payer, set } = request.into_inner();
         let (caller, set) = (caller(payer)?, identifier("set", &set)?);
         self.limits.charge_caller(caller)?;
@@ -51,10 +35,7 @@ impl guardian_server::Guardian for Guardian {
         Ok(Response::new(GuardianQueryReply { entries }))
     }
 
-    async fn delete(
-        &self,
-        request: Request<GuardianDeleteRequest>,
-    ) -> Result<Response<GuardianDeleteReply>, Status> {
+    async fn delete(&self, request: Request<GuardianDeleteRequest>) -> Reply<GuardianDeleteReply> {
         let GuardianDeleteRequest { caller: payer, request_id, designation } = request.into_inner();
         let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
         let (key, timestamp, signature) = designator(designation)?;

@@ -1,5 +1,6 @@
 //! Mail: send, fetch, ack, register and purge.
 
+use super::Reply;
 use crate::auth::nonces::Nonce;
 use crate::auth::signatures;
 use crate::clock::trusted::TrustedClock;
@@ -12,7 +13,7 @@ use crate::mail::purging::{Order, Purging};
 use crate::mail::registering::{self, Signed};
 use crate::mail::writing::{self, Action, Command};
 use crate::metrics::Metrics;
-use crate::transfer::peering::Peering;
+use crate::transfer::peers::peering::Peering;
 use crate::transfer::remote_blobs;
 use bytes::Bytes;
 use relay_proto::field::{caller, identifier, identifiers, list, required, sealed};
@@ -28,7 +29,7 @@ use relay_proto::{
     signed_bytes,
 };
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response};
 
 /// Serves gateways.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ pub(crate) struct Mailbox {
 
 #[tonic::async_trait]
 impl mailbox_server::Mailbox for Mailbox {
-    async fn write(&self, request: Request<WriteRequest>) -> Result<Response<WriteReply>, Status> {
+    async fn write(&self, request: Request<WriteRequest>) -> Reply<WriteReply> {
         let WriteRequest { commands } = request.into_inner();
         if commands.len() > MAX_WRITE_COMMANDS {
             return Err(StorageError::invalid("commands").into());
@@ -67,7 +68,7 @@ impl mailbox_server::Mailbox for Mailbox {
         Ok(Response::new(WriteReply { outcomes }))
     }
 
-    async fn fetch(&self, request: Request<FetchRequest>) -> Result<Response<FetchReply>, Status> {
+    async fn fetch(&self, request: Request<FetchRequest>) -> Reply<FetchReply> {
         let FetchRequest { caller: payer, mailboxes, sealed } = request.into_inner();
         let (caller, mailboxes) = (caller(payer)?, mailbox_list(&mailboxes)?);
         self.limits.charge_caller(caller)?;
@@ -93,7 +94,7 @@ impl mailbox_server::Mailbox for Mailbox {
         Ok(Response::new(page))
     }
 
-    async fn larger(&self, request: Request<LargerRequest>) -> Result<Response<LargerReply>, Status> {
+    async fn larger(&self, request: Request<LargerRequest>) -> Reply<LargerReply> {
         let LargerRequest { mailbox, place } = request.into_inner();
         let mailbox = identifier("mailbox", &mailbox)?;
         let blob = page::larger(&self.store, mailbox, place, self.time.times().now).await?;
@@ -101,7 +102,7 @@ impl mailbox_server::Mailbox for Mailbox {
         Ok(Response::new(LargerReply { blob }))
     }
 
-    async fn register(&self, request: Request<RegisterRequest>) -> Result<Response<RegisterReply>, Status> {
+    async fn register(&self, request: Request<RegisterRequest>) -> Reply<RegisterReply> {
         let RegisterRequest { caller: payer, request_id, mailboxes, ownership } = request.into_inner();
         let (caller, request) = (caller(payer)?, identifier("request_id", &request_id)?);
         let mailboxes = mailbox_list(&mailboxes)?;
@@ -115,7 +116,7 @@ impl mailbox_server::Mailbox for Mailbox {
         Ok(Response::new(reply))
     }
 
-    async fn purge(&self, request: Request<PurgeRequest>) -> Result<Response<PurgeReply>, Status> {
+    async fn purge(&self, request: Request<PurgeRequest>) -> Reply<PurgeReply> {
         let PurgeRequest {
             caller: payer,
             request_id,
@@ -139,7 +140,7 @@ impl mailbox_server::Mailbox for Mailbox {
         Ok(Response::new(PurgeReply { blobs_deleted }))
     }
 
-    async fn hints(&self, request: Request<HintsRequest>) -> Result<Response<SignedHints>, Status> {
+    async fn hints(&self, request: Request<HintsRequest>) -> Reply<SignedHints> {
         let HintsRequest { blobs } = request.into_inner();
         let names: Vec<BlobName> = list("blobs", blobs, MAX_HINTS)?;
         Ok(Response::new(remote_blobs::hints(&self.store, names, self.time.times().now).await?))

@@ -1,6 +1,7 @@
 //! What federation asks: keys, pins, and mail that moves between relays. Storage does not believe it: whether a
 //! blob may be taken, moved or deleted is decided here.
 
+use super::Reply;
 use crate::clock::trusted::TrustedClock;
 use crate::clock::trusted_time::BEHIND;
 use crate::config::Bounds;
@@ -11,7 +12,7 @@ use crate::transfer::inventory::{self, Part};
 use crate::transfer::offer_cursor::OfferCursor;
 use crate::transfer::offers::Lease;
 use crate::transfer::outbox;
-use crate::transfer::peering::Peering;
+use crate::transfer::peers::peering::Peering;
 use crate::transfer::peers::{self, DialledPeer};
 use crate::transfer::transitions::{self, Terms};
 use relay_proto::admin::Capacity;
@@ -28,9 +29,7 @@ use relay_proto::messages::{
 use relay_proto::transfer::{Direction, OfferResult, blob_names, carried_blobs, verdict};
 use relay_proto::{PeerId, StorageError, UnixSeconds};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
-
-type Reply<T> = Result<Response<T>, Status>;
+use tonic::{Request, Response};
 
 /// Serves federation.
 #[derive(Debug)]

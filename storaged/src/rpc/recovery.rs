@@ -1,8 +1,6 @@
 //! Recovery proofs.
 
-use crate::clock::trusted::TrustedClock;
-use crate::db::Store;
-use crate::limits::Limits;
+use super::{Records, Reply};
 use crate::records::recovery;
 use relay_proto::field::{caller, identifier, identifiers, sealed};
 use relay_proto::limits::MAX_RECOVERY_KEYS;
@@ -10,22 +8,11 @@ use relay_proto::messages::{
     RecoveryQueryReply, RecoveryQueryRequest, RecoveryStoreReply, RecoveryStoreRequest, recovery_server,
 };
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
-
-/// Serves gateways.
-#[derive(Debug)]
-pub(crate) struct Recovery {
-    pub(crate) store: Arc<Store>,
-    pub(crate) limits: Arc<Limits>,
-    pub(crate) time: Arc<TrustedClock>,
-}
+use tonic::{Request, Response};
 
 #[tonic::async_trait]
-impl recovery_server::Recovery for Recovery {
-    async fn store(
-        &self,
-        request: Request<RecoveryStoreRequest>,
-    ) -> Result<Response<RecoveryStoreReply>, Status> {
+impl recovery_server::Recovery for Records {
+    async fn store(&self, request: Request<RecoveryStoreRequest>) -> Reply<RecoveryStoreReply> {
         let RecoveryStoreRequest { caller: payer, key, proof, request_id } = request.into_inner();
         let (caller, request_id) = (caller(payer)?, identifier("request_id", &request_id)?);
         let (key, proof) = (identifier("key", &key)?, sealed("proof", proof)?);
@@ -35,10 +22,7 @@ impl recovery_server::Recovery for Recovery {
         Ok(Response::new(RecoveryStoreReply {}))
     }
 
-    async fn query(
-        &self,
-        request: Request<RecoveryQueryRequest>,
-    ) -> Result<Response<RecoveryQueryReply>, Status> {
+    async fn query(&self, request: Request<RecoveryQueryRequest>) -> Reply<RecoveryQueryReply> {
         let RecoveryQueryRequest { caller: payer, keys } = request.into_inner();
         let (caller, keys) = (caller(payer)?, identifiers("keys", &keys, MAX_RECOVERY_KEYS)?);
         self.limits.charge_caller(caller)?;

@@ -1,5 +1,6 @@
 //! Health and counters, over gRPC for the other processes and over HTTP for the operator.
 
+use super::Reply;
 use crate::clock::trusted::TrustedClock;
 use crate::db::Store;
 use crate::limits::Limits;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Streaming};
 
 /// How long a commit may take while the operator waits. Programs that ask give up after three seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,13 +38,13 @@ pub(crate) struct Telemetry {
 
 #[tonic::async_trait]
 impl telemetry_server::Telemetry for Telemetry {
-    async fn check(&self, request: Request<CheckRequest>) -> Result<Response<CheckReply>, Status> {
+    async fn check(&self, request: Request<CheckRequest>) -> Reply<CheckReply> {
         let CheckRequest {} = request.into_inner();
         self.store.check().await?;
         Ok(Response::new(CheckReply {}))
     }
 
-    async fn report(&self, request: Request<Streaming<Snapshot>>) -> Result<Response<ReportReply>, Status> {
+    async fn report(&self, request: Request<Streaming<Snapshot>>) -> Reply<ReportReply> {
         let reporter = self.reporters.enter(self.role.ok_or(StorageError::invalid("role"))?)?;
         let mut snapshots = request.into_inner();
         loop {
@@ -58,7 +59,7 @@ impl telemetry_server::Telemetry for Telemetry {
         }
     }
 
-    async fn collect(&self, request: Request<CollectRequest>) -> Result<Response<CollectReply>, Status> {
+    async fn collect(&self, request: Request<CollectRequest>) -> Reply<CollectReply> {
         let CollectRequest {} = request.into_inner();
         self.limits.note_busy();
         let own = self.metrics.gather(&self.store.gauges);

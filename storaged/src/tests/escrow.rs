@@ -49,7 +49,7 @@ fn not_found() -> EscrowGetReply {
 impl Relay {
     /// Fills a slot as a gateway asks for it.
     pub(super) async fn deposit(&self, request: EscrowPutRequest) -> Result<EscrowDeposit, StorageError> {
-        let EscrowPutReply { deposit } = replied(self.vault.escrow.put(Request::new(request)).await)?;
+        let EscrowPutReply { deposit } = replied(self.vault.records.put(Request::new(request)).await)?;
         Ok(EscrowDeposit::try_from(deposit).unwrap())
     }
 
@@ -60,13 +60,13 @@ impl Relay {
     async fn get(&self, gate_number: u8, slot_number: u8) -> EscrowGetReply {
         let (gate, slot) = (gate(gate_number).into(), slot(slot_number).into());
         let request = EscrowGetRequest { caller: None, gate, slot };
-        replied(self.vault.escrow.get(Request::new(request)).await).unwrap()
+        replied(self.vault.records.get(Request::new(request)).await).unwrap()
     }
 
     async fn count(&self, number: u8) -> u32 {
         let request = EscrowCountRequest { caller: None, gate: gate(number).into() };
         let EscrowCountReply { count } =
-            replied(self.vault.escrow.count(Request::new(request)).await).unwrap();
+            replied(self.vault.records.count(Request::new(request)).await).unwrap();
         count
     }
 }
@@ -86,10 +86,10 @@ async fn a_message_has_no_field_of_a_wrong_length() {
         assert_eq!(relay.deposit(request).await, Err(StorageError::invalid(field)));
     }
     let get = EscrowGetRequest { caller: None, gate: gate(1).into(), slot: short() };
-    let refused = replied(relay.vault.escrow.get(Request::new(get)).await);
+    let refused = replied(relay.vault.records.get(Request::new(get)).await);
     assert_eq!(refused.err(), Some(StorageError::invalid("slot")));
     let count = EscrowCountRequest { caller: None, gate: short() };
-    let refused = replied(relay.vault.escrow.count(Request::new(count)).await);
+    let refused = replied(relay.vault.records.count(Request::new(count)).await);
     assert_eq!(refused.err(), Some(StorageError::invalid("gate")));
     assert_eq!(relay.rows("escrow_gates"), 0);
 }

@@ -39,17 +39,17 @@ impl Relay {
     }
 
     pub(super) async fn store_guardians(&self, request: GuardianStoreRequest) -> Result<(), StorageError> {
-        replied(self.vault.guardian.store(Request::new(request)).await).map(|GuardianStoreReply {}| ())
+        replied(self.vault.records.store(Request::new(request)).await).map(|GuardianStoreReply {}| ())
     }
 
     pub(super) async fn query_guardians(&self, set: Bytes) -> Result<Vec<Bytes>, StorageError> {
         let request = GuardianQueryRequest { caller: None, set };
-        let reply = replied(self.vault.guardian.query(Request::new(request)).await);
+        let reply = replied(self.vault.records.query(Request::new(request)).await);
         reply.map(|GuardianQueryReply { entries }| entries)
     }
 
     async fn delete_guardians(&self, request: GuardianDeleteRequest) -> Result<(), StorageError> {
-        replied(self.vault.guardian.delete(Request::new(request)).await).map(|GuardianDeleteReply {}| ())
+        replied(self.vault.records.delete(Request::new(request)).await).map(|GuardianDeleteReply {}| ())
     }
 
     pub(super) async fn designate(&self, key: &SigningKey, contents: &[&[u8]]) -> Result<(), StorageError> {

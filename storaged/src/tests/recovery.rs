@@ -26,7 +26,7 @@ impl Relay {
             key: key.into(),
             proof: Bytes::copy_from_slice(proof),
         };
-        replied(self.vault.recovery.store(Request::new(request)).await).map(|RecoveryStoreReply {}| ())
+        replied(self.vault.records.store(Request::new(request)).await).map(|RecoveryStoreReply {}| ())
     }
 
     pub(super) async fn query_proofs(
@@ -36,7 +36,7 @@ impl Relay {
     ) -> Result<Vec<StoredProof>, StorageError> {
         let keys = keys.iter().map(|key| Bytes::from(*key)).collect();
         let request = RecoveryQueryRequest { caller: caller.map(Into::into), keys };
-        replied(self.vault.recovery.query(Request::new(request)).await).map(|reply| reply.proofs)
+        replied(self.vault.records.query(Request::new(request)).await).map(|reply| reply.proofs)
     }
 
     pub(super) async fn prove(&self, number: u32, content: &[u8]) -> Result<(), StorageError> {
@@ -71,7 +71,7 @@ async fn a_query_has_at_most_fifty_keys_and_a_message_no_field_of_a_wrong_length
         key: Bytes::from_static(&[0; 31]),
         proof: Bytes::from_static(b"proof"),
     };
-    let refused = replied(relay.vault.recovery.store(Request::new(request)).await);
+    let refused = replied(relay.vault.records.store(Request::new(request)).await);
     assert_eq!(refused.err(), Some(StorageError::invalid("key")));
 }
 

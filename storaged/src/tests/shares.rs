@@ -2,7 +2,6 @@
 
 use crate::db::totals::Space;
 use crate::limits::shares::{Share, Shares};
-use crate::records;
 use crate::tests::exchange::{claim_request, complete_request, offer_request};
 use crate::tests::*;
 use relay_proto::guardian::Designating;
@@ -268,7 +267,7 @@ fn to_fill_any_table_or_the_store_takes_one_address_more_than_a_day() {
     let allowance = Config::from_vars(&vars).unwrap().rates().allowance;
     for (kind, whole, kept_hours) in tables() {
         let clock = ManualClock::at(START);
-        let shares = Shares::new(allowance, clock.clock(), Metrics::new().unwrap());
+        let shares = Shares::new(allowance, clock.clock(), Metrics::new([]).unwrap());
         let full = if kind == Share::BYTES { whole - whole / 20 } else { whole };
         let unit = if kind == Share::BYTES { MIB } else { 1 };
         let mut added = Vec::new();
@@ -294,7 +293,7 @@ fn to_fill_any_table_or_the_store_takes_one_address_more_than_a_day() {
 fn the_share_of_a_relay_leaves_half_and_comes_back_in_a_day() {
     let clock = ManualClock::at(START);
     let allowance = Config::from_vars(&Vars::default()).unwrap().rates().allowance;
-    let shares = Shares::new(allowance, clock.clock(), Metrics::new().unwrap());
+    let shares = Shares::new(allowance, clock.clock(), Metrics::new([]).unwrap());
     let mut free = 100_000_u64;
     for day in 1..5 {
         let before = free;

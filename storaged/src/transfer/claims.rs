@@ -2,21 +2,19 @@
 //! backup was restored. A claim makes a blob fetchable and nothing more: it counts for no quota, a send does not rely on
 //! it, and it never takes the place of a hint or of mail that lies here. What a peer then brings is checked like all mail.
 
-use crate::auth::ack_tombstones;
-use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
 use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use crate::db::row_key::{ARRIVALS, Position};
+use crate::db::row_key::Position;
 use crate::db::sql::{count, moment};
-use crate::db::steps::{SWEEP_ROWS, StepRoom};
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::steps::SWEEP_ROWS;
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::Total;
 use crate::transfer::inventory::ListedBlob;
 use crate::transfer::outbox;
 use relay_proto::mail::BlobName;
-use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
+use relay_proto::{PeerId, UnixSeconds};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// Claims that fit beside the mail: one for each so many bytes of the database's ceiling, so that they take a sixteenth
@@ -26,11 +24,11 @@ const BYTES_EACH: u64 = 4096;
 /// What operators and sweeps know of it.
 pub(crate) static TABLE: Table = Table {
     name: "claims",
-    key: Key::Number("seq"),
+    key: KeyColumn::Number("seq"),
     content: "0",
     beside: 280,
     moment: "created",
-    lifetime: Lifetime::Since,
+    lifetime: RowLifetime::Since,
     total: Some(Total::CLAIMS),
     may_go: None,
 };
@@ -134,40 +132,6 @@ pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
         last = last.max(Some(expires));
     }
     Ok(last)
-}
-
-/// Deletes the claims to what a mailbox had up to some arrival, and remembers that like acks, as far as there is room; the
-/// peers are told. Adds to `live` how many blobs a client could still have fetched and that were not deleted before.
-/// Returns whether none is left.
-pub(crate) fn clear(
-    write: &mut Write<'_>,
-    mailbox: &MailboxHash,
-    arrivals: i64,
-    room: &mut StepRoom,
-    live: &mut u64,
-    now: Times,
-) -> Result<bool, StoreError> {
-    if !write.has(Total::CLAIMS) {
-        return Ok(true);
-    }
-    let ids = {
-        let mut statement = write.sql.prepare_cached(
-            "SELECT DISTINCT id FROM claims WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
-        )?;
-        let rows = statement
-            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
-        rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
-    };
-    for blob_id in ids.into_iter().map(BlobId::from_bytes) {
-        if !room.take(0) {
-            return Ok(false);
-        }
-        let is_counted = ack_tombstones::contains(write.sql, &blob_id, now.now)?;
-        let expires = ack(write, &BlobName { mailbox: *mailbox, blob_id })?;
-        ack_tombstones::remember_deleted(write.sql, &blob_id, now.stamp)?;
-        *live += u64::from(expires.is_some_and(|expires| expires > now.now) && !is_counted);
-    }
-    Ok(true)
 }
 
 /// Deletes the claims whose time has passed.

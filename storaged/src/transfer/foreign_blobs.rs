@@ -5,12 +5,12 @@ use crate::auth::ack_tombstones;
 use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
 use crate::db::batch::Write;
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::count;
 use crate::db::steps::StepRoom;
 use crate::db::totals::{Total, Totals};
-use crate::mail::{blobs, purges};
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, leases, remote_blobs, rows, tombstones};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
@@ -50,17 +50,17 @@ pub(crate) fn accept(
     Times { now, stamp, .. }: Times,
 ) -> Result<OfferResult, StoreError> {
     let name = blob.name();
-    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+    if blob_rows::reaches_here(write, &name.mailbox)?.is_some() {
         // What is deleted just now is not to come back in between. When that is over, it is known what was.
         return Ok(OfferResult::NotNow);
     }
     let lasts_too_long = blob.expires_at > bounds.ttl.expiry(stamp.plus(TOLERANCE_SECS));
-    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
+    if let Some((seq, _)) = blob_rows::locate(write.sql, &name)? {
         if Position::from_sql(seq).expires() > now {
             let may_last = !lasts_too_long && !write.gauges.is_full();
             return accept_again(write, peer, blob, seq, may_last);
         }
-        blobs::remove(write, &name)?;
+        leases::remove(write, &name)?;
     }
     let never = blob.expires_at <= now
         || lasts_too_long
@@ -78,7 +78,7 @@ pub(crate) fn accept(
     }
     let position = Position::new(blob.expires_at.hour_ceil(), write.arrive());
     let created = arrival(blob, bounds, stamp);
-    blobs::insert(write, position, blob, created)?;
+    blob_rows::insert(write, position, blob, created)?;
     hold(write, position, peer, blob, NOT_SHARED)?;
     Ok(OfferResult::Accepted)
 }
@@ -91,7 +91,7 @@ pub(super) fn hold(
     blob: &TransferBlob,
     shared: i64,
 ) -> Result<(), StoreError> {
-    let (owner, size) = (blob.owner.as_ref().map(OwnerHash::as_bytes), count(blobs::size_of(blob)));
+    let (owner, size) = (blob.owner.as_ref().map(OwnerHash::as_bytes), count(blob_rows::size_of(blob)));
     write
         .sql
         .prepare_cached("INSERT INTO held (seq, peer, owner, shared, size) VALUES (?1, ?2, ?3, ?4, ?5)")?
@@ -157,7 +157,7 @@ pub(crate) fn share(
     ends: UnixSeconds,
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
-    let Some((seq, _)) = blobs::locate(write.sql, name)? else { return Ok(()) };
+    let Some((seq, _)) = blob_rows::locate(write.sql, name)? else { return Ok(()) };
     let shared: Option<i64> = write
         .sql
         .prepare_cached("UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = ?3 RETURNING size")?
@@ -192,7 +192,7 @@ pub(crate) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result
         .prepare_cached("SELECT 1 FROM held WHERE seq = ?1 AND shared = ?2")?
         .exists([seq, SHARED])?;
     if !own {
-        return blobs::remove(write, name).map(drop);
+        return leases::remove(write, name).map(drop);
     }
     // It was offered to the peer that it was held for, if to anybody.
     leases::expired(write, seq)
@@ -206,7 +206,7 @@ pub(super) fn arrival(blob: &TransferBlob, bounds: &Bounds, now: UnixSeconds) ->
 
 /// Whether there is room for mail of others, and a share of it for this peer.
 pub(super) fn has_room(write: &Write<'_>, blob: &TransferBlob, grow: Grow<'_>) -> bool {
-    let size = blobs::size_of(blob);
+    let size = blob_rows::size_of(blob);
     !write.gauges.is_full() && write.has_foreign_room(size) && grow(write.gauges, size)
 }
 
@@ -219,7 +219,7 @@ pub(crate) fn forget(
     name: &BlobName,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
-    let here = blobs::locate(write.sql, name)?;
+    let here = blob_rows::locate(write.sql, name)?;
     let mut is_theirs = false;
     if let Some((seq, _)) = here {
         is_theirs = holder(write.sql, seq)? == Some(*peer.as_bytes());
@@ -248,7 +248,8 @@ pub(crate) fn read(
     let mut found = ReadReply::default();
     let mut bytes = 0;
     for name in names {
-        let located = blobs::locate(sql, name)?.filter(|(seq, _)| *seq >= Position::first_alive(now).sql());
+        let located =
+            blob_rows::locate(sql, name)?.filter(|(seq, _)| *seq >= Position::first_alive(now).sql());
         let Some((seq, size)) = located else {
             found.missing.push((*name).into());
             continue;
@@ -301,7 +302,7 @@ pub(crate) fn clear(
             return Ok(false);
         }
         purged(write, seq, &name, now.stamp)?;
-        *live += u64::from(blobs::remove(write, &name)?.is_some_and(|expires| expires > now.now));
+        *live += u64::from(leases::remove(write, &name)?.is_some_and(|expires| expires > now.now));
         ack_tombstones::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
     }
     Ok(true)

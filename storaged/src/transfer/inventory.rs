@@ -12,12 +12,12 @@ use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
 use crate::db::Store;
 use crate::db::batch::{Batch, Write};
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::time;
 use crate::db::totals::{self, Total};
 use crate::db::writer::Load;
-use crate::mail::{blobs, purges};
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs};
 use relay_proto::field::required;
 use relay_proto::limits::MAX_LISTED_BLOBS;
@@ -248,7 +248,7 @@ fn known(
 
 /// Whether there is nothing to do about a blob that a peer lists.
 fn is_settled(sql: &Connection, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
-    if let Some((seq, _)) = blobs::locate(sql, name)? {
+    if let Some((seq, _)) = blob_rows::locate(sql, name)? {
         return leases::may_be_at(sql, seq, peer);
     }
     let has_hint = remote_blobs::locate(sql, name)?.is_some_and(|hint| hint.peer == *peer.as_bytes());
@@ -276,7 +276,7 @@ fn settle(
     times: Times,
 ) -> Result<Settled, StoreError> {
     let (name, now) = (blob.name, times.now);
-    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
+    if let Some((seq, _)) = blob_rows::locate(write.sql, &name)? {
         // Both have it, as after a backup was restored. Both keep it, and a deletion here reaches the peer.
         leases::note_copy(write, peer, seq, &name, now)?;
         return Ok(Settled::Left);
@@ -293,7 +293,7 @@ fn settle(
         }
         return Ok(Settled::Told);
     }
-    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+    if blob_rows::reaches_here(write, &name.mailbox)?.is_some() {
         // When the purge is over it is known whether this was part of it.
         return Ok(Settled::Left);
     }

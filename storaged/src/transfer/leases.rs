@@ -2,6 +2,7 @@
 //! the row is there so that a deletion reaches that peer in any case.
 
 use crate::db::batch::Write;
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::{count, moment};
@@ -87,8 +88,26 @@ pub(super) fn returned(
     }
 }
 
+/// Deletes a blob, and a peer that may have a copy hears of it. Returns when it would have expired.
+pub(crate) fn remove(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixSeconds>, StoreError> {
+    let Some((seq, size)) = blob_rows::locate(write.sql, name)? else { return Ok(None) };
+    remove_at(write, seq, size, name)?;
+    Ok(Some(Position::from_sql(seq).expires()))
+}
+
+/// Deletes the blob at a place.
+pub(crate) fn remove_at(
+    write: &mut Write<'_>,
+    seq: i64,
+    size: i64,
+    name: &BlobName,
+) -> Result<(), StoreError> {
+    blob_rows::delete(write, seq, size)?;
+    deleted(write, seq, name)
+}
+
 /// Notes that the blob at a place was deleted, so that a peer that may have a copy hears of it.
-pub(crate) fn deleted(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
+fn deleted(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
     let expires = Position::from_sql(seq).expires();
     let holder = foreign_blobs::gone(write, seq)?;
     if let Some(foreign_blobs::Holder { peer, brought: true }) = holder {

@@ -2,12 +2,12 @@
 //! is carried out.
 
 use crate::db::batch::Write;
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::moment;
 use crate::db::steps::STEP_ROWS;
 use crate::db::totals::Total;
-use crate::mail::blobs;
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs, rows};
 use relay_proto::mail::BlobName;
@@ -127,7 +127,7 @@ pub(crate) fn take(
 ) -> Result<(Vec<i64>, usize), StoreError> {
     let (mut places, mut bytes) = (Vec::new(), 0_u64);
     for (decided, seq) in found.iter().copied().enumerate() {
-        let Some((name, size)) = blobs::at(write.sql, seq)? else { continue };
+        let Some((name, size)) = blob_rows::at(write.sql, seq)? else { continue };
         let fits = bytes.saturating_add(size) <= lease.max_bytes || places.is_empty();
         if !fits || places.len() as u64 >= u64::from(lease.max_blobs) {
             return Ok((places, decided));
@@ -212,7 +212,7 @@ pub(crate) fn settle(
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
     // Gone or offered to somebody else meanwhile: whoever did that has seen to the peer.
-    let Some((seq, size)) = blobs::locate(write.sql, name)? else { return Ok(false) };
+    let Some((seq, size)) = blob_rows::locate(write.sql, name)? else { return Ok(false) };
     let lease = leases::of(write.sql, seq)?
         .filter(|lease| lease.open && lease.peer == *peer.as_bytes() && lease.until > moment(now));
     let Some(lease) = lease else { return Ok(false) };
@@ -225,11 +225,11 @@ pub(crate) fn settle(
             if direction.is_home() {
                 foreign_blobs::let_go(write, seq, name)?;
             } else {
-                let created = blobs::created_at(write.sql, seq)?;
+                let created = blob_rows::created_at(write.sql, seq)?;
                 // The peer that brought it home has it now, and is not to forget it.
                 foreign_blobs::gone(write, seq)?;
                 claims::take(write, peer, name)?;
-                blobs::remove(write, name)?;
+                leases::remove(write, name)?;
                 remote_blobs::put(write, seq, name, size, created, peer)?;
             }
             return Ok(true);

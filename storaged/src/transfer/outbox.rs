@@ -4,7 +4,7 @@ use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
 use crate::db::sql::{count, moment};
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::Total;
 use crate::transfer::tombstones;
 use relay_proto::mail::BlobName;
@@ -18,11 +18,11 @@ const AFTERWARDS_SECS: u64 = 2 * 86_400;
 /// What operators and sweeps know of it.
 pub(crate) static TABLE: Table = Table {
     name: "outbox",
-    key: Key::Number("number"),
+    key: KeyColumn::Number("number"),
     content: "0",
     beside: 220,
     moment: "expires",
-    lifetime: Lifetime::UntilMailAnd(AFTERWARDS_SECS),
+    lifetime: RowLifetime::UntilMailAnd(AFTERWARDS_SECS),
     total: Some(Total::OUTBOX),
     may_go: None,
 };

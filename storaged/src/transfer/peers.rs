@@ -1,5 +1,8 @@
 //! The tables of peers: `peers`, those that proved themselves, and `pins`, the keys their addresses must have.
 
+pub(crate) mod operator;
+pub(crate) mod peering;
+
 use crate::db::Store;
 use crate::db::batch::Write;
 use crate::db::error::StoreError;

@@ -9,7 +9,7 @@ use crate::db::error::StoreError;
 use crate::db::row_key::{ARRIVALS, Position};
 use crate::db::sql::count;
 use crate::db::steps::{SWEEP_ROWS, StepRoom};
-use crate::db::table::{Key, Lifetime, Table};
+use crate::db::table::{KeyColumn, RowLifetime, Table};
 use crate::db::totals::Total;
 use crate::ohttp_keys::keys;
 use crate::transfer::{claims, outbox, peers};
@@ -27,11 +27,11 @@ const HINT_KEY: &str = "hints";
 /// What operators and sweeps know of it.
 pub(crate) static TABLE: Table = Table {
     name: "hints",
-    key: Key::Number("seq"),
+    key: KeyColumn::Number("seq"),
     content: "0",
     beside: 220,
     moment: "created",
-    lifetime: Lifetime::Since,
+    lifetime: RowLifetime::Since,
     total: Some(Total::HINTS),
     may_go: None,
 };
@@ -129,8 +129,9 @@ pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
     Ok(Some(expires))
 }
 
-/// Deletes a mailbox's hints of what arrived up to some arrival, and remembers that like acks, as far as there is room;
-/// the peers are told. Adds to `live` how many blobs a client could still have fetched. Returns whether none is left.
+/// Deletes what is noted here of a mailbox's blobs that arrived up to some arrival and lie with peers, and remembers that like
+/// acks, as far as there is room; the peers are told. Adds to `live` how many blobs a client could still have fetched and
+/// that were not deleted before. Returns whether none is left.
 pub(crate) fn clear(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
@@ -139,24 +140,36 @@ pub(crate) fn clear(
     live: &mut u64,
     now: Times,
 ) -> Result<bool, StoreError> {
-    if !write.has(Total::HINTS) {
-        return Ok(true);
-    }
-    let ids = {
-        let mut statement = write
-            .sql
-            .prepare_cached("SELECT id FROM hints WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4")?;
-        let rows = statement
-            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
-        rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
-    };
-    for id in ids {
-        if !room.take(0) {
-            return Ok(false);
+    for (total, query, end) in [
+        (
+            Total::HINTS,
+            "SELECT id FROM hints WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
+            ack as fn(&mut Write<'_>, &BlobName) -> _,
+        ),
+        (
+            Total::CLAIMS,
+            "SELECT DISTINCT id FROM claims WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
+            claims::ack,
+        ),
+    ] {
+        if !write.has(total) {
+            continue;
         }
-        let name = BlobName { mailbox: *mailbox, blob_id: BlobId::from_bytes(id) };
-        *live += u64::from(ack(write, &name)?.is_some_and(|expires| expires > now.now));
-        ack_tombstones::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
+        let ids = {
+            let mut statement = write.sql.prepare_cached(query)?;
+            let rows = statement
+                .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
+            rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
+        };
+        for blob_id in ids.into_iter().map(BlobId::from_bytes) {
+            if !room.take(0) {
+                return Ok(false);
+            }
+            let is_counted = ack_tombstones::contains(write.sql, &blob_id, now.now)?;
+            let expires = end(write, &BlobName { mailbox: *mailbox, blob_id })?;
+            ack_tombstones::remember_deleted(write.sql, &blob_id, now.stamp)?;
+            *live += u64::from(expires.is_some_and(|expires| expires > now.now) && !is_counted);
+        }
     }
     Ok(true)
 }

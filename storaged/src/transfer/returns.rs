@@ -4,10 +4,10 @@ use crate::auth::ack_tombstones;
 use crate::clock::trusted_time::Times;
 use crate::config::Bounds;
 use crate::db::batch::Write;
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::time;
-use crate::mail::{blobs, purges};
 use crate::transfer::foreign_blobs::{BROUGHT, Grow};
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs};
 use relay_proto::transfer::{OfferResult, TransferBlob};
@@ -25,16 +25,16 @@ pub(super) fn returned(
     Times { now, stamp, .. }: Times,
 ) -> Result<OfferResult, StoreError> {
     let name = blob.name();
-    if purges::reaches_here(write, &name.mailbox)?.is_some() {
+    if blob_rows::reaches_here(write, &name.mailbox)?.is_some() {
         return Ok(OfferResult::NotNow);
     }
-    if let Some((seq, _)) = blobs::locate(write.sql, &name)? {
+    if let Some((seq, _)) = blob_rows::locate(write.sql, &name)? {
         if Position::from_sql(seq).expires() > now {
             leases::returned(write, peer, seq, &name, now)?;
             claims::take(write, peer, &name)?;
             return Ok(OfferResult::Accepted);
         }
-        blobs::remove(write, &name)?;
+        leases::remove(write, &name)?;
     }
     let hint =
         remote_blobs::locate(write.sql, &name)?.filter(|hint| Position::from_sql(hint.seq).expires() > now);
@@ -45,7 +45,7 @@ pub(super) fn returned(
     let position = Position::from_sql(hint.seq);
     remote_blobs::take(write, &name)?;
     claims::take(write, peer, &name)?;
-    blobs::insert(write, position, blob, time(hint.created))?;
+    blob_rows::insert(write, position, blob, time(hint.created))?;
     if hint.peer != *peer.as_bytes() {
         // The note was from before a backup was restored, or that peer has a copy too: it need not keep it.
         outbox::put(write, &PeerId::from_bytes(hint.peer), &name, position.expires())?;
@@ -74,7 +74,7 @@ fn take_in(
     claims::take(write, peer, &name)?;
     let ends = blob.expires_at.hour_ceil().min(bounds.ttl.expiry(stamp));
     let position = Position::new(ends, write.arrive());
-    blobs::insert(write, position, blob, foreign_blobs::arrival(blob, bounds, stamp))?;
+    blob_rows::insert(write, position, blob, foreign_blobs::arrival(blob, bounds, stamp))?;
     foreign_blobs::hold(write, position, peer, blob, BROUGHT)?;
     Ok(OfferResult::Accepted)
 }

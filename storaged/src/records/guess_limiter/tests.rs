@@ -27,7 +27,7 @@ fn relay() -> Caller {
 fn guesses_of(most: u32, offers: u64) -> (Arc<GuessLimiter>, ManualClock) {
     let clock = ManualClock::at(UnixSeconds::new(1_800_000_000));
     let gauges = Arc::new(Totals::with(exchange::KIND.total, i64::try_from(offers).unwrap()));
-    let guesses = GuessLimiter::new(most, gauges, clock.clock(), Metrics::new().unwrap());
+    let guesses = GuessLimiter::new(most, gauges, clock.clock(), Metrics::new([]).unwrap());
     (Arc::new(guesses), clock)
 }
 

@@ -183,7 +183,7 @@ async fn what_outlasts_the_time_of_every_peer_is_counted() {
         relay.send(mailbox(number), b"own").await.unwrap();
     }
     relay.accept_one(B, carried(mailbox(9), b"theirs", START.plus(86_400))).await;
-    let count = |latest| crate::mail::blobs::count_outlasting(&relay.sql(), latest, 2).unwrap();
+    let count = |latest| crate::db::blob_rows::count_outlasting(&relay.sql(), latest, 2).unwrap();
     assert_eq!(count(START.plus(23 * 3600)), 2, "up to the limit");
     assert_eq!(count(relay_proto::Ttl::from_secs(86_400).expiry(START)), 0);
     relay.clock.advance(HOUR);

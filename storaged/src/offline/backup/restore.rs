@@ -5,10 +5,11 @@
 //! to do. Before that moment everything is as it was.
 
 use crate::auth::nonces;
-use crate::backup::integrity;
 use crate::db::error::StoreError;
 use crate::db::meta;
 use crate::db::volume::directory::{self, DATABASE};
+use crate::db::volume::replacement::{PARTIAL, READY, clear, finish, ready};
+use crate::offline::backup::integrity;
 use relay_daemon::{Exit, Failure, Throttle};
 use relay_proto::UnixSeconds;
 use rusqlite::{Connection, OpenFlags};
@@ -16,12 +17,6 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-
-/// Name of the unfinished copy, and how the names of what SQLite lays beside it begin.
-const PARTIAL: &str = "restore.partial";
-
-/// Name of the finished copy, before the second in which it was made.
-const READY: &str = "restore.ready-";
 
 /// Numbers of deletions that are passed over, so that none is given out again that somebody may remember from after the
 /// backup.
@@ -66,52 +61,6 @@ pub(crate) fn restore(
     let aside = finish(directory).map_err(trouble)?;
     directory::mark(directory).map_err(trouble)?;
     Ok(Restored { aside })
-}
-
-/// Finishes a restore that was cut short after its copy was ready, if there is one. Answers where the database that was
-/// there lies now. May be cut short itself.
-pub(crate) fn finish(directory: &Path) -> io::Result<Option<PathBuf>> {
-    let Some(ready) = ready(directory)? else { return Ok(None) };
-    let second = ready.to_string_lossy().rsplit('-').next().unwrap_or_default().to_owned();
-    let aside = directory.join(format!("relay.db.before-{second}"));
-    let (database, log) = (directory.join(DATABASE), directory.join("relay.db-wal"));
-    if fs::metadata(&log).is_ok_and(|log| log.len() == 0) {
-        fs::remove_file(log)?;
-    } else if log.exists() {
-        // It goes where the database goes: the one holds what the other lacks.
-        fs::rename(log, directory.join(format!("relay.db.before-{second}-wal")))?;
-    }
-    drop(fs::remove_file(directory.join("relay.db-shm")));
-    if database.exists() {
-        fs::rename(&database, &aside)?;
-    }
-    directory::sync_directory(directory)?;
-    fs::rename(ready, database)?;
-    directory::sync_directory(directory)?;
-    Ok(aside.exists().then_some(aside))
-}
-
-/// Removes what an unfinished one left: it holds everything that the backup holds.
-pub(crate) fn clear(directory: &Path) {
-    for suffix in ["", "-journal", "-wal", "-shm"] {
-        drop(fs::remove_file(directory.join(format!("{PARTIAL}{suffix}"))));
-    }
-}
-
-/// The finished copy that waits for its place.
-fn ready(directory: &Path) -> io::Result<Option<PathBuf>> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(READY) {
-            return Ok(Some(entry.path()));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether one was cut short after its copy was ready.
-pub(crate) fn is_pending(directory: &Path) -> bool {
-    ready(directory).is_ok_and(|found| found.is_some())
 }
 
 /// A copy in the making, gone when it is dropped before it got its name.
@@ -179,41 +128,6 @@ mod tests {
         let mut found: Vec<_> = fs::read_dir(directory).unwrap().map(read).collect();
         found.sort();
         found
-    }
-
-    fn finished() -> Vec<(String, String)> {
-        [("relay.db", "new"), ("relay.db.before-7", "old"), ("relay.db.before-7-wal", "log")]
-            .map(|(name, content)| (name.to_owned(), content.to_owned()))
-            .to_vec()
-    }
-
-    #[test]
-    fn wherever_it_is_cut_short_whoever_comes_next_finishes_it() {
-        // As it stands after each step.
-        for state in [
-            &[("relay.db", "old"), ("relay.db-wal", "log"), ("relay.db-shm", ""), ("restore.ready-7", "new")]
-                [..],
-            &[("relay.db", "old"), ("relay.db.before-7-wal", "log"), ("restore.ready-7", "new")],
-            &[("relay.db.before-7", "old"), ("relay.db.before-7-wal", "log"), ("restore.ready-7", "new")],
-        ] {
-            let directory = tempfile::tempdir().unwrap();
-            for (name, content) in state {
-                fs::write(directory.path().join(name), content).unwrap();
-            }
-            let aside = finish(directory.path()).unwrap();
-            assert_eq!(aside, Some(directory.path().join("relay.db.before-7")));
-            assert_eq!(files(directory.path()), finished());
-            assert_eq!(finish(directory.path()).unwrap(), None, "there is nothing left to do");
-            assert_eq!(files(directory.path()), finished());
-        }
-    }
-
-    #[test]
-    fn into_an_empty_directory_nothing_is_laid_aside() {
-        let directory = tempfile::tempdir().unwrap();
-        fs::write(directory.path().join("restore.ready-7"), "new").unwrap();
-        assert_eq!(finish(directory.path()).unwrap(), None);
-        assert_eq!(files(directory.path()), [("relay.db".to_owned(), "new".to_owned())]);
     }
 
     #[test]

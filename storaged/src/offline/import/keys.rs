@@ -4,8 +4,8 @@
 use crate::config::KeySettings;
 use crate::db::batch::Batch;
 use crate::db::error::StoreError;
-use crate::import::report::Fate;
-use crate::import::{ImportPart, ImportTally, Target};
+use crate::offline::import::report::Fate;
+use crate::offline::import::{ImportPart, ImportTally, Target};
 use crate::ohttp_keys::keys;
 use relay_daemon::{Exit, Failure};
 use relay_proto::keys::DAY_SECS;

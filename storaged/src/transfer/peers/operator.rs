@@ -1,14 +1,16 @@
 //! What the operator sees of peers, and changes about them.
 
 use crate::db::error::StoreError;
-use crate::db::{Store, meta};
-use crate::mail::blobs;
-use crate::transfer::peering::{DRAINING, Peering};
+use crate::db::{Store, blob_rows, meta};
+use crate::transfer::peers::peering::Peering;
 use crate::transfer::{foreign_blobs, peers};
 use bytes::Bytes;
 use relay_proto::limits::MAX_OUTLASTING;
 use relay_proto::messages::{PeersReply, ReassignPeerReply};
 use relay_proto::{PeerId, Ttl, UnixSeconds};
+
+/// Name of the drain among the single numbers.
+const DRAINING: &str = "draining";
 
 /// Blobs that are given to another relay in one transaction.
 const REASSIGNED_AT_ONCE: u32 = 500;
@@ -26,7 +28,7 @@ pub(crate) async fn peers(
     let latest = peering.longest_kept().map(|kept| Ttl::from_secs(kept).expiry(now));
     let read = move |sql: &rusqlite::Connection| {
         let outlasting = match latest {
-            Some(latest) => blobs::count_outlasting(sql, latest, MAX_OUTLASTING)?,
+            Some(latest) => blob_rows::count_outlasting(sql, latest, MAX_OUTLASTING)?,
             None => 0,
         };
         Ok((peers::pins(sql)?, peers::holdings(sql)?, outlasting))
@@ -77,6 +79,14 @@ pub(crate) async fn reassign(
     }
     tracing::info!(blobs, "the operator gives what was held for one relay to another");
     Ok(ReassignPeerReply { blobs, ..ReassignPeerReply::default() })
+}
+
+/// Whether the relay was being emptied into its peers when it stopped.
+///
+/// # Errors
+/// When the disk fails.
+pub(crate) async fn was_draining(store: &Store) -> Result<bool, StoreError> {
+    store.writer.run_one(|write| Ok(meta::get(write.sql, DRAINING)? == Some(1))).await
 }
 
 /// Begins or ends emptying the relay into its peers.

@@ -3,9 +3,9 @@
 
 use crate::db::batch::Write;
 use crate::db::error::StoreError;
-use crate::import::report::Fate;
-use crate::import::source::{self, Source};
-use crate::import::{ImportPart, Target};
+use crate::offline::import::report::Fate;
+use crate::offline::import::source::{self, Source};
+use crate::offline::import::{ImportPart, Target};
 use crate::records::{guardian, recovery};
 use bytes::Bytes;
 use relay_daemon::Failure;

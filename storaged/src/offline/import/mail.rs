@@ -3,12 +3,12 @@
 use crate::auth::ack_tombstones;
 use crate::config::Bounds;
 use crate::db::batch::Write;
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
-use crate::import::report::Fate;
-use crate::import::source::{self, Source};
-use crate::import::{ImportPart, Target};
-use crate::mail::blobs;
+use crate::offline::import::report::Fate;
+use crate::offline::import::source::{self, Source};
+use crate::offline::import::{ImportPart, Target};
 use crate::transfer::remote_blobs;
 use bytes::Bytes;
 use relay_daemon::Failure;
@@ -85,13 +85,13 @@ fn store(write: &mut Write<'_>, row: MailRow, bounds: &Bounds, now: UnixSeconds)
     let name = blob.name();
     if ack_tombstones::contains(write.sql, &name.blob_id, now)?
         || remote_blobs::is_alive(write, &name, now)?
-        || blobs::locate(write.sql, &name)?.is_some()
+        || blob_rows::locate(write.sql, &name)?.is_some()
     {
         return Ok(Fate::Known);
     }
     write.expect_room()?;
     let position = Position::new(blob.expires_at, write.arrive());
-    blobs::insert(write, position, &blob, blob.created_at)?;
+    blob_rows::insert(write, position, &blob, blob.created_at)?;
     Ok(Fate::Taken)
 }
 

@@ -1,5 +1,4 @@
 //! A copy of a database, what is in it, and putting it into the place of the relay's own.
 
-pub(crate) mod copy;
 pub(crate) mod integrity;
 pub(crate) mod restore;

@@ -1,12 +1,11 @@
 //! Taking stock: whether a database is whole, and what it holds.
 
+use crate::db::blob_rows;
 use crate::db::error::StoreError;
 use crate::db::row_key::Position;
 use crate::db::sql::time;
 use crate::db::totals::Total;
 use crate::db::{meta, schema};
-use crate::mail::blobs;
-use crate::ohttp_keys::keys;
 use crate::records;
 use relay_daemon::{Failure, Throttle};
 use relay_proto::{BlobId, MailboxHash, UnixSeconds};
@@ -129,7 +128,7 @@ impl Census {
             let named = MailboxHash::try_from(bytes(1)).ok().zip(BlobId::try_from(bytes(2)).ok());
             let is_sound = named.is_some_and(|(mailbox, id)| BlobId::derive(&mailbox, ciphertext) == id);
             damaged += u64::from(!is_sound);
-            let size = blobs::counted_size(ciphertext.len(), row.get(6)?);
+            let size = blob_rows::counted_size(ciphertext.len(), row.get(6)?);
             miscounted += u64::from(row.get::<_, u64>(3)? != size);
             self.blobs += 1;
             self.blob_bytes += size;
@@ -151,7 +150,7 @@ impl Census {
 
     /// Keys for Oblivious HTTP came with the third version.
     fn keys(&mut self, sql: &Connection) -> Result<(), StoreError> {
-        let Some(window_secs) = meta::get(sql, keys::WINDOW_SECS)?.filter(|_| self.schema_version >= 3)
+        let Some(window_secs) = meta::get(sql, meta::KEY_WINDOW_SECS)?.filter(|_| self.schema_version >= 3)
         else {
             return Ok(());
         };

@@ -7,9 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Name of the drain among the single numbers.
-pub(crate) const DRAINING: &str = "draining";
-
 /// How old a report may be. Federation tells every second.
 const FRESH: Duration = Duration::from_secs(5);
 
