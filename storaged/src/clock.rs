@@ -3,3 +3,6 @@
 pub(crate) mod memory;
 pub(crate) mod trusted;
 pub(crate) mod trusted_time;
+
+pub(crate) use trusted::TrustedClock;
+pub(crate) use trusted_time::{BEHIND, Memory, Times};

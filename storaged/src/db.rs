@@ -19,8 +19,16 @@ pub(crate) mod totals;
 pub(crate) mod volume;
 pub(crate) mod writer;
 
+pub(crate) use batch::{Batch, Write};
+pub(crate) use error::StoreError;
+pub(crate) use row_key::{ARRIVALS, Position};
+pub(crate) use sql::{Sql, blob_name, count, moment, time};
+pub(crate) use steps::{HEAVY_SWEEP_ROWS, STEP_ROWS, SWEEP_ROWS, StepRoom};
+pub(crate) use table::{KeyColumn, RowLifetime, Table};
+pub(crate) use totals::{Change, Space, Total, Totals};
+pub(crate) use writer::Load;
+
 use crate::config::Config;
-use error::StoreError;
 use open::DataDirectory;
 use readers::Readers;
 use relay_daemon::variables::Backend;
@@ -33,10 +41,12 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::sync::Arc;
 use steps::Turns;
-use totals::Totals;
 use volume::disk_space::DiskSpace;
 use volume::{damage, disk_space};
-use writer::{End, Ended, Load, Observe, Writer};
+use writer::{End, Ended, Observe, Writer};
+
+/// Rows that are written at once, among other people's writes.
+const FEW_ROWS: usize = 100;
 
 /// The open store.
 #[derive(Debug)]
@@ -155,9 +165,26 @@ impl Store {
     pub(crate) async fn step<T: Send + 'static>(
         &self,
         caller: Caller,
-        work: impl FnOnce(&mut batch::Write<'_>) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.turns.step(&self.writer, caller, work).await
+    }
+
+    /// Writes some rows: a few at once among other people's writes, and many when their caller's turn comes.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(crate) async fn write_rows<T: Send + 'static>(
+        &self,
+        caller: Caller,
+        rows: usize,
+        work: impl FnOnce(&mut Write<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if rows <= FEW_ROWS {
+            self.writer.run_one_of(Load { commands: rows, bytes: 0 }, work).await
+        } else {
+            self.step(caller, work).await
+        }
     }
 
     /// Does the same to each of some things, one after another and each whole or not at all, with as many in one
@@ -168,14 +195,14 @@ impl Store {
     pub(crate) async fn each<I: Send + Sync + 'static, T: Send + 'static>(
         &self,
         items: Vec<I>,
-        work: impl Fn(&mut batch::Write<'_>, &I) -> Result<T, StoreError> + Clone + Send + 'static,
+        work: impl Fn(&mut Write<'_>, &I) -> Result<T, StoreError> + Clone + Send + 'static,
     ) -> Result<Vec<T>, StoreError> {
         let items = Arc::new(items);
         let mut done: Vec<T> = Vec::with_capacity(items.len());
         while done.len() < items.len() {
             let (all, from, work) = (Arc::clone(&items), done.len(), work.clone());
             let load = Load { commands: all.len() - from, bytes: 0 };
-            let some = move |batch: &mut batch::Batch<'_>| {
+            let some = move |batch: &mut Batch<'_>| {
                 let mut some = Vec::new();
                 for item in all.iter().skip(from).take(MAX_WRITE_COMMANDS) {
                     some.push(batch.with_savepoint(|write| work(write, item))?);

@@ -2,9 +2,11 @@
 
 pub(crate) mod shares;
 
+pub(crate) use shares::{Payment, Share};
+
 use crate::config::Rates;
-use crate::db::totals::Totals;
-use crate::limits::shares::{Payment, Shares};
+use crate::db::Totals;
+use crate::limits::shares::Shares;
 use crate::metrics::{Metrics, Scope};
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};

@@ -2,7 +2,7 @@
 
 pub(crate) mod aggregator;
 
-use crate::db::totals::{Total, Totals};
+use crate::db::{Total, Totals};
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 use relay_daemon::metrics::registry;
 use relay_proto::messages::Family;

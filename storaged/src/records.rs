@@ -10,11 +10,8 @@ pub(crate) mod guess;
 pub(crate) mod guess_limiter;
 pub(crate) mod recovery;
 
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::table::Table;
-use crate::db::totals::Total;
-use crate::limits::shares::{Payment, Share};
+use crate::db::{StoreError, Table, Total, Write};
+use crate::limits::{Payment, Share};
 use relay_proto::messages::RowKind;
 
 /// All of them.

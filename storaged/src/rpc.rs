@@ -13,7 +13,7 @@ pub(crate) mod recovery;
 pub(crate) mod telemetry;
 pub(crate) mod usage;
 
-use crate::clock::trusted::TrustedClock;
+use crate::clock::TrustedClock;
 use crate::config::Config;
 use crate::db::Store;
 use crate::limits::Limits;

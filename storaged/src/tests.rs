@@ -22,12 +22,9 @@ mod shares;
 mod timing;
 mod usage;
 
-use crate::clock::memory;
-use crate::clock::trusted::TrustedClock;
+use crate::clock::{TrustedClock, memory};
 use crate::config::Config;
-use crate::db::Store;
-use crate::db::totals::Total;
-use crate::db::writer::Ended;
+use crate::db::{Store, Total, writer::Ended};
 use crate::limits::Limits;
 use crate::mail::purging::Purging;
 use crate::maintenance::sweep::Sweep;

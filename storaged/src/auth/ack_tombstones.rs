@@ -1,12 +1,9 @@
 //! The `acked` table: ids of blobs that were acked or purged, so that a late retry or a replay of their send stores
 //! nothing.
 
-use crate::db::Store;
-use crate::db::error::StoreError;
-use crate::db::sql::moment;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
+use crate::db::{KeyColumn, RowLifetime, Sql as _, Store, StoreError, Table, moment};
 use relay_proto::{BlobId, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// For how long an id is remembered, in seconds.
 const MEMORY_SECS: u64 = 3 * 86_400;
@@ -25,10 +22,11 @@ pub(crate) static TABLE: Table = Table {
 
 /// Whether the blob was acked or purged within the last three days.
 pub(crate) fn contains(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<bool, StoreError> {
-    let found = sql
-        .prepare_cached("SELECT 1 FROM acked WHERE id = ?1 AND hour >= ?2")?
-        .query_row(params![id.as_bytes(), moment(oldest(now))], |_| Ok(()))
-        .optional()?;
+    let found = sql.find(
+        "SELECT 1 FROM acked WHERE id = ?1 AND hour >= ?2",
+        params![id.as_bytes(), moment(oldest(now))],
+        |_| Ok(()),
+    )?;
     Ok(found.is_some())
 }
 
@@ -43,8 +41,10 @@ pub(crate) fn remember_deleted(sql: &Connection, id: &BlobId, now: UnixSeconds) 
 
 /// Remembers an id. Remembering it again counts from then.
 pub(crate) fn remember(sql: &Connection, id: &BlobId, now: UnixSeconds) -> Result<(), StoreError> {
-    sql.prepare_cached("INSERT OR REPLACE INTO acked (id, hour) VALUES (?1, ?2)")?
-        .execute(params![id.as_bytes(), moment(now.hour_floor())])?;
+    sql.run(
+        "INSERT OR REPLACE INTO acked (id, hour) VALUES (?1, ?2)",
+        params![id.as_bytes(), moment(now.hour_floor())],
+    )?;
     Ok(())
 }
 

@@ -1,11 +1,9 @@
 //! The `answers` table: what was answered to calls that are not idempotent by nature, committed with their
 //! effect. A gateway that lost the answer asks again under the same request id.
 
-use crate::db::error::StoreError;
-use crate::db::sql::count;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
+use crate::db::{KeyColumn, RowLifetime, Sql as _, StoreError, Table, count};
 use relay_proto::{RequestId, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// For how long an answer is remembered, in seconds. Gateways ask again for five.
 const MEMORY_SECS: u64 = 300;
@@ -25,9 +23,9 @@ pub(crate) static TABLE: Table = Table {
 /// The answer that was given to this request, if it was carried out.
 pub(crate) fn find(sql: &Connection, request: &RequestId) -> Result<Option<u64>, StoreError> {
     Ok(sql
-        .prepare_cached("SELECT answer FROM answers WHERE request_id = ?1")?
-        .query_row([request.as_bytes()], |row| row.get::<_, i64>(0))
-        .optional()?
+        .find("SELECT answer FROM answers WHERE request_id = ?1", [request.as_bytes()], |row| {
+            row.get::<_, i64>(0)
+        })?
         .map(|answer| answer.max(0).unsigned_abs()))
 }
 
@@ -40,7 +38,9 @@ pub(crate) fn remember(
 ) -> Result<(), StoreError> {
     // Minutes, so that the table tells no second.
     let expires = now.plus(MEMORY_SECS + 60).get() / 60 * 60;
-    sql.prepare_cached("INSERT INTO answers (request_id, answer, expires) VALUES (?1, ?2, ?3)")?
-        .execute(params![request.as_bytes(), count(answer), count(expires)])?;
+    sql.run(
+        "INSERT INTO answers (request_id, answer, expires) VALUES (?1, ?2, ?3)",
+        params![request.as_bytes(), count(answer), count(expires)],
+    )?;
     Ok(())
 }

@@ -3,12 +3,7 @@
 //! A value is forgotten once its signed time is long past. The newest time so forgotten is kept as a floor:
 //! nothing signed at or before it is accepted any more, so that a clock set back brings no value back.
 
-use crate::db::Store;
-use crate::db::error::StoreError;
-use crate::db::meta;
-use crate::db::sql::moment;
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
+use crate::db::{KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, meta, moment};
 use relay_proto::limits::SIGNATURE_WINDOW_SECS;
 use relay_proto::{StorageError, UnixSeconds};
 use rusqlite::{Connection, params};
@@ -59,7 +54,7 @@ impl Nonce {
 /// Refuses a value that was used before, or could have been.
 pub(crate) fn check(sql: &Connection, value: Nonce, timestamp: UnixSeconds) -> Result<(), StoreError> {
     expect_late(sql, timestamp)?;
-    if sql.prepare_cached("SELECT 1 FROM used WHERE digest = ?1")?.exists([value.0])? {
+    if sql.has("SELECT 1 FROM used WHERE digest = ?1", [value.0])? {
         return Err(StorageError::Replayed.into());
     }
     Ok(())
@@ -79,9 +74,8 @@ fn expect_late(sql: &Connection, timestamp: UnixSeconds) -> Result<(), StoreErro
 pub(crate) fn take(sql: &Connection, value: Nonce, timestamp: UnixSeconds) -> Result<(), StoreError> {
     expect_late(sql, timestamp)?;
     let hour = timestamp.hour_ceil();
-    let fresh = sql
-        .prepare_cached("INSERT OR IGNORE INTO used (digest, hour) VALUES (?1, ?2)")?
-        .execute(params![value.0, moment(hour)])?;
+    let fresh =
+        sql.run("INSERT OR IGNORE INTO used (digest, hour) VALUES (?1, ?2)", params![value.0, moment(hour)])?;
     if fresh == 0 { Err(StorageError::Replayed.into()) } else { Ok(()) }
 }
 

@@ -6,9 +6,8 @@
 //! days.
 
 use crate::auth::ack_tombstones;
-use crate::clock::trusted_time::Times;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
+use crate::clock::Times;
+use crate::db::{StoreError, Write};
 use relay_proto::caller::{Caller, RateLimitSubject};
 use relay_proto::{BlobId, RequestId};
 use sha2::{Digest as _, Sha256};

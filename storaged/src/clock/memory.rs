@@ -1,10 +1,8 @@
 //! What is remembered of the clock, among the single numbers of `meta`, and what the other tables tell of the time where
 //! nothing is.
 
-use crate::clock::trusted_time::Memory;
-use crate::db::error::StoreError;
-use crate::db::meta;
-use crate::db::sql::count;
+use crate::clock::Memory;
+use crate::db::{StoreError, count, meta};
 use rusqlite::{Connection, OptionalExtension as _};
 
 /// Names among the single numbers.

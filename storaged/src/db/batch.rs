@@ -1,10 +1,12 @@
 //! One transaction and the writes in it. Each write has a savepoint: it happens whole or not at all, and its
 //! failure leaves its neighbours alone.
 
-use crate::db::error::StoreError;
-use crate::db::steps::{STEP_BYTES, STEP_ROWS};
-use crate::db::totals::{Change, Size, Space, Total, Totals, foreign_bytes};
-use crate::db::volume::generation;
+use crate::db::{
+    Change, STEP_ROWS, Space, StoreError, Total, Totals,
+    steps::STEP_BYTES,
+    totals::{Size, foreign_bytes},
+    volume::generation,
+};
 use relay_proto::StorageError;
 use rusqlite::Connection;
 

@@ -2,15 +2,11 @@
 //!
 //! A row is deleted together with what is noted of it: see `transfer::leases::remove`.
 
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::{count, moment};
-use crate::db::totals::Total;
+use crate::db::{Position, Sql as _, StoreError, Total, Write, blob_name, count, moment};
 use relay_proto::mail::BlobName;
 use relay_proto::transfer::TransferBlob;
-use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use relay_proto::{Ciphertext, MailboxHash, OriginHint, UnixSeconds};
+use rusqlite::{Connection, params};
 
 /// Stores a blob that came from another relay.
 pub(crate) fn insert(
@@ -45,13 +41,10 @@ pub(crate) fn insert_row(
     origin_hint: Option<&OriginHint>,
     ciphertext: &Ciphertext,
 ) -> Result<(), StoreError> {
-    write
-        .sql
-        .prepare_cached(
-            "INSERT INTO blobs (seq, mailbox, id, size, created, origin_hint, ciphertext)
+    write.sql.run(
+        "INSERT INTO blobs (seq, mailbox, id, size, created, origin_hint, ciphertext)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
+        params![
             position.sql(),
             name.mailbox.as_bytes(),
             name.blob_id.as_bytes(),
@@ -59,7 +52,8 @@ pub(crate) fn insert_row(
             moment(created),
             origin_hint.map(|hint| hint.as_bytes().as_ref()),
             ciphertext.as_bytes().as_ref(),
-        ])?;
+        ],
+    )?;
     write.change[Total::BLOBS] += 1;
     write.change[Total::BYTES] += count(size);
     Ok(())
@@ -67,36 +61,28 @@ pub(crate) fn insert_row(
 
 /// Place and size of a blob, read from the index alone.
 pub(crate) fn locate(sql: &Connection, name: &BlobName) -> Result<Option<(i64, i64)>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT seq, size FROM blobs WHERE mailbox = ?1 AND id = ?2")?
-        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?)
+    sql.find(
+        "SELECT seq, size FROM blobs WHERE mailbox = ?1 AND id = ?2",
+        params![name.mailbox.as_bytes(), name.blob_id.as_bytes()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
 }
 
 /// Name and size of the blob at a place.
 pub(crate) fn at(sql: &Connection, seq: i64) -> Result<Option<(BlobName, u64)>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT mailbox, id, size FROM blobs WHERE seq = ?1")?
-        .query_row([seq], |row| {
-            let name = BlobName {
-                mailbox: MailboxHash::from_bytes(row.get(0)?),
-                blob_id: BlobId::from_bytes(row.get(1)?),
-            };
-            Ok((name, row.get::<_, i64>(2)?.max(0).unsigned_abs()))
-        })
-        .optional()?)
+    sql.find("SELECT mailbox, id, size FROM blobs WHERE seq = ?1", [seq], |row| {
+        Ok((blob_name(row, 0)?, row.get::<_, i64>(2)?.max(0).unsigned_abs()))
+    })
 }
 
 /// The hour in which the blob at a place arrived.
 pub(crate) fn created_at(sql: &Connection, seq: i64) -> Result<i64, StoreError> {
-    Ok(sql.prepare_cached("SELECT created FROM blobs WHERE seq = ?1")?.query_row([seq], |row| row.get(0))?)
+    sql.only("SELECT created FROM blobs WHERE seq = ?1", [seq], |row| row.get(0))
 }
 
 /// Deletes the row at a place, and nothing else of it.
 pub(crate) fn delete(write: &mut Write<'_>, seq: i64, size: i64) -> Result<(), StoreError> {
-    write.sql.prepare_cached("DELETE FROM blobs WHERE seq = ?1")?.execute([seq])?;
+    write.sql.run("DELETE FROM blobs WHERE seq = ?1", [seq])?;
     write.change[Total::BLOBS] -= 1;
     write.change[Total::BYTES] -= size;
     write.free(size);
@@ -116,12 +102,12 @@ pub(crate) fn count_outlasting(sql: &Connection, latest: UnixSeconds, limit: u64
 
 /// The number of the last arrival in a mailbox that a purge deletes, if one does.
 pub(crate) fn reaches(sql: &Connection, mailbox: &MailboxHash) -> Result<Option<i64>, StoreError> {
-    Ok(sql
-        .prepare_cached(
-            "SELECT max(arrivals) FROM purges WHERE mailbox = ?1
+    sql.only(
+        "SELECT max(arrivals) FROM purges WHERE mailbox = ?1
                  OR owner = (SELECT owner FROM registrations WHERE mailbox = ?1 AND binds <= 0)",
-        )?
-        .query_row([mailbox.as_bytes()], |row| row.get(0))?)
+        [mailbox.as_bytes()],
+        |row| row.get(0),
+    )
 }
 
 /// The same for whoever writes.

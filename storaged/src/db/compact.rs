@@ -1,8 +1,6 @@
 //! Giving free pages back to the volume: all of them when an operator asks for it, and some when they are many.
 
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
+use crate::db::{Store, StoreError, Write};
 use relay_proto::messages::CompactReply;
 use rusqlite::Connection;
 

@@ -1,9 +1,8 @@
 //! The `meta` table: single numbers that outlive the process.
 
-use crate::db::Store;
-use crate::db::error::StoreError;
+use crate::db::{Sql as _, Store, StoreError};
 use relay_proto::UnixSeconds;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// Names of the minimum of client versions, and of the time since when it is what it is.
 const MINIMUM: &str = "min_version";
@@ -14,16 +13,12 @@ pub(crate) const KEY_WINDOW_SECS: &str = "key_window_secs";
 
 /// A number by its name.
 pub(crate) fn get(sql: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
-        .query_row([name], |row| row.get(0))
-        .optional()?)
+    sql.find("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0))
 }
 
 /// Sets a number.
 pub(crate) fn set(sql: &Connection, name: &str, value: i64) -> Result<(), StoreError> {
-    sql.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)")?
-        .execute(params![name, value])?;
+    sql.run("INSERT OR REPLACE INTO meta (name, value) VALUES (?1, ?2)", params![name, value])?;
     Ok(())
 }
 

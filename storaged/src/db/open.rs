@@ -1,12 +1,15 @@
 //! Opening the database, and how SQLite is set.
 
-use crate::db::error::StoreError;
-use crate::db::schema;
-use crate::db::volume::directory::{
-    self, DATABASE, LOG, expect_data, lock, make_private_file, mark, sync_directory, trouble,
+use crate::db::{
+    StoreError, schema,
+    volume::{
+        directory::{
+            self, DATABASE, LOG, expect_data, lock, make_private_file, mark, sync_directory, trouble,
+        },
+        disk_space, generation, replacement,
+    },
+    writer::copy,
 };
-use crate::db::volume::{disk_space, generation, replacement};
-use crate::db::writer::copy;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
 use rusqlite::{Connection, OpenFlags};
@@ -133,11 +136,7 @@ impl DataDirectory {
     /// Opens the database as it is, without bringing its schema up to date.
     pub(crate) fn open_at_rest(&self) -> Result<Connection, Failure> {
         let failed = |error: rusqlite::Error| Failure::from(StoreError::from(error));
-        let connection = match &self.place {
-            DatabaseLocation::File { database, .. } => Connection::open_with_flags(database, flags()),
-            DatabaseLocation::Memory { uri } => Connection::open_with_flags(uri, flags()),
-        };
-        let connection = connection.map_err(failed)?;
+        let connection = self.connect().map_err(failed)?;
         schema::check(&connection)?;
         set_up(&connection, &self.place).map_err(Failure::from)?;
         Ok(connection)
@@ -158,12 +157,16 @@ impl DataDirectory {
         Ok(connection)
     }
 
+    fn connect(&self) -> Result<Connection, rusqlite::Error> {
+        match &self.place {
+            DatabaseLocation::File { database, .. } => Connection::open_with_flags(database, flags()),
+            DatabaseLocation::Memory { uri } => Connection::open_with_flags(uri, flags()),
+        }
+    }
+
     /// Opens a connection that only reads.
     pub(crate) fn open_reader(&self) -> Result<Connection, StoreError> {
-        let connection = match &self.place {
-            DatabaseLocation::File { database, .. } => Connection::open_with_flags(database, flags())?,
-            DatabaseLocation::Memory { uri } => Connection::open_with_flags(uri, flags())?,
-        };
+        let connection = self.connect()?;
         connection.busy_timeout(LOCK_WAIT)?;
         connection.execute_batch(
             "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA temp_store=MEMORY;

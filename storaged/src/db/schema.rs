@@ -1,8 +1,7 @@
 //! The database's shape and how it got there. A relay only goes forward; an operator who goes back to the version
 //! before takes the last steps back first.
 
-use crate::db::error::StoreError;
-use crate::db::totals::{self, Total};
+use crate::db::{StoreError, Total, totals};
 use relay_daemon::{Exit, Failure};
 use rusqlite::Connection;
 

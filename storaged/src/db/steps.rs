@@ -1,11 +1,7 @@
 //! Long work in short steps. Nothing inside one transaction is unbounded: what may take many rows or bytes goes step
 //! by step, and whoever else has something to write comes in between.
 
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::count;
-use crate::db::writer::{Load, Writer};
+use crate::db::{Load, Store, StoreError, Write, count, writer::Writer};
 use relay_proto::limits::MAX_WRITE_COMMANDS;
 use relay_proto::{AddressHash, caller::Caller};
 use std::collections::HashMap;
@@ -112,7 +108,7 @@ impl Turns {
         let begun = Instant::now();
         // It ends its transaction.
         let load = Load { commands: MAX_WRITE_COMMANDS, bytes: 0 };
-        let outcome = writer.run(load, |batch| batch.with_savepoint(work)).await;
+        let outcome = writer.run_one_of(load, work).await;
         let ended = Instant::now();
         *next = Some(ended + ended.saturating_duration_since(begun).min(REST));
         outcome

@@ -1,13 +1,7 @@
 //! What operators, sweeps and backups must know of a table. Each table says it in the file that reads and writes its
 //! rows.
 
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::{count, moment};
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::totals::Total;
+use crate::db::{Position, SWEEP_ROWS, Sql as _, Store, StoreError, Total, Write, count, moment};
 use relay_proto::UnixSeconds;
 use rusqlite::params;
 use rusqlite::types::Value;
@@ -81,7 +75,7 @@ impl Table {
     pub(crate) fn delete(&self, write: &mut Write<'_>, key: &Value, moment: i64) -> Result<bool, StoreError> {
         let (name, column, may_go) = (self.name, self.key.column(), self.may_go());
         let statement = format!("DELETE FROM {name} WHERE {column} = ?1 AND {} = ?2{may_go}", self.moment);
-        let gone = write.sql.prepare_cached(&statement)?.execute(params![key, moment])?;
+        let gone = write.sql.run(&statement, params![key, moment])?;
         self.gone(write, gone);
         Ok(gone > 0)
     }
@@ -99,9 +93,9 @@ impl Table {
             "DELETE FROM {name} WHERE {key} IN
                  (SELECT {key} FROM {name} WHERE expires <= ?1{may_go} ORDER BY expires LIMIT ?2)"
         );
-        let expired = write.sql.prepare_cached(&statement)?.execute(params![moment(now), limit])?;
+        let expired = write.sql.run(&statement, params![moment(now), limit])?;
         self.gone(write, expired);
-        Ok(expired as u64)
+        Ok(expired)
     }
 
     /// Deletes all rows whose time has passed, so many in one transaction. Returns how many.
@@ -129,9 +123,9 @@ impl Table {
             "DELETE FROM {name} WHERE seq IN (SELECT seq FROM {name} WHERE seq < ?1 ORDER BY seq LIMIT ?2)"
         );
         let first_alive = Position::first_alive(now).sql();
-        let expired = write.sql.prepare_cached(&statement)?.execute(params![first_alive, limit])?;
+        let expired = write.sql.run(&statement, params![first_alive, limit])?;
         self.gone(write, expired);
-        Ok(expired as u64)
+        Ok(expired)
     }
 
     /// Deletes the oldest rows of a table of tombstones, which are in the order of their hours. Returns how many.
@@ -144,7 +138,7 @@ impl Table {
             let statement = format!(
                 "DELETE FROM {name} WHERE seq IN (SELECT seq FROM {name} ORDER BY seq LIMIT ?2) AND hour < ?1"
             );
-            Ok(write.sql.prepare_cached(&statement)?.execute(params![moment(before), limit])? as u64)
+            write.sql.run(&statement, params![moment(before), limit])
         };
         store.in_batches(SWEEP_ROWS, forget).await
     }
@@ -153,9 +147,9 @@ impl Table {
         self.may_go.map(|may_go| format!(" AND ({may_go})")).unwrap_or_default()
     }
 
-    fn gone(&self, write: &mut Write<'_>, rows: usize) {
+    fn gone(&self, write: &mut Write<'_>, rows: u64) {
         if let Some(total) = self.total {
-            write.change[total] -= count(rows as u64);
+            write.change[total] -= count(rows);
         }
     }
 }

@@ -8,10 +8,7 @@ pub(crate) mod checkpoint;
 pub(crate) mod copy;
 pub(crate) mod erasure;
 
-use crate::db::batch::Batch;
-use crate::db::error::StoreError;
-use crate::db::totals::Totals;
-use crate::db::volume::disk_space::DiskSpace;
+use crate::db::{Batch, StoreError, Totals, volume::disk_space::DiskSpace};
 use checkpoint::Log;
 use copy::{CopyFile, CopyJob, CopyProgress, Copying};
 use erasure::Answer;
@@ -184,7 +181,19 @@ impl Writer {
         &self,
         work: impl FnOnce(&mut super::batch::Write<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        self.run(Load::LIGHT, |batch| batch.with_savepoint(work)).await
+        self.run_one_of(Load::LIGHT, work).await
+    }
+
+    /// The same for a write that is more than a light one.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub(crate) async fn run_one_of<T: Send + 'static>(
+        &self,
+        load: Load,
+        work: impl FnOnce(&mut super::batch::Write<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(load, |batch| batch.with_savepoint(work)).await
     }
 
     /// Runs something between two transactions. Dropped when the queue is full: chores come again.

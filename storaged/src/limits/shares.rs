@@ -9,7 +9,7 @@
 //! Everything is in memory: a restart of the process fills every bucket once.
 
 use crate::config::Allowance;
-use crate::db::totals::{Space, Total, Totals};
+use crate::db::{Space, Total, Totals};
 use crate::metrics::{Metrics, Scope};
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};

@@ -1,16 +1,11 @@
 //! The `blobs` table: mail from the moment it is durable to the moment it is acked, purged or expired.
 
 use crate::auth::ack_tombstones;
-use crate::clock::trusted_time::Times;
+use crate::clock::Times;
 use crate::config::Bounds;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::{ARRIVALS, Position};
-use crate::db::steps::StepRoom;
-use crate::db::totals::Total;
-use crate::limits::shares::Payment;
+use crate::db::{ARRIVALS, Position, Sql as _, StepRoom, Store, StoreError, Total, Write, blob_rows};
+use crate::limits::Payment;
+use crate::transfer::remote_blobs::Clearing;
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs};
 use prometheus::IntCounter;
 use relay_proto::mail::BlobName;
@@ -111,23 +106,20 @@ impl MailboxUsage {
                 same_id: row.get::<_, Option<i64>>(2)?.map(Position::from_sql),
             })
         };
-        Ok(sql
-            .prepare_cached(
-                "SELECT count(*) FILTER (WHERE seq >= ?3 AND (seq & ?4) > ?5),
+        sql.only(
+            "SELECT count(*) FILTER (WHERE seq >= ?3 AND (seq & ?4) > ?5),
                         coalesce(sum(size) FILTER (WHERE seq >= ?3 AND (seq & ?4) > ?5), 0),
                         max(CASE WHEN id = ?2 THEN seq END)
                  FROM blobs WHERE mailbox = ?1",
-            )?
-            .query_row(
-                params![
-                    mailbox.as_bytes(),
-                    id.as_bytes(),
-                    Position::first_alive(now).sql(),
-                    ARRIVALS,
-                    purged.unwrap_or(-1)
-                ],
-                read,
-            )?)
+            params![
+                mailbox.as_bytes(),
+                id.as_bytes(),
+                Position::first_alive(now).sql(),
+                ARRIVALS,
+                purged.unwrap_or(-1)
+            ],
+            read,
+        )
     }
 
     /// Whether there is room for one more. What lies at peers counts; what is held for them does not: no peer
@@ -172,38 +164,31 @@ pub(crate) fn ack(
     Ok(expires > now.now)
 }
 
-/// Deletes what arrived in a mailbox up to some arrival, wherever it lies, and remembers that like acks: as much as there is
-/// room for. Adds to `live` how many blobs of it a client could still have fetched. Returns whether nothing is left.
+/// Deletes what arrived in a mailbox, wherever it lies, and remembers that like acks: as much as there is room for. Returns
+/// whether nothing is left.
 pub(crate) fn clear(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
-    arrivals: i64,
-    room: &mut StepRoom,
-    live: &mut u64,
-    now: Times,
+    clearing: &mut Clearing,
 ) -> Result<bool, StoreError> {
-    let found = {
-        let mut statement = write.sql.prepare_cached(
-            "SELECT seq, id, size FROM blobs WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
-        )?;
-        let rows = statement
-            .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| {
-                Ok((row.get(0)?, BlobId::from_bytes(row.get(1)?), row.get(2)?))
-            })?;
-        rows.collect::<Result<Vec<(i64, BlobId, i64)>, _>>()?
-    };
+    let now = clearing.now;
+    let found: Vec<(i64, BlobId, i64)> = write.sql.all(
+        "SELECT seq, id, size FROM blobs WHERE mailbox = ?1 AND (seq & ?2) <= ?3 LIMIT ?4",
+        params![mailbox.as_bytes(), ARRIVALS, clearing.arrivals, clearing.room.limit()],
+        |row| Ok((row.get(0)?, BlobId::from_bytes(row.get(1)?), row.get(2)?)),
+    )?;
     for (seq, blob_id, size) in found {
-        if !room.take(size) {
+        if !clearing.room.take(size) {
             return Ok(false);
         }
         let name = BlobName { mailbox: *mailbox, blob_id };
         foreign_blobs::purged(write, seq, &name, now.stamp)?;
         leases::remove_at(write, seq, size, &name)?;
         ack_tombstones::remember_deleted(write.sql, &blob_id, now.stamp)?;
-        *live += u64::from(Position::from_sql(seq).expires() > now.now);
+        clearing.live += u64::from(Position::from_sql(seq).expires() > now.now);
     }
     // In this order the deleted blobs make room for what peers are to hear.
-    remote_blobs::clear(write, mailbox, arrivals, room, live, now)
+    remote_blobs::clear(write, mailbox, clearing)
 }
 
 /// Deletes the blobs whose time has passed, and counts them. Returns how many they were.
@@ -223,14 +208,11 @@ pub(crate) async fn sweep(store: &Store, now: UnixSeconds, swept: &IntCounter) -
 /// left.
 fn expire(write: &mut Write<'_>, now: UnixSeconds) -> Result<(u64, bool), StoreError> {
     let mut room = StepRoom::WHOLE;
-    let found = {
-        let mut statement =
-            write.sql.prepare_cached("SELECT seq, size FROM blobs WHERE seq < ?1 ORDER BY seq LIMIT ?2")?;
-        let rows = statement.query_map(params![Position::first_alive(now).sql(), room.limit()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-        rows.collect::<Result<Vec<(i64, i64)>, _>>()?
-    };
+    let found: Vec<(i64, i64)> = write.sql.all(
+        "SELECT seq, size FROM blobs WHERE seq < ?1 ORDER BY seq LIMIT ?2",
+        params![Position::first_alive(now).sql(), room.limit()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     let mut expired = 0;
     for (seq, size) in found {
         if !room.take(size) {

@@ -4,13 +4,8 @@
 //! answer will be sealed it is counted and left out, else it is told of, when nothing smaller waits, and read by itself:
 //! how much memory a page takes is known before it is read.
 
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::{ARRIVALS, Position};
-use crate::db::sql::{count, time};
-use crate::db::totals::Total;
+use crate::clock::Times;
+use crate::db::{ARRIVALS, Position, Sql as _, Store, StoreError, Total, blob_rows, count, time};
 use crate::mail::registrations;
 use crate::transfer::remote_page::Moved;
 use bytes::Bytes;
@@ -115,9 +110,9 @@ struct Besides {
 
 impl Besides {
     fn read(sql: &Connection) -> Result<Self, StoreError> {
-        Ok(sql
-            .prepare_cached("SELECT hints > 0 OR claims > 0, purges > 0 FROM totals")?
-            .query_row([], |row| Ok(Self { at_peers: row.get(0)?, purging: row.get(1)? }))?)
+        sql.only("SELECT hints > 0 OR claims > 0, purges > 0 FROM totals", [], |row| {
+            Ok(Self { at_peers: row.get(0)?, purging: row.get(1)? })
+        })
     }
 }
 

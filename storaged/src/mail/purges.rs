@@ -6,16 +6,13 @@
 //! What arrives after the beginning stays.
 
 use crate::auth::idempotency;
-use crate::clock::trusted_time::Times;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::count;
-use crate::db::steps::StepRoom;
-use crate::db::totals::Total;
+use crate::clock::Times;
+use crate::db::{Sql as _, StepRoom, StoreError, Total, Write, count};
 use crate::mail::{blobs, registrations};
 use crate::transfer::foreign_blobs;
+use crate::transfer::remote_blobs::Clearing;
 use relay_proto::{MailboxHash, OwnerHash, RequestId};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// What a step of a purge came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,12 +33,10 @@ pub(crate) fn begin(
     request: &RequestId,
 ) -> Result<(), StoreError> {
     let arrivals = count(write.last_arrival());
-    write
-        .sql
-        .prepare_cached(
-            "INSERT INTO purges (owner, mailbox, request_id, arrivals, deleted) VALUES (?1, ?2, ?3, ?4, 0)",
-        )?
-        .execute(params![owner.as_bytes(), mailbox.as_bytes(), request.as_bytes(), arrivals])?;
+    write.sql.run(
+        "INSERT INTO purges (owner, mailbox, request_id, arrivals, deleted) VALUES (?1, ?2, ?3, ?4, 0)",
+        params![owner.as_bytes(), mailbox.as_bytes(), request.as_bytes(), arrivals],
+    )?;
     write.change[Total::PURGES] += 1;
     Ok(())
 }
@@ -51,7 +46,7 @@ pub(crate) fn runs(write: &Write<'_>, owner: &OwnerHash) -> Result<bool, StoreEr
     if !write.has(Total::PURGES) {
         return Ok(false);
     }
-    Ok(write.sql.prepare_cached("SELECT 1 FROM purges WHERE owner = ?1")?.exists([owner.as_bytes()])?)
+    write.sql.has("SELECT 1 FROM purges WHERE owner = ?1", [owner.as_bytes()])
 }
 
 /// Whether this request began a purge that is not over.
@@ -59,23 +54,18 @@ pub(crate) fn is_of(write: &Write<'_>, request: &RequestId) -> Result<bool, Stor
     if !write.has(Total::PURGES) {
         return Ok(false);
     }
-    Ok(write
-        .sql
-        .prepare_cached("SELECT 1 FROM purges WHERE request_id = ?1")?
-        .exists([request.as_bytes()])?)
+    write.sql.has("SELECT 1 FROM purges WHERE request_id = ?1", [request.as_bytes()])
 }
 
 /// Whether this request was answered, or began a purge that is not over, at the moment that a reader sees.
 pub(crate) fn is_known(sql: &Connection, request: &RequestId) -> Result<bool, StoreError> {
     Ok(idempotency::find(sql, request)?.is_some()
-        || sql.prepare_cached("SELECT 1 FROM purges WHERE request_id = ?1")?.exists([request.as_bytes()])?)
+        || sql.has("SELECT 1 FROM purges WHERE request_id = ?1", [request.as_bytes()])?)
 }
 
 /// Some owners whose purges are not over.
 pub(crate) fn unfinished(sql: &Connection, limit: u32) -> Result<Vec<OwnerHash>, StoreError> {
-    let mut statement = sql.prepare_cached("SELECT owner FROM purges LIMIT ?1")?;
-    let owners = statement.query_map([limit], |row| Ok(OwnerHash::from_bytes(row.get(0)?)))?;
-    Ok(owners.collect::<Result<_, _>>()?)
+    sql.all("SELECT owner FROM purges LIMIT ?1", [limit], |row| Ok(OwnerHash::from_bytes(row.get(0)?)))
 }
 
 /// Deletes as much of what a purge deletes as there is room for in one transaction. The last step notes the answer, and
@@ -83,33 +73,32 @@ pub(crate) fn unfinished(sql: &Connection, limit: u32) -> Result<Vec<OwnerHash>,
 pub(crate) fn step(
     write: &mut Write<'_>,
     owner: &OwnerHash,
-    mut room: StepRoom,
+    room: StepRoom,
     now: Times,
 ) -> Result<Step, StoreError> {
-    let purge = write
-        .sql
-        .prepare_cached("SELECT mailbox, request_id, arrivals, deleted FROM purges WHERE owner = ?1")?
-        .query_row([owner.as_bytes()], |row| {
+    let purge = write.sql.find(
+        "SELECT mailbox, request_id, arrivals, deleted FROM purges WHERE owner = ?1",
+        [owner.as_bytes()],
+        |row| {
             Ok(Purge {
                 mailbox: MailboxHash::from_bytes(row.get(0)?),
                 request: RequestId::from_bytes(row.get(1)?),
                 arrivals: row.get(2)?,
                 deleted: row.get(3)?,
             })
-        })
-        .optional()?;
+        },
+    )?;
     let Some(purge) = purge else { return Ok(Step::Over) };
-    let mut live = 0;
-    let is_over = clear(write, owner, &purge, &mut room, &mut live, now)?;
-    let deleted = purge.deleted + count(live);
+    let mut clearing = Clearing { arrivals: purge.arrivals, room, live: 0, now };
+    let is_over = clear(write, owner, &purge.mailbox, &mut clearing)?;
+    let deleted = purge.deleted + count(clearing.live);
     if !is_over {
         write
             .sql
-            .prepare_cached("UPDATE purges SET deleted = ?2 WHERE owner = ?1")?
-            .execute(params![owner.as_bytes(), deleted])?;
+            .run("UPDATE purges SET deleted = ?2 WHERE owner = ?1", params![owner.as_bytes(), deleted])?;
         return Ok(Step::More);
     }
-    write.sql.prepare_cached("DELETE FROM purges WHERE owner = ?1")?.execute([owner.as_bytes()])?;
+    write.sql.run("DELETE FROM purges WHERE owner = ?1", [owner.as_bytes()])?;
     write.change[Total::PURGES] -= 1;
     let deleted = deleted.max(0).unsigned_abs();
     idempotency::remember(write.sql, &purge.request, deleted, now.stamp)?;
@@ -125,28 +114,25 @@ struct Purge {
     deleted: i64,
 }
 
-/// Deletes what there is room for, and adds to `live` what a client could still have fetched of it. Returns whether all
-/// is deleted.
+/// Deletes what there is room for. Returns whether all is deleted.
 fn clear(
     write: &mut Write<'_>,
     owner: &OwnerHash,
-    purge: &Purge,
-    room: &mut StepRoom,
-    live: &mut u64,
-    now: Times,
+    own: &MailboxHash,
+    clearing: &mut Clearing,
 ) -> Result<bool, StoreError> {
-    if !blobs::clear(write, &purge.mailbox, purge.arrivals, room, live, now)? {
+    if !blobs::clear(write, own, clearing)? {
         return Ok(false);
     }
-    for mailbox in registrations::of_owner(write.sql, owner, room.limit())? {
-        if !blobs::clear(write, &mailbox, purge.arrivals, room, live, now)? || !room.take(0) {
+    for mailbox in registrations::of_owner(write.sql, owner, clearing.room.limit())? {
+        if !blobs::clear(write, &mailbox, clearing)? || !clearing.room.take(0) {
             return Ok(false);
         }
         registrations::forget(write, &mailbox)?;
     }
-    if !foreign_blobs::clear(write, owner, purge.arrivals, room, live, now)? {
+    if !foreign_blobs::clear(write, owner, clearing)? {
         return Ok(false);
     }
-    registrations::forget_unowned(write, &purge.mailbox)?;
+    registrations::forget_unowned(write, own)?;
     Ok(true)
 }

@@ -3,13 +3,8 @@
 
 use crate::auth::idempotency;
 use crate::auth::nonces::{self, Nonce};
-use crate::clock::trusted::TrustedClock;
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::steps::StepRoom;
-use crate::db::totals::Total;
+use crate::clock::{Times, TrustedClock};
+use crate::db::{StepRoom, Store, StoreError, Total, Write};
 use crate::limits::Limits;
 use crate::mail::purges::{self, Step};
 use crate::mail::registrations;

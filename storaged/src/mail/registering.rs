@@ -2,15 +2,9 @@
 
 use crate::auth::idempotency;
 use crate::auth::nonces::{self, Nonce};
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::steps::STEP_ROWS;
-use crate::db::totals::{Change, Total};
-use crate::db::writer::Load;
-use crate::limits::Limits;
-use crate::limits::shares::Share;
+use crate::clock::Times;
+use crate::db::{Change, STEP_ROWS, Store, StoreError, Total, Write};
+use crate::limits::{Limits, Share};
 use crate::mail::purges;
 use crate::mail::purging::Purging;
 use crate::mail::registrations::{self, Comparison, RequestedMailboxes, Tally};
@@ -19,9 +13,6 @@ use relay_proto::messages::RegisterReply;
 use relay_proto::{MailboxHash, OwnerHash, RequestId, StorageError, Ttl, UnixSeconds};
 use rusqlite::Connection;
 use std::sync::Arc;
-
-/// Names that are written down at once, among other people's writes.
-const FEW: usize = 100;
 
 /// What one payer may register.
 const SHARE: Share = Share::rows(Total::REGISTRATIONS);
@@ -146,13 +137,7 @@ async fn step(
             finish(write, all)?;
             Ok(Some(all))
         };
-        let outcome = if mailboxes.len() <= FEW {
-            let load = Load { commands: mailboxes.len(), bytes: 0 };
-            store.writer.run(load, |batch| batch.with_savepoint(work)).await?
-        } else {
-            store.step(caller, work).await?
-        };
-        if let Some(all) = outcome {
+        if let Some(all) = store.write_rows(caller, mailboxes.len(), work).await? {
             return Ok(all);
         }
         // What is registered after a purge has begun is not to be part of it.
@@ -167,15 +152,9 @@ pub(crate) fn renew(store: &Arc<Store>, due: Vec<MailboxHash>, caller: Caller, (
     let store = Arc::clone(store);
     tokio::spawn(async move {
         for some in due.chunks(STEP_ROWS as usize).map(<[_]>::to_vec) {
-            let few = some.len() <= FEW;
-            let load = Load { commands: some.len(), bytes: 0 };
+            let rows = some.len();
             let work = move |write: &mut Write<'_>| registrations::renew(write, &some, ttl, now);
-            let renewed = if few {
-                store.writer.run(load, |batch| batch.with_savepoint(work)).await
-            } else {
-                store.step(caller, work).await
-            };
-            if let Err(error) = renewed {
+            if let Err(error) = store.write_rows(caller, rows, work).await {
                 tracing::debug!(%error, "registrations wait for the next fetch to be renewed");
                 return;
             }

@@ -1,16 +1,12 @@
 //! The `registrations` table: mailboxes that somebody made known, and who owns them.
 
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::Total;
+use crate::clock::Times;
+use crate::db::{
+    KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, count, moment,
+};
 use crate::mail::purges;
 use relay_proto::{MailboxHash, OwnerHash, StorageError, Ttl, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// Registrations that fit beside the mail: one for each KiB of the database's ceiling.
 pub(crate) const BYTES_EACH: u64 = 1024;
@@ -129,13 +125,14 @@ fn settle(alive: Option<Registration>, wanted: &RequestedMailboxes) -> (Registra
 }
 
 fn find(sql: &Connection, mailbox: &MailboxHash) -> Result<Option<Registration>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT owner, binds, expires FROM registrations WHERE mailbox = ?1")?
-        .query_row([mailbox.as_bytes()], |row| {
+    sql.find(
+        "SELECT owner, binds, expires FROM registrations WHERE mailbox = ?1",
+        [mailbox.as_bytes()],
+        |row| {
             let owner = row.get::<_, Option<[u8; OwnerHash::LENGTH]>>(0)?.map(OwnerHash::from_bytes);
             Ok(Registration { owner, binds: row.get(1)?, expires: row.get(2)? })
-        })
-        .optional()?)
+        },
+    )
 }
 
 /// Looks which names a request changes something about, so that only those are the writer's work. A name is written down
@@ -167,9 +164,11 @@ pub(crate) fn compare(
 
 /// Refuses more mailboxes than a key may own.
 fn expect_few(sql: &Connection, owner: &OwnerHash, more: u64) -> Result<(), StoreError> {
-    let owned: i64 = sql
-        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM registrations WHERE owner = ?1 LIMIT ?2)")?
-        .query_row(params![owner.as_bytes(), count(MAX_OWNED)], |row| row.get(0))?;
+    let owned: i64 = sql.only(
+        "SELECT count(*) FROM (SELECT 1 FROM registrations WHERE owner = ?1 LIMIT ?2)",
+        params![owner.as_bytes(), count(MAX_OWNED)],
+        |row| row.get(0),
+    )?;
     if owned.max(0).unsigned_abs() + more > MAX_OWNED {
         Err(StorageError::QuotaExceeded.into())
     } else {
@@ -226,31 +225,22 @@ fn put(
     if !is_new {
         write
             .sql
-            .prepare_cached(
-                "UPDATE registrations SET owner = ?2, binds = ?3, expires = ?4 WHERE mailbox = ?1",
-            )?
-            .execute(row)?;
+            .run("UPDATE registrations SET owner = ?2, binds = ?3, expires = ?4 WHERE mailbox = ?1", row)?;
         return Ok(());
     }
     write.expect_place(Total::REGISTRATIONS, BYTES_EACH)?;
     write
         .sql
-        .prepare_cached("INSERT INTO registrations (mailbox, owner, binds, expires) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(row)?;
+        .run("INSERT INTO registrations (mailbox, owner, binds, expires) VALUES (?1, ?2, ?3, ?4)", row)?;
     write.change[Total::REGISTRATIONS] += 1;
     Ok(())
 }
 
 /// Makes up to `limit` mailboxes their owners' for good, to which nobody objected in time. Returns how many.
 fn grant(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let granted = sql
-        .prepare_cached(
-            "UPDATE registrations SET binds = 0 WHERE mailbox IN
+    sql.run("UPDATE registrations SET binds = 0 WHERE mailbox IN
                  (SELECT mailbox FROM registrations WHERE owner IS NOT NULL AND binds != 0 AND abs(binds) <= ?1
-                  ORDER BY abs(binds) LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])?;
-    Ok(granted as u64)
+                  ORDER BY abs(binds) LIMIT ?2)", params![moment(now), limit])
 }
 
 /// Whether somebody registered the mailbox.
@@ -259,10 +249,11 @@ pub(crate) fn contains(
     mailbox: &MailboxHash,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
-    let found = sql
-        .prepare_cached("SELECT 1 FROM registrations WHERE mailbox = ?1 AND expires > ?2")?
-        .query_row(params![mailbox.as_bytes(), moment(now)], |_| Ok(()))
-        .optional()?;
+    let found = sql.find(
+        "SELECT 1 FROM registrations WHERE mailbox = ?1 AND expires > ?2",
+        params![mailbox.as_bytes(), moment(now)],
+        |_| Ok(()),
+    )?;
     Ok(found.is_some())
 }
 
@@ -273,11 +264,11 @@ pub(crate) fn of_owner(
     owner: &OwnerHash,
     limit: i64,
 ) -> Result<Vec<MailboxHash>, StoreError> {
-    let mut statement =
-        sql.prepare_cached("SELECT mailbox FROM registrations WHERE owner = ?1 AND binds <= 0 LIMIT ?2")?;
-    let mailboxes = statement
-        .query_map(params![owner.as_bytes(), limit], |row| Ok(MailboxHash::from_bytes(row.get(0)?)))?;
-    Ok(mailboxes.collect::<Result<_, _>>()?)
+    sql.all(
+        "SELECT mailbox FROM registrations WHERE owner = ?1 AND binds <= 0 LIMIT ?2",
+        params![owner.as_bytes(), limit],
+        |row| Ok(MailboxHash::from_bytes(row.get(0)?)),
+    )
 }
 
 /// Whether a mailbox is an owner's to purge.
@@ -287,20 +278,16 @@ pub(crate) fn is_of(
     mailbox: &MailboxHash,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
-    Ok(sql
-        .prepare_cached(
-            "SELECT 1 FROM registrations WHERE mailbox = ?1 AND owner = ?2 AND binds <= 0 AND expires > ?3",
-        )?
-        .exists(params![mailbox.as_bytes(), owner.as_bytes(), moment(now)])?)
+    sql.has(
+        "SELECT 1 FROM registrations WHERE mailbox = ?1 AND owner = ?2 AND binds <= 0 AND expires > ?3",
+        params![mailbox.as_bytes(), owner.as_bytes(), moment(now)],
+    )
 }
 
 /// Deletes a registration that has served a purge.
 pub(crate) fn forget(write: &mut Write<'_>, mailbox: &MailboxHash) -> Result<(), StoreError> {
-    let gone = write
-        .sql
-        .prepare_cached("DELETE FROM registrations WHERE mailbox = ?1")?
-        .execute([mailbox.as_bytes()])?;
-    write.change[Total::REGISTRATIONS] -= count(gone as u64);
+    let gone = write.sql.run("DELETE FROM registrations WHERE mailbox = ?1", [mailbox.as_bytes()])?;
+    write.change[Total::REGISTRATIONS] -= count(gone);
     Ok(())
 }
 
@@ -308,9 +295,8 @@ pub(crate) fn forget(write: &mut Write<'_>, mailbox: &MailboxHash) -> Result<(),
 pub(crate) fn forget_unowned(write: &mut Write<'_>, mailbox: &MailboxHash) -> Result<(), StoreError> {
     let gone = write
         .sql
-        .prepare_cached("DELETE FROM registrations WHERE mailbox = ?1 AND owner IS NULL")?
-        .execute([mailbox.as_bytes()])?;
-    write.change[Total::REGISTRATIONS] -= count(gone as u64);
+        .run("DELETE FROM registrations WHERE mailbox = ?1 AND owner IS NULL", [mailbox.as_bytes()])?;
+    write.change[Total::REGISTRATIONS] -= count(gone);
     Ok(())
 }
 

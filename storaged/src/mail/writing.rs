@@ -1,15 +1,9 @@
 //! Writes: many sends and acks in one transaction, and an outcome for each of them.
 
-use crate::clock::trusted::TrustedClock;
-use crate::clock::trusted_time::Times;
+use crate::clock::{Times, TrustedClock};
 use crate::config::Bounds;
-use crate::db::Store;
-use crate::db::batch::{Batch, Write};
-use crate::db::error::StoreError;
-use crate::db::totals::Total;
-use crate::db::writer::Load;
-use crate::limits::Limits;
-use crate::limits::shares::Payment;
+use crate::db::{Batch, Load, Store, StoreError, Total, Write};
+use crate::limits::{Limits, Payment};
 use crate::mail::blobs::{self, NewBlob, Sent};
 use crate::mail::registrations;
 use crate::metrics::Metrics;

@@ -2,12 +2,7 @@
 //! that time comes, and keep those behind them as long; once the clock is right again they count from now.
 
 use crate::auth::ack_tombstones;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::moment;
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::Table;
+use crate::db::{SWEEP_ROWS, Sql as _, Store, StoreError, Table, Write, moment};
 use crate::transfer::tombstones;
 use relay_proto::UnixSeconds;
 use rusqlite::{Connection, params};
@@ -56,7 +51,7 @@ fn look(
         table.name
     );
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get(1)?));
-    let (last, is_ahead) = sql.prepare_cached(&query)?.query_row(params![after, limit, moment(now)], read)?;
+    let (last, is_ahead) = sql.only(&query, params![after, limit, moment(now)], read)?;
     Ok(last.map(|last| Slice { last, is_ahead }))
 }
 
@@ -73,12 +68,5 @@ fn count_from_now(
              (SELECT seq FROM {table} WHERE seq > ?1 AND seq <= ?2 AND hour > ?4 ORDER BY seq LIMIT ?5)",
         table = table.name
     );
-    let changed = sql.prepare_cached(&update)?.execute(params![
-        after,
-        last,
-        moment(now.hour_floor()),
-        moment(now),
-        limit
-    ])?;
-    Ok(changed as u64)
+    sql.run(&update, params![after, last, moment(now.hour_floor()), moment(now), limit])
 }

@@ -2,18 +2,13 @@
 //! long; nothing that is read goes further than its size and age.
 
 use crate::auth::{ack_tombstones, idempotency, nonces};
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
-use crate::db::steps::StepRoom;
-use crate::db::table::{RowLifetime, Table};
-use crate::db::totals::{self, Total};
+use crate::db::{RowLifetime, StepRoom, StoreError, Table, Total, Write, blob_name, count, moment, totals};
 use crate::mail::registrations;
 use crate::records;
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs, tombstones};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::RowKind;
-use relay_proto::{BlobId, MailboxHash, Ttl, UnixSeconds};
+use relay_proto::{Ttl, UnixSeconds};
 use rusqlite::types::Value;
 use rusqlite::{Connection, params};
 
@@ -140,10 +135,7 @@ fn look_at_mail(
     let mut rows = statement.query(params![mailbox, id, SLICE, foreign_blobs::SHARED])?;
     let (mut entries, mut seen, mut last) = (Vec::new(), 0, None);
     while let Some(row) = rows.next()? {
-        let name = BlobName {
-            mailbox: MailboxHash::from_bytes(row.get(0)?),
-            blob_id: BlobId::from_bytes(row.get(1)?),
-        };
+        let name = blob_name(row, 0)?;
         seen += 1;
         last = Some(name);
         if row.get::<_, bool>(4)? != of_peers {

@@ -4,11 +4,8 @@
 //! the clock's.
 
 use crate::auth::{ack_tombstones, idempotency, nonces};
-use crate::clock::trusted::TrustedClock;
-use crate::clock::trusted_time::BEHIND;
-use crate::db::error::StoreError;
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::{Store, compact};
+use crate::clock::{BEHIND, TrustedClock};
+use crate::db::{SWEEP_ROWS, Store, StoreError, compact};
 use crate::mail::purging::Purging;
 use crate::mail::{blobs, registrations};
 use crate::maintenance::future_tombstones;
@@ -46,14 +43,12 @@ impl Sweep {
 
     /// Sweeps at once and then every `interval`, keeps the time and an eye on the volume, until the process stops.
     pub(crate) async fn run(&self, interval: Duration, shutdown: Shutdown) {
-        let mut sweeps = tokio::time::interval(interval);
-        let mut exchanges = tokio::time::interval(EXCHANGES);
-        let mut looks = tokio::time::interval(LOOK);
-        let mut keeps = tokio::time::interval(KEEP);
-        sweeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        exchanges.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        keeps.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let every = |time| {
+            let mut ticks = tokio::time::interval(time);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            ticks
+        };
+        let [mut sweeps, mut exchanges, mut looks, mut keeps] = [interval, EXCHANGES, LOOK, KEEP].map(every);
         let report = |swept: Result<(), StoreError>| {
             if let Err(error) = swept {
                 tracing::warn!(%error, "the sweep ended early and goes on next time");

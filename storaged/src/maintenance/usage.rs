@@ -1,8 +1,6 @@
 //! What takes the room, and making room for the operator: slice by slice, with others in between.
 
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
+use crate::db::{Store, StoreError, Write};
 use crate::maintenance::rows::{self, Cursor, Entry};
 use relay_proto::messages::{AgeUsage, EvictReply, KindUsage, RowKind};
 use relay_proto::{Ttl, UnixSeconds};

@@ -1,11 +1,9 @@
 //! The relay's keys for Oblivious HTTP: turned in time, durable before anybody sees them, signed, and handed to
 //! gateways.
 
-use crate::clock::trusted::TrustedClock;
-use crate::clock::trusted_time::Times;
+use crate::clock::{Times, TrustedClock};
 use crate::config::KeySettings;
-use crate::db::Store;
-use crate::db::error::StoreError;
+use crate::db::{Store, StoreError};
 use crate::metrics::Metrics;
 use crate::ohttp_keys::signer::Signer;
 use crate::ohttp_keys::turn::{self, Turned};

@@ -1,15 +1,12 @@
 //! The tables of keys for Oblivious HTTP: `key_windows`, `key_records`, `signing_keys`, `certificates`.
 
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::meta;
-use crate::db::sql::{count, moment, time};
+use crate::db::{Sql as _, StoreError, Write, count, meta, moment, time};
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use relay_proto::anchor::Certificate;
 use relay_proto::messages::{KeyWindow, SignedRecord};
 use relay_proto::{PublicKey, Signature, UnixSeconds, WindowSeed};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// Makes sure that the current window and the next one have seeds, and that none is left, in any file, from before the
 /// window that came before `ended`. Answers the windows of the current time and of the trusted one, each with its
@@ -27,24 +24,20 @@ pub(crate) fn turn(
         write.answer_after_erasure();
     }
     let oldest = count(ended.saturating_sub(1));
-    let outdated =
-        write.sql.prepare_cached("DELETE FROM key_windows WHERE number < ?1")?.execute([oldest])?;
+    let outdated = write.sql.run("DELETE FROM key_windows WHERE number < ?1", [oldest])?;
     if outdated > 0 {
-        write.sql.prepare_cached("DELETE FROM key_records WHERE number < ?1")?.execute([oldest])?;
+        write.sql.run("DELETE FROM key_records WHERE number < ?1", [oldest])?;
         write.answer_after_erasure();
     }
     for number in [current, current.saturating_add(1)] {
         let seed = WindowSeed::random().map_err(|_| StoreError::Internal(0))?;
-        let fresh = write
-            .sql
-            .prepare_cached("INSERT OR IGNORE INTO key_windows (number, seed) VALUES (?1, ?2)")?
-            .execute(params![count(number), seed.as_bytes()])?;
+        let fresh = write.sql.run(
+            "INSERT OR IGNORE INTO key_windows (number, seed) VALUES (?1, ?2)",
+            params![count(number), seed.as_bytes()],
+        )?;
         if fresh > 0 {
             // Of a key that was deleted before the clock came back.
-            write
-                .sql
-                .prepare_cached("DELETE FROM key_records WHERE number = ?1")?
-                .execute([count(number)])?;
+            write.sql.run("DELETE FROM key_records WHERE number = ?1", [count(number)])?;
         }
     }
     windows(write.sql, current, trusted)
@@ -75,20 +68,19 @@ pub(crate) fn record(
     anchor: &PublicKey,
     until: UnixSeconds,
 ) -> Result<Option<SignedRecord>, StoreError> {
-    Ok(sql
-        .prepare_cached(
-            "SELECT record, certified_until FROM key_records
+    sql.find(
+        "SELECT record, certified_until FROM key_records
              WHERE day = ?1 AND number = ?2 AND anchor = ?3 AND certified_until > ?4",
-        )?
-        .query_row(params![count(day), count(window), anchor.as_bytes(), moment(until)], |row| {
+        params![count(day), count(window), anchor.as_bytes(), moment(until)],
+        |row| {
             Ok(SignedRecord {
                 day,
                 window,
                 record: Bytes::from(row.get::<_, Vec<u8>>(0)?),
                 certified_until: time(row.get(1)?).get(),
             })
-        })
-        .optional()?)
+        },
+    )
 }
 
 /// Keeps a record, in place of another anchor's.
@@ -97,23 +89,23 @@ pub(crate) fn keep_record(
     record: &SignedRecord,
     anchor: &PublicKey,
 ) -> Result<(), StoreError> {
-    sql.prepare_cached(
+    sql.run(
         "INSERT OR REPLACE INTO key_records (day, number, anchor, record, certified_until)
          VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![
-        count(record.day),
-        count(record.window),
-        anchor.as_bytes(),
-        record.record.as_ref(),
-        count(record.certified_until),
-    ])?;
+        params![
+            count(record.day),
+            count(record.window),
+            anchor.as_bytes(),
+            record.record.as_ref(),
+            count(record.certified_until),
+        ],
+    )?;
     Ok(())
 }
 
 /// Deletes records of days that are over.
 pub(crate) fn forget_records(sql: &Connection, before_day: u64) -> Result<(), StoreError> {
-    sql.prepare_cached("DELETE FROM key_records WHERE day < ?1")?.execute([count(before_day)])?;
+    sql.run("DELETE FROM key_records WHERE day < ?1", [count(before_day)])?;
     Ok(())
 }
 
@@ -124,10 +116,8 @@ pub(crate) fn signing_key(sql: &Connection, name: &str) -> Result<SigningKey, St
 
 /// The same, if it was asked for before.
 pub(crate) fn known_signing_key(sql: &Connection, name: &str) -> Result<Option<SigningKey>, StoreError> {
-    let seed = sql
-        .prepare_cached("SELECT seed FROM signing_keys WHERE name = ?1")?
-        .query_row([name], |row| row.get::<_, [u8; 32]>(0))
-        .optional()?;
+    let seed =
+        sql.find("SELECT seed FROM signing_keys WHERE name = ?1", [name], |row| row.get::<_, [u8; 32]>(0))?;
     Ok(seed.map(|seed| SigningKey::from_bytes(&seed)))
 }
 
@@ -135,11 +125,9 @@ pub(crate) fn known_signing_key(sql: &Connection, name: &str) -> Result<Option<S
 pub(crate) fn secret(sql: &Connection, name: &str) -> Result<[u8; 32], StoreError> {
     let mut fresh = [0; 32];
     getrandom::fill(&mut fresh).map_err(|_| StoreError::Internal(0))?;
-    sql.prepare_cached("INSERT OR IGNORE INTO signing_keys (name, seed) VALUES (?1, ?2)")?
-        .execute(params![name, fresh])?;
-    let seed = sql
-        .prepare_cached("SELECT seed FROM signing_keys WHERE name = ?1")?
-        .query_row([name], |row| row.get::<_, Vec<u8>>(0))?;
+    sql.run("INSERT OR IGNORE INTO signing_keys (name, seed) VALUES (?1, ?2)", params![name, fresh])?;
+    let seed =
+        sql.only("SELECT seed FROM signing_keys WHERE name = ?1", [name], |row| row.get::<_, Vec<u8>>(0))?;
     seed.try_into().map_err(|_| StoreError::Corrupt(0))
 }
 
@@ -160,12 +148,12 @@ pub(crate) fn take_over_secret(
     name: &str,
     secret: &[u8; 32],
 ) -> Result<TakenOver, StoreError> {
-    let fresh = sql
-        .prepare_cached("INSERT OR IGNORE INTO signing_keys (name, seed) VALUES (?1, ?2)")?
-        .execute(params![name, secret])?;
-    let kept = sql
-        .prepare_cached("SELECT seed = ?2 FROM signing_keys WHERE name = ?1")?
-        .query_row(params![name, secret], |row| row.get(0))?;
+    let fresh =
+        sql.run("INSERT OR IGNORE INTO signing_keys (name, seed) VALUES (?1, ?2)", params![name, secret])?;
+    let kept =
+        sql.only("SELECT seed = ?2 FROM signing_keys WHERE name = ?1", params![name, secret], |row| {
+            row.get(0)
+        })?;
     Ok(TakenOver::of(fresh, kept))
 }
 
@@ -181,17 +169,20 @@ pub(crate) fn take_over_window(
         Some(length) if length == count(window_secs) => {}
         Some(_) => return Ok(TakenOver::Different),
     }
-    let fresh = sql
-        .prepare_cached("INSERT OR IGNORE INTO key_windows (number, seed) VALUES (?1, ?2)")?
-        .execute(params![count(number), seed.as_bytes()])?;
-    let kept = sql
-        .prepare_cached("SELECT seed = ?2 FROM key_windows WHERE number = ?1")?
-        .query_row(params![count(number), seed.as_bytes()], |row| row.get(0))?;
+    let fresh = sql.run(
+        "INSERT OR IGNORE INTO key_windows (number, seed) VALUES (?1, ?2)",
+        params![count(number), seed.as_bytes()],
+    )?;
+    let kept = sql.only(
+        "SELECT seed = ?2 FROM key_windows WHERE number = ?1",
+        params![count(number), seed.as_bytes()],
+        |row| row.get(0),
+    )?;
     Ok(TakenOver::of(fresh, kept))
 }
 
 impl TakenOver {
-    const fn of(fresh: usize, is_the_one_kept: bool) -> Self {
+    const fn of(fresh: u64, is_the_one_kept: bool) -> Self {
         match (fresh, is_the_one_kept) {
             (1.., _) => Self::Now,
             (0, true) => Self::Before,
@@ -225,16 +216,16 @@ pub(crate) fn certify(
     certificate: &Certificate,
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
-    sql.prepare_cached(
+    sql.run(
         "INSERT OR REPLACE INTO certificates (not_after, not_before, intermediate, signature)
          VALUES (?1, ?2, ?3, ?4)",
-    )?
-    .execute(params![
-        moment(certificate.not_after),
-        moment(certificate.not_before),
-        certificate.intermediate.as_bytes(),
-        certificate.signature.as_bytes(),
-    ])?;
-    sql.prepare_cached("DELETE FROM certificates WHERE not_after <= ?1")?.execute([moment(now)])?;
+        params![
+            moment(certificate.not_after),
+            moment(certificate.not_before),
+            certificate.intermediate.as_bytes(),
+            certificate.signature.as_bytes(),
+        ],
+    )?;
+    sql.run("DELETE FROM certificates WHERE not_after <= ?1", [moment(now)])?;
     Ok(())
 }

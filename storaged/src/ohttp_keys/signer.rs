@@ -1,6 +1,6 @@
 //! Who vouches for the relay's keys: the relay itself, or an operator's anchor that is kept offline.
 
-use crate::db::error::StoreError;
+use crate::db::StoreError;
 use bytes::Bytes;
 use ed25519_dalek::SigningKey;
 use relay_proto::anchor::file::{AnchorFile, INTERMEDIATE_FILE, PUBLIC_FILE};

@@ -1,10 +1,8 @@
 //! The transaction that brings keys to a moment: seeds, certificates and signed records are durable together, before
 //! anybody sees one of them.
 
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
+use crate::clock::Times;
+use crate::db::{Store, StoreError, Write};
 use crate::ohttp_keys::keys;
 use crate::ohttp_keys::signer::{self, Signer};
 use bytes::Bytes;

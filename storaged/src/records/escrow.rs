@@ -5,17 +5,12 @@
 //! be many times what was asked for.
 
 use crate::auth::{idempotency, replays};
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::{moment, time};
-use crate::db::steps::HEAVY_SWEEP_ROWS;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::Total;
-use crate::db::writer::Load;
-use crate::limits::Limits;
-use crate::limits::shares::{Payment, Share};
+use crate::clock::Times;
+use crate::db::{
+    HEAVY_SWEEP_ROWS, KeyColumn, Load, RowLifetime, Sql as _, Store, StoreError, Table, Total, Write, moment,
+    time,
+};
+use crate::limits::{Limits, Payment, Share};
 use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
@@ -23,7 +18,7 @@ use relay_proto::limits::{ESCROW_SLOTS, MAX_ESCROW_TTL_SECS};
 use relay_proto::messages::escrow_get_reply::Outcome;
 use relay_proto::messages::{EscrowDeposit, EscrowNotFound, RowKind};
 use relay_proto::{EscrowBlob, GateName, RequestId, SlotName, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
@@ -84,7 +79,7 @@ pub(crate) async fn put(
         idempotency::remember(write.sql, &request_id, number(deposit)?, now.stamp)?;
         Ok(deposit)
     };
-    store.writer.run(load, |batch| batch.with_savepoint(work)).await
+    store.writer.run_one_of(load, work).await
 }
 
 /// Returns what lies in the other slot. Deletes nothing.
@@ -127,10 +122,11 @@ fn fill(
     if !is_live(write, gate, now.now)? {
         open(write, gate, now.stamp.plus(u64::from(*ttl_secs)))?;
     }
-    let (filled, is_filled): (u32, bool) = write
-        .sql
-        .prepare_cached("SELECT count(*), coalesce(max(slot = ?2), 0) FROM escrow_slots WHERE gate = ?1")?
-        .query_row(params![gate.as_bytes(), slot.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (filled, is_filled): (u32, bool) = write.sql.only(
+        "SELECT count(*), coalesce(max(slot = ?2), 0) FROM escrow_slots WHERE gate = ?1",
+        params![gate.as_bytes(), slot.as_bytes()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     if is_filled {
         return Ok(EscrowDeposit::AlreadyExists);
     }
@@ -139,10 +135,10 @@ fn fill(
     }
     let space = write.space(TOTAL, KIND.bytes_each);
     payment.row(KIND.share, space, write.gauges, blob.as_bytes().len())?;
-    write
-        .sql
-        .prepare_cached("INSERT INTO escrow_slots (gate, slot, blob) VALUES (?1, ?2, ?3)")?
-        .execute(params![gate.as_bytes(), slot.as_bytes(), blob.as_bytes().as_ref()])?;
+    write.sql.run(
+        "INSERT INTO escrow_slots (gate, slot, blob) VALUES (?1, ?2, ?3)",
+        params![gate.as_bytes(), slot.as_bytes(), blob.as_bytes().as_ref()],
+    )?;
     Ok(EscrowDeposit::Stored)
 }
 
@@ -150,12 +146,10 @@ fn fill(
 fn is_live(write: &mut Write<'_>, gate: &GateName, now: UnixSeconds) -> Result<bool, StoreError> {
     let expires = write
         .sql
-        .prepare_cached("SELECT expires FROM escrow_gates WHERE name = ?1")?
-        .query_row([gate.as_bytes()], |row| row.get(0))
-        .optional()?
+        .find("SELECT expires FROM escrow_gates WHERE name = ?1", [gate.as_bytes()], |row| row.get(0))?
         .map(time);
     if expires.is_some_and(|expires| expires <= now) {
-        write.sql.prepare_cached("DELETE FROM escrow_gates WHERE name = ?1")?.execute([gate.as_bytes()])?;
+        write.sql.run("DELETE FROM escrow_gates WHERE name = ?1", [gate.as_bytes()])?;
         write.change[TOTAL] -= 1;
     }
     Ok(expires.is_some_and(|expires| expires > now))
@@ -163,10 +157,10 @@ fn is_live(write: &mut Write<'_>, gate: &GateName, now: UnixSeconds) -> Result<b
 
 fn open(write: &mut Write<'_>, gate: &GateName, expires: UnixSeconds) -> Result<(), StoreError> {
     write.expect_place(TOTAL, KIND.bytes_each)?;
-    write
-        .sql
-        .prepare_cached("INSERT INTO escrow_gates (name, expires) VALUES (?1, ?2)")?
-        .execute(params![gate.as_bytes(), moment(expires)])?;
+    write.sql.run(
+        "INSERT INTO escrow_gates (name, expires) VALUES (?1, ?2)",
+        params![gate.as_bytes(), moment(expires)],
+    )?;
     write.change[TOTAL] += 1;
     Ok(())
 }

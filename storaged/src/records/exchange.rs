@@ -6,23 +6,18 @@
 //! reason the id rests nowhere, only a digest of it beside each step that was taken.
 
 use crate::auth::replays;
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
-use crate::db::steps::HEAVY_SWEEP_ROWS;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::{Space, Total};
-use crate::db::writer::Load;
-use crate::limits::Limits;
-use crate::limits::shares::{Payment, Share};
+use crate::clock::Times;
+use crate::db::{
+    HEAVY_SWEEP_ROWS, KeyColumn, Load, RowLifetime, Space, Sql as _, Store, StoreError, Table, Total, Write,
+    count, moment,
+};
+use crate::limits::{Limits, Payment, Share};
 use crate::records::RecordKind;
 use relay_proto::caller::Caller;
 use relay_proto::limits::EXCHANGE_TTL_SECS;
 use relay_proto::messages::RowKind;
 use relay_proto::{ExchangeCode, ExchangeText, OfferName, RequestId, StorageError, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
@@ -101,7 +96,7 @@ pub(crate) async fn offer(
 ) -> Result<ExchangeCode, StoreError> {
     let load = Load { commands: 1, bytes: new.payload.as_str().len() };
     let work = move |write: &mut Write<'_>| insert(write, &new, max_offers, now, limits.payment(new.caller));
-    store.writer.run(load, |batch| batch.with_savepoint(work)).await
+    store.writer.run_one_of(load, work).await
 }
 
 fn insert(
@@ -155,9 +150,9 @@ fn offered(
 ) -> Result<Option<ExchangeCode>, StoreError> {
     let found = write
         .sql
-        .prepare_cached("SELECT name FROM exchanges WHERE offered_by = ?1")?
-        .query_row([taker.0], |row| row.get::<_, [u8; OfferName::LENGTH]>(0))
-        .optional()?
+        .find("SELECT name FROM exchanges WHERE offered_by = ?1", [taker.0], |row| {
+            row.get::<_, [u8; OfferName::LENGTH]>(0)
+        })?
         .map(OfferName::from_bytes);
     let Some(name) = found else { return Ok(None) };
     if forget_expired(write, &name, now)? {
@@ -189,10 +184,10 @@ fn space(write: &Write<'_>, max_offers: u64) -> Space {
 
 /// Deletes an offer if its time has passed. Answers whether it did.
 fn forget_expired(write: &mut Write<'_>, name: &OfferName, now: UnixSeconds) -> Result<bool, StoreError> {
-    let deleted = write
-        .sql
-        .prepare_cached("DELETE FROM exchanges WHERE name = ?1 AND expires <= ?2")?
-        .execute(params![name.as_bytes(), moment(now)])? as u64;
+    let deleted = write.sql.run(
+        "DELETE FROM exchanges WHERE name = ?1 AND expires <= ?2",
+        params![name.as_bytes(), moment(now)],
+    )?;
     write.change[TOTAL] -= count(deleted);
     Ok(deleted > 0)
 }
@@ -203,10 +198,11 @@ fn look(
     name: &OfferName,
     now: UnixSeconds,
 ) -> Result<Option<Option<[u8; 32]>>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT claimed_by FROM exchanges WHERE name = ?1 AND expires > ?2")?
-        .query_row(params![name.as_bytes(), moment(now)], |row| row.get(0))
-        .optional()?)
+    sql.find(
+        "SELECT claimed_by FROM exchanges WHERE name = ?1 AND expires > ?2",
+        params![name.as_bytes(), moment(now)],
+        |row| row.get(0),
+    )
 }
 
 /// The payload that this very request claimed before.
@@ -244,12 +240,11 @@ pub(crate) fn claim(
     }
     payment.bytes(write.gauges, response.as_str().len())?;
     let taker = Taker::of("claim", request);
-    let payload = write
-        .sql
-        .prepare_cached(
-            "UPDATE exchanges SET claimed_by = ?2, response = ?3 WHERE name = ?1 RETURNING payload",
-        )?
-        .query_row(params![name.as_bytes(), taker.0, response.as_str()], |row| row.get(0))?;
+    let payload = write.sql.only(
+        "UPDATE exchanges SET claimed_by = ?2, response = ?3 WHERE name = ?1 RETURNING payload",
+        params![name.as_bytes(), taker.0, response.as_str()],
+        |row| row.get(0),
+    )?;
     text(payload)
 }
 
@@ -260,11 +255,13 @@ pub(crate) fn completed(
     now: UnixSeconds,
 ) -> Result<Option<ExchangeText>, StoreError> {
     let taker = Taker::of("complete", request);
-    sql.prepare_cached("SELECT response FROM exchange_answers WHERE completed_by = ?1 AND expires > ?2")?
-        .query_row(params![taker.0, moment(now)], |row| row.get(0))
-        .optional()?
-        .map(text)
-        .transpose()
+    sql.find(
+        "SELECT response FROM exchange_answers WHERE completed_by = ?1 AND expires > ?2",
+        params![taker.0, moment(now)],
+        |row| row.get(0),
+    )?
+    .map(text)
+    .transpose()
 }
 
 /// Takes the response and ends the exchange: its code is free at once, and its place.
@@ -281,12 +278,11 @@ pub(crate) fn complete(
         Some(None) => return Err(StorageError::NotYetClaimed.into()),
         Some(Some(_)) => {}
     }
-    let (response, payload_bytes) = write
-        .sql
-        .prepare_cached(
-            "DELETE FROM exchanges WHERE name = ?1 RETURNING response, length(CAST(payload AS BLOB))",
-        )?
-        .query_row([name.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+    let (response, payload_bytes) = write.sql.only(
+        "DELETE FROM exchanges WHERE name = ?1 RETURNING response, length(CAST(payload AS BLOB))",
+        [name.as_bytes()],
+        |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)),
+    )?;
     payment.give_row_back(
         KIND.share,
         space(write, max_offers),
@@ -296,14 +292,10 @@ pub(crate) fn complete(
     write.change[TOTAL] -= 1;
     let response = text(response)?;
     // The pages of the offer are free by now: this needs no room that was not there.
-    write
-        .sql
-        .prepare_cached("INSERT INTO exchange_answers (completed_by, expires, response) VALUES (?1, ?2, ?3)")?
-        .execute(params![
-            Taker::of("complete", request).0,
-            moment(now.plus(MEMORY_SECS)),
-            response.as_str()
-        ])?;
+    write.sql.run(
+        "INSERT INTO exchange_answers (completed_by, expires, response) VALUES (?1, ?2, ?3)",
+        params![Taker::of("complete", request).0, moment(now.plus(MEMORY_SECS)), response.as_str()],
+    )?;
     Ok(response)
 }
 
@@ -346,20 +338,18 @@ fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreE
         "UPDATE answers SET expires = ?1
          WHERE request_id IN (SELECT request_id FROM answers WHERE expires > ?1 LIMIT ?2)",
     ] {
-        shortened += sql.prepare_cached(statement)?.execute(params![latest, limit])?;
+        shortened += sql.run(statement, params![latest, limit])?;
     }
     Ok(shortened as u64)
 }
 
 /// Forgets up to `limit` responses that were taken minutes ago. Returns how many.
 fn forget(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreError> {
-    let forgotten = sql
-        .prepare_cached(
-            "DELETE FROM exchange_answers WHERE completed_by IN
+    sql.run(
+        "DELETE FROM exchange_answers WHERE completed_by IN
                  (SELECT completed_by FROM exchange_answers WHERE expires <= ?1 ORDER BY expires LIMIT ?2)",
-        )?
-        .execute(params![moment(now), limit])?;
-    Ok(forgotten as u64)
+        params![moment(now), limit],
+    )
 }
 
 #[cfg(test)]

@@ -3,15 +3,10 @@
 
 use crate::auth::nonces::{self, Nonce};
 use crate::auth::{idempotency, signatures};
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::Total;
-use crate::limits::Limits;
-use crate::limits::shares::{Payment, Share};
+use crate::db::{
+    KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, count, moment,
+};
+use crate::limits::{Limits, Payment, Share};
 use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
@@ -21,7 +16,7 @@ use relay_proto::{
     GuardianEntry, GuardianHash, GuardianName, PublicKey, RequestId, Signature, StorageError, Ttl,
     UnixSeconds,
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use std::sync::Arc;
 
 /// How long a set is kept.
@@ -161,18 +156,18 @@ fn replace(
     }
     write.expect_room()?;
     let (packed, expires) = (pack(entries), moment(LIFE.expiry(now)));
-    let replaced = write
-        .sql
-        .prepare_cached("UPDATE guardian_sets SET entries = ?2, expires = ?3 WHERE name = ?1")?
-        .execute(params![name.as_bytes(), packed, expires])?;
+    let replaced = write.sql.run(
+        "UPDATE guardian_sets SET entries = ?2, expires = ?3 WHERE name = ?1",
+        params![name.as_bytes(), packed, expires],
+    )?;
     if replaced > 0 {
         return Ok(());
     }
     KIND.charge(write, payment, packed.len())?;
-    write
-        .sql
-        .prepare_cached("INSERT INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)")?
-        .execute(params![name.as_bytes(), packed, expires])?;
+    write.sql.run(
+        "INSERT INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)",
+        params![name.as_bytes(), packed, expires],
+    )?;
     write.change[TOTAL] += 1;
     Ok(())
 }
@@ -188,11 +183,11 @@ pub(crate) fn take_over(
 ) -> Result<bool, StoreError> {
     let expires = expires.min(LIFE.expiry(now));
     write.expect_place(TOTAL, KIND.bytes_each)?;
-    let fresh = write
-        .sql
-        .prepare_cached("INSERT OR IGNORE INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)")?
-        .execute(params![name.as_bytes(), pack(entries), moment(expires)])?;
-    write.change[TOTAL] += count(fresh as u64);
+    let fresh = write.sql.run(
+        "INSERT OR IGNORE INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)",
+        params![name.as_bytes(), pack(entries), moment(expires)],
+    )?;
+    write.change[TOTAL] += count(fresh);
     Ok(fresh > 0)
 }
 
@@ -204,17 +199,17 @@ fn erase(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
 
 /// Deletes a set. The caller sees to the log.
 pub(crate) fn remove(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
-    let deleted =
-        write.sql.prepare_cached("DELETE FROM guardian_sets WHERE name = ?1")?.execute([name.as_bytes()])?;
-    write.change[TOTAL] -= count(deleted as u64);
+    let deleted = write.sql.run("DELETE FROM guardian_sets WHERE name = ?1", [name.as_bytes()])?;
+    write.change[TOTAL] -= count(deleted);
     Ok(())
 }
 
 fn find(sql: &Connection, name: &GuardianName, now: UnixSeconds) -> Result<Vec<GuardianEntry>, StoreError> {
-    let packed = sql
-        .prepare_cached("SELECT entries FROM guardian_sets WHERE name = ?1 AND expires > ?2")?
-        .query_row(params![name.as_bytes(), moment(now)], |row| row.get::<_, Vec<u8>>(0))
-        .optional()?;
+    let packed = sql.find(
+        "SELECT entries FROM guardian_sets WHERE name = ?1 AND expires > ?2",
+        params![name.as_bytes(), moment(now)],
+        |row| row.get::<_, Vec<u8>>(0),
+    )?;
     unpack(Bytes::from(packed.unwrap_or_default())).ok_or(StoreError::Corrupt(0))
 }
 

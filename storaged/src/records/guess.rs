@@ -3,13 +3,9 @@
 
 use super::exchange;
 use super::guess_limiter::GuessLimiter;
-use crate::clock::trusted::TrustedClock;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::writer::Load;
-use crate::limits::Limits;
-use crate::limits::shares::Payment;
+use crate::clock::TrustedClock;
+use crate::db::{Load, Store, StoreError, Write};
+use crate::limits::{Limits, Payment};
 use relay_proto::caller::Caller;
 use relay_proto::limits::GUESS_PATIENCE;
 use relay_proto::{ExchangeText, OfferName, RequestId, StorageError, UnixSeconds};
@@ -70,7 +66,7 @@ pub(crate) async fn take(
             }
             outcome
         };
-        let outcome = store.writer.run(load, |batch| batch.with_savepoint(work)).await;
+        let outcome = store.writer.run_one_of(load, work).await;
         match outcome.map_err(StorageError::from) {
             Err(StorageError::GuessesSpent { .. }) => {
                 // The old turn ends before a new one begins.

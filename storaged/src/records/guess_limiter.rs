@@ -15,7 +15,7 @@
 //! An oblivious relay that the operator named stands for many clients, which nobody can tell apart: it may be wrong more
 //! often, has more places, and more turns in a round.
 
-use crate::db::totals::Totals;
+use crate::db::Totals;
 use crate::metrics::{Metrics, Scope};
 use crate::records::exchange;
 use relay_daemon::Clock;

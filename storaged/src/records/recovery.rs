@@ -1,16 +1,11 @@
 //! The `recovery_proofs` table: what people leave behind for the day they lose their device.
 
 use crate::auth::replays;
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::{count, moment, time};
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::Total;
-use crate::limits::Limits;
-use crate::limits::shares::{Payment, Share};
+use crate::clock::Times;
+use crate::db::{
+    KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, count, moment, time,
+};
+use crate::limits::{Limits, Payment, Share};
 use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
@@ -90,20 +85,18 @@ fn replace(
 ) -> Result<(), StoreError> {
     write.expect_room()?;
     let (created, expires) = (moment(now.hour_floor()), moment(LIFE.expiry(now)));
-    let replaced = write
-        .sql
-        .prepare_cached("UPDATE recovery_proofs SET proof = ?2, created = ?3, expires = ?4 WHERE name = ?1")?
-        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires])?;
+    let replaced = write.sql.run(
+        "UPDATE recovery_proofs SET proof = ?2, created = ?3, expires = ?4 WHERE name = ?1",
+        params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires],
+    )?;
     if replaced > 0 {
         return Ok(());
     }
     KIND.charge(write, payment, proof.as_bytes().len())?;
-    write
-        .sql
-        .prepare_cached(
-            "INSERT INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires])?;
+    write.sql.run(
+        "INSERT INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
+        params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires],
+    )?;
     write.change[TOTAL] += 1;
     Ok(())
 }
@@ -120,13 +113,11 @@ pub(crate) fn take_over(
 ) -> Result<bool, StoreError> {
     let expires = expires.min(LIFE.expiry(now));
     write.expect_place(TOTAL, KIND.bytes_each)?;
-    let fresh = write
-        .sql
-        .prepare_cached(
-            "INSERT OR IGNORE INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
-        )?
-        .execute(params![name.as_bytes(), proof.as_bytes().as_ref(), moment(created), moment(expires)])?;
-    write.change[TOTAL] += count(fresh as u64);
+    let fresh = write.sql.run(
+        "INSERT OR IGNORE INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
+        params![name.as_bytes(), proof.as_bytes().as_ref(), moment(created), moment(expires)],
+    )?;
+    write.change[TOTAL] += count(fresh);
     Ok(fresh > 0)
 }
 

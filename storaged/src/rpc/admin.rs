@@ -1,9 +1,8 @@
 //! The operator's calls.
 
 use super::{Reply, backup, usage};
-use crate::clock::trusted::TrustedClock;
-use crate::db::totals::Total;
-use crate::db::{Store, compact, schema};
+use crate::clock::TrustedClock;
+use crate::db::{Store, Total, compact, schema};
 use crate::metrics::aggregator::MetricsAggregator;
 use crate::ohttp_keys::keyring::Keyring;
 use crate::transfer::peers::operator;

@@ -3,7 +3,7 @@
 use super::Reply;
 use crate::auth::nonces::Nonce;
 use crate::auth::signatures;
-use crate::clock::trusted::TrustedClock;
+use crate::clock::TrustedClock;
 use crate::config::Bounds;
 use crate::db::Store;
 use crate::limits::Limits;

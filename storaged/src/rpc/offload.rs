@@ -2,8 +2,7 @@
 //! blob may be taken, moved or deleted is decided here.
 
 use super::Reply;
-use crate::clock::trusted::TrustedClock;
-use crate::clock::trusted_time::BEHIND;
+use crate::clock::{BEHIND, TrustedClock};
 use crate::config::Bounds;
 use crate::db::Store;
 use crate::limits::Limits;

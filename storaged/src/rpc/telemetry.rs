@@ -1,7 +1,7 @@
 //! Health and counters, over gRPC for the other processes and over HTTP for the operator.
 
 use super::Reply;
-use crate::clock::trusted::TrustedClock;
+use crate::clock::TrustedClock;
 use crate::db::Store;
 use crate::limits::Limits;
 use crate::metrics::Metrics;

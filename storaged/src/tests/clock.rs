@@ -1,6 +1,6 @@
 //! Clocks that are wrong, and right again: nothing is lost, and nothing comes back.
 
-use crate::clock::trusted_time::Times;
+use crate::clock::Times;
 use crate::config::KeySettings;
 use crate::ohttp_keys::keyring::Keyring;
 use crate::tests::expiry::fill;

@@ -1,9 +1,8 @@
 //! Purges in progress: in bounded steps, whole for everybody who looks, finished whatever happens in between.
 
 use crate::auth::idempotency;
-use crate::clock::trusted_time::Times;
-use crate::db::batch::Write;
-use crate::db::steps::{STEP_BYTES, STEP_ROWS, StepRoom};
+use crate::clock::Times;
+use crate::db::{STEP_ROWS, StepRoom, Write, steps::STEP_BYTES};
 use crate::mail::purges::{self, Step};
 use crate::tests::federation::B;
 use crate::tests::*;

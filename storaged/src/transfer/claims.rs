@@ -3,19 +3,15 @@
 //! it, and it never takes the place of a hint or of mail that lies here. What a peer then brings is checked like all mail.
 
 use crate::config::Bounds;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::{count, moment};
-use crate::db::steps::SWEEP_ROWS;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::Total;
+use crate::db::{
+    KeyColumn, Position, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, count,
+    moment,
+};
 use crate::transfer::inventory::ListedBlob;
 use crate::transfer::outbox;
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// Claims that fit beside the mail: one for each so many bytes of the database's ceiling, so that they take a sixteenth
 /// of it at most. One peer may make half of them, so that no single liar keeps the others from being heard.
@@ -35,9 +31,8 @@ pub(crate) static TABLE: Table = Table {
 
 /// How many more claims a peer may make.
 pub(crate) fn room(sql: &Connection, peer: &PeerId, ceiling_bytes: u64) -> Result<u64, StoreError> {
-    let theirs: i64 = sql
-        .prepare_cached("SELECT count(*) FROM claims WHERE peer = ?1")?
-        .query_row([peer.as_bytes()], |row| row.get(0))?;
+    let theirs: i64 =
+        sql.only("SELECT count(*) FROM claims WHERE peer = ?1", [peer.as_bytes()], |row| row.get(0))?;
     Ok((ceiling_bytes / BYTES_EACH / 2).saturating_sub(theirs.max(0).unsigned_abs()))
 }
 
@@ -57,29 +52,28 @@ pub(crate) fn put(
     let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
     let created = blob.created_at.hour_floor().clamp(oldest, now.hour_floor());
     let position = Position::new(ends, write.arrive());
-    let noted = write
-        .sql
-        .prepare_cached(
-            "INSERT OR IGNORE INTO claims (seq, mailbox, id, size, created, peer)
+    let noted = write.sql.run(
+        "INSERT OR IGNORE INTO claims (seq, mailbox, id, size, created, peer)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
+        params![
             position.sql(),
             blob.name.mailbox.as_bytes(),
             blob.name.blob_id.as_bytes(),
             count(blob.size),
             moment(created),
             peer.as_bytes(),
-        ])?;
-    write.change[Total::CLAIMS] += count(noted as u64);
+        ],
+    )?;
+    write.change[Total::CLAIMS] += count(noted);
     Ok(noted > 0)
 }
 
 /// Whether a peer claims this blob.
 pub(crate) fn contains(sql: &Connection, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT 1 FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3")?
-        .exists(params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()])?)
+    sql.has(
+        "SELECT 1 FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3",
+        params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()],
+    )
 }
 
 /// The peer that claims a blob for longest, and when it is over there.
@@ -87,14 +81,11 @@ pub(crate) fn locate(
     sql: &Connection,
     name: &BlobName,
 ) -> Result<Option<(i64, [u8; PeerId::LENGTH])>, StoreError> {
-    Ok(sql
-        .prepare_cached(
-            "SELECT seq, peer FROM claims WHERE mailbox = ?1 AND id = ?2 ORDER BY seq DESC LIMIT 1",
-        )?
-        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?)
+    sql.find(
+        "SELECT seq, peer FROM claims WHERE mailbox = ?1 AND id = ?2 ORDER BY seq DESC LIMIT 1",
+        params![name.mailbox.as_bytes(), name.blob_id.as_bytes()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
 }
 
 /// Deletes a peer's claim without telling it. Returns whether there was one.
@@ -102,11 +93,11 @@ pub(crate) fn take(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> Res
     if !write.has(Total::CLAIMS) {
         return Ok(false);
     }
-    let gone = write
-        .sql
-        .prepare_cached("DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3")?
-        .execute(params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()])?;
-    write.change[Total::CLAIMS] -= count(gone as u64);
+    let gone = write.sql.run(
+        "DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3",
+        params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()],
+    )?;
+    write.change[Total::CLAIMS] -= count(gone);
     Ok(gone > 0)
 }
 
@@ -115,15 +106,11 @@ pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
     if !write.has(Total::CLAIMS) {
         return Ok(None);
     }
-    let claims = {
-        let mut statement = write
-            .sql
-            .prepare_cached("DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 RETURNING seq, peer")?;
-        let rows = statement.query_map(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-        rows.collect::<Result<Vec<(i64, [u8; PeerId::LENGTH])>, _>>()?
-    };
+    let claims: Vec<(i64, [u8; PeerId::LENGTH])> = write.sql.all(
+        "DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 RETURNING seq, peer",
+        params![name.mailbox.as_bytes(), name.blob_id.as_bytes()],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     write.change[Total::CLAIMS] -= count(claims.len() as u64);
     let mut last = None;
     for (seq, peer) in claims {

@@ -2,23 +2,20 @@
 //! own mail, so that clients who follow a hint fetch and ack it here as everywhere.
 
 use crate::auth::ack_tombstones;
-use crate::clock::trusted_time::Times;
+use crate::clock::Times;
 use crate::config::Bounds;
-use crate::db::batch::Write;
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::{ARRIVALS, Position};
-use crate::db::sql::count;
-use crate::db::steps::StepRoom;
-use crate::db::totals::{Total, Totals};
+use crate::db::{
+    ARRIVALS, Position, Sql as _, StoreError, Total, Totals, Write, blob_name, blob_rows, count,
+};
 use crate::transfer::outbox::{self, TakenBack};
+use crate::transfer::remote_blobs::Clearing;
 use crate::transfer::{claims, leases, remote_blobs, rows, tombstones};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::ReadReply;
 use relay_proto::transfer::{OfferResult, TransferBlob};
-use relay_proto::{BlobId, MailboxHash, OwnerHash, PeerId, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use relay_proto::{MailboxHash, OwnerHash, PeerId, UnixSeconds};
+use rusqlite::{Connection, Row, params};
 
 /// How much later than this relay's own mail a peer's may end, in seconds: clocks differ.
 const TOLERANCE_SECS: u64 = 3600;
@@ -92,10 +89,10 @@ pub(super) fn hold(
     shared: i64,
 ) -> Result<(), StoreError> {
     let (owner, size) = (blob.owner.as_ref().map(OwnerHash::as_bytes), count(blob_rows::size_of(blob)));
-    write
-        .sql
-        .prepare_cached("INSERT INTO held (seq, peer, owner, shared, size) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![position.sql(), peer.as_bytes(), owner, shared, size])?;
+    write.sql.run(
+        "INSERT INTO held (seq, peer, owner, shared, size) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![position.sql(), peer.as_bytes(), owner, shared, size],
+    )?;
     write.change[Total::HELD] += 1;
     write.change[Total::HELD_BYTES] += size;
     Ok(())
@@ -125,13 +122,11 @@ fn accept_again(
         put_back(write, seq, ends)?;
     }
     if let Some(owner) = &blob.owner {
-        write
-            .sql
-            .prepare_cached(
-                "UPDATE held SET owner = ?3 WHERE seq = (SELECT seq FROM blobs WHERE mailbox = ?1 AND id = ?2)
+        write.sql.run(
+            "UPDATE held SET owner = ?3 WHERE seq = (SELECT seq FROM blobs WHERE mailbox = ?1 AND id = ?2)
                  AND owner IS NOT ?3",
-            )?
-            .execute(params![blob.mailbox.as_bytes(), blob.blob_id.as_bytes(), owner.as_bytes()])?;
+            params![blob.mailbox.as_bytes(), blob.blob_id.as_bytes(), owner.as_bytes()],
+        )?;
     }
     Ok(OfferResult::Accepted)
 }
@@ -144,7 +139,7 @@ fn put_back(write: &mut Write<'_>, seq: i64, ends: UnixSeconds) -> Result<i64, S
         "UPDATE held SET seq = ?2 WHERE seq = ?1",
         "UPDATE leases SET seq = ?2 WHERE seq = ?1",
     ] {
-        write.sql.prepare_cached(statement)?.execute([seq, place])?;
+        write.sql.run(statement, [seq, place])?;
     }
     Ok(place)
 }
@@ -158,11 +153,11 @@ pub(crate) fn share(
     now: UnixSeconds,
 ) -> Result<(), StoreError> {
     let Some((seq, _)) = blob_rows::locate(write.sql, name)? else { return Ok(()) };
-    let shared: Option<i64> = write
-        .sql
-        .prepare_cached("UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = ?3 RETURNING size")?
-        .query_row([seq, SHARED, NOT_SHARED], |row| row.get(0))
-        .optional()?;
+    let shared: Option<i64> = write.sql.find(
+        "UPDATE held SET shared = ?2 WHERE seq = ?1 AND shared = ?3 RETURNING size",
+        [seq, SHARED, NOT_SHARED],
+        |row| row.get(0),
+    )?;
     write.change[Total::HELD_BYTES] -= shared.unwrap_or(0);
     if shared.is_none() {
         if brought_by(write.sql, seq)?.is_none() {
@@ -187,10 +182,7 @@ pub(crate) fn share(
 
 /// Ends the holding of a blob for its peer, and the blob with it unless it is this relay's own besides.
 pub(crate) fn let_go(write: &mut Write<'_>, seq: i64, name: &BlobName) -> Result<(), StoreError> {
-    let own = write
-        .sql
-        .prepare_cached("SELECT 1 FROM held WHERE seq = ?1 AND shared = ?2")?
-        .exists([seq, SHARED])?;
+    let own = write.sql.has("SELECT 1 FROM held WHERE seq = ?1 AND shared = ?2", [seq, SHARED])?;
     if !own {
         return leases::remove(write, name).map(drop);
     }
@@ -271,38 +263,29 @@ pub(crate) fn read(
     Ok(found)
 }
 
-/// Deletes what is held for an owner's mailboxes and arrived up to some arrival, and remembers that like acks, as far as there
-/// is room. Adds to `live` how many blobs a client could still have fetched. Returns whether none is left.
+/// Deletes what is held for an owner's mailboxes, and remembers that like acks, as far as there is room. Returns whether none
+/// is left.
 pub(crate) fn clear(
     write: &mut Write<'_>,
     owner: &OwnerHash,
-    arrivals: i64,
-    room: &mut StepRoom,
-    live: &mut u64,
-    now: Times,
+    clearing: &mut Clearing,
 ) -> Result<bool, StoreError> {
+    let now = clearing.now;
     if !write.has(Total::HELD) {
         return Ok(true);
     }
-    let found = {
-        let mut statement = write.sql.prepare_cached(
-            "SELECT blobs.seq, blobs.mailbox, blobs.id, blobs.size FROM held JOIN blobs ON blobs.seq = held.seq
+    let found: Vec<(i64, BlobName, i64)> = write.sql.all(
+        "SELECT blobs.seq, blobs.mailbox, blobs.id, blobs.size FROM held JOIN blobs ON blobs.seq = held.seq
              WHERE held.owner = ?1 AND (held.seq & ?2) <= ?3 LIMIT ?4",
-        )?;
-        let rows =
-            statement.query_map(params![owner.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| {
-                let mailbox = MailboxHash::from_bytes(row.get(1)?);
-                let name = BlobName { mailbox, blob_id: BlobId::from_bytes(row.get(2)?) };
-                Ok((row.get(0)?, name, row.get(3)?))
-            })?;
-        rows.collect::<Result<Vec<(i64, BlobName, i64)>, _>>()?
-    };
+        params![owner.as_bytes(), ARRIVALS, clearing.arrivals, clearing.room.limit()],
+        |row| Ok((row.get(0)?, blob_name(row, 1)?, row.get(3)?)),
+    )?;
     for (seq, name, size) in found {
-        if !room.take(size) {
+        if !clearing.room.take(size) {
             return Ok(false);
         }
         purged(write, seq, &name, now.stamp)?;
-        *live += u64::from(leases::remove(write, &name)?.is_some_and(|expires| expires > now.now));
+        clearing.live += u64::from(leases::remove(write, &name)?.is_some_and(|expires| expires > now.now));
         ack_tombstones::remember_deleted(write.sql, &name.blob_id, now.stamp)?;
     }
     Ok(true)
@@ -324,18 +307,12 @@ pub(crate) fn purged(
 
 /// Whom the blob at a place is held for.
 pub(crate) fn holder(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT peer FROM held WHERE seq = ?1 AND shared != ?2")?
-        .query_row([seq, BROUGHT], |row| row.get(0))
-        .optional()?)
+    sql.find("SELECT peer FROM held WHERE seq = ?1 AND shared != ?2", [seq, BROUGHT], |row| row.get(0))
 }
 
 /// Who brought the blob at a place home, where nothing else told of it.
 pub(crate) fn brought_by(sql: &Connection, seq: i64) -> Result<Option<[u8; PeerId::LENGTH]>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT peer FROM held WHERE seq = ?1 AND shared = ?2")?
-        .query_row([seq, BROUGHT], |row| row.get(0))
-        .optional()?)
+    sql.find("SELECT peer FROM held WHERE seq = ?1 AND shared = ?2", [seq, BROUGHT], |row| row.get(0))
 }
 
 /// What was noted of a blob that came from a peer.
@@ -351,11 +328,10 @@ pub(crate) fn gone(write: &mut Write<'_>, seq: i64) -> Result<Option<Holder>, St
     if !write.has(Total::HELD) {
         return Ok(None);
     }
-    let noted: Option<([u8; PeerId::LENGTH], i64, i64)> = write
-        .sql
-        .prepare_cached("DELETE FROM held WHERE seq = ?1 RETURNING peer, shared, size")?
-        .query_row([seq], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
+    let noted: Option<([u8; PeerId::LENGTH], i64, i64)> =
+        write.sql.find("DELETE FROM held WHERE seq = ?1 RETURNING peer, shared, size", [seq], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     let Some((peer, shared, size)) = noted else { return Ok(None) };
     write.change[Total::HELD] -= 1;
     if shared != SHARED {
@@ -367,18 +343,16 @@ pub(crate) fn gone(write: &mut Write<'_>, seq: i64) -> Result<Option<Holder>, St
 /// Gives up to `limit` blobs that are held for one relay to another one, which is the same with new keys. Returns how many.
 pub(crate) fn reassign(sql: &Connection, from: &PeerId, to: &PeerId, limit: u32) -> Result<u64, StoreError> {
     // What they were offered to the first one under counts no more.
-    sql.prepare_cached(
+    sql.run(
         "UPDATE leases SET peer = ?2, until = 0, open = 0
          WHERE peer = ?1 AND seq IN (SELECT seq FROM held WHERE peer = ?1 ORDER BY seq LIMIT ?3)",
-    )?
-    .execute(params![from.as_bytes(), to.as_bytes(), limit])?;
-    let given = sql
-        .prepare_cached(
-            "UPDATE held SET peer = ?2
+        params![from.as_bytes(), to.as_bytes(), limit],
+    )?;
+    sql.run(
+        "UPDATE held SET peer = ?2
              WHERE seq IN (SELECT seq FROM held WHERE peer = ?1 ORDER BY seq LIMIT ?3)",
-        )?
-        .execute(params![from.as_bytes(), to.as_bytes(), limit])?;
-    Ok(given as u64)
+        params![from.as_bytes(), to.as_bytes(), limit],
+    )
 }
 
 /// Blobs and bytes of a mailbox that are held for peers and nobody left here besides.
@@ -391,13 +365,10 @@ pub(crate) fn holding(
         return Ok((0, 0));
     }
     let number = |row: &Row<'_>, index| row.get::<_, i64>(index).map(|number| number.max(0).unsigned_abs());
-    Ok(write
-        .sql
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(blobs.size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
+    write.sql.only(
+        "SELECT count(*), coalesce(sum(blobs.size), 0) FROM blobs JOIN held ON held.seq = blobs.seq
              WHERE mailbox = ?1 AND blobs.seq >= ?2 AND shared != ?3",
-        )?
-        .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql(), SHARED], |row| {
-            Ok((number(row, 0)?, number(row, 1)?))
-        })?)
+        params![mailbox.as_bytes(), Position::first_alive(now).sql(), SHARED],
+        |row| Ok((number(row, 0)?, number(row, 1)?)),
+    )
 }

@@ -8,16 +8,9 @@
 //! next fetch asks for it by name anyway: that answer decides.
 
 use crate::auth::ack_tombstones;
-use crate::clock::trusted_time::Times;
+use crate::clock::Times;
 use crate::config::Bounds;
-use crate::db::Store;
-use crate::db::batch::{Batch, Write};
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::time;
-use crate::db::totals::{self, Total};
-use crate::db::writer::Load;
+use crate::db::{Batch, Load, Position, Store, StoreError, Total, Write, blob_name, blob_rows, time, totals};
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs};
 use relay_proto::field::required;
 use relay_proto::limits::MAX_LISTED_BLOBS;
@@ -25,7 +18,7 @@ use relay_proto::mail::BlobName;
 use relay_proto::messages::{HeldBlob, Listing, ReconcileReply};
 use relay_proto::transfer::NameSum;
 use relay_proto::{BlobId, MailboxHash, OriginHint, PeerId, StorageError, UnixSeconds};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 /// Rows of the index that one part may cover: a few milliseconds of reading, whatever is asked.
 const SCANNED: u32 = 20_000;
@@ -162,7 +155,7 @@ fn list(
     let mut rows = statement.query(params![mailbox, id, peer.as_bytes(), SCANNED, foreign_blobs::BROUGHT])?;
     let mut scanned = 0;
     while let Some(row) = rows.next()? {
-        let name = name(row)?;
+        let name = blob_name(row, 0)?;
         scanned += 1;
         let is_theirs: bool = row.get(5)?;
         let seq: i64 = row.get(2)?;
@@ -312,8 +305,4 @@ fn behind(name: Option<&BlobName>) -> (&[u8], &[u8]) {
 
 fn bytes(name: &BlobName) -> (&[u8], &[u8]) {
     (name.mailbox.as_bytes(), name.blob_id.as_bytes())
-}
-
-fn name(row: &Row<'_>) -> Result<BlobName, StoreError> {
-    Ok(BlobName { mailbox: MailboxHash::from_bytes(row.get(0)?), blob_id: BlobId::from_bytes(row.get(1)?) })
 }

@@ -1,16 +1,11 @@
 //! The `leases` table: which peer a blob is offered to, and which may have a copy of it. A leased blob is served as before;
 //! the row is there so that a deletion reaches that peer in any case.
 
-use crate::db::batch::Write;
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::{count, moment};
-use crate::db::totals::Total;
+use crate::db::{Position, Sql as _, StoreError, Total, Write, blob_rows, count, moment};
 use crate::transfer::{foreign_blobs, outbox, rows};
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// How long a blob is left alone that a peer refused without its being clear that it has no copy, and one that has
 /// just returned, in seconds.
@@ -24,12 +19,10 @@ pub(super) fn put(
     open: bool,
     unsure: bool,
 ) -> Result<(), StoreError> {
-    write
-        .sql
-        .prepare_cached(
-            "INSERT OR REPLACE INTO leases (seq, peer, until, open, unsure) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![seq, peer.as_bytes(), until, open, unsure])?;
+    write.sql.run(
+        "INSERT OR REPLACE INTO leases (seq, peer, until, open, unsure) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![seq, peer.as_bytes(), until, open, unsure],
+    )?;
     Ok(())
 }
 
@@ -43,23 +36,20 @@ pub(super) struct Leased {
 }
 
 pub(super) fn of(sql: &Connection, seq: i64) -> Result<Option<Leased>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT peer, until, open, unsure FROM leases WHERE seq = ?1")?
-        .query_row([seq], |row| {
-            Ok(Leased { peer: row.get(0)?, until: row.get(1)?, open: row.get(2)?, unsure: row.get(3)? })
-        })
-        .optional()?)
+    sql.find("SELECT peer, until, open, unsure FROM leases WHERE seq = ?1", [seq], |row| {
+        Ok(Leased { peer: row.get(0)?, until: row.get(1)?, open: row.get(2)?, unsure: row.get(3)? })
+    })
 }
 
 pub(super) fn end(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
-    let gone = write.sql.prepare_cached("DELETE FROM leases WHERE seq = ?1")?.execute([seq])?;
-    write.change[Total::LEASES] -= count(gone as u64);
+    let gone = write.sql.run("DELETE FROM leases WHERE seq = ?1", [seq])?;
+    write.change[Total::LEASES] -= count(gone);
     Ok(())
 }
 
 /// Lets no answer to an offer of the blob at a place count any more.
 pub(crate) fn close(sql: &Connection, seq: i64) -> Result<(), StoreError> {
-    sql.prepare_cached("UPDATE leases SET open = 0 WHERE seq = ?1")?.execute([seq])?;
+    sql.run("UPDATE leases SET open = 0 WHERE seq = ?1", [seq])?;
     Ok(())
 }
 

@@ -1,13 +1,7 @@
 //! Offers of blobs to peers, the two phases of a move: what may be offered is found and leased, and what a peer says of it
 //! is carried out.
 
-use crate::db::batch::Write;
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::moment;
-use crate::db::steps::STEP_ROWS;
-use crate::db::totals::Total;
+use crate::db::{Position, STEP_ROWS, Sql as _, StoreError, Total, Write, blob_rows, moment};
 use crate::transfer::outbox::{self, TakenBack};
 use crate::transfer::{claims, foreign_blobs, leases, remote_blobs, rows};
 use relay_proto::mail::BlobName;
@@ -247,12 +241,16 @@ pub(crate) fn settle(
 /// Ends some of the offers behind a place, and keeps in mind whom they were made to. Returns where the next ones begin, if
 /// there may be more.
 pub(crate) fn resume(sql: &Connection, after: i64) -> Result<Option<i64>, StoreError> {
-    let last: Option<i64> = sql
-        .prepare_cached("SELECT max(seq) FROM (SELECT seq FROM leases WHERE seq > ?1 ORDER BY seq LIMIT ?2)")?
-        .query_row(params![after, STEP_ROWS], |row| row.get(0))?;
+    let last: Option<i64> = sql.only(
+        "SELECT max(seq) FROM (SELECT seq FROM leases WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
+        params![after, STEP_ROWS],
+        |row| row.get(0),
+    )?;
     if let Some(last) = last {
-        sql.prepare_cached("UPDATE leases SET until = 0, open = 0 WHERE open AND seq > ?1 AND seq <= ?2")?
-            .execute([after, last])?;
+        sql.run(
+            "UPDATE leases SET until = 0, open = 0 WHERE open AND seq > ?1 AND seq <= ?2",
+            [after, last],
+        )?;
     }
     Ok(last)
 }

@@ -1,16 +1,13 @@
 //! The `outbox` table: deletions that peers must hear of, because they hold a copy or may hold one.
 
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::{count, moment};
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::Total;
+use crate::db::{
+    KeyColumn, RowLifetime, Sql as _, Store, StoreError, Table, Total, Write, blob_name, count, moment,
+};
 use crate::transfer::tombstones;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::OutboxEntry;
-use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use relay_proto::{PeerId, UnixSeconds};
+use rusqlite::{Connection, params};
 
 /// For how long after its end a blob's deletion is still worth telling, in seconds: the peer's clock may be slow.
 const AFTERWARDS_SECS: u64 = 2 * 86_400;
@@ -37,10 +34,10 @@ pub(crate) fn put(
     expires: UnixSeconds,
 ) -> Result<(), StoreError> {
     let expires = moment(expires.plus(AFTERWARDS_SECS));
-    let waits = write
-        .sql
-        .prepare_cached("UPDATE outbox SET expires = max(expires, ?3) WHERE id = ?1 AND peer = ?2")?
-        .execute(params![name.blob_id.as_bytes(), peer.as_bytes(), expires])?;
+    let waits = write.sql.run(
+        "UPDATE outbox SET expires = max(expires, ?3) WHERE id = ?1 AND peer = ?2",
+        params![name.blob_id.as_bytes(), peer.as_bytes(), expires],
+    )?;
     if waits > 0 {
         return Ok(());
     }
@@ -64,9 +61,10 @@ pub(crate) fn put(
 
 /// Whether a deletion waits for this peer.
 pub(crate) fn contains(sql: &Connection, peer: &PeerId, name: &BlobName) -> Result<bool, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT 1 FROM outbox WHERE id = ?1 AND peer = ?2")?
-        .exists(params![name.blob_id.as_bytes(), peer.as_bytes()])?)
+    sql.has(
+        "SELECT 1 FROM outbox WHERE id = ?1 AND peer = ?2",
+        params![name.blob_id.as_bytes(), peer.as_bytes()],
+    )
 }
 
 /// What became of taking a deletion back.
@@ -87,11 +85,11 @@ pub(crate) fn take_back(
     peer: &PeerId,
     name: &BlobName,
 ) -> Result<TakenBack, StoreError> {
-    let gone = write
-        .sql
-        .prepare_cached("DELETE FROM outbox WHERE id = ?1 AND peer = ?2 AND told = 0")?
-        .execute(params![name.blob_id.as_bytes(), peer.as_bytes()])?;
-    write.change[Total::OUTBOX] -= count(gone as u64);
+    let gone = write.sql.run(
+        "DELETE FROM outbox WHERE id = ?1 AND peer = ?2 AND told = 0",
+        params![name.blob_id.as_bytes(), peer.as_bytes()],
+    )?;
+    write.change[Total::OUTBOX] -= count(gone);
     Ok(match gone {
         0 if contains(write.sql, peer, name)? => TakenBack::TooLate,
         0 => TakenBack::None,
@@ -120,40 +118,27 @@ pub(crate) async fn delivered(store: &Store, numbers: Vec<u64>, now: UnixSeconds
 }
 
 fn tell(write: &Write<'_>, peer: &PeerId, limit: u32) -> Result<Vec<OutboxEntry>, StoreError> {
-    let mut entries = Vec::new();
-    {
-        let mut statement = write.sql.prepare_cached(
-            "SELECT number, mailbox, id FROM outbox WHERE peer = ?1 ORDER BY number LIMIT ?2",
-        )?;
-        let mut rows = statement.query(params![peer.as_bytes(), limit])?;
-        while let Some(row) = rows.next()? {
+    let entries = write.sql.all(
+        "SELECT number, mailbox, id FROM outbox WHERE peer = ?1 ORDER BY number LIMIT ?2",
+        params![peer.as_bytes(), limit],
+        |row| {
             let number = row.get::<_, i64>(0)?.max(0).unsigned_abs();
-            entries.push(OutboxEntry { number, name: Some(name(row, 1)?.into()) });
-        }
-    }
-    let mut told = write.sql.prepare_cached("UPDATE outbox SET told = 1 WHERE number = ?1 AND told = 0")?;
+            Ok(OutboxEntry { number, name: Some(blob_name(row, 1)?.into()) })
+        },
+    )?;
     for entry in &entries {
-        told.execute([count(entry.number)])?;
+        write.sql.run("UPDATE outbox SET told = 1 WHERE number = ?1 AND told = 0", [count(entry.number)])?;
     }
     Ok(entries)
 }
 
 fn done(write: &mut Write<'_>, number: u64, now: UnixSeconds) -> Result<(), StoreError> {
-    let gone = write
-        .sql
-        .prepare_cached("DELETE FROM outbox WHERE number = ?1 RETURNING peer, mailbox, id")?
-        .query_row([count(number)], |row| Ok(name(row, 1).map(|name| (row.get(0), name))))
-        .optional()?;
-    let Some(gone) = gone else { return Ok(()) };
+    let gone = write.sql.find(
+        "DELETE FROM outbox WHERE number = ?1 RETURNING peer, mailbox, id",
+        [count(number)],
+        |row| Ok((row.get(0)?, blob_name(row, 1)?)),
+    )?;
+    let Some((peer, name)) = gone else { return Ok(()) };
     write.change[Total::OUTBOX] -= 1;
-    let (peer, name) = gone?;
-    tombstones::remember(write, &PeerId::from_bytes(peer?), &name, now)
-}
-
-/// The blob that two columns of a row name.
-fn name(row: &Row<'_>, first: usize) -> Result<BlobName, StoreError> {
-    Ok(BlobName {
-        mailbox: MailboxHash::from_bytes(row.get(first)?),
-        blob_id: BlobId::from_bytes(row.get(first + 1)?),
-    })
+    tombstones::remember(write, &PeerId::from_bytes(peer), &name, now)
 }

@@ -3,14 +3,12 @@
 pub(crate) mod operator;
 pub(crate) mod peering;
 
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
+use crate::db::{Sql as _, Store, StoreError, Write};
 use crate::ohttp_keys::keys;
 use relay_proto::limits::MAX_PINS;
 use relay_proto::messages::{PeerHoldings, Pin};
 use relay_proto::{NoiseKey, NoiseSecret, PeerId, PeerSeed, StorageError};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 
 /// Where a peer was met.
@@ -69,12 +67,11 @@ fn introduce(
     client_url: &str,
 ) -> Result<(), StoreError> {
     if let Some(DialledPeer { url, noise_key, configured }) = met {
-        let pinned = sql
-            .prepare_cached("SELECT noise_key = ?2, identity = ?3 FROM pins WHERE url = ?1")?
-            .query_row(params![url, noise_key.as_bytes(), identity.as_bytes()], |row| {
-                Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?))
-            })
-            .optional()?;
+        let pinned = sql.find(
+            "SELECT noise_key = ?2, identity = ?3 FROM pins WHERE url = ?1",
+            params![url, noise_key.as_bytes(), identity.as_bytes()],
+            |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?)),
+        )?;
         match pinned {
             Some((true, true)) => {}
             // Another key that the operator wrote down is the word that the peer is another one.
@@ -85,21 +82,20 @@ fn introduce(
         }
     }
     // Who says nothing this time has not moved: what it said before stands.
-    sql.prepare_cached(
-        "INSERT INTO peers (identity, client_url) VALUES (?1, ?2)
-         ON CONFLICT (identity) DO UPDATE SET client_url = excluded.client_url WHERE excluded.client_url != ''",
-    )?
-    .execute(params![identity.as_bytes(), client_url])?;
+    sql.run("INSERT INTO peers (identity, client_url) VALUES (?1, ?2)
+         ON CONFLICT (identity) DO UPDATE SET client_url = excluded.client_url WHERE excluded.client_url != ''", params![identity.as_bytes(), client_url])?;
     Ok(())
 }
 
 fn pinned_count(sql: &Connection) -> Result<u64, StoreError> {
-    Ok(sql.prepare_cached("SELECT count(*) FROM pins")?.query_row([], |row| row.get(0))?)
+    sql.only("SELECT count(*) FROM pins", [], |row| row.get(0))
 }
 
 fn pin(sql: &Connection, url: &str, noise_key: &NoiseKey, identity: &PeerId) -> Result<(), StoreError> {
-    sql.prepare_cached("INSERT OR REPLACE INTO pins (url, noise_key, identity) VALUES (?1, ?2, ?3)")?
-        .execute(params![url, noise_key.as_bytes(), identity.as_bytes()])?;
+    sql.run(
+        "INSERT OR REPLACE INTO pins (url, noise_key, identity) VALUES (?1, ?2, ?3)",
+        params![url, noise_key.as_bytes(), identity.as_bytes()],
+    )?;
     Ok(())
 }
 
@@ -122,20 +118,18 @@ pub(crate) fn pins(sql: &Connection) -> Result<Vec<Pin>, StoreError> {
 
 /// Forgets what an address is pinned to. Answers whether it was.
 pub(crate) fn unpin(sql: &Connection, url: &str) -> Result<bool, StoreError> {
-    Ok(sql.prepare_cached("DELETE FROM pins WHERE url = ?1")?.execute([url])? > 0)
+    Ok(sql.run("DELETE FROM pins WHERE url = ?1", [url])? > 0)
 }
 
 /// Whether a peer has proved who it is, now or before.
 pub(crate) fn is_known(sql: &Connection, peer: &PeerId) -> Result<bool, StoreError> {
-    Ok(sql.prepare_cached("SELECT 1 FROM peers WHERE identity = ?1")?.exists([peer.as_bytes()])?)
+    sql.has("SELECT 1 FROM peers WHERE identity = ?1", [peer.as_bytes()])
 }
 
 /// Where a peer serves clients, if it said so.
 pub(crate) fn client_url(sql: &Connection, peer: &[u8]) -> Result<Option<String>, StoreError> {
-    let url: Option<String> = sql
-        .prepare_cached("SELECT client_url FROM peers WHERE identity = ?1")?
-        .query_row([peer], |row| row.get(0))
-        .optional()?;
+    let url: Option<String> =
+        sql.find("SELECT client_url FROM peers WHERE identity = ?1", [peer], |row| row.get(0))?;
     Ok(url.filter(|url| !url.is_empty()))
 }
 

@@ -2,15 +2,11 @@
 //! the blob, and deleted when the blob is acked, purged, expired or home again.
 
 use crate::auth::ack_tombstones;
-use crate::clock::trusted_time::Times;
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::row_key::{ARRIVALS, Position};
-use crate::db::sql::count;
-use crate::db::steps::{SWEEP_ROWS, StepRoom};
-use crate::db::table::{KeyColumn, RowLifetime, Table};
-use crate::db::totals::Total;
+use crate::clock::Times;
+use crate::db::{
+    ARRIVALS, KeyColumn, Position, RowLifetime, SWEEP_ROWS, Sql as _, StepRoom, Store, StoreError, Table,
+    Total, Write, count,
+};
 use crate::ohttp_keys::keys;
 use crate::transfer::{claims, outbox, peers};
 use bytes::Bytes;
@@ -19,7 +15,7 @@ use prometheus::IntCounter;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{Hint, SignedHints};
 use relay_proto::{BlobId, MailboxHash, PeerId, UnixSeconds, anchor, signed_bytes};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 /// Name of the key that signs hints.
 const HINT_KEY: &str = "hints";
@@ -66,12 +62,11 @@ pub(crate) struct Located {
 
 /// Finds a hint.
 pub(crate) fn locate(sql: &Connection, name: &BlobName) -> Result<Option<Located>, StoreError> {
-    Ok(sql
-        .prepare_cached("SELECT seq, peer, created FROM hints WHERE mailbox = ?1 AND id = ?2")?
-        .query_row(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()], |row| {
-            Ok(Located { seq: row.get(0)?, peer: row.get(1)?, created: row.get(2)? })
-        })
-        .optional()?)
+    sql.find(
+        "SELECT seq, peer, created FROM hints WHERE mailbox = ?1 AND id = ?2",
+        params![name.mailbox.as_bytes(), name.blob_id.as_bytes()],
+        |row| Ok(Located { seq: row.get(0)?, peer: row.get(1)?, created: row.get(2)? }),
+    )
 }
 
 /// Whether a blob lies at a peer and is not over.
@@ -91,30 +86,21 @@ pub(crate) fn put(
 ) -> Result<(), StoreError> {
     // Of the same content: it expired at a peer, and was sent anew.
     take(write, name)?;
-    write
-        .sql
-        .prepare_cached(
-            "INSERT INTO hints (seq, mailbox, id, size, created, peer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![
-            seq,
-            name.mailbox.as_bytes(),
-            name.blob_id.as_bytes(),
-            size,
-            created,
-            peer.as_bytes()
-        ])?;
+    write.sql.run(
+        "INSERT INTO hints (seq, mailbox, id, size, created, peer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![seq, name.mailbox.as_bytes(), name.blob_id.as_bytes(), size, created, peer.as_bytes()],
+    )?;
     write.change[Total::HINTS] += 1;
     Ok(())
 }
 
 /// Deletes a hint without a word to the peer.
 pub(crate) fn take(write: &mut Write<'_>, name: &BlobName) -> Result<(), StoreError> {
-    let gone = write
-        .sql
-        .prepare_cached("DELETE FROM hints WHERE mailbox = ?1 AND id = ?2")?
-        .execute(params![name.mailbox.as_bytes(), name.blob_id.as_bytes()])?;
-    write.change[Total::HINTS] -= count(gone as u64);
+    let gone = write.sql.run(
+        "DELETE FROM hints WHERE mailbox = ?1 AND id = ?2",
+        params![name.mailbox.as_bytes(), name.blob_id.as_bytes()],
+    )?;
+    write.change[Total::HINTS] -= count(gone);
     Ok(())
 }
 
@@ -129,17 +115,25 @@ pub(crate) fn ack(write: &mut Write<'_>, name: &BlobName) -> Result<Option<UnixS
     Ok(Some(expires))
 }
 
-/// Deletes what is noted here of a mailbox's blobs that arrived up to some arrival and lie with peers, and remembers that like
-/// acks, as far as there is room; the peers are told. Adds to `live` how many blobs a client could still have fetched and
-/// that were not deleted before. Returns whether none is left.
+/// One step of a purge: what it deletes and has deleted.
+#[derive(Debug)]
+pub(crate) struct Clearing {
+    /// The last arrival that is deleted.
+    pub(crate) arrivals: i64,
+    pub(crate) room: StepRoom,
+    /// Blobs deleted that a client could still have fetched.
+    pub(crate) live: u64,
+    pub(crate) now: Times,
+}
+
+/// Deletes what is noted here of a mailbox's blobs that lie with peers, and remembers that like acks, as far as there is
+/// room; the peers are told. Returns whether none is left.
 pub(crate) fn clear(
     write: &mut Write<'_>,
     mailbox: &MailboxHash,
-    arrivals: i64,
-    room: &mut StepRoom,
-    live: &mut u64,
-    now: Times,
+    clearing: &mut Clearing,
 ) -> Result<bool, StoreError> {
+    let now = clearing.now;
     for (total, query, end) in [
         (
             Total::HINTS,
@@ -155,20 +149,19 @@ pub(crate) fn clear(
         if !write.has(total) {
             continue;
         }
-        let ids = {
-            let mut statement = write.sql.prepare_cached(query)?;
-            let rows = statement
-                .query_map(params![mailbox.as_bytes(), ARRIVALS, arrivals, room.limit()], |row| row.get(0))?;
-            rows.collect::<Result<Vec<[u8; BlobId::LENGTH]>, _>>()?
-        };
+        let ids: Vec<[u8; BlobId::LENGTH]> = write.sql.all(
+            query,
+            params![mailbox.as_bytes(), ARRIVALS, clearing.arrivals, clearing.room.limit()],
+            |row| row.get(0),
+        )?;
         for blob_id in ids.into_iter().map(BlobId::from_bytes) {
-            if !room.take(0) {
+            if !clearing.room.take(0) {
                 return Ok(false);
             }
             let is_counted = ack_tombstones::contains(write.sql, &blob_id, now.now)?;
             let expires = end(write, &BlobName { mailbox: *mailbox, blob_id })?;
             ack_tombstones::remember_deleted(write.sql, &blob_id, now.stamp)?;
-            *live += u64::from(expires.is_some_and(|expires| expires > now.now) && !is_counted);
+            clearing.live += u64::from(expires.is_some_and(|expires| expires > now.now) && !is_counted);
         }
     }
     Ok(true)
@@ -204,14 +197,11 @@ pub(crate) fn holding(
     if !write.has(Total::HINTS) {
         return Ok((0, 0));
     }
-    Ok(write
-        .sql
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(size), 0) FROM hints WHERE mailbox = ?1 AND seq >= ?2",
-        )?
-        .query_row(params![mailbox.as_bytes(), Position::first_alive(now).sql()], |row| {
-            Ok((row.get::<_, i64>(0)?.max(0).unsigned_abs(), row.get::<_, i64>(1)?.max(0).unsigned_abs()))
-        })?)
+    write.sql.only(
+        "SELECT count(*), coalesce(sum(size), 0) FROM hints WHERE mailbox = ?1 AND seq >= ?2",
+        params![mailbox.as_bytes(), Position::first_alive(now).sql()],
+        |row| Ok((row.get::<_, i64>(0)?.max(0).unsigned_abs(), row.get::<_, i64>(1)?.max(0).unsigned_abs())),
+    )
 }
 
 /// Where these blobs are, as far as clients can be told, sorted by name.

@@ -1,8 +1,6 @@
 //! What belongs into a page of mail and lies at peers.
 
-use crate::db::error::StoreError;
-use crate::db::row_key::ARRIVALS;
-use crate::db::sql::time;
+use crate::db::{ARRIVALS, StoreError, time};
 use bytes::Bytes;
 use relay_proto::field::position;
 use relay_proto::limits::{MAX_HINTS, MAX_MOVED_BLOBS};

@@ -1,13 +1,9 @@
 //! Blobs that come back to this relay from a peer that held them.
 
 use crate::auth::ack_tombstones;
-use crate::clock::trusted_time::Times;
+use crate::clock::Times;
 use crate::config::Bounds;
-use crate::db::batch::Write;
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::time;
+use crate::db::{Position, StoreError, Write, blob_rows, time};
 use crate::transfer::foreign_blobs::{BROUGHT, Grow};
 use crate::transfer::{claims, foreign_blobs, leases, outbox, remote_blobs};
 use relay_proto::transfer::{OfferResult, TransferBlob};

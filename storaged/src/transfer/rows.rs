@@ -1,18 +1,16 @@
 //! Reading a blob with everything that travels with it to another relay.
 
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::{moment, time};
+use crate::db::{Position, Sql as _, StoreError, moment, time};
 use bytes::Bytes;
 use relay_proto::transfer::TransferBlob;
 use relay_proto::{BlobId, Ciphertext, MailboxHash, OriginHint, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use rusqlite::{Connection, Row};
 
 /// The blob at a place, if it is there and still has the content that it is named after. An owner that is held
 /// with it goes with it, or else the one its mailbox is registered to.
 pub(crate) fn read(sql: &Connection, seq: i64, now: UnixSeconds) -> Result<Option<TransferBlob>, StoreError> {
     Ok(sql
-        .prepare_cached(
+        .find(
             "SELECT blobs.mailbox, blobs.id, blobs.created, blobs.origin_hint, blobs.ciphertext,
                     coalesce(held.owner, registrations.owner)
              FROM blobs LEFT JOIN held ON held.seq = blobs.seq
@@ -20,9 +18,9 @@ pub(crate) fn read(sql: &Connection, seq: i64, now: UnixSeconds) -> Result<Optio
                        ON registrations.mailbox = blobs.mailbox AND registrations.expires > ?2
                           AND registrations.binds <= 0
              WHERE blobs.seq = ?1",
+            [seq, moment(now)],
+            |row| Ok(blob(row, seq)),
         )?
-        .query_row([seq, moment(now)], |row| Ok(blob(row, seq)))
-        .optional()?
         .flatten())
 }
 

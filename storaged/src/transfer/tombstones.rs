@@ -1,14 +1,10 @@
 //! The `forgotten` table: what is not to come from a peer any more, because the peer told this relay to forget it or
 //! was told to. A copy that comes late, on a slow way or from a peer that was restarted, is not taken.
 
-use crate::db::Store;
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
-use crate::db::sql::moment;
-use crate::db::table::{KeyColumn, RowLifetime, Table};
+use crate::db::{KeyColumn, RowLifetime, Sql as _, Store, StoreError, Table, Write, moment};
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use sha2::{Digest as _, Sha256};
 
 /// For how long it is remembered, in seconds.
@@ -48,33 +44,23 @@ pub(crate) fn remember(
 
 fn try_remember(write: &Write<'_>, digest: &[u8], hour: i64) -> Result<(), StoreError> {
     // Told again within the hour: the place in line stays, so that nobody pushes others out by repeating himself.
-    if write
-        .sql
-        .prepare_cached("SELECT 1 FROM forgotten WHERE digest = ?1 AND hour = ?2")?
-        .exists(params![digest, hour])?
-    {
+    if write.sql.has("SELECT 1 FROM forgotten WHERE digest = ?1 AND hour = ?2", params![digest, hour])? {
         return Ok(());
     }
     // Taken from one end and put to the other, so the two ends tell how many there are.
-    let held: u64 = write
-        .sql
-        .prepare_cached("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM forgotten")?
-        .query_row([], |row| row.get(0))?;
+    let held: u64 =
+        write.sql.only("SELECT coalesce(max(seq) - min(seq) + 1, 0) FROM forgotten", [], |row| row.get(0))?;
     let each = if write.gauges.is_full() { BYTES_EACH_WHEN_FULL } else { BYTES_EACH };
     let most = write.gauges.ceiling_bytes() / each;
     if held >= most {
         // Two, so that there are no more of them than may be before long.
         write
             .sql
-            .prepare_cached(
-                "DELETE FROM forgotten WHERE seq IN (SELECT seq FROM forgotten ORDER BY seq LIMIT 2)",
-            )?
-            .execute([])?;
+            .run("DELETE FROM forgotten WHERE seq IN (SELECT seq FROM forgotten ORDER BY seq LIMIT 2)", [])?;
     }
     write
         .sql
-        .prepare_cached("INSERT OR REPLACE INTO forgotten (digest, hour) VALUES (?1, ?2)")?
-        .execute(params![digest, hour])?;
+        .run("INSERT OR REPLACE INTO forgotten (digest, hour) VALUES (?1, ?2)", params![digest, hour])?;
     Ok(())
 }
 
@@ -85,10 +71,11 @@ pub(crate) fn contains(
     name: &BlobName,
     now: UnixSeconds,
 ) -> Result<bool, StoreError> {
-    let found = sql
-        .prepare_cached("SELECT 1 FROM forgotten WHERE digest = ?1 AND hour >= ?2")?
-        .query_row(params![digest(peer, name), moment(oldest(now))], |_| Ok(()))
-        .optional()?;
+    let found = sql.find(
+        "SELECT 1 FROM forgotten WHERE digest = ?1 AND hour >= ?2",
+        params![digest(peer, name), moment(oldest(now))],
+        |_| Ok(()),
+    )?;
     Ok(found.is_some())
 }
 

@@ -5,13 +5,9 @@
 //! *forgotten* when it was acknowledged or purged at its origin. A holder that says it has *lost* a blob ends what is known
 //! of it here. Expiry needs no word: both relays know the time.
 
-use crate::clock::trusted_time::Times;
+use crate::clock::Times;
 use crate::config::Bounds;
-use crate::db::Store;
-use crate::db::batch::{Batch, Write};
-use crate::db::error::StoreError;
-use crate::db::totals::Totals;
-use crate::db::writer::Load;
+use crate::db::{Batch, Load, Store, StoreError, Totals, Write};
 use crate::limits::Limits;
 use crate::transfer::offer_cursor::OfferCursor;
 use crate::transfer::offers::{self, Lease};

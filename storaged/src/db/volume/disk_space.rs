@@ -5,10 +5,10 @@
 //! purges and expiry go on.
 
 use crate::config::Config;
-use crate::db::error::StoreError;
-use crate::db::totals::Totals;
-use crate::db::volume::directory::DATABASE;
-use crate::db::volume::directory::LOG as LOG_FILE;
+use crate::db::{
+    StoreError, Totals,
+    volume::directory::{DATABASE, LOG as LOG_FILE},
+};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate, posix_fallocate};
 use nix::sys::statvfs::statvfs;

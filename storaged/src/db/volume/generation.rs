@@ -7,8 +7,7 @@
 //!
 //! Everything that is compared is content, so a data directory may be moved or copied as a whole.
 
-use crate::db::error::StoreError;
-use crate::db::meta;
+use crate::db::{StoreError, meta};
 use relay_daemon::{Exit, Failure};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};

@@ -4,8 +4,7 @@
 //! changed since they were copied and copies them again, so that the copy is of one moment, the last; and no reader
 //! holds the log back meanwhile, so that a purge is answered as soon as ever.
 
-use crate::db::Store;
-use crate::db::error::StoreError;
+use crate::db::{Store, StoreError};
 use relay_proto::StorageError;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};

@@ -3,7 +3,7 @@
 //! Emptying the log takes the writer thread away from everybody else, so it is not part of any commit: however many
 //! ask for it at once, they share one attempt, attempts keep a distance, and none waits long for a reader.
 
-use crate::db::error::StoreError;
+use crate::db::StoreError;
 use relay_proto::StorageError;
 use std::time::{Duration, Instant};
 

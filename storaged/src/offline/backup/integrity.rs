@@ -1,11 +1,6 @@
 //! Taking stock: whether a database is whole, and what it holds.
 
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
-use crate::db::sql::time;
-use crate::db::totals::Total;
-use crate::db::{meta, schema};
+use crate::db::{Position, StoreError, Total, blob_rows, meta, schema, time};
 use crate::records;
 use relay_daemon::{Failure, Throttle};
 use relay_proto::{BlobId, MailboxHash, UnixSeconds};

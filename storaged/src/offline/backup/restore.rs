@@ -5,10 +5,13 @@
 //! to do. Before that moment everything is as it was.
 
 use crate::auth::nonces;
-use crate::db::error::StoreError;
-use crate::db::meta;
-use crate::db::volume::directory::{self, DATABASE};
-use crate::db::volume::replacement::{PARTIAL, READY, clear, finish, ready};
+use crate::db::{
+    StoreError, meta,
+    volume::{
+        directory::{self, DATABASE},
+        replacement::{PARTIAL, READY, clear, finish, ready},
+    },
+};
 use crate::offline::backup::integrity;
 use relay_daemon::{Exit, Failure, Throttle};
 use relay_proto::UnixSeconds;

@@ -2,8 +2,7 @@
 //! are known by how they begin.
 
 use crate::config::KeySettings;
-use crate::db::batch::Batch;
-use crate::db::error::StoreError;
+use crate::db::{Batch, StoreError};
 use crate::offline::import::report::Fate;
 use crate::offline::import::{ImportPart, ImportTally, Target};
 use crate::ohttp_keys::keys;

@@ -2,10 +2,7 @@
 
 use crate::auth::ack_tombstones;
 use crate::config::Bounds;
-use crate::db::batch::Write;
-use crate::db::blob_rows;
-use crate::db::error::StoreError;
-use crate::db::row_key::Position;
+use crate::db::{Position, StoreError, Write, blob_rows};
 use crate::offline::import::report::Fate;
 use crate::offline::import::source::{self, Source};
 use crate::offline::import::{ImportPart, Target};

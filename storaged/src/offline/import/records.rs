@@ -1,8 +1,7 @@
 //! What people entrusted to the older relay besides mail: recovery proofs and guardian sets, under the hashes that
 //! clients name them by, and with the moment at which they expire.
 
-use crate::db::batch::Write;
-use crate::db::error::StoreError;
+use crate::db::{StoreError, Write};
 use crate::offline::import::report::Fate;
 use crate::offline::import::source::{self, Source};
 use crate::offline::import::{ImportPart, Target};

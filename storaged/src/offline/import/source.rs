@@ -1,6 +1,6 @@
 //! An older relay's SQLite file, opened to be read.
 
-use crate::db::error::StoreError;
+use crate::db::StoreError;
 use relay_daemon::Failure;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use std::fs;

@@ -1,7 +1,6 @@
 //! What the operator sees of peers, and changes about them.
 
-use crate::db::error::StoreError;
-use crate::db::{Store, blob_rows, meta};
+use crate::db::{Store, StoreError, blob_rows, meta};
 use crate::transfer::peers::peering::Peering;
 use crate::transfer::{foreign_blobs, peers};
 use bytes::Bytes;
