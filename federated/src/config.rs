@@ -1,6 +1,6 @@
 //! What federated reads of the variables.
 
-use crate::offload::plan::Ratios;
+use crate::transfer::offload::plan::Ratios;
 use ipnet::IpNet;
 use relay_daemon::variables::{self, PeerUrl, socket_directory};
 use relay_daemon::{ConfigError, Vars};

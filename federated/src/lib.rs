@@ -3,41 +3,29 @@
 //! has no disk, no tokens, no addresses of clients and no keys for Oblivious HTTP. Whether a blob may be taken, moved
 //! or deleted is storage's to decide.
 //!
-//! From the outside in: `connector` and `ip_filter` find the hosts of peers, `dial` and `accept` make connections,
-//! `link` makes a channel of one, `connection` moves a `session` along it, and `registry` knows who is there.
-//! `request_handler` carries out what peers ask; `offload`, `deletions`, `recall` and `inventory` are what this relay asks
-//! of them.
+//! `connection` dials peers and is dialled, `link` makes a channel of a connection, `session` is the conversation on it, and
+//! `registry` knows who is there. `transfer` carries out what peers ask, and asks of them what this relay needs.
 
-mod accept;
-mod arrivals;
 mod config;
 mod connection;
-mod connector;
-mod deletions;
-mod dial;
 #[cfg(test)]
 mod fixture;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 #[path = "../../tests/fuzz/bodies/federated.rs"]
 pub mod fuzz;
-mod inventory;
-mod ip_filter;
 mod link;
 mod metrics;
-mod offload;
 mod ops;
-mod peer_clock;
 mod peering;
-mod recall;
 mod registry;
-mod request_handler;
 mod session;
 mod storage;
+mod transfer;
 
 pub use config::{Config, Peering};
 pub use metrics::metrics;
-pub use offload::plan::Ratios;
+pub use transfer::offload::plan::Ratios;
 
 use metrics::Metrics;
 use ops::FederatedOps;
@@ -45,9 +33,7 @@ use relay_daemon::{
     Clock, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
     ops as endpoints, patiently, report,
 };
-use relay_proto::StorageError;
 use relay_proto::client::StorageClient;
-use relay_proto::messages::{CapacityReply, CapacityRequest};
 use relay_proto::socket::SocketRole;
 use relay_proto::telemetry::Role;
 use std::sync::Arc;
@@ -127,17 +113,12 @@ async fn serve(listener: tokio::net::UnixListener, router: axum::Router, shutdow
     }
 }
 
-/// How full the store is.
-async fn capacity(storage: &StorageClient) -> Result<CapacityReply, StorageError> {
-    storage::replied(storage.offload().capacity(CapacityRequest {}).await)
-}
-
 /// Keeps the gauge of the store's fill true, to within [`LOOK`].
 async fn watch_fill(storage: &StorageClient, metrics: &Metrics, shutdown: &Shutdown) {
     let mut pause = FIRST_LOOK;
     loop {
         tokio::select! {
-            capacity = capacity(storage) => match capacity {
+            capacity = storage::capacity(storage) => match capacity {
                 Ok(capacity) => {
                     metrics.saw(capacity);
                     pause = LOOK;

@@ -1,21 +1,21 @@
 //! Everything that has to do with peers, wired together.
 
-use crate::accept::{self, PeerListener};
 use crate::config::Peering;
-use crate::connector::Connector;
-use crate::deletions::Deletions;
-use crate::dial::Dialler;
-use crate::inventory::Inventories;
+use crate::connection::accept::{self, PeerListener};
+use crate::connection::connector::Connector;
+use crate::connection::dial::Dialler;
 use crate::link::Reason;
 use crate::link::greeting::HelloInfo;
 use crate::link::handshake::LocalIdentity;
 use crate::metrics::Metrics;
-use crate::offload::Offloader;
-use crate::recall::Recalls;
 use crate::registry::PeerRegistry;
-use crate::request_handler::PeerRequestHandler;
 use crate::session::body;
 use crate::storage::replied;
+use crate::transfer::deletions::Deletions;
+use crate::transfer::inventory::Inventories;
+use crate::transfer::offload::Offloader;
+use crate::transfer::recall::Recalls;
+use crate::transfer::request_handler::PeerRequestHandler;
 use relay_daemon::variables::PeerUrl;
 use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp, listen_unix, socket_secret};
 use relay_proto::client::StorageClient;

@@ -1,10 +1,12 @@
 //! Who is there: peers with their connections, what they said of their room, and how much may be asked of them.
 
+pub(crate) mod peer_clock;
+
 use crate::link::Reason;
 use crate::metrics::Metrics;
-use crate::peer_clock::PeerClock;
 use crate::session::Answer;
 use bytes::Bytes;
+use peer_clock::PeerClock;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::limits::MAX_CLOCKS_APART_SECS;

@@ -1,7 +1,13 @@
 //! The relay's identifiers. Each is parsed once at the door, cannot be printed, and cannot be mistaken
 //! for another. `Debug` shows a type and a length; there is no `Display`.
 
-use crate::encoding::{self, Malformed};
+pub(crate) mod encoding;
+mod exchange_code;
+pub mod opaque;
+
+pub use encoding::Malformed;
+pub use exchange_code::ExchangeCode;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fmt;

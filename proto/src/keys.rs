@@ -5,6 +5,10 @@
 //! before it begins and deletes it when nobody should hold its key any more, so all replicas show the same key
 //! at the same moment, and what was sealed to an old one stays sealed.
 
+pub mod anchor;
+pub mod key_record;
+pub mod signed_bytes;
+
 use crate::messages::{KeySet, KeyWindow, SignedRecord};
 use crate::{UnixSeconds, WindowSeed};
 use ohttp::hpke::{Aead, Kdf, Kem};

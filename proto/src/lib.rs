@@ -7,44 +7,29 @@
 //! Both sides speak the generated [`messages`]. Whoever gets one reads its fields with [`field`], in the first lines of the
 //! function that takes it.
 
-pub mod admin;
-pub mod anchor;
-mod bounds;
-pub mod caller;
 pub mod client;
-mod codec;
-mod encoding;
-mod exchange_code;
-pub mod field;
-pub mod guardian;
 pub mod identifier;
-pub mod key_record;
 pub mod keys;
 pub mod limits;
-pub mod mail;
-pub mod opaque;
-pub mod page;
 pub mod peer;
 pub mod server;
-pub mod signed_bytes;
 pub mod socket;
-mod status;
-mod storage_error;
-pub mod telemetry;
+mod storage;
 pub mod time;
-pub mod transfer;
+mod wire;
 
-pub use encoding::Malformed;
-pub use exchange_code::ExchangeCode;
 pub use identifier::{
-    AddressHash, AddressKey, BlobId, Commitment, GateHash, GateName, GuardianHash, GuardianName, MailboxHash,
-    MailboxToken, NoiseKey, NoiseSecret, OfferName, OwnerHash, PeerId, PeerSeed, PublicKey, PurgeToken,
-    RecoveryKeyHash, RecoveryName, RequestId, Signature, SlotHash, SlotName, TokensDigest, WindowSeed,
+    AddressHash, AddressKey, BlobId, Commitment, ExchangeCode, GateHash, GateName, GuardianHash,
+    GuardianName, MailboxHash, MailboxToken, Malformed, NoiseKey, NoiseSecret, OfferName, OwnerHash, PeerId,
+    PeerSeed, PublicKey, PurgeToken, RecoveryKeyHash, RecoveryName, RequestId, Signature, SlotHash, SlotName,
+    TokensDigest, WindowSeed, opaque,
 };
+pub use keys::{anchor, key_record, signed_bytes};
 pub use opaque::{Ciphertext, EscrowBlob, ExchangeText, GuardianEntry, OriginHint, RecoveryProof};
-pub use status::refusal_of;
-pub use storage_error::StorageError;
+pub use storage::{admin, caller, guardian, mail, page, telemetry, transfer};
 pub use time::{Ttl, UnixSeconds};
+pub use wire::{StorageError, field, refusal_of};
+pub(crate) use wire::{bounds, codec};
 
 /// Messages between the processes, as `protox` and `tonic` generate them from `relay/storage/v1`: both sides speak them as
 /// they are. `Debug` of one shows its name and nothing that is in it.

@@ -222,7 +222,7 @@ mod tests {
                 .collect();
             let listed: BTreeMap<_, _> =
                 known(role).map(|known| (known.name, (known.kind, known.labels.to_vec()))).collect();
-            assert_eq!(counted, listed, "of {role:?}; the list is in proto/daemon/src/metrics/known.rs");
+            assert_eq!(counted, listed, "of {role:?}; the list is in proto/daemon/src/ops/metrics/known.rs");
         }
     }
 

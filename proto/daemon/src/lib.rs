@@ -5,37 +5,26 @@
 
 mod backoff;
 pub mod bucket;
-pub mod build;
 mod clock;
 mod confine;
-mod exit;
 pub mod headers;
-pub mod health;
-pub mod inherited;
 pub mod lifecycle;
 mod limits;
-mod listen;
 mod logging;
-pub mod metrics;
-pub mod notify;
 pub mod ops;
-pub mod program;
-pub mod report;
-pub mod signals;
-mod socket_lock;
+mod sockets;
 mod throttle;
 pub mod variables;
-mod vars;
-pub mod watchdog;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, ManualClock};
 pub use confine::{Confined, Level, confine};
-pub use exit::{Exit, Failure};
-pub use lifecycle::{Running, Shutdown};
+pub use lifecycle::{Exit, Failure, Running, Shutdown, notify, program, signals, watchdog};
 pub use limits::raise_open_files;
-pub use listen::{Sharing, listen_tcp, listen_unix, port_is_free, socket_secret};
 pub use logging::start as start_logging;
-pub use socket_lock::{SocketLocks, patiently};
+pub use ops::{build, health, metrics, report};
+pub use sockets::{
+    Sharing, SocketLocks, inherited, listen_tcp, listen_unix, patiently, port_is_free, socket_secret,
+};
 pub use throttle::Throttle;
-pub use vars::{ConfigError, Reader, Vars};
+pub use variables::{ConfigError, Reader, Vars};

@@ -1,10 +1,18 @@
 //! How a process starts and stops: signal, not ready, stop accepting, finish, exit.
 
-use crate::signals::{HangUps, Request, StopSignals};
-use crate::{Confined, Exit, Failure, Vars, confine, logging, notify, raise_open_files, variables, watchdog};
+mod exit;
+pub mod notify;
+pub mod program;
+pub mod signals;
+pub mod watchdog;
+
+pub use exit::{Exit, Failure};
+
+use crate::{Confined, Vars, confine, logging, raise_open_files, variables};
 use relay_proto::UnixSeconds;
 use relay_proto::messages::Process;
 use relay_proto::telemetry::Role;
+use signals::{HangUps, Request, StopSignals};
 use std::future::Future;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;

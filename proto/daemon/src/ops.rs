@@ -1,6 +1,10 @@
 //! Health and metrics endpoints, the same on every process.
 
-use crate::build;
+pub mod build;
+pub mod health;
+pub mod metrics;
+pub mod report;
+
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};

@@ -3,9 +3,11 @@
 
 mod parse;
 mod peer;
+mod vars;
 
 pub use parse::{Backend, LogFormat};
 pub use peer::PeerUrl;
+pub use vars::{ConfigError, Reader, Vars};
 
 use axum::http::Uri;
 use ipnet::IpNet;

@@ -1,7 +1,7 @@
 //! What clients sealed: bytes and text that the relay carries and never reads. Bounded where they come in, and
 //! `Debug` shows a type and a length.
 
-use crate::encoding::{self, Malformed};
+use crate::identifier::encoding::{self, Malformed};
 use bytes::Bytes;
 use std::fmt;
 

@@ -4,14 +4,14 @@
 mod error;
 mod key;
 
-use crate::connection::{Connection, End, Keys};
-use crate::connector::Connector;
+use super::{Connection, End, Keys};
+use crate::connection::connector::Connector;
 use crate::link::Reason;
 use crate::link::channel::websocket_bounds;
 use crate::link::handshake::{self, Failed, LocalIdentity, initiate};
 use crate::registry::{Command, PeerRegistry};
-use crate::request_handler::PeerRequestHandler;
 use crate::storage::replied;
+use crate::transfer::request_handler::PeerRequestHandler;
 use error::DialError;
 use relay_daemon::variables::PeerUrl;
 use relay_daemon::{Backoff, Clock, Shutdown};

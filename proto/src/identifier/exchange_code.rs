@@ -1,8 +1,8 @@
 //! Six-digit exchange codes.
 
 use crate::OfferName;
-use crate::encoding::Malformed;
 use crate::identifier::digest;
+use crate::identifier::encoding::Malformed;
 use std::fmt;
 
 /// Six digits that one person reads to another. Known to the gateway and to the two.

@@ -3,9 +3,9 @@
 
 use crate::metrics::Metrics;
 use crate::registry::{Counts, PeerRegistry};
-use crate::request_handler::sound;
 use crate::session::{Answer, body};
 use crate::storage::replied;
+use crate::transfer::request_handler::sound;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use relay_proto::client::StorageClient;
 use relay_proto::field::{identifier, required};

@@ -2,7 +2,7 @@
 //! the field's name, never a default.
 
 use crate::caller::{Caller, RateLimitClass, RateLimitSubject};
-use crate::encoding::Malformed;
+use crate::identifier::encoding::Malformed;
 use crate::{StorageError, messages};
 use bytes::Bytes;
 

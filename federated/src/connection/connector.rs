@@ -8,7 +8,7 @@
 //! What went wrong is told to nobody. Refused, filtered, timed out, forbidden and unknown are one error, so a
 //! peer's name cannot be made into a scan of ports, and no host or address reaches a log.
 
-use crate::ip_filter::is_forbidden;
+use crate::connection::ip_filter::is_forbidden;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -281,7 +281,7 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ip_filter::tests::FORBIDDEN;
+    use crate::connection::ip_filter::tests::FORBIDDEN;
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpSocket};

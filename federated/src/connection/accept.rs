@@ -1,14 +1,14 @@
 //! The door for peers that dial: a little HTTP with two addresses, behind gateways and, where the operator wants it,
 //! on a port of its own.
 
-use crate::arrivals::{Arrival, Arrivals};
-use crate::connection::{Connection, Keys};
+use super::{Connection, Keys};
+use crate::connection::arrivals::{Arrival, Arrivals};
 use crate::link::Reason;
 use crate::link::channel::{Channel, Transit};
 use crate::link::handshake::{self, LocalIdentity, respond};
 use crate::registry::PeerRegistry;
-use crate::request_handler::PeerRequestHandler;
 use crate::storage::replied;
+use crate::transfer::request_handler::PeerRequestHandler;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;

@@ -133,7 +133,7 @@ impl Offloader {
                 failed = !offloader.free_leases().await;
             }
             let capacity = tokio::select! {
-                capacity = crate::capacity(&offloader.storage) => capacity,
+                capacity = crate::storage::capacity(&offloader.storage) => capacity,
                 () = shutdown.begun() => break,
             };
             match capacity {

@@ -85,7 +85,7 @@ pub(super) fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offload::window::MESSAGE;
+    use crate::transfer::offload::window::MESSAGE;
     use proptest::prelude::*;
 
     const RATIOS: Ratios = Ratios { threshold: 0.8, refuse: 0.95 };

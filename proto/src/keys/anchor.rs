@@ -6,7 +6,7 @@
 
 pub mod file;
 
-use crate::encoding::Malformed;
+use crate::identifier::encoding::Malformed;
 use crate::{Commitment, PublicKey, Signature, UnixSeconds};
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};

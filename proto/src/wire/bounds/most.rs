@@ -77,7 +77,7 @@ pub(super) const fn most(message: &str, list: &str) -> usize {
         }
         row += 1;
     }
-    panic!("a list of a message has no bound: give it one in proto/src/bounds/most.rs")
+    panic!("a list of a message has no bound: give it one in proto/src/wire/bounds/most.rs")
 }
 
 const fn same(one: &str, other: &str) -> bool {

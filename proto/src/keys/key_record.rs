@@ -11,7 +11,7 @@
 //! and key configuration; the second is the [`Certificate`]'s.
 
 use crate::anchor::Certificate;
-use crate::encoding::Malformed;
+use crate::identifier::encoding::Malformed;
 use crate::{PublicKey, Signature, UnixSeconds};
 use bytes::Bytes;
 use ed25519_dalek::{Signer as _, SigningKey};

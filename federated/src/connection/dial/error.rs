@@ -1,7 +1,7 @@
 //! What is wrong with a peer, in words for its operator. None of them quotes the peer.
 
 use crate::connection::End;
-use crate::connector::Unreachable;
+use crate::connection::connector::Unreachable;
 use crate::link::Reason;
 use crate::link::handshake::Failed;
 

@@ -1,7 +1,7 @@
 //! Asking a peer for its key, once, where nobody wrote it down.
 
 use super::error::DialError;
-use crate::connector::Connector;
+use crate::connection::connector::Connector;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::header::HOST;
