@@ -109,7 +109,7 @@ impl Offload for Store {
 
     async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
         let settle = request.into_inner();
-        let accepted = settle.settlements.iter().filter(|said| said.verdict() == messages::Verdict::Accepted);
+        let accepted = settle.settlements.iter().filter(|said| said.verdict() == messages::OfferResult::Accepted);
         let moved = accepted.count() as u32;
         self.asked()?.settled.push(settle);
         Ok(Response::new(SettleReply { moved }))

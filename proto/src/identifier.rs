@@ -1,4 +1,4 @@
-//! The relay's identifiers. Each is parsed once at the door, cannot be printed, and cannot be mistaken
+//! The relay's identifiers. Each is parsed once where it comes in, cannot be printed, and cannot be mistaken
 //! for another. `Debug` shows a type and a length; there is no `Display`.
 
 pub(crate) mod encoding;
@@ -12,9 +12,9 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// Declares a fixed-size identifier: private bytes, `TryFrom<&[u8]>` as the wire door, opaque `Debug`.
-macro_rules! identifier {
-    ($(#[$doc:meta])* $name:ident, $length:literal) => {
+/// Declares identifiers of fixed sizes: private bytes, made from those of a message by `TryFrom<&[u8]>`, opaque `Debug`.
+macro_rules! identifiers {
+    ($($(#[$doc:meta])* $name:ident: $length:literal;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name([u8; $length]);
@@ -71,142 +71,65 @@ macro_rules! identifier {
                 write!(formatter, concat!(stringify!($name), "({} bytes)"), $length)
             }
         }
-    };
+    )*};
 }
 
-identifier!(
+identifiers! {
     /// The random token that names a mailbox, as clients know it. Lives only inside a gateway, for the
     /// time of one request; storage, logs and peers get its [`MailboxHash`].
-    MailboxToken,
-    32
-);
-identifier!(
+    MailboxToken: 32;
     /// Domain-separated SHA-256 of a [`MailboxToken`]: the name under which mail rests.
-    MailboxHash,
-    32
-);
-identifier!(
+    MailboxHash: 32;
     /// Name of a blob, derived from its mailbox and content, so that sending twice stores once.
-    BlobId,
-    16
-);
-identifier!(
+    BlobId: 16;
     /// An Ed25519 public key that clients use to prove ownership of mailboxes.
-    PublicKey,
-    32
-);
-identifier!(
+    PublicKey: 32;
     /// Domain-separated SHA-256 of a [`PublicKey`]: how an owner is remembered at rest.
-    OwnerHash,
-    32
-);
-identifier!(
+    OwnerHash: 32;
     /// An Ed25519 signature.
-    Signature,
-    64
-);
-identifier!(
+    Signature: 64;
     /// The random value that makes one purge request different from every other.
-    PurgeToken,
-    32
-);
-identifier!(
+    PurgeToken: 32;
     /// SHA-256 over sorted, concatenated mailbox tokens: what a registration signature covers.
-    TokensDigest,
-    32
-);
-identifier!(
+    TokensDigest: 32;
     /// Random name of one call that is not idempotent by nature; its answer is remembered under it.
-    RequestId,
-    16
-);
-identifier!(
+    RequestId: 16;
     /// The key under which gateways hash client addresses; drawn anew whenever storage starts.
-    AddressKey,
-    32
-);
-identifier!(
+    AddressKey: 32;
     /// Keyed hash of a client's address: enough to count requests, useless to whoever lacks the key.
-    AddressHash,
-    16
-);
-identifier!(
+    AddressHash: 16;
     /// The hash that clients name a recovery proof by. Lives only inside a gateway.
-    RecoveryKeyHash,
-    32
-);
-identifier!(
+    RecoveryKeyHash: 32;
     /// Domain-separated SHA-256 of a [`RecoveryKeyHash`]: the name under which a proof rests.
-    RecoveryName,
-    32
-);
-identifier!(
+    RecoveryName: 32;
     /// The hash that clients name a guardian set by: SHA-256 of its designator's key and `guardians`.
-    GuardianHash,
-    32
-);
-identifier!(
+    GuardianHash: 32;
     /// Domain-separated SHA-256 of a [`GuardianHash`]: the name under which a guardian set rests.
-    GuardianName,
-    32
-);
-identifier!(
+    GuardianName: 32;
     /// The hash that clients name an escrow gate by. Lives only inside a gateway.
-    GateHash,
-    32
-);
-identifier!(
+    GateHash: 32;
     /// Domain-separated SHA-256 of a [`GateHash`]: the name under which a gate rests.
-    GateName,
-    32
-);
-identifier!(
+    GateName: 32;
     /// The hash that clients name a slot behind a gate by. Lives only inside a gateway.
-    SlotHash,
-    32
-);
-identifier!(
+    SlotHash: 32;
     /// Domain-separated SHA-256 of a [`SlotHash`]: the name under which a slot rests.
-    SlotName,
-    32
-);
-identifier!(
+    SlotName: 32;
     /// Domain-separated SHA-256 of a six-digit code. A million codes are quickly tried, so it hides nothing from
     /// who holds the disk; it keeps codes from standing there, in logs and in messages as they are typed.
-    OfferName,
-    32
-);
-identifier!(
+    OfferName: 32;
     /// What an Oblivious HTTP key pair is derived from. Whoever has it reads that window's requests.
-    WindowSeed,
-    32
-);
-identifier!(
+    WindowSeed: 32;
     /// What clients pin beside an anchor: the hash of the key that may take over from it.
-    Commitment,
-    32
-);
-
-identifier!(
+    Commitment: 32;
     /// A relay as other relays know it: the Ed25519 public key by which it proves itself.
-    PeerId,
-    32
-);
-identifier!(
+    PeerId: 32;
     /// The X25519 public key of a relay's end of the Noise channel.
-    NoiseKey,
-    32
-);
-identifier!(
+    NoiseKey: 32;
     /// The secret half of a [`NoiseKey`].
-    NoiseSecret,
-    32
-);
-identifier!(
+    NoiseSecret: 32;
     /// What a relay's Ed25519 key among its peers is derived from.
-    PeerSeed,
-    32
-);
+    PeerSeed: 32;
+}
 
 /// SHA-256 of some parts behind a label that tells one use of it from another.
 pub(crate) fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
@@ -215,6 +138,13 @@ pub(crate) fn digest(domain: &str, parts: &[&[u8]]) -> [u8; 32] {
         hasher.update(part);
     }
     hasher.finalize().into()
+}
+
+/// The first half of it.
+fn short_digest(domain: &str, parts: &[&[u8]]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest(domain, parts)[..16]);
+    half
 }
 
 impl MailboxToken {
@@ -235,43 +165,33 @@ impl RequestId {
     /// The name of what came sealed: whoever brings the same message again asks for the same thing, once. The seed of
     /// the key that it is sealed to keeps the name from those who see the message.
     pub fn of_sealed(seed: &WindowSeed, message: &[u8]) -> Self {
-        let full = digest("vauchi-relay/sealed-request/v1\0", &[&seed.0, message]);
-        let mut id = [0; Self::LENGTH];
-        id.copy_from_slice(&full[..Self::LENGTH]);
-        Self(id)
+        Self(short_digest("vauchi-relay/sealed-request/v1\0", &[&seed.0, message]))
     }
 }
 
-impl RecoveryKeyHash {
-    /// The name under which its proof is known behind the gateway.
-    pub fn name(&self) -> RecoveryName {
-        RecoveryName(digest("vauchi-relay/recovery/v1\0", &[&self.0]))
-    }
+/// Declares the names under which things are known behind the gateway, by the hashes that clients name them by.
+macro_rules! names {
+    ($($hash:ident => $name:ident, $label:literal;)*) => {$(
+        impl $hash {
+            /// The name under which what it names is known behind the gateway.
+            pub fn name(&self) -> $name {
+                $name(digest($label, &[&self.0]))
+            }
+        }
+    )*};
+}
+
+names! {
+    RecoveryKeyHash => RecoveryName, "vauchi-relay/recovery/v1\0";
+    GuardianHash => GuardianName, "vauchi-relay/guardian/v1\0";
+    GateHash => GateName, "vauchi-relay/gate/v1\0";
+    SlotHash => SlotName, "vauchi-relay/slot/v1\0";
 }
 
 impl GuardianHash {
     /// The set of a designator.
     pub fn of_public_key(key: &PublicKey) -> Self {
         Self(digest("", &[&key.0, b"guardians"]))
-    }
-
-    /// The name under which the set is known behind the gateway.
-    pub fn name(&self) -> GuardianName {
-        GuardianName(digest("vauchi-relay/guardian/v1\0", &[&self.0]))
-    }
-}
-
-impl GateHash {
-    /// The name under which the gate is known behind the gateway.
-    pub fn name(&self) -> GateName {
-        GateName(digest("vauchi-relay/gate/v1\0", &[&self.0]))
-    }
-}
-
-impl SlotHash {
-    /// The name under which the slot is known behind the gateway.
-    pub fn name(&self) -> SlotName {
-        SlotName(digest("vauchi-relay/slot/v1\0", &[&self.0]))
     }
 }
 
@@ -282,20 +202,27 @@ impl Commitment {
     }
 }
 
-impl NoiseKey {
-    /// Reads the base64url form in which relays show the key and operators pin it.
-    ///
-    /// # Errors
-    /// [`Malformed`] unless the text is 43 characters of unpadded base64url.
-    pub fn from_base64url(text: &str) -> Result<Self, Malformed> {
-        Self::try_from(encoding::from_base64url(text)?.as_ref())
-    }
+/// Declares the identifiers that relays show and operators write.
+macro_rules! shown {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Reads the base64url form in which relays show it and operators write it.
+            ///
+            /// # Errors
+            /// [`Malformed`] unless the text is 43 characters of unpadded base64url.
+            pub fn from_base64url(text: &str) -> Result<Self, Malformed> {
+                Self::try_from(encoding::from_base64url(text)?.as_ref())
+            }
 
-    /// Writes that form.
-    pub fn to_base64url(&self) -> String {
-        encoding::to_base64url(&self.0)
-    }
+            /// Writes that form.
+            pub fn to_base64url(&self) -> String {
+                encoding::to_base64url(&self.0)
+            }
+        }
+    )*};
 }
+
+shown!(NoiseKey, PeerId);
 
 impl NoiseSecret {
     /// The public half (X25519, RFC 7748).
@@ -316,21 +243,6 @@ impl PeerSeed {
     }
 }
 
-impl PeerId {
-    /// Reads the base64url form in which operators are shown relays and accept them.
-    ///
-    /// # Errors
-    /// [`Malformed`] unless the text is 43 characters of unpadded base64url.
-    pub fn from_base64url(text: &str) -> Result<Self, Malformed> {
-        Self::try_from(encoding::from_base64url(text)?.as_ref())
-    }
-
-    /// Writes that form.
-    pub fn to_base64url(&self) -> String {
-        encoding::to_base64url(&self.0)
-    }
-}
-
 impl PublicKey {
     /// The name under which this owner is remembered at rest.
     pub fn owner(&self) -> OwnerHash {
@@ -341,10 +253,7 @@ impl PublicKey {
 impl BlobId {
     /// Derives the id of a blob: the first 16 bytes of SHA-256(domain ‖ mailbox hash ‖ ciphertext).
     pub fn derive(mailbox: &MailboxHash, ciphertext: &[u8]) -> Self {
-        let full = digest("vauchi-relay/blob/v1\0", &[&mailbox.0, ciphertext]);
-        let mut id = [0; Self::LENGTH];
-        id.copy_from_slice(&full[..Self::LENGTH]);
-        Self(id)
+        Self(short_digest("vauchi-relay/blob/v1\0", &[&mailbox.0, ciphertext]))
     }
 
     /// The 32 hexadecimal digits that clients know the blob by.
@@ -369,10 +278,7 @@ impl TokensDigest {
 impl AddressHash {
     /// Hashes an address (or a network prefix of one) under the relay's key of the hour.
     pub fn of(key: &AddressKey, address: &[u8]) -> Self {
-        let full = digest("vauchi-relay/address/v1\0", &[&key.0, address]);
-        let mut hash = [0; Self::LENGTH];
-        hash.copy_from_slice(&full[..Self::LENGTH]);
-        Self(hash)
+        Self(short_digest("vauchi-relay/address/v1\0", &[&key.0, address]))
     }
 }
 
@@ -430,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn one_hash_has_another_name_in_every_room() {
+    fn one_hash_has_another_name_for_every_kind_of_thing() {
         let bytes = [9; 32];
         let names = [
             *RecoveryKeyHash::from_bytes(bytes).name().as_bytes(),

@@ -5,9 +5,9 @@ use crate::identifier::encoding::{self, Malformed};
 use bytes::Bytes;
 use std::fmt;
 
-/// Declares sealed bytes of a bounded length: `TryFrom<Bytes>` as the door, opaque `Debug`.
+/// Declares sealed bytes of bounded lengths, made by `TryFrom<Bytes>`, opaque `Debug`.
 macro_rules! sealed {
-    ($(#[$doc:meta])* $name:ident, $least:expr, $most:expr) => {
+    ($($(#[$doc:meta])* $name:ident: $least:literal..=$most:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq)]
         pub struct $name(Bytes);
@@ -54,39 +54,21 @@ macro_rules! sealed {
                 write!(formatter, concat!(stringify!($name), "({} bytes)"), self.0.len())
             }
         }
-    };
+    )*};
 }
 
-sealed!(
+sealed! {
     /// A blob of mail, never empty. `RELAY_MAX_MESSAGE_SIZE` bounds it further.
-    Ciphertext,
-    1,
-    usize::MAX
-);
-sealed!(
+    Ciphertext: 1..=usize::MAX;
     /// A sealed note of the sender's about where answers may go: exactly 74 bytes.
-    OriginHint,
-    74,
-    74
-);
-sealed!(
+    OriginHint: 74..=74;
     /// A recovery proof, 1 to 4096 bytes.
-    RecoveryProof,
-    1,
-    4096
-);
-sealed!(
+    RecoveryProof: 1..=4096;
     /// One guardian's entry in a guardian set, at most 256 bytes.
-    GuardianEntry,
-    0,
-    256
-);
-sealed!(
+    GuardianEntry: 0..=256;
     /// What lies in an escrow slot, at most 64 KiB.
-    EscrowBlob,
-    0,
-    65_536
-);
+    EscrowBlob: 0..=65_536;
+}
 
 impl EscrowBlob {
     /// Reads base64url without padding, the form that escrow has in the client API.

@@ -4,7 +4,6 @@ use crate::field::{identifier, required};
 use crate::limits::MAX_CLIENT_URL;
 use crate::peer_messages::{self, About, Capacity};
 use crate::{PeerId, Signature, StorageError, UnixSeconds};
-use bytes::Bytes;
 
 /// Longest name of a relay, in characters.
 const MAX_RELAY_ID: usize = 64;
@@ -34,13 +33,11 @@ pub struct Hello {
     pub lists: bool,
 }
 
-impl Hello {
-    fn read(
-        version: u32,
-        identity: &[u8],
-        signature: &[u8],
-        about: Option<About>,
-    ) -> Result<Self, StorageError> {
+impl TryFrom<peer_messages::Hello> for Hello {
+    type Error = StorageError;
+
+    fn try_from(message: peer_messages::Hello) -> Result<Self, StorageError> {
+        let peer_messages::Hello { version, identity, signature, about } = message;
         let About { relay_id, client_url, messages_per_minute, capacity, unix_time, keeps_secs, lists } =
             required("about", about)?;
         // Shown to operators: nothing that a terminal would take for a command.
@@ -52,8 +49,8 @@ impl Hello {
         }
         Ok(Self {
             version,
-            identity: identifier("identity", identity)?,
-            signature: identifier("signature", signature)?,
+            identity: identifier("identity", &identity)?,
+            signature: identifier("signature", &signature)?,
             relay_id,
             client_url,
             messages_per_minute,
@@ -63,9 +60,11 @@ impl Hello {
             lists,
         })
     }
+}
 
-    fn parts(self) -> (u32, Bytes, Bytes, Option<About>) {
-        let Self {
+impl From<Hello> for peer_messages::Hello {
+    fn from(hello: Hello) -> Self {
+        let Hello {
             version,
             identity,
             signature,
@@ -76,43 +75,11 @@ impl Hello {
             time,
             keeps_secs,
             lists,
-        } = self;
+        } = hello;
         let (capacity, unix_time) = (Some(capacity), time.map_or(0, UnixSeconds::get));
         let about =
             About { relay_id, client_url, messages_per_minute, capacity, unix_time, keeps_secs, lists };
-        (version, identity.into(), signature.into(), Some(about))
-    }
-}
-
-impl TryFrom<peer_messages::Hello> for Hello {
-    type Error = StorageError;
-
-    fn try_from(message: peer_messages::Hello) -> Result<Self, StorageError> {
-        let peer_messages::Hello { version, identity, signature, about } = message;
-        Self::read(version, &identity, &signature, about)
-    }
-}
-
-impl TryFrom<peer_messages::HelloAck> for Hello {
-    type Error = StorageError;
-
-    fn try_from(message: peer_messages::HelloAck) -> Result<Self, StorageError> {
-        let peer_messages::HelloAck { version, identity, signature, about } = message;
-        Self::read(version, &identity, &signature, about)
-    }
-}
-
-impl From<Hello> for peer_messages::Hello {
-    fn from(hello: Hello) -> Self {
-        let (version, identity, signature, about) = hello.parts();
-        Self { version, identity, signature, about }
-    }
-}
-
-impl From<Hello> for peer_messages::HelloAck {
-    fn from(hello: Hello) -> Self {
-        let (version, identity, signature, about) = hello.parts();
-        Self { version, identity, signature, about }
+        Self { version, identity: identity.into(), signature: signature.into(), about: Some(about) }
     }
 }
 
@@ -127,6 +94,7 @@ fn is_client_url(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn hello() -> Hello {
         Hello {
@@ -148,10 +116,9 @@ mod tests {
     }
 
     #[test]
-    fn both_greetings_survive_the_wire_and_may_not_tell_the_time() {
+    fn a_greeting_survives_the_wire_and_may_not_tell_the_time() {
         for said in [hello(), Hello { time: None, ..hello() }] {
-            assert_eq!(reread(said.clone()), Ok(said.clone()));
-            assert_eq!(Hello::try_from(peer_messages::HelloAck::from(said.clone())), Ok(said));
+            assert_eq!(reread(said.clone()), Ok(said));
         }
     }
 

@@ -241,32 +241,6 @@ impl HttpBody for BoundedRequest {
     }
 }
 
-/// A reply, which gives the room of its call back when it has been sent.
-pub(super) struct Reply {
-    pub(super) inner: Body,
-    pub(super) _held: Arc<Held>,
-}
-
-impl HttpBody for Reply {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Pin::new(&mut self.inner).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,9 +1,10 @@
 //! What stands before every call of a socket: the caller shows the secret of the socket's directory, and there is room
 //! for what it asks. Nothing of a call is read or decoded before.
 
-use super::budget::{MessageBudget, Reply};
+use super::budget::MessageBudget;
 use crate::socket::SecretCheck;
 use axum::http::{Request, Response};
+use http_body_util::BodyExt as _;
 use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -73,7 +74,12 @@ where
                 Err(status) => return Ok(status.into_http()),
             };
             let response = services.call(Request::from_parts(head, body)).await?;
-            Ok(response.map(|inner| Body::new(Reply { inner, _held: held })))
+            // The room is given back with the reply's body, when it has been sent.
+            let holding = move |frame| {
+                let _until_dropped = &held;
+                frame
+            };
+            Ok(response.map(|body| Body::new(body.map_frame(holding))))
         })
     }
 }

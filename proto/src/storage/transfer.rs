@@ -1,7 +1,7 @@
 //! Mail that moves between relays: what the messages about it are read into, those between the processes of a relay and
 //! those between relays.
 
-use crate::field::{identifier, list, sealed};
+use crate::field::{enumerated, identifier, list, sealed};
 use crate::limits::MAX_CARRIED_BLOBS;
 use crate::mail::BlobName;
 use crate::{
@@ -142,43 +142,14 @@ pub fn names_of(peer: PeerId, names: Vec<BlobName>) -> messages::BlobNames {
 }
 
 /// What becomes of a blob that was offered to a relay. Both protocols have the same numbers for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OfferResult {
-    /// It is durable there.
-    Accepted,
-    /// This blob is not taken, now or later.
-    Refused,
-    /// Not now.
-    NotNow,
-}
-
-impl From<OfferResult> for messages::Verdict {
-    fn from(verdict: OfferResult) -> Self {
-        match verdict {
-            OfferResult::Accepted => Self::Accepted,
-            OfferResult::Refused => Self::Refused,
-            OfferResult::NotNow => Self::NotNow,
-        }
-    }
-}
-
-impl From<OfferResult> for i32 {
-    fn from(verdict: OfferResult) -> Self {
-        messages::Verdict::from(verdict).into()
-    }
-}
+pub use messages::OfferResult;
 
 /// Reads a verdict.
 ///
 /// # Errors
 /// [`StorageError::Invalid`] for a number that is none.
 pub fn verdict(field: &'static str, number: i32) -> Result<OfferResult, StorageError> {
-    match messages::Verdict::try_from(number) {
-        Ok(messages::Verdict::Accepted) => Ok(OfferResult::Accepted),
-        Ok(messages::Verdict::Refused) => Ok(OfferResult::Refused),
-        Ok(messages::Verdict::NotNow) => Ok(OfferResult::NotNow),
-        Ok(messages::Verdict::Unspecified) | Err(_) => Err(StorageError::invalid(field)),
-    }
+    enumerated(field, number)
 }
 
 /// Number and sum of some names, by which two relays see that they mean the same ones.
@@ -255,8 +226,8 @@ mod tests {
     fn a_verdict_has_one_number_in_both_protocols_and_nothing_is_none() {
         for known in [OfferResult::Accepted, OfferResult::Refused, OfferResult::NotNow] {
             assert_eq!(verdict("verdict", known.into()), Ok(known));
-            let between_relays = peer_messages::Verdict::try_from(i32::from(known)).unwrap();
-            assert_eq!(between_relays.as_str_name(), messages::Verdict::from(known).as_str_name());
+            let between_relays = peer_messages::OfferResult::try_from(i32::from(known)).unwrap();
+            assert_eq!(between_relays.as_str_name(), known.as_str_name());
         }
         for unknown in [0, 4, -1] {
             assert_eq!(verdict("verdict", unknown), Err(StorageError::invalid("verdict")));

@@ -9,39 +9,48 @@ use std::borrow::Cow;
 use std::time::Duration;
 use tonic::{Code, Status};
 
+/// Every refusal that says nothing besides: its form in a message, and the gRPC code of a call that it ends.
+const PLAIN: [(StorageError, RefusalCode, Code); 16] = [
+    (StorageError::UnknownCode, RefusalCode::UnknownCode, Code::NotFound),
+    (StorageError::AlreadyClaimed, RefusalCode::AlreadyClaimed, Code::FailedPrecondition),
+    (StorageError::NotYetClaimed, RefusalCode::NotYetClaimed, Code::FailedPrecondition),
+    (StorageError::TooManyOffers, RefusalCode::TooManyOffers, Code::ResourceExhausted),
+    (StorageError::QuotaExceeded, RefusalCode::QuotaExceeded, Code::ResourceExhausted),
+    (StorageError::StorageFull, RefusalCode::StorageFull, Code::ResourceExhausted),
+    (StorageError::NotRegistered, RefusalCode::NotRegistered, Code::FailedPrecondition),
+    (StorageError::TooLarge, RefusalCode::TooLarge, Code::InvalidArgument),
+    (StorageError::OutsideWindow, RefusalCode::OutsideWindow, Code::Unauthenticated),
+    (StorageError::BadSignature, RefusalCode::BadSignature, Code::Unauthenticated),
+    (StorageError::Replayed, RefusalCode::Replayed, Code::Unauthenticated),
+    (StorageError::ClockWrong, RefusalCode::ClockWrong, Code::Unavailable),
+    (StorageError::Busy, RefusalCode::Busy, Code::Unavailable),
+    (StorageError::OutcomeUnknown, RefusalCode::OutcomeUnknown, Code::Unknown),
+    (StorageError::Unavailable, RefusalCode::Unavailable, Code::Unavailable),
+    (StorageError::Internal, RefusalCode::Internal, Code::Internal),
+];
+
+fn parts(refusal: &StorageError) -> (RefusalCode, Code, Duration, &str) {
+    use StorageError::{AddressRateLimited, GuessesSpent, Invalid, MailboxRateLimited};
+    let limited = |code, wait: &Duration| (code, Code::ResourceExhausted, *wait, "");
+    match refusal {
+        Invalid { field } => (RefusalCode::Invalid, Code::InvalidArgument, Duration::ZERO, field),
+        MailboxRateLimited { retry_after } => limited(RefusalCode::MailboxRateLimited, retry_after),
+        AddressRateLimited { retry_after } => limited(RefusalCode::AddressRateLimited, retry_after),
+        GuessesSpent { retry_after } => limited(RefusalCode::GuessesSpent, retry_after),
+        plain => {
+            let known = PLAIN.iter().find(|(refusal, ..)| refusal == plain);
+            known.map_or((RefusalCode::Internal, Code::Internal, Duration::ZERO, ""), |(_, refusal, code)| {
+                (*refusal, *code, Duration::ZERO, "")
+            })
+        }
+    }
+}
+
 impl From<StorageError> for messages::Refusal {
     fn from(refusal: StorageError) -> Self {
-        let (code, retry_after, field) = match refusal {
-            StorageError::Invalid { field } => (RefusalCode::Invalid, None, field),
-            StorageError::MailboxRateLimited { retry_after } => {
-                (RefusalCode::MailboxRateLimited, Some(retry_after), Cow::default())
-            }
-            StorageError::AddressRateLimited { retry_after } => {
-                (RefusalCode::AddressRateLimited, Some(retry_after), Cow::default())
-            }
-            StorageError::GuessesSpent { retry_after } => {
-                (RefusalCode::GuessesSpent, Some(retry_after), Cow::default())
-            }
-            StorageError::UnknownCode => (RefusalCode::UnknownCode, None, Cow::default()),
-            StorageError::AlreadyClaimed => (RefusalCode::AlreadyClaimed, None, Cow::default()),
-            StorageError::NotYetClaimed => (RefusalCode::NotYetClaimed, None, Cow::default()),
-            StorageError::TooManyOffers => (RefusalCode::TooManyOffers, None, Cow::default()),
-            StorageError::QuotaExceeded => (RefusalCode::QuotaExceeded, None, Cow::default()),
-            StorageError::StorageFull => (RefusalCode::StorageFull, None, Cow::default()),
-            StorageError::NotRegistered => (RefusalCode::NotRegistered, None, Cow::default()),
-            StorageError::TooLarge => (RefusalCode::TooLarge, None, Cow::default()),
-            StorageError::OutsideWindow => (RefusalCode::OutsideWindow, None, Cow::default()),
-            StorageError::BadSignature => (RefusalCode::BadSignature, None, Cow::default()),
-            StorageError::Replayed => (RefusalCode::Replayed, None, Cow::default()),
-            StorageError::ClockWrong => (RefusalCode::ClockWrong, None, Cow::default()),
-            StorageError::Busy => (RefusalCode::Busy, None, Cow::default()),
-            StorageError::OutcomeUnknown => (RefusalCode::OutcomeUnknown, None, Cow::default()),
-            StorageError::Unavailable => (RefusalCode::Unavailable, None, Cow::default()),
-            StorageError::Internal => (RefusalCode::Internal, None, Cow::default()),
-        };
-        let retry_after_millis =
-            retry_after.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        Self { code: code.into(), retry_after_millis, field: field.into_owned() }
+        let (code, _, retry_after, field) = parts(&refusal);
+        let retry_after_millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+        Self { code: code.into(), retry_after_millis, field: field.to_owned() }
     }
 }
 
@@ -54,48 +63,18 @@ impl From<messages::Refusal> for StorageError {
             Ok(RefusalCode::MailboxRateLimited) => Self::MailboxRateLimited { retry_after },
             Ok(RefusalCode::AddressRateLimited) => Self::AddressRateLimited { retry_after },
             Ok(RefusalCode::GuessesSpent) => Self::GuessesSpent { retry_after },
-            Ok(RefusalCode::UnknownCode) => Self::UnknownCode,
-            Ok(RefusalCode::AlreadyClaimed) => Self::AlreadyClaimed,
-            Ok(RefusalCode::NotYetClaimed) => Self::NotYetClaimed,
-            Ok(RefusalCode::TooManyOffers) => Self::TooManyOffers,
-            Ok(RefusalCode::QuotaExceeded) => Self::QuotaExceeded,
-            Ok(RefusalCode::StorageFull) => Self::StorageFull,
-            Ok(RefusalCode::NotRegistered) => Self::NotRegistered,
-            Ok(RefusalCode::TooLarge) => Self::TooLarge,
-            Ok(RefusalCode::OutsideWindow) => Self::OutsideWindow,
-            Ok(RefusalCode::BadSignature) => Self::BadSignature,
-            Ok(RefusalCode::Replayed) => Self::Replayed,
-            Ok(RefusalCode::ClockWrong) => Self::ClockWrong,
-            Ok(RefusalCode::Busy) => Self::Busy,
-            Ok(RefusalCode::OutcomeUnknown) => Self::OutcomeUnknown,
-            Ok(RefusalCode::Unavailable) => Self::Unavailable,
             // A refusal that this version does not know is still a refusal.
-            Ok(RefusalCode::Internal | RefusalCode::Unspecified) | Err(_) => Self::Internal,
+            code => PLAIN
+                .into_iter()
+                .find(|(_, known, _)| code == Ok(*known))
+                .map_or(Self::Internal, |(refusal, ..)| refusal),
         }
     }
 }
 
 impl From<StorageError> for Status {
     fn from(refusal: StorageError) -> Self {
-        let code = match &refusal {
-            StorageError::Invalid { .. } | StorageError::TooLarge => Code::InvalidArgument,
-            StorageError::MailboxRateLimited { .. }
-            | StorageError::AddressRateLimited { .. }
-            | StorageError::GuessesSpent { .. }
-            | StorageError::QuotaExceeded
-            | StorageError::TooManyOffers
-            | StorageError::StorageFull => Code::ResourceExhausted,
-            StorageError::NotRegistered | StorageError::AlreadyClaimed | StorageError::NotYetClaimed => {
-                Code::FailedPrecondition
-            }
-            StorageError::UnknownCode => Code::NotFound,
-            StorageError::OutsideWindow | StorageError::BadSignature | StorageError::Replayed => {
-                Code::Unauthenticated
-            }
-            StorageError::Busy | StorageError::Unavailable | StorageError::ClockWrong => Code::Unavailable,
-            StorageError::OutcomeUnknown => Code::Unknown,
-            StorageError::Internal => Code::Internal,
-        };
+        let (_, code, ..) = parts(&refusal);
         let text = refusal.to_string();
         Self::with_details(code, text, Bytes::from(messages::Refusal::from(refusal).encode_to_vec()))
     }

@@ -233,7 +233,9 @@ pub(crate) fn settle(
             leases::put(write, seq, peer, moment(now.plus(leases::ASIDE_SECS)), false, true)?
         }
         // It may be said before the peer knows whether its commit went through.
-        OfferResult::NotNow => leases::put(write, seq, peer, moment(now), false, true)?,
+        OfferResult::NotNow | OfferResult::Unspecified => {
+            leases::put(write, seq, peer, moment(now), false, true)?
+        }
     }
     Ok(false)
 }

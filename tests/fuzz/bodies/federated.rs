@@ -52,12 +52,9 @@ pub fn peer_message(data: &[u8]) {
         assert_eq!(again.as_ref(), Ok(&message));
         let Some(body) = message.body else { return };
         assert!(!(Question::read(body.clone()).is_ok() && Answer::read(body.clone()).is_ok()));
-        let greeting = match body {
-            Body::Hello(hello) => Hello::try_from(hello),
-            Body::HelloAck(hello) => Hello::try_from(hello),
-            _ => return,
-        };
-        if let Ok(hello) = greeting {
+        if let Body::Hello(hello) | Body::HelloAck(hello) = body
+            && let Ok(hello) = Hello::try_from(hello)
+        {
             assert_eq!(Hello::try_from(peer_messages::Hello::from(hello.clone())), Ok(hello));
         }
     }

@@ -12,7 +12,7 @@ fn accepted(question: Body) -> Option<Body> {
     Some(body::offload_ack(&vec![OfferResult::Accepted; blobs.len()], ROOM))
 }
 
-fn all_are(settle: &SettleRequest, said: messages::Verdict) -> bool {
+fn all_are(settle: &SettleRequest, said: messages::OfferResult) -> bool {
     settle.settlements.iter().all(|settlement| settlement.verdict() == said)
 }
 
@@ -52,7 +52,7 @@ async fn what_a_peer_took_is_settled_as_taken_and_the_room_it_has_left_is_noted(
     let inside = scene.store.inside();
     for settle in &inside.settled {
         assert!(settle.peer == peer_id(1).as_bytes()[..] && !settle.home);
-        assert!(all_are(settle, messages::Verdict::Accepted));
+        assert!(all_are(settle, messages::OfferResult::Accepted));
     }
     let settled: Vec<_> = inside.settled.iter().flat_map(|settle| &settle.settlements).collect();
     assert_eq!(settled.len(), 4);
@@ -99,7 +99,7 @@ async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
     .await;
     let inside = scene.store.inside();
     let first = &inside.settled[0];
-    assert!(first.peer == peer_id(1).as_bytes()[..] && all_are(first, messages::Verdict::NotNow));
+    assert!(first.peer == peer_id(1).as_bytes()[..] && all_are(first, messages::OfferResult::NotNow));
     assert!(!scene.registry.places().iter().any(|place| place.peer == peer_id(1)));
     assert!(scene.metrics.offloads_declined.get() >= 2);
 }
