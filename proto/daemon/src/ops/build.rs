@@ -1,6 +1,8 @@
 //! What this binary was built from.
 
 use relay_proto::UnixSeconds;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Version of the workspace.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -23,42 +25,8 @@ pub fn time() -> Option<UnixSeconds> {
 
 /// A time as git and packagers write it (RFC 3339), since 1970: `2026-03-01T14:05:09+01:00`, or with `Z`.
 fn parse(text: &str) -> Option<UnixSeconds> {
-    let (date_time, offset) = text.split_at_checked("2026-03-01T14:05:09".len())?;
-    let (date, time) = date_time.split_once('T')?;
-    let [year, month, day] = numbers(date, '-')?;
-    let [hour, minute, second] = numbers(time, ':')?;
-    let offset = match offset {
-        "Z" => 0,
-        _ => {
-            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-            let seconds = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
-            match offset.get(..1)? {
-                "+" => seconds,
-                "-" => -seconds,
-                _ => return None,
-            }
-        }
-    };
-    let in_range = (1..=12).contains(&month)
-        && (1..=31).contains(&day)
-        && (0..24).contains(&hour)
-        && (0..60).contains(&minute)
-        && (0..=60).contains(&second);
-    let seconds = days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset;
-    u64::try_from(seconds).ok().filter(|_| in_range).map(UnixSeconds::new)
-}
-
-fn numbers(text: &str, separator: char) -> Option<[i64; 3]> {
-    let mut parts = text.split(separator).map(|part| part.parse::<u16>().ok().map(i64::from));
-    let numbers = [parts.next()??, parts.next()??, parts.next()??];
-    parts.next().is_none().then_some(numbers)
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar. Years are counted from the first of March, so that a leap
-/// day is a year's last day.
-const fn days(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    year * 365 + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469
+    let seconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp();
+    u64::try_from(seconds).ok().map(UnixSeconds::new)
 }
 
 #[cfg(test)]
