@@ -2,7 +2,6 @@
 
 mod checked;
 
-use checked::Report;
 use relay_daemon::Clock;
 use relay_daemon::metrics::merge;
 use relay_proto::StorageError;
@@ -28,10 +27,24 @@ pub(crate) struct MetricsAggregator {
 #[derive(Debug, Default)]
 struct Known {
     next: u64,
-    /// The last report of each reporter, and when it came, by the monotonic clock.
-    living: BTreeMap<u64, (Role, Option<(Report, Duration)>)>,
+    living: BTreeMap<u64, (Role, Option<Report>)>,
     /// Counters must not fall when a replica goes, or rates would jump.
     departed: Vec<Family>,
+}
+
+impl Known {
+    fn reports(&self) -> impl Iterator<Item = &Report> {
+        self.living.values().filter_map(|(_, last)| last.as_ref())
+    }
+}
+
+/// The last report of a process.
+#[derive(Debug)]
+struct Report {
+    process: Process,
+    families: Vec<Family>,
+    /// When it came, by the monotonic clock.
+    at: Duration,
 }
 
 /// One reporter's place, left when dropped.
@@ -64,12 +77,11 @@ impl MetricsAggregator {
     pub(crate) fn processes(&self) -> Vec<Process> {
         let known = self.lock();
         let now = self.clock.monotonic();
-        let process = |(report, at): &(Report, Duration)| {
-            let silent_secs = u32::try_from(now.saturating_sub(*at).as_secs()).unwrap_or(u32::MAX);
+        let process = |report: &Report| {
+            let silent_secs = u32::try_from(now.saturating_sub(report.at).as_secs()).unwrap_or(u32::MAX);
             Process { silent_secs, ..report.process.clone() }
         };
-        let mut processes: Vec<_> =
-            known.living.values().filter_map(|(_, last)| last.as_ref()).map(process).collect();
+        let mut processes: Vec<_> = known.reports().map(process).collect();
         processes.sort_by_key(|process| (process.role, process.started_at, process.pid));
         processes
     }
@@ -77,9 +89,8 @@ impl MetricsAggregator {
     /// What all of them counted, living and departed.
     pub(crate) fn families(&self) -> Vec<Family> {
         let known = self.lock();
-        let reports = known.living.values().filter_map(|(_, last)| last.as_ref());
-        let living = reports.flat_map(|(report, _)| report.families.clone());
-        living.chain(known.departed.clone()).collect()
+        let living = known.reports().flat_map(|report| &report.families);
+        living.chain(&known.departed).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -95,9 +106,9 @@ impl Reporter {
     pub(crate) fn tell(&self, snapshot: Snapshot) -> Result<(), StorageError> {
         let mut known = self.reporters.lock();
         let Some((_, last)) = known.living.get_mut(&self.number) else { return Ok(()) };
-        let before = last.as_ref().map_or(&[][..], |(report, _)| &report.families);
-        let report = checked::check(self.role, snapshot, before)?;
-        *last = Some((report, self.reporters.clock.monotonic()));
+        let before = last.as_ref().map_or(&[][..], |report| &report.families);
+        let (process, families) = checked::check(self.role, snapshot, before)?;
+        *last = Some(Report { process, families, at: self.reporters.clock.monotonic() });
         Ok(())
     }
 }
@@ -105,7 +116,7 @@ impl Reporter {
 impl Drop for Reporter {
     fn drop(&mut self) {
         let mut known = self.reporters.lock();
-        if let Some((_, Some((last, _)))) = known.living.remove(&self.number) {
+        if let Some((_, Some(last))) = known.living.remove(&self.number) {
             let departed = std::mem::take(&mut known.departed);
             // What it counted stays, and the state it was in goes with it.
             let counted = last.families.into_iter().filter(|family| family.kind() != Kind::Gauge);

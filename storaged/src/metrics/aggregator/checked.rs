@@ -14,36 +14,30 @@ const MOST_SERIES: usize = 512;
 /// Buckets of all histograms of one report.
 const MOST_BUCKETS: usize = 2048;
 
-/// Bytes of a label's value.
-const LONGEST_LABEL: usize = 64;
+/// Bytes of a label's value, and of a version.
+const LONGEST_TEXT: usize = 64;
 
 /// Bytes of a sentence about a metric.
 const LONGEST_HELP: usize = 512;
 
-/// Bytes of a version.
-const LONGEST_VERSION: usize = 64;
-
 /// Above this a sum of numbers could be one no longer.
 const LARGEST: f64 = 9_007_199_254_740_992.0;
 
-/// A report as far as it is believed.
-#[derive(Debug, PartialEq)]
-pub(super) struct Report {
-    pub(super) process: Process,
-    pub(super) families: Vec<Family>,
-}
-
-/// Checks a report of a process of this role, of which `before` is the last one.
+/// Checks a report of a process of this role, of which `before` is the last one. Returns what of it is believed.
 ///
 /// # Errors
 /// [`StorageError::Invalid`] with the field that no process of the relay says so.
-pub(super) fn check(role: Role, snapshot: Snapshot, before: &[Family]) -> Result<Report, StorageError> {
+pub(super) fn check(
+    role: Role,
+    snapshot: Snapshot,
+    before: &[Family],
+) -> Result<(Process, Vec<Family>), StorageError> {
     let Snapshot { process, families } = snapshot;
     let process = required("process", process)?;
     if !process.runs(role) {
         return Err(StorageError::invalid("role"));
     }
-    if process.version.len() > LONGEST_VERSION || !is_printable(&process.version) {
+    if !is_short_text(&process.version) {
         return Err(StorageError::invalid("version"));
     }
     let mut kept: Vec<Family> = Vec::new();
@@ -60,28 +54,22 @@ pub(super) fn check(role: Role, snapshot: Snapshot, before: &[Family]) -> Result
         kept.push(family);
     }
     let samples = || kept.iter().flat_map(|family| &family.samples);
-    if samples().count() > MOST_SERIES
-        || samples().map(|sample| sample.buckets.len()).sum::<usize>() > MOST_BUCKETS
-    {
+    let buckets: usize = samples().map(|sample| sample.buckets.len()).sum();
+    if samples().count() > MOST_SERIES || buckets > MOST_BUCKETS {
         return Err(StorageError::invalid("families"));
     }
-    Ok(Report { process, families: kept })
+    Ok((process, kept))
 }
 
 /// Whether all series have the labels of the metric, no two the same, and numbers that were counted after those before.
 fn are_believed(known: &Known, samples: &[Sample], before: &[Sample]) -> bool {
     samples.iter().enumerate().all(|(at, sample)| {
         let same = |other: &&Sample| other.labels == sample.labels;
-        has_labels(known, sample)
+        sample.labels.iter().map(|label| label.name.as_str()).eq(known.labels.iter().copied())
+            && sample.labels.iter().all(|label| is_short_text(&label.value))
             && !samples.iter().take(at).any(|other| same(&other))
             && is_counted(known.kind, sample, before.iter().find(same))
     })
-}
-
-/// Whether a series has the labels of the metric, each with a short value.
-fn has_labels(known: &Known, sample: &Sample) -> bool {
-    sample.labels.iter().map(|label| label.name.as_str()).eq(known.labels.iter().copied())
-        && sample.labels.iter().all(|label| label.value.len() <= LONGEST_LABEL && is_printable(&label.value))
 }
 
 /// Whether a process can have counted this after what it counted before. What is not a number is in no range.
@@ -94,24 +82,18 @@ fn is_counted(kind: Kind, sample: &Sample, last: Option<&Sample>) -> bool {
         Kind::Counter => is_number && is_sum && last.is_none_or(|last| sample.value >= last.value),
         Kind::Histogram => {
             // Buckets ascend, in bounds and counts, and none has more than there are.
-            let ascends = sample.buckets.windows(2).all(|pair| match pair {
-                [low, high] => {
-                    low.upper_bound < high.upper_bound && low.cumulative_count <= high.cumulative_count
-                }
-                _ => false,
-            });
-            let fits = sample
-                .buckets
-                .iter()
-                .all(|bucket| !bucket.upper_bound.is_nan() && bucket.cumulative_count <= sample.count);
-            let is_bounded = sample.count <= LARGEST as u64;
-            is_sum && is_bounded && ascends && fits && last.is_none_or(|last| sample.count >= last.count)
+            let bounds = sample.buckets.iter().map(|bucket| bucket.upper_bound);
+            let counts = sample.buckets.iter().map(|bucket| bucket.cumulative_count);
+            let ascend = !bounds.clone().any(f64::is_nan) && bounds.is_sorted_by(|low, high| low < high);
+            let fit = counts.chain([sample.count]).is_sorted() && sample.count <= LARGEST as u64;
+            is_sum && ascend && fit && last.is_none_or(|last| sample.count >= last.count)
         }
     }
 }
 
-fn is_printable(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
+/// Whether a label's value or a version is short and harmless to whoever is shown it.
+fn is_short_text(text: &str) -> bool {
+    text.len() <= LONGEST_TEXT && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
 #[cfg(test)]
@@ -126,7 +108,7 @@ mod tests {
     /// Whether a gateway is believed.
     fn said(families: Vec<Family>, before: &[Family]) -> Result<Vec<Family>, StorageError> {
         let snapshot = Snapshot { process: Some(process(Role::Gateway)), families };
-        check(Role::Gateway, snapshot, before).map(|report| report.families)
+        check(Role::Gateway, snapshot, before).map(|(_, families)| families)
     }
 
     fn family(name: &str, kind: Kind, samples: Vec<Sample>) -> Family {
@@ -226,7 +208,7 @@ mod tests {
     #[test]
     fn labels_are_those_of_the_metric_and_write_no_lines_of_their_own() {
         assert!(said(vec![rejected(&[("reason", "invalid")])], &[]).is_ok());
-        let long = "x".repeat(LONGEST_LABEL + 1);
+        let long = "x".repeat(LONGEST_TEXT + 1);
         for labels in [
             &[][..],
             &[("scope", "x")],

@@ -1,70 +1,46 @@
 //! The Prometheus text format, version 0.0.4.
 
 use relay_proto::messages::{Family, Kind, Label, Sample};
-use std::fmt::{self, Write as _};
 
 /// Writes families as Prometheus text. One of an unknown kind is left out.
 pub fn render(families: &[Family]) -> String {
-    let mut text = String::new();
-    for family in families {
-        // Writing into a String cannot fail.
-        if write_family(&mut text, family).is_err() {
-            break;
-        }
-    }
-    text
+    families.iter().map(family).collect()
 }
 
-fn write_family(text: &mut String, family: &Family) -> fmt::Result {
+fn family(family: &Family) -> String {
     let Family { name, help, kind: _, samples } = family;
     let kind = match family.kind() {
-        Kind::Unspecified => return Ok(()),
+        Kind::Unspecified => return String::new(),
         Kind::Counter => "counter",
         Kind::Gauge => "gauge",
         Kind::Histogram => "histogram",
     };
-    writeln!(text, "# HELP {name} {}", help.replace('\\', "\\\\").replace('\n', "\\n"))?;
-    writeln!(text, "# TYPE {name} {kind}")?;
-    for sample in samples {
-        if family.kind() == Kind::Histogram {
-            write_histogram(text, name, sample)?;
-        } else {
-            write_line(text, name, &sample.labels, None, sample.value)?;
-        }
-    }
-    Ok(())
+    let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+    let lines = samples.iter().map(|sample| match family.kind() {
+        Kind::Histogram => histogram(name, sample),
+        _ => line(name, &sample.labels, None, sample.value),
+    });
+    format!("# HELP {name} {help}\n# TYPE {name} {kind}\n") + &lines.collect::<String>()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "the format has floating-point values only")]
-fn write_histogram(text: &mut String, name: &str, sample: &Sample) -> fmt::Result {
+fn histogram(name: &str, sample: &Sample) -> String {
     let Sample { labels, value: sum, count, buckets } = sample;
-    let bucket = format!("{name}_bucket");
-    for known in buckets.iter().filter(|known| known.upper_bound.is_finite()) {
-        let bound = known.upper_bound.to_string();
-        write_line(text, &bucket, labels, Some(&bound), known.cumulative_count as f64)?;
-    }
-    write_line(text, &bucket, labels, Some("+Inf"), *count as f64)?;
-    write_line(text, &format!("{name}_sum"), labels, None, *sum)?;
-    write_line(text, &format!("{name}_count"), labels, None, *count as f64)
+    let bucket = |bound: &str, count: u64| line(&format!("{name}_bucket"), labels, Some(bound), count as f64);
+    let finite = buckets.iter().filter(|known| known.upper_bound.is_finite());
+    let lines = finite.map(|known| bucket(&known.upper_bound.to_string(), known.cumulative_count));
+    lines.collect::<String>()
+        + &bucket("+Inf", *count)
+        + &line(&format!("{name}_sum"), labels, None, *sum)
+        + &line(&format!("{name}_count"), labels, None, *count as f64)
 }
 
-fn write_line(
-    text: &mut String,
-    name: &str,
-    labels: &[Label],
-    bound: Option<&str>,
-    value: f64,
-) -> fmt::Result {
-    text.push_str(name);
+fn line(name: &str, labels: &[Label], bound: Option<&str>, value: f64) -> String {
     let labels = labels.iter().map(|label| (label.name.as_str(), label.value.as_str()));
-    let mut separator = '{';
-    for (label, value) in labels.chain(bound.map(|bound| ("le", bound))) {
+    let labels = labels.chain(bound.map(|bound| ("le", bound))).map(|(label, value)| {
         let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        write!(text, "{separator}{label}=\"{escaped}\"")?;
-        separator = ',';
-    }
-    if separator == ',' {
-        text.push('}');
-    }
-    writeln!(text, " {value}")
+        format!("{label}=\"{escaped}\"")
+    });
+    let labels = labels.collect::<Vec<_>>().join(",");
+    if labels.is_empty() { format!("{name} {value}\n") } else { format!("{name}{{{labels}}} {value}\n") }
 }
