@@ -1,5 +1,6 @@
 //! For tests: a store behind a real socket that remembers what it was asked, and peers that answer what a test wants.
 
+use crate::context::Context;
 use crate::metrics::Metrics;
 use crate::registry::tests::{hello, id};
 use crate::registry::{Command, Joined, PeerRegistry};
@@ -109,7 +110,8 @@ impl Offload for Store {
 
     async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
         let settle = request.into_inner();
-        let accepted = settle.settlements.iter().filter(|said| said.verdict() == messages::OfferResult::Accepted);
+        let accepted =
+            settle.settlements.iter().filter(|said| said.verdict() == messages::OfferResult::Accepted);
         let moved = accepted.count() as u32;
         self.asked()?.settled.push(settle);
         Ok(Response::new(SettleReply { moved }))
@@ -210,7 +212,7 @@ impl Scene {
             shutdown.begun(),
         );
         tokio::spawn(serving);
-        let metrics = Arc::new(Metrics::new().unwrap());
+        let metrics = Arc::new(Metrics::new().unwrap().0);
         let registry = PeerRegistry::new(Vec::new(), 1_000_000, Clock::system(), Arc::clone(&metrics));
         Self {
             store,
@@ -220,6 +222,13 @@ impl Scene {
             shutdown,
             _directory: directory,
         }
+    }
+
+    /// What parts work with that give a peer so much time.
+    pub(crate) fn context(&self, patience: std::time::Duration) -> Arc<Context> {
+        let (storage, registry) = (self.storage.clone(), Arc::clone(&self.registry));
+        let (metrics, clock) = (Arc::clone(&self.metrics), Clock::system());
+        Arc::new(Context { storage, registry, metrics, clock, patience })
     }
 
     /// A peer with a connection, whose questions a test answers; `None` leaves one unanswered.

@@ -8,6 +8,7 @@
 
 mod config;
 mod connection;
+mod context;
 #[cfg(test)]
 mod fixture;
 #[cfg(any(test, fuzzing))]
@@ -20,7 +21,6 @@ mod ops;
 mod peering;
 mod registry;
 mod session;
-mod storage;
 mod transfer;
 
 pub use config::{Config, Peering};
@@ -30,7 +30,7 @@ pub use transfer::offload::plan::Ratios;
 use metrics::Metrics;
 use ops::FederatedOps;
 use relay_daemon::{
-    Clock, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
+    Clock, Exit, Failure, Running, Shutdown, SocketLocks, Vars, inherited, lifecycle, listen_unix, notify,
     ops as endpoints, patiently, report,
 };
 use relay_proto::client::StorageClient;
@@ -59,7 +59,8 @@ pub fn run(vars: Vars, clock: Clock, shutdown: Shutdown) -> Running {
 async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failure> {
     let config = Config::from_vars(&vars)?;
     let process = lifecycle::this_process(Role::Federated, clock.now());
-    let metrics = Arc::new(Metrics::new()?);
+    let (metrics, counted) = Metrics::new().map_err(|error| Failure::new(Exit::Internal, error))?;
+    let metrics = Arc::new(metrics);
     ops::refuse_a_second(&config.ops_socket)?;
     let sockets = [
         config.ops_socket.clone(),
@@ -70,7 +71,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     let _locks = patiently(|| SocketLocks::take(served)).await?;
     let listener = listen_unix(&config.ops_socket)?;
     let storage = StorageClient::new(SocketRole::Federation.storage_socket(&config.sockets));
-    let operator = Arc::new(FederatedOps::new(storage.clone(), metrics.registry.clone()));
+    let operator = Arc::new(FederatedOps::new(storage.clone(), counted.clone()));
     let router = endpoints::router(&operator, config.metrics_token);
     let peering = match config.peering {
         Some(peering) => Some(peering::Listeners::bind(&config.sockets, peering)?),
@@ -83,14 +84,14 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
             Some(peering) => peering.run(storage.clone(), &metrics, clock, &shutdown).await,
             None => {
                 tracing::info!("federated is in place; this relay has no peers");
-                watch_fill(&storage, &metrics, &shutdown).await;
+                let _: Option<()> = shutdown.unless_begun(watch_fill(&storage, &metrics)).await;
             }
         }
     };
     // One task: if a part of it panics, the process ends and is started again, and nothing dies unseen.
     tokio::join!(
         serve(listener, router, &shutdown),
-        report::report(storage.clone(), process, metrics.registry.clone(), shutdown.clone()),
+        report::report(storage.clone(), process, counted.clone(), shutdown.clone()),
         peers,
     );
     Ok(())
@@ -114,86 +115,16 @@ async fn serve(listener: tokio::net::UnixListener, router: axum::Router, shutdow
 }
 
 /// Keeps the gauge of the store's fill true, to within [`LOOK`].
-async fn watch_fill(storage: &StorageClient, metrics: &Metrics, shutdown: &Shutdown) {
+async fn watch_fill(storage: &StorageClient, metrics: &Metrics) {
     let mut pause = FIRST_LOOK;
     loop {
-        tokio::select! {
-            capacity = storage::capacity(storage) => match capacity {
-                Ok(capacity) => {
-                    metrics.saw(capacity);
-                    pause = LOOK;
-                }
-                Err(refusal) => tracing::debug!(%refusal, "storage does not say how full it is"),
-            },
-            () = shutdown.begun() => return,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = shutdown.begun() => return,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use relay_daemon::Exit;
-    use std::path::Path;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::UnixStream;
-
-    fn vars(directory: &Path) -> Vars {
-        Vars::from_pairs([("RELAY_SOCKET_DIR", directory.display().to_string())])
-    }
-
-    async fn get(socket: &Path, path: &str) -> String {
-        let mut stream = loop {
-            match UnixStream::connect(socket).await {
-                Ok(stream) => break stream,
-                Err(_) => tokio::task::yield_now().await,
+        match context::capacity(storage).await {
+            Ok(capacity) => {
+                metrics.saw(capacity);
+                pause = LOOK;
             }
-        };
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
-    }
-
-    #[tokio::test]
-    async fn it_lives_without_storage_says_that_it_is_not_ready_and_stops_when_asked() {
-        for federates in ["false", "true"] {
-            let directory = tempfile::tempdir().unwrap();
-            let mut vars = vars(directory.path()).with("RELAY_FEDERATION_ENABLED", federates);
-            if federates == "true" {
-                vars = vars.with("RELAY_FEDERATION_PEERS", "ws://127.0.0.1:9");
-            }
-            let shutdown = Shutdown::default();
-            let running = tokio::spawn(run(vars.clone(), Clock::system(), shutdown.clone()));
-            let socket = directory.path().join("federated/ops.sock");
-            assert!(get(&socket, "/health").await.starts_with("HTTP/1.1 200"));
-            let ready = get(&socket, "/ready").await;
-            assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("storage"), "{ready}");
-            assert!(get(&socket, "/metrics").await.contains("relay_federation_store_fill_ratio"));
-
-            let second = run(vars, Clock::system(), Shutdown::default()).await.unwrap_err();
-            assert_eq!(second.exit, Exit::Unavailable);
-
-            shutdown.begin();
-            running.await.unwrap().unwrap();
+            Err(refusal) => tracing::debug!(%refusal, "storage does not say how full it is"),
         }
-    }
-
-    #[tokio::test]
-    async fn a_port_that_is_taken_is_told_with_its_variable() {
-        let directory = tempfile::tempdir().unwrap();
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let vars = vars(directory.path())
-            .with("RELAY_FEDERATION_ENABLED", "true")
-            .with("RELAY_FEDERATION_PEERS", "ws://127.0.0.1:9")
-            .with("RELAY_FEDERATION_LISTEN_ADDR", taken.local_addr().unwrap().to_string());
-        let refused = run(vars, Clock::system(), Shutdown::default()).await.unwrap_err();
-        assert_eq!(refused.exit, Exit::Unavailable);
-        assert!(refused.text.contains("RELAY_FEDERATION_LISTEN_ADDR"), "{refused}");
+        tokio::time::sleep(pause).await;
     }
 }

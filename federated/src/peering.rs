@@ -4,19 +4,16 @@ use crate::config::Peering;
 use crate::connection::accept::{self, PeerListener};
 use crate::connection::connector::Connector;
 use crate::connection::dial::Dialler;
+use crate::context::{Context, replied};
 use crate::link::Reason;
 use crate::link::greeting::HelloInfo;
 use crate::link::handshake::LocalIdentity;
 use crate::metrics::Metrics;
 use crate::registry::PeerRegistry;
 use crate::session::body;
-use crate::storage::replied;
-use crate::transfer::deletions::Deletions;
-use crate::transfer::inventory::Inventories;
 use crate::transfer::offload::Offloader;
 use crate::transfer::recall::Recalls;
-use crate::transfer::request_handler::PeerRequestHandler;
-use relay_daemon::variables::PeerUrl;
+use crate::transfer::{deletions, inventory};
 use relay_daemon::{Clock, Failure, Sharing, Shutdown, listen_tcp, listen_unix, socket_secret};
 use relay_proto::client::StorageClient;
 use relay_proto::field::identifier;
@@ -46,7 +43,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Listeners {
     config: Peering,
     tunnel: UnixListener,
-    recalls: UnixListener,
+    recall_socket: UnixListener,
     /// What gateways show; both sockets lie in one directory.
     gateways: socket::SecretCheck,
     port: Option<TcpListener>,
@@ -64,7 +61,7 @@ impl Listeners {
             config,
             gateways,
             tunnel: listen_unix(&socket::SocketRole::tunnel_socket(sockets))?,
-            recalls: listen_unix(&socket::SocketRole::recall_socket(sockets))?,
+            recall_socket: listen_unix(&socket::SocketRole::recall_socket(sockets))?,
             port,
         })
     }
@@ -77,7 +74,7 @@ impl Listeners {
         clock: Clock,
         shutdown: &Shutdown,
     ) {
-        let Self { config, tunnel, recalls, gateways, port } = self;
+        let Self { config, tunnel, recall_socket, gateways, port } = self;
         let Some((noise_secret, signing_seed)) = keys(&storage, shutdown).await else { return };
         let id = signing_seed.id();
         let about = HelloInfo {
@@ -88,48 +85,45 @@ impl Listeners {
         };
         let local = LocalIdentity { noise_secret, signing_seed, about, clock: clock.clone() };
         let urls: Vec<String> = config.peers.iter().map(|peer| peer.as_str().to_owned()).collect();
-        let registry = Arc::new(PeerRegistry::new(
-            urls.clone(),
-            config.messages_per_minute,
-            clock.clone(),
-            Arc::clone(metrics),
-        ));
-        let handler = Arc::new(PeerRequestHandler {
-            storage: storage.clone(),
-            registry: Arc::clone(&registry),
-            metrics: Arc::clone(metrics),
-        });
+        let registry =
+            PeerRegistry::new(urls.clone(), config.messages_per_minute, clock.clone(), Arc::clone(metrics));
+        let (registry, metrics) = (Arc::new(registry), Arc::clone(metrics));
+        let context = Arc::new(Context { storage, registry, metrics, clock, patience: config.patience });
         let draining = Arc::new(AtomicBool::new(false));
         let tasks = TaskTracker::new();
+        dial_all(&config, &context, &local, &tasks, shutdown);
         let [pending, asking] = accept::bounds();
-        let door = Arc::new(PeerListener {
-            local: local.clone(),
-            accepted: config.accepted.clone(),
+        let listener = Arc::new(PeerListener {
+            local,
+            accepted: config.accepted,
             urls,
-            storage: storage.clone(),
-            registry: Arc::clone(&registry),
-            handler: Arc::clone(&handler),
-            patience: config.patience,
-            clock: clock.clone(),
+            context: Arc::clone(&context),
             tasks: tasks.clone(),
             pending,
             asking,
         });
-        let parts = Parts { config, storage, metrics, registry, draining, clock: clock.clone() };
-        parts.spawn_diallers(&tasks, &local, &handler, &clock, shutdown);
-        let recalling =
-            Arc::new(Recalls::new(parts.storage.clone(), Arc::clone(&parts.registry), Arc::clone(metrics)));
-        tracing::info!(peers = parts.config.peers.len(), "peering");
+        let offloader = Offloader {
+            context: Arc::clone(&context),
+            ratios: config.ratios,
+            draining: Arc::clone(&draining),
+        };
+        let recalls = Arc::new(Recalls::new(Arc::clone(&context)));
+        let serve_port = async {
+            if let Some(port) = port {
+                Arc::clone(&listener).serve_port(port, shutdown).await;
+            }
+        };
+        tracing::info!(peers = config.peers.len(), "peering");
         tokio::join!(
-            Arc::clone(&door).serve_tunnel(tunnel, gateways.clone(), shutdown),
-            serve_port(&door, port, shutdown),
-            serve_recalls(recalls, gateways, parts.config.users.clone(), &recalling, shutdown),
-            parts.offloader().run(shutdown),
-            parts.deletions().run(shutdown),
-            parts.inventories().run(shutdown),
-            parts.report_room(shutdown),
-            parts.report(shutdown),
-            parts.leave(shutdown),
+            Arc::clone(&listener).serve_tunnel(tunnel, gateways.clone(), shutdown),
+            serve_port,
+            serve_recalls(recall_socket, gateways, config.users, &recalls, shutdown),
+            offloader.run(shutdown),
+            deletions::run(&context, shutdown),
+            inventory::run(&context, shutdown),
+            report_room(&context.registry, config.reports, shutdown),
+            report(&context, &draining, shutdown),
+            leave(&context.registry, shutdown),
         );
         tasks.close();
         if timeout(CLOSE_TIMEOUT, tasks.wait()).await.is_err() {
@@ -138,33 +132,37 @@ impl Listeners {
     }
 }
 
-/// This relay's keys, once storage is there. Leases of an earlier life are freed before anything is offered.
-async fn keys(storage: &StorageClient, shutdown: &Shutdown) -> Option<(NoiseSecret, PeerSeed)> {
-    loop {
-        let asking = async {
-            let ResumeReply {} = replied(storage.offload().resume(ResumeRequest {}).await)?;
-            let keys = replied(storage.offload().identity(IdentityRequest {}).await)?;
-            let Identity { noise_secret, signing_seed } = keys;
-            let seed = identifier("signing_seed", &signing_seed)?;
-            Ok::<_, StorageError>((identifier("noise_secret", &noise_secret)?, seed))
-        };
-        tokio::select! {
-            keys = asking => match keys {
-                Ok(keys) => return Some(keys),
-                Err(refusal) => tracing::debug!(%refusal, "storage does not hand out this relay's keys yet"),
-            },
-            () = shutdown.begun() => return None,
-        }
-        tokio::select! {
-            () = sleep(RETRY) => {}
-            () = shutdown.begun() => return None,
-        }
+/// Keeps every configured peer connected.
+fn dial_all(
+    config: &Peering,
+    context: &Arc<Context>,
+    local: &LocalIdentity,
+    tasks: &TaskTracker,
+    shutdown: &Shutdown,
+) {
+    let connector = Arc::new(Connector::new(config.allowed.clone()));
+    for (position, url) in config.peers.iter().cloned().enumerate() {
+        let (connector, context) = (Arc::clone(&connector), Arc::clone(context));
+        let dialler = Dialler { position, url, connector, context, local: local.clone() };
+        tasks.spawn(dialler.run(shutdown.clone()));
     }
 }
 
-async fn serve_port(door: &Arc<PeerListener>, port: Option<TcpListener>, shutdown: &Shutdown) {
-    if let Some(port) = port {
-        Arc::clone(door).serve_port(port, shutdown).await;
+/// Returns this relay's keys, once storage is there. Leases of an earlier life are freed before anything is offered.
+async fn keys(storage: &StorageClient, shutdown: &Shutdown) -> Option<(NoiseSecret, PeerSeed)> {
+    let ask = || async {
+        let ResumeReply {} = replied(storage.offload().resume(ResumeRequest {}).await)?;
+        let keys = replied(storage.offload().identity(IdentityRequest {}).await)?;
+        let Identity { noise_secret, signing_seed } = keys;
+        let seed = identifier("signing_seed", &signing_seed)?;
+        Ok::<_, StorageError>((identifier("noise_secret", &noise_secret)?, seed))
+    };
+    loop {
+        match shutdown.unless_begun(ask()).await? {
+            Ok(keys) => return Some(keys),
+            Err(refusal) => tracing::debug!(%refusal, "storage does not hand out this relay's keys yet"),
+        }
+        shutdown.unless_begun(sleep(RETRY)).await?;
     }
 }
 
@@ -182,128 +180,48 @@ async fn serve_recalls(
     }
 }
 
-/// What the parts are made of.
-struct Parts<'a> {
-    config: Peering,
-    storage: StorageClient,
-    metrics: &'a Arc<Metrics>,
-    registry: Arc<PeerRegistry>,
-    draining: Arc<AtomicBool>,
-    clock: Clock,
+/// Tells peers now and then how much room there is.
+async fn report_room(registry: &PeerRegistry, every: Duration, shutdown: &Shutdown) {
+    while shutdown.unless_begun(sleep(every)).await.is_some() {
+        registry.tell_all(registry.own_room());
+    }
 }
 
-impl Parts<'_> {
-    fn spawn_diallers(
-        &self,
-        tasks: &TaskTracker,
-        local: &LocalIdentity,
-        handler: &Arc<PeerRequestHandler>,
-        clock: &Clock,
-        shutdown: &Shutdown,
-    ) {
-        let connector = Arc::new(Connector::new(self.config.allowed.clone()));
-        for (position, url) in self.config.peers.iter().cloned().enumerate() {
-            let url: PeerUrl = url;
-            let dialler = Dialler {
-                position,
-                url,
-                connector: Arc::clone(&connector),
-                storage: self.storage.clone(),
-                registry: Arc::clone(&self.registry),
-                handler: Arc::clone(handler),
-                local: local.clone(),
-                patience: self.config.patience,
-                clock: clock.clone(),
-            };
-            tasks.spawn(dialler.run(shutdown.clone()));
-        }
-    }
-
-    fn offloader(&self) -> Offloader {
-        Offloader {
-            storage: self.storage.clone(),
-            registry: Arc::clone(&self.registry),
-            metrics: Arc::clone(self.metrics),
-            ratios: self.config.ratios,
-            draining: Arc::clone(&self.draining),
-            patience: self.config.patience,
-            clock: self.clock.clone(),
-        }
-    }
-
-    fn deletions(&self) -> Deletions {
-        Deletions {
-            storage: self.storage.clone(),
-            registry: Arc::clone(&self.registry),
-            metrics: Arc::clone(self.metrics),
-            patience: self.config.patience,
-        }
-    }
-
-    fn inventories(&self) -> Inventories {
-        Inventories {
-            storage: self.storage.clone(),
-            registry: Arc::clone(&self.registry),
-            patience: self.config.patience,
-        }
-    }
-
-    /// Tells peers now and then how much room there is.
-    async fn report_room(&self, shutdown: &Shutdown) {
+/// Tells storage how it stands with peers, and does what it says.
+async fn report(context: &Context, draining: &AtomicBool, shutdown: &Shutdown) {
+    let registry = &context.registry;
+    let reporting = async {
         loop {
-            tokio::select! {
-                () = sleep(self.config.reports) => self.registry.tell_all(self.registry.own_room()),
-                () = shutdown.begun() => return,
-            }
-        }
-    }
-
-    async fn tell(&self) -> Result<Orders, StorageError> {
-        let report = PeerReport { peers: self.registry.states() };
-        replied(self.storage.offload().tell(report).await)
-    }
-
-    /// Tells storage how it stands with peers, and hears what to do.
-    async fn report(&self, shutdown: &Shutdown) {
-        loop {
-            tokio::select! {
-                orders = self.tell() => match orders {
-                    Ok(Orders { draining }) => {
-                        let before = self.draining.swap(draining, Relaxed);
-                        if draining && !before {
-                            tracing::info!("the relay is being emptied into its peers");
-                            self.tell_leave().await;
-                        }
+            let report = PeerReport { peers: registry.states() };
+            match replied(context.storage.offload().tell(report).await) {
+                Ok(Orders { draining: now }) => {
+                    let before = draining.swap(now, Relaxed);
+                    if now && !before {
+                        tracing::info!("the relay is being emptied into its peers");
+                        tell_leave(registry).await;
                     }
-                    Err(refusal) => tracing::debug!(%refusal, "storage does not hear of peers"),
-                },
-                () = shutdown.begun() => return,
+                }
+                Err(refusal) => tracing::debug!(%refusal, "storage does not hear of peers"),
             }
-            tokio::select! {
-                () = sleep(REPORTS) => {}
-                () = self.registry.changes() => {}
-                () = shutdown.begun() => return,
-            }
+            // Until something changes, or a while has passed.
+            drop(timeout(REPORTS, registry.changes()).await);
         }
-    }
+    };
+    let _: Option<()> = shutdown.unless_begun(reporting).await;
+}
 
-    /// Says to all peers that this relay is about to be away.
-    async fn tell_leave(&self) {
-        let told = self.registry.connected().into_iter().map(|peer| {
-            let registry = Arc::clone(&self.registry);
-            async move {
-                // Who does not hear it finds out.
-                drop(registry.ask(&peer, body::DRAIN, CLOSE_TIMEOUT).await);
-            }
-        });
-        futures_util::future::join_all(told).await;
-    }
+/// Says to all peers that this relay is about to be away.
+async fn tell_leave(registry: &PeerRegistry) {
+    let peers = registry.connected();
+    // Who does not hear it finds out.
+    let told = peers.iter().map(|peer| registry.ask(peer, body::DRAIN, CLOSE_TIMEOUT));
+    drop(futures_util::future::join_all(told).await);
+}
 
-    /// When the process is to stop: says so, and has all connections closed.
-    async fn leave(&self, shutdown: &Shutdown) {
-        shutdown.begun().await;
-        self.registry.set_own_room(Capacity::default());
-        self.tell_leave().await;
-        self.registry.close_all(Reason::Stopping).await;
-    }
+/// When the process is to stop: says so, and has all connections closed.
+async fn leave(registry: &PeerRegistry, shutdown: &Shutdown) {
+    shutdown.begun().await;
+    registry.set_own_room(Capacity::default());
+    tell_leave(registry).await;
+    registry.close_all(Reason::Stopping).await;
 }

@@ -1,20 +1,21 @@
 //! Who is there: peers with their connections, what they said of their room, and how much may be asked of them.
 
+mod peer;
 pub(crate) mod peer_clock;
+
+pub(crate) use peer::Counts;
 
 use crate::link::Reason;
 use crate::metrics::Metrics;
 use crate::session::Answer;
-use bytes::Bytes;
-use peer_clock::PeerClock;
+use peer::{Dialled, Peer};
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
-use relay_proto::limits::MAX_CLOCKS_APART_SECS;
-use relay_proto::messages::{Link, PeerState};
+use relay_proto::PeerId;
+use relay_proto::messages::PeerState;
 use relay_proto::peer::Hello;
 use relay_proto::peer_messages::Capacity;
 use relay_proto::peer_messages::message::Body;
-use relay_proto::{PeerId, UnixSeconds};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,9 +33,6 @@ const QUEUE: usize = 64;
 
 /// For how long a peer that left a recall unanswered is not asked by others who have no time.
 const AVOIDED: Duration = Duration::from_secs(30);
-
-/// Why no mail moves to or from a peer that is connected.
-const CLOCKS_APART: &str = "its clock and this relay's are more than 5 minutes apart: no mail moves";
 
 /// What a connection is told to do.
 #[derive(Debug)]
@@ -78,50 +76,6 @@ struct Inner {
     sent: BucketTable,
 }
 
-#[derive(Debug)]
-struct Peer {
-    links: Vec<(u64, mpsc::Sender<Command>)>,
-    room: Capacity,
-    leaving: bool,
-    /// For how long it keeps mail, in seconds; 0 when it does not say.
-    keeps_secs: u64,
-    /// Whether it says what it holds when it is asked.
-    lists: bool,
-    last_seen: Option<UnixSeconds>,
-    clock: Option<PeerClock>,
-    allowance: Rate,
-    avoided_until: Option<Duration>,
-    counts: Counts,
-}
-
-impl Peer {
-    /// How far its clock is ahead of this relay's, in seconds, while it is connected.
-    fn clock_ahead(&self, clock: &Clock) -> Option<i64> {
-        self.clock.filter(|_| !self.links.is_empty()).map(|theirs| theirs.ahead(clock))
-    }
-
-    fn is_clock_apart(&self, clock: &Clock) -> bool {
-        self.clock_ahead(clock).is_some_and(|ahead| ahead.unsigned_abs() > MAX_CLOCKS_APART_SECS)
-    }
-}
-
-/// Blobs that went one way or the other.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Counts {
-    pub(crate) sent: u64,
-    pub(crate) received: u64,
-    pub(crate) recalled: u64,
-}
-
-/// A peer that this relay is to be connected to.
-#[derive(Debug, Clone)]
-struct Dialled {
-    url: String,
-    identity: Option<PeerId>,
-    pin_changed: bool,
-    trouble: &'static str,
-}
-
 /// A peer's place for mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PeerCapacity {
@@ -132,13 +86,9 @@ pub(crate) struct PeerCapacity {
 impl PeerRegistry {
     /// Nobody is there yet. `urls` are the peers to dial, `per_minute` is what each peer may send.
     pub(crate) fn new(urls: Vec<String>, per_minute: u32, clock: Clock, metrics: Arc<Metrics>) -> Self {
-        let dialled = urls
-            .into_iter()
-            .map(|url| Dialled { url, identity: None, pin_changed: false, trouble: "not reached yet" })
-            .collect();
         let inner = Inner {
             peers: BTreeMap::new(),
-            dialled,
+            dialled: urls.into_iter().map(Dialled::new).collect(),
             room: Capacity::default(),
             links: 0,
             received: BucketTable::new(MAX_PEERS),
@@ -163,45 +113,27 @@ impl PeerRegistry {
     ) -> Result<(Joined, mpsc::Receiver<Command>), Crowded> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut inner = self.lock();
-        if !inner.peers.contains_key(&hello.identity) && inner.peers.len() >= MAX_PEERS {
+        let is_crowded = match inner.peers.get(&hello.identity) {
+            Some(known) => known.links.len() >= LINKS_EACH,
+            None => inner.peers.len() >= MAX_PEERS,
+        };
+        if is_crowded {
             return Err(Crowded);
         }
         inner.links += 1;
         let number = inner.links;
-        let peer = inner.peers.entry(hello.identity).or_insert_with(|| Peer {
-            links: Vec::new(),
-            room: Capacity::default(),
-            leaving: false,
-            keeps_secs: 0,
-            lists: false,
-            last_seen: None,
-            clock: None,
-            allowance: self.rate,
-            avoided_until: None,
-            counts: Counts::default(),
-        });
-        if peer.links.len() >= LINKS_EACH {
-            return Err(Crowded);
-        }
-        if peer.links.is_empty() {
-            peer.leaving = false;
-            peer.avoided_until = None;
+        let mut peer = Peer::greeted(hello, &self.clock, inner.peers.remove(&hello.identity));
+        if !peer.is_connected() {
             self.metrics.peers_connected.inc();
             self.changed.notify_one();
         }
         peer.links.push((number, sender));
-        peer.room = hello.capacity;
-        peer.keeps_secs = hello.keeps_secs;
-        peer.lists = hello.lists;
-        peer.last_seen = Some(self.clock.now());
-        peer.clock = hello.time.map(|said| PeerClock::said_now(said, &self.clock));
         if peer.is_clock_apart(&self.clock) {
             tracing::warn!(
                 "the clocks of a peer and of this relay are more than 5 minutes apart: no mail moves"
             );
         }
-        // A little less than allowed: on the way, messages bunch up.
-        peer.allowance = Rate::per_minute((hello.messages_per_minute / 10).saturating_mul(9).max(1));
+        inner.peers.insert(hello.identity, peer);
         Ok((Joined { registry: Arc::clone(self), peer: hello.identity, number }, receiver))
     }
 
@@ -216,7 +148,7 @@ impl PeerRegistry {
         loop {
             let taken = {
                 let mut inner = self.lock();
-                let known = inner.peers.get(peer).filter(|known| !known.links.is_empty());
+                let known = inner.peers.get(peer).filter(|known| known.is_connected());
                 let allowance = known.ok_or(Unanswered)?.allowance;
                 inner.sent.take(peer.as_bytes(), allowance, self.clock.monotonic())
             };
@@ -252,14 +184,13 @@ impl PeerRegistry {
     }
 
     fn newest_link(&self, peer: &PeerId) -> Option<mpsc::Sender<Command>> {
-        let inner = self.lock();
-        inner.peers.get(peer)?.links.last().map(|(_, link)| link.clone())
+        self.of(peer, |known| known.links.last().map(|(_, link)| link.clone())).flatten()
     }
 
     /// Peers that are connected.
     pub(crate) fn connected(&self) -> Vec<PeerId> {
         let inner = self.lock();
-        inner.peers.iter().filter(|(_, peer)| !peer.links.is_empty()).map(|(id, _)| *id).collect()
+        inner.peers.iter().filter(|(_, peer)| peer.is_connected()).map(|(id, _)| *id).collect()
     }
 
     /// Connected peers that can be asked what they hold, each with the number of its latest hello.
@@ -272,28 +203,18 @@ impl PeerRegistry {
     /// Peers that take mail, with the room they say they have.
     pub(crate) fn places(&self) -> Vec<PeerCapacity> {
         let inner = self.lock();
-        let taking = |peer: &&Peer| {
-            !peer.links.is_empty()
-                && !peer.leaving
-                && peer.room.accepting
-                && !peer.is_clock_apart(&self.clock)
-        };
-        inner
-            .peers
-            .iter()
-            .filter(|(_, peer)| taking(peer))
-            .map(|(id, peer)| PeerCapacity { peer: *id, free_bytes: peer.room.free_bytes })
-            .collect()
+        let taking = inner.peers.iter().filter(|(_, peer)| peer.takes_mail(&self.clock));
+        taking.map(|(id, peer)| PeerCapacity { peer: *id, free_bytes: peer.room.free_bytes }).collect()
     }
 
     /// Whether a peer's clock and this relay's agree, as far as is known: only then mail moves.
     pub(crate) fn agrees_on_time(&self, peer: &PeerId) -> bool {
-        self.lock().peers.get(peer).is_none_or(|known| !known.is_clock_apart(&self.clock))
+        self.of(peer, |known| !known.is_clock_apart(&self.clock)).unwrap_or(true)
     }
 
     /// For how long a peer keeps mail, in seconds, if it says so.
     pub(crate) fn keeps(&self, id: &PeerId) -> Option<u64> {
-        self.lock().peers.get(id).map(|peer| peer.keeps_secs).filter(|seconds| *seconds > 0)
+        self.of(id, |peer| peer.keeps_secs).filter(|seconds| *seconds > 0)
     }
 
     /// How much room this relay has, as it tells its peers.
@@ -356,7 +277,7 @@ impl PeerRegistry {
     /// A peer gave a sign of life.
     pub(crate) fn seen(&self, id: &PeerId) {
         let now = self.clock.now();
-        self.with(id, |peer| peer.last_seen = Some(now));
+        self.with(id, |peer| peer.last_seen = now);
     }
 
     /// Counts what went between the two.
@@ -379,12 +300,7 @@ impl PeerRegistry {
 
     /// Whether it is worth a client's time to ask a peer.
     pub(crate) fn answers(&self, id: &PeerId) -> bool {
-        let now = self.clock.monotonic();
-        let inner = self.lock();
-        inner
-            .peers
-            .get(id)
-            .is_some_and(|peer| !peer.links.is_empty() && peer.avoided_until.is_none_or(|until| until <= now))
+        self.of(id, |peer| peer.is_connected() && !peer.is_avoided(&self.clock)).unwrap_or(false)
     }
 
     /// Notes whom a dialled address belongs to, and what is wrong, in a few fixed words.
@@ -417,29 +333,19 @@ impl PeerRegistry {
     /// What operators are shown: configured peers in their order, then those that dialled.
     pub(crate) fn states(&self) -> Vec<PeerState> {
         let inner = self.lock();
-        let mut states: Vec<PeerState> = Vec::new();
-        for dialled in &inner.dialled {
-            let known = dialled.identity.and_then(|identity| inner.peers.get(&identity));
-            let mut state = state(dialled.identity, known, &self.clock);
-            state.url.clone_from(&dialled.url);
-            if !matches!(state.link(), Link::Up | Link::Leaving) {
-                if !dialled.trouble.is_empty() {
-                    dialled.trouble.clone_into(&mut state.trouble);
-                }
-                if dialled.pin_changed {
-                    state.set_link(Link::PinChanged);
-                }
-            }
-            states.push(state);
-        }
-        for (identity, peer) in &inner.peers {
-            if !inner.dialled.iter().any(|dialled| dialled.identity == Some(*identity)) {
-                states.push(state(Some(*identity), Some(peer), &self.clock));
-            }
-        }
+        let behind = |dialled: &Dialled| inner.peers.get(&dialled.identity?);
+        let dialled = inner.dialled.iter().map(|dialled| dialled.state(behind(dialled), &self.clock));
+        let is_dialled = |id: &PeerId| inner.dialled.iter().any(|dialled| dialled.identity == Some(*id));
+        let others = inner.peers.iter().filter(|(id, _)| !is_dialled(id));
+        let others = others.map(|(id, peer)| peer.state(*id, &self.clock));
+        let states = dialled.chain(others).collect();
         let apart = inner.peers.values().filter(|peer| peer.is_clock_apart(&self.clock)).count();
         self.metrics.clocks_apart.set(i64::try_from(apart).unwrap_or(i64::MAX));
         states
+    }
+
+    fn of<T>(&self, id: &PeerId, read: impl FnOnce(&Peer) -> T) -> Option<T> {
+        self.lock().peers.get(id).map(read)
     }
 
     fn with(&self, id: &PeerId, change: impl FnOnce(&mut Peer)) {
@@ -450,35 +356,6 @@ impl PeerRegistry {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn state(identity: Option<PeerId>, peer: Option<&Peer>, clock: &Clock) -> PeerState {
-    let now = clock.monotonic();
-    let avoided = peer.and_then(|peer| peer.avoided_until).is_some_and(|until| until > now);
-    let link = match peer {
-        Some(peer) if !peer.links.is_empty() && peer.leaving => Link::Leaving,
-        Some(peer) if !peer.links.is_empty() && !avoided => Link::Up,
-        _ => Link::Down,
-    };
-    let counts = peer.map(|peer| peer.counts).unwrap_or_default();
-    let trouble = match peer {
-        _ if avoided => "does not answer",
-        Some(peer) if peer.is_clock_apart(clock) => CLOCKS_APART,
-        _ => "",
-    };
-    PeerState {
-        url: String::new(),
-        identity: identity.map(Bytes::from).unwrap_or_default(),
-        link: link.into(),
-        free_bytes: peer.filter(|peer| peer.room.accepting).map_or(0, |peer| peer.room.free_bytes),
-        last_seen: peer.and_then(|peer| peer.last_seen).map_or(0, UnixSeconds::get),
-        blobs_sent: counts.sent,
-        blobs_received: counts.received,
-        blobs_recalled: counts.recalled,
-        trouble: trouble.to_owned(),
-        clock_ahead_secs: peer.and_then(|peer| peer.clock_ahead(clock)),
-        keeps_secs: peer.map_or(0, |peer| peer.keeps_secs),
     }
 }
 

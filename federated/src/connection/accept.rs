@@ -1,14 +1,12 @@
-//! The door for peers that dial: a little HTTP with two addresses, behind gateways and, where the operator wants it,
+//! Where peers connect that dial this relay: a little HTTP with two addresses, behind gateways and, where the operator wants it,
 //! on a port of its own.
 
 use super::{Connection, Keys};
 use crate::connection::arrivals::{Arrival, Arrivals};
+use crate::context::{Context, replied};
 use crate::link::Reason;
 use crate::link::channel::{Channel, Transit};
 use crate::link::handshake::{self, LocalIdentity, respond};
-use crate::registry::PeerRegistry;
-use crate::storage::replied;
-use crate::transfer::request_handler::PeerRequestHandler;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -17,9 +15,8 @@ use hyper::service::service_fn;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use relay_daemon::Shutdown;
 use relay_daemon::headers::says;
-use relay_daemon::{Clock, Shutdown};
-use relay_proto::client::StorageClient;
 use relay_proto::messages::{Introduction, Pin, PinsReply, PinsRequest};
 use relay_proto::socket::SecretCheck;
 use relay_proto::{PeerId, StorageError};
@@ -55,12 +52,7 @@ pub(crate) struct PeerListener {
     /// Identities that may connect; without any, those of the peers at `urls`.
     pub(crate) accepted: Vec<PeerId>,
     pub(crate) urls: Vec<String>,
-    pub(crate) storage: StorageClient,
-    pub(crate) registry: Arc<PeerRegistry>,
-    pub(crate) handler: Arc<PeerRequestHandler>,
-    /// How long a peer may be silent.
-    pub(crate) patience: Duration,
-    pub(crate) clock: Clock,
+    pub(crate) context: Arc<Context>,
     pub(crate) tasks: TaskTracker,
     pub(crate) pending: Arc<Arrivals>,
     pub(crate) asking: Arc<Arrivals>,
@@ -104,16 +96,13 @@ impl PeerListener {
         F: Future<Output = io::Result<(S, Option<IpAddr>)>>,
     {
         loop {
-            let accepted = tokio::select! {
-                accepted = accept() => accepted,
-                () = shutdown.begun() => return,
-            };
+            let Some(accepted) = shutdown.unless_begun(accept()).await else { return };
             let Ok((stream, source)) = accepted else {
                 tokio::time::sleep(BACK_OFF).await;
                 continue;
             };
             let Some(arrival) = self.asking.enter(source) else {
-                self.handler.metrics.handshakes_refused.inc();
+                self.context.metrics.handshakes_refused.inc();
                 continue;
             };
             self.tasks.spawn(Arc::clone(&self).hear(stream, source, gateways.clone(), arrival));
@@ -161,12 +150,12 @@ impl PeerListener {
                     return text(StatusCode::BAD_REQUEST, "a WebSocket upgrade is expected here");
                 };
                 let Some(arrival) = self.pending.enter(source) else {
-                    self.handler.metrics.handshakes_refused.inc();
+                    self.context.metrics.handshakes_refused.inc();
                     return text(StatusCode::SERVICE_UNAVAILABLE, "too many peers are arriving");
                 };
                 let upgrade = hyper::upgrade::on(&mut request);
-                let door = Arc::clone(&self);
-                self.tasks.spawn(async move { door.meet(upgrade, arrival).await });
+                let listener = Arc::clone(&self);
+                self.tasks.spawn(async move { listener.meet(upgrade, arrival).await });
                 switching(accept)
             }
             (_, "/federation" | "/federation/key") => {
@@ -179,11 +168,11 @@ impl PeerListener {
     async fn meet(self: Arc<Self>, upgrade: OnUpgrade, arrival: Arrival) {
         let shaking = async {
             let connection = TokioIo::new(upgrade.await.ok()?);
-            respond(connection, &self.local, self.registry.own_room()).await.ok()
+            respond(connection, &self.local, self.context.registry.own_room()).await.ok()
         };
         let shaken = arrival.unless_crowded(timeout(handshake::LIMIT, shaking)).await;
         let Some((channel, hello)) = shaken.and_then(Result::ok).flatten() else {
-            self.handler.metrics.handshakes_refused.inc();
+            self.context.metrics.handshakes_refused.inc();
             return;
         };
         match self.accepts(&hello.identity).await {
@@ -197,30 +186,22 @@ impl PeerListener {
             client_url: hello.client_url.clone(),
             ..Introduction::default()
         };
-        if replied(self.storage.offload().introduce(introduction).await).is_err() {
+        if replied(self.context.storage.offload().introduce(introduction).await).is_err() {
             return self.turn_away(channel, Reason::Stopping).await;
         }
-        let Ok((joined, commands)) = self.registry.join(&hello) else {
+        let Ok((joined, commands)) = self.context.registry.join(&hello) else {
             return self.turn_away(channel, Reason::TooMuch).await;
         };
         drop(arrival);
-        let (handler, clock) = (Arc::clone(&self.handler), self.clock.clone());
-        let connection = Connection {
-            channel,
-            joined,
-            commands,
-            handler,
-            patience: self.patience,
-            keys: Keys::Awaited,
-            clock,
-        };
+        let context = Arc::clone(&self.context);
+        let connection = Connection { channel, joined, commands, context, keys: Keys::Awaited };
         tracing::info!("a peer has connected");
         let end = connection.run().await;
         tracing::debug!(?end, "a peer's connection is over");
     }
 
     async fn turn_away<S: Transit>(&self, channel: Channel<S>, reason: Reason) {
-        self.handler.metrics.handshakes_refused.inc();
+        self.context.metrics.handshakes_refused.inc();
         tracing::debug!(?reason, "somebody who dialled is turned away");
         // Who does not take the last frames does not get them.
         drop(timeout(CLOSE_TIMEOUT, channel.close(reason)).await);
@@ -233,7 +214,7 @@ impl PeerListener {
         if !self.accepted.is_empty() {
             return Ok(self.accepted.contains(identity));
         }
-        let PinsReply { pins } = replied(self.storage.offload().pins(PinsRequest {}).await)?;
+        let PinsReply { pins } = replied(self.context.storage.offload().pins(PinsRequest {}).await)?;
         let is_theirs =
             |pin: &Pin| pin.identity[..] == identity.as_bytes()[..] && self.urls.contains(&pin.url);
         Ok(pins.iter().any(is_theirs))

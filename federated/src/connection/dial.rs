@@ -6,16 +6,14 @@ mod key;
 
 use super::{Connection, End, Keys};
 use crate::connection::connector::Connector;
+use crate::context::{Context, replied};
 use crate::link::Reason;
 use crate::link::channel::websocket_bounds;
 use crate::link::handshake::{self, Failed, LocalIdentity, initiate};
-use crate::registry::{Command, PeerRegistry};
-use crate::storage::replied;
-use crate::transfer::request_handler::PeerRequestHandler;
+use crate::registry::Command;
 use error::DialError;
 use relay_daemon::variables::PeerUrl;
-use relay_daemon::{Backoff, Clock, Shutdown};
-use relay_proto::client::StorageClient;
+use relay_daemon::{Backoff, Shutdown};
 use relay_proto::field::identifier;
 use relay_proto::messages::{IntroduceReply, Introduction, PinsReply, PinsRequest};
 use relay_proto::peer::Hello;
@@ -37,13 +35,8 @@ pub(crate) struct Dialler {
     pub(crate) position: usize,
     pub(crate) url: PeerUrl,
     pub(crate) connector: Arc<Connector>,
-    pub(crate) storage: StorageClient,
-    pub(crate) registry: Arc<PeerRegistry>,
-    pub(crate) handler: Arc<PeerRequestHandler>,
+    pub(crate) context: Arc<Context>,
     pub(crate) local: LocalIdentity,
-    /// How long the peer may be silent.
-    pub(crate) patience: Duration,
-    pub(crate) clock: Clock,
 }
 
 /// A connection that stands.
@@ -69,10 +62,7 @@ impl Dialler {
         let mut pause = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut standing: Option<LinkState> = None;
         while !shutdown.has_begun() {
-            let met = tokio::select! {
-                met = self.meet() => met,
-                () = shutdown.begun() => break,
-            };
+            let Some(met) = shutdown.unless_begun(self.meet()).await else { break };
             match met {
                 Ok(fresh) => {
                     if let Some(closer) = standing.take().and_then(|old| old.closer) {
@@ -82,20 +72,16 @@ impl Dialler {
                     standing = Some(fresh);
                 }
                 Err(trouble) => {
-                    self.handler.metrics.dials_failed.inc();
+                    self.context.metrics.dials_failed.inc();
                     self.note(trouble, pause.is_first());
                 }
             }
-            let waiting = tokio::select! {
-                wear = self.outlast(&mut standing, &mut pause) => wear,
-                () = shutdown.begun() => break,
-            };
-            if waiting {
-                tokio::select! {
-                    () = tokio::time::sleep(pause.spread_pause()) => {}
-                    () = shutdown.begun() => break,
+            let waiting = async {
+                if self.outlast(&mut standing, &mut pause).await {
+                    tokio::time::sleep(pause.spread_pause()).await;
                 }
-            }
+            };
+            shutdown.unless_begun(waiting).await;
         }
         if let Some(standing) = standing {
             // It ends with the others that are told to.
@@ -121,10 +107,10 @@ impl Dialler {
 
     fn note(&self, trouble: DialError, is_first: bool) {
         let pin_changed = trouble == DialError::PinChanged;
-        self.registry.dialled(self.position, None, pin_changed, trouble.text());
+        self.context.registry.dialled(self.position, None, pin_changed, trouble.text());
         let peer = self.position + 1;
         if pin_changed {
-            self.handler.metrics.pins_refused.inc();
+            self.context.metrics.pins_refused.inc();
             tracing::error!(
                 peer,
                 "the key of a peer is not the one it is pinned to: somebody may be in between; ask its operator, \
@@ -147,7 +133,7 @@ impl Dialler {
             let (socket, _) = client_async_with_config(request, stream, Some(websocket_bounds()))
                 .await
                 .map_err(|_| Failed::Handshake)?;
-            initiate(socket, &expected.key, &self.local, self.registry.own_room()).await
+            initiate(socket, &expected.key, &self.local, self.context.registry.own_room()).await
         };
         let (channel, hello) =
             match timeout(handshake::LIMIT, shaking).await.unwrap_or(Err(Failed::Handshake)) {
@@ -159,18 +145,18 @@ impl Dialler {
             return Err(DialError::Itself);
         }
         self.introduce(&hello, &expected).await?;
-        self.registry.dialled(self.position, Some(hello.identity), false, "");
-        let Ok((joined, commands)) = self.registry.join(&hello) else { return Err(DialError::Crowded) };
+        self.context.registry.dialled(self.position, Some(hello.identity), false, "");
+        let Ok((joined, commands)) = self.context.registry.join(&hello) else {
+            return Err(DialError::Crowded);
+        };
         let worn = Arc::new(Notify::new());
         let closer = joined.closer();
         let connection = Connection {
             channel,
             joined,
             commands,
-            handler: Arc::clone(&self.handler),
-            patience: self.patience,
+            context: Arc::clone(&self.context),
             keys: Keys::Renewed(Arc::clone(&worn)),
-            clock: self.clock.clone(),
         };
         tracing::info!(peer = self.position + 1, "a peer is connected");
         Ok(LinkState { driving: tokio::spawn(connection.run()), closer, worn })
@@ -189,7 +175,7 @@ impl Dialler {
         if let Some(key) = self.url.pin {
             return Ok(Expected { key, configured: true, pinned: true });
         }
-        let answered = replied(self.storage.offload().pins(PinsRequest {}).await);
+        let answered = replied(self.context.storage.offload().pins(PinsRequest {}).await);
         let PinsReply { pins } = answered.map_err(|_| DialError::NoStorage)?;
         if let Some(pin) = pins.into_iter().find(|pin| pin.url == self.url.as_str()) {
             let key = identifier("noise_key", &pin.noise_key).map_err(|_| DialError::NoStorage)?;
@@ -211,7 +197,7 @@ impl Dialler {
             configured: expected.configured,
             client_url,
         };
-        match replied(self.storage.offload().introduce(introduction).await) {
+        match replied(self.context.storage.offload().introduce(introduction).await) {
             Ok(IntroduceReply {}) => Ok(hello.identity),
             Err(StorageError::BadSignature) => Err(DialError::PinChanged),
             Err(_) => Err(DialError::NoStorage),

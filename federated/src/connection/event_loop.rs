@@ -1,14 +1,14 @@
 //! One connection to a peer, from the greeting to the end: the loop that owns the socket. It moves what the
 //! conversation wants between the channel, the registry and the handler.
 
+use crate::context::Context;
 use crate::link::Reason;
 use crate::link::channel::{Channel, Event, Transit};
 use crate::registry::peer_clock::OwnClock;
 use crate::registry::{Command, Joined};
 use crate::session::{Action, Answer, Session};
-use crate::transfer::request_handler::PeerRequestHandler;
+use crate::transfer::request_handler;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use relay_daemon::Clock;
 use relay_proto::PeerId;
 use relay_proto::peer;
 use relay_proto::peer_messages::message::Body;
@@ -71,11 +71,8 @@ pub(crate) struct Connection<S> {
     pub(crate) channel: Channel<S>,
     pub(crate) joined: Joined,
     pub(crate) commands: mpsc::Receiver<Command>,
-    pub(crate) handler: Arc<PeerRequestHandler>,
-    /// How long the peer may be silent.
-    pub(crate) patience: Duration,
+    pub(crate) context: Arc<Context>,
     pub(crate) keys: Keys,
-    pub(crate) clock: Clock,
 }
 
 struct State {
@@ -99,17 +96,17 @@ impl<S: Transit> Connection<S> {
     /// Drives the connection to its end.
     pub(crate) async fn run(mut self) -> End {
         let mut state = State {
-            session: Session::new(self.patience, self.clock.monotonic()),
+            session: Session::new(self.context.patience, self.context.clock.monotonic()),
             asked: HashMap::new(),
             serving: FuturesUnordered::new(),
             serving_bytes: 0,
             came: 0,
             closing: None,
             end: None,
-            began: self.clock.monotonic(),
-            clock: OwnClock::read(&self.clock),
+            began: self.context.clock.monotonic(),
+            clock: OwnClock::read(&self.context.clock),
             worn: false,
-            progress: (0, self.clock.monotonic()),
+            progress: (0, self.context.clock.monotonic()),
         };
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -132,20 +129,20 @@ impl<S: Transit> Connection<S> {
                 }
                 _ = ticks.tick() => {
                     self.look_at_keys(&mut state);
-                    if state.clock.was_set(&self.clock) {
+                    if state.clock.was_set(&self.context.clock) {
                         // The peer is told the new time in another greeting.
                         state.closing.get_or_insert(Reason::Ended);
                     }
                     self.abandon(&mut state);
                     self.look_at_progress(&mut state);
-                    state.session.tick(self.clock.monotonic())
+                    state.session.tick(self.context.clock.monotonic())
                 }
             };
             for action in actions {
                 self.act(&mut state, peer, action).await;
             }
             for question in self.channel.outgoing().take_sent() {
-                state.session.sent(question, self.clock.monotonic());
+                state.session.sent(question, self.context.clock.monotonic());
             }
         }
         let end = state.end.unwrap_or(End::Lost);
@@ -175,17 +172,17 @@ impl<S: Transit> Connection<S> {
 
     /// A peer that gives signs of life and takes nothing is as good as away.
     fn look_at_progress(&mut self, state: &mut State) {
-        let now = self.clock.monotonic();
+        let now = self.context.clock.monotonic();
         let (frames, waiting) = (self.channel.outgoing().frames(), self.channel.outgoing().waiting());
         if waiting == 0 || frames != state.progress.0 {
             state.progress = (frames, now);
-        } else if now.saturating_sub(state.progress.1) >= self.patience {
+        } else if now.saturating_sub(state.progress.1) >= self.context.patience {
             state.end = Some(End::Lost);
         }
     }
 
     fn look_at_keys(&self, state: &mut State) {
-        let age = self.clock.monotonic().saturating_sub(state.began);
+        let age = self.context.clock.monotonic().saturating_sub(state.began);
         let is_worn =
             |times: u32| age >= KEYS_LAST * times || self.channel.moved() >= KEYS_CARRY * u64::from(times);
         match &self.keys {
@@ -202,7 +199,7 @@ impl<S: Transit> Connection<S> {
 
     fn heard(&self, state: &mut State, event: Event) -> Vec<Action> {
         let registry = self.joined.registry();
-        let now = self.clock.monotonic();
+        let now = self.context.clock.monotonic();
         match event {
             Event::Alive => {
                 state.session.alive(now);
@@ -266,11 +263,11 @@ impl<S: Transit> Connection<S> {
                 self.channel.push(peer::encode(&message), priority, question);
             }
             Action::Serve(number, question) => {
-                let (handler, bytes) = (Arc::clone(&self.handler), state.came);
+                let (context, bytes) = (Arc::clone(&self.context), state.came);
                 state.serving_bytes += bytes;
-                state
-                    .serving
-                    .push(Box::pin(async move { (number, bytes, handler.answer(peer, question).await) }));
+                state.serving.push(Box::pin(async move {
+                    (number, bytes, request_handler::answer(&context, peer, question).await)
+                }));
             }
             Action::Answered(number, answer) => {
                 if let Some(reply) = state.asked.remove(&number) {
@@ -286,7 +283,7 @@ impl<S: Transit> Connection<S> {
             }
             Action::Capacity(capacity) => registry.set_room(&peer, capacity),
             Action::Leaving => registry.leaves(&peer),
-            Action::Limited => self.handler.metrics.rate_limited.inc(),
+            Action::Limited => self.context.metrics.rate_limited.inc(),
             Action::Ping => {
                 if self.channel.ping().await.is_err() {
                     state.end = Some(End::Lost);

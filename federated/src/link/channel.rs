@@ -5,7 +5,7 @@ use super::noise::{MAX_NOISE, Transport};
 use super::stream::{Incoming, Outgoing, Priority};
 use super::{Broken, Reason};
 use bytes::Bytes;
-use futures_util::{Sink as _, Stream as _};
+use futures_util::{Sink as _, SinkExt as _, Stream as _};
 use relay_proto::limits::MAX_PEER_MESSAGE;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -124,25 +124,10 @@ impl<S: Transit> Channel<S> {
             return;
         }
         let Ok(sealed) = self.transport.seal(&Frame::Close(reason).encode()) else { return };
-        let mut farewell = Some(Carrier::Binary(sealed.into()));
-        let parting = poll_fn(|context| {
-            let mut socket = Pin::new(&mut self.socket);
-            if farewell.is_some() {
-                match ready!(socket.as_mut().poll_ready(context)) {
-                    Ok(()) => {}
-                    Err(_) => return Poll::Ready(()),
-                }
-                if let Some(farewell) = farewell.take()
-                    && socket.as_mut().start_send(farewell).is_err()
-                {
-                    return Poll::Ready(());
-                }
-            }
-            socket.as_mut().poll_flush(context).map(drop)
-        });
-        parting.await;
-        // The other side may be gone already.
-        drop(self.socket.close(None).await);
+        if self.socket.send(Carrier::Binary(sealed.into())).await.is_ok() {
+            // The other side may be gone already.
+            drop(self.socket.close(None).await);
+        }
     }
 
     /// Hands frames to the socket while it takes them. Ready when everything is out.

@@ -24,7 +24,7 @@ pub(crate) fn id(number: u8) -> PeerId {
 
 pub(crate) fn registry(urls: &[&str], per_minute: u32) -> (Arc<PeerRegistry>, ManualClock) {
     let clock = ManualClock::at(UnixSeconds::new(1000));
-    let metrics = Arc::new(Metrics::new().unwrap());
+    let metrics = Arc::new(Metrics::new().unwrap().0);
     let urls = urls.iter().map(|url| (*url).to_owned()).collect();
     (Arc::new(PeerRegistry::new(urls, per_minute, clock.clock(), metrics)), clock)
 }

@@ -6,18 +6,17 @@
 //! differ are the names themselves asked for. What a peer can make this relay do is bounded: so many messages a round, and
 //! one round in ten minutes.
 
-use crate::registry::PeerRegistry;
+use crate::context::{Context, replied};
 use crate::session::{Answer, body};
-use crate::storage::replied;
 use relay_daemon::Shutdown;
-use relay_proto::client::StorageClient;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{Listing, ReconcileReply, ReconcileRequest};
 use relay_proto::{PeerId, StorageError};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Between two looks at who is there.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,14 +29,6 @@ const AFTER_HELLO: Duration = Duration::from_secs(60);
 
 /// Most parts that are asked for in one round. What is left is settled in the next one.
 const PARTS: u32 = 1024;
-
-/// Compares what peers hold with what storage knows.
-pub(crate) struct Inventories {
-    pub(crate) storage: StorageClient,
-    pub(crate) registry: Arc<PeerRegistry>,
-    /// How long a peer may take to answer.
-    pub(crate) patience: Duration,
-}
 
 /// When a round began, and at which hello.
 #[derive(Debug, Clone, Copy)]
@@ -80,83 +71,79 @@ impl Walk {
     }
 }
 
-impl Inventories {
-    /// Compares until the process stops. One slow peer does not keep the others waiting.
-    pub(crate) async fn run(self, shutdown: &Shutdown) {
-        let inventories = Arc::new(self);
-        let mut rounds: HashMap<PeerId, Round> = HashMap::new();
-        let mut running: HashMap<PeerId, JoinHandle<()>> = HashMap::new();
-        loop {
-            running.retain(|_, round| !round.is_finished());
-            let began = Instant::now();
-            for (peer, hello) in inventories.registry.listing() {
-                if running.contains_key(&peer) || !is_due(rounds.get(&peer), hello, began) {
-                    continue;
-                }
-                rounds.insert(peer, Round { began, hello });
-                let inventories = Arc::clone(&inventories);
-                running.insert(peer, tokio::spawn(async move { inventories.compare(peer).await }));
+/// Compares what peers hold with what storage knows until the process stops. One slow peer does not keep the others
+/// waiting. What is not settled then is settled after the next hello.
+pub(crate) async fn run(context: &Arc<Context>, shutdown: &Shutdown) {
+    let mut rounds: HashMap<PeerId, Round> = HashMap::new();
+    let mut running: HashMap<PeerId, AbortOnDropHandle<()>> = HashMap::new();
+    loop {
+        running.retain(|_, round| !round.is_finished());
+        let began = Instant::now();
+        for (peer, hello) in context.registry.listing() {
+            if running.contains_key(&peer) || !is_due(rounds.get(&peer), hello, began) {
+                continue;
             }
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => {}
-                () = shutdown.begun() => break,
-            }
+            rounds.insert(peer, Round { began, hello });
+            let context = Arc::clone(context);
+            let round = tokio::spawn(async move { compare(&context, peer).await });
+            running.insert(peer, AbortOnDropHandle::new(round));
         }
-        // What was not settled is settled after the next hello.
-        running.into_values().for_each(|round| round.abort());
+        if shutdown.unless_begun(sleep(LOOK)).await.is_none() {
+            return;
+        }
     }
+}
 
-    /// Has storage settle a part. Returns the name that it ends with, and what became of it.
-    async fn settle(
-        &self,
-        peer: PeerId,
-        after: Option<BlobName>,
-        names: bool,
-        listing: Listing,
-    ) -> Result<(Option<BlobName>, ReconcileReply), StorageError> {
-        let until = listing.until.clone().map(BlobName::try_from).transpose()?;
-        let (after, listing) = (after.map(Into::into), Some(listing));
-        let request = ReconcileRequest { peer: peer.into(), after, names, listing };
-        Ok((until, replied(self.storage.offload().reconcile(request).await)?))
+/// Has storage settle a part. Returns the name that it ends with, and what became of it.
+async fn settle(
+    context: &Context,
+    peer: PeerId,
+    after: Option<BlobName>,
+    names: bool,
+    listing: Listing,
+) -> Result<(Option<BlobName>, ReconcileReply), StorageError> {
+    let until = listing.until.clone().map(BlobName::try_from).transpose()?;
+    let (after, listing) = (after.map(Into::into), Some(listing));
+    let request = ReconcileRequest { peer: peer.into(), after, names, listing };
+    Ok((until, replied(context.storage.offload().reconcile(request).await)?))
+}
+
+/// One round.
+async fn compare(context: &Context, peer: PeerId) {
+    let mut walk = Walk::default();
+    let (mut claimed, mut told) = (0, 0);
+    for _ in 0..PARTS {
+        if context.registry.turn(&peer).await.is_err() {
+            break;
+        }
+        let Walk { after, names, .. } = walk;
+        let question = body::inventory(after, names);
+        let Ok(Answer::Inventory(Some(listing))) =
+            context.registry.ask(&peer, question, context.patience).await
+        else {
+            break;
+        };
+        let (until, reply) = match settle(context, peer, after, names, listing).await {
+            Ok(settled) => settled,
+            Err(refusal) => {
+                tracing::debug!(%refusal, "storage does not settle what a peer holds; it is asked again");
+                break;
+            }
+        };
+        let ReconcileReply { needs_names, claimed: more, told: more_told } = reply;
+        claimed += more;
+        told += more_told;
+        if !walk.next(until, needs_names) {
+            break;
+        }
     }
-
-    /// One round.
-    async fn compare(&self, peer: PeerId) {
-        let mut walk = Walk::default();
-        let (mut claimed, mut told) = (0, 0);
-        for _ in 0..PARTS {
-            if self.registry.turn(&peer).await.is_err() {
-                break;
-            }
-            let Walk { after, names, .. } = walk;
-            let question = body::inventory(after, names);
-            let Ok(Answer::Inventory(Some(listing))) =
-                self.registry.ask(&peer, question, self.patience).await
-            else {
-                break;
-            };
-            let (until, reply) = match self.settle(peer, after, names, listing).await {
-                Ok(settled) => settled,
-                Err(refusal) => {
-                    tracing::debug!(%refusal, "storage does not settle what a peer holds; it is asked again");
-                    break;
-                }
-            };
-            let ReconcileReply { needs_names, claimed: more, told: more_told } = reply;
-            claimed += more;
-            told += more_told;
-            if !walk.next(until, needs_names) {
-                break;
-            }
-        }
-        if claimed > 0 || told > 0 {
-            tracing::info!(
-                claimed,
-                told,
-                "a peer holds mail of this relay's that was not known to be there: it can be fetched, or the peer is \
-                 told that it is over"
-            );
-        }
+    if claimed > 0 || told > 0 {
+        tracing::info!(
+            claimed,
+            told,
+            "a peer holds mail of this relay's that was not known to be there: it can be fetched, or the peer is \
+             told that it is over"
+        );
     }
 }
 

@@ -7,14 +7,12 @@
 pub(crate) mod plan;
 mod window;
 
-use crate::metrics::Metrics;
-use crate::registry::{Counts, PeerCapacity, PeerRegistry};
+use crate::context::{Context, capacity, replied};
+use crate::registry::{Counts, PeerCapacity};
 use crate::session::{Answer, body};
-use crate::storage::replied;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use plan::Ratios;
-use relay_daemon::{Clock, Shutdown};
-use relay_proto::client::StorageClient;
+use relay_daemon::Shutdown;
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_CARRIED_BYTES};
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{
@@ -43,15 +41,10 @@ const LEASE_SECS: u32 = 7200;
 
 /// Moves mail.
 pub(crate) struct Offloader {
-    pub(crate) storage: StorageClient,
-    pub(crate) registry: Arc<PeerRegistry>,
-    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) context: Arc<Context>,
     pub(crate) ratios: Ratios,
     /// Whether the operator wants the relay emptied.
     pub(crate) draining: Arc<AtomicBool>,
-    /// How long a peer may take to answer.
-    pub(crate) patience: Duration,
-    pub(crate) clock: Clock,
 }
 
 /// Whose turn is over.
@@ -132,10 +125,8 @@ impl Offloader {
                 // Nothing is on its way, so nothing is to be expected of what was leased.
                 failed = !offloader.free_leases().await;
             }
-            let capacity = tokio::select! {
-                capacity = crate::storage::capacity(&offloader.storage) => capacity,
-                () = shutdown.begun() => break,
-            };
+            let looking = capacity(&offloader.context.storage);
+            let Some(capacity) = shutdown.unless_begun(looking).await else { return };
             match capacity {
                 Ok(capacity) => {
                     turns.set_homing(offloader.ratios.homing(capacity, turns.is_homing, 0) > 0);
@@ -171,19 +162,19 @@ impl Offloader {
 
     /// Ends leases that came to nothing, so that what was leased is offered again. Answers whether they are.
     async fn free_leases(&self) -> bool {
-        let freed = replied(self.storage.offload().resume(ResumeRequest {}).await);
+        let freed = replied(self.context.storage.offload().resume(ResumeRequest {}).await);
         if let Err(refusal) = &freed {
             tracing::debug!(%refusal, "storage does not end leases that came to nothing");
         }
         // It took that for a new beginning.
-        self.registry.tell_again();
+        self.context.registry.tell_again();
         matches!(freed, Ok(ResumeReply {}))
     }
 
     fn look(&self, capacity: CapacityReply, is_homing: bool) {
-        self.metrics.saw(capacity);
+        self.context.metrics.saw(capacity);
         let closed = is_homing || self.draining.load(Relaxed);
-        self.registry.set_own_room(self.ratios.room(capacity, closed));
+        self.context.registry.set_own_room(self.ratios.room(capacity, closed));
     }
 
     /// What to do next, if anything.
@@ -196,17 +187,18 @@ impl Offloader {
         let on_its_way = |peer: &PeerId| windows.get(peer).map_or(0, Window::in_flight);
         if self.draining.load(Relaxed) {
             // What belongs to others goes home first: they need not be told where it is.
-            let may_move = |peer: &PeerId| on_its_way(peer) == 0 && self.registry.agrees_on_time(peer);
-            let idle = self.registry.connected().into_iter().find(may_move);
+            let may_move =
+                |peer: &PeerId| on_its_way(peer) == 0 && self.context.registry.agrees_on_time(peer);
+            let idle = self.context.registry.connected().into_iter().find(may_move);
             if let Some(peer) = idle {
                 let bytes = windows.get(&peer).copied().unwrap_or_default().message();
                 return Some(OffloadJob { peer, direction: Direction::ToOrigin, bytes });
             }
-            let (peer, bytes) = plan::choose(&self.registry.places(), windows, capacity.live_bytes)?;
+            let (peer, bytes) = plan::choose(&self.context.registry.places(), windows, capacity.live_bytes)?;
             return Some(OffloadJob { peer, direction: Direction::ToHolder, bytes });
         }
         let in_flight = windows.values().map(Window::in_flight).sum();
-        let places = self.registry.places();
+        let places = self.context.registry.places();
         // What belongs to others makes room first, where its origin has some.
         let homing = self.ratios.homing(capacity, turns.is_homing, in_flight);
         if let Some((peer, bytes)) = plan::choose(&turns.with_mail_here(&places), windows, homing) {
@@ -229,7 +221,7 @@ impl Offloader {
     }
 
     fn takes_mail(&self, peer: &PeerId) -> bool {
-        self.registry.places().iter().any(|place| place.peer == *peer)
+        self.context.registry.places().iter().any(|place| place.peer == *peer)
     }
 
     /// Offers blobs to a peer, and does what it says of them. `took` tells how long it was about it.
@@ -245,28 +237,29 @@ impl Offloader {
         };
         let names: Vec<BlobName> = blobs.iter().map(TransferBlob::name).collect();
         let Some(hops) = Hops::origin().next() else { return Outcome::Failed };
-        if self.registry.turn(&peer).await.is_err() {
+        if self.context.registry.turn(&peer).await.is_err() {
             return Outcome::Failed;
         }
         let blobs = blobs.into_iter().map(|blob| OfferedBlob::new(blob, hops)).collect();
         let began = Instant::now();
-        let answer = self.registry.offer(&peer, body::offload(direction, blobs), self.patience).await;
+        let answer =
+            self.context.registry.offer(&peer, body::offload(direction, blobs), self.context.patience).await;
         *took = began.elapsed();
         let Ok(Answer::Offload { verdicts, capacity }) = answer else {
             // It may have them, and nobody knows. They stay leased until that is certain, and are offered again then.
             return Outcome::Failed;
         };
-        self.registry.set_room(&peer, capacity);
+        self.context.registry.set_room(&peer, capacity);
         let refused_for_now = verdicts.contains(&OfferResult::NotNow);
         if refused_for_now {
-            self.registry.is_full(&peer);
+            self.context.registry.is_full(&peer);
         }
         let accepted = verdicts.iter().filter(|verdict| **verdict == OfferResult::Accepted).count() as u64;
-        self.metrics.offloads_declined.inc_by(verdicts.len() as u64 - accepted);
+        self.context.metrics.offloads_declined.inc_by(verdicts.len() as u64 - accepted);
         match self.settle(peer, direction, names.into_iter().zip(verdicts)).await {
             Ok(moved) => {
-                self.metrics.offloads_sent.inc_by(moved.into());
-                self.registry.count(&peer, Counts { sent: moved.into(), ..Counts::default() });
+                self.context.metrics.offloads_sent.inc_by(moved.into());
+                self.context.registry.count(&peer, Counts { sent: moved.into(), ..Counts::default() });
                 if refused_for_now { Outcome::Nothing } else { Outcome::Moved }
             }
             Err(refusal) => {
@@ -280,10 +273,11 @@ impl Offloader {
         let OffloadJob { peer, direction, bytes } = job;
         // What would outlast the peer's own mail it refuses. What is returned to it it has promised that time itself.
         let latest_expiry = self
+            .context
             .registry
             .keeps(&peer)
             .filter(|_| direction == Direction::ToHolder)
-            .map(|seconds| Ttl::from_secs(seconds).expiry(self.clock.now()));
+            .map(|seconds| Ttl::from_secs(seconds).expiry(self.context.clock.now()));
         let request = LeaseRequest {
             peer: peer.into(),
             home: direction.is_home(),
@@ -292,7 +286,7 @@ impl Offloader {
             lease_secs: LEASE_SECS,
             latest_expiry: latest_expiry.map_or(0, UnixSeconds::get),
         };
-        carried_blobs(replied(self.storage.offload().lease(request).await)?.blobs)
+        carried_blobs(replied(self.context.storage.offload().lease(request).await)?.blobs)
     }
 
     /// Returns how many blobs have moved.
@@ -306,7 +300,7 @@ impl Offloader {
             .map(|(name, verdict)| Settlement { name: Some(name.into()), verdict: verdict.into() })
             .collect();
         let request = SettleRequest { peer: peer.into(), home: direction.is_home(), settlements };
-        Ok(replied(self.storage.offload().settle(request).await)?.moved)
+        Ok(replied(self.context.storage.offload().settle(request).await)?.moved)
     }
 }
 

@@ -1,13 +1,11 @@
 //! Bringing mail back from peers while a fetch waits. Who waits for the same peer shares its messages: names queue
 //! up while a message is on its way, and the next one takes all of them.
 
-use crate::metrics::Metrics;
-use crate::registry::{Counts, PeerRegistry};
+use crate::context::{Context, replied};
+use crate::registry::Counts;
 use crate::session::{Answer, body};
-use crate::storage::replied;
 use crate::transfer::request_handler::sound;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use relay_proto::client::StorageClient;
 use relay_proto::field::{identifier, required};
 use relay_proto::limits::{MAX_CARRIED_BLOBS, MAX_MOVED_BLOBS};
 use relay_proto::mail::BlobName;
@@ -37,9 +35,7 @@ pub(crate) struct Recalls(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    storage: StorageClient,
-    registry: Arc<PeerRegistry>,
-    metrics: Arc<Metrics>,
+    context: Arc<Context>,
     queues: Mutex<HashMap<PeerId, Queue>>,
 }
 
@@ -66,8 +62,8 @@ enum RecallArrival {
 }
 
 impl Recalls {
-    pub(crate) fn new(storage: StorageClient, registry: Arc<PeerRegistry>, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Shared { storage, registry, metrics, queues: Mutex::default() }))
+    pub(crate) fn new(context: Arc<Context>) -> Self {
+        Self(Arc::new(Shared { context, queues: Mutex::default() }))
     }
 }
 
@@ -93,7 +89,7 @@ impl Shared {
     async fn ask_all(self: Arc<Self>, peer: PeerId) {
         while !self.is_done(&peer) {
             // The turn first: whoever comes meanwhile goes along.
-            if self.registry.turn(&peer).await.is_err() {
+            if self.context.registry.turn(&peer).await.is_err() {
                 self.give_up(&peer);
                 return;
             }
@@ -146,10 +142,10 @@ impl Shared {
 
     async fn ask(&self, peer: PeerId, mut batch: HashMap<BlobName, Vec<PendingRecall>>) {
         let names = batch.keys().copied().collect();
-        let answer = self.registry.ask(&peer, body::recall(names), PATIENCE).await;
-        self.registry.recall_answered(&peer, answer.is_ok());
+        let answer = self.context.registry.ask(&peer, body::recall(names), PATIENCE).await;
+        self.context.registry.recall_answered(&peer, answer.is_ok());
         let Ok(Answer::Recall { blobs, missing }) = answer else {
-            self.metrics.recalls_unanswered.inc();
+            self.context.metrics.recalls_unanswered.inc();
             return;
         };
         let moves = !blobs.is_empty() || !missing.is_empty();
@@ -162,8 +158,8 @@ impl Shared {
                 drop(waiting.reply.send(RecallArrival::Came(blob.clone())));
             }
         }
-        self.metrics.recalled.inc_by(came);
-        self.registry.count(&peer, Counts { recalled: came, ..Counts::default() });
+        self.context.metrics.recalled.inc_by(came);
+        self.context.registry.count(&peer, Counts { recalled: came, ..Counts::default() });
         self.lose(peer, missing.into_iter().filter_map(|name| batch.remove_entry(&name)).collect()).await;
         if moves {
             // What is left did not fit into the answer.
@@ -178,7 +174,7 @@ impl Shared {
             return;
         }
         let names = lost.iter().map(|(name, _)| *name).collect();
-        if let Err(refusal) = replied(self.storage.offload().missing(names_of(peer, names)).await) {
+        if let Err(refusal) = replied(self.context.storage.offload().missing(names_of(peer, names)).await) {
             tracing::debug!(%refusal, "storage does not take that a peer has lost blobs; it hears it again");
             return;
         }
@@ -204,7 +200,7 @@ impl Recalls {
         let deadline = Instant::now() + within;
         let mut arrivals: FuturesUnordered<_> = wanted
             .into_iter()
-            .filter(|(peer, _)| self.0.registry.answers(peer))
+            .filter(|(peer, _)| self.0.context.registry.answers(peer))
             .filter_map(|(peer, name)| self.0.queue(peer, name))
             .collect();
         let (mut blobs, mut missing) = (Vec::new(), Vec::new());

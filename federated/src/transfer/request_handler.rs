@@ -1,10 +1,8 @@
 //! What peers ask of this relay, carried out. Storage decides; here is checked what only the wire shows.
 
-use crate::metrics::Metrics;
-use crate::registry::{Counts, PeerRegistry};
+use crate::context::{Context, replied};
+use crate::registry::Counts;
 use crate::session::{Question, body};
-use crate::storage::replied;
-use relay_proto::client::StorageClient;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::{self, AcceptReply, AcceptRequest, ListRequest, ReadReply};
 use relay_proto::peer::{Hops, OfferedBlob};
@@ -13,114 +11,108 @@ use relay_proto::transfer::{
     Direction, OfferResult, TransferBlob, blob_names, carried_blobs, names_of, verdict,
 };
 use relay_proto::{PeerId, StorageError};
-use std::sync::Arc;
 
-/// Answers peers.
-#[derive(Debug)]
-pub(crate) struct PeerRequestHandler {
-    pub(crate) storage: StorageClient,
-    pub(crate) registry: Arc<PeerRegistry>,
-    pub(crate) metrics: Arc<Metrics>,
+/// The answer to a question, once what it says is durable.
+pub(crate) async fn answer(context: &Context, peer: PeerId, question: Question) -> Body {
+    match question {
+        Question::Offload { direction, blobs } => {
+            let verdicts = take(context, peer, direction, blobs).await;
+            body::offload_ack(&verdicts, context.registry.own_room())
+        }
+        Question::Recall(names) => give(context, peer, names).await,
+        Question::Forget(names) => {
+            let forgotten = replied(context.storage.offload().forget(names_of(peer, names)).await);
+            if let Err(refusal) = &forgotten {
+                tracing::debug!(%refusal, "storage does not carry out a peer's deletions; it tells them again");
+            }
+            body::forget_ack(forgotten.is_ok())
+        }
+        Question::Inventory { after, names } => {
+            let request = ListRequest { peer: peer.into(), after: after.map(Into::into), names };
+            let listing = replied(context.storage.offload().list(request).await);
+            if let Err(refusal) = &listing {
+                tracing::debug!(%refusal, "storage does not list what is held for a peer");
+            }
+            body::inventory_ack(listing.ok())
+        }
+    }
 }
 
-impl PeerRequestHandler {
-    /// The answer to a question, once what it says is durable.
-    pub(crate) async fn answer(&self, peer: PeerId, question: Question) -> Body {
-        match question {
-            Question::Offload { direction, blobs } => {
-                let verdicts = self.take(peer, direction, blobs).await;
-                body::offload_ack(&verdicts, self.registry.own_room())
-            }
-            Question::Recall(names) => self.give(peer, names).await,
-            Question::Forget(names) => {
-                let forgotten = replied(self.storage.offload().forget(names_of(peer, names)).await);
-                if let Err(refusal) = &forgotten {
-                    tracing::debug!(%refusal, "storage does not carry out a peer's deletions; it tells them again");
-                }
-                body::forget_ack(forgotten.is_ok())
-            }
-            Question::Inventory { after, names } => {
-                let request = ListRequest { peer: peer.into(), after: after.map(Into::into), names };
-                let listing = replied(self.storage.offload().list(request).await);
-                if let Err(refusal) = &listing {
-                    tracing::debug!(%refusal, "storage does not list what is held for a peer");
-                }
-                body::inventory_ack(listing.ok())
+async fn take(
+    context: &Context,
+    peer: PeerId,
+    direction: Direction,
+    offered: Vec<OfferedBlob>,
+) -> Vec<OfferResult> {
+    if !context.registry.agrees_on_time(&peer) {
+        context.metrics.offloads_rejected.inc_by(offered.len() as u64);
+        return vec![OfferResult::NotNow; offered.len()];
+    }
+    let mut verdicts = vec![OfferResult::Refused; offered.len()];
+    let (mut places, mut blobs) = (Vec::new(), Vec::new());
+    for (place, blob) in offered.into_iter().enumerate() {
+        if let Some(blob) = sound(blob) {
+            places.push(place);
+            blobs.push(blob);
+        }
+    }
+    if !blobs.is_empty() {
+        let count = blobs.len();
+        let said = accept(context, peer, direction, blobs).await.unwrap_or_else(|refusal| {
+            tracing::debug!(%refusal, "storage does not take a peer's blobs now");
+            vec![OfferResult::NotNow; count]
+        });
+        for (place, verdict) in places.into_iter().zip(said) {
+            if let Some(known) = verdicts.get_mut(place) {
+                *known = verdict;
             }
         }
     }
+    let accepted = verdicts.iter().filter(|verdict| **verdict == OfferResult::Accepted).count() as u64;
+    context.metrics.offloads_received.inc_by(accepted);
+    context.metrics.offloads_rejected.inc_by(verdicts.len() as u64 - accepted);
+    context.registry.count(&peer, Counts { received: accepted, ..Counts::default() });
+    verdicts
+}
 
-    async fn take(&self, peer: PeerId, direction: Direction, offered: Vec<OfferedBlob>) -> Vec<OfferResult> {
-        if !self.registry.agrees_on_time(&peer) {
-            self.metrics.offloads_rejected.inc_by(offered.len() as u64);
-            return vec![OfferResult::NotNow; offered.len()];
-        }
-        let mut verdicts = vec![OfferResult::Refused; offered.len()];
-        let (mut places, mut blobs) = (Vec::new(), Vec::new());
-        for (place, blob) in offered.into_iter().enumerate() {
-            if let Some(blob) = sound(blob) {
-                places.push(place);
-                blobs.push(blob);
-            }
-        }
-        if !blobs.is_empty() {
-            let count = blobs.len();
-            let said = self.accept(peer, direction, blobs).await.unwrap_or_else(|refusal| {
-                tracing::debug!(%refusal, "storage does not take a peer's blobs now");
-                vec![OfferResult::NotNow; count]
-            });
-            for (place, verdict) in places.into_iter().zip(said) {
-                if let Some(known) = verdicts.get_mut(place) {
-                    *known = verdict;
-                }
-            }
-        }
-        let accepted = verdicts.iter().filter(|verdict| **verdict == OfferResult::Accepted).count() as u64;
-        self.metrics.offloads_received.inc_by(accepted);
-        self.metrics.offloads_rejected.inc_by(verdicts.len() as u64 - accepted);
-        self.registry.count(&peer, Counts { received: accepted, ..Counts::default() });
-        verdicts
+/// Has storage take blobs in. Returns one verdict for each.
+async fn accept(
+    context: &Context,
+    peer: PeerId,
+    direction: Direction,
+    blobs: Vec<TransferBlob>,
+) -> Result<Vec<OfferResult>, StorageError> {
+    let expected = blobs.len();
+    let blobs = blobs.into_iter().map(messages::CarriedBlob::from).collect();
+    let request = AcceptRequest { peer: peer.into(), home: direction.is_home(), blobs };
+    let AcceptReply { verdicts } = replied(context.storage.offload().accept(request).await)?;
+    if verdicts.len() != expected {
+        return Err(StorageError::invalid("verdicts"));
     }
+    verdicts.into_iter().map(|number| verdict("verdicts", number)).collect()
+}
 
-    /// Has storage take blobs in. Returns one verdict for each.
-    async fn accept(
-        &self,
-        peer: PeerId,
-        direction: Direction,
-        blobs: Vec<TransferBlob>,
-    ) -> Result<Vec<OfferResult>, StorageError> {
-        let expected = blobs.len();
-        let blobs = blobs.into_iter().map(messages::CarriedBlob::from).collect();
-        let request = AcceptRequest { peer: peer.into(), home: direction.is_home(), blobs };
-        let AcceptReply { verdicts } = replied(self.storage.offload().accept(request).await)?;
-        if verdicts.len() != expected {
-            return Err(StorageError::invalid("verdicts"));
+/// Reads what is held for a peer: what was found, and what is not there.
+async fn read(
+    context: &Context,
+    peer: PeerId,
+    names: Vec<BlobName>,
+) -> Result<(Vec<TransferBlob>, Vec<BlobName>), StorageError> {
+    let found = replied(context.storage.offload().read(names_of(peer, names)).await)?;
+    let ReadReply { blobs, missing } = found;
+    Ok((carried_blobs(blobs)?, blob_names(missing)?))
+}
+
+async fn give(context: &Context, peer: PeerId, names: Vec<BlobName>) -> Body {
+    match read(context, peer, names).await {
+        Ok((blobs, missing)) => {
+            let offered = |blob| Some(OfferedBlob::new(blob, Hops::origin().next()?));
+            body::recall_ack(blobs.into_iter().filter_map(offered).collect(), missing)
         }
-        verdicts.into_iter().map(|number| verdict("verdicts", number)).collect()
-    }
-
-    /// Reads what is held for a peer: what was found, and what is not there.
-    async fn read(
-        &self,
-        peer: PeerId,
-        names: Vec<BlobName>,
-    ) -> Result<(Vec<TransferBlob>, Vec<BlobName>), StorageError> {
-        let found = replied(self.storage.offload().read(names_of(peer, names)).await)?;
-        let ReadReply { blobs, missing } = found;
-        Ok((carried_blobs(blobs)?, blob_names(missing)?))
-    }
-
-    async fn give(&self, peer: PeerId, names: Vec<BlobName>) -> Body {
-        match self.read(peer, names).await {
-            Ok((blobs, missing)) => {
-                let offered = |blob| Some(OfferedBlob::new(blob, Hops::origin().next()?));
-                body::recall_ack(blobs.into_iter().filter_map(offered).collect(), missing)
-            }
-            // In neither list: not looked at.
-            Err(refusal) => {
-                tracing::debug!(%refusal, "storage does not read what a peer asks for");
-                body::recall_ack(Vec::new(), Vec::new())
-            }
+        // In neither list: not looked at.
+        Err(refusal) => {
+            tracing::debug!(%refusal, "storage does not read what a peer asks for");
+            body::recall_ack(Vec::new(), Vec::new())
         }
     }
 }
@@ -175,24 +167,20 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_taken_from_a_peer_whose_clock_is_apart_and_what_it_deletes_is_deleted() {
         let scene = Scene::set();
-        let handler = PeerRequestHandler {
-            storage: scene.storage.clone(),
-            registry: Arc::clone(&scene.registry),
-            metrics: Arc::clone(&scene.metrics),
-        };
+        let context = scene.context(std::time::Duration::from_secs(5));
         let time = Some(Clock::system().now().plus(6 * 3600));
         let (joined, _commands) = scene.registry.join(&Hello { time, ..hello(1) }).unwrap();
         for direction in [Direction::ToHolder, Direction::ToOrigin] {
             let question = Question::Offload { direction, blobs: vec![offered(1), offered(1)] };
-            let answer = Answer::read(handler.answer(joined.peer, question).await);
+            let answer = Answer::read(answer(&context, joined.peer, question).await);
             let Ok(Answer::Offload { verdicts, .. }) = answer else { panic!("{answer:?}") };
             assert_eq!(verdicts, [OfferResult::NotNow; 2]);
         }
         assert!(scene.store.inside().accepted.is_empty());
         assert_eq!(scene.metrics.offloads_rejected.get(), 4);
         let forget = Question::Forget(vec![offered(1).blob.name()]);
-        assert_eq!(handler.answer(joined.peer, forget).await, body::forget_ack(true));
+        assert_eq!(answer(&context, joined.peer, forget).await, body::forget_ack(true));
         let recall = Question::Recall(vec![offered(1).blob.name()]);
-        assert!(matches!(handler.answer(joined.peer, recall).await, Body::RecallAck(_)));
+        assert!(matches!(answer(&context, joined.peer, recall).await, Body::RecallAck(_)));
     }
 }

@@ -46,6 +46,11 @@ impl Shutdown {
     pub fn begun(&self) -> impl Future<Output = ()> + Send + 'static {
         self.0.clone().cancelled_owned()
     }
+
+    /// Returns what a piece of work comes to; `None` if stopping begins before it is done, which ends it.
+    pub async fn unless_begun<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.0.run_until_cancelled(work).await
+    }
 }
 
 /// A daemon at work until it is asked to stop. It is behind a pointer so that its machine code is made once, in its own

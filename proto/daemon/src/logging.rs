@@ -92,7 +92,7 @@ impl<S> Filter<S> for Seldom {
         if is_ours(metadata) {
             return true;
         }
-        crate::metrics::library_warnings().inc();
+        crate::metrics::LIBRARY_WARNINGS.inc();
         self.is_due(metadata.callsite(), Instant::now())
     }
 }
@@ -100,7 +100,7 @@ impl<S> Filter<S> for Seldom {
 /// Reports a panic by its place only: the message may hold what a client sent.
 pub(crate) fn count_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        crate::metrics::panics().inc();
+        crate::metrics::PANICS.inc();
         match panic.location() {
             Some(place) => tracing::error!(file = place.file(), line = place.line(), "panic"),
             None => tracing::error!("panic"),
@@ -135,7 +135,7 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
         let subscriber = tracing_subscriber::registry()
             .with(layer.with_filter(EnvFilter::new("trace").and(Seldom::default())));
-        let before = crate::metrics::library_warnings().get();
+        let before = crate::metrics::LIBRARY_WARNINGS.get();
         tracing::subscriber::with_default(subscriber, || {
             for _ in 0..20 {
                 tracing::warn!(target: "h2::proto", "one kind");
@@ -148,7 +148,7 @@ mod tests {
         let count = |what: &str| text.matches(what).count();
         assert_eq!((count("one kind"), count("another kind")), (1, 1), "{text}");
         assert_eq!((count("an address"), count("our own")), (0, 20), "{text}");
-        assert_eq!(crate::metrics::library_warnings().get() - before, 40);
+        assert_eq!(crate::metrics::LIBRARY_WARNINGS.get() - before, 40);
     }
 
     #[test]

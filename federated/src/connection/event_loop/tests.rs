@@ -21,12 +21,12 @@ fn end(
     patience: Duration,
 ) -> Connection<DuplexStream> {
     let (joined, commands) = scene.registry.join(&hello(peer)).unwrap();
-    let handler = Arc::new(PeerRequestHandler {
-        storage: scene.storage.clone(),
-        registry: Arc::clone(&scene.registry),
-        metrics: Arc::clone(&scene.metrics),
-    });
-    Connection { channel, joined, commands, handler, patience, keys: Keys::Awaited, clock: Clock::system() }
+    Connection { channel, joined, commands, context: scene.context(patience), keys: Keys::Awaited }
+}
+
+/// The connection's context with this clock.
+fn on(connection: &Connection<DuplexStream>, clock: &ManualClock) -> Arc<Context> {
+    Arc::new(Context { clock: clock.clock(), ..Context::clone(&connection.context) })
 }
 
 async fn open_pair() -> [Channel<DuplexStream>; 2] {
@@ -194,7 +194,7 @@ async fn worn_keys_are_told_to_who_renews_them_and_end_the_channel_of_who_waits(
         let scene = Scene::set();
         let mut connection = end(&scene, channel, 1, LONG);
         let worn = Arc::new(Notify::new());
-        connection.clock = clock.clock();
+        connection.context = on(&connection, &clock);
         if renews {
             connection.keys = Keys::Renewed(Arc::clone(&worn));
         }
@@ -219,7 +219,8 @@ async fn a_clock_that_is_set_ends_the_connection_so_that_the_next_greeting_tells
     let [left, mut right] = open_pair().await;
     let scene = Scene::set();
     let clock = ManualClock::at(UnixSeconds::new(1_000_000));
-    let connection = Connection { clock: clock.clock(), ..end(&scene, left, 2, LONG) };
+    let mut connection = end(&scene, left, 2, LONG);
+    connection.context = on(&connection, &clock);
     let driving = tokio::spawn(connection.run());
     // It begins before the clock is set.
     tokio::task::yield_now().await;

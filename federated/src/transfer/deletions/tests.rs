@@ -2,14 +2,7 @@ use super::*;
 use crate::fixture::{Scene, blob};
 use relay_proto::peer_messages::message::Body;
 
-fn deletions(scene: &Scene) -> Deletions {
-    Deletions {
-        storage: scene.storage.clone(),
-        registry: Arc::clone(&scene.registry),
-        metrics: Arc::clone(&scene.metrics),
-        patience: Duration::from_secs(5),
-    }
-}
+const PATIENCE: Duration = Duration::from_secs(5);
 
 fn put(scene: &Scene, entries: u64) {
     scene.store.inside().outbox =
@@ -24,9 +17,9 @@ async fn a_peer_hears_of_all_deletions_in_messages_of_bounded_length() {
         Body::Forget(forget) if forget.names.len() <= MAX_CARRIED_BLOBS => Some(body::forget_ack(true)),
         other => panic!("{other:?}"),
     });
-    let shutdown = scene.shutdown.clone();
+    let (context, shutdown) = (scene.context(PATIENCE), scene.shutdown.clone());
     tokio::select! {
-        () = deletions(&scene).run(&shutdown) => {}
+        () = run(&context, &shutdown) => {}
         () = scene.until("an empty outbox", |inside| inside.outbox.is_empty()) => {}
     }
 }
@@ -40,9 +33,9 @@ async fn what_a_peer_does_not_confirm_stays_to_be_told() {
         asked.send(()).unwrap();
         Some(body::forget_ack(false))
     });
-    let shutdown = scene.shutdown.clone();
+    let (context, shutdown) = (scene.context(PATIENCE), scene.shutdown.clone());
     tokio::select! {
-        () = deletions(&scene).run(&shutdown) => {}
+        () = run(&context, &shutdown) => {}
         () = async { heard.recv().await; heard.recv().await; } => {}
     }
     assert_eq!(scene.store.inside().outbox.len(), 3);

@@ -93,12 +93,8 @@ async fn what_a_peer_says_reaches_storage_part_by_part() {
         Some(body::inventory_ack(Some(part(until))))
     });
     scene.store.inside().needs_names = true;
-    let inventories = Inventories {
-        storage: scene.storage.clone(),
-        registry: Arc::clone(&scene.registry),
-        patience: PATIENCE,
-    };
-    inventories.compare(peer_id(2)).await;
+    let context = scene.context(PATIENCE);
+    compare(&context, peer_id(2)).await;
     let first = Some(blob(1).name());
     assert_eq!(*asked.lock().unwrap(), [(None, false), (None, true), (first, true)]);
     let inside = scene.store.inside();
@@ -111,19 +107,15 @@ async fn what_a_peer_says_reaches_storage_part_by_part() {
 #[tokio::test]
 async fn a_peer_that_does_not_look_or_a_store_that_does_not_answer_ends_the_round() {
     let scene = Scene::set();
-    let inventories = Inventories {
-        storage: scene.storage.clone(),
-        registry: Arc::clone(&scene.registry),
-        patience: PATIENCE,
-    };
+    let context = scene.context(PATIENCE);
     let peer = scene.peer(2, |_| Some(body::inventory_ack(None)));
-    inventories.compare(peer_id(2)).await;
+    compare(&context, peer_id(2)).await;
     assert!(scene.store.inside().reconciled.is_empty());
     drop(peer);
-    inventories.compare(peer_id(2)).await;
+    compare(&context, peer_id(2)).await;
     let _peer = scene.peer(2, |_| Some(body::inventory_ack(Some(part(Some(name(3).into()))))));
     scene.store.inside().is_away = true;
-    inventories.compare(peer_id(2)).await;
+    compare(&context, peer_id(2)).await;
     assert!(scene.store.inside().reconciled.is_empty());
 }
 
@@ -134,13 +126,9 @@ async fn only_peers_that_list_are_asked() {
     let _peer = scene.peer(2, |_| Some(body::inventory_ack(Some(part(None)))));
     let asked: Vec<PeerId> = scene.registry.listing().into_iter().map(|(peer, _)| peer).collect();
     assert_eq!(asked, [peer_id(2)]);
-    let inventories = Inventories {
-        storage: scene.storage.clone(),
-        registry: Arc::clone(&scene.registry),
-        patience: PATIENCE,
-    };
+    let context = scene.context(PATIENCE);
     let shutdown = scene.shutdown.clone();
-    let running = tokio::spawn(async move { inventories.run(&shutdown).await });
+    let running = tokio::spawn(async move { run(&context, &shutdown).await });
     scene.until("a part", |inside| !inside.reconciled.is_empty()).await;
     scene.shutdown.begin();
     running.await.unwrap();

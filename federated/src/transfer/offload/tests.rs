@@ -18,13 +18,9 @@ fn all_are(settle: &SettleRequest, said: messages::OfferResult) -> bool {
 
 fn offloader(scene: &Scene, draining: bool) -> Offloader {
     Offloader {
-        storage: scene.storage.clone(),
-        registry: Arc::clone(&scene.registry),
-        metrics: Arc::clone(&scene.metrics),
+        context: scene.context(Duration::from_millis(500)),
         ratios: Ratios { threshold: 0.8, refuse: 0.95 },
         draining: Arc::new(AtomicBool::new(draining)),
-        patience: Duration::from_millis(500),
-        clock: Clock::system(),
     }
 }
 
@@ -139,7 +135,7 @@ async fn a_peer_is_offered_nothing_that_outlasts_the_time_for_which_it_keeps_mai
     let _silent = tokio::spawn(async move { while commands.recv().await.is_some() {} });
     work(&scene, true, "what is the peer's and what is this relay's own", |inside| inside.leases.len() >= 2)
         .await;
-    let now = Clock::system().now();
+    let now = relay_daemon::Clock::system().now();
     for lease in &scene.store.inside().leases {
         let latest = (lease.latest_expiry > 0).then_some(lease.latest_expiry);
         assert_eq!(latest.is_none(), lease.home);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SOON: Duration = Duration::from_secs(10);
 
 fn recalls(scene: &Scene) -> Recalls {
-    Recalls::new(scene.storage.clone(), Arc::clone(&scene.registry), Arc::clone(&scene.metrics))
+    Recalls::new(scene.context(SOON))
 }
 
 fn wanted(numbers: &[u8]) -> Vec<(PeerId, BlobName)> {

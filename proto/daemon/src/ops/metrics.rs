@@ -10,28 +10,48 @@ pub use known::{Known, known};
 pub use merge::merge;
 pub use text::render;
 
-use prometheus::proto::{Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, Registry};
 use relay_proto::messages::{Bucket, Family, Kind, Label, Sample};
-use std::sync::OnceLock;
+use std::sync::LazyLock;
 
 /// Panics of this process.
-#[expect(clippy::expect_used, reason = "a constant name is valid")]
-pub fn panics() -> &'static IntCounter {
-    static PANICS: OnceLock<IntCounter> = OnceLock::new();
-    PANICS.get_or_init(|| {
-        IntCounter::new("relay_panics_total", "Panics that were caught.").expect("a constant name is valid")
-    })
-}
+pub static PANICS: LazyLock<IntCounter> =
+    LazyLock::new(|| counter("relay_panics_total", "Panics that were caught."));
 
 /// Warnings of libraries in this process.
+pub static LIBRARY_WARNINGS: LazyLock<IntCounter> = LazyLock::new(|| {
+    let about = "Warnings of libraries, of which one of each kind is logged a minute.";
+    counter("relay_library_warnings_total", about)
+});
+
 #[expect(clippy::expect_used, reason = "a constant name is valid")]
-pub fn library_warnings() -> &'static IntCounter {
-    static WARNINGS: OnceLock<IntCounter> = OnceLock::new();
-    WARNINGS.get_or_init(|| {
-        let about = "Warnings of libraries, of which one of each kind is logged a minute.";
-        IntCounter::new("relay_library_warnings_total", about).expect("a constant name is valid")
-    })
+fn counter(name: &str, about: &str) -> IntCounter {
+    IntCounter::new(name, about).expect("a constant name is valid")
+}
+
+/// Declares what a process counts: a struct with a counter or gauge in each field, and `register`, which makes it and
+/// registers all of them.
+#[macro_export]
+macro_rules! counted {
+    ($(#[$about:meta])* $visible:vis struct $Counted:ident {
+        $($(#[$doc:meta])* $see:vis $field:ident: $Kind:ident = $name:literal, $help:literal;)*
+    }) => {
+        $(#[$about])*
+        #[derive(Debug, Clone)]
+        $visible struct $Counted {
+            $($(#[$doc])* $see $field: ::prometheus::$Kind,)*
+        }
+
+        impl $Counted {
+            /// Makes all of them.
+            fn register(registry: &::prometheus::Registry) -> Result<Self, ::prometheus::Error> {
+                let counted = Self { $($field: ::prometheus::$Kind::new($name, $help)?,)* };
+                $(registry.register(Box::new(counted.$field.clone()))?;)*
+                Ok(counted)
+            }
+        }
+    };
 }
 
 /// A registry that counts panics and warnings already.
@@ -40,8 +60,8 @@ pub fn library_warnings() -> &'static IntCounter {
 /// When a name is taken twice.
 pub fn registry() -> Result<Registry, prometheus::Error> {
     let registry = Registry::new();
-    registry.register(Box::new(panics().clone()))?;
-    registry.register(Box::new(library_warnings().clone()))?;
+    registry.register(Box::new(PANICS.clone()))?;
+    registry.register(Box::new(LIBRARY_WARNINGS.clone()))?;
     Ok(registry)
 }
 
@@ -51,34 +71,35 @@ pub fn gather(registry: &Registry) -> Vec<Family> {
 }
 
 fn family(gathered: &MetricFamily) -> Option<Family> {
-    let (kind, read): (Kind, fn(&Metric) -> Sample) = match gathered.get_field_type() {
-        MetricType::COUNTER => (Kind::Counter, |metric| number(metric.get_counter().get_value())),
-        MetricType::GAUGE => (Kind::Gauge, |metric| number(metric.get_gauge().get_value())),
-        MetricType::HISTOGRAM => (Kind::Histogram, |metric| histogram(metric.get_histogram())),
+    let kind = match gathered.get_field_type() {
+        MetricType::COUNTER => Kind::Counter,
+        MetricType::GAUGE => Kind::Gauge,
+        MetricType::HISTOGRAM => Kind::Histogram,
         MetricType::SUMMARY | MetricType::UNTYPED => return None,
     };
-    let label = |label: &LabelPair| Label { name: label.name().to_owned(), value: label.value().to_owned() };
-    let labels = |metric: &Metric| metric.get_label().iter().map(label).collect();
-    let samples =
-        gathered.get_metric().iter().map(|metric| Sample { labels: labels(metric), ..read(metric) });
+    let samples = gathered.get_metric().iter().map(|metric| sample(kind, metric)).collect();
     let (name, help) = (gathered.name().to_owned(), gathered.help().to_owned());
-    Some(Family { name, help, kind: kind.into(), samples: samples.collect() })
+    Some(Family { name, help, kind: kind.into(), samples })
 }
 
-fn number(value: f64) -> Sample {
-    Sample { value, ..Sample::default() }
-}
-
-fn histogram(gathered: &Histogram) -> Sample {
+/// Reads one series. A metric that is no histogram has an empty one.
+fn sample(kind: Kind, metric: &Metric) -> Sample {
+    let histogram = metric.get_histogram();
+    let value = match kind {
+        Kind::Counter => metric.get_counter().get_value(),
+        Kind::Histogram => histogram.get_sample_sum(),
+        Kind::Gauge | Kind::Unspecified => metric.get_gauge().get_value(),
+    };
+    let label = |label: &LabelPair| Label { name: label.name().to_owned(), value: label.value().to_owned() };
     let bucket = |bucket: &prometheus::proto::Bucket| Bucket {
         upper_bound: bucket.upper_bound(),
         cumulative_count: bucket.cumulative_count(),
     };
     Sample {
-        labels: Vec::new(),
-        value: gathered.get_sample_sum(),
-        count: gathered.get_sample_count(),
-        buckets: gathered.get_bucket().iter().map(bucket).collect(),
+        labels: metric.get_label().iter().map(label).collect(),
+        value,
+        count: histogram.get_sample_count(),
+        buckets: histogram.get_bucket().iter().map(bucket).collect(),
     }
 }
 
