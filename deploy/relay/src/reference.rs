@@ -103,11 +103,11 @@ fn runbook_tables() -> BTreeMap<&'static str, String> {
 
 fn variables() -> String {
     let rows = KNOWN.iter().map(|variable| {
-        let default = match variable.default() {
+        let default = match variable.default {
             "" => "unset".to_owned(),
             default => format!("`{default}`"),
         };
-        vec![format!("`{}`", variable.name()), default, variable.about().to_owned()]
+        vec![format!("`{}`", variable.name), default, variable.about.to_owned()]
     });
     table(&["variable", "default", "meaning"], rows)
 }

@@ -27,8 +27,8 @@ use std::path::{Path, PathBuf};
 /// The newest rules that are asked for. An older kernel takes what it knows.
 const NEWEST: ABI = ABI::V6;
 
-/// Where storage listens.
-const STORAGE_DOORS: [SocketRole; 3] = [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin];
+/// Whom storage listens for.
+const STORAGE_ROLES: [SocketRole; 3] = [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin];
 
 /// Where federated listens: to gateways, and to the operator.
 const FEDERATED_DIRECTORIES: [&str; 2] = [SocketRole::PEERING, "federated"];
@@ -145,7 +145,7 @@ impl Kept {
         match role {
             Role::Storaged => Self {
                 writes: vec![data],
-                sockets: STORAGE_DOORS.map(|door| sockets.join(door.directory())).to_vec(),
+                sockets: STORAGE_ROLES.map(|role| sockets.join(role.directory())).to_vec(),
                 reads: reader.read(&variables::ANCHOR_DIR).into_iter().collect(),
                 ..Self::default()
             },

@@ -53,40 +53,31 @@ impl<T> Variable<T> {
     }
 }
 
-/// What the documentation needs of a variable.
-pub trait Described: Sync {
+/// A variable whatever its value is: what the documentation needs of it.
+#[derive(Debug)]
+pub struct Known {
     /// Its name.
-    fn name(&self) -> &'static str;
+    pub name: &'static str,
     /// Its default, as an operator would write it; empty means unset.
-    fn default(&self) -> &'static str;
+    pub default: &'static str,
+    /// A value that makes sense.
+    pub example: &'static str,
     /// What it does.
-    fn about(&self) -> &'static str;
-    /// Whether default and example parse, and nonsense does not.
-    fn is_sound(&self) -> bool;
+    pub about: &'static str,
     /// Whether a value parses.
-    fn accepts(&self, value: &str) -> bool;
+    pub accepts: fn(&str) -> bool,
 }
 
-impl<T: 'static> Described for Variable<T> {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn default(&self) -> &'static str {
-        self.default
-    }
-
-    fn about(&self) -> &'static str {
-        self.about
-    }
-
-    fn is_sound(&self) -> bool {
-        (self.parse)(self.default).is_ok() && (self.parse)(self.example).is_ok()
-    }
-
-    fn accepts(&self, value: &str) -> bool {
-        (self.parse)(value).is_ok()
-    }
+macro_rules! known {
+    ($variable:ident) => {
+        Known {
+            name: $variable.name,
+            default: $variable.default,
+            example: $variable.example,
+            about: $variable.about,
+            accepts: |value| ($variable.parse)(value).is_ok(),
+        }
+    };
 }
 
 macro_rules! variables {
@@ -97,7 +88,7 @@ macro_rules! variables {
         )*
 
         /// All of them, in the order in which the documentation shows them.
-        pub static KNOWN: &[&dyn Described] = &[$(&$constant,)* &METRICS_TOKEN];
+        pub static KNOWN: &[Known] = &[$(known!($constant),)* known!(METRICS_TOKEN)];
     };
 }
 
@@ -244,13 +235,14 @@ mod tests {
     #[test]
     fn every_default_and_every_example_parses() {
         for variable in KNOWN {
-            assert!(variable.is_sound(), "{}", variable.name());
+            let is_sound = (variable.accepts)(variable.default) && (variable.accepts)(variable.example);
+            assert!(is_sound, "{}", variable.name);
         }
     }
 
     #[test]
     fn no_name_is_listed_twice() {
-        let mut names: Vec<_> = KNOWN.iter().map(|variable| variable.name()).collect();
+        let mut names: Vec<_> = KNOWN.iter().map(|variable| variable.name).collect();
         names.sort_unstable();
         let count = names.len();
         names.dedup();

@@ -75,18 +75,13 @@ impl KeyRecord {
 
     /// Writes a record.
     pub fn encode(&self) -> Bytes {
+        let Certificate { intermediate, not_before, not_after, signature } = &self.certificate;
         let length = u16::try_from(self.config.len()).unwrap_or(u16::MAX);
-        let mut bytes = Vec::with_capacity(187 + self.config.len());
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&self.day.to_be_bytes());
-        bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend_from_slice(&self.config);
-        bytes.extend_from_slice(self.signature.as_bytes());
-        bytes.extend_from_slice(self.certificate.intermediate.as_bytes());
-        bytes.extend_from_slice(&self.certificate.not_before.get().to_be_bytes());
-        bytes.extend_from_slice(&self.certificate.not_after.get().to_be_bytes());
-        bytes.extend_from_slice(self.certificate.signature.as_bytes());
-        bytes.into()
+        let [day, not_before, not_after] =
+            [self.day, not_before.get(), not_after.get()].map(u64::to_be_bytes);
+        let head = [&[VERSION][..], &day, &length.to_be_bytes(), &self.config, self.signature.as_bytes()];
+        let certificate = [intermediate.as_bytes(), &not_before[..], &not_after, signature.as_bytes()];
+        [head.concat(), certificate.concat()].concat().into()
     }
 
     /// Reads a record. Nothing may follow it.
@@ -94,30 +89,26 @@ impl KeyRecord {
     /// # Errors
     /// [`Malformed`]. A record that can be read is not yet one to be believed: [`KeyRecord::verify`].
     pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
-        let (&[version], rest) = bytes.split_first_chunk::<1>().ok_or(Malformed)?;
-        let (day, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
-        let (length, rest) = rest.split_first_chunk::<2>().ok_or(Malformed)?;
-        let length = usize::from(u16::from_be_bytes(*length));
+        let mut rest = bytes;
+        let [version] = take(&mut rest)?;
+        let day = u64::from_be_bytes(take(&mut rest)?);
+        let length = usize::from(u16::from_be_bytes(take(&mut rest)?));
         if version != VERSION || length > LONGEST_CONFIG {
             return Err(Malformed);
         }
-        let (config, rest) = rest.split_at_checked(length).ok_or(Malformed)?;
-        let (signature, rest) = rest.split_first_chunk::<64>().ok_or(Malformed)?;
-        let (intermediate, rest) = rest.split_first_chunk::<32>().ok_or(Malformed)?;
-        let (not_before, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
-        let (not_after, rest) = rest.split_first_chunk::<8>().ok_or(Malformed)?;
-        let anchor_signature: &[u8; 64] = rest.try_into().map_err(|_| Malformed)?;
-        Ok(Self {
-            day: u64::from_be_bytes(*day),
+        let (config, mut rest) = rest.split_at_checked(length).ok_or(Malformed)?;
+        let record = Self {
+            day,
             config: Bytes::copy_from_slice(config),
-            signature: Signature::from_bytes(*signature),
+            signature: Signature::from_bytes(take(&mut rest)?),
             certificate: Certificate {
-                intermediate: PublicKey::from_bytes(*intermediate),
-                not_before: UnixSeconds::new(u64::from_be_bytes(*not_before)),
-                not_after: UnixSeconds::new(u64::from_be_bytes(*not_after)),
-                signature: Signature::from_bytes(*anchor_signature),
+                intermediate: PublicKey::from_bytes(take(&mut rest)?),
+                not_before: UnixSeconds::new(u64::from_be_bytes(take(&mut rest)?)),
+                not_after: UnixSeconds::new(u64::from_be_bytes(take(&mut rest)?)),
+                signature: Signature::from_bytes(take(&mut rest)?),
             },
-        })
+        };
+        if rest.is_empty() { Ok(record) } else { Err(Malformed) }
     }
 
     /// Checks everything that a client checks.
@@ -154,6 +145,12 @@ impl KeyRecord {
             Err(Distrust::Signature)
         }
     }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], Malformed> {
+    let (taken, after) = rest.split_first_chunk().ok_or(Malformed)?;
+    *rest = after;
+    Ok(*taken)
 }
 
 fn message(day: u64, config: &[u8]) -> Vec<u8> {

@@ -131,39 +131,28 @@ impl KindUsage {
     }
 }
 
-impl RowKind {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Self; 11] = [
-        Self::Mail,
-        Self::Held,
-        Self::Moved,
-        Self::Outbox,
-        Self::Registrations,
-        Self::Offers,
-        Self::Proofs,
-        Self::Guardians,
-        Self::Escrow,
-        Self::Tombstones,
-        Self::Used,
-    ];
+/// Declares the names of kinds of rows, in the order in which they are shown.
+macro_rules! row_kinds {
+    ($($Kind:ident = $name:literal),*) => {
+        impl RowKind {
+            /// All of them, in the order in which they are shown.
+            pub const ALL: [Self; 11] = [$(Self::$Kind),*];
 
-    /// Its name for people and programs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unspecified => "unknown",
-            Self::Mail => "mail",
-            Self::Held => "held",
-            Self::Moved => "moved",
-            Self::Outbox => "outbox",
-            Self::Registrations => "registrations",
-            Self::Offers => "offers",
-            Self::Proofs => "proofs",
-            Self::Guardians => "guardians",
-            Self::Escrow => "escrow",
-            Self::Tombstones => "tombstones",
-            Self::Used => "used",
+            /// Its name for people and programs.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    Self::Unspecified => "unknown",
+                    $(Self::$Kind => $name,)*
+                }
+            }
         }
-    }
+    };
+}
+
+row_kinds! {
+    Mail = "mail", Held = "held", Moved = "moved", Outbox = "outbox",
+    Registrations = "registrations", Offers = "offers", Proofs = "proofs", Guardians = "guardians",
+    Escrow = "escrow", Tombstones = "tombstones", Used = "used"
 }
 
 #[cfg(test)]

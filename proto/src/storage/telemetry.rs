@@ -22,11 +22,11 @@ const SILENT_SECS: u32 = 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// The store.
-    Storaged,
+    Storaged = messages::Role::Storaged as isize,
     /// The edge.
-    Gateway,
+    Gateway = messages::Role::Gateway as isize,
     /// The peer link.
-    Federated,
+    Federated = messages::Role::Federated as isize,
 }
 
 impl Role {
@@ -44,11 +44,7 @@ impl Role {
 
 impl From<Role> for i32 {
     fn from(role: Role) -> Self {
-        match role {
-            Role::Storaged => messages::Role::Storaged.into(),
-            Role::Gateway => messages::Role::Gateway.into(),
-            Role::Federated => messages::Role::Federated.into(),
-        }
+        role as Self
     }
 }
 

@@ -39,6 +39,19 @@ pub fn enumerated<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T
     T::try_from(number).map_err(|_| StorageError::invalid(field))
 }
 
+fn each<V, T>(
+    field: &'static str,
+    list: impl IntoIterator<Item = V, IntoIter: ExactSizeIterator>,
+    most: usize,
+    read: impl FnMut(V) -> Result<T, StorageError>,
+) -> Result<Vec<T>, StorageError> {
+    let list = list.into_iter();
+    if list.len() > most {
+        return Err(StorageError::invalid(field));
+    }
+    list.map(read).collect()
+}
+
 /// Reads a list of identifiers.
 ///
 /// # Errors
@@ -47,10 +60,7 @@ pub fn identifiers<T>(field: &'static str, list: &[Bytes], most: usize) -> Resul
 where
     T: for<'a> TryFrom<&'a [u8], Error = Malformed>,
 {
-    if list.len() > most {
-        return Err(StorageError::invalid(field));
-    }
-    list.iter().map(|bytes| identifier(field, bytes)).collect()
+    each(field, list, most, |bytes| identifier(field, bytes))
 }
 
 /// Reads a list of messages.
@@ -61,10 +71,7 @@ pub fn list<M, T>(field: &'static str, list: Vec<M>, most: usize) -> Result<Vec<
 where
     T: TryFrom<M, Error = StorageError>,
 {
-    if list.len() > most {
-        return Err(StorageError::invalid(field));
-    }
-    list.into_iter().map(T::try_from).collect()
+    each(field, list, most, T::try_from)
 }
 
 /// Reads what a client sealed.
@@ -86,10 +93,7 @@ pub fn sealed_list<T, V>(field: &'static str, list: Vec<V>, most: usize) -> Resu
 where
     T: TryFrom<V, Error = Malformed>,
 {
-    if list.len() > most {
-        return Err(StorageError::invalid(field));
-    }
-    list.into_iter().map(|value| sealed(field, value)).collect()
+    each(field, list, most, |value| sealed(field, value))
 }
 
 /// Reads the position of one of `asked` things.

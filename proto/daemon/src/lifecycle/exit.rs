@@ -2,62 +2,40 @@
 
 use std::fmt;
 
-/// Exit codes of every process of the relay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Stopped as asked.
-    Success = 0,
-    /// Stopped before the work in hand was done: a second signal, or the deadline.
-    Forced = 1,
-    /// The command line does not make sense.
-    Usage = 64,
-    /// The database is damaged, or its log is of another one. The files are kept as they are.
-    Corrupt = 65,
-    /// Data is expected and not there.
-    DataMissing = 66,
-    /// An address, a port or another process cannot be had.
-    Unavailable = 69,
-    /// A fault of the relay's own.
-    Internal = 70,
-    /// Its work stood still for `RELAY_HANG_TIMEOUT`.
-    Hung = 71,
-    /// The disk failed to read or write.
-    Io = 74,
-    /// Another process owns the data directory, or serves its sockets in the same place.
-    Locked = 75,
-    /// The database was written by a newer version, or is not the relay's.
-    Schema = 76,
-    /// The operating system denies access.
-    Permission = 77,
-    /// The variables do not make sense.
-    Config = 78,
+/// Declares the exit codes, each with what it means.
+macro_rules! exits {
+    ($($Exit:ident = $code:literal, $meaning:literal;)*) => {
+        /// Exit codes of every process of the relay.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Exit {
+            $(#[doc = $meaning] $Exit = $code,)*
+        }
+
+        impl Exit {
+            /// All of them, for the documentation.
+            pub const ALL: &[(Self, &'static str)] = &[$((Self::$Exit, $meaning)),*];
+        }
+    };
+}
+
+exits! {
+    Success = 0, "stopped as asked";
+    Forced = 1, "stopped before the work in hand was done: a second signal, or the deadline";
+    Usage = 64, "the command line does not make sense";
+    Corrupt = 65, "the database is damaged, or its log is of another one; the files are kept as they are";
+    DataMissing = 66, "data is expected and not there";
+    Unavailable = 69, "an address, a port or another process cannot be had";
+    Internal = 70, "a fault of the relay's own";
+    Hung = 71, "its work stood still for `RELAY_HANG_TIMEOUT`: it hung, and is to be started again";
+    Io = 74, "the disk failed to read or write";
+    Locked = 75, "another process owns the data directory, or serves its sockets in the same directory";
+    Schema = 76, "the database was written by a newer version, or is not the relay's";
+    Permission = 77, "the operating system denies access";
+    Config = 78, "the variables do not make sense";
 }
 
 impl Exit {
-    /// All of them, for the documentation.
-    pub const ALL: [(Self, &'static str); 13] = [
-        (Self::Success, "stopped as asked"),
-        (Self::Forced, "stopped before the work in hand was done: a second signal, or the deadline"),
-        (Self::Usage, "the command line does not make sense"),
-        (
-            Self::Corrupt,
-            "the database is damaged, or its log is of another one; the files are kept as they are",
-        ),
-        (Self::DataMissing, "data is expected and not there"),
-        (Self::Unavailable, "an address, a port or another process cannot be had"),
-        (Self::Internal, "a fault of the relay's own"),
-        (Self::Hung, "its work stood still for `RELAY_HANG_TIMEOUT`: it hung, and is to be started again"),
-        (Self::Io, "the disk failed to read or write"),
-        (
-            Self::Locked,
-            "another process owns the data directory, or serves its sockets in the same directory",
-        ),
-        (Self::Schema, "the database was written by a newer version, or is not the relay's"),
-        (Self::Permission, "the operating system denies access"),
-        (Self::Config, "the variables do not make sense"),
-    ];
-
     /// The number.
     pub const fn code(self) -> u8 {
         self as u8

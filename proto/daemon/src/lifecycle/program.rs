@@ -15,8 +15,8 @@ enum Command {
     Help,
 }
 
-fn wish(mut arguments: impl Iterator<Item = OsString>) -> Option<Command> {
-    let wish = match arguments.next() {
+fn command(mut arguments: impl Iterator<Item = OsString>) -> Option<Command> {
+    let command = match arguments.next() {
         None => Command::Run,
         Some(word) => match word.to_str()? {
             "health" => Command::Health,
@@ -25,7 +25,7 @@ fn wish(mut arguments: impl Iterator<Item = OsString>) -> Option<Command> {
             _ => return None,
         },
     };
-    arguments.next().is_none().then_some(wish)
+    arguments.next().is_none().then_some(command)
 }
 
 /// Is the program of a daemon: does what its command line says, and answers its exit code.
@@ -34,9 +34,9 @@ pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode
     let usage = format!(
         "usage: {name} [health | --version]\nEverything is set by variables; REFERENCE.md lists them."
     );
-    let said = match wish(std::env::args_os().skip(1)) {
+    let said = match command(std::env::args_os().skip(1)) {
         Some(Command::Run) => return lifecycle::run(role, Vars::from_environment(), None, body),
-        Some(Command::Health) => well(role).map(|()| "ready".to_owned()),
+        Some(Command::Health) => check_health(role).map(|()| "ready".to_owned()),
         Some(Command::Version) => Ok(format!("{name} {}", build::VERSION)),
         Some(Command::Help) => Ok(usage),
         None => Err(Failure::new(Exit::Usage, usage)),
@@ -54,7 +54,7 @@ pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode
     }
 }
 
-fn well(role: Role) -> Result<(), Failure> {
+fn check_health(role: Role) -> Result<(), Failure> {
     let place = health::HealthEndpoint::of(role, &Vars::from_environment())?;
     place.check().map_err(|failure| {
         if health::let_go_on(role) {
@@ -74,13 +74,13 @@ mod tests {
 
     #[test]
     fn one_word_or_none_is_understood() {
-        let wish = |words: &[&str]| wish(words.iter().map(OsString::from));
-        assert_eq!(wish(&[]), Some(Command::Run));
-        assert_eq!(wish(&["health"]), Some(Command::Health));
-        assert_eq!(wish(&["--version"]), Some(Command::Version));
-        assert_eq!(wish(&["-h"]), Some(Command::Help));
+        let command = |words: &[&str]| command(words.iter().map(OsString::from));
+        assert_eq!(command(&[]), Some(Command::Run));
+        assert_eq!(command(&["health"]), Some(Command::Health));
+        assert_eq!(command(&["--version"]), Some(Command::Version));
+        assert_eq!(command(&["-h"]), Some(Command::Help));
         for wrong in [&["run"][..], &["health", "now"], &[""], &["--healthy"]] {
-            assert_eq!(wish(wrong), None, "{wrong:?}");
+            assert_eq!(command(wrong), None, "{wrong:?}");
         }
     }
 }

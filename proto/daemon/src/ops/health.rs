@@ -10,10 +10,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use relay_proto::socket::SocketRole;
 use relay_proto::telemetry::Role;
+use socket2::SockRef;
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -57,16 +59,8 @@ impl HealthEndpoint {
     /// [`Exit::Unavailable`] with the reason that it gives, or with why there is no answer.
     pub fn check(&self) -> Result<(), Failure> {
         let answer = match self {
-            Self::Port(address) => TcpStream::connect_timeout(address, PATIENCE).and_then(|stream| {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                ask(stream)
-            }),
-            Self::Socket(path) => UnixStream::connect(path).and_then(|stream| {
-                stream.set_read_timeout(Some(PATIENCE))?;
-                stream.set_write_timeout(Some(PATIENCE))?;
-                ask(stream)
-            }),
+            Self::Port(address) => TcpStream::connect_timeout(address, PATIENCE).and_then(ask),
+            Self::Socket(path) => UnixStream::connect(path).and_then(ask),
         };
         let unavailable = |reason: &dyn fmt::Display| Failure::new(Exit::Unavailable, reason);
         let answer = answer.map_err(|error| unavailable(&format_args!("no answer at {self}: {error}")))?;
@@ -115,7 +109,10 @@ pub fn from_here(listener: SocketAddr) -> SocketAddr {
     SocketAddr::new(host, listener.port())
 }
 
-fn ask(mut stream: impl Read + Write) -> io::Result<String> {
+fn ask(mut stream: impl Read + Write + AsFd) -> io::Result<String> {
+    let socket = SockRef::from(&stream);
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.take(ENOUGH).read_to_end(&mut answer)?;

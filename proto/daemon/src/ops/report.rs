@@ -19,25 +19,21 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// Reports until the process stops, through any number of restarts of storage.
 pub async fn report(storage: StorageClient, process: Process, registry: Registry, shutdown: Shutdown) {
-    let mut pause = RETRY;
-    while !shutdown.has_begun() {
-        let (began, mut client) = (Instant::now(), storage.telemetry());
-        let (process, registry, stopping) = (process.clone(), registry.clone(), shutdown.clone());
-        let snapshots = IntervalStream::new(tokio::time::interval(INTERVAL))
-            .map_while(move |_| (!stopping.has_begun()).then(|| metrics::gather(&registry)))
-            .map(move |families| Snapshot { process: Some(process.clone()), families });
-        tokio::select! {
-            outcome = client.report(snapshots) => {
-                if let Err(status) = outcome {
-                    tracing::debug!(refusal = %refusal_of(&status), "storage does not take reports");
-                }
+    let reporting = async {
+        let mut pause = RETRY;
+        loop {
+            let (began, mut client) = (Instant::now(), storage.telemetry());
+            let (process, registry) = (process.clone(), registry.clone());
+            let snapshots = IntervalStream::new(tokio::time::interval(INTERVAL)).map(move |_| Snapshot {
+                process: Some(process.clone()),
+                families: metrics::gather(&registry),
+            });
+            if let Err(status) = client.report(snapshots).await {
+                tracing::debug!(refusal = %refusal_of(&status), "storage does not take reports");
             }
-            () = shutdown.begun() => return,
+            pause = if began.elapsed() > INTERVAL { RETRY } else { INTERVAL.min(pause * 2) };
+            tokio::time::sleep(pause).await;
         }
-        pause = if began.elapsed() > INTERVAL { RETRY } else { INTERVAL.min(pause * 2) };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = shutdown.begun() => return,
-        }
-    }
+    };
+    let _: Option<()> = shutdown.unless_begun(reporting).await;
 }

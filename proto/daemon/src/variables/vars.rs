@@ -23,7 +23,7 @@ impl Vars {
         let Some(directory) = self.0.get("CREDENTIALS_DIRECTORY").map(std::path::PathBuf::from) else {
             return self;
         };
-        for name in KNOWN.iter().map(|known| known.name()) {
+        for name in KNOWN.iter().map(|known| known.name) {
             if !self.is_set(name)
                 && let Ok(value) = std::fs::read_to_string(directory.join(name))
             {
@@ -53,7 +53,7 @@ impl Vars {
     /// Whether every variable that is set has a value that parses. Contradictions are for whoever reads them together.
     pub(crate) fn parse(&self) -> bool {
         KNOWN.iter().all(|known| {
-            self.0.get(known.name()).is_none_or(|value| value.is_empty() || known.accepts(value))
+            self.0.get(known.name).is_none_or(|value| value.is_empty() || (known.accepts)(value))
         })
     }
 
@@ -66,7 +66,7 @@ impl Vars {
     pub fn reader(&self) -> Reader<'_> {
         let mut reader = Reader { vars: self, mistakes: Vec::new() };
         for name in self.0.keys().filter(|name| name.starts_with("RELAY_")) {
-            if !KNOWN.iter().any(|known| known.name() == name) {
+            if !KNOWN.iter().any(|known| known.name == name) {
                 reader.mistakes.push(unknown(name));
             }
         }
@@ -81,7 +81,7 @@ impl Vars {
 fn unknown(name: &str) -> String {
     let nearest = KNOWN
         .iter()
-        .map(|known| (strsim::damerau_levenshtein(known.name(), name), known.name()))
+        .map(|known| (strsim::damerau_levenshtein(known.name, name), known.name))
         .min()
         .filter(|(distance, _)| *distance * 4 <= name.len());
     match nearest {
