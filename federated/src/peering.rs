@@ -121,7 +121,7 @@ impl Listeners {
             offloader.run(shutdown),
             deletions::run(&context, shutdown),
             inventory::run(&context, shutdown),
-            report_room(&context.registry, config.reports, shutdown),
+            report_capacity(&context.registry, config.reports, shutdown),
             report(&context, &draining, shutdown),
             leave(&context.registry, shutdown),
         );
@@ -181,9 +181,9 @@ async fn serve_recalls(
 }
 
 /// Tells peers now and then how much room there is.
-async fn report_room(registry: &PeerRegistry, every: Duration, shutdown: &Shutdown) {
+async fn report_capacity(registry: &PeerRegistry, every: Duration, shutdown: &Shutdown) {
     while shutdown.unless_begun(sleep(every)).await.is_some() {
-        registry.tell_all(registry.own_room());
+        registry.tell_all(registry.own_capacity());
     }
 }
 
@@ -221,7 +221,7 @@ async fn tell_leave(registry: &PeerRegistry) {
 /// When the process is to stop: says so, and has all connections closed.
 async fn leave(registry: &PeerRegistry, shutdown: &Shutdown) {
     shutdown.begun().await;
-    registry.set_own_room(Capacity::default());
+    registry.set_own_capacity(Capacity::default());
     tell_leave(registry).await;
     registry.close_all(Reason::Stopping).await;
 }

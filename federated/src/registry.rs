@@ -218,12 +218,12 @@ impl PeerRegistry {
     }
 
     /// How much room this relay has, as it tells its peers.
-    pub(crate) fn own_room(&self) -> Capacity {
+    pub(crate) fn own_capacity(&self) -> Capacity {
         self.lock().room
     }
 
     /// Notes that, and tells them when it begins or ends to take mail.
-    pub(crate) fn set_own_room(&self, room: Capacity) {
+    pub(crate) fn set_own_capacity(&self, room: Capacity) {
         let mut inner = self.lock();
         let turned = inner.room.accepting != room.accepting;
         inner.room = room;
@@ -255,7 +255,7 @@ impl PeerRegistry {
     }
 
     /// A peer said how much room it has. One that takes mail again does not leave after all.
-    pub(crate) fn set_room(&self, id: &PeerId, room: Capacity) {
+    pub(crate) fn set_capacity(&self, id: &PeerId, room: Capacity) {
         self.with(id, |peer| {
             peer.room = room;
             peer.leaving &= !room.accepting;

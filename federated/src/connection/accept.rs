@@ -168,7 +168,7 @@ impl PeerListener {
     async fn meet(self: Arc<Self>, upgrade: OnUpgrade, arrival: Arrival) {
         let shaking = async {
             let connection = TokioIo::new(upgrade.await.ok()?);
-            respond(connection, &self.local, self.context.registry.own_room()).await.ok()
+            respond(connection, &self.local, self.context.registry.own_capacity()).await.ok()
         };
         let shaken = arrival.unless_crowded(timeout(handshake::LIMIT, shaking)).await;
         let Some((channel, hello)) = shaken.and_then(Result::ok).flatten() else {

@@ -133,7 +133,7 @@ impl Dialler {
             let (socket, _) = client_async_with_config(request, stream, Some(websocket_bounds()))
                 .await
                 .map_err(|_| Failed::Handshake)?;
-            initiate(socket, &expected.key, &self.local, self.context.registry.own_room()).await
+            initiate(socket, &expected.key, &self.local, self.context.registry.own_capacity()).await
         };
         let (channel, hello) =
             match timeout(handshake::LIMIT, shaking).await.unwrap_or(Err(Failed::Handshake)) {

@@ -84,7 +84,6 @@ struct State {
     came: usize,
     /// What this relay says once it is done.
     closing: Option<Reason>,
-    end: Option<End>,
     began: Duration,
     clock: OwnClock,
     worn: bool,
@@ -102,7 +101,6 @@ impl<S: Transit> Connection<S> {
             serving_bytes: 0,
             came: 0,
             closing: None,
-            end: None,
             began: self.context.clock.monotonic(),
             clock: OwnClock::read(&self.context.clock),
             worn: false,
@@ -111,51 +109,46 @@ impl<S: Transit> Connection<S> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let peer = self.joined.peer;
-        while state.end.is_none() {
+        let end = loop {
             let is_awaited = state.asked.values().any(|reply| !reply.is_closed());
             if state.closing.is_some() && !is_awaited && state.serving.is_empty() {
-                state.end = Some(End::Closing);
-                break;
+                break End::Closing;
             }
             let reading = state.serving.len() < SERVED_AT_ONCE
                 && state.serving_bytes < SERVED_BYTES
                 && self.channel.outgoing().waiting() < WAITING;
             let actions = tokio::select! {
                 event = self.channel.next(reading) => self.heard(&mut state, event),
-                command = self.commands.recv() => self.told(&mut state, command),
+                command = self.commands.recv() => Ok(told(&mut state, command).into_iter().collect()),
                 Some((number, bytes, answer)) = state.serving.next() => {
                     state.serving_bytes -= bytes;
-                    vec![Session::answer(number, answer)]
+                    Ok(vec![Session::answer(number, answer)])
                 }
-                _ = ticks.tick() => {
-                    self.look_at_keys(&mut state);
-                    if state.clock.was_set(&self.context.clock) {
-                        // The peer is told the new time in another greeting.
-                        state.closing.get_or_insert(Reason::Ended);
-                    }
-                    self.abandon(&mut state);
-                    self.look_at_progress(&mut state);
-                    state.session.tick(self.context.clock.monotonic())
-                }
+                _ = ticks.tick() => self.tick(&mut state),
             };
-            for action in actions {
-                self.act(&mut state, peer, action).await;
+            let done = async {
+                for action in actions? {
+                    self.act(&mut state, peer, action).await?;
+                }
+                Ok(())
+            };
+            if let Err(end) = done.await {
+                break end;
             }
             for question in self.channel.outgoing().take_sent() {
                 state.session.sent(question, self.context.clock.monotonic());
             }
-        }
-        let end = state.end.unwrap_or(End::Lost);
+        };
         // Nobody is to ask over this connection any more while it takes its leave.
         drop(self.joined);
-        let farewell = match end {
+        let last_reason = match end {
             End::Closing => state.closing.unwrap_or(Reason::Ended),
             End::Broken => Reason::Broken,
             End::Closed(_) => Reason::Ended,
             End::Lost => return end,
         };
         // Who does not take the last frames does not get them.
-        drop(timeout(CLOSE_TIMEOUT, self.channel.close(farewell)).await);
+        drop(timeout(CLOSE_TIMEOUT, self.channel.close(last_reason)).await);
         end
     }
 
@@ -170,15 +163,23 @@ impl<S: Transit> Connection<S> {
         }
     }
 
-    /// A peer that gives signs of life and takes nothing is as good as away.
-    fn look_at_progress(&mut self, state: &mut State) {
+    /// What the time asks for.
+    fn tick(&mut self, state: &mut State) -> Result<Vec<Action>, End> {
+        self.look_at_keys(state);
+        if state.clock.was_set(&self.context.clock) {
+            // The peer is told the new time in another greeting.
+            state.closing.get_or_insert(Reason::Ended);
+        }
+        self.abandon(state);
         let now = self.context.clock.monotonic();
         let (frames, waiting) = (self.channel.outgoing().frames(), self.channel.outgoing().waiting());
         if waiting == 0 || frames != state.progress.0 {
             state.progress = (frames, now);
         } else if now.saturating_sub(state.progress.1) >= self.context.patience {
-            state.end = Some(End::Lost);
+            // A peer that gives signs of life and takes nothing is as good as away.
+            return Err(End::Lost);
         }
+        Ok(state.session.tick(now))
     }
 
     fn look_at_keys(&self, state: &mut State) {
@@ -197,64 +198,27 @@ impl<S: Transit> Connection<S> {
         }
     }
 
-    fn heard(&self, state: &mut State, event: Event) -> Vec<Action> {
+    fn heard(&self, state: &mut State, event: Event) -> Result<Vec<Action>, End> {
         let registry = self.joined.registry();
         let now = self.context.clock.monotonic();
-        match event {
+        let bytes = match event {
+            Event::Message(bytes) => bytes,
             Event::Alive => {
                 state.session.alive(now);
-                Vec::new()
+                return Ok(Vec::new());
             }
-            Event::Message(bytes) => {
-                state.came = bytes.len();
-                let Ok(message) = peer::decode(bytes) else {
-                    state.end = Some(End::Broken);
-                    return Vec::new();
-                };
-                registry.seen(&self.joined.peer);
-                let admitted = !Session::is_charged(&message) || registry.admits(&self.joined.peer);
-                state.session.hear(message, admitted, registry.own_room(), now).unwrap_or_else(|_| {
-                    state.end = Some(End::Broken);
-                    Vec::new()
-                })
-            }
-            Event::Closed(reason) => {
-                state.end = Some(End::Closed(reason));
-                Vec::new()
-            }
-            Event::Cut => {
-                state.end = Some(End::Lost);
-                Vec::new()
-            }
-            Event::Broken => {
-                state.end = Some(End::Broken);
-                Vec::new()
-            }
-        }
+            Event::Closed(reason) => return Err(End::Closed(reason)),
+            Event::Cut => return Err(End::Lost),
+            Event::Broken => return Err(End::Broken),
+        };
+        state.came = bytes.len();
+        let message = peer::decode(bytes).map_err(|_| End::Broken)?;
+        registry.seen(&self.joined.peer);
+        let admitted = !Session::is_charged(&message) || registry.admits(&self.joined.peer);
+        state.session.hear(message, admitted, registry.own_capacity(), now).map_err(|_| End::Broken)
     }
 
-    fn told(&self, state: &mut State, command: Option<Command>) -> Vec<Action> {
-        match command {
-            Some(Command::Ask(question, within, reply)) => match state.session.ask(*question, within) {
-                Some((number, action)) => {
-                    state.asked.insert(number, reply);
-                    vec![action]
-                }
-                None => Vec::new(),
-            },
-            Some(Command::Tell(capacity)) => vec![Session::tell(capacity)],
-            Some(Command::Close(reason)) => {
-                state.closing = Some(reason);
-                Vec::new()
-            }
-            None => {
-                state.closing.get_or_insert(Reason::Ended);
-                Vec::new()
-            }
-        }
-    }
-
-    async fn act(&mut self, state: &mut State, peer: PeerId, action: Action) {
+    async fn act(&mut self, state: &mut State, peer: PeerId, action: Action) -> Result<(), End> {
         let registry = self.joined.registry();
         match action {
             Action::Send(message, priority) => {
@@ -278,18 +242,35 @@ impl<S: Transit> Connection<S> {
             Action::GivenUp(number) => {
                 // Whoever still waits gave the peer all the time there is: it is there, and as good as away.
                 if state.asked.remove(&number).is_some_and(|reply| !reply.is_closed()) {
-                    state.end = Some(End::Lost);
+                    return Err(End::Lost);
                 }
             }
-            Action::Capacity(capacity) => registry.set_room(&peer, capacity),
+            Action::Capacity(capacity) => registry.set_capacity(&peer, capacity),
             Action::Leaving => registry.leaves(&peer),
             Action::Limited => self.context.metrics.rate_limited.inc(),
-            Action::Ping => {
-                if self.channel.ping().await.is_err() {
-                    state.end = Some(End::Lost);
-                }
-            }
-            Action::Silent => state.end = Some(End::Lost),
+            Action::Ping => self.channel.ping().await.map_err(|()| End::Lost)?,
+            Action::Silent => return Err(End::Lost),
+        }
+        Ok(())
+    }
+}
+
+/// Takes a command. Returns what it asks for at once.
+fn told(state: &mut State, command: Option<Command>) -> Option<Action> {
+    match command {
+        Some(Command::Ask(question, within, reply)) => {
+            let (number, action) = state.session.ask(*question, within)?;
+            state.asked.insert(number, reply);
+            Some(action)
+        }
+        Some(Command::Tell(capacity)) => Some(Session::tell(capacity)),
+        Some(Command::Close(reason)) => {
+            state.closing = Some(reason);
+            None
+        }
+        None => {
+            state.closing.get_or_insert(Reason::Ended);
+            None
         }
     }
 }

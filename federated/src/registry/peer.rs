@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Why no mail moves to or from a peer that is connected.
-const CLOCKS_APART: &str = "its clock and this relay's are more than 5 minutes apart: no mail moves";
+pub(super) const CLOCKS_APART: &str =
+    "its clock and this relay's are more than 5 minutes apart: no mail moves";
 
 /// A peer that is or was connected.
 #[derive(Debug)]

@@ -1,6 +1,9 @@
+use super::peer::CLOCKS_APART;
 use super::*;
 use crate::session::body;
+use bytes::Bytes;
 use relay_daemon::ManualClock;
+use relay_proto::messages::Link;
 use relay_proto::{Signature, UnixSeconds};
 
 pub(crate) fn hello(number: u8) -> Hello {
@@ -71,16 +74,16 @@ fn a_peer_may_send_so_much_over_all_its_connections() {
 fn mail_goes_to_who_takes_it() {
     let (registry, _) = registry(&[], 60);
     let _links: Vec<_> = (1..=4).map(|number| registry.join(&hello(number)).unwrap()).collect();
-    registry.set_room(&id(1), Capacity { free_bytes: 7, accepting: true });
-    registry.set_room(&id(2), Capacity { free_bytes: 7, accepting: false });
+    registry.set_capacity(&id(1), Capacity { free_bytes: 7, accepting: true });
+    registry.set_capacity(&id(2), Capacity { free_bytes: 7, accepting: false });
     registry.leaves(&id(3));
-    registry.set_room(&id(3), Capacity { free_bytes: 7, accepting: false });
+    registry.set_capacity(&id(3), Capacity { free_bytes: 7, accepting: false });
     registry.is_full(&id(4));
     assert_eq!(registry.places(), [PeerCapacity { peer: id(1), free_bytes: 7 }]);
     assert_eq!(registry.metrics.drain_notices.get(), 1);
-    registry.set_room(&id(4), Capacity { free_bytes: 9, accepting: true });
+    registry.set_capacity(&id(4), Capacity { free_bytes: 9, accepting: true });
     assert_eq!(registry.places().len(), 2);
-    registry.set_room(&id(3), Capacity { free_bytes: 9, accepting: true });
+    registry.set_capacity(&id(3), Capacity { free_bytes: 9, accepting: true });
     assert_eq!(registry.places().len(), 3, "it stays after all");
 }
 
@@ -153,11 +156,11 @@ async fn a_turn_of_taking_mail_is_told_at_once_and_other_changes_are_not() {
     let (registry, _) = registry(&[], 60);
     let (_link, mut commands) = registry.join(&hello(1)).unwrap();
     let room = |free_bytes, accepting| Capacity { free_bytes, accepting };
-    registry.set_own_room(room(10, true));
+    registry.set_own_capacity(room(10, true));
     assert!(matches!(commands.try_recv(), Ok(Command::Tell(told)) if told == room(10, true)));
-    registry.set_own_room(room(9, true));
+    registry.set_own_capacity(room(9, true));
     assert!(commands.try_recv().is_err());
-    assert_eq!(registry.own_room(), room(9, true));
+    assert_eq!(registry.own_capacity(), room(9, true));
     registry.tell_all(room(8, true));
     assert!(matches!(commands.try_recv(), Ok(Command::Tell(told)) if told == room(8, true)));
 }

@@ -174,7 +174,7 @@ impl Offloader {
     fn look(&self, capacity: CapacityReply, is_homing: bool) {
         self.context.metrics.saw(capacity);
         let closed = is_homing || self.draining.load(Relaxed);
-        self.context.registry.set_own_room(self.ratios.room(capacity, closed));
+        self.context.registry.set_own_capacity(self.ratios.room(capacity, closed));
     }
 
     /// What to do next, if anything.
@@ -249,7 +249,7 @@ impl Offloader {
             // It may have them, and nobody knows. They stay leased until that is certain, and are offered again then.
             return Outcome::Failed;
         };
-        self.context.registry.set_room(&peer, capacity);
+        self.context.registry.set_capacity(&peer, capacity);
         let refused_for_now = verdicts.contains(&OfferResult::NotNow);
         if refused_for_now {
             self.context.registry.is_full(&peer);

@@ -17,7 +17,7 @@ pub(crate) async fn answer(context: &Context, peer: PeerId, question: Question) 
     match question {
         Question::Offload { direction, blobs } => {
             let verdicts = take(context, peer, direction, blobs).await;
-            body::offload_ack(&verdicts, context.registry.own_room())
+            body::offload_ack(&verdicts, context.registry.own_capacity())
         }
         Question::Recall(names) => give(context, peer, names).await,
         Question::Forget(names) => {

@@ -62,7 +62,7 @@ async fn below_the_threshold_and_without_peers_nothing_is_leased() {
     let peer = scene.peer(1, accepted);
     let shutdown = scene.shutdown.clone();
     let looked = async {
-        while !scene.registry.own_room().accepting {
+        while !scene.registry.own_capacity().accepting {
             tokio::task::yield_now().await;
         }
     };
@@ -70,7 +70,7 @@ async fn below_the_threshold_and_without_peers_nothing_is_leased() {
     drop(peer);
     full(&scene, 1000);
     let looked = async {
-        while scene.registry.own_room().accepting {
+        while scene.registry.own_capacity().accepting {
             tokio::task::yield_now().await;
         }
     };
@@ -87,7 +87,7 @@ async fn a_peer_that_has_no_room_is_left_and_another_one_asked() {
         let Body::Offload(Offload { blobs, .. }) = question else { return None };
         Some(body::offload_ack(&vec![OfferResult::NotNow; blobs.len()], full_room))
     });
-    scene.registry.set_room(&peer_id(1), Capacity { free_bytes: 5000, accepting: true });
+    scene.registry.set_capacity(&peer_id(1), Capacity { free_bytes: 5000, accepting: true });
     let _other = scene.peer(2, accepted);
     work(&scene, false, "the other peer", |inside| {
         inside.settled.iter().any(|settle| settle.peer == peer_id(2).as_bytes()[..])
@@ -121,7 +121,7 @@ async fn a_relay_that_is_emptied_gives_back_first_and_then_gives_away() {
         inside.settled.iter().map(|settle| settle.settlements.len()).sum::<usize>() == 5
     })
     .await;
-    assert!(!scene.registry.own_room().accepting, "it takes nothing");
+    assert!(!scene.registry.own_capacity().accepting, "it takes nothing");
     let homes: Vec<_> = scene.store.inside().settled.iter().map(|settle| settle.home).collect();
     assert_eq!(homes.iter().filter(|home| **home).count(), 1);
 }
@@ -170,7 +170,7 @@ async fn where_its_own_mail_needs_the_room_a_relay_gives_back_first_and_takes_no
     let _peer = scene.peer(1, accepted);
     work(&scene, false, "a settlement", |inside| !inside.settled.is_empty()).await;
     assert!(scene.store.inside().settled[0].home, "before its own");
-    assert!(!scene.registry.own_room().accepting, "or it would come back");
+    assert!(!scene.registry.own_capacity().accepting, "or it would come back");
     work(&scene, false, "its own mail, once nothing is left to give back", |inside| {
         inside.settled.iter().any(|settle| !settle.home)
     })
