@@ -26,6 +26,11 @@ pub fn public(key: &SigningKey) -> PublicKey {
     PublicKey::from_bytes(key.verifying_key().to_bytes())
 }
 
+/// Signs a message.
+pub(crate) fn sign(key: &SigningKey, message: &[u8]) -> Signature {
+    Signature::from_bytes(key.sign(message).to_bytes())
+}
+
 /// Checks a signature strictly: no small-order keys, no malleable encodings.
 pub fn is_signed(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
     let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
@@ -53,13 +58,8 @@ impl Certificate {
         not_before: UnixSeconds,
         not_after: UnixSeconds,
     ) -> Self {
-        let signature = anchor.sign(&certificate_message(intermediate, not_before, not_after));
-        Self {
-            intermediate: *intermediate,
-            not_before,
-            not_after,
-            signature: Signature::from_bytes(signature.to_bytes()),
-        }
+        let signature = sign(anchor, &certificate_message(intermediate, not_before, not_after));
+        Self { intermediate: *intermediate, not_before, not_after, signature }
     }
 
     /// Whether the anchor signed it.
@@ -97,24 +97,20 @@ impl Rollover {
     /// Makes a key the anchor, with a commitment to the next one.
     pub fn issue(new_anchor: &SigningKey, next_commitment: Commitment) -> Self {
         let anchor = public(new_anchor);
-        let signature = new_anchor.sign(&rollover_message(&anchor, &next_commitment));
-        Self { new_anchor: anchor, next_commitment, signature: Signature::from_bytes(signature.to_bytes()) }
+        let signature = sign(new_anchor, &rollover_message(&anchor, &next_commitment));
+        Self { new_anchor: anchor, next_commitment, signature }
     }
 
     /// Whether the new anchor is the one that was committed to, and signed this itself.
     pub fn follows(&self, commitment: &Commitment) -> bool {
+        let message = rollover_message(&self.new_anchor, &self.next_commitment);
         Commitment::to(&self.new_anchor) == *commitment
-            && is_signed(
-                &self.new_anchor,
-                &rollover_message(&self.new_anchor, &self.next_commitment),
-                &self.signature,
-            )
+            && is_signed(&self.new_anchor, &message, &self.signature)
     }
 
     /// Writes a record.
     pub fn encode(&self) -> [u8; Self::LENGTH] {
-        let mut bytes = [0; Self::LENGTH];
-        bytes[0] = ROLLOVER_VERSION;
+        let mut bytes = [ROLLOVER_VERSION; Self::LENGTH];
         bytes[1..33].copy_from_slice(self.new_anchor.as_bytes());
         bytes[33..65].copy_from_slice(self.next_commitment.as_bytes());
         bytes[65..].copy_from_slice(self.signature.as_bytes());
@@ -146,11 +142,7 @@ fn rollover_message(anchor: &PublicKey, next: &Commitment) -> Vec<u8> {
 pub fn encode_rollovers(records: &[Rollover]) -> Bytes {
     let newest = &records[records.len().saturating_sub(MOST_ROLLOVERS)..];
     let count = u8::try_from(newest.len()).unwrap_or(u8::MAX);
-    let mut body = vec![count];
-    for record in newest {
-        body.extend_from_slice(&record.encode());
-    }
-    body.into()
+    std::iter::once(count).chain(newest.iter().flat_map(Rollover::encode)).collect()
 }
 
 /// Reads the body of the rollover endpoint.

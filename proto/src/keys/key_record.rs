@@ -14,7 +14,7 @@ use crate::anchor::Certificate;
 use crate::identifier::encoding::Malformed;
 use crate::{PublicKey, Signature, UnixSeconds};
 use bytes::Bytes;
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::SigningKey;
 
 /// Content type of a record.
 pub const CONTENT_TYPE: &str = "application/vnd.vauchi.ohttp-key-signed";
@@ -69,8 +69,8 @@ impl KeyRecord {
         if config.len() > LONGEST_CONFIG {
             return None;
         }
-        let signature = intermediate.sign(&message(day, &config));
-        Some(Self { day, config, signature: Signature::from_bytes(signature.to_bytes()), certificate })
+        let signature = crate::anchor::sign(intermediate, &message(day, &config));
+        Some(Self { day, config, signature, certificate })
     }
 
     /// Writes a record.
@@ -160,6 +160,7 @@ fn message(day: u64, config: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ed25519_dalek::Signer as _;
     use proptest::prelude::*;
 
     fn keys() -> [SigningKey; 2] {

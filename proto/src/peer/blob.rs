@@ -135,21 +135,6 @@ pub fn offered_blobs(blobs: Vec<peer_messages::Blob>) -> Result<Vec<OfferedBlob>
     list("blobs", blobs, MAX_CARRIED_BLOBS)
 }
 
-impl TryFrom<peer_messages::BlobName> for BlobName {
-    type Error = StorageError;
-
-    fn try_from(message: peer_messages::BlobName) -> Result<Self, StorageError> {
-        let peer_messages::BlobName { mailbox, blob_id } = message;
-        Self::read(&mailbox, &blob_id)
-    }
-}
-
-impl From<BlobName> for peer_messages::BlobName {
-    fn from(BlobName { mailbox, blob_id }: BlobName) -> Self {
-        Self { mailbox: mailbox.into(), blob_id: blob_id.into() }
-    }
-}
-
 /// Reads the names of one message.
 ///
 /// # Errors

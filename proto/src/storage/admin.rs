@@ -9,17 +9,7 @@ use crate::telemetry::Role;
 use crate::{Commitment, NoiseKey, PeerId, PublicKey, StorageError};
 
 /// How full the store is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Capacity {
-    /// Bytes in use.
-    pub live_bytes: u64,
-    /// Bytes that may be in use.
-    pub ceiling_bytes: u64,
-    /// Whether what is stored outlives the process.
-    pub durable: bool,
-    /// Of the bytes in use, those of mail that is held for peers and for nobody else; 0 where only the whole is told.
-    pub foreign_bytes: u64,
-}
+pub use crate::messages::CapacityReply as Capacity;
 
 impl Capacity {
     /// Which part of the ceiling is in use.

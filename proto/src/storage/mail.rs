@@ -1,7 +1,7 @@
 //! Names of mail, and blobs as pages count them.
 
 use crate::field::identifier;
-use crate::{BlobId, MailboxHash, StorageError, messages, page};
+use crate::{BlobId, MailboxHash, StorageError, messages, page, peer_messages};
 
 pub use crate::caller::Caller;
 
@@ -16,26 +16,32 @@ pub struct BlobName {
 
 impl BlobName {
     /// Reads the two fields by which every message names a blob.
-    pub(crate) fn read(mailbox: &[u8], blob_id: &[u8]) -> Result<Self, StorageError> {
+    fn read(mailbox: &[u8], blob_id: &[u8]) -> Result<Self, StorageError> {
         Ok(Self { mailbox: identifier("mailbox", mailbox)?, blob_id: identifier("blob_id", blob_id)? })
     }
 }
 
-impl TryFrom<messages::MailboxBlob> for BlobName {
-    type Error = StorageError;
+/// Every message that is the name of a blob.
+macro_rules! named {
+    ($($message:path),*) => {$(
+        impl TryFrom<$message> for BlobName {
+            type Error = StorageError;
 
-    fn try_from(message: messages::MailboxBlob) -> Result<Self, StorageError> {
-        let messages::MailboxBlob { mailbox, blob_id } = message;
-        Self::read(&mailbox, &blob_id)
-    }
+            fn try_from(message: $message) -> Result<Self, StorageError> {
+                let $message { mailbox, blob_id } = message;
+                Self::read(&mailbox, &blob_id)
+            }
+        }
+
+        impl From<BlobName> for $message {
+            fn from(BlobName { mailbox, blob_id }: BlobName) -> Self {
+                Self { mailbox: mailbox.into(), blob_id: blob_id.into() }
+            }
+        }
+    )*};
 }
 
-impl From<BlobName> for messages::MailboxBlob {
-    fn from(name: BlobName) -> Self {
-        let BlobName { mailbox, blob_id } = name;
-        Self { mailbox: mailbox.into(), blob_id: blob_id.into() }
-    }
-}
+named!(messages::MailboxBlob, messages::BlobName, peer_messages::BlobName);
 
 impl messages::Blob {
     /// Whether it fits a page of mail.

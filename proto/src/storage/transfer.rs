@@ -111,21 +111,6 @@ pub fn carried_blobs(blobs: Vec<messages::CarriedBlob>) -> Result<Vec<TransferBl
     list("blobs", blobs, MAX_CARRIED_BLOBS)
 }
 
-impl TryFrom<messages::BlobName> for BlobName {
-    type Error = StorageError;
-
-    fn try_from(message: messages::BlobName) -> Result<Self, StorageError> {
-        let messages::BlobName { mailbox, blob_id } = message;
-        Self::read(&mailbox, &blob_id)
-    }
-}
-
-impl From<BlobName> for messages::BlobName {
-    fn from(BlobName { mailbox, blob_id }: BlobName) -> Self {
-        Self { mailbox: mailbox.into(), blob_id: blob_id.into() }
-    }
-}
-
 /// Reads the names of one message.
 ///
 /// # Errors

@@ -4,10 +4,8 @@ use super::peer::PeerUrl;
 use axum::http::Uri;
 use ipnet::IpNet;
 use relay_proto::PeerId;
-use std::fmt::Display;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
 
 /// Where mail rests.
@@ -67,22 +65,14 @@ pub(super) fn ratio(text: &str) -> Result<f64, String> {
 }
 
 pub(super) fn peers(text: &str) -> Result<Vec<PeerUrl>, String> {
-    list(text, "URLs that begin with ws:// or wss://, each with #KEY behind it where the peer's key is known")
+    let expected =
+        "URLs that begin with ws:// or wss://, each with #KEY behind it where the peer's key is known";
+    list(text, expected, |item| item.parse().ok())
 }
 
 pub(super) fn identities(text: &str) -> Result<Vec<PeerId>, String> {
-    list::<Identity>(text, "relay identities, 43 characters each, as `relay peers` shows them")
-        .map(|identities| identities.into_iter().map(|identity| identity.0).collect())
-}
-
-struct Identity(PeerId);
-
-impl FromStr for Identity {
-    type Err = relay_proto::Malformed;
-
-    fn from_str(text: &str) -> Result<Self, relay_proto::Malformed> {
-        PeerId::from_base64url(text).map(Self)
-    }
+    let expected = "relay identities, 43 characters each, as `relay peers` shows them";
+    list(text, expected, |item| PeerId::from_base64url(item).ok())
 }
 
 /// A name that other operators are shown.
@@ -128,37 +118,22 @@ pub(super) fn optional_directory(text: &str) -> Result<Option<PathBuf>, String> 
 }
 
 /// Items between commas; blanks around them and empty lists are fine, empty items are not.
-fn list<T: FromStr>(text: &str, expected: impl Display) -> Result<Vec<T>, String> {
+fn list<T>(text: &str, expected: &str, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
-    text.split(',')
-        .map(|item| item.trim().parse())
-        .collect::<Result<_, _>>()
-        .map_err(|_| format!("a comma-separated list of {expected}"))
+    let items = text.split(',').map(|item| read(item.trim())).collect::<Option<_>>();
+    items.ok_or_else(|| format!("a comma-separated list of {expected}"))
 }
 
 pub(super) fn users(text: &str) -> Result<Vec<u32>, String> {
-    list(text, "numeric user ids")
+    list(text, "numeric user ids", |item| item.parse().ok())
 }
 
+/// Networks, or addresses that stand for themselves.
 pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
-    list::<Network>(text, "networks in CIDR notation")
-        .map(|networks| networks.into_iter().map(|network| network.0).collect())
-}
-
-/// A network, or an address that stands for itself.
-struct Network(IpNet);
-
-impl FromStr for Network {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        text.parse()
-            .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()))
-            .map(Self)
-            .map_err(|_| ())
-    }
+    let address = |item: &str| item.parse::<IpAddr>().ok().map(IpNet::from);
+    list(text, "networks in CIDR notation", |item| item.parse().ok().or_else(|| address(item)))
 }
 
 pub(super) fn token(text: &str) -> Result<Option<String>, String> {
@@ -169,20 +144,17 @@ pub(super) fn token(text: &str) -> Result<Option<String>, String> {
     }
 }
 
+fn choice<T: Copy>(text: &str, [one, other]: [(&str, T); 2]) -> Result<T, String> {
+    let chosen = [one, other].into_iter().find(|(name, _)| *name == text);
+    chosen.map(|(_, value)| value).ok_or_else(|| format!("{} or {}", one.0, other.0))
+}
+
 pub(super) fn backend(text: &str) -> Result<Backend, String> {
-    match text {
-        "sqlite" => Ok(Backend::Sqlite),
-        "memory" => Ok(Backend::Memory),
-        _ => Err("sqlite or memory".to_owned()),
-    }
+    choice(text, [("sqlite", Backend::Sqlite), ("memory", Backend::Memory)])
 }
 
 pub(super) fn log_format(text: &str) -> Result<LogFormat, String> {
-    match text {
-        "text" => Ok(LogFormat::Text),
-        "json" => Ok(LogFormat::Json),
-        _ => Err("text or json".to_owned()),
-    }
+    choice(text, [("text", LogFormat::Text), ("json", LogFormat::Json)])
 }
 
 pub(super) fn filter(text: &str) -> Result<String, String> {
