@@ -48,26 +48,19 @@ async fn take(
         context.metrics.offloads_rejected.inc_by(offered.len() as u64);
         return vec![OfferResult::NotNow; offered.len()];
     }
-    let mut verdicts = vec![OfferResult::Refused; offered.len()];
-    let (mut places, mut blobs) = (Vec::new(), Vec::new());
-    for (place, blob) in offered.into_iter().enumerate() {
-        if let Some(blob) = sound(blob) {
-            places.push(place);
-            blobs.push(blob);
-        }
-    }
-    if !blobs.is_empty() {
-        let count = blobs.len();
-        let said = accept(context, peer, direction, blobs).await.unwrap_or_else(|refusal| {
-            tracing::debug!(%refusal, "storage does not take a peer's blobs now");
-            vec![OfferResult::NotNow; count]
-        });
-        for (place, verdict) in places.into_iter().zip(said) {
-            if let Some(known) = verdicts.get_mut(place) {
-                *known = verdict;
-            }
-        }
-    }
+    let offered: Vec<Option<TransferBlob>> = offered.into_iter().map(sound).collect();
+    let is_sound: Vec<bool> = offered.iter().map(Option::is_some).collect();
+    let blobs: Vec<TransferBlob> = offered.into_iter().flatten().collect();
+    let count = blobs.len();
+    let said = if blobs.is_empty() { Ok(Vec::new()) } else { accept(context, peer, direction, blobs).await };
+    let said = said.unwrap_or_else(|refusal| {
+        tracing::debug!(%refusal, "storage does not take a peer's blobs now");
+        vec![OfferResult::NotNow; count]
+    });
+    let mut said = said.into_iter();
+    let verdict = |is_sound: bool| if is_sound { said.next() } else { None };
+    let verdicts: Vec<OfferResult> =
+        is_sound.into_iter().map(verdict).map(|said| said.unwrap_or(OfferResult::Refused)).collect();
     let accepted = verdicts.iter().filter(|verdict| **verdict == OfferResult::Accepted).count() as u64;
     context.metrics.offloads_received.inc_by(accepted);
     context.metrics.offloads_rejected.inc_by(verdicts.len() as u64 - accepted);
