@@ -1,6 +1,6 @@
 //! Calls to a running relay's storage, through the operator's socket.
 
-use crate::output::runtime;
+use crate::display::output::runtime;
 use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{Failure, Vars};
 use relay_proto::client::{Calls, StorageClient};

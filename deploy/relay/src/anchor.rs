@@ -18,7 +18,7 @@ mod show;
 mod state;
 
 use crate::arguments::AnchorCommand;
-use crate::output::unwritable;
+use crate::display::output::unwritable;
 use relay_daemon::{Clock, Exit, Failure};
 use relay_proto::UnixSeconds;
 use std::io::Write;
@@ -53,7 +53,7 @@ fn plausible_now(clock: &Clock) -> Result<UnixSeconds, Failure> {
             Usage,
             "this machine's clock says {}, and a certificate of that time would hold nowhere; set it \
                  (mend: date -u -s 'YYYY-MM-DD hh:mm')",
-            crate::time::utc(now)
+            crate::display::time::utc(now)
         ));
     }
     Ok(now)

@@ -9,8 +9,8 @@ mod facts;
 mod finding;
 mod probe;
 
-use crate::output::answer;
-use crate::units::counted;
+use crate::display::output::answer;
+use crate::display::units::counted;
 use code::{Code, Severity};
 use facts::{Data, Facts, Proxy};
 use finding::Finding;

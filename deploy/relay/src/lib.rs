@@ -15,41 +15,27 @@ macro_rules! failure {
 /// Writes a formatted line of an answer.
 macro_rules! say {
     ($out:expr, $($text:tt)+) => {
-        writeln!($out, $($text)+).map_err(crate::output::unwritable)
+        writeln!($out, $($text)+).map_err(crate::display::output::unwritable)
     };
 }
 
 mod admin_client;
 mod anchor;
 pub mod arguments;
-mod backup;
-mod clock;
-mod compact;
+mod data;
+mod display;
 mod doctor;
-mod downgrade;
-mod drain;
-mod evict;
-mod federation_summary;
 #[cfg(test)]
 mod fixture;
-mod import;
-mod keys;
-mod output;
-mod peers;
-mod progress;
+mod operate;
 pub mod reference;
-mod restore;
-mod role;
 mod selftest;
-mod status;
-mod time;
-mod units;
 mod up;
-mod usage;
-mod verify;
 
 use arguments::{Arguments, ClockCommand, Command, ImportCommand, PeersCommand};
 use clap::Parser as _;
+use data::{backup, compact, downgrade, import, restore, verify};
+use operate::{clock, drain, evict, keys, peers, status, usage};
 use relay_daemon::{Clock, Exit, Vars};
 use std::ffi::OsString;
 use std::io::Write;
@@ -97,7 +83,7 @@ pub fn run<W: Write, E: Write>(
         Command::Selftest(how) => selftest::selftest(&how, &clock, out),
         Command::Anchor(command) => anchor::run(&command, &clock, out),
         Command::Reference { write } => reference::run(write.as_deref(), out),
-        Command::Role { role, supervisor } => return role::run_role(role, supervisor, vars()),
+        Command::Role { role, supervisor } => return up::role::run_role(role, supervisor, vars()),
     };
     match outcome {
         Ok(exit) => ExitCode::from(exit.code()),

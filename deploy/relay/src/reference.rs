@@ -4,8 +4,8 @@
 //! A table belongs between two markers, `<!-- generated: NAME -->` and `<!-- end -->`. A test compares;
 //! `relay reference --write deploy/REFERENCE.md` writes it again.
 
+use crate::display::output::unwritable;
 use crate::doctor;
-use crate::output::unwritable;
 use relay_daemon::variables::KNOWN;
 use relay_daemon::{Exit, Failure};
 use relay_proto::messages::{Family, Kind};

@@ -6,7 +6,7 @@ mod steps;
 mod transport;
 
 use crate::arguments::{Selftest, Via};
-use crate::output::unwritable;
+use crate::display::output::unwritable;
 use relay_client::Url;
 use relay_daemon::{Clock, Exit, Failure};
 use relay_proto::PublicKey;

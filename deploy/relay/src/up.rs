@@ -4,11 +4,12 @@ mod child;
 mod plan;
 mod policy;
 mod probe;
+pub(crate) mod role;
 mod supervisor;
 
 pub(crate) use plan::local;
 
-use crate::output::runtime;
+use crate::display::output::runtime;
 use plan::Plan;
 use relay_daemon::{
     ConfigError, Exit, Failure, Sharing, SocketLocks, Vars, listen_tcp, port_is_free, start_logging,

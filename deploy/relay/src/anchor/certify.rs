@@ -4,7 +4,7 @@ use super::files::{Directory, fresh_key};
 use super::new::write_public_file;
 use super::state::{ANCHOR_KEY, BACKUP_KEY, anchor_key, public_file, settle};
 use super::{DAY, plausible_now};
-use crate::time::utc;
+use crate::display::time::utc;
 use ed25519_dalek::SigningKey;
 use relay_daemon::{Clock, Failure};
 use relay_proto::anchor::file::{INTERMEDIATE_FILE, PUBLIC_FILE};

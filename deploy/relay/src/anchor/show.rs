@@ -5,7 +5,7 @@ use super::certify::intermediate_name;
 use super::files::Directory;
 use super::new::names;
 use super::state::{looks_unfinished, public_file};
-use crate::time::validity;
+use crate::display::time::validity;
 use relay_daemon::{Clock, Failure};
 use relay_proto::UnixSeconds;
 use relay_proto::anchor::file::AnchorFile;

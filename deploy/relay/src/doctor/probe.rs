@@ -11,7 +11,7 @@ mod tls;
 mod upgrade;
 
 use super::facts::{Facts, Proxy, Told};
-use crate::output;
+use crate::display::output;
 use relay_client::Response;
 use relay_daemon::variables::Backend;
 use relay_daemon::{Clock, Failure, Vars};

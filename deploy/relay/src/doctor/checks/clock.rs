@@ -1,10 +1,10 @@
 //! Clocks: this machine's, storage's and the proxy's.
 
-use crate::clock;
+use crate::display::time::span;
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told};
 use crate::doctor::finding::Findings;
-use crate::time::span;
+use crate::operate::clock;
 use relay_proto::messages::{ClockStanding, StatusReply};
 
 /// How far two clocks may be apart, in seconds: as far as a signed request may be from the relay's time.

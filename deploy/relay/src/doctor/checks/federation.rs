@@ -1,11 +1,11 @@
 //! Peers: whether they are reached, are who they were, and have room.
 
+use crate::display::time::span;
+use crate::display::units::counted;
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Health};
 use crate::doctor::finding::Findings;
-use crate::federation_summary::{Federation, FederationSummary};
-use crate::time::span;
-use crate::units::counted;
+use crate::operate::federation_summary::{Federation, FederationSummary};
 use relay_proto::limits::MAX_CLOCKS_APART_SECS;
 use relay_proto::messages::{Link, PeersReply};
 

@@ -1,9 +1,9 @@
 //! Oblivious HTTP from end to end, and who vouches for its keys and for how long.
 
+use crate::display::time::{span, utc};
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, ProbeError, Proxy};
 use crate::doctor::finding::Findings;
-use crate::time::{span, utc};
 use relay_client::ServedKeyRecord;
 use relay_proto::messages::KeyStatus;
 use relay_proto::{PublicKey, UnixSeconds};

@@ -1,9 +1,9 @@
 //! The processes: whether all are there, of one version, ready, and well.
 
+use crate::display::units::{counted, grouped};
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told};
 use crate::doctor::finding::Findings;
-use crate::units::{counted, grouped};
 use relay_daemon::build;
 use relay_proto::telemetry::Role;
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
 //! What clients meet: the way in, TLS, and whether it leads to this relay.
 
+use crate::display::time::{span, utc};
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Health, Proxy, Tls};
 use crate::doctor::finding::Findings;
-use crate::time::{span, utc};
 use relay_proto::UnixSeconds;
 
 /// A certificate that is this near to its end should have been renewed, in seconds; or, if it never holds for long,

@@ -1,9 +1,9 @@
 //! Room: on the volume, and in the store.
 
+use crate::display::units::bytes;
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Told, Volume};
 use crate::doctor::finding::Findings;
-use crate::units::bytes;
 
 /// Part of the ceiling at which new mail is refused.
 const REFUSED: f64 = 0.95;

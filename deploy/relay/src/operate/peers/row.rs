@@ -1,7 +1,7 @@
 //! A peer as it is shown: what federated says of it, what it is pinned to, and what lies where, put together.
 
-use crate::time::span;
-use crate::units::{bytes, grouped};
+use crate::display::time::span;
+use crate::display::units::{bytes, grouped};
 use relay_proto::messages::{Link, PeerHoldings, PeerState, PeersReply, Pin};
 use relay_proto::{NoiseKey, PeerId, UnixSeconds};
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! `relay clock trust`: the operator says that the machine's clock is right.
 
 use crate::admin_client::call;
-use crate::time::span;
+use crate::display::time::span;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::{ClockStanding, ClockStatus, TrustClockRequest};
 use relay_proto::{StorageError, refusal_of};

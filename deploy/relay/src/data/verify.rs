@@ -1,10 +1,10 @@
 //! `relay verify`: whether a backup, or the data of a relay that does not run, is whole.
 
 use crate::admin_client;
-use crate::backup::{DATABASE, manifest::Manifest};
-use crate::output::unwritable;
-use crate::time::utc;
-use crate::units::{bytes, counted};
+use crate::data::backup::{DATABASE, manifest::Manifest};
+use crate::display::output::unwritable;
+use crate::display::time::utc;
+use crate::display::units::{bytes, counted};
 use relay_daemon::{Exit, Failure, Throttle, Vars};
 use std::io::Write;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Gets a copy of the database: from a running relay over the operator's socket, or from its directory.
 
 use crate::admin_client::{self, Admin};
-use crate::progress::Progress;
-use crate::units::bytes;
+use crate::display::progress::Progress;
+use crate::display::units::bytes;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::backup_part::Part;
 use relay_proto::messages::{BackupCourse, BackupRequest};

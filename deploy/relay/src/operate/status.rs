@@ -1,12 +1,12 @@
 //! `relay status`: what storage tells its operator, for people and for programs.
 
 use crate::admin_client::call;
-use crate::clock;
-use crate::federation_summary::FederationSummary;
-use crate::keys::{anchor_line, in_hex};
-use crate::output::{answer, row};
-use crate::time::span;
-use crate::units::grouped;
+use crate::display::output::{answer, row};
+use crate::display::time::span;
+use crate::display::units::grouped;
+use crate::operate::clock;
+use crate::operate::federation_summary::FederationSummary;
+use crate::operate::keys::{anchor_line, in_hex};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::messages::{KeyStatus, KeyStatusRequest, PeersRequest, StatusReply, StatusRequest};

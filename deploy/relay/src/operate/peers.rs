@@ -3,9 +3,9 @@
 mod row;
 
 use crate::admin_client::call;
-use crate::federation_summary::{Federation, FederationSummary};
-use crate::output::{answer, row};
-use crate::units::counted;
+use crate::display::output::{answer, row};
+use crate::display::units::counted;
+use crate::operate::federation_summary::{Federation, FederationSummary};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::messages::{
     ForgetPeerReply, ForgetPeerRequest, PeersReply, PeersRequest, ReassignPeerReply, ReassignPeerRequest,

@@ -2,9 +2,9 @@
 
 use crate::admin_client;
 use crate::arguments::{Evict, EvictKind};
-use crate::output::unwritable;
-use crate::units::{bytes, counted};
-use crate::usage::part;
+use crate::display::output::unwritable;
+use crate::display::units::{bytes, counted};
+use crate::operate::usage::part;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::{EvictReply, EvictRequest, RowKind};
 use std::io::{BufRead, Write};

@@ -1,8 +1,8 @@
 //! `relay import`: takes over what a relay of the older kind left behind, and says what it took and what it left.
 
-use crate::output::unwritable;
-use crate::progress::Progress;
-use crate::units::{counted, grouped};
+use crate::display::output::unwritable;
+use crate::display::progress::Progress;
+use crate::display::units::{counted, grouped};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use std::io::Write;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! `relay restore`: puts a backup into the place of the data of a relay that does not run.
 
 use crate::admin_client;
-use crate::backup::{DATABASE, manifest::Manifest};
-use crate::time::utc;
-use crate::units::counted;
+use crate::data::backup::{DATABASE, manifest::Manifest};
+use crate::display::time::utc;
+use crate::display::units::counted;
 use relay_daemon::{Clock, Exit, Failure, Throttle, Vars};
 use relay_proto::UnixSeconds;
 use std::io::Write;

@@ -1,6 +1,6 @@
 //! Federation in one line: for `relay status`, `relay peers` and `relay drain`.
 
-use crate::units::{counted, grouped};
+use crate::display::units::{counted, grouped};
 use relay_proto::messages::{Link, PeerHoldings, PeersReply};
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
 //! `relay usage`: what takes the room in a running relay's store, by kind and age.
 
 use crate::admin_client;
-use crate::output::{answer, row};
-use crate::units::{bytes, grouped};
+use crate::display::output::{answer, row};
+use crate::display::units::{bytes, grouped};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::{AgeUsage, KindUsage, UsageRequest};
 use relay_proto::refusal_of;

@@ -1,8 +1,8 @@
 //! `relay keys`: the keys for Oblivious HTTP, who vouches for them and for how long; nothing secret.
 
 use crate::admin_client::call;
-use crate::output::{answer, row};
-use crate::time::{span, utc, validity};
+use crate::display::output::{answer, row};
+use crate::display::time::{span, utc, validity};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::messages::{KeyStatus, KeyStatusRequest, WindowStatus};

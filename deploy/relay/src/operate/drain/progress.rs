@@ -1,6 +1,6 @@
 //! How far an emptying is.
 
-use crate::units::{counted, grouped};
+use crate::display::units::{counted, grouped};
 use relay_proto::limits::MAX_OUTLASTING;
 use std::fmt;
 

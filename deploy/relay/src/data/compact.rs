@@ -1,8 +1,8 @@
 //! `relay compact`: gives free pages of the database back to the volume, while the relay serves or while it does not run.
 
 use crate::admin_client::{self, Admin};
-use crate::progress::Progress;
-use crate::units::bytes;
+use crate::display::progress::Progress;
+use crate::display::units::bytes;
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::{CompactReply, CompactRequest};
 use std::io::Write;

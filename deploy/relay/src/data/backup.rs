@@ -7,9 +7,9 @@ mod receive;
 mod retention;
 
 use crate::admin_client;
-use crate::output::unwritable;
-use crate::time::{day, stamp, utc};
-use crate::units::{bytes, counted};
+use crate::display::output::unwritable;
+use crate::display::time::{day, stamp, utc};
+use crate::display::units::{bytes, counted};
 use manifest::Manifest;
 use relay_daemon::{Clock, Exit, Failure, Throttle, Vars};
 use relay_proto::UnixSeconds;

@@ -6,9 +6,9 @@
 mod progress;
 
 use crate::admin_client::{Admin, AdminClient, call, with_client};
-use crate::federation_summary::{Federation, FederationSummary};
-use crate::progress::Progress;
-use crate::units::counted;
+use crate::display::progress::Progress;
+use crate::display::units::counted;
+use crate::operate::federation_summary::{Federation, FederationSummary};
 use progress::DrainProgress;
 use relay_daemon::{Exit, Failure, Vars, variables};
 use relay_proto::messages::{DrainReply, DrainRequest, PeersRequest, StatusRequest};
