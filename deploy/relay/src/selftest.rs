@@ -15,7 +15,7 @@ use std::io::Write;
 use std::time::Duration;
 use steps::Trial;
 use transport::Transport;
-pub(crate) use transport::relay_url;
+pub(crate) use transport::{no_authorities, relay_url};
 
 /// No request takes nearly as long.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -24,22 +24,21 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// bytes stay until they expire.
 ///
 /// # Errors
-/// When a URL is none. A relay that fails is no error: the answer says so.
+/// When a URL is none, or this machine has no CA certificates to check a relay's with. A relay that fails is no error: the answer says so.
 pub(crate) fn selftest(how: &Selftest, clock: &Clock, out: &mut impl Write) -> Result<Exit, Failure> {
     let usage = |problem: &str| failure!(Usage, "{problem}; give for example http://127.0.0.1:8080");
     let url = relay_url(&how.url).map_err(usage)?;
     let outer: Option<Url> = how.relay.as_deref().map(str::parse).transpose().map_err(usage)?;
     let transport = match (how.via, outer) {
-        (Via::Plain, None) => Transport::plain(url, DEADLINE),
+        (Via::Plain, None) => Transport::plain(url, DEADLINE)?,
         (Via::Plain, Some(_)) => {
             return Err(failure!(
                 Usage,
                 "an oblivious relay in front takes sealed requests only; add --via ohttp to --relay"
             ));
         }
-        (Via::Ohttp, outer) => Transport::oblivious(url, outer, DEADLINE),
+        (Via::Ohttp, outer) => Transport::oblivious(url, outer, DEADLINE)?,
     };
-    let transport = transport.map_err(|error| Failure::new(Exit::Internal, error))?;
     let randomness = |error| failure!(Internal, "the system has no randomness: {error}");
     let steps = steps::of(how.via);
     let anchor =

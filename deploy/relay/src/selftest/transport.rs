@@ -1,12 +1,15 @@
 //! How a client's requests travel to the relay: as they are, or sealed to its key.
 
 use super::reply::{ApiReply, StepError, harmless, wrong};
+use crate::display::output::runtime;
 use relay_client::binary::Request;
-use relay_client::{Client, Error, Key, Response, Url, binary, envelope, oblivious};
+use relay_client::{Client, Key, Response, Url, binary, envelope, oblivious};
+use relay_daemon::Failure;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 
 /// The header with a client's version, and one new enough for every relay.
 const COMPATIBLE: (&str, &str) = ("x-app-compat-version", "65535");
@@ -18,6 +21,19 @@ const COMPATIBLE: (&str, &str) = ("x-app-compat-version", "65535");
 pub(crate) fn relay_url(text: &str) -> Result<Url, &'static str> {
     let url: Url = text.parse()?;
     if url.has_query() { Err("the URL must have no query") } else { Ok(url) }
+}
+
+/// Why no TLS certificate can be checked, and what to install. The only reason for which a client cannot be made.
+pub(crate) fn no_authorities(error: impl Display) -> String {
+    format!(
+        "no CA certificates were found on this machine, so the relay's certificate cannot be checked ({error}); \
+         install the package ca-certificates, or set SSL_CERT_FILE to a file with the certificates to trust"
+    )
+}
+
+fn client(url: Url, deadline: Duration) -> Result<Client, Failure> {
+    // The code of a failed selftest: nothing is wrong with the command line or with this program.
+    Client::new(url, deadline).map_err(|error| failure!(Forced, "{}", no_authorities(error)))
 }
 
 /// Requests to one relay. Each waits for its answer, so it must not run inside a runtime.
@@ -34,15 +50,14 @@ pub(super) struct Transport {
 
 impl Transport {
     /// Sends requests as they are, each with a deadline.
-    pub(super) fn plain(url: Url, deadline: Duration) -> Result<Self, Error> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let relay = Client::new(url, deadline)?;
+    pub(super) fn plain(url: Url, deadline: Duration) -> Result<Self, Failure> {
+        let (runtime, relay) = (runtime()?, client(url, deadline)?);
         Ok(Self { runtime, relay, outer: None, is_oblivious: false, key: None, sent: BTreeMap::new() })
     }
 
     /// Seals requests, for an oblivious relay in front or for the relay itself.
-    pub(super) fn oblivious(url: Url, outer: Option<Url>, deadline: Duration) -> Result<Self, Error> {
-        let outer = outer.map(|outer| Client::new(outer, deadline)).transpose()?;
+    pub(super) fn oblivious(url: Url, outer: Option<Url>, deadline: Duration) -> Result<Self, Failure> {
+        let outer = outer.map(|outer| client(outer, deadline)).transpose()?;
         Ok(Self { outer, is_oblivious: true, ..Self::plain(url, deadline)? })
     }
 
