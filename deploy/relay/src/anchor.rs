@@ -17,32 +17,72 @@ mod rollover;
 mod show;
 mod state;
 
-use crate::arguments::AnchorCommand;
-use crate::display::output::unwritable;
-use relay_daemon::{Clock, Exit, Failure};
+use crate::display::output::Answer;
+use clap::Subcommand;
+use relay_daemon::{Clock, Failure};
 use relay_proto::UnixSeconds;
-use std::io::Write;
+use std::path::PathBuf;
 
 const DAY: u64 = 86_400;
 
 /// 2025-01-01. No anchor is older than this program.
 const EARLIEST: UnixSeconds = UnixSeconds::new(1_735_689_600);
 
-/// Does what the command says; the answer goes to `out`.
+/// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
+const USUAL_DAYS: u64 = 90;
+
+/// What to do with an anchor.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum AnchorCommand {
+    /// Make an anchor and its backup
+    New {
+        /// Where; made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Certify the key that a relay signs with, making that key first if there is none
+    Certify {
+        /// Where the anchor is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// For how many days
+        #[arg(long, default_value_t = USUAL_DAYS, value_parser = clap::value_parser!(u64).range(1..=825))]
+        days: u64,
+        /// Make another key in the place of the one there is
+        #[arg(long)]
+        new_intermediate: bool,
+    },
+    /// Make the backup the anchor, and a new key its backup
+    Rollover {
+        /// Where the anchor is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Show an anchor, its certificates and rollovers
+    Show {
+        /// Where the anchor is, or a copy of its anchor.json
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Does what the command says; returns its answer.
 ///
 /// # Errors
 /// With the path, what is wrong there and what mends it.
-pub(crate) fn run(command: &AnchorCommand, clock: &Clock, out: &mut impl Write) -> Result<Exit, Failure> {
-    let answer = match command {
-        AnchorCommand::New { directory } => new::new(directory)?,
+pub(crate) fn run(command: &AnchorCommand, clock: &Clock) -> Result<Answer, Failure> {
+    let text = match command {
+        AnchorCommand::New { directory } => new::new(directory),
         AnchorCommand::Certify { directory, days, new_intermediate } => {
-            certify::certify(directory, *days, *new_intermediate, clock)?
+            certify::certify(directory, *days, *new_intermediate, clock)
         }
-        AnchorCommand::Rollover { directory } => rollover::rollover(directory, clock)?,
-        AnchorCommand::Show { directory, json } => show::show(directory, *json, clock)?,
+        AnchorCommand::Rollover { directory } => rollover::rollover(directory, clock),
+        AnchorCommand::Show { directory, json } => show::show(directory, *json, clock),
     };
-    out.write_all(answer.as_bytes()).map_err(unwritable)?;
-    Ok(Exit::Success)
+    text.map(Answer::from)
 }
 
 /// The time, if it can be that. Machines that are never online have clocks that nobody sets.
@@ -95,9 +135,7 @@ mod fixture {
         }
 
         pub(super) fn run(&self, command: AnchorCommand) -> Result<String, Failure> {
-            let mut out = Vec::new();
-            run(&command, &self.time.clock(), &mut out)?;
-            let answer = String::from_utf8(out).unwrap();
+            let answer = run(&command, &self.time.clock())?.text;
             for secret in self.secrets() {
                 assert!(!answer.contains(&secret), "{answer}");
             }
@@ -149,6 +187,7 @@ mod fixture {
 mod tests {
     use super::*;
     use fixture::Desk;
+    use relay_daemon::Exit;
 
     #[test]
     fn a_clock_that_nobody_set_certifies_nothing() {

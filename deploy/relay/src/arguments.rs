@@ -1,24 +1,27 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use relay_proto::PeerId;
+use crate::anchor::AnchorCommand;
+use crate::data::import::ImportCommand;
+use crate::operate::clock::ClockCommand;
+use crate::operate::evict::Evict;
+use crate::operate::peers::PeersCommand;
+use crate::selftest::Selftest;
+use clap::{Parser, Subcommand};
+use relay_proto::telemetry::Role;
 use std::path::PathBuf;
-
-/// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
-pub(crate) const USUAL_DAYS: u64 = 90;
 
 /// Runs, inspects and tests a relay. Everything is set by variables; REFERENCE.md lists them.
 #[derive(Debug, Parser)]
 #[command(name = "relay", version = relay_daemon::build::VERSION, disable_help_subcommand = true)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a relay here: the store, the gateways and federated, each as its own process
     Up,
     /// Show a running relay: its processes, how full it is, its keys
@@ -130,205 +133,25 @@ pub enum Command {
     #[command(hide = true)]
     Role {
         /// Which
-        role: RoleName,
+        #[arg(value_parser = role)]
+        role: Role,
         /// The process without which this one must not live
         #[arg(long)]
         supervisor: Option<i32>,
     },
 }
 
-/// What to do with peers.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum PeersCommand {
-    /// Forget the key that a peer's address is pinned to; the key it shows next is taken and kept
-    Forget {
-        /// The address, as `relay peers` shows it
-        url: String,
-    },
-    /// Give the mail held here for a relay that lost its keys to the same relay with new keys
-    ///
-    /// Its operator asks for it: make sure that it is them, by another way than the relay. Whoever has the new identity can
-    /// fetch that mail. The relay learns within ten minutes what is held for it, or when it connects anew.
-    Reassign {
-        /// The identity that the relay had, as `relay peers` shows it
-        #[arg(value_name = "OLD_IDENTITY", value_parser = identity)]
-        from: PeerId,
-        /// The identity that it has now; it has connected once
-        #[arg(value_name = "NEW_IDENTITY", value_parser = identity)]
-        to: PeerId,
-    },
-}
-
-fn identity(text: &str) -> Result<PeerId, &'static str> {
-    PeerId::from_base64url(text).map_err(|_| "an identity has 43 characters, as `relay peers` shows it")
-}
-
-/// What to do with the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
-pub enum ClockCommand {
-    /// Go by the clock from now on: what is over by it expires, and new mail is stored
-    ///
-    /// A relay does not believe a clock that jumped (`relay status` shows that). Check it first: mail that expires is gone.
-    Trust,
-}
-
-/// What to delete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
-#[command(group = clap::ArgGroup::new("which").args(["older_than", "larger_than", "all"]).multiple(true).required(true))]
-pub struct Evict {
-    /// Of which kind
-    #[arg(value_enum)]
-    pub kind: EvictKind,
-    /// What was stored or renewed so long ago, or longer, for example 12h or 30d
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    pub older_than: Option<u64>,
-    /// What has more content than this, for example 64KiB
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    pub larger_than: Option<u64>,
-    /// All of the kind
-    #[arg(long, conflicts_with_all = ["older_than", "larger_than"])]
-    pub all: bool,
-    /// Delete nothing, only count
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Do not ask
-    #[arg(long)]
-    pub yes: bool,
-}
-
-/// What can be deleted by hand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum EvictKind {
-    /// Mail of this relay's clients: it is lost, read or not
-    Mail,
-    /// Mail held for peers: it is lost, unless they have it too
-    Held,
-    /// Deletions that peers have not heard of: their copies stay until their time is over
-    Outbox,
-    /// Registered mailboxes: purges do not reach them until their clients register again
-    Registrations,
-    /// Exchange offers: their codes end
-    Offers,
-    /// Recovery proofs: who loses a device cannot be recovered by them
-    Proofs,
-    /// Guardian sets: lost until their owners store them again
-    Guardians,
-    /// Escrow gates, with what lies behind them
-    Escrow,
-    /// Ids of what was acked or purged: whoever sends it again brings it back
-    Tombstones,
-}
-
-fn time(text: &str) -> Result<u64, &'static str> {
-    const EXPECTED: &str = "a time is a number with s, m, h or d behind it, for example 12h or 30d";
-    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-    with_unit(text, &units).filter(|seconds| *seconds > 0).ok_or(EXPECTED)
-}
-
-fn size(text: &str) -> Result<u64, &'static str> {
-    const EXPECTED: &str = "a size is a number with B, KiB, MiB or GiB behind it, for example 64KiB";
-    // The longest come first: all of them end in B.
-    with_unit(text, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)]).ok_or(EXPECTED)
-}
-
-fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
-    let (number, worth) = units.iter().find_map(|(unit, worth)| Some((text.strip_suffix(unit)?, *worth)))?;
-    // A sign would parse.
-    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit());
-    number.parse::<u64>().ok().filter(|_| is_whole)?.checked_mul(worth)
-}
-
-/// From where to take over.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum ImportCommand {
-    /// The relay of one process, with blobs.db, recovery_proofs.db and files of keys in one directory
-    ///
-    /// Stop it first, and copy its file of keys for Oblivious HTTP into the directory if it lies elsewhere. Nothing there
-    /// is changed, and what was taken is not taken twice.
-    Vauchi {
-        /// Its data directory
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-    },
-}
-
-/// Which relay to try, and which way.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub struct Selftest {
-    /// Where it serves clients, for example <http://127.0.0.1:8080>
-    pub url: String,
-    /// How clients' requests travel
-    #[arg(long, value_enum, default_value_t = Via::Plain)]
-    pub via: Via,
-    /// An oblivious relay in front, to whose URL the sealed requests go; the key still comes from the relay itself
-    #[arg(long, value_name = "OUTER_URL")]
-    pub relay: Option<String>,
-    /// The anchor that clients pin, in 64 hexadecimal digits; without it nobody tells whose the signed key record is
-    #[arg(long, value_name = "HEX")]
-    pub anchor: Option<String>,
-}
-
-/// How clients' requests travel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Via {
-    /// As they are
-    Plain,
-    /// Sealed to the relay's key, as envelopes and as Binary HTTP
-    Ohttp,
-}
-
-/// What to do with an anchor.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum AnchorCommand {
-    /// Make an anchor and its backup
-    New {
-        /// Where; made if it is not there
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-    },
-    /// Certify the key that a relay signs with, making that key first if there is none
-    Certify {
-        /// Where the anchor is
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-        /// For how many days
-        #[arg(long, default_value_t = USUAL_DAYS, value_parser = clap::value_parser!(u64).range(1..=825))]
-        days: u64,
-        /// Make another key in the place of the one there is
-        #[arg(long)]
-        new_intermediate: bool,
-    },
-    /// Make the backup the anchor, and a new key its backup
-    Rollover {
-        /// Where the anchor is
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-    },
-    /// Show an anchor, its certificates and rollovers
-    Show {
-        /// Where the anchor is, or a copy of its anchor.json
-        #[arg(value_name = "DIR")]
-        directory: PathBuf,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-/// A process of the relay, by its name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RoleName {
-    /// The store.
-    Storaged,
-    /// The edge.
-    Gateway,
-    /// The link to other relays.
-    Federated,
+fn role(name: &str) -> Result<Role, &'static str> {
+    let roles = [Role::Storaged, Role::Gateway, Role::Federated];
+    roles.into_iter().find(|role| role.name() == name).ok_or("the relay has no such process")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::selftest::Via;
+    use relay_proto::PeerId;
+    use relay_proto::messages::RowKind;
 
     fn parsed(arguments: &str) -> Result<Command, clap::Error> {
         let words = std::iter::once("relay").chain(arguments.split_whitespace());
@@ -389,7 +212,7 @@ mod tests {
         let old = evict("mail --older-than 30d --larger-than 64KiB --dry-run").unwrap();
         assert_eq!(
             (old.kind, old.older_than, old.larger_than),
-            (EvictKind::Mail, Some(2_592_000), Some(65_536))
+            (RowKind::Mail, Some(2_592_000), Some(65_536))
         );
         assert!(old.dry_run && !old.yes && !old.all);
         assert!(evict("tombstones --all --yes").unwrap().all);

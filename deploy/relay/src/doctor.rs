@@ -9,14 +9,13 @@ mod facts;
 mod finding;
 mod probe;
 
-use crate::display::output::answer;
+use crate::display::output::{Answer, answer};
 use crate::display::units::counted;
 use code::{Code, Severity};
 use facts::{Data, Facts, Proxy};
 use finding::Finding;
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use serde_json::{Value, json};
-use std::io::Write;
 
 /// Why a part was not looked at.
 const MISTAKEN: &str = "the variables must make sense first";
@@ -32,13 +31,12 @@ pub(crate) fn doctor(
     clock: &Clock,
     url: Option<&str>,
     as_json: bool,
-    out: &mut impl Write,
-) -> Result<Exit, Failure> {
+) -> Result<Answer, Failure> {
     let facts = probe::look(vars, clock, url)?;
     let findings = checks::judge(&facts);
-    answer(out, as_json, || as_value(&facts, &findings), || text(&facts, &findings))?;
+    let answer = answer(as_json, || as_value(&facts, &findings), || text(&facts, &findings));
     let harmless = findings.iter().all(|finding| finding.code.severity() == Severity::Note);
-    Ok(if harmless { Exit::Success } else { Exit::Forced })
+    Ok(if harmless { answer } else { Answer { exit: Exit::Forced, ..answer } })
 }
 
 /// All codes, with how bad they are, what they mean and what mends them, for the runbooks.
@@ -122,10 +120,9 @@ mod tests {
     #[test]
     fn a_storage_is_asked_and_what_is_wrong_ends_in_1() {
         let storage = Storage::start(nobody());
-        let mut out = Vec::new();
-        let exit = doctor(&storage.vars(), &Clock::system(), None, true, &mut out).unwrap();
-        assert_eq!(exit, Exit::Forced);
-        let value: Value = serde_json::from_slice(&out).unwrap();
+        let answer = doctor(&storage.vars(), &Clock::system(), None, true).unwrap();
+        assert_eq!(answer.exit, Exit::Forced);
+        let value: Value = serde_json::from_str(&answer.text).unwrap();
         let findings = value["findings"].as_array().unwrap();
         assert!(findings.iter().any(|finding| finding["code"] == "gateway-missing"), "{value}");
     }
@@ -134,7 +131,7 @@ mod tests {
     fn what_is_no_url_is_a_usage_error() {
         let storage = Storage::start(nobody());
         let url = Some("relay.example");
-        let refused = doctor(&storage.vars(), &Clock::system(), url, false, &mut Vec::new()).unwrap_err();
+        let refused = doctor(&storage.vars(), &Clock::system(), url, false).unwrap_err();
         assert_eq!(refused.exit, Exit::Usage);
     }
 }

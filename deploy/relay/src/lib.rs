@@ -21,7 +21,7 @@ macro_rules! say {
 
 mod admin_client;
 mod anchor;
-pub mod arguments;
+mod arguments;
 mod data;
 mod display;
 mod doctor;
@@ -32,11 +32,15 @@ pub mod reference;
 mod selftest;
 mod up;
 
-use arguments::{Arguments, ClockCommand, Command, ImportCommand, PeersCommand};
+use arguments::{Arguments, Command};
 use clap::Parser as _;
-use data::{backup, compact, downgrade, import, restore, verify};
-use operate::{clock, drain, evict, keys, peers, status, usage};
-use relay_daemon::{Clock, Exit, Vars};
+use data::import::{self, ImportCommand};
+use data::{backup, compact, downgrade, restore, verify};
+use display::output::{Answer, unwritable};
+use operate::clock::{self, ClockCommand};
+use operate::peers::{self, PeersCommand};
+use operate::{drain, evict, keys, status, usage};
+use relay_daemon::{Clock, Exit, Failure, Vars};
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -51,48 +55,54 @@ pub fn run<W: Write, E: Write>(
         Ok(arguments) => arguments.command,
         Err(refused) => return explain(&refused, out, errors),
     };
-    // Asked for only where it is needed: an anchor's machine owes nothing to its environment.
-    let vars = Vars::from_environment;
-    let clock = Clock::system();
-    let outcome = match command {
-        Command::Up => up::up(&vars(), out),
-        Command::Status { json } => status::status(&vars(), &clock, json, out),
-        Command::Keys { json } => keys::keys(&vars(), &clock, json, out),
-        Command::Peers { json, command: None } => peers::peers(&vars(), &clock, json, out),
-        Command::Peers { command: Some(PeersCommand::Forget { url }), .. } => {
-            peers::forget(&vars(), &url, out)
-        }
-        Command::Peers { command: Some(PeersCommand::Reassign { from, to }), .. } => {
-            peers::reassign(&vars(), from, to, out)
-        }
-        Command::Drain { stop } => drain::drain(&vars(), stop, out, errors),
-        Command::Backup { directory, keep } => {
-            backup::backup(&vars(), &clock, &directory, keep.map(usize::from), (out, errors))
-        }
-        Command::Restore { backup, replace } => restore::restore(&vars(), &clock, &backup, replace, out),
-        Command::Verify { backup } => verify::verify(&vars(), backup.as_deref(), out),
-        Command::Clock(ClockCommand::Trust) => clock::trust(&vars(), out),
-        Command::Usage { json } => usage::usage(&vars(), json, out),
-        Command::Evict(wanted) => evict::evict(&vars(), &wanted, &mut std::io::stdin().lock(), out),
-        Command::Compact => compact::compact(&vars(), out, errors),
-        Command::Import(ImportCommand::Vauchi { directory }) => {
-            import::import(&vars(), &clock, &directory, out, errors)
-        }
-        Command::Downgrade { to } => downgrade::downgrade(&vars(), to, out),
-        Command::Doctor { url, json } => doctor::doctor(&vars(), &clock, url.as_deref(), json, out),
-        Command::Selftest(how) => selftest::selftest(&how, &clock, out),
-        Command::Anchor(command) => anchor::run(&command, &clock, out),
-        Command::Reference { write } => reference::run(write.as_deref(), out),
-        Command::Role { role, supervisor } => return up::role::run_role(role, supervisor, vars()),
-    };
-    match outcome {
-        Ok(exit) => ExitCode::from(exit.code()),
+    match perform(command, out, errors) {
+        Ok(exit) => exit,
         Err(failure) => {
             // A closed stderr must not turn one failure into another.
             drop(writeln!(errors, "relay: {failure}"));
             ExitCode::from(failure.exit.code())
         }
     }
+}
+
+/// Runs one command. Those that take long, or ask, print as they go; of the others the answer is printed here.
+fn perform<W: Write, E: Write>(command: Command, out: &mut W, errors: &mut E) -> Result<ExitCode, Failure> {
+    // Asked for only where it is needed: an anchor's machine owes nothing to its environment.
+    let vars = Vars::from_environment;
+    let clock = &Clock::system();
+    let answer = match command {
+        Command::Role { role, supervisor } => return Ok(up::role::run_role(role, supervisor, vars())),
+        Command::Up => up::up(&vars(), out).map(Answer::from),
+        Command::Backup { directory, keep } => {
+            backup::backup(&vars(), clock, &directory, keep.map(usize::from), (out, errors)).map(Answer::from)
+        }
+        Command::Evict(wanted) => {
+            evict::evict(&vars(), &wanted, &mut std::io::stdin().lock(), out).map(Answer::from)
+        }
+        Command::Selftest(how) => selftest::selftest(&how, clock, out).map(Answer::from),
+        Command::Status { json } => status::status(&vars(), clock, json),
+        Command::Keys { json } => keys::keys(&vars(), clock, json),
+        Command::Peers { json, command: None } => peers::peers(&vars(), clock, json),
+        Command::Peers { command: Some(PeersCommand::Forget { url }), .. } => peers::forget(&vars(), &url),
+        Command::Peers { command: Some(PeersCommand::Reassign { from, to }), .. } => {
+            peers::reassign(&vars(), from, to)
+        }
+        Command::Drain { stop } => drain::drain(&vars(), stop, errors),
+        Command::Restore { backup, replace } => restore::restore(&vars(), clock, &backup, replace),
+        Command::Verify { backup } => verify::verify(&vars(), backup.as_deref()),
+        Command::Clock(ClockCommand::Trust) => clock::trust(&vars()),
+        Command::Usage { json } => usage::usage(&vars(), json),
+        Command::Compact => compact::compact(&vars(), errors),
+        Command::Import(ImportCommand::Vauchi { directory }) => {
+            import::import(&vars(), clock, &directory, errors)
+        }
+        Command::Downgrade { to } => downgrade::downgrade(&vars(), to),
+        Command::Doctor { url, json } => doctor::doctor(&vars(), clock, url.as_deref(), json),
+        Command::Anchor(command) => anchor::run(&command, clock),
+        Command::Reference { write } => reference::run(write.as_deref()),
+    }?;
+    out.write_all(answer.text.as_bytes()).map_err(unwritable)?;
+    Ok(ExitCode::from(answer.exit.code()))
 }
 
 /// Help goes where help is asked for; a mistake goes to `errors`, with the code for one.

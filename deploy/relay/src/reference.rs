@@ -4,7 +4,7 @@
 //! A table belongs between two markers, `<!-- generated: NAME -->` and `<!-- end -->`. A test compares;
 //! `relay reference --write deploy/REFERENCE.md` writes it again.
 
-use crate::display::output::unwritable;
+use crate::display::output::Answer;
 use crate::doctor;
 use relay_daemon::variables::KNOWN;
 use relay_daemon::{Exit, Failure};
@@ -12,7 +12,6 @@ use relay_proto::messages::{Family, Kind};
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 const START: &str = "<!-- generated: ";
@@ -22,29 +21,24 @@ const END: &str = "<!-- end -->";
 /// The table of what `relay doctor` finds.
 const FINDINGS: &str = "findings";
 
-/// Prints the tables, or writes them into a file.
+/// Returns the tables, or writes them into a file.
 ///
 /// # Errors
 /// When the file cannot be read or written, or its markers do not fit.
-pub(crate) fn run(write: Option<&Path>, out: &mut impl Write) -> Result<Exit, Failure> {
-    match write {
-        None => {
-            let tables = tables().map_err(|problem| Failure::new(Exit::Internal, problem))?;
-            for (name, table) in tables.into_iter().chain(runbook_tables()) {
-                write!(out, "{START}{name}{START_END}{table}{END}\n\n").map_err(unwritable)?;
-            }
-        }
-        Some(path) => {
-            let failed = |error: std::io::Error| failure!(Io, "cannot use {}: {error}", path.display());
-            let text = fs::read_to_string(path).map_err(failed)?;
-            let is_runbook = text.contains(&format!("{START}{FINDINGS}{START_END}"));
-            let renewed = if is_runbook { renew_runbook(&text) } else { renew(&text) };
-            let renewed = renewed
-                .map_err(|problem| failure!(Usage, "{} cannot be renewed: {problem}", path.display()))?;
-            fs::write(path, renewed).map_err(failed)?;
-        }
-    }
-    Ok(Exit::Success)
+pub(crate) fn run(write: Option<&Path>) -> Result<Answer, Failure> {
+    let Some(path) = write else {
+        let tables = tables().map_err(|problem| Failure::new(Exit::Internal, problem))?;
+        let marked = |(name, table)| format!("{START}{name}{START_END}{table}{END}\n\n");
+        return Ok(tables.into_iter().chain(runbook_tables()).map(marked).collect::<String>().into());
+    };
+    let failed = |error: std::io::Error| failure!(Io, "cannot use {}: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(failed)?;
+    let is_runbook = text.contains(&format!("{START}{FINDINGS}{START_END}"));
+    let renewed = if is_runbook { renew_runbook(&text) } else { renew(&text) };
+    let renewed =
+        renewed.map_err(|problem| failure!(Usage, "{} cannot be renewed: {problem}", path.display()))?;
+    fs::write(path, renewed).map_err(failed)?;
+    Ok(String::new().into())
 }
 
 /// Returns REFERENCE.md with every marked part replaced by what the code says now.

@@ -5,8 +5,8 @@ mod reply;
 mod steps;
 mod transport;
 
-use crate::arguments::{Selftest, Via};
 use crate::display::output::unwritable;
+use clap::{Args, ValueEnum};
 use relay_client::Url;
 use relay_daemon::{Clock, Exit, Failure};
 use relay_proto::PublicKey;
@@ -19,6 +19,31 @@ pub(crate) use transport::{no_authorities, relay_url};
 
 /// No request takes nearly as long.
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Which relay to try, and which way.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Selftest {
+    /// Where it serves clients, for example <http://127.0.0.1:8080>
+    pub(crate) url: String,
+    /// How clients' requests travel
+    #[arg(long, value_enum, default_value_t = Via::Plain)]
+    pub(crate) via: Via,
+    /// An oblivious relay in front, to whose URL the sealed requests go; the key still comes from the relay itself
+    #[arg(long, value_name = "OUTER_URL")]
+    pub(crate) relay: Option<String>,
+    /// The anchor that clients pin, in 64 hexadecimal digits; without it nobody tells whose the signed key record is
+    #[arg(long, value_name = "HEX")]
+    pub(crate) anchor: Option<String>,
+}
+
+/// How clients' requests travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// As they are
+    Plain,
+    /// Sealed to the relay's key, as envelopes and as Binary HTTP
+    Ohttp,
+}
 
 /// Tries a relay. What it sends is random. It takes back what it can; a recovery proof and an escrow of a few
 /// bytes stay until they expire.

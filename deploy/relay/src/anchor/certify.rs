@@ -90,8 +90,8 @@ pub(super) fn to_be_copied(directory: &Directory) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anchor::AnchorCommand;
     use crate::anchor::fixture::{Desk, NOW, mode};
-    use crate::arguments::AnchorCommand;
     use relay_daemon::Exit;
     use std::fs;
     use std::time::Duration;

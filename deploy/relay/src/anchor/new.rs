@@ -73,8 +73,8 @@ pub(super) fn write_public_file(directory: &Directory, file: &AnchorFile) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anchor::AnchorCommand;
     use crate::anchor::fixture::{Desk, mode};
-    use crate::arguments::AnchorCommand;
     use std::fs;
 
     #[test]

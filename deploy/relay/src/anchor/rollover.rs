@@ -9,12 +9,12 @@
 //! A rollover that was cut off after its last rename is done, and another run is another rollover: it only
 //! costs a record. `relay anchor show` tells.
 
+use super::USUAL_DAYS;
 use super::certify::{certified, issue, to_be_copied};
 use super::files::{Directory, fresh_key};
 use super::new::{names, write_public_file};
 use super::plausible_now;
 use super::state::{ANCHOR_KEY, NEXT_BACKUP_KEY, anchor_key, backup_key, public_file, settle};
-use crate::arguments::USUAL_DAYS;
 use relay_daemon::{Clock, Failure};
 use relay_proto::Commitment;
 use relay_proto::anchor::file::{AnchorFile, INTERMEDIATE_FILE};

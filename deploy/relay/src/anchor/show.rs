@@ -82,9 +82,9 @@ fn as_value(file: &AnchorFile, unfinished: bool, now: UnixSeconds) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::anchor::AnchorCommand;
     use crate::anchor::fixture::Desk;
     use crate::anchor::state::NEXT_BACKUP_KEY;
-    use crate::arguments::AnchorCommand;
     use std::fs;
     use std::time::Duration;
 

@@ -1,14 +1,15 @@
 //! `relay compact`: gives free pages of the database back to the volume, while the relay serves or while it does not run.
 
 use crate::admin_client::{self, Admin};
+use crate::display::output::Answer;
 use crate::display::progress::Progress;
 use crate::display::units::bytes;
-use relay_daemon::{Exit, Failure, Vars};
+use relay_daemon::{Failure, Vars};
 use relay_proto::messages::{CompactReply, CompactRequest};
 use std::io::Write;
 
 /// Gives back all there is, and says how much that was.
-pub(crate) fn compact<W: Write, E: Write>(vars: &Vars, out: &mut W, errors: &mut E) -> Result<Exit, Failure> {
+pub(crate) fn compact(vars: &Vars, errors: &mut impl Write) -> Result<Answer, Failure> {
     let (before, after) = if admin_client::is_running(vars)? {
         let mut progress = Progress::of_something_short(errors);
         let given = admin_client::with_client(vars, async |client| {
@@ -37,8 +38,7 @@ pub(crate) fn compact<W: Write, E: Write>(vars: &Vars, out: &mut W, errors: &mut
         let [before, after] = storaged::offline::compact(vars)?;
         (before, after)
     };
-    say!(out, "{}", told(before, after))?;
-    Ok(Exit::Success)
+    Ok((told(before, after) + "\n").into())
 }
 
 fn told(before: CompactReply, after: CompactReply) -> String {
@@ -64,9 +64,7 @@ mod tests {
     #[test]
     fn a_running_relay_is_asked_until_nothing_is_free() {
         let storage = Storage::answering(sample(), |answers| answers.pages = 6);
-        let mut out = Vec::new();
-        assert_eq!(compact(&storage.vars(), &mut out, &mut Vec::new()).unwrap(), Exit::Success);
-        let told = String::from_utf8(out).unwrap();
+        let told = compact(&storage.vars(), &mut Vec::new()).unwrap().text;
         assert_eq!(told, "the database takes 4.0 KiB now, 0 B of them free; 20.0 KiB less than before\n");
     }
 }

@@ -1,32 +1,32 @@
 //! `relay downgrade`: makes the database readable for the version of the relay before this one.
 
-use relay_daemon::{Exit, Failure, Vars};
-use std::io::Write;
+use crate::display::output::Answer;
+use relay_daemon::{Failure, Vars};
 
 /// Takes the database of a relay that does not run back, and says what comes next.
-pub(crate) fn downgrade(vars: &Vars, to: Option<u32>, out: &mut impl Write) -> Result<Exit, Failure> {
+pub(crate) fn downgrade(vars: &Vars, to: Option<u32>) -> Result<Answer, Failure> {
     let version = storaged::offline::take_back(vars, to)?;
-    say!(out, "relay.db has schema version {version} now; start the version of the relay that wrote it")?;
-    Ok(Exit::Success)
+    Ok(format!("relay.db has schema version {version} now; start the version of the relay that wrote it\n")
+        .into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_daemon::Exit;
 
     #[test]
     fn where_there_is_no_database_nothing_is_made() {
         let directory = tempfile::tempdir().unwrap();
         let vars = Vars::from_pairs([("RELAY_DATA_DIR", directory.path().display().to_string())]);
-        let mut out = Vec::new();
-        let refused = downgrade(&vars, None, &mut out).unwrap_err();
+        let refused = downgrade(&vars, None).unwrap_err();
         assert_eq!(refused.exit, Exit::DataMissing);
-        assert!(out.is_empty() && !directory.path().join("relay.db").exists());
+        assert!(!directory.path().join("relay.db").exists());
     }
 
     #[test]
     fn a_store_in_memory_has_no_way_back() {
         let vars = Vars::from_pairs([("RELAY_STORAGE_BACKEND", "memory")]);
-        assert_eq!(downgrade(&vars, None, &mut Vec::new()).unwrap_err().exit, Exit::Usage);
+        assert_eq!(downgrade(&vars, None).unwrap_err().exit, Exit::Usage);
     }
 }

@@ -1,28 +1,41 @@
 //! `relay import`: takes over what a relay of the older kind left behind, and says what it took and what it left.
 
-use crate::display::output::unwritable;
+use crate::display::output::Answer;
 use crate::display::progress::Progress;
 use crate::display::units::{counted, grouped};
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use clap::Subcommand;
+use relay_daemon::{Clock, Failure, Vars};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use storaged::offline::{self, ImportPart, ImportTally, Imported};
 
+/// From where to take over.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// The relay of one process, with blobs.db, recovery_proofs.db and files of keys in one directory
+    ///
+    /// Stop it first, and copy its file of keys for Oblivious HTTP into the directory if it lies elsewhere. Nothing there
+    /// is changed, and what was taken is not taken twice.
+    Vauchi {
+        /// Its data directory
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
 /// Takes over, while no relay runs.
-pub(crate) fn import<W: Write, E: Write>(
+pub(crate) fn import(
     vars: &Vars,
     clock: &Clock,
     directory: &Path,
-    out: &mut W,
-    errors: &mut E,
-) -> Result<Exit, Failure> {
+    errors: &mut impl Write,
+) -> Result<Answer, Failure> {
     let mut progress = Progress::of_something_short(errors);
     let imported = offline::import(vars, directory, clock.now(), &mut |name, done, all| {
         progress.show(done, all, &format_args!("{name}: {} of {} rows", grouped(done), grouped(all)));
     });
     progress.end();
-    out.write_all(told(&imported?).as_bytes()).map_err(unwritable)?;
-    Ok(Exit::Success)
+    Ok(told(&imported?).into())
 }
 
 fn told(imported: &Imported) -> String {

@@ -2,16 +2,15 @@
 
 use crate::admin_client;
 use crate::data::backup::{DATABASE, manifest::Manifest};
-use crate::display::output::unwritable;
+use crate::display::output::Answer;
 use crate::display::time::utc;
 use crate::display::units::{bytes, counted};
 use relay_daemon::{Exit, Failure, Throttle, Vars};
-use std::io::Write;
 use std::path::Path;
 use storaged::offline;
 
 /// Takes stock, and says what is there and what is wrong.
-pub(crate) fn verify(vars: &Vars, backup: Option<&Path>, out: &mut impl Write) -> Result<Exit, Failure> {
+pub(crate) fn verify(vars: &Vars, backup: Option<&Path>) -> Result<Answer, Failure> {
     let census = match backup {
         Some(backup) => {
             Manifest::check(backup, Throttle::hurried())?;
@@ -41,8 +40,7 @@ pub(crate) fn verify(vars: &Vars, backup: Option<&Path>, out: &mut impl Write) -
         text += &format!("wrong: {problem}\n");
     }
     if census.problems.is_empty() {
-        text += "all is well\n";
+        return Ok((text + "all is well\n").into());
     }
-    out.write_all(text.as_bytes()).map_err(unwritable)?;
-    Ok(if census.problems.is_empty() { Exit::Success } else { Exit::Corrupt })
+    Ok(Answer { text, exit: Exit::Corrupt })
 }

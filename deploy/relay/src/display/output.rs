@@ -1,24 +1,38 @@
 //! How commands answer.
 
-use relay_daemon::Failure;
+use relay_daemon::{Exit, Failure};
 use serde_json::Value;
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io;
 
 /// A line of an answer in which names stand in a column.
 pub(crate) fn row(name: &str, value: impl Display) -> String {
     format!("{name:<14}{value}")
 }
 
-/// Writes an answer as JSON for programs, or as lines for people.
-pub(crate) fn answer(
-    out: &mut impl Write,
-    as_json: bool,
-    value: impl FnOnce() -> Value,
-    text: impl FnOnce() -> String,
-) -> Result<(), Failure> {
-    let text = if as_json { format!("{:#}\n", value()) } else { text() };
-    out.write_all(text.as_bytes()).map_err(unwritable)
+/// What a command prints at its end, and its exit code.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) text: String,
+    pub(crate) exit: Exit,
+}
+
+impl From<String> for Answer {
+    fn from(text: String) -> Self {
+        Self { text, exit: Exit::Success }
+    }
+}
+
+/// Of a command that printed as it went.
+impl From<Exit> for Answer {
+    fn from(exit: Exit) -> Self {
+        Self { text: String::new(), exit }
+    }
+}
+
+/// Returns JSON for programs, or lines for people.
+pub(crate) fn answer(as_json: bool, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) -> Answer {
+    if as_json { format!("{:#}\n", value()) } else { text() }.into()
 }
 
 /// What a broken pipe or a full disk under the output means.

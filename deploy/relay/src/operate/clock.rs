@@ -1,29 +1,34 @@
 //! `relay clock trust`: the operator says that the machine's clock is right.
 
 use crate::admin_client::call;
+use crate::display::output::Answer;
 use crate::display::time::span;
-use relay_daemon::{Exit, Failure, Vars};
+use clap::Subcommand;
+use relay_daemon::{Failure, Vars};
 use relay_proto::messages::{ClockStanding, ClockStatus, TrustClockRequest};
 use relay_proto::{StorageError, refusal_of};
-use std::io::Write;
+
+/// What to do with the clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+pub(crate) enum ClockCommand {
+    /// Go by the clock from now on: what is over by it expires, and new mail is stored
+    ///
+    /// A relay does not believe a clock that jumped (`relay status` shows that). Check it first: mail that expires is gone.
+    Trust,
+}
 
 /// Has storage trust the clock, and says what that changes.
 ///
 /// # Errors
 /// When no relay answers, or its clock is certainly wrong.
-pub(crate) fn trust(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
+pub(crate) fn trust(vars: &Vars) -> Result<Answer, Failure> {
     let before = call(vars, async |mut admin| match admin.trust_clock(TrustClockRequest {}).await {
         Err(status) if refusal_of(&status) == StorageError::ClockWrong => Ok(None),
         reply => Ok(Some(reply?.into_inner().checked()?)),
     })?;
-    let Some(before) = before else {
-        return Err(failure!(
-            Config,
-            "this machine's clock is before the time the relay was built, so it is wrong; set it right"
-        ));
-    };
-    say!(out, "{}", told(&before))?;
-    Ok(Exit::Success)
+    let wrong = "this machine's clock is before the time the relay was built, so it is wrong; set it right";
+    let before = before.ok_or_else(|| failure!(Config, "{wrong}"))?;
+    Ok((told(&before) + "\n").into())
 }
 
 fn told(before: &ClockStatus) -> String {
@@ -68,14 +73,14 @@ fn settled(seconds: u64) -> String {
 mod tests {
     use super::*;
     use crate::fixture::{Storage, TRUSTED, sample};
+    use relay_daemon::Exit;
 
     fn trusted(standing: ClockStanding) -> Result<String, Failure> {
         let before = ClockStatus { standing: standing.into(), apart_secs: 7200, trusted_in_secs: 3600 };
         let storage = Storage::answering(sample(), |answers| answers.clock = before);
-        let mut out = Vec::new();
-        assert_eq!(trust(&storage.vars(), &mut out)?, Exit::Success);
+        let answer = trust(&storage.vars())?;
         storage.change(|answers| assert_eq!(answers.clock, TRUSTED));
-        Ok(String::from_utf8(out).unwrap())
+        Ok(answer.text)
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod progress;
 
 use crate::admin_client::{Admin, AdminClient, call, with_client};
+use crate::display::output::Answer;
 use crate::display::progress::Progress;
 use crate::display::units::counted;
 use crate::operate::federation_summary::{Federation, FederationSummary};
@@ -58,17 +59,11 @@ enum Outcome {
 ///
 /// # Errors
 /// When nothing would move, when blobs are left at the end, or when no relay answers.
-pub(crate) fn drain(
-    vars: &Vars,
-    stop: bool,
-    out: &mut impl Write,
-    errors: &mut impl Write,
-) -> Result<Exit, Failure> {
+pub(crate) fn drain(vars: &Vars, stop: bool, errors: &mut impl Write) -> Result<Answer, Failure> {
     if stop {
         let reply = call(vars, async |mut admin| admin.drain(DrainRequest { draining: false }).await)?;
         let DrainReply { blobs: left } = reply.into_inner();
-        say!(out, "the relay is not being emptied any more; {} here", are(left))?;
-        return Ok(Exit::Success);
+        return Ok(format!("the relay is not being emptied any more; {} here\n", are(left)).into());
     }
     let mut reader = vars.reader();
     let timeout = Duration::from_secs(reader.read(&variables::FEDERATION_DRAIN_TIMEOUT));
@@ -79,7 +74,7 @@ pub(crate) fn drain(
             pending::<()>().await;
         }
     };
-    empty(vars, Timing::of(timeout), Progress::new(errors), interrupted, out)
+    empty(vars, Timing::of(timeout), Progress::new(errors), interrupted)
 }
 
 fn empty<E: Write>(
@@ -87,8 +82,7 @@ fn empty<E: Write>(
     timing: Timing,
     mut progress: Progress<'_, E>,
     interrupted: impl Future<Output = ()>,
-    out: &mut impl Write,
-) -> Result<Exit, Failure> {
+) -> Result<Answer, Failure> {
     with_client(vars, async |client| {
         let deadline = Instant::now() + timing.timeout;
         let mut drained = begin(&client).await?;
@@ -104,9 +98,9 @@ fn empty<E: Write>(
         let unfinished = |why: String| Err(Failure::new(Exit::Forced, why));
         match end? {
             Outcome::Emptied => {
-                let text = "the relay is empty; what still arrives moves as well, until `relay drain --stop`";
-                say!(out, "{}", text)?;
-                Ok(Exit::Success)
+                let text =
+                    "the relay is empty; what still arrives moves as well, until `relay drain --stop`\n";
+                Ok(text.to_owned().into())
             }
             Outcome::TimeOver => {
                 let seconds = timing.timeout.as_secs();
@@ -228,20 +222,20 @@ mod tests {
         storage: &Storage,
         timing: Timing,
         interrupted: impl Future<Output = ()>,
-    ) -> (Result<Exit, Failure>, String, String) {
-        let (mut out, mut errors) = (Vec::new(), Vec::new());
+    ) -> (Result<Answer, Failure>, String) {
+        let mut errors = Vec::new();
         let progress = Progress::lines(&mut errors, Duration::ZERO);
-        let outcome = empty(&storage.vars(), timing, progress, interrupted, &mut out);
-        (outcome, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
+        let outcome = empty(&storage.vars(), timing, progress, interrupted);
+        (outcome, String::from_utf8(errors).unwrap())
     }
 
     fn refusal(peering: PeersReply) -> String {
         let storage = Storage::start(peering);
         let before = storage.is_draining();
-        let (outcome, out, errors) = run(&storage, QUICK, pending());
+        let (outcome, errors) = run(&storage, QUICK, pending());
         let refused = outcome.unwrap_err();
         assert_eq!(refused.exit, Exit::Unavailable);
-        assert!(out.is_empty() && errors.is_empty());
+        assert!(errors.is_empty());
         assert_eq!(storage.is_draining(), before, "no order was given");
         refused.text
     }
@@ -249,8 +243,8 @@ mod tests {
     #[test]
     fn it_ends_well_when_no_blob_is_left_and_tells_of_its_way() {
         let storage = Storage::answering(sample(), |answers| answers.moving = 500);
-        let (outcome, out, errors) = run(&storage, QUICK, pending());
-        assert_eq!(outcome, Ok(Exit::Success));
+        let (outcome, errors) = run(&storage, QUICK, pending());
+        let out = outcome.unwrap().text;
         assert!(out.starts_with("the relay is empty") && out.contains("relay drain --stop"), "{out}");
         assert_eq!(
             errors,
@@ -265,17 +259,16 @@ mod tests {
     #[test]
     fn an_empty_relay_is_empty_at_once() {
         let storage = Storage::answering(sample(), |answers| answers.blobs = 0);
-        assert_eq!(run(&storage, QUICK, pending()).0, Ok(Exit::Success));
+        assert!(run(&storage, QUICK, pending()).0.is_ok());
     }
 
     #[test]
     fn when_its_time_is_over_it_says_how_many_stay_and_what_goes_on() {
         let storage = Storage::start(sample());
         let timing = Timing { timeout: Duration::from_millis(20), ..QUICK };
-        let (outcome, out, _) = run(&storage, timing, pending());
+        let (outcome, _) = run(&storage, timing, pending());
         let unfinished = outcome.unwrap_err();
         assert_eq!(unfinished.exit.code(), 1);
-        assert!(out.is_empty());
         for said in ["1,200 blobs are still here", "RELAY_FEDERATION_DRAIN_TIMEOUT", "restart", "--stop"] {
             assert!(unfinished.text.contains(said), "{unfinished}");
         }
@@ -286,7 +279,7 @@ mod tests {
     fn what_would_outlast_the_peers_time_is_said_to_be_the_reason() {
         let storage = Storage::start(PeersReply { outlasting: 7, ..sample() });
         let timing = Timing { timeout: Duration::from_millis(20), ..QUICK };
-        let (outcome, _, errors) = run(&storage, timing, pending());
+        let (outcome, errors) = run(&storage, timing, pending());
         let unfinished = outcome.unwrap_err();
         assert!(unfinished.text.contains("7 of them would outlast"), "{unfinished}");
         assert!(errors.contains("7 of them would outlast"), "{errors}");
@@ -295,7 +288,7 @@ mod tests {
     #[test]
     fn ctrl_c_leaves_the_order_standing_and_says_so() {
         let storage = Storage::answering(sample(), |answers| answers.blobs = 1);
-        let (outcome, _, _) = run(&storage, QUICK, std::future::ready(()));
+        let (outcome, _) = run(&storage, QUICK, std::future::ready(()));
         let unfinished = outcome.unwrap_err();
         assert_eq!(unfinished.exit, Exit::Forced);
         assert!(unfinished.text.starts_with("1 blob is still here; the order stands"), "{unfinished}");
@@ -305,7 +298,7 @@ mod tests {
     #[test]
     fn an_order_that_somebody_withdraws_is_not_given_again() {
         let storage = Storage::answering(sample(), |answers| answers.withdrawn = true);
-        let (outcome, _, _) = run(&storage, QUICK, pending());
+        let (outcome, _) = run(&storage, QUICK, pending());
         let unfinished = outcome.unwrap_err();
         assert_eq!(unfinished.exit, Exit::Forced);
         assert!(unfinished.text.contains("somebody ended this"), "{unfinished}");
@@ -315,8 +308,8 @@ mod tests {
     #[test]
     fn a_storage_that_is_started_again_meanwhile_is_waited_for() {
         let storage = Storage::answering(sample(), |answers| (answers.moving, answers.away) = (1200, 3));
-        let (outcome, _, errors) = run(&storage, QUICK, pending());
-        assert_eq!(outcome, Ok(Exit::Success));
+        let (outcome, errors) = run(&storage, QUICK, pending());
+        assert!(outcome.is_ok(), "{outcome:?}");
         assert_eq!(
             errors.lines().count(),
             5,
@@ -327,7 +320,7 @@ mod tests {
     #[test]
     fn a_storage_that_stays_away_is_not() {
         let storage = Storage::answering(sample(), |answers| answers.away = u64::MAX);
-        let (outcome, _, _) = run(&storage, Timing { silence: Duration::ZERO, ..QUICK }, pending());
+        let (outcome, _) = run(&storage, Timing { silence: Duration::ZERO, ..QUICK }, pending());
         let unfinished = outcome.unwrap_err();
         assert_eq!(unfinished.exit, Exit::Unavailable);
         assert!(unfinished.text.contains("the order stands"), "{unfinished}");
@@ -351,8 +344,8 @@ mod tests {
         let full = PeerState { free_bytes: 0, ..peer("ws://a", 1) };
         let storage =
             Storage::answering(PeersReply { peers: vec![full], ..sample() }, |answers| answers.moving = 1200);
-        let (outcome, _, errors) = run(&storage, QUICK, pending());
-        assert_eq!(outcome, Ok(Exit::Success));
+        let (outcome, errors) = run(&storage, QUICK, pending());
+        assert!(outcome.is_ok(), "{outcome:?}");
         assert!(
             errors.starts_with("0 of 1,200 blobs gone, 1,200 left; waiting: no peer that is up has room\n"),
             "{errors}"
@@ -362,8 +355,8 @@ mod tests {
     #[test]
     fn what_gets_into_the_way_on_the_way_is_said() {
         let change = |answers: &mut Answers| (answers.falls_silent, answers.moving) = (true, 600);
-        let (outcome, _, errors) = run(&Storage::answering(sample(), change), QUICK, pending());
-        assert_eq!(outcome, Ok(Exit::Success));
+        let (outcome, errors) = run(&Storage::answering(sample(), change), QUICK, pending());
+        assert!(outcome.is_ok(), "{outcome:?}");
         let lines: Vec<_> = errors.lines().collect();
         assert_eq!(lines[0], "0 of 1,200 blobs gone, 1,200 left");
         assert!(
@@ -384,9 +377,7 @@ mod tests {
     fn stop_ends_it_whether_there_are_peers_or_not() {
         for peering in [sample(), nobody()] {
             let storage = Storage::start(PeersReply { draining: true, ..peering });
-            let mut out = Vec::new();
-            assert_eq!(drain(&storage.vars(), true, &mut out, &mut Vec::new()), Ok(Exit::Success));
-            let said = String::from_utf8(out).unwrap();
+            let said = drain(&storage.vars(), true, &mut Vec::new()).unwrap().text;
             assert!(said.contains("1,200 blobs are here"), "{said}");
             assert!(!storage.is_draining());
         }
@@ -395,7 +386,7 @@ mod tests {
     #[test]
     fn a_time_that_makes_no_sense_is_a_configuration_error() {
         let vars = Vars::from_pairs([("RELAY_FEDERATION_DRAIN_TIMEOUT", "soon")]);
-        let refused = drain(&vars, false, &mut Vec::new(), &mut Vec::new()).unwrap_err();
+        let refused = drain(&vars, false, &mut Vec::new()).unwrap_err();
         assert_eq!(refused.exit, Exit::Config);
     }
 }

@@ -1,50 +1,113 @@
 //! `relay evict`: deletes stored rows by kind, age or size, after asking.
 
 use crate::admin_client;
-use crate::arguments::{Evict, EvictKind};
 use crate::display::output::unwritable;
 use crate::display::units::{bytes, counted};
 use crate::operate::usage::part;
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use relay_daemon::{Exit, Failure, Vars};
 use relay_proto::messages::{EvictReply, EvictRequest, RowKind};
 use std::io::{BufRead, Write};
 
-impl EvictKind {
-    const fn row_kind(self) -> RowKind {
-        match self {
-            Self::Mail => RowKind::Mail,
-            Self::Held => RowKind::Held,
-            Self::Outbox => RowKind::Outbox,
-            Self::Registrations => RowKind::Registrations,
-            Self::Offers => RowKind::Offers,
-            Self::Proofs => RowKind::Proofs,
-            Self::Guardians => RowKind::Guardians,
-            Self::Escrow => RowKind::Escrow,
-            Self::Tombstones => RowKind::Tombstones,
-        }
-    }
+/// What to delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+#[command(group = clap::ArgGroup::new("which").args(["older_than", "larger_than", "all"]).multiple(true).required(true))]
+pub(crate) struct Evict {
+    /// Of which kind
+    #[arg(value_parser = kinds())]
+    pub(crate) kind: RowKind,
+    /// What was stored or renewed so long ago, or longer, for example 12h or 30d
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub(crate) older_than: Option<u64>,
+    /// What has more content than this, for example 64KiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) larger_than: Option<u64>,
+    /// All of the kind
+    #[arg(long, conflicts_with_all = ["older_than", "larger_than"])]
+    pub(crate) all: bool,
+    /// Delete nothing, only count
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
 
-    /// What goes with its rows, for whoever decides.
-    const fn loss(self) -> &'static str {
-        match self {
-            Self::Mail => "This mail is lost, read or not. Nobody is told.",
-            Self::Held => "This mail of other relays' clients is lost, unless those relays have it too.",
-            Self::Outbox => {
-                "Peers will not hear of these deletions: their copies stay until their time is over."
-            }
-            Self::Registrations => {
-                "Purges will not reach these mailboxes until their clients register again, and with \
-                 RELAY_REQUIRE_REGISTRATION they take no mail until then."
-            }
-            Self::Offers => "These codes are good for nothing any more: whoever offered has to offer again.",
-            Self::Proofs => "Who loses a device cannot be recovered by these proofs.",
-            Self::Guardians => "These guardian sets are lost until their owners store them again.",
-            Self::Escrow => "What lies behind these gates is lost.",
-            Self::Tombstones => {
-                "Whoever sends again what was acked or purged in the last three days brings it back."
-            }
-        }
-    }
+/// What can be deleted by hand: its kind, what `--help` says of it, and what goes with its rows, for whoever decides.
+const KINDS: [(RowKind, &str, &str); 9] = [
+    (
+        RowKind::Mail,
+        "Mail of this relay's clients: it is lost, read or not",
+        "This mail is lost, read or not. Nobody is told.",
+    ),
+    (
+        RowKind::Held,
+        "Mail held for peers: it is lost, unless they have it too",
+        "This mail of other relays' clients is lost, unless those relays have it too.",
+    ),
+    (
+        RowKind::Outbox,
+        "Deletions that peers have not heard of: their copies stay until their time is over",
+        "Peers will not hear of these deletions: their copies stay until their time is over.",
+    ),
+    (
+        RowKind::Registrations,
+        "Registered mailboxes: purges do not reach them until their clients register again",
+        "Purges will not reach these mailboxes until their clients register again, and with RELAY_REQUIRE_REGISTRATION \
+         they take no mail until then.",
+    ),
+    (
+        RowKind::Offers,
+        "Exchange offers: their codes end",
+        "These codes are good for nothing any more: whoever offered has to offer again.",
+    ),
+    (
+        RowKind::Proofs,
+        "Recovery proofs: who loses a device cannot be recovered by them",
+        "Who loses a device cannot be recovered by these proofs.",
+    ),
+    (
+        RowKind::Guardians,
+        "Guardian sets: lost until their owners store them again",
+        "These guardian sets are lost until their owners store them again.",
+    ),
+    (RowKind::Escrow, "Escrow gates, with what lies behind them", "What lies behind these gates is lost."),
+    (
+        RowKind::Tombstones,
+        "Ids of what was acked or purged: whoever sends it again brings it back",
+        "Whoever sends again what was acked or purged in the last three days brings it back.",
+    ),
+];
+
+fn kinds() -> impl TypedValueParser<Value = RowKind> {
+    let values = KINDS.map(|(kind, help, _)| PossibleValue::new(kind.name()).help(help));
+    let parse =
+        |name: String| KINDS.into_iter().map(|row| row.0).find(|kind| kind.name() == name).ok_or(name);
+    PossibleValuesParser::new(values).try_map(parse)
+}
+
+fn loss(kind: RowKind) -> &'static str {
+    KINDS.into_iter().find(|row| row.0 == kind).map_or("", |row| row.2)
+}
+
+fn time(text: &str) -> Result<u64, &'static str> {
+    const EXPECTED: &str = "a time is a number with s, m, h or d behind it, for example 12h or 30d";
+    let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
+    with_unit(text, &units).filter(|seconds| *seconds > 0).ok_or(EXPECTED)
+}
+
+fn size(text: &str) -> Result<u64, &'static str> {
+    const EXPECTED: &str = "a size is a number with B, KiB, MiB or GiB behind it, for example 64KiB";
+    // The longest come first: all of them end in B.
+    with_unit(text, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)]).ok_or(EXPECTED)
+}
+
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (number, worth) = units.iter().find_map(|(unit, worth)| Some((text.strip_suffix(unit)?, *worth)))?;
+    // A sign would parse.
+    let is_whole = number.bytes().all(|byte| byte.is_ascii_digit());
+    number.parse::<u64>().ok().filter(|_| is_whole)?.checked_mul(worth)
 }
 
 /// Counts what is meant, asks, and deletes it.
@@ -55,7 +118,7 @@ pub(crate) fn evict<W: Write>(
     out: &mut W,
 ) -> Result<Exit, Failure> {
     let request = EvictRequest {
-        kind: wanted.kind.row_kind().into(),
+        kind: wanted.kind.into(),
         older_than_secs: wanted.older_than.unwrap_or(0),
         larger_than_bytes: wanted.larger_than,
         dry_run: true,
@@ -66,7 +129,7 @@ pub(crate) fn evict<W: Write>(
         return Ok(Exit::Success);
     }
     if !wanted.yes {
-        say!(out, "{}\nType yes to delete them:", wanted.kind.loss())?;
+        say!(out, "{}\nType yes to delete them:", loss(wanted.kind))?;
         out.flush().map_err(unwritable)?;
         let mut answer = String::new();
         let read = input.read_line(&mut answer);
@@ -110,7 +173,7 @@ mod tests {
     }
 
     const OLD_MAIL: Evict = Evict {
-        kind: EvictKind::Mail,
+        kind: RowKind::Mail,
         older_than: Some(30 * 86_400),
         larger_than: None,
         all: false,
@@ -140,10 +203,8 @@ mod tests {
 
     #[test]
     fn every_kind_says_what_is_lost() {
-        use clap::ValueEnum as _;
-        for kind in EvictKind::value_variants() {
-            assert!(kind.loss().ends_with('.'));
-            assert_eq!(kind.to_possible_value().unwrap().get_name(), kind.row_kind().name());
+        for (kind, _, loss) in KINDS {
+            assert!(loss.ends_with('.') && super::loss(kind) == loss);
         }
     }
 }

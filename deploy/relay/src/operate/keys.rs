@@ -1,24 +1,22 @@
 //! `relay keys`: the keys for Oblivious HTTP, who vouches for them and for how long; nothing secret.
 
 use crate::admin_client::call;
-use crate::display::output::{answer, row};
+use crate::display::output::{Answer, answer, row};
 use crate::display::time::{span, utc, validity};
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_daemon::{Clock, Failure, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::messages::{KeyStatus, KeyStatusRequest, WindowStatus};
 use serde_json::{Value, json};
 use std::cmp::Ordering;
-use std::io::Write;
 
 /// Asks the relay that the variables point to.
 ///
 /// # Errors
 /// When no relay answers there.
-pub(crate) fn keys(vars: &Vars, clock: &Clock, as_json: bool, out: &mut impl Write) -> Result<Exit, Failure> {
+pub(crate) fn keys(vars: &Vars, clock: &Clock, as_json: bool) -> Result<Answer, Failure> {
     let status =
         call(vars, async |mut admin| Ok(admin.keys(KeyStatusRequest {}).await?.into_inner().checked()?))?;
-    answer(out, as_json, || as_value(&status), || text(&status, clock.now()))?;
-    Ok(Exit::Success)
+    Ok(answer(as_json, || as_value(&status), || text(&status, clock.now())))
 }
 
 /// From when to when a window's key is the one that is shown.

@@ -3,39 +3,59 @@
 mod row;
 
 use crate::admin_client::call;
-use crate::display::output::{answer, row};
+use crate::display::output::{Answer, answer, row};
 use crate::display::units::counted;
 use crate::operate::federation_summary::{Federation, FederationSummary};
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use clap::Subcommand;
+use relay_daemon::{Clock, Failure, Vars};
 use relay_proto::messages::{
     ForgetPeerReply, ForgetPeerRequest, PeersReply, PeersRequest, ReassignPeerReply, ReassignPeerRequest,
 };
 use relay_proto::{NoiseKey, PeerId, UnixSeconds};
 use row::{HEADS, rows};
 use serde_json::{Value, json};
-use std::io::Write;
+
+/// What to do with peers.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub(crate) enum PeersCommand {
+    /// Forget the key that a peer's address is pinned to; the key it shows next is taken and kept
+    Forget {
+        /// The address, as `relay peers` shows it
+        url: String,
+    },
+    /// Give the mail held here for a relay that lost its keys to the same relay with new keys
+    ///
+    /// Its operator asks for it: make sure that it is them, by another way than the relay. Whoever has the new identity can
+    /// fetch that mail. The relay learns within ten minutes what is held for it, or when it connects anew.
+    Reassign {
+        /// The identity that the relay had, as `relay peers` shows it
+        #[arg(value_name = "OLD_IDENTITY", value_parser = identity)]
+        from: PeerId,
+        /// The identity that it has now; it has connected once
+        #[arg(value_name = "NEW_IDENTITY", value_parser = identity)]
+        to: PeerId,
+    },
+}
+
+fn identity(text: &str) -> Result<PeerId, &'static str> {
+    PeerId::from_base64url(text).map_err(|_| "an identity has 43 characters, as `relay peers` shows it")
+}
 
 /// Asks the relay that the variables point to.
 ///
 /// # Errors
 /// When no relay answers there.
-pub(crate) fn peers(
-    vars: &Vars,
-    clock: &Clock,
-    as_json: bool,
-    out: &mut impl Write,
-) -> Result<Exit, Failure> {
+pub(crate) fn peers(vars: &Vars, clock: &Clock, as_json: bool) -> Result<Answer, Failure> {
     let peering =
         call(vars, async |mut admin| Ok(admin.peers(PeersRequest {}).await?.into_inner().checked()?))?;
-    answer(out, as_json, || as_value(&peering), || text(&peering, clock.now()))?;
-    Ok(Exit::Success)
+    Ok(answer(as_json, || as_value(&peering), || text(&peering, clock.now())))
 }
 
 /// Has the relay forget what a peer's address is pinned to.
 ///
 /// # Errors
 /// When the address is not pinned, or no relay answers.
-pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exit, Failure> {
+pub(crate) fn forget(vars: &Vars, url: &str) -> Result<Answer, Failure> {
     // As RELAY_FEDERATION_PEERS has it, a key may stand behind it.
     let url = url.split_once('#').map_or(url, |(url, _)| url);
     let request = ForgetPeerRequest { url: url.to_owned() };
@@ -47,19 +67,15 @@ pub(crate) fn forget(vars: &Vars, url: &str, out: &mut impl Write) -> Result<Exi
             "{url} is not pinned; give the URL exactly as `relay peers` shows it"
         ));
     }
-    say!(
-        out,
-        "forgot what {url} was pinned to: the key that it shows next is taken and kept, unless \
-         RELAY_FEDERATION_PEERS names one"
-    )?;
-    Ok(Exit::Success)
+    let text = "the key that it shows next is taken and kept, unless RELAY_FEDERATION_PEERS names one";
+    Ok(format!("forgot what {url} was pinned to: {text}\n").into())
 }
 
 /// Gives what is held for a relay that lost its keys to the same relay with new ones.
 ///
 /// # Errors
 /// When the relay is connected under its old keys, or never was under the new ones, or no relay answers.
-pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId, out: &mut impl Write) -> Result<Exit, Failure> {
+pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId) -> Result<Answer, Failure> {
     let refused = |why: &str| Err(failure!(DataMissing, "{why}; nothing was changed"));
     let request = ReassignPeerRequest { from: from.into(), to: to.into() };
     let reply = call(vars, async |mut admin| admin.reassign_peer(request).await)?;
@@ -72,14 +88,12 @@ pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId, out: &mut impl Wri
             "no relay with the new identity has connected here yet; let it connect first (`relay peers` shows it)",
         );
     }
-    say!(
-        out,
-        "{} of the old identity {} to the new one now; the relay learns that within ten minutes, or when it \
-         connects anew",
-        counted(blobs, "blob"),
-        if blobs == 1 { "belongs" } else { "belong" }
-    )?;
-    Ok(Exit::Success)
+    let (blobs, belong) = (counted(blobs, "blob"), if blobs == 1 { "belongs" } else { "belong" });
+    Ok(format!(
+        "{blobs} of the old identity {belong} to the new one now; the relay learns that within ten minutes, or when it \
+         connects anew\n"
+    )
+    .into())
 }
 
 /// This relay's identity and Noise key, in the form in which operators exchange them.
@@ -163,6 +177,7 @@ fn align<const COLUMNS: usize>(table: &[[String; COLUMNS]]) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::fixture::{Storage, id, nobody, sample};
+    use relay_daemon::Exit;
 
     #[test]
     fn people_read_a_table() {
@@ -238,26 +253,20 @@ mod tests {
     #[test]
     fn storage_is_asked() {
         let storage = Storage::start(sample());
-        let mut out = Vec::new();
-        let clock = Clock::system();
-        assert_eq!(peers(&storage.vars(), &clock, true, &mut out), Ok(Exit::Success));
-        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), as_value(&sample()));
+        let answer = peers(&storage.vars(), &Clock::system(), true).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&answer.text).unwrap(), as_value(&sample()));
     }
 
     #[test]
     fn a_pin_is_forgotten_once() {
         let storage = Storage::start(sample());
-        let mut out = Vec::new();
         let url = "ws://10.0.0.7:8080";
-        assert_eq!(forget(&storage.vars(), url, &mut out), Ok(Exit::Success));
-        let said = String::from_utf8(out).unwrap();
+        let said = forget(&storage.vars(), url).unwrap().text;
         assert!(said.contains("forgot") && said.contains(url), "{said}");
 
-        let mut out = Vec::new();
-        let refused = forget(&storage.vars(), url, &mut out).unwrap_err();
+        let refused = forget(&storage.vars(), url).unwrap_err();
         assert_eq!(refused.exit, Exit::DataMissing);
         assert!(refused.text.contains(url) && refused.text.contains("relay peers"), "{refused}");
-        assert!(out.is_empty());
     }
 
     #[test]
@@ -265,12 +274,9 @@ mod tests {
         let storage = Storage::start(sample());
         let told = |reassigned| {
             storage.change(|answers| answers.reassigned = reassigned);
-            let mut out = Vec::new();
-            let outcome = reassign(&storage.vars(), id(1), id(2), &mut out);
-            (outcome, String::from_utf8(out).unwrap())
+            reassign(&storage.vars(), id(1), id(2))
         };
-        let (outcome, said) = told(ReassignPeerReply { blobs: 1200, ..ReassignPeerReply::default() });
-        assert_eq!(outcome, Ok(Exit::Success));
+        let said = told(ReassignPeerReply { blobs: 1200, ..ReassignPeerReply::default() }).unwrap().text;
         assert!(said.starts_with("1,200 blobs of the old identity belong to the new one"), "{said}");
         for (reassigned, why) in [
             (
@@ -282,10 +288,9 @@ mod tests {
                 "no relay with the new identity",
             ),
         ] {
-            let (outcome, said) = told(reassigned);
-            let refused = outcome.unwrap_err();
+            let refused = told(reassigned).unwrap_err();
             assert_eq!(refused.exit, Exit::DataMissing);
-            assert!(refused.text.contains(why) && said.is_empty(), "{refused}");
+            assert!(refused.text.contains(why), "{refused}");
         }
     }
 
@@ -293,6 +298,6 @@ mod tests {
     fn a_key_behind_the_address_of_a_pin_does_not_matter() {
         let storage = Storage::start(sample());
         let url = format!("ws://10.0.0.7:8080#{}", NoiseKey::from_bytes([2; 32]).to_base64url());
-        assert_eq!(forget(&storage.vars(), &url, &mut Vec::new()), Ok(Exit::Success));
+        assert!(forget(&storage.vars(), &url).is_ok());
     }
 }

@@ -1,17 +1,16 @@
 //! `relay status`: what storage tells its operator, for people and for programs.
 
 use crate::admin_client::call;
-use crate::display::output::{answer, row};
+use crate::display::output::{Answer, answer, row};
 use crate::display::time::span;
 use crate::display::units::grouped;
 use crate::operate::clock;
 use crate::operate::federation_summary::FederationSummary;
 use crate::operate::keys::{anchor_line, in_hex};
-use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_daemon::{Clock, Failure, Vars};
 use relay_proto::UnixSeconds;
 use relay_proto::messages::{KeyStatus, KeyStatusRequest, PeersRequest, StatusReply, StatusRequest};
 use serde_json::{Value, json};
-use std::io::Write;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -30,12 +29,7 @@ struct Known {
 ///
 /// # Errors
 /// When no relay answers there.
-pub(crate) fn status(
-    vars: &Vars,
-    clock: &Clock,
-    as_json: bool,
-    out: &mut impl Write,
-) -> Result<Exit, Failure> {
+pub(crate) fn status(vars: &Vars, clock: &Clock, as_json: bool) -> Result<Answer, Failure> {
     let known = call(vars, async |mut admin| {
         let status = admin.status(StatusRequest {}).await?.into_inner().checked()?;
         let mut other = admin.clone();
@@ -48,8 +42,7 @@ pub(crate) fn status(
         Ok(Known { status, keys, summary: peers.as_ref().map(FederationSummary::of) })
     })?;
     let now = clock.now();
-    answer(out, as_json, || as_value(&known, now), || text(&known, now))?;
-    Ok(Exit::Success)
+    Ok(answer(as_json, || as_value(&known, now), || text(&known, now)))
 }
 
 /// Where what is stored lives.
@@ -291,9 +284,8 @@ mod tests {
     #[test]
     fn federation_is_told_of_although_storage_does_not_tell_of_its_keys() {
         let storage = Storage::start(fixture::sample());
-        let mut out = Vec::new();
-        assert_eq!(super::status(&storage.vars(), &Clock::system(), true, &mut out), Ok(Exit::Success));
-        let value: Value = serde_json::from_slice(&out).unwrap();
+        let answer = super::status(&storage.vars(), &Clock::system(), true).unwrap();
+        let value: Value = serde_json::from_str(&answer.text).unwrap();
         assert_eq!((&value["anchor"], &value["blobs"]), (&Value::Null, &json!(1200)));
         assert_eq!(value["federation"], FederationSummary::of(&fixture::sample()).as_value());
     }

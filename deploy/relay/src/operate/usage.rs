@@ -1,13 +1,12 @@
 //! `relay usage`: what takes the room in a running relay's store, by kind and age.
 
 use crate::admin_client;
-use crate::display::output::{answer, row};
+use crate::display::output::{Answer, answer, row};
 use crate::display::units::{bytes, grouped};
-use relay_daemon::{Exit, Failure, Vars};
+use relay_daemon::{Failure, Vars};
 use relay_proto::messages::{AgeUsage, KindUsage, UsageRequest};
 use relay_proto::refusal_of;
 use serde_json::json;
-use std::io::Write;
 use std::time::Duration;
 use tonic::{Status, Streaming};
 
@@ -15,7 +14,7 @@ use tonic::{Status, Streaming};
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Shows how many rows and bytes there are of each kind, and how old they are.
-pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result<Exit, Failure> {
+pub(crate) fn usage(vars: &Vars, as_json: bool) -> Result<Answer, Failure> {
     let kinds = admin_client::with_client(vars, async |client| {
         let mut told = client.call(async |mut admin| admin.usage(UsageRequest {}).await).await?.into_inner();
         let mut kinds = Vec::new();
@@ -24,8 +23,7 @@ pub(crate) fn usage<W: Write>(vars: &Vars, as_json: bool, out: &mut W) -> Result
         }
         Ok(kinds)
     })?;
-    answer(out, as_json, || machine(&kinds), || people(&kinds))?;
-    Ok(Exit::Success)
+    Ok(answer(as_json, || machine(&kinds), || people(&kinds)))
 }
 
 /// The next part of an answer that comes in parts.
@@ -107,9 +105,7 @@ mod tests {
 
     fn told(as_json: bool) -> String {
         let storage = Storage::start(sample());
-        let mut out = Vec::new();
-        assert_eq!(usage(&storage.vars(), as_json, &mut out).unwrap(), Exit::Success);
-        String::from_utf8(out).unwrap()
+        usage(&storage.vars(), as_json).unwrap().text
     }
 
     #[test]

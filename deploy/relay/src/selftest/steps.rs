@@ -7,7 +7,7 @@ mod records;
 
 use super::reply::{ApiReply, StepError, expect, wrong};
 use super::transport::Transport;
-use crate::arguments::Via;
+use crate::selftest::Via;
 use relay_client::{Owner, ServedKeyRecord};
 use relay_daemon::Clock;
 use relay_proto::PublicKey;

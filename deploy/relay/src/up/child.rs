@@ -1,11 +1,11 @@
 //! One child process: how it is started, told and waited for.
 
 use super::policy::End;
-use crate::arguments::RoleName;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use relay_daemon::variables;
 use relay_daemon::watchdog::LOOK;
+use relay_proto::telemetry::Role;
 use std::future::pending;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -28,11 +28,11 @@ const MYSELF: &str = "/proc/self/exe";
 ///
 /// # Errors
 /// When the system has no room for one.
-pub(super) fn start(role: RoleName, listen: SocketAddr, clients: Option<&TcpListener>) -> io::Result<Child> {
+pub(super) fn start(role: Role, listen: SocketAddr, clients: Option<&TcpListener>) -> io::Result<Child> {
     let mut command = Command::new(MYSELF);
     command
         .arg0("relay")
-        .args(["role", role.role().name(), "--supervisor", &std::process::id().to_string()])
+        .args(["role", role.name(), "--supervisor", &std::process::id().to_string()])
         .env(variables::LISTEN_ADDR.name, listen.to_string())
         // All of them are of one version, and of one user, so that nothing else keeps them from each other's sockets.
         .env(variables::REQUIRE_SOCKET_SECRETS.name, "true")
@@ -41,7 +41,7 @@ pub(super) fn start(role: RoleName, listen: SocketAddr, clients: Option<&TcpList
     for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"] {
         command.env_remove(variable);
     }
-    if let Some(listener) = clients.filter(|_| role == RoleName::Gateway) {
+    if let Some(listener) = clients.filter(|_| role == Role::Gateway) {
         command.stdin(OwnedFd::from(listener.try_clone()?));
         command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
     }

@@ -1,8 +1,8 @@
 //! What `relay up` is to run, checked as a whole before anything starts.
 
-use crate::arguments::RoleName;
 use relay_daemon::variables::{self, Backend, LogFormat, Variable, socket_directory};
 use relay_daemon::{ConfigError, Vars};
+use relay_proto::telemetry::Role;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -106,10 +106,10 @@ impl Plan {
     }
 
     /// Every process, in the order in which they start.
-    pub(super) fn processes(&self) -> Vec<RoleName> {
-        let mut processes = vec![RoleName::Storaged];
-        processes.extend(std::iter::repeat_n(RoleName::Gateway, self.gateways.into()));
-        processes.push(RoleName::Federated);
+    pub(super) fn processes(&self) -> Vec<Role> {
+        let mut processes = vec![Role::Storaged];
+        processes.extend(std::iter::repeat_n(Role::Gateway, self.gateways.into()));
+        processes.push(Role::Federated);
         processes
     }
 }
@@ -164,7 +164,7 @@ mod tests {
             plan.to_string(),
             "relay ready on http://127.0.0.1:8080 (data in ./data, metrics on http://127.0.0.1:8081/metrics)"
         );
-        assert_eq!(plan.processes(), [RoleName::Storaged, RoleName::Gateway, RoleName::Federated]);
+        assert_eq!(plan.processes(), [Role::Storaged, Role::Gateway, Role::Federated]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What happens when a process ends: decisions only, no processes.
 
-use crate::arguments::RoleName;
 use nix::sys::signal::Signal;
 use relay_daemon::{Backoff, Exit};
+use relay_proto::telemetry::Role;
 use std::time::Duration;
 
 /// A process that lived at least this long was well, and is started again at once.
@@ -51,11 +51,11 @@ impl RestartPause {
 
 /// The exit of the whole relay, when a process ended in a way that starting it again cannot mend. Mail goes its way
 /// without federated: whatever ends that one ends nothing else.
-pub(super) fn beyond_restart(role: RoleName, end: End, was_ready: bool) -> Option<Exit> {
+pub(super) fn beyond_restart(role: Role, end: End, was_ready: bool) -> Option<Exit> {
     const NEVER: [Exit; 6] =
         [Exit::Config, Exit::Locked, Exit::Schema, Exit::Permission, Exit::DataMissing, Exit::Corrupt];
     let End::Code(code) = end else { return None };
-    if role == RoleName::Federated {
+    if role == Role::Federated {
         return None;
     }
     // What cannot be had when a relay first starts is most likely the operator's mistake. Later, it is most
@@ -87,11 +87,11 @@ pub(super) enum Stage {
 
 impl Stage {
     /// Whether a process of this role is to live.
-    pub(super) fn wants(self, role: RoleName) -> bool {
+    pub(super) fn wants(self, role: Role) -> bool {
         match self {
             Self::Running => true,
-            Self::Draining => role != RoleName::Gateway,
-            Self::StoppingFederation => role == RoleName::Storaged,
+            Self::Draining => role != Role::Gateway,
+            Self::StoppingFederation => role == Role::Storaged,
             Self::Closing | Self::Killing => false,
         }
     }
@@ -147,26 +147,26 @@ mod tests {
     #[test]
     fn only_what_starting_again_cannot_mend_ends_the_relay() {
         for code in [78, 75, 76, 77, 66, 65] {
-            let exit = beyond_restart(RoleName::Storaged, End::Code(code), true).unwrap();
+            let exit = beyond_restart(Role::Storaged, End::Code(code), true).unwrap();
             assert_eq!(i32::from(exit.code()), code);
         }
         for end in [End::Code(0), End::Code(1), End::Code(70), End::Code(74), End::Crash(11), End::Killed] {
-            assert_eq!(beyond_restart(RoleName::Storaged, end, false), None, "{end:?}");
+            assert_eq!(beyond_restart(Role::Storaged, end, false), None, "{end:?}");
         }
     }
 
     #[test]
     fn an_address_that_cannot_be_had_ends_the_relay_at_its_first_start_only() {
         let taken = End::Code(69);
-        assert_eq!(beyond_restart(RoleName::Gateway, taken, false), Some(Exit::Unavailable));
-        assert_eq!(beyond_restart(RoleName::Gateway, taken, true), None);
+        assert_eq!(beyond_restart(Role::Gateway, taken, false), Some(Exit::Unavailable));
+        assert_eq!(beyond_restart(Role::Gateway, taken, true), None);
     }
 
     #[test]
     fn whatever_ends_federated_ends_nothing_else() {
         for code in 0..=255 {
             for was_ready in [false, true] {
-                assert_eq!(beyond_restart(RoleName::Federated, End::Code(code), was_ready), None, "{code}");
+                assert_eq!(beyond_restart(Role::Federated, End::Code(code), was_ready), None, "{code}");
             }
         }
     }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn gateways_leave_first_then_federated_and_storage_last() {
-        let roles = [RoleName::Gateway, RoleName::Federated, RoleName::Storaged];
+        let roles = [Role::Gateway, Role::Federated, Role::Storaged];
         let mut stage = Stage::Draining;
         let mut wanted = vec![roles.map(|role| stage.wants(role))];
         while let Some(next) = stage.next() {

@@ -1,57 +1,41 @@
 //! Being one of the relay's processes, as a child of `relay up`.
 
-use crate::arguments::RoleName;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use relay_daemon::{Clock, Exit, Vars, lifecycle};
 use relay_proto::telemetry::Role;
+use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
-impl RoleName {
-    /// What the rest of the relay calls it.
-    pub const fn role(self) -> Role {
-        match self {
-            Self::Storaged => Role::Storaged,
-            Self::Gateway => Role::Gateway,
-            Self::Federated => Role::Federated,
-        }
-    }
-}
-
-/// Lives that process's life.
-pub(crate) fn run_role(name: RoleName, supervisor: Option<i32>, vars: Vars) -> ExitCode {
+/// Runs one of the processes until it ends.
+pub(crate) fn run_role(role: Role, supervisor: Option<i32>, vars: Vars) -> ExitCode {
     if let Some(supervisor) = supervisor
         && !tie_to(supervisor)
     {
         return ExitCode::from(Exit::Forced.code());
     }
-    show_as(name);
+    show_as(role);
     // The supervisor reads a child's output, of which there is none but its signs of life.
     let signs_of_life = supervisor.and_then(|_| io::stdout().as_fd().try_clone_to_owned().ok());
     let clock = Clock::system();
-    lifecycle::run(name.role(), vars, signs_of_life, |vars, shutdown| match name {
-        RoleName::Storaged => storaged::run(vars, clock, shutdown),
-        RoleName::Gateway => gateway::run(vars, clock, shutdown),
-        RoleName::Federated => federated::run(vars, clock, shutdown),
+    lifecycle::run(role, vars, signs_of_life, |vars, shutdown| match role {
+        Role::Storaged => storaged::run(vars, clock, shutdown),
+        Role::Gateway => gateway::run(vars, clock, shutdown),
+        Role::Federated => federated::run(vars, clock, shutdown),
     })
 }
 
-/// Asks the kernel to stop this process when its supervisor is gone. Answers whether the supervisor still
+/// Asks the kernel to stop this process when its supervisor is gone. Returns true if the supervisor still
 /// lives: it may have died before the kernel was asked.
 fn tie_to(supervisor: i32) -> bool {
     prctl::set_pdeathsig(Signal::SIGTERM).is_ok() && getppid().as_raw() == supervisor
 }
 
 /// Shows the role where tools list processes by name; otherwise all of them would be called alike.
-fn show_as(name: RoleName) {
-    let name = match name {
-        RoleName::Storaged => c"storaged",
-        RoleName::Gateway => c"gateway",
-        RoleName::Federated => c"federated",
-    };
+fn show_as(role: Role) {
     // Only a name: a kernel that refuses it costs nothing.
-    prctl::set_name(name).unwrap_or_default();
+    prctl::set_name(&CString::new(role.name()).unwrap_or_default()).unwrap_or_default();
 }

@@ -4,13 +4,13 @@ use super::child::{attend, start};
 use super::plan::Plan;
 use super::policy::{End, RestartPause, Stage, beyond_restart, is_a_good_end};
 use super::probe;
-use crate::arguments::RoleName;
 use nix::sys::signal::Signal;
 use relay_daemon::lifecycle::SAME_REQUEST;
 use relay_daemon::signals::{HangUps, Request, StopSignals};
 use relay_daemon::{Exit, Failure};
 use relay_proto::client::StorageClient;
 use relay_proto::socket::SocketRole;
+use relay_proto::telemetry::Role;
 use std::io::Write;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -45,7 +45,7 @@ enum ProcessState {
 }
 
 struct Slot {
-    role: RoleName,
+    role: Role,
     state: ProcessState,
     pid: Option<u32>,
     since: Instant,
@@ -147,17 +147,17 @@ impl<'a> Supervisor<'a> {
         match start(slot.role, self.plan.listen, self.clients.as_ref()) {
             Ok(child) => {
                 slot.pid = child.id();
-                tracing::debug!(pid = child.id(), "started {}", slot.role.role().name());
+                tracing::debug!(pid = child.id(), "started {}", slot.role.name());
                 let (sender, signals) = unbounded_channel();
                 slot.state = ProcessState::Alive(sender);
-                let (limit, name) = (self.plan.hang_timeout, slot.role.role().name());
+                let (limit, name) = (self.plan.hang_timeout, slot.role.name());
                 self.events.spawn(async move {
                     Event::Ended { slot: index, end: attend(child, signals, limit, name).await }
                 });
                 self.tell_processes();
             }
             Err(error) => {
-                tracing::error!(kind = ?error.kind(), "cannot start {}", slot.role.role().name());
+                tracing::error!(kind = ?error.kind(), "cannot start {}", slot.role.name());
                 self.ended(index, End::NeverBegan);
             }
         }
@@ -165,7 +165,7 @@ impl<'a> Supervisor<'a> {
 
     /// Mail goes its way without federated; nobody waits for that one.
     fn tell_processes(&self) {
-        let needed = self.slots.iter().filter(|slot| slot.role != RoleName::Federated);
+        let needed = self.slots.iter().filter(|slot| slot.role != Role::Federated);
         self.processes.send_replace(needed.map(|slot| slot.pid).collect());
     }
 
@@ -177,7 +177,7 @@ impl<'a> Supervisor<'a> {
 
     fn ended(&mut self, index: usize, end: End) {
         let slot = &mut self.slots[index];
-        let name = slot.role.role().name();
+        let name = slot.role.name();
         slot.state = ProcessState::Over;
         slot.pid = None;
         let role = slot.role;
@@ -242,7 +242,7 @@ impl<'a> Supervisor<'a> {
             return;
         }
         tracing::warn!("federated takes too long to part from its peers: stopping it at once");
-        for slot in self.slots.iter().filter(|slot| slot.role == RoleName::Federated) {
+        for slot in self.slots.iter().filter(|slot| slot.role == Role::Federated) {
             if let ProcessState::Alive(signals) = &slot.state {
                 signals.send(Signal::SIGKILL).unwrap_or_default();
             }
