@@ -4,18 +4,46 @@ use crate::display::output::runtime;
 use relay_daemon::variables::{self, socket_directory};
 use relay_daemon::{Failure, Vars};
 use relay_proto::client::{Calls, StorageClient};
+use relay_proto::messages::admin_client::AdminClient as GeneratedClient;
+use relay_proto::messages::{
+    DrainRequest, KeyStatus, KeyStatusRequest, PeersReply, PeersRequest, StatusReply, StatusRequest,
+};
 use relay_proto::refusal_of;
 use relay_proto::socket::{KnownSecret, SocketRole};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tonic::Status;
-
-/// The operator's calls.
-pub(crate) type Admin = relay_proto::messages::admin_client::AdminClient<Calls>;
+use tokio::time::timeout;
+use tonic::{Response, Status, Streaming};
 
 /// How long storage may take to answer.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long storage may take for one part of a long reply: a million rows, while others are served.
+const PART_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The operator's calls. Those that more than one command makes are methods here, with their replies checked.
+#[derive(Debug, Clone)]
+pub(crate) struct Admin(pub(crate) GeneratedClient<Calls>);
+
+impl Admin {
+    pub(crate) async fn status(&self) -> Result<StatusReply, Status> {
+        Ok(self.0.clone().status(StatusRequest {}).await?.into_inner().checked()?)
+    }
+
+    pub(crate) async fn keys(&self) -> Result<KeyStatus, Status> {
+        Ok(self.0.clone().keys(KeyStatusRequest {}).await?.into_inner().checked()?)
+    }
+
+    pub(crate) async fn peers(&self) -> Result<PeersReply, Status> {
+        Ok(self.0.clone().peers(PeersRequest {}).await?.into_inner().checked()?)
+    }
+
+    /// Begins or ends the emptying of this relay. Returns how many blobs are here.
+    pub(crate) async fn drain(mut self, draining: bool) -> Result<u64, Status> {
+        Ok(self.0.drain(DrainRequest { draining }).await?.into_inner().blobs)
+    }
+}
 
 /// Makes one call to the relay that the variables point to.
 ///
@@ -26,6 +54,36 @@ pub(crate) fn call<T>(
     request: impl AsyncFnOnce(Admin) -> Result<T, Status>,
 ) -> Result<T, Failure> {
     with_client(vars, async |client| client.call(request).await)
+}
+
+/// Makes one call whose reply comes in parts, and returns all of them.
+///
+/// # Errors
+/// As [`call`], and when a part does not come or cannot be understood.
+pub(crate) fn collect<T>(
+    vars: &Vars,
+    request: impl AsyncFnOnce(Admin) -> Result<Response<Streaming<T>>, Status>,
+) -> Result<Vec<T>, Failure> {
+    with_client(vars, async |client| {
+        let mut stream = client.call(request).await?.into_inner();
+        let mut parts = Vec::new();
+        while let Some(part) = timeout(PART_DEADLINE, stream.message())
+            .await
+            .map_err(|_| {
+                let seconds = PART_DEADLINE.as_secs();
+                failure!(Unavailable, "storaged did not answer within {seconds} seconds; see its log")
+            })?
+            .map_err(|status| stopped(&status))?
+        {
+            parts.push(part);
+        }
+        Ok(parts)
+    })
+}
+
+/// What it means that a long reply breaks off, or cannot be understood.
+pub(crate) fn stopped(status: &Status) -> Failure {
+    failure!(Unavailable, "storaged stopped answering: {}; see its log", refusal_of(status))
 }
 
 /// The same for more than one call.
@@ -41,7 +99,7 @@ pub(crate) fn with_client<T>(
     std::os::unix::net::UnixStream::connect(&socket).map_err(|error| unreachable_because(&socket, &error))?;
     KnownSecret::of(&socket).check().map_err(|error| unreachable_because(&socket, &error))?;
     runtime()?.block_on(async {
-        let admin = StorageClient::new(socket.clone()).admin();
+        let admin = Admin(StorageClient::new(socket.clone()).admin());
         calls(AdminClient { admin, socket }).await
     })
 }
@@ -90,7 +148,7 @@ impl AdminClient {
         &self,
         request: impl AsyncFnOnce(Admin) -> Result<T, Status>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(DEADLINE, request(self.admin())).await {
+        match timeout(DEADLINE, request(self.admin())).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(status)) => Err(failure!(
                 Unavailable,
@@ -129,13 +187,12 @@ fn unreachable_because(socket: &Path, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use relay_daemon::Exit;
-    use relay_proto::messages::StatusRequest;
 
     #[test]
     fn where_no_relay_is_the_operator_learns_what_to_do() {
         let directory = tempfile::tempdir().unwrap();
         let vars = Vars::from_pairs([("RELAY_DATA_DIR", directory.path().display().to_string())]);
-        let refused = call(&vars, async |mut admin| admin.status(StatusRequest {}).await).unwrap_err();
+        let refused = call(&vars, async |admin| admin.status().await).unwrap_err();
         assert_eq!(refused.exit, Exit::Unavailable);
         assert!(refused.text.contains("relay up") && refused.text.contains("RELAY_DATA_DIR"), "{refused}");
     }

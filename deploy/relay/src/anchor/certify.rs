@@ -4,12 +4,13 @@ use super::files::{Directory, fresh_key};
 use super::new::write_public_file;
 use super::state::{ANCHOR_KEY, BACKUP_KEY, anchor_key, public_file, settle};
 use super::{DAY, plausible_now};
+use crate::display::output::row;
 use crate::display::time::utc;
 use ed25519_dalek::SigningKey;
 use relay_daemon::{Clock, Failure};
+use relay_proto::UnixSeconds;
 use relay_proto::anchor::file::{INTERMEDIATE_FILE, PUBLIC_FILE};
 use relay_proto::anchor::{Certificate, public};
-use relay_proto::{PublicKey, UnixSeconds};
 use std::path::Path;
 
 /// How far into the past a certificate reaches, for clients whose clocks are behind.
@@ -61,19 +62,9 @@ pub(super) fn issue(
 
 /// What a certificate says, in lines.
 pub(super) fn certified(certificate: &Certificate) -> String {
-    format!(
-        "{:<14}{}\n{:<14}{} to {}\n",
-        "intermediate",
-        intermediate_name(&certificate.intermediate),
-        "certified",
-        utc(certificate.not_before),
-        utc(certificate.not_after)
-    )
-}
-
-/// An intermediate key's public half.
-pub(super) fn intermediate_name(key: &PublicKey) -> String {
-    hex::encode(key.as_bytes())
+    let (from, to) = (utc(certificate.not_before), utc(certificate.not_after));
+    let intermediate = hex::encode(certificate.intermediate.as_bytes());
+    row("intermediate", intermediate) + &row("certified", format_args!("{from} to {to}"))
 }
 
 /// What the operator has to do with the files.

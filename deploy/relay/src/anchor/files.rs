@@ -89,11 +89,8 @@ impl Directory {
     /// Whether there is anything of this name, if only a link that leads nowhere.
     pub(super) fn has(&self, name: &str) -> Result<bool, Failure> {
         let path = self.path(name);
-        match fs::symlink_metadata(&path) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(failed("look at", &path, &error)),
-        }
+        let found = if_there(fs::symlink_metadata(&path));
+        found.map(|found| found.is_some()).map_err(|error| failed("look at", &path, &error))
     }
 
     /// A file's text; `None` if there is no such file.
@@ -125,18 +122,14 @@ impl Directory {
 
     fn opened(&self, name: &str) -> Result<Option<(u32, String)>, Failure> {
         let path = self.path(name);
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed("read", &path, &error)),
-        };
-        let read = |file: File| -> io::Result<(u32, String)> {
+        let read = || -> io::Result<Option<(u32, String)>> {
+            let Some(file) = if_there(File::open(&path))? else { return Ok(None) };
             let mode = file.metadata()?.permissions().mode();
             let mut text = String::new();
             file.take(LARGEST).read_to_string(&mut text)?;
-            Ok((mode, text))
+            Ok(Some((mode, text)))
         };
-        read(file).map(Some).map_err(|error| failed("read", &path, &error))
+        read().map_err(|error| failed("read", &path, &error))
     }
 
     /// Writes a key to a place where nothing is.
@@ -165,12 +158,8 @@ impl Directory {
     fn put(&self, name: &str, mode: u32, text: &str) -> Result<(), Failure> {
         let unfinished = format!(".{name}.unfinished");
         let path = self.path(&unfinished);
-        match fs::remove_file(&path) {
-            // From a command that was cut off here. Nobody refers to what is in it.
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("remove", &path, &error)),
-        }
+        // From a command that was cut off here. Nobody refers to what is in it.
+        if_there(fs::remove_file(&path)).map_err(|error| failed("remove", &path, &error))?;
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
             // Whatever the process's mask and the file system say.
@@ -187,6 +176,13 @@ impl Directory {
         let to = self.path(to);
         fs::rename(self.path(from), &to).map_err(|error| failed("write", &to, &error))?;
         self.handle.sync_all().map_err(|error| failed("sync", &self.path, &error))
+    }
+}
+
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
     }
 }
 

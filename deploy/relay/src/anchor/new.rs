@@ -2,6 +2,7 @@
 
 use super::files::{Directory, fresh_key};
 use super::state::{ANCHOR_KEY, BACKUP_KEY, FILES};
+use crate::display::output::row;
 use relay_daemon::{Exit, Failure};
 use relay_proto::Commitment;
 use relay_proto::anchor::file::{AnchorFile, PUBLIC_FILE};
@@ -55,13 +56,8 @@ fn taken(directory: &Directory, name: &str) -> Result<Failure, Failure> {
 
 /// What is to be published, in lines.
 pub(super) fn names(file: &AnchorFile) -> String {
-    format!(
-        "{:<14}{}\n{:<14}{}\n",
-        "anchor",
-        hex::encode(file.anchor.as_bytes()),
-        "commitment",
-        hex::encode(file.commitment.as_bytes())
-    )
+    row("anchor", hex::encode(file.anchor.as_bytes()))
+        + &row("commitment", hex::encode(file.commitment.as_bytes()))
 }
 
 /// Writes `anchor.json`.

@@ -1,18 +1,18 @@
 //! `relay anchor show`: what an anchor has said so far. Reads `anchor.json` and no secret, so it works on a
 //! relay's copy as well.
 
-use super::certify::intermediate_name;
+use super::DAY;
 use super::files::Directory;
 use super::new::names;
 use super::state::{looks_unfinished, public_file};
+use crate::display::output::row;
 use crate::display::time::validity;
 use relay_daemon::{Clock, Failure};
 use relay_proto::UnixSeconds;
 use relay_proto::anchor::file::AnchorFile;
+use relay_proto::anchor::{Certificate, Rollover};
 use serde_json::{Value, json};
 use std::path::Path;
-
-const DAY: u64 = super::DAY;
 
 /// Shows an anchor, to people or to programs.
 pub(super) fn show(path: &Path, as_json: bool, clock: &Clock) -> Result<String, Failure> {
@@ -35,46 +35,38 @@ fn text(file: &AnchorFile, now: UnixSeconds) -> String {
     let mut text = names(file);
     for certificate in &file.certificates {
         let validity = validity(now, certificate.not_before, certificate.not_after);
-        let key = intermediate_name(&certificate.intermediate);
-        text.push_str(&format!("{:<14}{validity}, intermediate {key}\n", "certificate"));
+        let key = hex::encode(certificate.intermediate.as_bytes());
+        text += &row("certificate", format_args!("{validity}, intermediate {key}"));
     }
     if file.certificates.is_empty() {
-        text.push_str(&format!("{:<14}none\n", "certificate"));
+        text += &row("certificate", "none");
     }
     for record in &file.rollovers {
-        text.push_str(&format!("{:<14}to {}\n", "rollover", hex::encode(record.new_anchor.as_bytes())));
+        text += &row("rollover", format_args!("to {}", hex::encode(record.new_anchor.as_bytes())));
     }
     text
 }
 
 fn as_value(file: &AnchorFile, unfinished: bool, now: UnixSeconds) -> Value {
-    let certificates: Vec<Value> = file
-        .certificates
-        .iter()
-        .map(|certificate| {
-            json!({
-                "intermediate": intermediate_name(&certificate.intermediate),
-                "not_before": certificate.not_before.get(),
-                "not_after": certificate.not_after.get(),
-                "days_left": certificate.not_after.get().saturating_sub(now.get()) / DAY,
-            })
+    let certificate = |certificate: &Certificate| {
+        json!({
+            "intermediate": hex::encode(certificate.intermediate.as_bytes()),
+            "not_before": certificate.not_before.get(),
+            "not_after": certificate.not_after.get(),
+            "days_left": certificate.not_after.get().saturating_sub(now.get()) / DAY,
         })
-        .collect();
-    let rollovers: Vec<Value> = file
-        .rollovers
-        .iter()
-        .map(|record| {
-            json!({
-                "anchor": hex::encode(record.new_anchor.as_bytes()),
-                "commitment": hex::encode(record.next_commitment.as_bytes()),
-            })
+    };
+    let rollover = |record: &Rollover| {
+        json!({
+            "anchor": hex::encode(record.new_anchor.as_bytes()),
+            "commitment": hex::encode(record.next_commitment.as_bytes()),
         })
-        .collect();
+    };
     json!({
         "anchor": hex::encode(file.anchor.as_bytes()),
         "commitment": hex::encode(file.commitment.as_bytes()),
-        "certificates": certificates,
-        "rollovers": rollovers,
+        "certificates": file.certificates.iter().map(certificate).collect::<Vec<_>>(),
+        "rollovers": file.rollovers.iter().map(rollover).collect::<Vec<_>>(),
         "unfinished_rollover": unfinished,
     })
 }

@@ -14,7 +14,7 @@ pub(crate) fn compact(vars: &Vars, errors: &mut impl Write) -> Result<Answer, Fa
         let mut progress = Progress::of_something_short(errors);
         let given = admin_client::with_client(vars, async |client| {
             let step = async |give| {
-                let request = async |mut admin: Admin| admin.compact(CompactRequest { give }).await;
+                let request = async |mut admin: Admin| admin.0.compact(CompactRequest { give }).await;
                 Ok::<_, Failure>(client.call(request).await?.into_inner())
             };
             let before = step(false).await?;

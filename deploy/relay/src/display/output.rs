@@ -7,7 +7,7 @@ use std::io;
 
 /// A line of an answer in which names stand in a column.
 pub(crate) fn row(name: &str, value: impl Display) -> String {
-    format!("{name:<14}{value}")
+    format!("{name:<14}{value}\n")
 }
 
 /// What a command prints at its end, and its exit code.

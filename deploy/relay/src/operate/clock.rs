@@ -22,7 +22,7 @@ pub(crate) enum ClockCommand {
 /// # Errors
 /// When no relay answers, or its clock is certainly wrong.
 pub(crate) fn trust(vars: &Vars) -> Result<Answer, Failure> {
-    let before = call(vars, async |mut admin| match admin.trust_clock(TrustClockRequest {}).await {
+    let before = call(vars, async |mut admin| match admin.0.trust_clock(TrustClockRequest {}).await {
         Err(status) if refusal_of(&status) == StorageError::ClockWrong => Ok(None),
         reply => Ok(Some(reply?.into_inner().checked()?)),
     })?;

@@ -5,14 +5,13 @@
 
 mod progress;
 
-use crate::admin_client::{Admin, AdminClient, call, with_client};
+use crate::admin_client::{AdminClient, call, with_client};
 use crate::display::output::Answer;
 use crate::display::progress::Progress;
 use crate::display::units::counted;
 use crate::operate::federation_summary::{Federation, FederationSummary};
 use progress::DrainProgress;
 use relay_daemon::{Exit, Failure, Vars, variables};
-use relay_proto::messages::{DrainReply, DrainRequest, PeersRequest, StatusRequest};
 use std::future::{Future, pending};
 use std::io::Write;
 use std::time::Duration;
@@ -61,8 +60,7 @@ enum Outcome {
 /// When nothing would move, when blobs are left at the end, or when no relay answers.
 pub(crate) fn drain(vars: &Vars, stop: bool, errors: &mut impl Write) -> Result<Answer, Failure> {
     if stop {
-        let reply = call(vars, async |mut admin| admin.drain(DrainRequest { draining: false }).await)?;
-        let DrainReply { blobs: left } = reply.into_inner();
+        let left = call(vars, async |admin| admin.drain(false).await)?;
         return Ok(format!("the relay is not being emptied any more; {} here\n", are(left)).into());
     }
     let mut reader = vars.reader();
@@ -122,19 +120,14 @@ fn are(blobs: u64) -> String {
 
 /// Gives the order, if anything would come of it.
 async fn begin(client: &AdminClient) -> Result<DrainProgress, Failure> {
-    let (status, peering) = client
-        .call(async |mut admin| {
-            let status = admin.status(StatusRequest {}).await?.into_inner().checked()?;
-            Ok((status, admin.peers(PeersRequest {}).await?.into_inner().checked()?))
-        })
-        .await?;
+    let (status, peering) =
+        client.call(async |admin| Ok((admin.status().await?, admin.peers().await?))).await?;
     let summary = FederationSummary::of(&peering);
     if let Some(reason) = why_not(&summary, status.durable) {
         let order = if summary.draining { "; the order from before stands" } else { "" };
         return Err(failure!(Unavailable, "{reason}, so nothing would move{order}"));
     }
-    let order = async |mut admin: Admin| admin.drain(DrainRequest { draining: true }).await;
-    let DrainReply { blobs: left } = client.call(order).await?.into_inner();
+    let left = client.call(async |admin| admin.drain(true).await).await?;
     Ok(DrainProgress { most: left, left, blocked_by: blocked_by(&summary), outlasting: peering.outlasting })
 }
 
@@ -170,14 +163,9 @@ async fn follow<E: Write>(
         sleep(timing.poll).await;
         let is_time = looked.elapsed() >= timing.look;
         let seen = client
-            .call(async |mut admin| {
-                let blobs = admin.status(StatusRequest {}).await?.into_inner().blobs;
-                let peering = if is_time {
-                    Some(admin.peers(PeersRequest {}).await?.into_inner().checked()?)
-                } else {
-                    None
-                };
-                Ok((blobs, peering))
+            .call(async |admin| {
+                let blobs = admin.status().await?.blobs;
+                Ok((blobs, if is_time { Some(admin.peers().await?) } else { None }))
             })
             .await;
         match seen {

@@ -1,9 +1,8 @@
 //! `relay evict`: deletes stored rows by kind, age or size, after asking.
 
-use crate::admin_client;
+use crate::admin_client::collect;
 use crate::display::output::unwritable;
 use crate::display::units::{bytes, counted};
-use crate::operate::usage::part;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use relay_daemon::{Exit, Failure, Vars};
@@ -150,14 +149,8 @@ pub(crate) fn evict<W: Write>(
 
 /// Has it done, and waits until it is.
 fn run(vars: &Vars, request: EvictRequest) -> Result<EvictReply, Failure> {
-    admin_client::with_client(vars, async |client| {
-        let mut steps = client.call(async |mut admin| admin.evict(request).await).await?.into_inner();
-        let mut last = EvictReply::default();
-        while let Some(step) = part(&mut steps).await? {
-            last = step;
-        }
-        Ok(last)
-    })
+    let steps = collect(vars, async |mut admin| admin.0.evict(request).await)?;
+    Ok(steps.into_iter().last().unwrap_or_default())
 }
 
 #[cfg(test)]

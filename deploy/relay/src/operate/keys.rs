@@ -5,7 +5,7 @@ use crate::display::output::{Answer, answer, row};
 use crate::display::time::{span, utc, validity};
 use relay_daemon::{Clock, Failure, Vars};
 use relay_proto::UnixSeconds;
-use relay_proto::messages::{KeyStatus, KeyStatusRequest, WindowStatus};
+use relay_proto::messages::{CertificateStatus, KeyStatus, WindowStatus};
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 
@@ -14,8 +14,7 @@ use std::cmp::Ordering;
 /// # Errors
 /// When no relay answers there.
 pub(crate) fn keys(vars: &Vars, clock: &Clock, as_json: bool) -> Result<Answer, Failure> {
-    let status =
-        call(vars, async |mut admin| Ok(admin.keys(KeyStatusRequest {}).await?.into_inner().checked()?))?;
+    let status = call(vars, async |admin| admin.keys().await)?;
     Ok(answer(as_json, || as_value(&status), || text(&status, clock.now())))
 }
 
@@ -26,31 +25,20 @@ const fn bounds(status: &KeyStatus, window: &WindowStatus) -> (UnixSeconds, Unix
 }
 
 fn as_value(status: &KeyStatus) -> Value {
-    let windows: Vec<Value> = status
-        .windows
-        .iter()
-        .map(|window| {
-            let (starts, ends) = bounds(status, window);
-            json!({
-                "number": window.number,
-                "starts": starts.get(),
-                "ends": ends.get(),
-                "fingerprint": hex::encode(&window.fingerprint),
-            })
-        })
-        .collect();
-    let certificates: Vec<Value> = status
-        .certificates
-        .iter()
-        .map(|times| json!({ "not_before": times.not_before, "not_after": times.not_after }))
-        .collect();
+    let window = |window: &WindowStatus| {
+        let (starts, ends) = bounds(status, window);
+        let fingerprint = hex::encode(&window.fingerprint);
+        json!({ "number": window.number, "starts": starts.get(), "ends": ends.get(), "fingerprint": fingerprint })
+    };
+    let certificate =
+        |times: &CertificateStatus| json!({ "not_before": times.not_before, "not_after": times.not_after });
     json!({
         "window_secs": status.window_secs,
-        "windows": windows,
+        "windows": status.windows.iter().map(window).collect::<Vec<_>>(),
         "self_anchored": status.self_anchored,
         "anchor": in_hex(&status.anchor),
         "commitment": in_hex(&status.commitment),
-        "certificates": certificates,
+        "certificates": status.certificates.iter().map(certificate).collect::<Vec<_>>(),
         "problem": Some(&status.problem).filter(|problem| !problem.is_empty()),
     })
 }
@@ -70,23 +58,21 @@ pub(crate) fn anchor_line(status: &KeyStatus) -> String {
 }
 
 fn text(status: &KeyStatus, now: UnixSeconds) -> String {
-    let mut lines = vec![anchor_line(status)];
-    lines.push(match in_hex(&status.commitment) {
-        Some(commitment) => row("commitment", commitment),
-        None => row("commitment", "none: this anchor has no backup"),
-    });
+    let commitment = in_hex(&status.commitment);
+    let mut text = anchor_line(status);
+    text += &row("commitment", commitment.as_deref().unwrap_or("none: this anchor has no backup"));
     for times in &status.certificates {
         let [from, to] = [times.not_before, times.not_after].map(UnixSeconds::new);
-        lines.push(row("certificate", validity(now, from, to)));
+        text += &row("certificate", validity(now, from, to));
     }
     if status.certificates.is_empty() {
-        lines.push(row("certificate", "none"));
+        text += &row("certificate", "none");
     }
-    lines.push(match status.problem.as_str() {
+    text += &match status.problem.as_str() {
         "" => row("signed record", "served"),
         problem => row("signed record", format_args!("NOT SERVED: {problem}")),
-    });
-    lines.push(row("windows", format_args!("{} each", span(status.window_secs))));
+    };
+    text += &row("windows", format_args!("{} each", span(status.window_secs)));
     for window in &status.windows {
         let (starts, ends) = bounds(status, window);
         let which = match (starts.cmp(&now), ends > now) {
@@ -94,22 +80,16 @@ fn text(status: &KeyStatus, now: UnixSeconds) -> String {
             (_, true) => "current",
             (_, false) => "previous",
         };
+        let (number, starts, ends) = (window.number, utc(starts), utc(ends));
         let fingerprint = hex::encode(&window.fingerprint);
-        lines.push(format!(
-            "{which:<14}number {}, {} to {}, fingerprint {fingerprint}",
-            window.number,
-            utc(starts),
-            utc(ends)
-        ));
+        text += &row(which, format_args!("number {number}, {starts} to {ends}, fingerprint {fingerprint}"));
     }
-    lines.push(String::new());
-    lines.join("\n")
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use relay_proto::messages::CertificateStatus;
 
     const DAY: u64 = 86_400;
 

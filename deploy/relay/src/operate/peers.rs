@@ -9,10 +9,10 @@ use crate::operate::federation_summary::{Federation, FederationSummary};
 use clap::Subcommand;
 use relay_daemon::{Clock, Failure, Vars};
 use relay_proto::messages::{
-    ForgetPeerReply, ForgetPeerRequest, PeersReply, PeersRequest, ReassignPeerReply, ReassignPeerRequest,
+    ForgetPeerReply, ForgetPeerRequest, PeersReply, ReassignPeerReply, ReassignPeerRequest,
 };
 use relay_proto::{NoiseKey, PeerId, UnixSeconds};
-use row::{HEADS, rows};
+use row::{HEADS, Row, rows};
 use serde_json::{Value, json};
 
 /// What to do with peers.
@@ -46,8 +46,7 @@ fn identity(text: &str) -> Result<PeerId, &'static str> {
 /// # Errors
 /// When no relay answers there.
 pub(crate) fn peers(vars: &Vars, clock: &Clock, as_json: bool) -> Result<Answer, Failure> {
-    let peering =
-        call(vars, async |mut admin| Ok(admin.peers(PeersRequest {}).await?.into_inner().checked()?))?;
+    let peering = call(vars, async |admin| admin.peers().await)?;
     Ok(answer(as_json, || as_value(&peering), || text(&peering, clock.now())))
 }
 
@@ -59,7 +58,7 @@ pub(crate) fn forget(vars: &Vars, url: &str) -> Result<Answer, Failure> {
     // As RELAY_FEDERATION_PEERS has it, a key may stand behind it.
     let url = url.split_once('#').map_or(url, |(url, _)| url);
     let request = ForgetPeerRequest { url: url.to_owned() };
-    let reply = call(vars, async |mut admin| admin.forget_peer(request).await)?;
+    let reply = call(vars, async |mut admin| admin.0.forget_peer(request).await)?;
     let ForgetPeerReply { forgotten } = reply.into_inner();
     if !forgotten {
         return Err(failure!(
@@ -78,7 +77,7 @@ pub(crate) fn forget(vars: &Vars, url: &str) -> Result<Answer, Failure> {
 pub(crate) fn reassign(vars: &Vars, from: PeerId, to: PeerId) -> Result<Answer, Failure> {
     let refused = |why: &str| Err(failure!(DataMissing, "{why}; nothing was changed"));
     let request = ReassignPeerRequest { from: from.into(), to: to.into() };
-    let reply = call(vars, async |mut admin| admin.reassign_peer(request).await)?;
+    let reply = call(vars, async |mut admin| admin.0.reassign_peer(request).await)?;
     let ReassignPeerReply { blobs, from_is_connected, to_is_unknown } = reply.into_inner();
     if from_is_connected {
         return refused("the relay with the old identity is connected, so it has not lost its keys");
@@ -112,47 +111,40 @@ fn as_value(peering: &PeersReply) -> Value {
         "draining": peering.draining,
         "identity": identity,
         "noise_key": noise_key,
-        "peers": rows(peering).iter().map(row::Row::as_value).collect::<Vec<_>>(),
+        "peers": rows(peering).iter().map(Row::as_value).collect::<Vec<_>>(),
     })
 }
 
 fn text(peering: &PeersReply, now: UnixSeconds) -> String {
     let summary = FederationSummary::of(peering);
-    let mut lines = vec![row("federation", summary.line())];
+    let mut text = row("federation", summary.line());
     if summary.federation == Federation::Off {
-        lines.push(row(
-            "",
-            "start the relay with RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS to have peers",
-        ));
+        let how =
+            "start the relay with RELAY_FEDERATION_ENABLED=true and RELAY_FEDERATION_PEERS to have peers";
+        text += &row("", how);
     }
     let [identity, noise_key] = own_keys(peering);
     if let Some(identity) = identity {
-        lines.push(row("identity", format_args!("{identity} (for RELAY_FEDERATION_ACCEPT of peers)")));
+        text += &row("identity", format_args!("{identity} (for RELAY_FEDERATION_ACCEPT of peers)"));
     }
     if let Some(key) = noise_key {
-        lines.push(row("noise key", format_args!("{key} (behind # in RELAY_FEDERATION_PEERS of peers)")));
+        text += &row("noise key", format_args!("{key} (behind # in RELAY_FEDERATION_PEERS of peers)"));
     }
     let rows = rows(peering);
-    if !rows.is_empty() {
-        lines.push(String::new());
-        let cells: Vec<_> =
-            std::iter::once(HEADS.map(str::to_owned)).chain(rows.iter().map(|row| row.cells(now))).collect();
-        let mut aligned = align(&cells).into_iter();
-        lines.extend(aligned.next());
-        for (line, row) in aligned.zip(&rows) {
-            lines.push(line);
-            lines.extend(row.remarks().into_iter().map(|remark| format!("    {remark}")));
-        }
-        lines.push(String::new());
-        lines.push(
-            "SENT, RECEIVED, RECALLED: blobs, since federated started; THERE, HERE: blobs that lie with"
-                .to_owned(),
-        );
-        lines
-            .push("the peer, and here for it; TO TELL: deletions that the peer has not confirmed".to_owned());
+    if rows.is_empty() {
+        return text;
     }
-    lines.push(String::new());
-    lines.join("\n")
+    let heads = std::iter::once(HEADS.map(str::to_owned));
+    let cells: Vec<_> = heads.chain(rows.iter().map(|row| row.cells(now))).collect();
+    // The line of the heads has none.
+    let remarks = std::iter::once(Vec::new()).chain(rows.iter().map(Row::remarks));
+    text.push('\n');
+    for (line, remarks) in align(&cells).into_iter().zip(remarks) {
+        text += &format!("{line}\n");
+        text.extend(remarks.into_iter().map(|remark| format!("    {remark}\n")));
+    }
+    text + "\nSENT, RECEIVED, RECALLED: blobs, since federated started; THERE, HERE: blobs that lie with\n\
+            the peer, and here for it; TO TELL: deletions that the peer has not confirmed\n"
 }
 
 /// Lines in which columns stand below one another: the first one to the left, the others to the right.
@@ -160,15 +152,12 @@ fn align<const COLUMNS: usize>(table: &[[String; COLUMNS]]) -> Vec<String> {
     let width = |column: usize| table.iter().map(|cells| cells[column].chars().count()).max().unwrap_or(0);
     let widths: [usize; COLUMNS] = std::array::from_fn(width);
     let line = |cells: &[String; COLUMNS]| {
-        let mut line = String::new();
-        for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
-            if column == 0 {
-                line.push_str(&format!("{cell:<width$}"));
-            } else {
-                line.push_str(&format!("  {cell:>width$}"));
-            }
-        }
-        line
+        let cells = cells.iter().zip(widths).enumerate();
+        let cell = |(column, (cell, width))| match column {
+            0 => format!("{cell:<width$}"),
+            _ => format!("  {cell:>width$}"),
+        };
+        cells.map(cell).collect()
     };
     table.iter().map(line).collect()
 }

@@ -9,7 +9,7 @@ use crate::operate::federation_summary::FederationSummary;
 use crate::operate::keys::{anchor_line, in_hex};
 use relay_daemon::{Clock, Failure, Vars};
 use relay_proto::UnixSeconds;
-use relay_proto::messages::{KeyStatus, KeyStatusRequest, PeersRequest, StatusReply, StatusRequest};
+use relay_proto::messages::{Key, KeyStatus, Process, StatusReply};
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -30,16 +30,14 @@ struct Known {
 /// # Errors
 /// When no relay answers there.
 pub(crate) fn status(vars: &Vars, clock: &Clock, as_json: bool) -> Result<Answer, Failure> {
-    let known = call(vars, async |mut admin| {
-        let status = admin.status(StatusRequest {}).await?.into_inner().checked()?;
-        let mut other = admin.clone();
+    let known = call(vars, async |admin| {
+        let status = admin.status().await?;
         // A store that cannot tell of its keys has its troubles, and the rest is worth the more then.
-        let keys = timeout(PART_DEADLINE, admin.keys(KeyStatusRequest {}));
-        let peers = timeout(PART_DEADLINE, other.peers(PeersRequest {}));
-        let (keys, peers) = tokio::join!(keys, peers);
-        let keys = keys.ok().and_then(Result::ok).and_then(|reply| reply.into_inner().checked().ok());
-        let peers = peers.ok().and_then(Result::ok).and_then(|reply| reply.into_inner().checked().ok());
-        Ok(Known { status, keys, summary: peers.as_ref().map(FederationSummary::of) })
+        let (keys, peers) =
+            tokio::join!(timeout(PART_DEADLINE, admin.keys()), timeout(PART_DEADLINE, admin.peers()));
+        let peers = peers.ok().and_then(Result::ok);
+        let summary = peers.as_ref().map(FederationSummary::of);
+        Ok(Known { status, keys: keys.ok().and_then(Result::ok), summary })
     })?;
     let now = clock.now();
     Ok(answer(as_json, || as_value(&known, now), || text(&known, now)))
@@ -52,25 +50,20 @@ const fn durability(status: &StatusReply) -> &'static str {
 
 fn as_value(known: &Known, now: UnixSeconds) -> Value {
     let Known { status, keys: oblivious, summary } = known;
-    let processes: Vec<Value> = status
-        .processes
-        .iter()
-        .map(|process| {
-            json!({
-                "role": process.program(),
-                "pid": process.pid,
-                "version": process.version,
-                "started_at": process.started_at,
-                "uptime_seconds": now.get().saturating_sub(process.started_at),
-                "last_report_seconds": process.silent_secs,
-                "answers": !process.is_silent(),
-            })
+    let process = |process: &Process| {
+        json!({
+            "role": process.program(),
+            "pid": process.pid,
+            "version": process.version,
+            "started_at": process.started_at,
+            "uptime_seconds": now.get().saturating_sub(process.started_at),
+            "last_report_seconds": process.silent_secs,
+            "answers": !process.is_silent(),
         })
-        .collect();
-    let keys: Vec<Value> =
-        status.keys.iter().map(|key| json!({ "name": key.name, "since": key.since })).collect();
+    };
+    let key = |key: &Key| json!({ "name": key.name, "since": key.since });
     json!({
-        "processes": processes,
+        "processes": status.processes.iter().map(process).collect::<Vec<_>>(),
         "live_bytes": status.live_bytes,
         "ceiling_bytes": status.ceiling_bytes,
         "fill": status.fill(),
@@ -85,84 +78,65 @@ fn as_value(known: &Known, now: UnixSeconds) -> Value {
             "apart_seconds": clock.apart_secs,
             "trusted_in_seconds": clock.trusted_in_secs,
         })),
-        "keys": keys,
+        "keys": status.keys.iter().map(key).collect::<Vec<_>>(),
         "anchor": oblivious.as_ref().and_then(|keys| in_hex(&keys.anchor)),
         "federation": summary.as_ref().map(FederationSummary::as_value),
     })
 }
 
 fn text(known: &Known, now: UnixSeconds) -> String {
-    let mut lines = lines(&known.status, now);
+    let mut text = stored(&known.status, now);
     match &known.keys {
-        None => lines.push(row("anchor", "not known: storage does not tell of its keys")),
+        None => text += &row("anchor", "not known: storage does not tell of its keys"),
         Some(keys) => {
-            lines.push(anchor_line(keys));
+            text += &anchor_line(keys);
             if !keys.problem.is_empty() {
-                lines.push(row("signed record", format_args!("NOT SERVED: {}", keys.problem)));
+                text += &row("signed record", format_args!("NOT SERVED: {}", keys.problem));
             }
         }
     }
-    lines.push(match &known.summary {
-        Some(summary) => row("federation", summary.line()),
-        None => row("federation", "not known: storage does not tell of its peers"),
-    });
-    lines.push(String::new());
-    lines.join("\n")
+    let summary = known.summary.as_ref().map(FederationSummary::line);
+    text + &row("federation", summary.as_deref().unwrap_or("not known: storage does not tell of its peers"))
 }
 
-fn lines(status: &StatusReply, now: UnixSeconds) -> Vec<String> {
-    let mut lines: Vec<String> = status
-        .processes
-        .iter()
-        .map(|process| {
-            let (role, pid, version) = (process.program(), process.pid, &process.version);
-            let state = if process.is_silent() {
-                format!("NOT ANSWERING for {} s", process.silent_secs)
-            } else {
-                format!("up {}", span(now.get().saturating_sub(process.started_at)))
-            };
-            format!("{role:<14}pid {pid:<8} version {version:<8} {state}")
-        })
-        .collect();
-    let (live, ceiling) = (status.live_bytes, status.ceiling_bytes);
-    lines.push(row(
-        "live bytes",
-        format_args!("{} of {} bytes ({:.1} %)", grouped(live), grouped(ceiling), status.fill() * 100.0),
-    ));
-    lines.push(row("blobs", grouped(status.blobs)));
-    lines.push(row("registrations", grouped(status.registrations)));
-    lines.push(row(
-        "store",
-        format_args!(
-            "durability={}, schema {}, SQLite {}",
-            durability(status),
-            status.schema_version,
-            status.sqlite_version
-        ),
-    ));
-    lines.push(if status.sweep_suspended {
-        row("expiry", "SUSPENDED: the clock of storaged's machine is not trusted")
-    } else {
-        row("expiry", "running")
-    });
+/// The lines for what storage always knows.
+fn stored(status: &StatusReply, now: UnixSeconds) -> String {
+    let ago = |time: u64| span(now.get().saturating_sub(time));
+    let mut text = String::new();
+    for process in &status.processes {
+        let (pid, version) = (process.pid, &process.version);
+        let state = match process.is_silent() {
+            true => format!("NOT ANSWERING for {} s", process.silent_secs),
+            false => format!("up {}", ago(process.started_at)),
+        };
+        text += &row(process.program(), format_args!("pid {pid:<8} version {version:<8} {state}"));
+    }
+    let (live, ceiling) = (grouped(status.live_bytes), grouped(status.ceiling_bytes));
+    text += &row("live bytes", format_args!("{live} of {ceiling} bytes ({:.1} %)", status.fill() * 100.0));
+    text += &row("blobs", grouped(status.blobs));
+    text += &row("registrations", grouped(status.registrations));
+    let (durability, schema) = (durability(status), status.schema_version);
+    let store = format!("durability={durability}, schema {schema}, SQLite {}", status.sqlite_version);
+    text += &row("store", store);
+    let suspended = "SUSPENDED: the clock of storaged's machine is not trusted";
+    text += &row("expiry", if status.sweep_suspended { suspended } else { "running" });
     if let Some(wrong) = status.clock.as_ref().and_then(clock::wrong) {
-        lines.push(row("clock", format_args!("NOT TRUSTED: {wrong}")));
+        text += &row("clock", format_args!("NOT TRUSTED: {wrong}"));
     }
     if status.keys.is_empty() {
-        lines.push(row("keys", "none"));
+        text += &row("keys", "none");
     }
     for key in &status.keys {
-        let age = span(now.get().saturating_sub(key.since));
-        lines.push(row("key", format_args!("{} (made {age} ago)", key.name)));
+        text += &row("key", format_args!("{} (made {} ago)", key.name, ago(key.since)));
     }
-    lines
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{self, Storage, nobody};
-    use relay_proto::messages::{ClockStanding, ClockStatus, Key, Process};
+    use relay_proto::messages::{ClockStanding, ClockStatus};
     use relay_proto::telemetry::Role;
 
     fn known(status: StatusReply, keys: KeyStatus) -> Known {

@@ -1,46 +1,18 @@
 //! `relay usage`: what takes the room in a running relay's store, by kind and age.
 
-use crate::admin_client;
+use crate::admin_client::{collect, stopped};
 use crate::display::output::{Answer, answer, row};
 use crate::display::units::{bytes, grouped};
 use relay_daemon::{Failure, Vars};
 use relay_proto::messages::{AgeUsage, KindUsage, UsageRequest};
-use relay_proto::refusal_of;
 use serde_json::json;
-use std::time::Duration;
-use tonic::{Status, Streaming};
-
-/// How long storage may take for one part of its answer: a million rows, while others are served.
-const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Shows how many rows and bytes there are of each kind, and how old they are.
 pub(crate) fn usage(vars: &Vars, as_json: bool) -> Result<Answer, Failure> {
-    let kinds = admin_client::with_client(vars, async |client| {
-        let mut told = client.call(async |mut admin| admin.usage(UsageRequest {}).await).await?.into_inner();
-        let mut kinds = Vec::new();
-        while let Some(kind) = part(&mut told).await? {
-            kinds.push(kind.checked().map_err(|refusal| stopped(&refusal.into()))?);
-        }
-        Ok(kinds)
-    })?;
+    let parts = collect(vars, async |mut admin| admin.0.usage(UsageRequest {}).await)?;
+    let kinds: Result<Vec<_>, _> = parts.into_iter().map(KindUsage::checked).collect();
+    let kinds = kinds.map_err(|refusal| stopped(&refusal.into()))?;
     Ok(answer(as_json, || machine(&kinds), || people(&kinds)))
-}
-
-/// The next part of an answer that comes in parts.
-pub(crate) async fn part<T>(parts: &mut Streaming<T>) -> Result<Option<T>, Failure> {
-    match tokio::time::timeout(DEADLINE, parts.message()).await {
-        Ok(part) => part.map_err(|status| stopped(&status)),
-        Err(_) => Err(failure!(
-            Unavailable,
-            "storaged did not answer within {} seconds; see its log",
-            DEADLINE.as_secs()
-        )),
-    }
-}
-
-fn stopped(status: &Status) -> Failure {
-    let refusal = refusal_of(status);
-    failure!(Unavailable, "storaged stopped answering: {refusal}; see its log")
 }
 
 /// The end of an age; none of the last one.
@@ -66,20 +38,17 @@ fn sum(usage: &KindUsage) -> u64 {
 }
 
 fn people(kinds: &[KindUsage]) -> String {
-    let mut text = row("kind", format_args!("{:>12}{:>12}", "rows", "bytes"));
     let mut before = None;
-    for age in kinds.first().into_iter().flat_map(|usage| &usage.ages) {
-        text += &format!("{:>12}", column(before, below(age)));
-        before = below(age);
-    }
-    text.push('\n');
+    let ages = kinds.first().into_iter().flat_map(|usage| &usage.ages);
+    let heads = ages.map(|age| column(std::mem::replace(&mut before, below(age)), below(age)));
+    let line = |name: &str, cells: &mut dyn Iterator<Item = String>| {
+        row(name, cells.map(|cell| format!("{cell:>12}")).collect::<String>())
+    };
+    let mut text = line("kind", &mut ["rows", "bytes"].map(str::to_owned).into_iter().chain(heads));
     for usage in kinds {
-        text +=
-            &row(usage.kind().name(), format_args!("{:>12}{:>12}", grouped(rows(usage)), bytes(sum(usage))));
-        for age in &usage.ages {
-            text += &format!("{:>12}", if age.rows == 0 { "-".to_owned() } else { bytes(age.bytes) });
-        }
-        text.push('\n');
+        let ages = usage.ages.iter().map(|age| if age.rows == 0 { "-".to_owned() } else { bytes(age.bytes) });
+        let totals = [grouped(rows(usage)), bytes(sum(usage))];
+        text += &line(usage.kind().name(), &mut totals.into_iter().chain(ages));
     }
     text + "Bytes are content and about what else a row of its kind takes. Ages count from when a row was stored or\n\
             renewed, as far as it tells.\n"

@@ -1,14 +1,12 @@
 //! Whether the relay serves: the least that tells.
 
+use crate::admin_client::Admin;
 use relay_daemon::health::from_here;
-use relay_proto::client::StorageClient;
-use relay_proto::messages::StatusRequest;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
-use tonic::Response;
 
 const INTERVAL: Duration = Duration::from_millis(5);
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -20,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(1);
 pub(super) async fn serving(
     listen: SocketAddr,
     ops: SocketAddr,
-    storage: StorageClient,
+    storage: Admin,
     processes: watch::Receiver<Option<Vec<u32>>>,
 ) {
     while !(answers(ops, "/ready").await
@@ -31,10 +29,9 @@ pub(super) async fn serving(
     }
 }
 
-async fn knows(storage: &StorageClient, processes: &watch::Receiver<Option<Vec<u32>>>) -> bool {
-    let mut admin = storage.admin();
-    let asked = timeout(DEADLINE, admin.status(StatusRequest {})).await;
-    let Ok(Ok(status)) = asked.map(|reply| reply.map(Response::into_inner)) else { return false };
+async fn knows(storage: &Admin, processes: &watch::Receiver<Option<Vec<u32>>>) -> bool {
+    let asked = timeout(DEADLINE, storage.status()).await;
+    let Ok(Ok(status)) = asked else { return false };
     let expected = processes.borrow();
     expected.as_ref().is_some_and(|expected| {
         expected.iter().all(|pid| status.processes.iter().any(|process| process.pid == *pid))

@@ -4,6 +4,7 @@ use super::child::{attend, start};
 use super::plan::Plan;
 use super::policy::{End, RestartPause, Stage, beyond_restart, is_a_good_end};
 use super::probe;
+use crate::admin_client::Admin;
 use nix::sys::signal::Signal;
 use relay_daemon::lifecycle::SAME_REQUEST;
 use relay_daemon::signals::{HangUps, Request, StopSignals};
@@ -110,7 +111,7 @@ impl<'a> Supervisor<'a> {
         for slot in 0..self.slots.len() {
             self.start(slot);
         }
-        let storage = StorageClient::new(SocketRole::Admin.storage_socket(&self.plan.sockets));
+        let storage = Admin(StorageClient::new(SocketRole::Admin.storage_socket(&self.plan.sockets)).admin());
         let mut serving = std::pin::pin!(probe::serving(
             self.plan.listen,
             self.plan.ops,

@@ -45,7 +45,7 @@ async fn receive(
     progress: &mut Progress<'_, impl Write>,
 ) -> Result<(), Failure> {
     let silent = || failure!(Unavailable, "storaged does not go on with the backup; see its log");
-    let begun = timeout(DEADLINE, admin.backup(BackupRequest {})).await.map_err(|_| silent())?;
+    let begun = timeout(DEADLINE, admin.0.backup(BackupRequest {})).await.map_err(|_| silent())?;
     let mut parts = begun.map_err(refused)?.into_inner();
     let (mut received, mut expected) = (0_u64, 0);
     loop {

@@ -1,18 +1,17 @@
 //! What storage tells its operator.
 
 use super::DEADLINE;
+use crate::admin_client::Admin;
 use crate::doctor::facts::{Counters, Sources, Told};
 use relay_daemon::Clock;
 use relay_proto::UnixSeconds;
 use relay_proto::client::StorageClient;
-use relay_proto::messages::{
-    CollectRequest, Family, KeyStatusRequest, Kind, PeersRequest, Sample, StatusRequest,
-};
+use relay_proto::messages::{CollectRequest, Family, Kind, Sample};
 use relay_proto::telemetry::Role;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
-use tonic::{Response, Status};
+use tonic::Status;
 
 /// How long gateways may take to report what they counted: they do so every second.
 const REPORTED: Duration = Duration::from_millis(2500);
@@ -43,23 +42,20 @@ impl Storage {
     }
 
     async fn tell_at_once(&self) -> Option<Told> {
-        let [mut status, mut keys, mut peers] = std::array::from_fn(|_| self.0.admin());
-        let (status, keys, peers, before) = tokio::join!(
-            reply(status.status(StatusRequest {})),
-            reply(keys.keys(KeyStatusRequest {})),
-            reply(peers.peers(PeersRequest {})),
+        let admin = Admin(self.0.admin());
+        let (status, keys, peering, before) = tokio::join!(
+            in_time(admin.status()),
+            in_time(admin.keys()),
+            in_time(admin.peers()),
             self.count()
         );
-        let status = status?.checked().ok()?;
-        let keys = keys.and_then(|keys| keys.checked().ok());
-        let peering = peers.and_then(|peers| peers.checked().ok());
-        let before = before.unwrap_or_default();
+        let (status, before) = (status?, before.unwrap_or_default());
         Some(Told { status, keys, peering, before, after: before })
     }
 
     async fn count(&self) -> Option<Counters> {
-        let collected = reply(self.0.telemetry().collect(CollectRequest {})).await?;
-        Some(counters(&collected.families))
+        let collected = in_time(self.0.telemetry().collect(CollectRequest {})).await?;
+        Some(counters(&collected.into_inner().families))
     }
 
     /// Counts again, when so many requests more have been reported or should have been.
@@ -93,8 +89,8 @@ fn is_young(told: &Told, now: UnixSeconds) -> bool {
     storage.is_some_and(|storage| UnixSeconds::new(storage.started_at).distance(now) < YOUTH)
 }
 
-async fn reply<T>(call: impl Future<Output = Result<Response<T>, Status>>) -> Option<T> {
-    Some(timeout(DEADLINE, call).await.ok()?.ok()?.into_inner())
+async fn in_time<T>(call: impl Future<Output = Result<T, Status>>) -> Option<T> {
+    timeout(DEADLINE, call).await.ok()?.ok()
 }
 
 impl Sources {

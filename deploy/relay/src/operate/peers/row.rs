@@ -2,7 +2,7 @@
 
 use crate::display::time::span;
 use crate::display::units::{bytes, grouped};
-use relay_proto::messages::{Link, PeerHoldings, PeerState, PeersReply, Pin};
+use relay_proto::messages::{Link, PeerHoldings, PeerState, PeersReply};
 use relay_proto::{NoiseKey, PeerId, UnixSeconds};
 use serde_json::{Value, json};
 
@@ -43,57 +43,24 @@ pub(super) struct Row<'a> {
 
 /// Every peer: those of which federated tells, in its order, then those whose addresses are pinned, then those
 /// with whom mail lies. A peer that was taken off the configuration may still hold mail, and is seen.
-pub(super) fn rows(peering: &PeersReply) -> Vec<Row<'_>> {
-    let holdings_of = |identity: Option<PeerId>| {
-        peering.holdings.iter().find(|holdings| identity.is_some() && holder(holdings) == identity)
-    };
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    for state in &peering.peers {
+pub(super) fn rows<'a>(peering: &'a PeersReply) -> Vec<Row<'a>> {
+    let of_state = |state: &'a PeerState| {
         let url = Some(state.url.as_str()).filter(|url| !url.is_empty());
-        let pin = peering.pins.iter().find(|pin| Some(pin.url.as_str()) == url);
-        let identity = PeerId::try_from(&state.identity[..]).ok().or(pin.and_then(pinned));
-        rows.push(Row {
-            url,
-            identity,
-            state: Some(state),
-            keeps_secs: peering.keeps_secs,
-            pin: pin.and_then(pinned_key),
-            holdings: holdings_of(identity),
-        });
-    }
+        Row::of(peering, url, PeerId::try_from(&state.identity[..]).ok(), Some(state))
+    };
+    let mut rows: Vec<_> = peering.peers.iter().map(of_state).collect();
     for pin in &peering.pins {
         if !rows.iter().any(|row| row.url == Some(pin.url.as_str())) {
-            rows.push(Row {
-                url: Some(&pin.url),
-                identity: pinned(pin),
-                state: None,
-                keeps_secs: peering.keeps_secs,
-                pin: pinned_key(pin),
-                holdings: holdings_of(pinned(pin)),
-            });
+            rows.push(Row::of(peering, Some(&pin.url), None, None));
         }
     }
     for holdings in &peering.holdings {
-        let identity = holder(holdings);
+        let identity = PeerId::try_from(&holdings.identity[..]).ok();
         if !rows.iter().any(|row| row.identity == identity) {
-            let keeps_secs = peering.keeps_secs;
-            let holdings = Some(holdings);
-            rows.push(Row { url: None, identity, state: None, keeps_secs, pin: None, holdings });
+            rows.push(Row::of(peering, None, identity, None));
         }
     }
     rows
-}
-
-fn holder(holdings: &PeerHoldings) -> Option<PeerId> {
-    PeerId::try_from(&holdings.identity[..]).ok()
-}
-
-fn pinned(pin: &Pin) -> Option<PeerId> {
-    PeerId::try_from(&pin.identity[..]).ok()
-}
-
-fn pinned_key(pin: &Pin) -> Option<NoiseKey> {
-    NoiseKey::try_from(&pin.noise_key[..]).ok()
 }
 
 /// What a link is called for people and programs.
@@ -107,7 +74,27 @@ const fn named(link: Link) -> &'static str {
     }
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    /// Adds what is known of the peer besides: the pin of its address, and what lies with it and for it.
+    fn of(
+        peering: &'a PeersReply,
+        url: Option<&'a str>,
+        identity: Option<PeerId>,
+        state: Option<&'a PeerState>,
+    ) -> Self {
+        let pin = peering.pins.iter().find(|pin| Some(pin.url.as_str()) == url);
+        let identity = identity.or(pin.and_then(|pin| PeerId::try_from(&pin.identity[..]).ok()));
+        let is_held = |of: &&PeerHoldings| identity.is_some_and(|known| of.identity[..] == *known.as_bytes());
+        Self {
+            url,
+            identity,
+            state,
+            keeps_secs: peering.keeps_secs,
+            pin: pin.and_then(|pin| NoiseKey::try_from(&pin.noise_key[..]).ok()),
+            holdings: peering.holdings.iter().find(is_held),
+        }
+    }
+
     /// The peer's line of the table.
     pub(super) fn cells(&self, now: UnixSeconds) -> [String; COLUMNS] {
         let told = |tell: fn(&PeerState) -> String| self.state.map_or_else(|| UNKNOWN.to_owned(), tell);
