@@ -66,18 +66,17 @@ pub(crate) fn collect<T>(
 ) -> Result<Vec<T>, Failure> {
     with_client(vars, async |client| {
         let mut stream = client.call(request).await?.into_inner();
+        let seconds = PART_DEADLINE.as_secs();
+        let silent =
+            |_| failure!(Unavailable, "storaged did not answer within {seconds} seconds; see its log");
         let mut parts = Vec::new();
-        while let Some(part) = timeout(PART_DEADLINE, stream.message())
-            .await
-            .map_err(|_| {
-                let seconds = PART_DEADLINE.as_secs();
-                failure!(Unavailable, "storaged did not answer within {seconds} seconds; see its log")
-            })?
-            .map_err(|status| stopped(&status))?
-        {
-            parts.push(part);
+        loop {
+            let next = timeout(PART_DEADLINE, stream.message()).await.map_err(silent)?;
+            match next.map_err(|status| stopped(&status))? {
+                Some(part) => parts.push(part),
+                None => return Ok(parts),
+            }
         }
-        Ok(parts)
     })
 }
 

@@ -8,9 +8,9 @@
 use super::files::{Directory, no_anchor};
 use ed25519_dalek::SigningKey;
 use relay_daemon::Failure;
-use relay_proto::Commitment;
 use relay_proto::anchor::file::{AnchorFile, INTERMEDIATE_FILE, PUBLIC_FILE};
 use relay_proto::anchor::public;
+use relay_proto::{Commitment, PublicKey};
 
 /// The key that certifies.
 pub(super) const ANCHOR_KEY: &str = "anchor.key";
@@ -67,22 +67,11 @@ pub(super) fn public_file(directory: &Directory) -> Result<AnchorFile, Failure> 
 /// # Errors
 /// When it is not there or another one.
 pub(super) fn anchor_key(directory: &Directory, file: &AnchorFile) -> Result<SigningKey, Failure> {
-    let path = directory.path(ANCHOR_KEY);
-    match directory.read_key(ANCHOR_KEY)? {
-        Some(key) if public(&key) == file.anchor => Ok(key),
-        Some(_) => Err(failure!(
-            Corrupt,
-            "{} is not the key of the anchor in {PUBLIC_FILE}; bring back the files that belong together",
-            path.display()
-        )),
-        None => Err(failure!(
-            DataMissing,
-            "{} is not there; bring it back from a copy. If it is lost, `relay anchor rollover {}` makes \
-                 the backup the anchor",
-            path.display(),
-            directory.itself().display()
-        )),
-    }
+    let rollover = format!("relay anchor rollover {}", directory.itself().display());
+    let missing =
+        format!("bring it back from a copy. If it is lost, `{rollover}` makes the backup the anchor");
+    let wrong = "is not the key of the anchor in anchor.json; bring back the files that belong together";
+    the_key(directory, ANCHOR_KEY, |key| *key == file.anchor, wrong, &missing)
 }
 
 /// The key that `anchor.json` commits to.
@@ -90,20 +79,24 @@ pub(super) fn anchor_key(directory: &Directory, file: &AnchorFile) -> Result<Sig
 /// # Errors
 /// When it is not there or another one.
 pub(super) fn backup_key(directory: &Directory, file: &AnchorFile) -> Result<SigningKey, Failure> {
-    let path = directory.path(BACKUP_KEY);
-    match directory.read_key(BACKUP_KEY)? {
-        Some(key) if Commitment::to(&public(&key)) == file.commitment => Ok(key),
-        Some(_) => Err(failure!(
-            Corrupt,
-            "{} is not the key that {PUBLIC_FILE} commits to; bring back the one that is: no other can take \
-                 over",
-            path.display()
-        )),
-        None => Err(failure!(
-            DataMissing,
-            "{} is not there; bring it here: no other key can take over",
-            path.display()
-        )),
+    let missing = "bring it here: no other key can take over";
+    let wrong =
+        "is not the key that anchor.json commits to; bring back the one that is: no other can take over";
+    the_key(directory, BACKUP_KEY, |key| Commitment::to(key) == file.commitment, wrong, missing)
+}
+
+fn the_key(
+    directory: &Directory,
+    name: &str,
+    is_right: impl FnOnce(&PublicKey) -> bool,
+    wrong: &str,
+    missing: &str,
+) -> Result<SigningKey, Failure> {
+    let path = directory.path(name);
+    match directory.read_key(name)? {
+        Some(key) if is_right(&public(&key)) => Ok(key),
+        Some(_) => Err(failure!(Corrupt, "{} {wrong}", path.display())),
+        None => Err(failure!(DataMissing, "{} is not there; {missing}", path.display())),
     }
 }
 

@@ -19,63 +19,28 @@ const VERSIONS: [&str; 2] = ["x-min-version", "x-warn-version"];
 /// A step and its name.
 pub(super) type Step = (&'static str, fn(&mut Trial) -> Result<(), StepError>);
 
-/// What is asked directly, whichever way the actions take.
-const DIRECT: &[Step] = &[
-    ("health", Trial::health),
-    ("version headers", Trial::version_headers),
-    ("key, with its fingerprint", Trial::bare_key),
-    ("the list of keys has the same key", Trial::key_list),
-    ("key record, as clients check it", Trial::key_record),
-    ("anchor rollovers", Trial::rollovers),
-    ("a request to an unknown key is refused as such", Trial::unknown_key),
-];
-
-/// What can only be tried inside a sealed request.
-const INSIDE: &[Step] = &[
-    ("an envelope of another version is refused", Trial::other_version),
-    ("an envelope with an unknown action is refused", Trial::unknown_action),
-    ("Binary HTTP: health, with version headers", Trial::binary_health),
-    ("Binary HTTP: no such path is a 404 inside", Trial::binary_not_found),
-];
-
-/// What clients do.
-const ACTIONS: &[Step] = &[
-    ("a bad request is refused", Trial::bad_request),
-    ("register", Trial::register),
-    ("send", Trial::send),
-    ("sending again gives the same id", Trial::send_again),
-    ("fetch brings it byte for byte", Trial::fetch),
-    ("ack", Trial::ack),
-    ("a second ack finds nothing", Trial::ack_again),
-    ("fetch brings nothing any more", Trial::fetch_nothing),
-    ("purge, signed by the mailbox's key", Trial::purge),
-    ("the same purge again is refused", Trial::purge_replay),
-    ("register, signed by an owner", Trial::register_owned),
-    ("purge of what the owner registered", Trial::purge_owned),
-    ("recovery: store a proof", Trial::recovery_store),
-    ("recovery: query brings that proof alone", Trial::recovery_query),
-    ("exchange: an offer gets a code", Trial::exchange_offer),
-    ("exchange: nothing to complete before a claim", Trial::exchange_early),
-    ("exchange: claim", Trial::exchange_claim),
-    ("exchange: a second claim is refused", Trial::exchange_claim_again),
-    ("exchange: complete", Trial::exchange_complete),
-    ("exchange: completed once and no more", Trial::exchange_complete_again),
-    ("guardians: store", Trial::guardian_store),
-    ("guardians: query brings them", Trial::guardian_query),
-    ("guardians: a forged signature is refused", Trial::guardian_forged),
-    ("guardians: delete", Trial::guardian_delete),
-    ("escrow: one slot is not enough", Trial::escrow_first),
-    ("escrow: each slot reads the other", Trial::escrow_second),
-    ("escrow: no third slot, and nothing unknown", Trial::escrow_full),
+/// Whether the relay is there, and which versions of clients it serves.
+const PRESENCE: &[Step] = &[
+    ("health", |trial| {
+        for path in ["/health", "/v2/health"] {
+            let body = ApiReply::from(&trial.transport.get(path)?).success()?;
+            expect(body == json!({ "status": "ok" }), "the answer says more than that it is well")?;
+        }
+        Ok(())
+    }),
+    ("version headers", |trial| {
+        let answer = trial.transport.get("/v2/health")?;
+        versions(|name| answer.header(name))
+    }),
 ];
 
 /// The steps of a walk, in order.
 pub(super) fn of(via: Via) -> Vec<Step> {
     let inside = match via {
         Via::Plain => &[],
-        Via::Ohttp => INSIDE,
+        Via::Ohttp => inside::STEPS,
     };
-    [DIRECT, inside, ACTIONS].concat()
+    [PRESENCE, keys::STEPS, inside, mail::STEPS, records::STEPS].concat()
 }
 
 /// One walk: random mailboxes, a random blob, random keys.
@@ -126,19 +91,6 @@ impl Trial {
     fn act(&mut self, action: &str, fields: &Value) -> Result<ApiReply, StepError> {
         self.transport.act(action, fields)
     }
-
-    fn health(&mut self) -> Result<(), StepError> {
-        for path in ["/health", "/v2/health"] {
-            let body = ApiReply::from(&self.transport.get(path)?).success()?;
-            expect(body == json!({ "status": "ok" }), "the answer says more than that it is well")?;
-        }
-        Ok(())
-    }
-
-    fn version_headers(&mut self) -> Result<(), StepError> {
-        let answer = self.transport.get("/v2/health")?;
-        versions(|name| answer.header(name))
-    }
 }
 
 /// Checks the headers that tell clients which versions are served.
@@ -168,7 +120,7 @@ mod tests {
             assert!(name.len() <= 46, "{name}");
             assert!(steps[..index].iter().all(|(other, _)| other != name), "{name}");
         }
-        assert_eq!(of(Via::Plain).len() + INSIDE.len(), steps.len());
+        assert_eq!(of(Via::Plain).len() + inside::STEPS.len(), steps.len());
     }
 
     #[test]

@@ -1,78 +1,63 @@
 //! Mail: send, fetch, ack, register, purge.
 
 use super::records::list;
-use super::{Trial, no_randomness, random};
+use super::{Step, Trial, no_randomness, random};
 use crate::selftest::reply::{StepError, expect, wrong};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use relay_client::fields::{ack_fields, mailbox_fields, send_fields};
 use serde_json::{Value, json};
 
-impl Trial {
-    pub(super) fn bad_request(&mut self) -> Result<(), StepError> {
+pub(super) const STEPS: &[Step] = &[
+    ("a bad request is refused", |trial| {
         let fields = json!({ "recipient_id": "too short", "ciphertext": "AAAA" });
-        self.act("send", &fields)?.refusal(400, "recipient_id must be 64 hex characters")
-    }
-
-    pub(super) fn register(&mut self) -> Result<(), StepError> {
-        let fields = mailbox_fields(&[&self.mailbox, &self.owner.public_key()]);
-        let body = self.act("register", &fields)?.success()?;
+        trial.act("send", &fields)?.refusal(400, "recipient_id must be 64 hex characters")
+    }),
+    ("register", |trial| {
+        let fields = mailbox_fields(&[&trial.mailbox, &trial.owner.public_key()]);
+        let body = trial.act("register", &fields)?.success()?;
         expect(body["registered"] == 2, "two mailboxes were given, and not two registered")
-    }
-
-    pub(super) fn send(&mut self) -> Result<(), StepError> {
-        self.blob_id = Some(self.leave_in(&self.mailbox.clone())?);
+    }),
+    ("send", |trial| {
+        trial.blob_id = Some(trial.leave_in(&trial.mailbox.clone())?);
         Ok(())
-    }
-
-    pub(super) fn send_again(&mut self) -> Result<(), StepError> {
-        let first = self.sent()?;
-        expect(self.leave_in(&self.mailbox.clone())? == first, "the second id is another one")
-    }
-
-    pub(super) fn fetch(&mut self) -> Result<(), StepError> {
-        let id = self.sent()?;
-        let blobs = self.waiting_in(&self.mailbox.clone())?;
+    }),
+    ("sending again gives the same id", |trial| {
+        let first = trial.sent()?;
+        expect(trial.leave_in(&trial.mailbox.clone())? == first, "the second id is another one")
+    }),
+    ("fetch brings it byte for byte", |trial| {
+        let id = trial.sent()?;
+        let blobs = trial.waiting_in(&trial.mailbox.clone())?;
         let [blob] = &blobs[..] else { return Err(wrong("one blob should wait, and not one does")) };
         expect(blob["blob_id"] == id, "the id is another one than the send gave")?;
-        expect(blob["mailbox_token"] == self.mailbox, "the mailbox is not the one it was sent to")?;
+        expect(blob["mailbox_token"] == trial.mailbox, "the mailbox is not the one it was sent to")?;
         expect(blob["created_at"].is_u64(), "the blob has no time")?;
-        expect(blob["ciphertext"] == STANDARD.encode(&self.blob), "the bytes are not those that were sent")
-    }
-
-    pub(super) fn ack(&mut self) -> Result<(), StepError> {
-        expect(self.acknowledge()? == true, "it was not there to be removed")
-    }
-
-    pub(super) fn ack_again(&mut self) -> Result<(), StepError> {
-        expect(self.acknowledge()? == false, "it was removed twice")
-    }
-
-    pub(super) fn fetch_nothing(&mut self) -> Result<(), StepError> {
-        expect(self.waiting_in(&self.mailbox.clone())?.is_empty(), "it is still there after its ack")
-    }
-
-    pub(super) fn purge(&mut self) -> Result<(), StepError> {
-        let own = self.owner.public_key();
-        self.purge = Some(self.purge_one(&own)?);
-        expect(self.waiting_in(&own)?.is_empty(), "it is still there")
-    }
-
-    pub(super) fn purge_replay(&mut self) -> Result<(), StepError> {
-        let fields = self.purge.clone().ok_or_else(|| wrong("there was no purge to repeat"))?;
-        self.act("purge", &fields)?.refusal(401, "replay")
-    }
-
-    pub(super) fn register_owned(&mut self) -> Result<(), StepError> {
-        let fields = self.owner.register(&[self.owned], self.clock.now().get());
-        let body = self.act("register", &fields)?.success()?;
+        expect(blob["ciphertext"] == STANDARD.encode(&trial.blob), "the bytes are not those that were sent")
+    }),
+    ("ack", |trial| expect(trial.acknowledge()? == true, "it was not there to be removed")),
+    ("a second ack finds nothing", |trial| expect(trial.acknowledge()? == false, "it was removed twice")),
+    ("fetch brings nothing any more", |trial| {
+        expect(trial.waiting_in(&trial.mailbox.clone())?.is_empty(), "it is still there after its ack")
+    }),
+    ("purge, signed by the mailbox's key", |trial| {
+        let own = trial.owner.public_key();
+        trial.purge = Some(trial.purge_one(&own)?);
+        expect(trial.waiting_in(&own)?.is_empty(), "it is still there")
+    }),
+    ("the same purge again is refused", |trial| {
+        let fields = trial.purge.clone().ok_or_else(|| wrong("there was no purge to repeat"))?;
+        trial.act("purge", &fields)?.refusal(401, "replay")
+    }),
+    ("register, signed by an owner", |trial| {
+        let fields = trial.owner.register(&[trial.owned], trial.clock.now().get());
+        let body = trial.act("register", &fields)?.success()?;
         expect(body["registered"] == 1, "one mailbox was given, and not one registered")
-    }
+    }),
+    ("purge of what the owner registered", |trial| trial.purge_one(&hex::encode(trial.owned)).map(drop)),
+];
 
-    pub(super) fn purge_owned(&mut self) -> Result<(), StepError> {
-        self.purge_one(&hex::encode(self.owned)).map(drop)
-    }
-
+impl Trial {
     /// Sends a blob to a mailbox of the owner's and purges it. Returns the fields of the purge.
     fn purge_one(&mut self, mailbox: &str) -> Result<Value, StepError> {
         self.leave_in(mailbox)?;

@@ -1,6 +1,6 @@
 //! What people entrust to the relay besides mail: recovery proofs, exchanges, guardian sets, escrow.
 
-use super::Trial;
+use super::{Step, Trial};
 use crate::selftest::reply::{ApiReply, StepError, expect, wrong};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -23,60 +23,95 @@ const RESPONSE: &str = "a response of the selftest";
 const GUARDIANS: [&[u8]; 2] = [b"a guardian", b"another guardian"];
 const DEPOSITS: [&[u8]; 2] = [&[0xfb, 0xff, 1], &[0xfb, 0xff, 2]];
 
-impl Trial {
-    pub(super) fn recovery_store(&mut self) -> Result<(), StepError> {
-        let fields = proof_fields(&self.names[0], PROOF);
-        self.act("recovery_store", &fields)?.success().map(drop)
-    }
-
-    pub(super) fn recovery_query(&mut self) -> Result<(), StepError> {
+pub(super) const STEPS: &[Step] = &[
+    ("recovery: store a proof", |trial| {
+        let fields = proof_fields(&trial.names[0], PROOF);
+        trial.act("recovery_store", &fields)?.success().map(drop)
+    }),
+    ("recovery: query brings that proof alone", |trial| {
         // The second is a key that nothing was stored under.
-        let fields = key_fields(&self.names[..2]);
-        let body = self.act("recovery_query", &fields)?.success()?;
+        let fields = key_fields(&trial.names[..2]);
+        let body = trial.act("recovery_query", &fields)?.success()?;
         let [proof] = &list(&body, "proofs")?[..] else {
             return Err(wrong("one proof was stored, and not one found"));
         };
-        expect(proof["key_hash"] == self.names[0].as_str(), "it is under another key")?;
+        expect(proof["key_hash"] == trial.names[0].as_str(), "it is under another key")?;
         expect(proof["proof_data"] == STANDARD.encode(PROOF), "the bytes are not those that were stored")?;
         let kept = proof["created_at"].as_u64().zip(proof["expires_at"].as_u64());
         let kept = kept.and_then(|(created, expires)| expires.checked_sub(created));
         let holds = kept.is_some_and(|kept| (PROOF_SECS..=PROOF_SECS + ROUNDING_SECS).contains(&kept));
         expect(holds, "it is not kept for 90 days")
-    }
-
-    pub(super) fn exchange_offer(&mut self) -> Result<(), StepError> {
+    }),
+    ("exchange: an offer gets a code", |trial| {
         let fields = json!({ "payload": OFFER, "expires_secs": SHORT_TTL });
-        let body = self.act("exchange_offer", &fields)?.success()?;
+        let body = trial.act("exchange_offer", &fields)?.success()?;
         let code = body["code"].as_str().unwrap_or_default();
         let digits = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
         expect(digits, "the code is not six digits")?;
-        self.code = Some(code.to_owned());
+        trial.code = Some(code.to_owned());
         Ok(())
-    }
-
-    pub(super) fn exchange_early(&mut self) -> Result<(), StepError> {
-        self.complete()?.refusal(400, "not yet claimed")
-    }
-
-    pub(super) fn exchange_claim(&mut self) -> Result<(), StepError> {
-        let body = self.claim()?.success()?;
+    }),
+    ("exchange: nothing to complete before a claim", |trial| {
+        trial.complete()?.refusal(400, "not yet claimed")
+    }),
+    ("exchange: claim", |trial| {
+        let body = trial.claim()?.success()?;
         expect(body["payload"] == OFFER, "the payload is not the one that was offered")
-    }
-
-    pub(super) fn exchange_claim_again(&mut self) -> Result<(), StepError> {
-        self.claim()?.refusal(400, "already claimed")
-    }
-
-    pub(super) fn exchange_complete(&mut self) -> Result<(), StepError> {
-        let body = self.complete()?.success()?;
+    }),
+    ("exchange: a second claim is refused", |trial| trial.claim()?.refusal(400, "already claimed")),
+    ("exchange: complete", |trial| {
+        let body = trial.complete()?.success()?;
         expect(body["response"] == RESPONSE, "the response is not the claimant's")
-    }
+    }),
+    // The one wrong code of the walk: a relay hears few of them a minute, from everybody together.
+    ("exchange: completed once and no more", |trial| {
+        trial.complete()?.refusal(400, "invalid or expired code")
+    }),
+    ("guardians: store", |trial| {
+        let fields = trial.owner.guardian_store(&GUARDIANS, trial.clock.now().get());
+        trial.act("guardian_store", &fields)?.success().map(drop)
+    }),
+    ("guardians: query brings them", |trial| {
+        expect(trial.guardians()? == entries(), "they are not those that were stored")
+    }),
+    ("guardians: a forged signature is refused", |trial| {
+        let now = trial.clock.now().get();
+        let mut fields = trial.owner.guardian_delete(now);
+        // Signed, but for something else.
+        fields["signature"] = trial.owner.guardian_store(&GUARDIANS, now)["signature"].take();
+        trial.act("guardian_delete", &fields)?.refusal(401, "invalid guardian signature")
+    }),
+    ("guardians: delete", |trial| {
+        let fields = trial.owner.guardian_delete(trial.clock.now().get());
+        trial.act("guardian_delete", &fields)?.success()?;
+        expect(trial.guardians()?.is_empty(), "they are still there")
+    }),
+    ("escrow: one slot is not enough", |trial| {
+        says(&trial.put_escrow(3, 0)?, "Stored")?;
+        let waiting = trial.get_escrow(3)?;
+        says(&waiting, "NotReady")?;
+        expect(waiting["count"] == 1, "one slot is filled, and not one counted")
+    }),
+    ("escrow: each slot reads the other", |trial| {
+        says(&trial.put_escrow(4, 1)?, "Stored")?;
+        let other = trial.get_escrow(3)?;
+        says(&other, "Blob")?;
+        expect(other["blob"] == URL_SAFE_NO_PAD.encode(DEPOSITS[1]), "the first does not read the second")?;
+        let other = trial.get_escrow(4)?;
+        says(&other, "Blob")?;
+        expect(other["blob"] == URL_SAFE_NO_PAD.encode(DEPOSITS[0]), "the second does not read the first")
+    }),
+    ("escrow: no third slot, and nothing unknown", |trial| {
+        says(&trial.put_escrow(1, 0)?, "GateFull")?;
+        says(&trial.put_escrow(3, 1)?, "AlreadyExists")?;
+        says(&trial.get_escrow(1)?, "NotFound")?;
+        let count = trial.act("escrow", &count_fields(&trial.names[2]))?.body()?;
+        says(&count, "Count")?;
+        expect(count["count"] == 2, "two slots are filled, and not two counted")
+    }),
+];
 
-    /// The one wrong code of the walk: a relay hears few of them a minute, from everybody together.
-    pub(super) fn exchange_complete_again(&mut self) -> Result<(), StepError> {
-        self.complete()?.refusal(400, "invalid or expired code")
-    }
-
+impl Trial {
     fn claim(&mut self) -> Result<ApiReply, StepError> {
         let fields = claim_fields(&self.code()?, RESPONSE);
         self.act("exchange_claim", &fields)
@@ -91,58 +126,9 @@ impl Trial {
         self.code.clone().ok_or_else(|| wrong("there is no code, since the offer failed"))
     }
 
-    pub(super) fn guardian_store(&mut self) -> Result<(), StepError> {
-        let fields = self.owner.guardian_store(&GUARDIANS, self.clock.now().get());
-        self.act("guardian_store", &fields)?.success().map(drop)
-    }
-
-    pub(super) fn guardian_query(&mut self) -> Result<(), StepError> {
-        expect(self.guardians()? == entries(), "they are not those that were stored")
-    }
-
-    pub(super) fn guardian_forged(&mut self) -> Result<(), StepError> {
-        let now = self.clock.now().get();
-        let mut fields = self.owner.guardian_delete(now);
-        // Signed, but for something else.
-        fields["signature"] = self.owner.guardian_store(&GUARDIANS, now)["signature"].take();
-        self.act("guardian_delete", &fields)?.refusal(401, "invalid guardian signature")
-    }
-
-    pub(super) fn guardian_delete(&mut self) -> Result<(), StepError> {
-        let fields = self.owner.guardian_delete(self.clock.now().get());
-        self.act("guardian_delete", &fields)?.success()?;
-        expect(self.guardians()?.is_empty(), "they are still there")
-    }
-
     fn guardians(&mut self) -> Result<Vec<Value>, StepError> {
         let fields = guardian_fields(&self.owner.guardian_hash());
         list(&self.act("guardian_query", &fields)?.success()?, "guardians")
-    }
-
-    pub(super) fn escrow_first(&mut self) -> Result<(), StepError> {
-        says(&self.put_escrow(3, 0)?, "Stored")?;
-        let waiting = self.get_escrow(3)?;
-        says(&waiting, "NotReady")?;
-        expect(waiting["count"] == 1, "one slot is filled, and not one counted")
-    }
-
-    pub(super) fn escrow_second(&mut self) -> Result<(), StepError> {
-        says(&self.put_escrow(4, 1)?, "Stored")?;
-        let other = self.get_escrow(3)?;
-        says(&other, "Blob")?;
-        expect(other["blob"] == URL_SAFE_NO_PAD.encode(DEPOSITS[1]), "the first does not read the second")?;
-        let other = self.get_escrow(4)?;
-        says(&other, "Blob")?;
-        expect(other["blob"] == URL_SAFE_NO_PAD.encode(DEPOSITS[0]), "the second does not read the first")
-    }
-
-    pub(super) fn escrow_full(&mut self) -> Result<(), StepError> {
-        says(&self.put_escrow(1, 0)?, "GateFull")?;
-        says(&self.put_escrow(3, 1)?, "AlreadyExists")?;
-        says(&self.get_escrow(1)?, "NotFound")?;
-        let count = self.act("escrow", &count_fields(&self.names[2]))?.body()?;
-        says(&count, "Count")?;
-        expect(count["count"] == 2, "two slots are filled, and not two counted")
     }
 
     fn put_escrow(&mut self, slot: usize, deposit: usize) -> Result<Value, StepError> {
