@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 /// Runs, inspects and tests a relay. Everything is set by variables; REFERENCE.md lists them.
 #[derive(Debug, Parser)]
-#[command(name = "relay", version = relay_daemon::build::VERSION, disable_help_subcommand = true)]
+#[command(name = "relay", version = relay_daemon::build::VERSION)]
 pub(crate) struct Arguments {
     /// What to do.
     #[command(subcommand)]
@@ -122,6 +122,8 @@ pub(crate) enum Command {
     /// Make and use an anchor that vouches for relays' keys, on a machine that may be offline
     #[command(subcommand, disable_help_subcommand = true)]
     Anchor(AnchorCommand),
+    /// Print version
+    Version,
     /// Print the generated tables of REFERENCE.md and RUNBOOKS.md
     #[command(hide = true)]
     Reference {

@@ -33,7 +33,7 @@ mod selftest;
 mod up;
 
 use arguments::{Arguments, Command};
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use data::import::{self, ImportCommand};
 use data::{backup, compact, downgrade, restore, verify};
 use display::output::{Answer, unwritable};
@@ -99,6 +99,7 @@ fn perform<W: Write, E: Write>(command: Command, out: &mut W, errors: &mut E) ->
         Command::Downgrade { to } => downgrade::downgrade(&vars(), to),
         Command::Doctor { url, json } => doctor::doctor(&vars(), clock, url.as_deref(), json),
         Command::Anchor(command) => anchor::run(&command, clock),
+        Command::Version => Ok(Arguments::command().render_version().into()),
         Command::Reference { write } => reference::run(write.as_deref()),
     }?;
     out.write_all(answer.text.as_bytes()).map_err(unwritable)?;
@@ -147,6 +148,17 @@ mod tests {
             assert_eq!(exit, ExitCode::from(64), "{wrong:?}");
             assert!(out.is_empty() && !errors.is_empty(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn help_and_version_are_commands_as_well_as_flags() {
+        for (command, flag) in [("help", "--help"), ("version", "--version")] {
+            let (exit, out, errors) = relay(&[command]);
+            assert!(exit == ExitCode::SUCCESS && errors.is_empty(), "{errors}");
+            assert_eq!(out, relay(&[flag]).1);
+        }
+        let (_, out, _) = relay(&["help", "drain"]);
+        assert_eq!(out, relay(&["drain", "--help"]).1);
     }
 
     #[test]
