@@ -72,7 +72,7 @@ pub(crate) enum AnchorCommand {
 /// Does what the command says; returns its answer.
 ///
 /// # Errors
-/// With the path, what is wrong there and what mends it.
+/// With the path, what is wrong there and how to fix it.
 pub(crate) fn run(command: &AnchorCommand, clock: &Clock) -> Result<Answer, Failure> {
     let text = match command {
         AnchorCommand::New { directory } => new::new(directory),
@@ -113,13 +113,13 @@ mod fixture {
     pub(super) const NOW: UnixSeconds = UnixSeconds::new(1_748_781_296);
 
     /// A directory with an anchor in it, and time.
-    pub(super) struct Desk {
+    pub(super) struct TestAnchor {
         _around: tempfile::TempDir,
         pub(super) directory: PathBuf,
         pub(super) time: ManualClock,
     }
 
-    impl Desk {
+    impl TestAnchor {
         /// Where nothing is yet.
         pub(super) fn empty() -> Self {
             let around = tempfile::tempdir().unwrap();
@@ -186,12 +186,12 @@ mod fixture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fixture::Desk;
+    use fixture::TestAnchor;
     use relay_daemon::Exit;
 
     #[test]
     fn a_clock_that_nobody_set_certifies_nothing() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         desk.time.jump_to(UnixSeconds::new(100));
         for refused in [desk.certify().unwrap_err(), desk.rollover().unwrap_err()] {
             assert_eq!(refused.exit, Exit::Usage);
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn where_there_is_no_anchor_every_command_says_how_to_make_one() {
-        let desk = Desk::empty();
+        let desk = TestAnchor::empty();
         let show = AnchorCommand::Show { directory: desk.directory.clone(), json: false };
         for refused in [desk.certify(), desk.rollover(), desk.run(show)].map(Result::unwrap_err) {
             assert_eq!(refused.exit, Exit::DataMissing);

@@ -1,4 +1,4 @@
-//! `relay doctor`: looks at a set-up, and names what is wrong and the line that mends it.
+//! `relay doctor`: looks at a set-up, and names what is wrong and the line that fixes it.
 //!
 //! Probes gather facts and judge nothing; checks judge facts and look at nothing else. What a check finds has a code that
 //! the runbooks explain.
@@ -39,14 +39,14 @@ pub(crate) fn doctor(
     Ok(if harmless { answer } else { Answer { exit: Exit::Forced, ..answer } })
 }
 
-/// All codes, with how bad they are, what they mean and what mends them, for the runbooks.
+/// All codes with severity, meaning and fix, for the runbooks.
 pub(crate) fn codes() -> impl Iterator<Item = [&'static str; 4]> {
     Code::ALL.iter().map(|code| [code.name(), code.severity().name(), code.meaning(), code.fix()])
 }
 
 /// Parts of a set-up that were not looked at, and how to have them looked at.
 fn unseen(facts: &Facts) -> Vec<(&'static str, &'static str)> {
-    let (storage, url, operator) = match (facts.settings.make_sense(), facts.told.is_some()) {
+    let (storage, url, operator) = match (facts.settings.make_sense(), facts.report.is_some()) {
         (false, _) => (MISTAKEN, MISTAKEN, MISTAKEN),
         (true, false) => (SILENT, NAMELESS, SILENT),
         (true, true) => (SILENT, NAMELESS, "it does not answer on this machine"),
@@ -57,7 +57,7 @@ fn unseen(facts: &Facts) -> Vec<(&'static str, &'static str)> {
             !matches!(facts.data, Some(Data::Closed { .. })),
             "this user may not look into it: run this as the relay's user",
         ),
-        ("storage", facts.told.is_some(), storage),
+        ("storage", facts.report.is_some(), storage),
         ("operator's port", facts.operator.is_some(), operator),
         ("public URL", facts.proxy.as_ref().is_some_and(|proxy: &Proxy| proxy.is_public), url),
     ];

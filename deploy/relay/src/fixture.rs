@@ -1,4 +1,4 @@
-//! A storage that answers operators what a test wants, and peers for it to tell of.
+//! A storage whose answers a test chooses, and peers for it to report.
 
 use relay_daemon::Vars;
 use relay_proto::messages::admin_server::Admin;

@@ -2,8 +2,8 @@
 //!
 //! `relay up` starts storaged, the gateways and federated as processes of their own and watches them; this
 //! one program contains all three and starts itself in their roles. `relay status` asks storage through the
-//! operator's socket, and so do `relay keys`, `relay peers` and `relay drain`. `relay selftest` is a client like any other. `relay anchor` needs no
-//! relay at all. The command itself listens nowhere and never sees mail.
+//! operator's socket, and so do the other commands for a running relay. `relay selftest` is a client like any other. `relay
+//! anchor` needs no relay at all. The command itself listens nowhere and never sees mail.
 
 /// A [`Failure`] with an exit code and a formatted text.
 macro_rules! failure {
@@ -67,7 +67,7 @@ pub fn run<W: Write, E: Write>(
 
 /// Runs one command. Those that take long, or ask, print as they go; of the others the answer is printed here.
 fn perform<W: Write, E: Write>(command: Command, out: &mut W, errors: &mut E) -> Result<ExitCode, Failure> {
-    // Asked for only where it is needed: an anchor's machine owes nothing to its environment.
+    // Read only where they are needed: `relay anchor` works whatever the environment says.
     let vars = Vars::from_environment;
     let clock = &Clock::system();
     let answer = match command {

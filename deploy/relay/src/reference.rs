@@ -125,16 +125,16 @@ fn errors() -> String {
     table(&["status", "text", "when"], rows)
 }
 
-fn told(error: impl Display) -> String {
+fn unsound(error: impl Display) -> String {
     format!("the metrics are not sound: {error}")
 }
 
 /// Metrics of all processes, each once, with those who count it.
 fn metrics() -> Result<String, String> {
     let processes = [
-        ("storaged", storaged::metrics().map_err(told)?),
-        ("gateway", gateway::metrics().map_err(told)?),
-        ("federated", federated::metrics().map_err(told)?),
+        ("storaged", storaged::metrics().map_err(unsound)?),
+        ("gateway", gateway::metrics().map_err(unsound)?),
+        ("federated", federated::metrics().map_err(unsound)?),
     ];
     let mut all: BTreeMap<String, (Family, Vec<&'static str>)> = BTreeMap::new();
     for (process, families) in processes {

@@ -1,4 +1,4 @@
-//! `relay selftest`: one client's walk through the contract, against any relay.
+//! `relay selftest`: does what a client does, step by step, against any relay.
 
 pub(crate) mod probe;
 mod reply;

@@ -29,7 +29,7 @@ pub(crate) fn check(vars: &Vars) -> Result<(), ConfigError> {
     Plan::from_vars(vars).map(drop)
 }
 
-/// Runs a relay until it is told to stop.
+/// Runs a relay until a signal stops it.
 ///
 /// # Errors
 /// Variables that make no sense, or an address that cannot be had. Nothing was started then.
@@ -43,7 +43,7 @@ pub(crate) fn up(vars: &Vars, out: &mut impl Write) -> Result<Exit, Failure> {
         // Gateways share this port with one another, so the kernel would let them share with a stranger of the
         // same user too: another relay, say.
         port_is_free(plan.ops, variables::METRICS_ADDR.name)?;
-        // Its own bind would tell as well, again and again: federated is started again whatever ends it.
+        // Its own bind would fail as well, again and again: federated is started again whatever ends it.
         if let Some(peers) = plan.peers {
             port_is_free(peers, variables::FEDERATION_LISTEN_ADDR.name)?;
         }

@@ -1,4 +1,4 @@
-//! `relay anchor certify`: the anchor's word for the key that a relay signs with.
+//! `relay anchor certify`: the anchor signs a certificate for the key that a relay signs with.
 
 use super::files::{Directory, fresh_key};
 use super::new::write_public_file;
@@ -82,18 +82,18 @@ pub(super) fn to_be_copied(directory: &Directory) -> String {
 mod tests {
     use super::*;
     use crate::anchor::AnchorCommand;
-    use crate::anchor::fixture::{Desk, NOW, mode};
+    use crate::anchor::fixture::{NOW, TestAnchor, mode};
     use relay_daemon::Exit;
     use std::fs;
     use std::time::Duration;
 
-    fn anew(desk: &Desk) -> AnchorCommand {
+    fn anew(desk: &TestAnchor) -> AnchorCommand {
         AnchorCommand::Certify { directory: desk.directory.clone(), days: 90, new_intermediate: true }
     }
 
     #[test]
     fn a_certificate_begins_an_hour_before_this_one_and_lasts_its_days() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         let answer = desk.certify().unwrap();
         let file = desk.public();
         let [certificate] = file.certificates[..] else { panic!("{file:?}") };
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_renewal_keeps_the_key_and_what_still_holds_and_drops_what_ended() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         desk.certify().unwrap();
         let first = desk.public().certificates[0];
         desk.certify().unwrap();
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_new_intermediate_takes_the_place_of_the_old_one_and_its_certificates() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         desk.certify().unwrap();
         let first = desk.public().certificates[0];
         desk.run(anew(&desk)).unwrap();
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn an_intermediate_that_was_made_and_not_certified_is_certified_next() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         desk.certify().unwrap();
         let before = fs::read(desk.path(PUBLIC_FILE)).unwrap();
         desk.run(anew(&desk)).unwrap();
@@ -154,21 +154,21 @@ mod tests {
 
     #[test]
     fn certifying_needs_the_anchor_and_not_its_backup() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         fs::remove_file(desk.path(BACKUP_KEY)).unwrap();
         desk.certify().unwrap();
         fs::rename(desk.path(ANCHOR_KEY), desk.path("elsewhere")).unwrap();
         let refused = desk.certify().unwrap_err();
         assert_eq!(refused.exit, Exit::DataMissing);
         assert!(refused.text.contains("relay anchor rollover"), "{refused}");
-        let foreign = Desk::anchored();
+        let foreign = TestAnchor::anchored();
         fs::copy(foreign.path(ANCHOR_KEY), desk.path(ANCHOR_KEY)).unwrap();
         assert_eq!(desk.certify().unwrap_err().exit, Exit::Corrupt);
     }
 
     #[test]
     fn what_is_wrong_with_the_public_file_is_told() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         fs::write(desk.path(PUBLIC_FILE), "{}").unwrap();
         let refused = desk.certify().unwrap_err();
         assert_eq!(refused.exit, Exit::Corrupt);

@@ -70,12 +70,12 @@ pub(super) fn write_public_file(directory: &Directory, file: &AnchorFile) -> Res
 mod tests {
     use super::*;
     use crate::anchor::AnchorCommand;
-    use crate::anchor::fixture::{Desk, mode};
+    use crate::anchor::fixture::{TestAnchor, mode};
     use std::fs;
 
     #[test]
     fn a_new_anchor_is_its_two_keys_and_what_it_publishes() {
-        let desk = Desk::empty();
+        let desk = TestAnchor::empty();
         let answer = desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap();
         assert_eq!(desk.names(), ["anchor.json", "anchor.key", "backup.key"]);
         assert_eq!(mode(&desk.directory), 0o700);
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn a_directory_with_any_of_the_files_is_left_as_it_is() {
         for name in FILES {
-            let desk = Desk::empty();
+            let desk = TestAnchor::empty();
             fs::create_dir(&desk.directory).unwrap();
             fs::write(desk.path(name), "precious").unwrap();
             let refused = desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap_err();
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_empty_directory_that_is_there_is_used() {
-        let desk = Desk::empty();
+        let desk = TestAnchor::empty();
         fs::create_dir(&desk.directory).unwrap();
         fs::write(desk.path("notes.txt"), "mine").unwrap();
         desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap();

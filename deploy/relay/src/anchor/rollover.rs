@@ -7,7 +7,7 @@
 //!    `backup.key`. Cut off among these, the next `rollover` or `certify` does what is left.
 //!
 //! A rollover that was cut off after its last rename is done, and another run is another rollover: it only
-//! costs a record. `relay anchor show` tells.
+//! costs a record. `relay anchor show` lists them.
 
 use super::USUAL_DAYS;
 use super::certify::{certified, issue, to_be_copied};
@@ -32,7 +32,7 @@ pub(super) fn rollover(path: &Path, clock: &Clock) -> Result<String, Failure> {
     }
     let backup = backup_key(&directory, &file)?;
     if directory.has(ANCHOR_KEY)? {
-        // It may be lost, but a wrong one is a mistake that is better told before anything changes.
+        // It may be lost; but one that is there and wrong is a mistake, reported before anything changes.
         anchor_key(&directory, &file)?;
     }
     let next = match directory.read_key(NEXT_BACKUP_KEY)? {
@@ -82,7 +82,7 @@ fn done(directory: &Directory, file: &AnchorFile) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::anchor::fixture::{Desk, NOW, mode};
+    use crate::anchor::fixture::{NOW, TestAnchor, mode};
     use crate::anchor::state::{BACKUP_KEY, retired_key};
     use relay_daemon::Exit;
     use relay_proto::anchor::file::PUBLIC_FILE;
@@ -93,13 +93,13 @@ mod tests {
 
     type Files = BTreeMap<String, Vec<u8>>;
 
-    fn files(desk: &Desk) -> Files {
+    fn files(desk: &TestAnchor) -> Files {
         desk.names().into_iter().map(|name| (name.clone(), fs::read(desk.path(&name)).unwrap())).collect()
     }
 
-    /// A desk on which exactly these files lie.
-    fn with(files: &Files) -> Desk {
-        let desk = Desk::anchored();
+    /// A directory with exactly these files.
+    fn with(files: &Files) -> TestAnchor {
+        let desk = TestAnchor::anchored();
         for name in desk.names() {
             fs::remove_file(desk.path(&name)).unwrap();
         }
@@ -114,7 +114,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     /// Whether all that lies there fits together.
-    fn is_whole(desk: &Desk) {
+    fn is_whole(desk: &TestAnchor) {
         let directory = Directory::open(&desk.directory).unwrap();
         let file = public_file(&directory).unwrap();
         anchor_key(&directory, &file).unwrap();
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_backup_becomes_the_anchor_and_everything_follows() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         desk.certify().unwrap();
         let (before, keys) = (desk.public(), files(&desk));
         let answer = desk.rollover().unwrap();
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn rollovers_make_a_chain_and_keep_every_old_key() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         let mut commitment = desk.public().commitment;
         let mut answer = String::new();
         for _ in 0..17 {
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn cut_off_anywhere_it_is_finished_by_the_next_run() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         desk.certify().unwrap();
         let before = files(&desk);
         desk.rollover().unwrap();
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn what_was_half_written_is_not_taken_for_a_key() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         fs::write(desk.path(".next-backup.key.unfinished"), "07").unwrap();
         desk.rollover().unwrap();
         is_whole(&desk);
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_lost_anchor_is_what_the_backup_is_for() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         fs::remove_file(desk.path(ANCHOR_KEY)).unwrap();
         desk.rollover().unwrap();
         assert_eq!(desk.names(), ["anchor.json", "anchor.key", "backup.key"]);
@@ -223,8 +223,8 @@ mod tests {
 
     #[test]
     fn without_the_right_keys_nothing_changes() {
-        let desk = Desk::anchored();
-        let other = Desk::anchored();
+        let desk = TestAnchor::anchored();
+        let other = TestAnchor::anchored();
         for (name, replaced, exit) in [
             (BACKUP_KEY, false, Exit::DataMissing),
             (BACKUP_KEY, true, Exit::Corrupt),
@@ -245,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_cut_off_rollover_whose_backup_is_gone_says_so() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         let before = files(&desk);
         desk.rollover().unwrap();
         let after = files(&desk);

@@ -75,18 +75,18 @@ fn as_value(file: &AnchorFile, unfinished: bool, now: UnixSeconds) -> Value {
 mod tests {
     use super::*;
     use crate::anchor::AnchorCommand;
-    use crate::anchor::fixture::Desk;
+    use crate::anchor::fixture::TestAnchor;
     use crate::anchor::state::NEXT_BACKUP_KEY;
     use std::fs;
     use std::time::Duration;
 
-    fn shown(desk: &Desk, json: bool) -> String {
+    fn shown(desk: &TestAnchor, json: bool) -> String {
         desk.run(AnchorCommand::Show { directory: desk.directory.clone(), json }).unwrap()
     }
 
     #[test]
     fn people_read_lines() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         assert!(shown(&desk, false).contains("certificate   none"));
         desk.certify().unwrap();
         desk.rollover().unwrap();
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn programs_read_json() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         desk.certify().unwrap();
         desk.rollover().unwrap();
         let value: Value = serde_json::from_str(&shown(&desk, true)).unwrap();
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_copy_without_any_key_is_enough_and_an_unfinished_rollover_is_told() {
-        let desk = Desk::anchored();
+        let desk = TestAnchor::anchored();
         for name in ["anchor.key", "backup.key"] {
             fs::remove_file(desk.path(name)).unwrap();
         }

@@ -100,14 +100,14 @@ fn the_key(
     }
 }
 
-/// Whether a rollover is written down whose keys do not have their new names yet, as far as can be told
+/// Whether a rollover is written down whose keys do not have their new names yet, as far as can be seen
 /// without reading a secret.
 pub(super) fn looks_unfinished(directory: &Directory) -> Result<bool, Failure> {
     directory.has(NEXT_BACKUP_KEY)
 }
 
 /// Gives the keys of a rollover that is written down in `anchor.json` their new names, whichever of them have
-/// them already. Answers whether there was anything to do.
+/// them already. Returns true if there was anything to do.
 ///
 /// # Errors
 /// When a key is not there or another one.

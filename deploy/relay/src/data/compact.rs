@@ -38,10 +38,10 @@ pub(crate) fn compact(vars: &Vars, errors: &mut impl Write) -> Result<Answer, Fa
         let [before, after] = storaged::offline::compact(vars)?;
         (before, after)
     };
-    Ok((told(before, after) + "\n").into())
+    Ok((summary(before, after) + "\n").into())
 }
 
-fn told(before: CompactReply, after: CompactReply) -> String {
+fn summary(before: CompactReply, after: CompactReply) -> String {
     format!("the database takes {} now, {} of them free", bytes(after.file_bytes), bytes(after.free_bytes))
         + &match before.file_bytes.saturating_sub(after.file_bytes) {
             0 => String::new(),
@@ -57,8 +57,11 @@ mod tests {
     #[test]
     fn what_was_given_back_is_told_if_anything_was() {
         let slack = |free_bytes, file_bytes| CompactReply { free_bytes, file_bytes };
-        assert_eq!(told(slack(0, 4096), slack(0, 4096)), "the database takes 4.0 KiB now, 0 B of them free");
-        assert!(told(slack(4096, 8192), slack(0, 4096)).ends_with("4.0 KiB less than before"));
+        assert_eq!(
+            summary(slack(0, 4096), slack(0, 4096)),
+            "the database takes 4.0 KiB now, 0 B of them free"
+        );
+        assert!(summary(slack(4096, 8192), slack(0, 4096)).ends_with("4.0 KiB less than before"));
     }
 
     #[test]

@@ -35,10 +35,10 @@ pub(crate) fn import(
         progress.show(done, all, &format_args!("{name}: {} of {} rows", grouped(done), grouped(all)));
     });
     progress.end();
-    Ok(told(&imported?).into())
+    Ok(summary(&imported?).into())
 }
 
-fn told(imported: &Imported) -> String {
+fn summary(imported: &Imported) -> String {
     let mut text = String::new();
     for (name, part) in &imported.parts {
         text += &match part {
@@ -80,7 +80,7 @@ mod tests {
             ("blobs.db".to_owned(), ImportPart::Read { of: "blob", tally }),
             ("notes".to_owned(), ImportPart::Left("it is not known")),
         ];
-        let text = told(&Imported { parts, over_quota: 2 });
+        let text = summary(&Imported { parts, over_quota: 2 });
         assert!(text.contains("blobs.db: 1,200 blobs taken, 3 expired, 1 not understood\n"), "{text}");
         assert!(text.contains("notes: left; it is not known\n"), "{text}");
         assert!(text.contains("mailboxes that hold more than one can be sent now: 2;"), "{text}");

@@ -63,7 +63,7 @@ impl<'a, E: Write> Progress<'a, E> {
             Self::Lines { errors, every, said } => {
                 if said.is_none_or(|said| said.elapsed() >= *every) {
                     *said = Some(Instant::now());
-                    // Whoever closed this command's stderr does not want to be told.
+                    // A closed stderr is no reason to stop.
                     drop(writeln!(errors, "{words}"));
                 }
             }

@@ -22,10 +22,10 @@ pub(crate) struct Facts {
     pub(crate) volume: Option<Volume>,
     /// Sockets that this user can see.
     pub(crate) sockets: Vec<Socket>,
-    /// How far the way to storage leads.
+    /// How far a connection to storage gets.
     pub(crate) reached: Reached,
-    /// What storage told.
-    pub(crate) told: Option<Told>,
+    /// What storage reports, if it answers.
+    pub(crate) report: Option<StorageReport>,
     /// Files that each gateway of this machine may open.
     pub(crate) files: Vec<u64>,
     /// What a gateway answered its operator.
@@ -126,7 +126,7 @@ pub(crate) struct Socket {
     pub(crate) modes: Vec<u32>,
 }
 
-/// How far the way to storage leads.
+/// How far a connection to storage gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// There is no socket.
@@ -145,9 +145,9 @@ pub(crate) enum Reached {
     Ready,
 }
 
-/// What storage told.
+/// What storage reports.
 #[derive(Debug)]
-pub(crate) struct Told {
+pub(crate) struct StorageReport {
     pub(crate) status: StatusReply,
     pub(crate) keys: Option<KeyStatus>,
     pub(crate) peering: Option<PeersReply>,
@@ -194,7 +194,7 @@ pub(crate) struct Operator {
 pub(crate) struct Proxy {
     /// Where.
     pub(crate) url: String,
-    /// Whether this is what clients are told to use, and not a gateway's own port.
+    /// Whether this is the URL for clients, and not a gateway's own port.
     pub(crate) is_public: bool,
     /// Whether it is plain HTTP to another machine than this one.
     pub(crate) is_open: bool,

@@ -30,7 +30,7 @@ impl Findings {
         self.0.push(Finding { code, text: text.to_string(), fix: fix.to_string() });
     }
 
-    /// Whether there is one that keeps the relay from working: what follows from it is not worth a word then.
+    /// Whether there is one that keeps the relay from working. What only follows from it is not reported then.
     pub(crate) fn has_error(&self) -> bool {
         self.0.iter().any(|finding| finding.code.severity() == Severity::Error)
     }

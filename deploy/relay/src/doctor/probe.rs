@@ -10,7 +10,7 @@ mod storage;
 mod tls;
 mod upgrade;
 
-use super::facts::{Facts, Proxy, Told};
+use super::facts::{Facts, Proxy, StorageReport};
 use crate::display::output;
 use relay_client::Response;
 use relay_daemon::variables::Backend;
@@ -43,7 +43,7 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
         volume,
         sockets: sockets::seen(&settings.sockets),
         reached,
-        told: None,
+        report: None,
         files: Vec::new(),
         operator: None,
         proxy: None,
@@ -53,10 +53,10 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
         return Ok(facts);
     }
     if facts.reached.answers() {
-        facts.told = runtime.block_on(storage.tell(clock));
+        facts.report = runtime.block_on(storage.report(clock));
     }
-    if let Some(told) = &facts.told {
-        facts.files = processes::files(&told.status);
+    if let Some(report) = &facts.report {
+        facts.files = processes::files(&report.status);
         facts.operator = runtime.block_on(processes::operator(facts.settings.ops, token.as_deref()));
     }
     let asked = url.map(str::to_owned).or_else(|| facts.settings.public_url.clone());
@@ -64,7 +64,7 @@ pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Fact
         Some(url) => Some(proxy::public(&url, &facts, clock, &runtime)?),
         None => proxy::direct(&facts, clock),
     };
-    if let (Some(Told { before, after, .. }), proxy) = (&mut facts.told, &facts.proxy) {
+    if let (Some(StorageReport { before, after, .. }), proxy) = (&mut facts.report, &facts.proxy) {
         let requests = proxy.as_ref().map_or(0, |proxy: &Proxy| proxy.seen.requests);
         *after = runtime.block_on(storage.count_again(*before, requests));
     }

@@ -28,10 +28,10 @@ pub(crate) fn trust(vars: &Vars) -> Result<Answer, Failure> {
     })?;
     let wrong = "this machine's clock is before the time the relay was built, so it is wrong; set it right";
     let before = before.ok_or_else(|| failure!(Config, "{wrong}"))?;
-    Ok((told(&before) + "\n").into())
+    Ok((effect(&before) + "\n").into())
 }
 
-fn told(before: &ClockStatus) -> String {
+fn effect(before: &ClockStatus) -> String {
     let apart = span(before.apart_secs);
     match before.standing() {
         ClockStanding::Unspecified | ClockStanding::Trusted => "the clock was trusted already".to_owned(),

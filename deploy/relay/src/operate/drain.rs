@@ -131,7 +131,7 @@ async fn begin(client: &AdminClient) -> Result<DrainProgress, Failure> {
     Ok(DrainProgress { most: left, left, blocked_by: blocked_by(&summary), outlasting: peering.outlasting })
 }
 
-/// Why mail would stay where it is, and what mends that.
+/// Why mail would stay where it is, and how to fix that.
 fn why_not(summary: &FederationSummary, durable: bool) -> Option<&'static str> {
     match summary.federation {
         Federation::Off => {
@@ -184,7 +184,7 @@ async fn follow<E: Write>(
             Err(failure) if heard.elapsed() >= timing.silence => {
                 return Err(Failure::new(failure.exit, format_args!("{failure}; {GOES_ON}")));
             }
-            // Storage may be on its way back.
+            // Storage may be starting again.
             Err(_) => {}
         }
         progress.show(drained.gone(), drained.most, drained);

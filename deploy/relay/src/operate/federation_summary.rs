@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 pub(crate) enum Federation {
     /// The operator wants no peers.
     Off,
-    /// The operator wants peers, and federated does not say anything of them.
+    /// The operator wants peers, and federated does not report.
     Silent,
-    /// Federated tells of its peers.
+    /// Federated reports its peers.
     On,
 }
 
@@ -36,14 +36,14 @@ pub(crate) struct FederationSummary {
     moved: u64,
     /// Blobs of peers that this relay holds.
     held: u64,
-    /// Deletions that wait to be told to peers.
+    /// Deletions that peers have not confirmed.
     waiting: u64,
 }
 
 impl FederationSummary {
     /// Sums up a report.
     pub(crate) fn of(peering: &PeersReply) -> Self {
-        // Storage tells of an identity when the operator wants peers, and of peers while federated tells it.
+        // Storage has an identity to report when the operator wants peers, and peers while federated reports them.
         let federation = match (peering.reporting, peering.identity.is_empty()) {
             (true, _) => Federation::On,
             (false, false) => Federation::Silent,

@@ -1,4 +1,4 @@
-//! `relay status`: what storage tells its operator, for people and for programs.
+//! `relay status`: processes, fill, keys and federation of a running relay.
 
 use crate::admin_client::call;
 use crate::display::output::{Answer, answer, row};
@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the rest waits for what storage has to say of its keys, and of its peers.
+/// How long storage may take to report its keys, and its peers; the rest is shown without them.
 const PART_DEADLINE: Duration = Duration::from_secs(2);
 
-/// What a relay told: its storage must, and what only a part of it knows may be missing.
+/// What storage reported. Keys and peers are missing if it did not answer for them in time.
 #[derive(Debug)]
 struct Known {
     status: StatusReply,
@@ -32,7 +32,7 @@ struct Known {
 pub(crate) fn status(vars: &Vars, clock: &Clock, as_json: bool) -> Result<Answer, Failure> {
     let known = call(vars, async |admin| {
         let status = admin.status().await?;
-        // A store that cannot tell of its keys has its troubles, and the rest is worth the more then.
+        // Where storage cannot report its keys, something is wrong, and the operator needs the rest all the more.
         let (keys, peers) =
             tokio::join!(timeout(PART_DEADLINE, admin.keys()), timeout(PART_DEADLINE, admin.peers()));
         let peers = peers.ok().and_then(Result::ok);

@@ -1,4 +1,4 @@
-//! The shortest walk that shows whether clients are served: is the relay there, which key does it give, and is a sealed
+//! The fewest requests that show whether clients are served: is the relay there, which key does it give, and is a sealed
 //! request answered. It leaves nothing behind.
 
 use super::reply::{ApiReply, StepError, check_type};

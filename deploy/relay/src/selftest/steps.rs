@@ -1,4 +1,4 @@
-//! The steps of the walk. Each is a promise of the contract; a later one may use what an earlier one made.
+//! The steps of the selftest. Each checks one promise of the contract; a later one may use what an earlier one made.
 
 mod inside;
 mod keys;
@@ -34,7 +34,7 @@ const PRESENCE: &[Step] = &[
     }),
 ];
 
-/// The steps of a walk, in order.
+/// The steps, in order.
 pub(super) fn of(via: Via) -> Vec<Step> {
     let inside = match via {
         Via::Plain => &[],
@@ -43,10 +43,10 @@ pub(super) fn of(via: Via) -> Vec<Step> {
     [PRESENCE, keys::STEPS, inside, mail::STEPS, records::STEPS].concat()
 }
 
-/// One walk: random mailboxes, a random blob, random keys.
+/// One selftest: random mailboxes, a random blob, random keys.
 pub(super) struct Trial {
     transport: Transport,
-    /// What clients pin, where somebody said it.
+    /// The anchor that clients pin, if it was given.
     anchor: Option<PublicKey>,
     clock: Clock,
     owner: Owner,
@@ -93,7 +93,7 @@ impl Trial {
     }
 }
 
-/// Checks the headers that tell clients which versions are served.
+/// Checks the headers with the versions of clients that are served.
 fn versions<'a>(header: impl Fn(&str) -> Option<&'a str>) -> Result<(), StepError> {
     let number = |name: &&str| header(name).is_some_and(|text| text.parse::<u16>().is_ok());
     expect(VERSIONS.iter().all(number), "X-Min-Version and X-Warn-Version are not both there")

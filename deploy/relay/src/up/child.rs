@@ -1,4 +1,4 @@
-//! One child process: how it is started, told and waited for.
+//! One child process: how it is started, signalled and waited for.
 
 use super::policy::End;
 use nix::sys::signal::{Signal, kill};
@@ -48,7 +48,7 @@ pub(super) fn start(role: Role, listen: SocketAddr, clients: Option<&TcpListener
     command
         // It says nothing there but that it runs.
         .stdout(Stdio::piped())
-        // A group of its own: Ctrl-C in a terminal reaches the supervisor, and it tells the others in order.
+        // A group of its own: Ctrl-C in a terminal reaches the supervisor, which stops the others in order.
         .process_group(0)
         .spawn()
 }

@@ -123,7 +123,7 @@ pub(crate) fn local(vars: &Vars) -> Vars {
     }
 }
 
-/// Tells the operator where everything is.
+/// The line for the operator, with the addresses and the data directory.
 impl fmt::Display for Plan {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "relay ready on http://{} (data in ", self.listen)?;

@@ -49,7 +49,7 @@ impl RestartPause {
     }
 }
 
-/// The exit of the whole relay, when a process ended in a way that starting it again cannot mend. Mail goes its way
+/// The exit of the whole relay, when a process ended in a way that starting it again cannot fix. Clients are served
 /// without federated: whatever ends that one ends nothing else.
 pub(super) fn beyond_restart(role: Role, end: End, was_ready: bool) -> Option<Exit> {
     const NEVER: [Exit; 6] =
@@ -70,14 +70,14 @@ pub(super) fn is_a_good_end(end: End) -> bool {
     matches!(end, End::Code(0)) || end == End::Crash(Signal::SIGTERM as i32)
 }
 
-/// How far the relay is on its way.
+/// How far the relay is in stopping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// All processes are wanted.
     Running,
     /// Gateways finish what they have; storage is still wanted for that, and federated for mail that lies with peers.
     Draining,
-    /// Federated tells peers that it leaves, and brings what it has begun with them to an end in storage.
+    /// Federated announces to peers that it leaves, and finishes in storage what it has begun with them.
     StoppingFederation,
     /// Nobody is wanted any more.
     Closing,

@@ -1,4 +1,4 @@
-//! Whether the relay serves: the least that tells.
+//! Whether the relay serves: the fewest requests that show it.
 
 use crate::admin_client::Admin;
 use relay_daemon::health::from_here;

@@ -37,7 +37,7 @@ enum Event {
 }
 
 enum ProcessState {
-    /// Running; signals go this way.
+    /// Running; the sender passes signals to it.
     Alive(UnboundedSender<Signal>),
     /// To be started when its pause is over.
     Pausing,
@@ -133,7 +133,7 @@ impl<'a> Supervisor<'a> {
                 () = sleep_until(parting_until), if self.parting_until.is_some() => self.part_by_force(),
                 () = &mut serving, if !self.ready && self.stage == Stage::Running => {
                     self.ready = true;
-                    // Whoever closed this command's output does not want to be told.
+                    // A closed output is no reason to stop.
                     drop(writeln!(out, "{}", self.plan).and_then(|()| out.flush()));
                     relay_daemon::notify::ready();
                 }
@@ -164,7 +164,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Mail goes its way without federated; nobody waits for that one.
+    /// Clients are served without federated, so readiness does not depend on it.
     fn tell_processes(&self) {
         let needed = self.slots.iter().filter(|slot| slot.role != Role::Federated);
         self.processes.send_replace(needed.map(|slot| slot.pid).collect());
@@ -279,7 +279,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Enters a stage and tells those whom it does not want any more.
+    /// Enters a stage and signals the processes that are not to run in it.
     fn enter(&mut self, stage: Stage) {
         let before = self.stage;
         self.stage = stage;

@@ -1,4 +1,4 @@
-//! What a backup says of itself.
+//! `manifest.json`: describes a backup, so that it can be checked.
 
 use super::DATABASE;
 use relay_daemon::{Exit, Failure, Throttle, build};
@@ -12,13 +12,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use storaged::offline::Census;
 
-/// Its name in the backup's directory.
+/// Name of the file in the backup's directory.
 pub(super) const NAME: &str = "manifest.json";
 
-/// The way in which backups are laid out. Another number is another way.
+/// Version of the layout of backups.
 const FORMAT: u32 = 1;
 
-/// What a backup says of itself.
+/// The content of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     format: u32,

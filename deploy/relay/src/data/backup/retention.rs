@@ -63,7 +63,7 @@ pub(super) fn keep_newest(
     Ok(pruned)
 }
 
-/// Looks whether a backup could be restored. Answers what is wrong with it.
+/// Checks whether a backup could be restored. Returns what is wrong with it.
 fn check(place: &Path, pace: &impl Fn() -> Throttle) -> Result<Option<String>, Failure> {
     if Manifest::check(place, pace())?.is_sound() {
         return Ok(None);

@@ -2,7 +2,7 @@
 
 use crate::display::time::span;
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Told};
+use crate::doctor::facts::{Facts, StorageReport};
 use crate::doctor::finding::Findings;
 use crate::operate::clock;
 use relay_proto::messages::{ClockStanding, StatusReply};
@@ -11,9 +11,9 @@ use relay_proto::messages::{ClockStanding, StatusReply};
 const TOLERANCE: u64 = 60;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
-    if let Some(told) = &facts.told {
-        check_trust(&told.status, findings);
-        if let Some(how) = strange(facts, told) {
+    if let Some(report) = &facts.report {
+        check_trust(&report.status, findings);
+        if let Some(how) = strange(facts, report) {
             off(how, findings);
         }
     }
@@ -49,17 +49,17 @@ fn off(how: String, findings: &mut Findings) {
     findings.add(Code::ClockOff, how);
 }
 
-/// What in storage's answers cannot be by this machine's clock.
-fn strange(facts: &Facts, told: &Told) -> Option<String> {
+/// What storage reports and what this machine's clock rules out.
+fn strange(facts: &Facts, report: &StorageReport) -> Option<String> {
     let now = facts.now.get();
-    let begun = told.status.processes.iter().map(|process| process.started_at).max()?;
+    let begun = report.status.processes.iter().map(|process| process.started_at).max()?;
     if begun > now + TOLERANCE {
         return Some(format!(
             "a process began {} in the future: this machine's clock was set back",
             span(begun - now)
         ));
     }
-    let keys = told.keys.as_ref()?;
+    let keys = report.keys.as_ref()?;
     let number = |seconds: u64| seconds / keys.window_secs.max(1);
     let accepted = |seconds: u64| keys.windows.iter().any(|window| window.number == number(seconds));
     let known = keys.windows.is_empty() || accepted(now) || accepted(now + TOLERANCE);
@@ -68,7 +68,7 @@ fn strange(facts: &Facts, told: &Told) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told};
+    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_reported};
     use crate::fixture::TRUSTED;
     use relay_proto::UnixSeconds;
     use relay_proto::messages::{ClockStanding, ClockStatus};
@@ -78,7 +78,7 @@ mod tests {
         assert!(codes_met(|proxy| proxy.seen.skew = Some(60)).is_empty());
         assert_eq!(codes_met(|proxy| proxy.seen.skew = Some(61)), ["clock-off"]);
         let future = NOW + 100;
-        assert_eq!(codes_told(|told| told.status.processes[1].started_at = future), ["clock-off"]);
+        assert_eq!(codes_reported(|report| report.status.processes[1].started_at = future), ["clock-off"]);
         let set_back = codes(|facts| {
             facts.now = UnixSeconds::new(NOW - 3 * 86_400);
             facts.proxy.as_mut().unwrap().seen.skew = Some(3 * 86_400);
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn keys_of_another_time_are_told() {
         let other = codes(|facts| {
-            let keys = facts.told.as_mut().unwrap().keys.as_mut().unwrap();
+            let keys = facts.report.as_mut().unwrap().keys.as_mut().unwrap();
             keys.windows.truncate(1);
             facts.proxy.as_mut().unwrap().seen.key = keys.windows[0].fingerprint[..].try_into().ok();
         });
@@ -98,16 +98,16 @@ mod tests {
 
     #[test]
     fn a_clock_that_storage_does_not_trust_is_told_and_what_that_means() {
-        assert_eq!(codes_told(|told| told.status.sweep_suspended = true), ["sweep-suspended"]);
+        assert_eq!(codes_reported(|report| report.status.sweep_suspended = true), ["sweep-suspended"]);
         for (standing, code) in [
             (ClockStanding::Ahead, "sweep-suspended"),
             (ClockStanding::Behind, "clock-behind"),
             (ClockStanding::BeforeBuild, "clock-behind"),
         ] {
             let clock = ClockStatus { standing: standing.into(), ..TRUSTED };
-            let codes = codes_told(|told| {
-                told.status.sweep_suspended = true;
-                told.status.clock = Some(clock);
+            let codes = codes_reported(|report| {
+                report.status.sweep_suspended = true;
+                report.status.clock = Some(clock);
             });
             assert_eq!(codes, [code]);
         }

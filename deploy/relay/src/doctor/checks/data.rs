@@ -14,7 +14,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let path = &facts.settings.data;
     let runs = !matches!(facts.reached, Reached::Missing | Reached::Dead);
     match &facts.data {
-        // A storage that answers, or whose sockets are elsewhere, has its data where this command need not see it.
+        // The data of a storage that answers, or whose sockets are elsewhere, may be out of sight, as in another container.
         Some(Data::Missing) if !runs && facts.settings.sockets.starts_with(path) => findings.add(
             Code::DataMissing,
             format_args!("there is no data directory at {}, and no relay runs", path.display()),
@@ -118,7 +118,7 @@ mod tests {
         codes(|facts| {
             with(change)(facts);
             facts.reached = Reached::Dead;
-            facts.told = None;
+            facts.report = None;
             facts.proxy = None;
             facts.operator = None;
         })
@@ -131,7 +131,7 @@ mod tests {
                 facts.data = Some(Data::Missing);
                 facts.settings.sockets = place.into();
                 facts.reached = Reached::Missing;
-                facts.told = None;
+                facts.report = None;
                 facts.proxy = None;
                 facts.operator = None;
             })
@@ -153,7 +153,7 @@ mod tests {
             codes(|facts| {
                 facts.user = user;
                 facts.reached = Reached::Missing;
-                facts.told = None;
+                facts.report = None;
                 facts.proxy = None;
                 facts.operator = None;
             })

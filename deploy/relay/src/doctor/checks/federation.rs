@@ -13,7 +13,7 @@ use relay_proto::messages::{Link, PeersReply};
 const SWITCHED: u16 = 101;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
-    let Some(peering) = facts.told.as_ref().and_then(|told| told.peering.as_ref()) else { return };
+    let Some(peering) = facts.report.as_ref().and_then(|report| report.peering.as_ref()) else { return };
     let summary = FederationSummary::of(peering);
     let moved: u64 = peering.holdings.iter().map(|holdings| holdings.moved).sum();
     match summary.federation {
@@ -88,12 +88,12 @@ fn said(trouble: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{codes, codes_told};
+    use crate::doctor::checks::fixture::{codes, codes_reported};
     use crate::fixture::{holdings, nobody, peer, sample};
     use relay_proto::messages::{Link, PeerState, PeersReply};
 
     fn with(peers: Vec<PeerState>) -> Vec<&'static str> {
-        codes_told(|told| told.peering = Some(PeersReply { peers, ..sample() }))
+        codes_reported(|report| report.peering = Some(PeersReply { peers, ..sample() }))
     }
 
     #[test]
@@ -114,11 +114,11 @@ mod tests {
     #[test]
     fn federation_reports_where_it_is_wanted_and_is_on_where_mail_lies_with_peers() {
         let silent = PeersReply { reporting: false, peers: Vec::new(), ..sample() };
-        assert_eq!(codes_told(|told| told.peering = Some(silent)), ["federation-silent"]);
+        assert_eq!(codes_reported(|report| report.peering = Some(silent)), ["federation-silent"]);
         let off = PeersReply { holdings: vec![holdings(1, 7)], ..nobody() };
-        assert_eq!(codes_told(|told| told.peering = Some(off)), ["federation-off"]);
+        assert_eq!(codes_reported(|report| report.peering = Some(off)), ["federation-off"]);
         let draining = PeersReply { draining: true, peers: Vec::new(), ..sample() };
-        assert_eq!(codes_told(|told| told.peering = Some(draining)), ["draining"]);
+        assert_eq!(codes_reported(|report| report.peering = Some(draining)), ["draining"]);
     }
 
     #[test]
@@ -126,7 +126,7 @@ mod tests {
         let answered = |status| {
             codes(|facts| {
                 let peering = PeersReply { peers: Vec::new(), ..sample() };
-                facts.told.as_mut().unwrap().peering = Some(peering);
+                facts.report.as_mut().unwrap().peering = Some(peering);
                 facts.proxy.as_mut().unwrap().upgrade = Some(status);
             })
         };

@@ -26,7 +26,7 @@ pub(crate) fn good() -> Facts {
             modes: vec![0o755, 0o750, 0o660],
         }],
         reached: Reached::Ready,
-        told: Some(told()),
+        report: Some(report()),
         files: vec![1 << 19],
         operator: Some(Operator { not_ready: None }),
         proxy: Some(proxy()),
@@ -69,10 +69,10 @@ pub(crate) fn process(role: Role) -> Process {
     Process { role: role.into(), pid: 41, version: "0.1.0".to_owned(), started_at: NOW - 100, silent_secs: 0 }
 }
 
-pub(crate) fn told() -> Told {
+pub(crate) fn report() -> StorageReport {
     let before = Counters { busy: 3.0, ..Counters::default() };
     let sources = Sources { forwarded: 4.0, ..Sources::default() };
-    Told {
+    StorageReport {
         status: StatusReply {
             processes: vec![process(Role::Storaged), process(Role::Gateway)],
             live_bytes: 1 << 20,
@@ -130,9 +130,9 @@ pub(crate) fn codes(change: impl FnOnce(&mut Facts)) -> Vec<&'static str> {
     judge(&facts).iter().map(|finding| finding.code.name()).collect()
 }
 
-/// The same, where storage told something else.
-pub(crate) fn codes_told(change: impl FnOnce(&mut Told)) -> Vec<&'static str> {
-    codes(|facts| change(facts.told.as_mut().unwrap()))
+/// The same, where storage reports something else.
+pub(crate) fn codes_reported(change: impl FnOnce(&mut StorageReport)) -> Vec<&'static str> {
+    codes(|facts| change(facts.report.as_mut().unwrap()))
 }
 
 /// The same, where clients meet something else.

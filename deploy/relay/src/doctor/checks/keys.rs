@@ -8,12 +8,12 @@ use relay_client::ServedKeyRecord;
 use relay_proto::messages::KeyStatus;
 use relay_proto::{PublicKey, UnixSeconds};
 
-/// An offline anchor's certificate is renewed by people: they want to be told early, in seconds.
+/// How long before its end a certificate is reported, in seconds. People renew it by hand, so they need time.
 const NEAR: u64 = 14 * 86_400;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
-    let Some(told) = &facts.told else { return };
-    let Some(keys) = &told.keys else {
+    let Some(report) = &facts.report else { return };
+    let Some(keys) = &report.keys else {
         return findings.add(Code::KeysUnknown, "storaged does not tell of its keys");
     };
     check_record(keys, facts.now, findings);
@@ -86,15 +86,15 @@ fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_told, key, record};
-    use crate::doctor::facts::{ProbeError, Told};
+    use crate::doctor::checks::fixture::{NOW, codes, codes_met, codes_reported, key, record};
+    use crate::doctor::facts::{ProbeError, StorageReport};
     use relay_proto::UnixSeconds;
     use relay_proto::anchor::public;
     use relay_proto::key_record::KeyRecord;
     use relay_proto::messages::KeyStatus;
 
     fn with_keys(change: impl FnOnce(&mut KeyStatus)) -> Vec<&'static str> {
-        codes_told(|told: &mut Told| change(told.keys.as_mut().unwrap()))
+        codes_reported(|report: &mut StorageReport| change(report.keys.as_mut().unwrap()))
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
             keys.self_anchored = true;
         });
         assert!(own.is_empty(), "it renews by itself");
-        assert_eq!(codes_told(|told| told.keys = None), ["keys-unknown"]);
+        assert_eq!(codes_reported(|report| report.keys = None), ["keys-unknown"]);
     }
 
     #[test]

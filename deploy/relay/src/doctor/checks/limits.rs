@@ -1,18 +1,18 @@
 //! Whether the relay knows its clients apart: by `X-Forwarded-For` of a proxy that it trusts.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Health, ProbeError, Proxy, Sources, Told};
+use crate::doctor::facts::{Facts, Health, ProbeError, Proxy, Sources, StorageReport};
 use crate::doctor::finding::Findings;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
-    let Some(told) = &facts.told else { return };
+    let Some(report) = &facts.report else { return };
     if let Some(proxy) =
         facts.proxy.as_ref().filter(|proxy| proxy.is_public && proxy.seen.health == Health::Good)
     {
-        check_source(facts, told, proxy, findings);
+        check_source(facts, report, proxy, findings);
     }
     // Counted before this command asked anything by itself.
-    if told.before.limited_relays > 0.0 && !facts.settings.names_relays {
+    if report.before.limited_relays > 0.0 && !facts.settings.names_relays {
         findings.add(
             Code::OuterRelayUnnamed,
             "sealed requests from one address were refused by its limit (RELAY_ADDR_RATE_LIMIT)",
@@ -20,19 +20,19 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
     let was_refused =
         facts.proxy.as_ref().is_some_and(|proxy| proxy.seen.sealed == Some(Err(ProbeError::Limited)));
-    let refused = told.after.limited > told.before.limited || was_refused;
+    let refused = report.after.limited > report.before.limited || was_refused;
     let others = [Code::ForwardedMissing, Code::ForwardedUntrusted, Code::OuterRelayUnnamed];
     let blamed = others.into_iter().any(|code| findings.has(code));
     // Counted before this command asked anything by itself.
-    if refused && told.before.busy <= 1.0 && !blamed {
+    if refused && report.before.busy <= 1.0 && !blamed {
         findings.add(Code::LimitsOneAddress, "requests are refused by the limit of an address (RELAY_ADDR_RATE_LIMIT), and only one address is active");
     }
 }
 
 /// Where the address was found of whoever sent the requests of this very command. Others ask meanwhile, so one kind is
 /// taken for ours only if there are enough of it, and the right one first.
-fn check_source(facts: &Facts, told: &Told, proxy: &Proxy, findings: &mut Findings) {
-    let (before, after) = (&told.before.sources, &told.after.sources);
+fn check_source(facts: &Facts, report: &StorageReport, proxy: &Proxy, findings: &mut Findings) {
+    let (before, after) = (&report.before.sources, &report.after.sources);
     let ours = |kind: fn(&Sources) -> f64| {
         proxy.seen.requests > 0 && kind(after) - kind(before) >= f64::from(proxy.seen.requests)
     };
@@ -70,11 +70,11 @@ fn check_source(facts: &Facts, told: &Told, proxy: &Proxy, findings: &mut Findin
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{codes, codes_told};
+    use crate::doctor::checks::fixture::{codes, codes_reported};
     use crate::doctor::facts::{ProbeError, Sources};
 
     fn found(sources: Sources) -> Vec<&'static str> {
-        codes_told(|told| told.after.sources = sources)
+        codes_reported(|report| report.after.sources = sources)
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn without_a_proxy_there_is_nobody_to_be_named() {
         let found = codes(|facts| {
-            facts.told.as_mut().unwrap().after.sources = Sources { connection: 3.0, ..Sources::default() };
+            facts.report.as_mut().unwrap().after.sources = Sources { connection: 3.0, ..Sources::default() };
             facts.proxy.as_mut().unwrap().tls = None;
         });
         assert!(found.is_empty());
@@ -101,7 +101,7 @@ mod tests {
         let refused = |names_relays| {
             codes(|facts| {
                 facts.settings.names_relays = names_relays;
-                facts.told.as_mut().unwrap().before.limited_relays = 1.0;
+                facts.report.as_mut().unwrap().before.limited_relays = 1.0;
             })
         };
         assert_eq!(refused(false), ["outer-relay-unnamed"]);
@@ -111,16 +111,16 @@ mod tests {
     #[test]
     fn limits_that_only_one_address_meets_are_told() {
         let refused = |busy: f64| {
-            codes_told(|told| {
-                (told.before.busy, told.after.busy) = (busy, busy);
-                told.after.limited = 5.0;
+            codes_reported(|report| {
+                (report.before.busy, report.after.busy) = (busy, busy);
+                report.after.limited = 5.0;
             })
         };
         assert_eq!(refused(1.0), ["limits-one-address"]);
         assert!(refused(2.0).is_empty());
-        assert!(codes_told(|told| told.before.busy = 1.0).is_empty(), "nobody was refused");
+        assert!(codes_reported(|report| report.before.busy = 1.0).is_empty(), "nobody was refused");
         let own = codes(|facts| {
-            facts.told.as_mut().unwrap().before.busy = 1.0;
+            facts.report.as_mut().unwrap().before.busy = 1.0;
             facts.proxy.as_mut().unwrap().seen.sealed = Some(Err(ProbeError::Limited));
         });
         assert_eq!(own, ["limits-one-address"]);

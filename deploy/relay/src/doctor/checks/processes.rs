@@ -2,7 +2,7 @@
 
 use crate::display::units::{counted, grouped};
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Told};
+use crate::doctor::facts::{Facts, StorageReport};
 use crate::doctor::finding::Findings;
 use relay_daemon::build;
 use relay_proto::telemetry::Role;
@@ -12,11 +12,11 @@ use std::collections::BTreeSet;
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
-    let Some(told) = &facts.told else { return };
-    check_gateways(facts, told, findings);
-    check_silence(told, findings);
-    check_versions(told, findings);
-    check_faults(told, findings);
+    let Some(report) = &facts.report else { return };
+    check_gateways(facts, report, findings);
+    check_silence(report, findings);
+    check_versions(report, findings);
+    check_faults(report, findings);
     let wanted = facts.settings.max_connections + gateway::SPARE_FILES;
     if let Some(files) = facts.files.iter().min().filter(|files| **files < wanted as u64) {
         findings.add_with(
@@ -32,8 +32,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
-    let gateways = told.status.processes.iter().filter(|process| process.runs(Role::Gateway)).count();
+fn check_gateways(facts: &Facts, report: &StorageReport, findings: &mut Findings) {
+    let gateways = report.status.processes.iter().filter(|process| process.runs(Role::Gateway)).count();
     let wanted = usize::from(facts.settings.gateways.unwrap_or(1));
     if gateways == 0 {
         findings.add(Code::GatewayMissing, "no gateway reports to storaged: no client is served");
@@ -53,8 +53,8 @@ fn check_gateways(facts: &Facts, told: &Told, findings: &mut Findings) {
     }
 }
 
-fn check_silence(told: &Told, findings: &mut Findings) {
-    for process in told.status.processes.iter().filter(|process| process.is_silent()) {
+fn check_silence(report: &StorageReport, findings: &mut Findings) {
+    for process in report.status.processes.iter().filter(|process| process.is_silent()) {
         let (role, pid, silent) = (process.program(), process.pid, process.silent_secs);
         findings.add_with(
             Code::ProcessSilent,
@@ -66,8 +66,8 @@ fn check_silence(told: &Told, findings: &mut Findings) {
     }
 }
 
-fn check_versions(told: &Told, findings: &mut Findings) {
-    let processes = &told.status.processes;
+fn check_versions(report: &StorageReport, findings: &mut Findings) {
+    let processes = &report.status.processes;
     let versions: BTreeSet<&str> = processes.iter().map(|process| process.version.as_str()).collect();
     if versions.len() > 1 {
         let each: Vec<String> =
@@ -84,17 +84,17 @@ fn check_versions(told: &Told, findings: &mut Findings) {
         );
     }
     let sqlite: Vec<u32> =
-        told.status.sqlite_version.split('.').filter_map(|part| part.parse().ok()).collect();
+        report.status.sqlite_version.split('.').filter_map(|part| part.parse().ok()).collect();
     if !sqlite.is_empty() && sqlite[..] < OLDEST_SQLITE[..] {
         findings.add(
             Code::SqliteOld,
-            format_args!("storaged has SQLite {}, which can lose commits", told.status.sqlite_version),
+            format_args!("storaged has SQLite {}, which can lose commits", report.status.sqlite_version),
         );
     }
 }
 
-fn check_faults(told: &Told, findings: &mut Findings) {
-    let counters = &told.after;
+fn check_faults(report: &StorageReport, findings: &mut Findings) {
+    let counters = &report.after;
     if counters.damaged > 0.0 {
         findings.add(
             Code::BlobsDamaged,
@@ -118,13 +118,13 @@ fn check_faults(told: &Told, findings: &mut Findings) {
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{codes, codes_told, process};
+    use crate::doctor::checks::fixture::{codes, codes_reported, process};
     use crate::doctor::facts::Operator;
     use relay_proto::telemetry::Role;
 
     #[test]
     fn gateways_are_there_as_many_as_wanted_and_ready() {
-        assert_eq!(codes_told(|told| told.status.processes.truncate(1)), ["gateway-missing"]);
+        assert_eq!(codes_reported(|report| report.status.processes.truncate(1)), ["gateway-missing"]);
         assert_eq!(codes(|facts| facts.settings.gateways = Some(2)), ["gateway-few"]);
         let not_ready = Some(Operator { not_ready: Some("stopping".to_owned()) });
         assert_eq!(codes(|facts| facts.operator = not_ready), ["gateway-not-ready"]);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_process_that_has_stopped_reporting_is_told() {
-        let after = |seconds| codes_told(|told| told.status.processes[1].silent_secs = seconds);
+        let after = |seconds| codes_reported(|report| report.status.processes[1].silent_secs = seconds);
         assert_eq!(after(42), ["process-silent"]);
         assert!(after(9).is_empty());
     }
@@ -140,21 +140,21 @@ mod tests {
     #[test]
     fn versions_are_one_and_the_same() {
         assert_eq!(
-            codes_told(|told| told.status.processes[1].version = "0.0.9".to_owned()),
+            codes_reported(|report| report.status.processes[1].version = "0.0.9".to_owned()),
             ["versions-mixed"]
         );
-        let other = codes_told(|told| {
-            for process in &mut told.status.processes {
+        let other = codes_reported(|report| {
+            for process in &mut report.status.processes {
                 process.version = "9.0.0".to_owned();
             }
         });
         assert_eq!(other, ["version-command"]);
-        assert!(codes_told(|told| told.status.processes.push(process(Role::Federated))).is_empty());
+        assert!(codes_reported(|report| report.status.processes.push(process(Role::Federated))).is_empty());
     }
 
     #[test]
     fn an_old_sqlite_is_told_and_a_newer_one_is_not() {
-        let with = |version: &str| codes_told(|told| told.status.sqlite_version = version.to_owned());
+        let with = |version: &str| codes_reported(|report| report.status.sqlite_version = version.to_owned());
         assert_eq!(with("3.51.2"), ["sqlite-old"]);
         assert_eq!(with("3.9.0"), ["sqlite-old"]);
         assert!(with("3.51.3").is_empty() && with("3.100.0").is_empty() && with("4.0.0").is_empty());
@@ -162,9 +162,9 @@ mod tests {
 
     #[test]
     fn faults_are_told() {
-        assert_eq!(codes_told(|told| told.after.panics = 1.0), ["panics"]);
-        assert_eq!(codes_told(|told| told.after.damaged = 1.0), ["blobs-damaged"]);
-        assert_eq!(codes_told(|told| told.after.connections_refused = 1.0), ["connections-refused"]);
+        assert_eq!(codes_reported(|report| report.after.panics = 1.0), ["panics"]);
+        assert_eq!(codes_reported(|report| report.after.damaged = 1.0), ["blobs-damaged"]);
+        assert_eq!(codes_reported(|report| report.after.connections_refused = 1.0), ["connections-refused"]);
     }
 
     #[test]

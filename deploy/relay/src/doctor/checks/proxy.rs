@@ -1,4 +1,4 @@
-//! What clients meet: the way in, TLS, and whether it leads to this relay.
+//! The public URL: TLS, its certificate, and whether this relay answers there.
 
 use crate::display::time::{span, utc};
 use crate::doctor::code::Code;
@@ -105,7 +105,7 @@ mod tests {
             let proxy = facts.proxy.as_mut().unwrap();
             nothing_behind(proxy);
             proxy.seen.health = Health::Other(502);
-            facts.told.as_mut().unwrap().status.processes.truncate(1);
+            facts.report.as_mut().unwrap().status.processes.truncate(1);
         });
         assert_eq!(found, ["gateway-missing"]);
     }

@@ -2,7 +2,7 @@
 
 use crate::display::units::bytes;
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Told, Volume};
+use crate::doctor::facts::{Facts, StorageReport, Volume};
 use crate::doctor::finding::Findings;
 
 /// Part of the ceiling at which new mail is refused.
@@ -13,13 +13,13 @@ const NEAR: f64 = 0.90;
 const PLENTY: u64 = 2 << 30;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
-    let Some(told) = &facts.told else { return };
-    let status = &told.status;
+    let Some(report) = &facts.report else { return };
+    let status = &report.status;
     if !status.durable {
         findings.add(Code::StoreMemory, "durability=memory: mail is lost when storaged stops");
     }
     let fill = status.fill();
-    let full = told.after.full > 0.0;
+    let full = report.after.full > 0.0;
     if fill >= REFUSED || (full && facts.volume.is_none()) {
         findings.add(
             Code::StoreFull,
@@ -36,13 +36,19 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         );
     }
     if let Some(volume) = facts.volume.filter(|_| status.durable) {
-        check_volume(facts, told, volume, full && fill < REFUSED, findings);
+        check_volume(facts, report, volume, full && fill < REFUSED, findings);
     }
 }
 
-fn check_volume(facts: &Facts, told: &Told, volume: Volume, refuses: bool, findings: &mut Findings) {
+fn check_volume(
+    facts: &Facts,
+    report: &StorageReport,
+    volume: Volume,
+    refuses: bool,
+    findings: &mut Findings,
+) {
     let path = facts.settings.data.display();
-    let status = &told.status;
+    let status = &report.status;
     if refuses || (volume.free < volume.total / 20 && volume.free < PLENTY) {
         findings.add(
             Code::DiskLow,
@@ -74,15 +80,15 @@ fn check_volume(facts: &Facts, told: &Told, volume: Volume, refuses: bool, findi
 
 #[cfg(test)]
 mod tests {
-    use crate::doctor::checks::fixture::{codes, codes_told};
+    use crate::doctor::checks::fixture::{codes, codes_reported};
     use crate::doctor::facts::Volume;
 
     #[test]
     fn a_store_is_full_nearly_full_or_has_room() {
         let filled = |part: u64| {
-            codes_told(|told| {
-                told.status.live_bytes = (1 << 30) / 100 * part;
-                told.after.full = f64::from(u8::from(part >= 95));
+            codes_reported(|report| {
+                report.status.live_bytes = (1 << 30) / 100 * part;
+                report.after.full = f64::from(u8::from(part >= 95));
             })
         };
         assert!(filled(89).is_empty());
@@ -103,16 +109,16 @@ mod tests {
 
     #[test]
     fn mail_that_is_refused_for_the_volume_is_told_so() {
-        assert_eq!(codes_told(|told| told.after.full = 1.0), ["disk-low"]);
+        assert_eq!(codes_reported(|report| report.after.full = 1.0), ["disk-low"]);
         let unseen = codes(|facts| {
             facts.volume = None;
-            facts.told.as_mut().unwrap().after.full = 1.0;
+            facts.report.as_mut().unwrap().after.full = 1.0;
         });
         assert_eq!(unseen, ["store-full"]);
     }
 
     #[test]
     fn mail_in_memory_is_told() {
-        assert_eq!(codes_told(|told| told.status.durable = false), ["store-memory"]);
+        assert_eq!(codes_reported(|report| report.status.durable = false), ["store-memory"]);
     }
 }

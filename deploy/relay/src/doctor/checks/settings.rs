@@ -50,7 +50,7 @@ mod tests {
         let found = codes(|facts| {
             facts.settings.mistakes = vec!["RELAY_X: unknown".to_owned(), "RELAY_Y: unknown".to_owned()];
             facts.reached = Reached::Missing;
-            facts.told = None;
+            facts.report = None;
         });
         assert_eq!(found, ["variables", "variables"]);
     }
@@ -78,7 +78,7 @@ mod tests {
         let found = codes(|facts| {
             facts.settings.socket_path = Some("too long".to_owned());
             facts.reached = Reached::Missing;
-            facts.told = None;
+            facts.report = None;
         });
         assert_eq!(found, ["socket-path"]);
     }

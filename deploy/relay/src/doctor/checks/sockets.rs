@@ -1,7 +1,7 @@
-//! The way to storage.
+//! Storage's sockets: whether they are there, answer, and are closed to other users.
 
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, Reached, Told};
+use crate::doctor::facts::{Facts, Reached, StorageReport};
 use crate::doctor::finding::Findings;
 use relay_proto::messages::ClockStanding;
 use relay_proto::socket::SocketRole;
@@ -36,7 +36,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
             format_args!("storaged takes connections at {socket} and does not answer"),
         ),
         // What is wrong with its clock is said with the clocks.
-        Reached::NotReady(_) if facts.told.as_ref().is_some_and(is_behind) => {}
+        Reached::NotReady(_) if facts.report.as_ref().is_some_and(is_behind) => {}
         Reached::NotReady(reason) => {
             findings.add(Code::StorageNotReady, format_args!("storaged is not ready: {reason}"))
         }
@@ -44,8 +44,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 }
 
 /// Whether storage stores nothing new because of its clock.
-fn is_behind(told: &Told) -> bool {
-    let standing = told.status.clock.map(|clock| clock.standing());
+fn is_behind(report: &StorageReport) -> bool {
+    let standing = report.status.clock.map(|clock| clock.standing());
     matches!(standing, Some(ClockStanding::Behind | ClockStanding::BeforeBuild))
 }
 
@@ -80,7 +80,7 @@ mod tests {
         ] {
             let found = codes(|facts| {
                 facts.reached = reached;
-                facts.told = None;
+                facts.report = None;
                 facts.proxy = None;
                 facts.operator = None;
             });

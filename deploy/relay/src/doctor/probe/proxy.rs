@@ -40,7 +40,7 @@ pub(super) fn public(url: &str, facts: &Facts, clock: &Clock, runtime: &Runtime)
 
 /// Looks at a gateway's own port, where one listens on this machine.
 pub(super) fn direct(facts: &Facts, clock: &Clock) -> Option<Proxy> {
-    facts.told.as_ref()?;
+    facts.report.as_ref()?;
     let address: SocketAddr = from_here(facts.settings.listen);
     drop(TcpStream::connect_timeout(&address, super::DEADLINE).ok()?);
     let url = format!("http://{address}");

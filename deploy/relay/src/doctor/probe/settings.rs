@@ -14,9 +14,9 @@ pub(super) fn read(vars: &Vars) -> (Settings, Option<String>) {
     let mut reader = vars.reader();
     let data = reader.read(&variables::DATA_DIR);
     let sockets = socket_directory(&data, reader.read(&variables::SOCKET_DIR));
-    let doors = [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin]
-        .map(|door| door.storage_socket(&sockets));
-    let too_long: Vec<String> = doors
+    let storage = [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin]
+        .map(|role| role.storage_socket(&sockets));
+    let too_long: Vec<String> = storage
         .iter()
         .chain(&[SocketRole::recall_socket(&sockets), SocketRole::tunnel_socket(&sockets)])
         .filter_map(|path| socket::check(path).err())

@@ -47,12 +47,12 @@ impl Reached {
     }
 }
 
-/// The sockets that this user can see, with everything on the way to them.
+/// The sockets that this user can see, with the modes of all directories above them.
 pub(super) fn seen(sockets: &Path) -> Vec<Socket> {
     [SocketRole::Gateway, SocketRole::Federation, SocketRole::Admin]
         .iter()
-        .filter_map(|door| {
-            let path = fs::canonicalize(door.storage_socket(sockets)).ok()?;
+        .filter_map(|role| {
+            let path = fs::canonicalize(role.storage_socket(sockets)).ok()?;
             let mode = |path: &Path| Some(fs::metadata(path).ok()?.permissions().mode() & 0o777);
             let mut modes = path.ancestors().map(mode).collect::<Option<Vec<u32>>>()?;
             modes.reverse();

@@ -1,8 +1,8 @@
-//! What storage tells its operator.
+//! What storage reports to its operator.
 
 use super::DEADLINE;
 use crate::admin_client::Admin;
-use crate::doctor::facts::{Counters, Sources, Told};
+use crate::doctor::facts::{Counters, Sources, StorageReport};
 use relay_daemon::Clock;
 use relay_proto::UnixSeconds;
 use relay_proto::client::StorageClient;
@@ -30,18 +30,18 @@ impl Storage {
         Self(StorageClient::new(socket))
     }
 
-    /// Everything it tells; nothing when it does not even tell its status. A storage that has just begun is given the
+    /// Everything it reports; `None` when it does not even report its status. A storage that has just begun is given the
     /// time in which the other processes report.
-    pub(super) async fn tell(&self, clock: &Clock) -> Option<Told> {
-        let mut told = self.tell_at_once().await?;
-        while is_incomplete(&told) && is_young(&told, clock.now()) {
+    pub(super) async fn report(&self, clock: &Clock) -> Option<StorageReport> {
+        let mut report = self.report_at_once().await?;
+        while is_incomplete(&report) && is_young(&report, clock.now()) {
             sleep(LOOK).await;
-            told = self.tell_at_once().await?;
+            report = self.report_at_once().await?;
         }
-        Some(told)
+        Some(report)
     }
 
-    async fn tell_at_once(&self) -> Option<Told> {
+    async fn report_at_once(&self) -> Option<StorageReport> {
         let admin = Admin(self.0.admin());
         let (status, keys, peering, before) = tokio::join!(
             in_time(admin.status()),
@@ -50,7 +50,7 @@ impl Storage {
             self.count()
         );
         let (status, before) = (status?, before.unwrap_or_default());
-        Some(Told { status, keys, peering, before, after: before })
+        Some(StorageReport { status, keys, peering, before, after: before })
     }
 
     async fn count(&self) -> Option<Counters> {
@@ -77,15 +77,15 @@ impl Storage {
 }
 
 /// Whether somebody does not report who should.
-fn is_incomplete(told: &Told) -> bool {
-    let reports = |role: Role| told.status.processes.iter().any(|process| process.runs(role));
-    let wants_peers = told.peering.as_ref().is_some_and(|peering| !peering.identity.is_empty());
-    let silent = told.peering.as_ref().is_some_and(|peering| !peering.reporting);
+fn is_incomplete(report: &StorageReport) -> bool {
+    let reports = |role: Role| report.status.processes.iter().any(|process| process.runs(role));
+    let wants_peers = report.peering.as_ref().is_some_and(|peering| !peering.identity.is_empty());
+    let silent = report.peering.as_ref().is_some_and(|peering| !peering.reporting);
     !reports(Role::Gateway) || (wants_peers && silent)
 }
 
-fn is_young(told: &Told, now: UnixSeconds) -> bool {
-    let storage = told.status.processes.iter().find(|process| process.runs(Role::Storaged));
+fn is_young(report: &StorageReport, now: UnixSeconds) -> bool {
+    let storage = report.status.processes.iter().find(|process| process.runs(Role::Storaged));
     storage.is_some_and(|storage| UnixSeconds::new(storage.started_at).distance(now) < YOUTH)
 }
 

@@ -11,7 +11,7 @@ pub(super) struct DrainProgress {
     pub(super) most: u64,
     /// Blobs still here.
     pub(super) left: u64,
-    /// Why nothing moves at the moment, if something is in the way.
+    /// Why nothing moves at the moment, if nothing does.
     pub(super) blocked_by: Option<&'static str>,
     /// Blobs that last longer than any peer that is up keeps mail.
     pub(super) outlasting: u64,

@@ -41,7 +41,7 @@ pub(super) struct Row<'a> {
     holdings: Option<&'a PeerHoldings>,
 }
 
-/// Every peer: those of which federated tells, in its order, then those whose addresses are pinned, then those
+/// Every peer: those that federated reports, in its order, then those whose addresses are pinned, then those
 /// with whom mail lies. A peer that was taken off the configuration may still hold mail, and is seen.
 pub(super) fn rows<'a>(peering: &'a PeersReply) -> Vec<Row<'a>> {
     let of_state = |state: &'a PeerState| {
@@ -148,7 +148,7 @@ impl<'a> Row<'a> {
         self.state.map(|state| state.keeps_secs).filter(|kept| *kept > 0)
     }
 
-    /// When the peer was last heard of, in Unix seconds, if it ever was.
+    /// When the last message from the peer arrived, in Unix seconds, if any did.
     fn last_seen(&self) -> Option<u64> {
         self.state.map(|state| state.last_seen).filter(|seen| *seen > 0)
     }
@@ -157,7 +157,7 @@ impl<'a> Row<'a> {
         self.state.map(|state| state.trouble.as_str()).filter(|trouble| !trouble.is_empty())
     }
 
-    /// For programs. What federated does not tell is null.
+    /// For programs. What federated does not report is null.
     pub(super) fn as_value(&self) -> Value {
         let holdings = self.holdings;
         json!({

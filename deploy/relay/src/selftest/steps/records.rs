@@ -1,4 +1,4 @@
-//! What people entrust to the relay besides mail: recovery proofs, exchanges, guardian sets, escrow.
+//! What clients store besides mail: recovery proofs, exchanges, guardian sets, escrow.
 
 use super::{Step, Trial};
 use crate::selftest::reply::{ApiReply, StepError, expect, wrong};
@@ -63,7 +63,7 @@ pub(super) const STEPS: &[Step] = &[
         let body = trial.complete()?.success()?;
         expect(body["response"] == RESPONSE, "the response is not the claimant's")
     }),
-    // The one wrong code of the walk: a relay hears few of them a minute, from everybody together.
+    // The only wrong code in the selftest: a relay accepts few of them a minute, counted over all clients.
     ("exchange: completed once and no more", |trial| {
         trial.complete()?.refusal(400, "invalid or expired code")
     }),
@@ -149,7 +149,7 @@ pub(super) fn list(body: &Value, name: &str) -> Result<Vec<Value>, StepError> {
     body[name].as_array().cloned().ok_or_else(|| wrong(format_args!("the answer has no {name}")))
 }
 
-/// Checks the status that escrow answers with.
+/// Checks the status in an escrow reply.
 fn says(body: &Value, status: &str) -> Result<(), StepError> {
     match body["status"].as_str() {
         Some(said) if said == status => Ok(()),
