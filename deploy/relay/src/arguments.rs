@@ -184,10 +184,34 @@ mod tests {
     #[test]
     fn a_selftest_goes_as_it_is_unless_told() {
         let Ok(Command::Selftest(plain)) = parsed("selftest http://host") else { panic!() };
-        assert_eq!((plain.via, plain.relay, plain.anchor), (Via::Plain, None, None));
+        assert!(plain.via == Via::Plain && plain.relay.is_none() && plain.anchor.is_none());
         let sealed = "selftest http://host --via ohttp --relay https://outer/path";
         let Ok(Command::Selftest(sealed)) = parsed(sealed) else { panic!() };
-        assert_eq!((sealed.via, sealed.relay.as_deref()), (Via::Ohttp, Some("https://outer/path")));
+        assert_eq!((sealed.via, sealed.relay), (Via::Ohttp, "https://outer/path".parse().ok()));
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_with_an_example() {
+        for url in ["", "127.0.0.1:8080", "ftp://host", "http://", "http://host?q=1"] {
+            let refused = Arguments::try_parse_from(["relay", "selftest", url]).unwrap_err();
+            assert!(refused.to_string().contains("http://127.0.0.1:8080"), "{refused}");
+        }
+        for outer in ["", "outer", "ftp://outer"] {
+            let words = ["relay", "selftest", "http://host", "--via", "ohttp", "--relay", outer];
+            assert!(Arguments::try_parse_from(words).is_err(), "{outer}");
+        }
+    }
+
+    #[test]
+    fn an_anchor_is_64_hexadecimal_digits() {
+        let with = |anchor: &str| {
+            Arguments::try_parse_from(["relay", "selftest", "http://host", "--anchor", anchor])
+        };
+        assert!(with(&"a".repeat(64)).is_ok());
+        for anchor in ["", "ab", &"g".repeat(64)] {
+            let refused = with(anchor).unwrap_err();
+            assert!(refused.to_string().contains("64 hexadecimal digits"), "{refused}");
+        }
     }
 
     #[test]
