@@ -33,28 +33,19 @@ pub(crate) fn run(write: Option<&Path>) -> Result<Answer, Failure> {
     };
     let failed = |error: std::io::Error| failure!(Io, "cannot use {}: {error}", path.display());
     let text = fs::read_to_string(path).map_err(failed)?;
-    let is_runbook = text.contains(&format!("{START}{FINDINGS}{START_END}"));
-    let renewed = if is_runbook { renew_runbook(&text) } else { renew(&text) };
     let renewed =
-        renewed.map_err(|problem| failure!(Usage, "{} cannot be renewed: {problem}", path.display()))?;
+        renew(&text).map_err(|problem| failure!(Usage, "{} cannot be renewed: {problem}", path.display()))?;
     fs::write(path, renewed).map_err(failed)?;
     Ok(String::new().into())
 }
 
-/// Returns REFERENCE.md with every marked part replaced by what the code says now.
+/// Returns REFERENCE.md or RUNBOOKS.md with every marked part replaced by what the code says now.
 ///
 /// # Errors
 /// When a marker has no end, names no table, or a table has no marker.
 pub fn renew(text: &str) -> Result<String, String> {
-    replace(text, tables()?)
-}
-
-/// The same for the runbooks.
-///
-/// # Errors
-/// As [`renew`].
-pub fn renew_runbook(text: &str) -> Result<String, String> {
-    replace(text, runbook_tables())
+    let is_runbook = text.contains(&format!("{START}{FINDINGS}{START_END}"));
+    replace(text, if is_runbook { runbook_tables() } else { tables()? })
 }
 
 fn replace(text: &str, mut tables: BTreeMap<&'static str, String>) -> Result<String, String> {
@@ -189,10 +180,10 @@ mod tests {
     #[test]
     fn runbooks_have_a_table_of_their_own() {
         let text = format!("{START}{FINDINGS}{START_END}stale row\n{END}\nText.\n");
-        let renewed = renew_runbook(&text).unwrap();
+        let renewed = renew(&text).unwrap();
         assert!(renewed.contains("| `data-owner` | error |") && renewed.ends_with("Text.\n"), "{renewed}");
         assert!(!renewed.contains("stale row"));
-        assert!(renew(&text).is_err() && renew_runbook("").is_err());
+        assert!(replace(&text, tables().unwrap()).is_err() && replace("", runbook_tables()).is_err());
     }
 
     #[test]

@@ -29,15 +29,16 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 fn check_trust(status: &StatusReply, findings: &mut Findings) {
     let wrong = status.clock.as_ref().and_then(|clock| Some((clock.standing(), clock::wrong(clock)?)));
     match wrong {
-        Some((ClockStanding::Behind, wrong)) => findings
-            .add(Code::ClockBehind, format_args!("storaged does not trust its machine's clock: {wrong}")),
+        Some((ClockStanding::Behind, wrong)) => {
+            findings.add(Code::ClockBehind, format!("storaged does not trust its machine's clock: {wrong}"))
+        }
         Some((ClockStanding::BeforeBuild, wrong)) => findings.add_with(
             Code::ClockBehind,
-            format_args!("storaged does not trust its machine's clock: {wrong}"),
+            format!("storaged does not trust its machine's clock: {wrong}"),
             "set the clock right",
         ),
         Some((_, wrong)) => findings
-            .add(Code::SweepSuspended, format_args!("storaged does not trust its machine's clock: {wrong}")),
+            .add(Code::SweepSuspended, format!("storaged does not trust its machine's clock: {wrong}")),
         None if status.sweep_suspended => {
             findings.add(Code::SweepSuspended, "expiry waits: storaged does not trust its machine's clock")
         }

@@ -12,13 +12,12 @@ const FILE_EXCESS: u32 = 0o077;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let path = &facts.settings.data;
+    let shown = path.display();
     let runs = !matches!(facts.reached, Reached::Missing | Reached::Dead);
     match &facts.data {
         // The data of a storage that answers, or whose sockets are elsewhere, may be out of sight, as in another container.
-        Some(Data::Missing) if !runs && facts.settings.sockets.starts_with(path) => findings.add(
-            Code::DataMissing,
-            format_args!("there is no data directory at {}, and no relay runs", path.display()),
-        ),
+        Some(Data::Missing) if !runs && facts.settings.sockets.starts_with(path) => findings
+            .add(Code::DataMissing, format!("there is no data directory at {shown}, and no relay runs")),
         Some(Data::Closed { mode, .. }) => check_mode(path, *mode, DIRECTORY_EXCESS, "700", findings),
         Some(Data::Open(contents)) => {
             check_mode(path, contents.mode, DIRECTORY_EXCESS, "700", findings);
@@ -33,28 +32,26 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 }
 
 fn check_mode(path: &Path, mode: u32, excess: u32, right: &str, findings: &mut Findings) {
+    let path = path.display();
     if mode & excess != 0 {
         findings.add_with(
             Code::DataMode,
-            format_args!("{} has mode {mode:03o}: others than its owner may use it", path.display()),
-            format_args!("chmod {right} {}", path.display()),
+            format!("{path} has mode {mode:03o}: others than its owner may use it"),
+            format!("chmod {right} {path}"),
         );
     }
 }
 
 fn check_contents(path: &Path, contents: &Contents, findings: &mut Findings) {
+    let shown = path.display();
     if let Some((name, owner, _)) = contents.files.iter().find(|(_, owner, _)| *owner != contents.owner) {
         // The directory may be the one that is wrong: most files are the store's own.
         let own = |user: u32| contents.files.iter().filter(|(_, owner, _)| *owner == user).count();
         let rightful = if own(*owner) > own(contents.owner) { *owner } else { contents.owner };
         findings.add_with(
             Code::DataOwner,
-            format_args!(
-                "{} belongs to uid {}, and {name} in it to uid {owner}",
-                path.display(),
-                contents.owner
-            ),
-            format_args!("chown -R {rightful} {}", path.display()),
+            format!("{shown} belongs to uid {}, and {name} in it to uid {owner}", contents.owner),
+            format!("chown -R {rightful} {shown}"),
         );
     }
     for (name, _, mode) in contents.files.iter().filter(|(name, _, _)| name.starts_with("relay.db")) {
@@ -64,15 +61,12 @@ fn check_contents(path: &Path, contents: &Contents, findings: &mut Findings) {
 
 /// Whether this user could start a relay there. Root may look on behalf of anybody.
 fn check_user(path: &Path, contents: &Contents, user: u32, findings: &mut Findings) {
-    if user != 0 && user != contents.owner && !findings.has(Code::DataOwner) {
+    let (path, owner) = (path.display(), contents.owner);
+    if user != 0 && user != owner && !findings.has(Code::DataOwner) {
         findings.add_with(
             Code::DataOwner,
-            format_args!(
-                "{} belongs to uid {}, and no relay of uid {user} can start there",
-                path.display(),
-                contents.owner
-            ),
-            format_args!("run the relay as uid {}, or chown -R {user} {}", contents.owner, path.display()),
+            format!("{path} belongs to uid {owner}, and no relay of uid {user} can start there"),
+            format!("run the relay as uid {owner}, or chown -R {user} {path}"),
         );
     }
 }
@@ -80,20 +74,18 @@ fn check_user(path: &Path, contents: &Contents, user: u32, findings: &mut Findin
 /// What keeps storaged from starting.
 fn check_database(path: &Path, contents: &Contents, findings: &mut Findings) {
     let database = path.join("relay.db");
+    let (path, database) = (path.display(), database.display());
     if !contents.has("relay.db") && (contents.has("initialized") || contents.has("relay.db-wal")) {
-        findings.add(
-            Code::DataLost,
-            format_args!("{} held a relay's data, and its relay.db is gone", path.display()),
-        );
+        findings.add(Code::DataLost, format!("{path} held a relay's data, and its relay.db is gone"));
     }
     match contents.header {
-        Some(Header::Damaged) => findings
-            .add(Code::DataDamaged, format_args!("{} does not begin as a database does", database.display())),
+        Some(Header::Damaged) => {
+            findings.add(Code::DataDamaged, format!("{database} does not begin as a database does"))
+        }
         Some(Header::Schema(version)) if version > storaged::SCHEMA_VERSION => findings.add(
             Code::DataNewer,
-            format_args!(
-                "{} has schema version {version}, and this version of the relay knows {}",
-                database.display(),
+            format!(
+                "{database} has schema version {version}, and this version of the relay knows {}",
                 storaged::SCHEMA_VERSION
             ),
         ),

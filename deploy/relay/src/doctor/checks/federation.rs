@@ -19,7 +19,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     match summary.federation {
         Federation::Off if moved > 0 => findings.add(
             Code::FederationOff,
-            format_args!("federation is off, and {} of this relay's lie with peers", counted(moved, "blob")),
+            format!("federation is off, and {} of this relay's lie with peers", counted(moved, "blob")),
         ),
         Federation::Off => {}
         Federation::Silent => {
@@ -37,7 +37,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     {
         findings.add(
             Code::ProxyUpgrade,
-            format_args!(
+            format!(
                 "{}/federation answers {status} and begins no WebSocket: peers cannot connect",
                 proxy.url
             ),
@@ -54,7 +54,7 @@ fn check_peers(peering: &PeersReply, summary: &FederationSummary, findings: &mut
             let direction = if ahead > 0 { "ahead of" } else { "behind" };
             findings.add(
                 Code::PeerClock,
-                format_args!(
+                format!(
                     "the clock of {name} is {} {direction} this relay's: no mail moves",
                     span(ahead.unsigned_abs())
                 ),
@@ -64,16 +64,14 @@ fn check_peers(peering: &PeersReply, summary: &FederationSummary, findings: &mut
             Link::Unspecified | Link::Up => {}
             Link::Down if peer.url.is_empty() => {}
             Link::Down => findings
-                .add(Code::PeerUnreachable, format_args!("{name} is not connected: {}", said(&peer.trouble))),
+                .add(Code::PeerUnreachable, format!("{name} is not connected: {}", said(&peer.trouble))),
             Link::PinChanged => findings.add_with(
                 Code::PeerPin,
-                format_args!("{name} shows another key than the one it is pinned to"),
-                format_args!(
-                    "ask its operator; only if the key was changed there: relay peers forget {name}"
-                ),
+                format!("{name} shows another key than the one it is pinned to"),
+                format!("ask its operator; only if the key was changed there: relay peers forget {name}"),
             ),
             Link::Leaving => {
-                findings.add(Code::PeerLeaving, format_args!("{name} said that it leaves: it takes no mail"))
+                findings.add(Code::PeerLeaving, format!("{name} said that it leaves: it takes no mail"))
             }
         }
     }

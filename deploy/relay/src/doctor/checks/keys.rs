@@ -18,6 +18,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     };
     check_record(keys, facts.now, findings);
     let Some(proxy) = &facts.proxy else { return };
+    let url = &proxy.url;
     let foreign =
         proxy.seen.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint[..] != shown));
     if foreign {
@@ -25,18 +26,12 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         if !proxy.is_public {
             return;
         }
-        findings.add(
-            Code::OhttpKey,
-            format_args!("the key that clients get at {} is not this relay's", proxy.url),
-        );
+        findings.add(Code::OhttpKey, format!("the key that clients get at {url} is not this relay's"));
         return;
     }
     check_signed(facts, keys, proxy, findings);
     if let Some(Err(ProbeError::Broken(reason))) = &proxy.seen.sealed {
-        findings.add(
-            Code::OhttpBroken,
-            format_args!("a sealed request to {} was not answered: {reason}", proxy.url),
-        );
+        findings.add(Code::OhttpBroken, format!("a sealed request to {url} was not answered: {reason}"));
     }
 }
 
@@ -57,13 +52,11 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
         None => None,
     };
     if let Some(reason) = refused {
+        let url = &proxy.url;
         findings.add_with(
             Code::RecordRefused,
-            format_args!("clients refuse the signed key record that they get at {}: {reason}", proxy.url),
-            format_args!(
-                "let nothing cache or change /v2/ohttp-key-signed; `relay selftest {} --anchor HEX` shows more",
-                proxy.url
-            ),
+            format!("clients refuse the signed key record that they get at {url}: {reason}"),
+            format!("let nothing cache or change /v2/ohttp-key-signed; `relay selftest {url} --anchor HEX` shows more"),
         );
     }
 }
@@ -71,7 +64,7 @@ fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut F
 fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
     if !keys.problem.is_empty() {
         return findings
-            .add(Code::RecordMissing, format_args!("no signed key record is served: {}", keys.problem));
+            .add(Code::RecordMissing, format!("no signed key record is served: {}", keys.problem));
     }
     // A relay that is its own anchor renews by itself.
     let last = keys.certificates.iter().map(|times| times.not_after).max().filter(|_| !keys.self_anchored);
@@ -79,7 +72,7 @@ fn check_record(keys: &KeyStatus, now: UnixSeconds, findings: &mut Findings) {
     {
         findings.add(
             Code::CertificateEnds,
-            format_args!("the anchor's last certificate ends {}, in {}", utc(ends), span(now.distance(ends))),
+            format!("the anchor's last certificate ends {}, in {}", utc(ends), span(now.distance(ends))),
         );
     }
 }

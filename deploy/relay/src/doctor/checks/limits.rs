@@ -36,33 +36,26 @@ fn check_source(facts: &Facts, report: &StorageReport, proxy: &Proxy, findings: 
     let ours = |kind: fn(&Sources) -> f64| {
         proxy.seen.requests > 0 && kind(after) - kind(before) >= f64::from(proxy.seen.requests)
     };
-    let listens_here =
-        || format!("for nginx: proxy_set_header X-Forwarded-For $remote_addr; ({})", facts.settings.listen);
+    let (url, listen) = (&proxy.url, facts.settings.listen);
+    let for_nginx = format!("for nginx: proxy_set_header X-Forwarded-For $remote_addr; ({listen})");
     if ours(|sources| sources.forwarded) {
     } else if ours(|sources| sources.unbelieved) {
         findings.add(
             Code::ForwardedUntrusted,
-            format_args!(
-                "{} names its clients and is not believed: all share the limits of one address",
-                proxy.url
-            ),
+            format!("{url} names its clients and is not believed: all share the limits of one address"),
         );
     } else if ours(|sources| sources.unnamed) {
         findings.add_with(
             Code::ForwardedMissing,
-            format_args!(
-                "{} does not say who its clients are: all share the limits of one address",
-                proxy.url
-            ),
-            format_args!("let the proxy set X-Forwarded-For; {}", listens_here()),
+            format!("{url} does not say who its clients are: all share the limits of one address"),
+            format!("let the proxy set X-Forwarded-For; {for_nginx}"),
         );
     } else if proxy.tls.is_some() && ours(|sources| sources.connection) {
         findings.add_with(
             Code::ForwardedMissing,
-            format_args!("{} does not say who its clients are, and is not trusted to", proxy.url),
-            format_args!(
-                "let the proxy set X-Forwarded-For, and set RELAY_TRUSTED_PROXIES to its address; {}",
-                listens_here()
+            format!("{url} does not say who its clients are, and is not trusted to"),
+            format!(
+                "let the proxy set X-Forwarded-For, and set RELAY_TRUSTED_PROXIES to its address; {for_nginx}"
             ),
         );
     }

@@ -2,7 +2,7 @@
 
 use crate::display::units::{counted, grouped};
 use crate::doctor::code::Code;
-use crate::doctor::facts::{Facts, StorageReport};
+use crate::doctor::facts::{Counters, Facts, StorageReport};
 use crate::doctor::finding::Findings;
 use relay_daemon::build;
 use relay_proto::telemetry::Role;
@@ -21,13 +21,13 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     if let Some(files) = facts.files.iter().min().filter(|files| **files < wanted as u64) {
         findings.add_with(
             Code::FilesFew,
-            format_args!(
+            format!(
                 "a gateway may open {} files, and RELAY_MAX_CONNECTIONS={} wants {}",
                 grouped(*files),
                 facts.settings.max_connections,
                 grouped(wanted as u64)
             ),
-            format_args!("LimitNOFILE={wanted} in its unit, or `ulimit -n {wanted}` before `relay up`"),
+            format!("LimitNOFILE={wanted} in its unit, or `ulimit -n {wanted}` before `relay up`"),
         );
     }
 }
@@ -40,7 +40,7 @@ fn check_gateways(facts: &Facts, report: &StorageReport, findings: &mut Findings
     } else if gateways < wanted {
         findings.add(
             Code::GatewayFew,
-            format_args!("{} reports, and RELAY_GATEWAYS={wanted}", counted(gateways as u64, "gateway")),
+            format!("{} reports, and RELAY_GATEWAYS={wanted}", counted(gateways as u64, "gateway")),
         );
     }
     if gateways > 0
@@ -48,7 +48,7 @@ fn check_gateways(facts: &Facts, report: &StorageReport, findings: &mut Findings
     {
         findings.add(
             Code::GatewayNotReady,
-            format_args!("the gateway at {} is not ready: {reason}", facts.settings.ops),
+            format!("the gateway at {} is not ready: {reason}", facts.settings.ops),
         );
     }
 }
@@ -58,8 +58,8 @@ fn check_silence(report: &StorageReport, findings: &mut Findings) {
         let (role, pid, silent) = (process.program(), process.pid, process.silent_secs);
         findings.add_with(
             Code::ProcessSilent,
-            format_args!("{role} (process {pid}) has not answered for {silent} s: it hangs or is stopped"),
-            format_args!(
+            format!("{role} (process {pid}) has not answered for {silent} s: it hangs or is stopped"),
+            format!(
                 "wait for 40 s: `relay up` and systemd replace it; where neither runs it, restart {role}"
             ),
         );
@@ -74,44 +74,34 @@ fn check_versions(report: &StorageReport, findings: &mut Findings) {
             processes.iter().map(|process| format!("{} {}", process.program(), process.version)).collect();
         findings.add(
             Code::VersionsMixed,
-            format_args!("processes of different versions run together: {}", each.join(", ")),
+            format!("processes of different versions run together: {}", each.join(", ")),
         );
     } else if let Some(version) = versions.first().filter(|version| **version != build::VERSION) {
         findings.add_with(
             Code::VersionCommand,
-            format_args!("this command is version {}, and the relay {version}", build::VERSION),
-            format_args!("use the `relay` command of version {version}"),
+            format!("this command is version {}, and the relay {version}", build::VERSION),
+            format!("use the `relay` command of version {version}"),
         );
     }
-    let sqlite: Vec<u32> =
-        report.status.sqlite_version.split('.').filter_map(|part| part.parse().ok()).collect();
+    let version = &report.status.sqlite_version;
+    let sqlite: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     if !sqlite.is_empty() && sqlite[..] < OLDEST_SQLITE[..] {
-        findings.add(
-            Code::SqliteOld,
-            format_args!("storaged has SQLite {}, which can lose commits", report.status.sqlite_version),
-        );
+        findings.add(Code::SqliteOld, format!("storaged has SQLite {version}, which can lose commits"));
     }
 }
 
 fn check_faults(report: &StorageReport, findings: &mut Findings) {
-    let counters = &report.after;
-    if counters.damaged > 0.0 {
-        findings.add(
-            Code::BlobsDamaged,
-            format_args!("{:.0} times a blob was not what its name says", counters.damaged),
-        );
+    let Counters { damaged, panics, connections_refused: refused, .. } = report.after;
+    if damaged > 0.0 {
+        findings.add(Code::BlobsDamaged, format!("{damaged:.0} times a blob was not what its name says"));
     }
-    if counters.panics > 0.0 {
-        findings
-            .add(Code::Panics, format_args!("{:.0} faults of the relay's own were caught", counters.panics));
+    if panics > 0.0 {
+        findings.add(Code::Panics, format!("{panics:.0} faults of the relay's own were caught"));
     }
-    if counters.connections_refused > 0.0 {
+    if refused > 0.0 {
         findings.add(
             Code::ConnectionsRefused,
-            format_args!(
-                "{:.0} connections were turned away because too many were open",
-                counters.connections_refused
-            ),
+            format!("{refused:.0} connections were turned away because too many were open"),
         );
     }
 }

@@ -12,59 +12,54 @@ const NEAR: u64 = 14 * 86_400;
 
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(proxy) = &facts.proxy else { return };
+    let url = &proxy.url;
     if proxy.is_open {
-        findings
-            .add(Code::ProxyPlain, format_args!("{} is plain HTTP: tokens travel in the open", proxy.url));
+        findings.add(Code::ProxyPlain, format!("{url} is plain HTTP: tokens travel in the open"));
     }
     match &proxy.tls {
-        Some(Tls::Silent(reason)) => return silent(proxy, reason, findings),
+        Some(Tls::Silent(reason)) => return silent(url, reason, findings),
         Some(Tls::Broken(reason)) => {
-            return findings.add(
-                Code::ProxyTls,
-                format_args!("{} does not speak TLS as it should: {reason}", proxy.url),
-            );
+            return findings.add(Code::ProxyTls, format!("{url} does not speak TLS as it should: {reason}"));
         }
         Some(Tls::Certificate(reason)) => {
-            return findings.add(
-                Code::ProxyCertificate,
-                format_args!("the certificate of {} does not hold: {reason}", proxy.url),
-            );
+            return findings
+                .add(Code::ProxyCertificate, format!("the certificate of {url} does not hold: {reason}"));
         }
-        Some(Tls::Good { from, to }) => check_end(proxy, facts.now, *from, *to, findings),
+        Some(Tls::Good { from, to }) => check_end(url, facts.now, *from, *to, findings),
         None => {}
     }
     check_health(facts, proxy, findings);
 }
 
-fn silent(proxy: &Proxy, reason: &str, findings: &mut Findings) {
-    findings.add(Code::ProxySilent, format_args!("{} does not answer: {reason}", proxy.url));
+fn silent(url: &str, reason: &str, findings: &mut Findings) {
+    findings.add(Code::ProxySilent, format!("{url} does not answer: {reason}"));
 }
 
-fn check_end(proxy: &Proxy, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds, findings: &mut Findings) {
+fn check_end(url: &str, now: UnixSeconds, from: UnixSeconds, to: UnixSeconds, findings: &mut Findings) {
     let (left, whole) = (to.get().saturating_sub(now.get()), to.get().saturating_sub(from.get()));
     if left < NEAR.min(whole / 5) {
         findings.add(
             Code::ProxyCertificateEnds,
-            format_args!("the certificate of {} ends {}, in {}", proxy.url, utc(to), span(left)),
+            format!("the certificate of {url} ends {}, in {}", utc(to), span(left)),
         );
     }
 }
 
 fn check_health(facts: &Facts, proxy: &Proxy, findings: &mut Findings) {
+    let url = &proxy.url;
     match &proxy.seen.health {
         Health::Good => {}
-        Health::None(reason) => silent(proxy, reason, findings),
+        Health::None(reason) => silent(url, reason, findings),
         // Said already: there is none.
         Health::Other(502..=504) if findings.has(Code::GatewayMissing) => {}
         Health::Other(status @ 502..=504) => findings.add_with(
             Code::ProxyGateway,
-            format_args!("{} answers {status}: it reaches no gateway", proxy.url),
-            format_args!("point the proxy to http://{}", facts.settings.listen),
+            format!("{url} answers {status}: it reaches no gateway"),
+            format!("point the proxy to http://{}", facts.settings.listen),
         ),
-        Health::Other(status) => findings.add(
-            Code::ProxyOther,
-            format_args!("{}/health answers {status}, and not as a relay does", proxy.url),
-        ),
+        Health::Other(status) => {
+            findings.add(Code::ProxyOther, format!("{url}/health answers {status}, and not as a relay does"))
+        }
     }
 }
 

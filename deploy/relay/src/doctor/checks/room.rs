@@ -18,22 +18,12 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     if !status.durable {
         findings.add(Code::StoreMemory, "durability=memory: mail is lost when storaged stops");
     }
-    let fill = status.fill();
+    let (used, ceiling, fill) = (bytes(status.live_bytes), bytes(status.ceiling_bytes), status.fill());
     let full = report.after.full > 0.0;
     if fill >= REFUSED || (full && facts.volume.is_none()) {
-        findings.add(
-            Code::StoreFull,
-            format_args!(
-                "{} of {} are used: new mail is refused",
-                bytes(status.live_bytes),
-                bytes(status.ceiling_bytes)
-            ),
-        );
+        findings.add(Code::StoreFull, format!("{used} of {ceiling} are used: new mail is refused"));
     } else if fill >= NEAR {
-        findings.add(
-            Code::StoreNearlyFull,
-            format_args!("{:.0} % of {} are used", fill * 100.0, bytes(status.ceiling_bytes)),
-        );
+        findings.add(Code::StoreNearlyFull, format!("{:.0} % of {ceiling} are used", fill * 100.0));
     }
     if let Some(volume) = facts.volume.filter(|_| status.durable) {
         check_volume(facts, report, volume, full && fill < REFUSED, findings);
@@ -49,31 +39,19 @@ fn check_volume(
 ) {
     let path = facts.settings.data.display();
     let status = &report.status;
+    let (free, total) = (bytes(volume.free), bytes(volume.total));
     if refuses || (volume.free < volume.total / 20 && volume.free < PLENTY) {
-        findings.add(
-            Code::DiskLow,
-            format_args!(
-                "{} of {} are free on the volume of {path}",
-                bytes(volume.free),
-                bytes(volume.total)
-            ),
-        );
+        findings.add(Code::DiskLow, format!("{free} of {total} are free on the volume of {path}"));
         return;
     }
     let taken = status.live_bytes.max(volume.database);
     let growth = status.ceiling_bytes.saturating_sub(taken);
     if volume.free < growth {
+        let fits = taken.saturating_add(volume.free / 10 * 9);
         findings.add_with(
             Code::DiskRoom,
-            format_args!(
-                "the store may take {} more, and {} are free on the volume of {path}",
-                bytes(growth),
-                bytes(volume.free)
-            ),
-            format_args!(
-                "RELAY_MAX_STORAGE_BYTES={} fits, or make the volume larger",
-                taken.saturating_add(volume.free / 10 * 9)
-            ),
+            format!("the store may take {} more, and {free} are free on the volume of {path}", bytes(growth)),
+            format!("RELAY_MAX_STORAGE_BYTES={fits} fits, or make the volume larger"),
         );
     }
 }

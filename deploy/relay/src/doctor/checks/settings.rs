@@ -28,14 +28,14 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     if settings.rotation_secs != DAY_SECS {
         findings.add(
             Code::RotationForTests,
-            format_args!("RELAY_OHTTP_KEY_ROTATION_HOURS turns keys every {} s", settings.rotation_secs),
+            format!("RELAY_OHTTP_KEY_ROTATION_HOURS turns keys every {} s", settings.rotation_secs),
         );
     }
     if !settings.has_token && !settings.ops.ip().to_canonical().is_loopback() {
         findings.add_with(
             Code::MetricsOpen,
-            format_args!("RELAY_METRICS_ADDR={}: everybody who reaches it reads the metrics", settings.ops),
-            format_args!("RELAY_METRICS_ADDR=127.0.0.1:{}, or set RELAY_METRICS_TOKEN", settings.ops.port()),
+            format!("RELAY_METRICS_ADDR={}: everybody who reaches it reads the metrics", settings.ops),
+            format!("RELAY_METRICS_ADDR=127.0.0.1:{}, or set RELAY_METRICS_TOKEN", settings.ops.port()),
         );
     }
 }

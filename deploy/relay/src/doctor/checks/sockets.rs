@@ -19,26 +19,24 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         Reached::Ready => {}
         Reached::Missing => findings.add(
             Code::SocketMissing,
-            format_args!("there is no {socket}: no relay runs here, or its sockets are elsewhere"),
+            format!("there is no {socket}: no relay runs here, or its sockets are elsewhere"),
         ),
         Reached::Dead => findings.add(
             Code::SocketDead,
-            format_args!("nobody listens at {socket}: storaged has ended or does not start"),
+            format!("nobody listens at {socket}: storaged has ended or does not start"),
         ),
-        Reached::Denied => findings.add(Code::SocketDenied, format_args!("uid {user} may not use {socket}")),
+        Reached::Denied => findings.add(Code::SocketDenied, format!("uid {user} may not use {socket}")),
         Reached::Refused => findings.add_with(
             Code::SocketRefused,
-            format_args!("storaged turns uid {user} away at {socket}: it is not in RELAY_SOCKET_UIDS"),
-            format_args!("add {user} to RELAY_SOCKET_UIDS of storaged and restart it"),
+            format!("storaged turns uid {user} away at {socket}: it is not in RELAY_SOCKET_UIDS"),
+            format!("add {user} to RELAY_SOCKET_UIDS of storaged and restart it"),
         ),
-        Reached::Silent => findings.add(
-            Code::StorageSilent,
-            format_args!("storaged takes connections at {socket} and does not answer"),
-        ),
+        Reached::Silent => findings
+            .add(Code::StorageSilent, format!("storaged takes connections at {socket} and does not answer")),
         // What is wrong with its clock is said with the clocks.
         Reached::NotReady(_) if facts.report.as_ref().is_some_and(is_behind) => {}
         Reached::NotReady(reason) => {
-            findings.add(Code::StorageNotReady, format_args!("storaged is not ready: {reason}"))
+            findings.add(Code::StorageNotReady, format!("storaged is not ready: {reason}"))
         }
     }
 }
@@ -56,8 +54,8 @@ fn check_modes(facts: &Facts, findings: &mut Findings) {
         if own & 0o002 != 0 && above.iter().all(|mode| mode & 0o001 != 0) {
             findings.add_with(
                 Code::SocketOpen,
-                format_args!("every user of this machine may connect to {}", socket.path.display()),
-                format_args!("chmod o-rwx {}", socket.path.parent().unwrap_or(&socket.path).display()),
+                format!("every user of this machine may connect to {}", socket.path.display()),
+                format!("chmod o-rwx {}", socket.path.parent().unwrap_or(&socket.path).display()),
             );
         }
     }
