@@ -106,7 +106,7 @@ pub(crate) fn with_client<T>(
 /// Whether a relay runs where the variables point to.
 ///
 /// # Errors
-/// Variables that make no sense, or a socket that this user may not use, so that nobody knows.
+/// When variables do not parse, or this user may not use the socket, so that it cannot be known.
 pub(crate) fn is_running(vars: &Vars) -> Result<bool, Failure> {
     let socket = admin_socket(vars)?;
     match std::os::unix::net::UnixStream::connect(&socket) {

@@ -8,7 +8,7 @@
 //! - `retired-N.key`: what was an anchor before a rollover.
 //!
 //! A secret is written and never printed. Whatever a command changes it changes by renaming finished files, and
-//! `anchor.json` says what holds: a command that was cut off is finished by running it again.
+//! `anchor.json` is what counts: a command that was cut off is finished by running it again.
 
 mod certify;
 mod files;
@@ -28,7 +28,7 @@ const DAY: u64 = 86_400;
 /// 2025-01-01. No anchor is older than this program.
 const EARLIEST: UnixSeconds = UnixSeconds::new(1_735_689_600);
 
-/// For how many days a rollover certifies the intermediate key again, and `certify` does if nobody says.
+/// For how many days a rollover certifies the intermediate key again, and the default of `certify`.
 const USUAL_DAYS: u64 = 90;
 
 /// What to do with an anchor.
@@ -69,7 +69,7 @@ pub(crate) enum AnchorCommand {
     },
 }
 
-/// Does what the command says; returns its answer.
+/// Runs the command and returns its answer.
 ///
 /// # Errors
 /// With the path, what is wrong there and how to fix it.
@@ -85,7 +85,7 @@ pub(crate) fn run(command: &AnchorCommand, clock: &Clock) -> Result<Answer, Fail
     text.map(Answer::from)
 }
 
-/// The time, if it can be that. Machines that are never online have clocks that nobody sets.
+/// Returns the time, and fails when the clock was clearly never set, as on machines that are never online.
 fn plausible_now(clock: &Clock) -> Result<UnixSeconds, Failure> {
     let now = clock.now();
     if now < EARLIEST {
@@ -159,7 +159,7 @@ mod fixture {
             AnchorFile::read(&fs::read_to_string(self.path(PUBLIC_FILE)).unwrap()).unwrap()
         }
 
-        /// Everything that lies there, by name.
+        /// Names of all files there.
         pub(super) fn names(&self) -> Vec<String> {
             let mut names: Vec<_> = fs::read_dir(&self.directory)
                 .unwrap()

@@ -22,10 +22,10 @@ const MISTAKEN: &str = "the variables must make sense first";
 const SILENT: &str = "storaged must answer first";
 const NAMELESS: &str = "give it, or set RELAY_PUBLIC_URL";
 
-/// Looks at the relay that the variables point to, and at what clients meet at a URL.
+/// Looks at the relay that the variables point to, and at what answers clients at a URL.
 ///
 /// # Errors
-/// When the URL is none. A set-up that is wrong is no error: the answer says so.
+/// When the URL cannot be parsed. A set-up that is wrong is an answer with code 1.
 pub(crate) fn doctor(
     vars: &Vars,
     clock: &Clock,

@@ -120,7 +120,7 @@ fn unsound(error: impl Display) -> String {
     format!("the metrics are not sound: {error}")
 }
 
-/// Metrics of all processes, each once, with those who count it.
+/// Metrics of all processes, each once, with the processes that have it.
 fn metrics() -> Result<String, String> {
     let processes = [
         ("storaged", storaged::metrics().map_err(unsound)?),

@@ -60,7 +60,7 @@ pub(super) fn issue(
     Certificate::issue(anchor, &public(intermediate), from, from.plus(days * DAY))
 }
 
-/// What a certificate says, in lines.
+/// A certificate, as lines.
 pub(super) fn certified(certificate: &Certificate) -> String {
     let (from, to) = (utc(certificate.not_before), utc(certificate.not_after));
     let intermediate = hex::encode(certificate.intermediate.as_bytes());

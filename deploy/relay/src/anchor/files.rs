@@ -26,13 +26,10 @@ pub(super) struct Directory {
 impl Directory {
     /// Opens a directory to look at it.
     pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
         match File::open(path) {
             Ok(handle) if path.is_dir() => Ok(Self { path: path.to_owned(), handle }),
-            Ok(_) => Err(failure!(
-                Usage,
-                "{} is not a directory; name the one with the anchor's files",
-                path.display()
-            )),
+            Ok(_) => Err(failure!(Usage, "{shown} is not a directory; name the one with the anchor's files")),
             Err(error) if error.kind() == ErrorKind::NotFound => Err(no_anchor(path)),
             Err(error) => Err(failed("open", path, &error)),
         }
@@ -40,14 +37,12 @@ impl Directory {
 
     /// Opens a directory to change something in it, as the only one.
     pub(super) fn lock(path: &Path) -> Result<Self, Failure> {
-        let directory = Self::open(path)?;
+        let (directory, shown) = (Self::open(path)?, path.display());
         match directory.handle.try_lock() {
             Ok(()) => Ok(directory),
-            Err(TryLockError::WouldBlock) => Err(failure!(
-                Locked,
-                "another `relay anchor` is at work in {}; wait for its end",
-                path.display()
-            )),
+            Err(TryLockError::WouldBlock) => {
+                Err(failure!(Locked, "another `relay anchor` is at work in {shown}; wait for its end"))
+            }
             Err(TryLockError::Error(error)) => Err(failed("lock", path, &error)),
         }
     }
@@ -102,21 +97,17 @@ impl Directory {
     pub(super) fn read_key(&self, name: &str) -> Result<Option<SigningKey>, Failure> {
         let Some((mode, text)) = self.opened(name)? else { return Ok(None) };
         let path = self.path(name);
+        let path = path.display();
         if mode & 0o077 != 0 {
             return Err(failure!(
                 Permission,
-                "{0} can be read by others than its owner; if nobody did, close it (mend: chmod 600 {0})",
-                path.display()
+                "{path} can be read by others than its owner; if nobody did, close it (mend: chmod 600 {path})"
             ));
         }
         let mut seed = [0; 32];
-        hex::decode_to_slice(text.trim(), &mut seed).map_err(|_| {
-            failure!(
-                Corrupt,
-                "{} is not a key: it must hold 64 hexadecimal digits; bring it back from a copy",
-                path.display()
-            )
-        })?;
+        let wrong = "it must hold 64 hexadecimal digits; bring it back from a copy";
+        hex::decode_to_slice(text.trim(), &mut seed)
+            .map_err(|_| failure!(Corrupt, "{path} is not a key: {wrong}"))?;
         Ok(Some(SigningKey::from_bytes(&seed)))
     }
 
@@ -135,11 +126,8 @@ impl Directory {
     /// Writes a key to a place where nothing is.
     pub(super) fn write_new_key(&self, name: &str, key: &SigningKey) -> Result<(), Failure> {
         if self.has(name)? {
-            return Err(failure!(
-                Usage,
-                "{} is there already; keys are not written over",
-                self.path(name).display()
-            ));
+            let path = self.path(name);
+            return Err(failure!(Usage, "{} is there already; keys are not written over", path.display()));
         }
         self.replace_key(name, key)
     }
@@ -149,7 +137,7 @@ impl Directory {
         self.put(name, SECRET, &(hex::encode(key.as_bytes()) + "\n"))
     }
 
-    /// Writes a public file, in the place of what it said before.
+    /// Writes a public file, in the place of the one before.
     pub(super) fn replace_public(&self, name: &str, text: &str) -> Result<(), Failure> {
         self.put(name, PUBLIC, text)
     }
@@ -158,7 +146,7 @@ impl Directory {
     fn put(&self, name: &str, mode: u32, text: &str) -> Result<(), Failure> {
         let unfinished = format!(".{name}.unfinished");
         let path = self.path(&unfinished);
-        // From a command that was cut off here. Nobody refers to what is in it.
+        // From a command that was cut off here. No other file refers to it.
         if_there(fs::remove_file(&path)).map_err(|error| failed("remove", &path, &error))?;
         let write = || -> io::Result<()> {
             let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;

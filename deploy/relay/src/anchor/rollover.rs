@@ -27,7 +27,7 @@ pub(super) fn rollover(path: &Path, clock: &Clock) -> Result<String, Failure> {
     let directory = Directory::lock(path)?;
     let file = public_file(&directory)?;
     if settle(&directory, &file)? {
-        // Another one on top would be one more than was asked for.
+        // A new rollover besides would be one more than the operator asked for.
         return Ok(format!("The rollover that was cut off here is done.\n{}", done(&directory, &file)));
     }
     let backup = backup_key(&directory, &file)?;
@@ -113,7 +113,7 @@ mod tests {
 
     use std::os::unix::fs::PermissionsExt as _;
 
-    /// Whether all that lies there fits together.
+    /// Checks that all files there fit together.
     fn is_whole(desk: &TestAnchor) {
         let directory = Directory::open(&desk.directory).unwrap();
         let file = public_file(&directory).unwrap();

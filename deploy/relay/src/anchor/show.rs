@@ -1,4 +1,4 @@
-//! `relay anchor show`: what an anchor has said so far. Reads `anchor.json` and no secret, so it works on a
+//! `relay anchor show`: an anchor with its certificates and rollovers. Reads `anchor.json` and no secret, so it works on a
 //! relay's copy as well.
 
 use super::DAY;

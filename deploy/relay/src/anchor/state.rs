@@ -1,4 +1,4 @@
-//! What lies in an anchor's directory, whether it fits together, and how a rollover that was cut off is finished.
+//! The files of an anchor's directory: whether they fit together, and how a rollover that was cut off is finished.
 //!
 //! `anchor.json` says which key is the anchor and which one is committed to. A rollover writes the key after the
 //! next to `next-backup.key`, then a new `anchor.json`, and only then gives the keys their new names. So a
@@ -19,7 +19,7 @@ pub(super) const BACKUP_KEY: &str = "backup.key";
 /// The key that will be the backup when the rollover in hand is done.
 pub(super) const NEXT_BACKUP_KEY: &str = "next-backup.key";
 
-/// Everything that makes a directory one with an anchor.
+/// A directory with any of these has an anchor.
 pub(super) const FILES: [&str; 5] = [PUBLIC_FILE, ANCHOR_KEY, BACKUP_KEY, INTERMEDIATE_FILE, NEXT_BACKUP_KEY];
 
 /// Name of the file of a key that was an anchor.
@@ -121,23 +121,17 @@ pub(super) fn settle(directory: &Directory, file: &AnchorFile) -> Result<bool, F
     if directory.read_key(ANCHOR_KEY)?.is_some_and(|key| !is_anchor(&key)) {
         directory.rename(ANCHOR_KEY, &free_retired_name(directory)?)?;
     }
+    let cut_off = format!("a rollover was cut off in {}, and {BACKUP_KEY}", directory.itself().display());
     match directory.read_key(BACKUP_KEY)? {
         Some(key) if is_anchor(&key) => directory.rename(BACKUP_KEY, ANCHOR_KEY)?,
         Some(_) => {
-            return Err(failure!(
-                Corrupt,
-                "a rollover was cut off in {}, and {BACKUP_KEY} is not the key that takes over; move it away \
-                     and bring that one here",
-                directory.itself().display()
-            ));
+            let wrong = "is not the key that takes over; move it away and bring that one here";
+            return Err(failure!(Corrupt, "{cut_off} {wrong}"));
         }
         None if directory.has(ANCHOR_KEY)? => {}
         None => {
-            return Err(failure!(
-                DataMissing,
-                "a rollover was cut off in {}, and {BACKUP_KEY}, which takes over, is not there; bring it here",
-                directory.itself().display()
-            ));
+            let missing = "which takes over, is not there; bring it here";
+            return Err(failure!(DataMissing, "{cut_off}, {missing}"));
         }
     }
     directory.rename(NEXT_BACKUP_KEY, BACKUP_KEY)?;

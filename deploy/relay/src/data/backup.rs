@@ -48,7 +48,7 @@ pub(crate) fn backup<W: Write, E: Write>(
     let database = unfinished.0.join(DATABASE);
     let serves = admin_client::is_running(vars)?;
     receive::copy(vars, serves, &database, errors)?;
-    // Mail comes first, where somebody may send some.
+    // A relay that serves needs the disk for mail first.
     let pace = || if serves { Throttle::gentle() } else { Throttle::hurried() };
     let census = offline::inspect(&database, pace())?;
     let manifest = Manifest::of(&database, &census, now, pace()).map_err(failed)?;
@@ -164,7 +164,7 @@ impl Unfinished {
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if self.0.exists() {
-            // Whatever is left goes with the next backup.
+            // The next backup removes what is left.
             drop(directories::remove(&self.0));
         }
     }

@@ -8,7 +8,7 @@ use relay_daemon::{Failure, Vars};
 use relay_proto::messages::{CompactReply, CompactRequest};
 use std::io::Write;
 
-/// Gives back all there is, and says how much that was.
+/// Gives back all free pages, and returns how much that was.
 pub(crate) fn compact(vars: &Vars, errors: &mut impl Write) -> Result<Answer, Failure> {
     let (before, after) = if admin_client::is_running(vars)? {
         let mut progress = Progress::of_something_short(errors);

@@ -3,7 +3,7 @@
 use crate::display::output::Answer;
 use relay_daemon::{Failure, Vars};
 
-/// Takes the database of a relay that does not run back, and says what comes next.
+/// Downgrades the database of a stopped relay, and returns what to do next.
 pub(crate) fn downgrade(vars: &Vars, to: Option<u32>) -> Result<Answer, Failure> {
     let version = storaged::offline::take_back(vars, to)?;
     Ok(format!("relay.db has schema version {version} now; start the version of the relay that wrote it\n")

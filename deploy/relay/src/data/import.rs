@@ -1,4 +1,4 @@
-//! `relay import`: takes over what a relay of the older kind left behind, and says what it took and what it left.
+//! `relay import`: takes over the data of a relay of the older kind, and lists what was taken and what was left.
 
 use crate::display::output::Answer;
 use crate::display::progress::Progress;

@@ -9,7 +9,7 @@ use relay_daemon::{Exit, Failure, Throttle, Vars};
 use std::path::Path;
 use storaged::offline;
 
-/// Takes stock, and says what is there and what is wrong.
+/// Reads all of it, and returns what is there and what is wrong.
 pub(crate) fn verify(vars: &Vars, backup: Option<&Path>) -> Result<Answer, Failure> {
     let census = match backup {
         Some(backup) => {

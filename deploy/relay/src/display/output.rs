@@ -35,7 +35,7 @@ pub(crate) fn answer(as_json: bool, value: impl FnOnce() -> Value, text: impl Fn
     if as_json { format!("{:#}\n", value()) } else { text() }.into()
 }
 
-/// What a broken pipe or a full disk under the output means.
+/// The failure for a broken pipe or a full disk behind the output.
 #[expect(clippy::needless_pass_by_value, reason = "stands in map_err")]
 pub(crate) fn unwritable(error: io::Error) -> Failure {
     failure!(Io, "cannot write the answer: {error}")

@@ -6,7 +6,7 @@ use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Between two lines, for whoever reads them in a log.
+/// Between two lines, where they go to a log.
 const BETWEEN_LINES: Duration = Duration::from_secs(15);
 
 /// Where it is shown.
@@ -31,7 +31,7 @@ impl<'a, E: Write> Progress<'a, E> {
             return Self::lines(errors, BETWEEN_LINES);
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        // A template that does not parse would cost the looks and nothing else.
+        // A template that does not parse leaves the default style.
         bar.set_style(
             ProgressStyle::with_template("{bar:30} {percent:>3} %  {msg}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar()),
@@ -70,7 +70,7 @@ impl<'a, E: Write> Progress<'a, E> {
         }
     }
 
-    /// Leaves the terminal to what is said at the end.
+    /// Removes the bar, so that the answer stands alone on the terminal.
     pub(crate) fn end(&self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();

@@ -13,8 +13,8 @@ pub(crate) fn grouped(number: u64) -> String {
     grouped
 }
 
-/// An amount of bytes in the largest unit of which there is a whole one, rounded down: room that is promised is
-/// there.
+/// An amount of bytes in the largest unit of which there is a whole one, rounded down: free space is never
+/// overstated.
 pub(crate) fn bytes(amount: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let Some(unit) = amount.checked_ilog2().and_then(|log| (log / 10).checked_sub(1)) else {

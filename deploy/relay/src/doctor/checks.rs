@@ -1,4 +1,4 @@
-//! What is wrong, from what was seen. Checks look at nothing but facts.
+//! Checks: what is wrong, judged from the facts alone.
 
 mod clock;
 mod data;

@@ -13,7 +13,6 @@ pub(crate) enum Severity {
 }
 
 impl Severity {
-    /// Its name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -50,7 +49,7 @@ macro_rules! codes {
                 match self { $(Self::$code => $meaning,)* }
             }
 
-            /// What fixes it, for every setup. A finding that knows the very command says that instead.
+            /// What fixes it, for every setup. A finding that knows the exact command has that instead.
             pub(crate) const fn fix(self) -> &'static str {
                 match self { $(Self::$code => $fix,)* }
             }

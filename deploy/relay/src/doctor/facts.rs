@@ -30,7 +30,7 @@ pub(crate) struct Facts {
     pub(crate) files: Vec<u64>,
     /// What a gateway answered its operator.
     pub(crate) operator: Option<Operator>,
-    /// What clients meet.
+    /// What answers at the public URL, or at a gateway's own port.
     pub(crate) proxy: Option<Proxy>,
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct Settings {
     /// Networks of peers that are everything.
     pub(crate) allows_everywhere: bool,
     pub(crate) public_url: Option<String>,
-    /// How many gateways are wanted, if somebody said so.
+    /// `RELAY_GATEWAYS`, if it is set.
     pub(crate) gateways: Option<u16>,
     pub(crate) max_connections: usize,
     pub(crate) rotation_secs: u64,
@@ -131,7 +131,7 @@ pub(crate) struct Socket {
 pub(crate) enum Reached {
     /// There is no socket.
     Missing,
-    /// Nobody listens.
+    /// No process listens.
     Dead,
     /// This user may not connect.
     Denied,
@@ -168,7 +168,7 @@ pub(crate) struct Counters {
     pub(crate) busy: f64,
     /// Requests refused by the limit of an address.
     pub(crate) limited: f64,
-    /// Sealed requests that were refused for whoever brought them.
+    /// Sealed requests that were refused by the limit of the address that sent them.
     pub(crate) limited_relays: f64,
     pub(crate) sources: Sources,
 }
@@ -189,7 +189,7 @@ pub(crate) struct Operator {
     pub(crate) not_ready: Option<String>,
 }
 
-/// What clients meet.
+/// What answers at the public URL, or at a gateway's own port.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     /// Where.
@@ -209,7 +209,7 @@ pub(crate) struct Proxy {
 /// How TLS begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tls {
-    /// Nobody answers.
+    /// No answer comes.
     Silent(String),
     /// What answers does not speak TLS as it should.
     Broken(String),

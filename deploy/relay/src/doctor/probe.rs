@@ -25,7 +25,7 @@ const DEADLINE: Duration = Duration::from_secs(4);
 /// Looks at everything that this user can see.
 ///
 /// # Errors
-/// When this process has no runtime, or the URL is none.
+/// When the runtime does not start, or the URL cannot be parsed.
 pub(crate) fn look(vars: &Vars, clock: &Clock, url: Option<&str>) -> Result<Facts, Failure> {
     let (settings, token) = settings::read(vars);
     let runtime = output::runtime()?;

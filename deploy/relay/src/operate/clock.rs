@@ -17,7 +17,7 @@ pub(crate) enum ClockCommand {
     Trust,
 }
 
-/// Has storage trust the clock, and says what that changes.
+/// Makes storage trust the clock, and returns what that changes.
 ///
 /// # Errors
 /// When no relay answers, or its clock is certainly wrong.

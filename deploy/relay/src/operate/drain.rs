@@ -1,7 +1,7 @@
 //! `relay drain`: empties a relay into its peers, and shows how far that is.
 //!
-//! The order is storage's to keep and federated's to carry out. This command gives it, watches, and may go away at
-//! any moment: mail goes on moving, also after a restart, until `relay drain --stop`.
+//! Storage keeps the order and federated carries it out. This command gives it and watches, and may end at any moment:
+//! mail goes on moving, also after a restart, until `relay drain --stop`.
 
 mod progress;
 
@@ -24,11 +24,11 @@ const GOES_ON: &str = "the order stands, and mail moves as peers take it, also a
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
 struct Timing {
-    /// Until this command goes away.
+    /// Until this command gives up.
     timeout: Duration,
-    /// Between two looks at the blobs.
+    /// Between two requests for the number of blobs.
     poll: Duration,
-    /// Between two looks at the peers, which cost storage more.
+    /// Between two requests for the peers, which cost storage more.
     look: Duration,
     /// For how long storage may be away: it may be started again meanwhile.
     silence: Duration,
@@ -50,7 +50,7 @@ enum Outcome {
     Emptied,
     TimeOver,
     Interrupted,
-    /// Somebody else ended the emptying.
+    /// Another command ended the draining.
     Withdrawn,
 }
 
@@ -150,7 +150,7 @@ fn blocked_by(summary: &FederationSummary) -> Option<&'static str> {
     why_not(summary, true).or(full)
 }
 
-/// Watches until no blob is left, or somebody ends it.
+/// Watches until no blob is left, or the order is withdrawn.
 async fn follow<E: Write>(
     client: &AdminClient,
     timing: Timing,

@@ -33,7 +33,7 @@ pub(crate) struct Evict {
     pub(crate) yes: bool,
 }
 
-/// What can be deleted by hand: its kind, what `--help` says of it, and what goes with its rows, for whoever decides.
+/// What can be deleted by hand: its kind, its line in `--help`, and what is lost with its rows.
 const KINDS: [(RowKind, &str, &str); 9] = [
     (
         RowKind::Mail,

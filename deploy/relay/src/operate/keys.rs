@@ -1,4 +1,4 @@
-//! `relay keys`: the keys for Oblivious HTTP, who vouches for them and for how long; nothing secret.
+//! `relay keys`: the windows of the keys for Oblivious HTTP, the anchor and its certificates; nothing secret.
 
 use crate::admin_client::call;
 use crate::display::output::{Answer, answer, row};

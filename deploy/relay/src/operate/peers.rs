@@ -1,4 +1,4 @@
-//! `relay peers`: who this relay is to others, who its peers are, and what lies with whom.
+//! `relay peers`: this relay's keys, its peers, and how much mail each side holds.
 
 mod row;
 
@@ -136,7 +136,7 @@ fn text(peering: &PeersReply, now: UnixSeconds) -> String {
     }
     let heads = std::iter::once(HEADS.map(str::to_owned));
     let cells: Vec<_> = heads.chain(rows.iter().map(|row| row.cells(now))).collect();
-    // The line of the heads has none.
+    // The line of the heads has no remarks.
     let remarks = std::iter::once(Vec::new()).chain(rows.iter().map(Row::remarks));
     text.push('\n');
     for (line, remarks) in align(&cells).into_iter().zip(remarks) {

@@ -15,7 +15,7 @@ pub(crate) fn usage(vars: &Vars, as_json: bool) -> Result<Answer, Failure> {
     Ok(answer(as_json, || machine(&kinds), || people(&kinds)))
 }
 
-/// The end of an age; none of the last one.
+/// Where an age ends; `None` for the last one.
 fn below(age: &AgeUsage) -> Option<u64> {
     Some(age.below_secs).filter(|below| *below > 0)
 }

@@ -33,7 +33,7 @@ pub(crate) struct Probe {
 /// The answer to `/health`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Health {
-    /// None came.
+    /// No answer came.
     None(String),
     /// The relay's.
     Good,

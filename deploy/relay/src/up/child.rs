@@ -46,7 +46,7 @@ pub(super) fn start(role: Role, listen: SocketAddr, clients: Option<&TcpListener
         command.env("LISTEN_FDS", "1").env("LISTEN_FDS_FIRST_FD", "0");
     }
     command
-        // It says nothing there but that it runs.
+        // Only signs of life are written there.
         .stdout(Stdio::piped())
         // A group of its own: Ctrl-C in a terminal reaches the supervisor, which stops the others in order.
         .process_group(0)

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Where a relay serves when nobody says: this machine alone, whatever a gateway by itself would do.
+/// The default of this command: this machine alone, unlike that of a gateway by itself.
 const LOOPBACK: &str = "127.0.0.1:8080";
 
 /// What to run.
@@ -114,7 +114,7 @@ impl Plan {
     }
 }
 
-/// The variables, with the port of a relay on this machine alone where nobody says another.
+/// The variables, with the default address of this command if none is set.
 pub(crate) fn local(vars: &Vars) -> Vars {
     if vars.is_set(variables::LISTEN_ADDR.name) {
         vars.clone()

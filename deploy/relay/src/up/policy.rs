@@ -17,7 +17,7 @@ pub(super) enum End {
     Code(i32),
     /// By a fault of its own, which the kernel answered with this signal.
     Crash(i32),
-    /// Killed: somebody's decision, or the kernel's for want of memory.
+    /// Killed from outside, or by the kernel because memory ran out.
     Killed,
     /// It could not even be started.
     NeverBegan,
@@ -34,7 +34,7 @@ impl Default for RestartPause {
 }
 
 impl RestartPause {
-    /// The pause after a life that ended like this. Pauses double for a process that keeps ending early by
+    /// The pause after a run that ended like this. Pauses double for a process that keeps ending early by
     /// its own doing, since it would spin. One that is killed from outside does not spin, however often that
     /// happens, and clients wait for it: its pause stays short.
     pub(super) fn after(&mut self, lived: Duration, end: End) -> Duration {
@@ -50,7 +50,7 @@ impl RestartPause {
 }
 
 /// The exit of the whole relay, when a process ended in a way that starting it again cannot fix. Clients are served
-/// without federated: whatever ends that one ends nothing else.
+/// without federated, so its end never ends the relay.
 pub(super) fn beyond_restart(role: Role, end: End, was_ready: bool) -> Option<Exit> {
     const NEVER: [Exit; 6] =
         [Exit::Config, Exit::Locked, Exit::Schema, Exit::Permission, Exit::DataMissing, Exit::Corrupt];
@@ -79,7 +79,7 @@ pub(super) enum Stage {
     Draining,
     /// Federated announces to peers that it leaves, and finishes in storage what it has begun with them.
     StoppingFederation,
-    /// Nobody is wanted any more.
+    /// No process is wanted any more.
     Closing,
     /// There is no more time.
     Killing,
@@ -96,7 +96,7 @@ impl Stage {
         }
     }
 
-    /// What follows when everybody has ended who is not wanted.
+    /// The stage after this one, entered when every process that is not wanted has ended.
     pub(super) fn next(self) -> Option<Self> {
         match self {
             Self::Draining => Some(Self::StoppingFederation),

@@ -1,4 +1,4 @@
-//! Being one of the relay's processes, as a child of `relay up`.
+//! Runs one of the relay's processes, as a child of `relay up`.
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -18,7 +18,7 @@ pub(crate) fn run_role(role: Role, supervisor: Option<i32>, vars: Vars) -> ExitC
         return ExitCode::from(Exit::Forced.code());
     }
     show_as(role);
-    // The supervisor reads a child's output, of which there is none but its signs of life.
+    // The supervisor reads a child's output for its signs of life; the child writes nothing else there.
     let signs_of_life = supervisor.and_then(|_| io::stdout().as_fd().try_clone_to_owned().ok());
     let clock = Clock::system();
     lifecycle::run(role, vars, signs_of_life, |vars, shutdown| match role {

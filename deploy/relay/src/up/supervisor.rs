@@ -103,10 +103,10 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Runs the relay to its end, and says on `out` when it is ready.
+    /// Runs the relay to its end, and writes a line to `out` when it is ready.
     ///
     /// # Errors
-    /// None of its own; what ends the relay is in the answer.
+    /// When a task that watches a process fails. How the relay ended is in the answer.
     pub(super) async fn run(mut self, out: &mut impl Write) -> Result<Exit, Failure> {
         for slot in 0..self.slots.len() {
             self.start(slot);
@@ -125,7 +125,7 @@ impl<'a> Supervisor<'a> {
                 Some(event) = self.events.join_next() => match event {
                     Ok(Event::Ended { slot, end }) => self.ended(slot, end),
                     Ok(Event::Due { slot }) => self.due(slot),
-                    // These tasks only wait; should one fail all the same, its process has no keeper any more.
+                    // These tasks only wait. If one fails all the same, its process is not watched any more.
                     Err(error) => return Err(Failure::new(Exit::Internal, error)),
                 },
                 request = self.signals.next() => self.asked_to_stop(request),
@@ -268,7 +268,7 @@ impl<'a> Supervisor<'a> {
         self.enter(Stage::Killing);
     }
 
-    /// Goes on to the next stage when this one has nobody to wait for.
+    /// Enters the next stage when this one has no process left to wait for.
     fn advance(&mut self) {
         while let Some(next) = self.stage.next() {
             let mut unwanted = self.slots.iter().filter(|slot| !self.stage.wants(slot.role));
@@ -295,7 +295,7 @@ impl<'a> Supervisor<'a> {
                 // A second SIGTERM would mean "at once".
                 ProcessState::Alive(_) if !before.wants(slot.role) && stage != Stage::Killing => {}
                 ProcessState::Alive(signals) => {
-                    // Whoever does not listen any more has ended.
+                    // Where the receiver is gone the process has ended.
                     signals.send(signal).unwrap_or_default();
                 }
                 ProcessState::Pausing => slot.state = ProcessState::Over,

@@ -53,7 +53,7 @@ pub(super) fn make_one(directory: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(directory)
 }
 
-/// Makes sure that what was made or renamed in a directory stays so.
+/// Makes creations and renames in a directory durable.
 pub(super) fn sync(directory: &Path) -> io::Result<()> {
     File::open(directory)?.sync_all()
 }
@@ -82,7 +82,7 @@ pub(super) fn is_stamped(name: &str, beginning: &str) -> bool {
     })
 }
 
-/// Whether this is a directory in which nobody but the backup put anything.
+/// Returns true if this is a directory with files of a backup and no others.
 pub(super) fn is_ours(place: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(place)?.is_dir() {
         return Ok(false);

@@ -18,13 +18,13 @@ use tonic::Status;
 /// How long storage may be silent.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Bytes after which a file goes to the disk. All of it at once would hold those back who commit meanwhile.
+/// Bytes after which the file is synced. All at once would delay the commits of a running relay.
 const TO_DISK: u64 = 64 << 20;
 
 /// Copies the database into a new file, and syncs it: from the relay, if one serves, or from its directory.
 pub(super) fn copy(vars: &Vars, serves: bool, target: &Path, errors: &mut impl Write) -> Result<(), Failure> {
     if !serves {
-        // Nobody else will write to a closed stderr either.
+        // A closed stderr is no reason to stop.
         drop(writeln!(errors, "no relay runs; copying its data directory"));
         return storaged::offline::copy(vars, target);
     }

@@ -14,12 +14,12 @@ use storaged::offline;
 pub(super) struct Pruned {
     /// How many are gone.
     pub(super) removed: usize,
-    /// Why some of those that are left are no good.
+    /// Why some of those that are left cannot be restored.
     pub(super) damaged: Vec<String>,
 }
 
 /// The finished backups in a directory, oldest first: their names are their times. Only what this program made is one: a
-/// directory of another name, with a manifest that cannot be understood, or with anything else in it is somebody else's.
+/// directory of another name, with a manifest that cannot be understood, or with anything else in it is left alone.
 pub(super) fn backups(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {

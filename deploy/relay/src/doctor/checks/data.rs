@@ -5,7 +5,7 @@ use crate::doctor::facts::{Contents, Data, Facts, Header, Reached};
 use crate::doctor::finding::Findings;
 use std::path::Path;
 
-/// What nobody but the owner may have on the directory: passing through is the group's, for sockets inside.
+/// Permissions of the directory that only its owner may have. The group may enter it, for sockets inside.
 const DIRECTORY_EXCESS: u32 = 0o067;
 /// The same for a file.
 const FILE_EXCESS: u32 = 0o077;

@@ -1,4 +1,4 @@
-//! Peers: whether they are reached, are who they were, and have room.
+//! Peers: whether they are connected, show the pinned key, and have room.
 
 use crate::display::time::span;
 use crate::display::units::counted;

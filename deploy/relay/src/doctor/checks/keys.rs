@@ -1,4 +1,4 @@
-//! Oblivious HTTP from end to end, and who vouches for its keys and for how long.
+//! Oblivious HTTP: sealed requests, the signed key record, and the end of the anchor's certificate.
 
 use crate::display::time::{span, utc};
 use crate::doctor::code::Code;
@@ -22,7 +22,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let foreign =
         proxy.seen.key.is_some_and(|shown| keys.windows.iter().all(|window| window.fingerprint[..] != shown));
     if foreign {
-        // Whose port that is on this machine nobody said.
+        // Another relay may have this port of the machine.
         if !proxy.is_public {
             return;
         }
@@ -37,7 +37,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 
 /// Checks the signed record that clients get, as they do.
 fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut Findings) {
-    // Said already: none is served, or only to tests, or by another clock.
+    // Reported already, with the reason why the record does not fit.
     let said = [Code::RecordMissing, Code::RotationForTests, Code::ClockOff];
     if said.into_iter().any(|code| findings.has(code)) {
         return;

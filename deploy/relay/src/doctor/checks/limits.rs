@@ -29,8 +29,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     }
 }
 
-/// Where the address was found of whoever sent the requests of this very command. Others ask meanwhile, so one kind is
-/// taken for ours only if there are enough of it, and the right one first.
+/// Checks where gateways found the client address of this command's own requests. Other clients send requests meanwhile, so
+/// a kind of source counts as ours only if it grew by as many as were sent; the right kind is tried first.
 fn check_source(facts: &Facts, report: &StorageReport, proxy: &Proxy, findings: &mut Findings) {
     let (before, after) = (&report.before.sources, &report.after.sources);
     let ours = |kind: fn(&Sources) -> f64| {

@@ -50,7 +50,7 @@ fn check_health(facts: &Facts, proxy: &Proxy, findings: &mut Findings) {
     match &proxy.seen.health {
         Health::Good => {}
         Health::None(reason) => silent(url, reason, findings),
-        // Said already: there is none.
+        // Reported already: there is no gateway.
         Health::Other(502..=504) if findings.has(Code::GatewayMissing) => {}
         Health::Other(status @ 502..=504) => findings.add_with(
             Code::ProxyGateway,

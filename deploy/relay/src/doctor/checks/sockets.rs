@@ -33,7 +33,7 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         ),
         Reached::Silent => findings
             .add(Code::StorageSilent, format!("storaged takes connections at {socket} and does not answer")),
-        // What is wrong with its clock is said with the clocks.
+        // Reported with the clocks.
         Reached::NotReady(_) if facts.report.as_ref().is_some_and(is_behind) => {}
         Reached::NotReady(reason) => {
             findings.add(Code::StorageNotReady, format!("storaged is not ready: {reason}"))

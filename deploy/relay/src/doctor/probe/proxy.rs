@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 /// Looks at the public URL.
 ///
 /// # Errors
-/// When it is none.
+/// When the URL cannot be parsed.
 pub(super) fn public(url: &str, facts: &Facts, clock: &Clock, runtime: &Runtime) -> Result<Proxy, Failure> {
     let text = url.trim_end_matches('/');
     let url = relay_url(text)

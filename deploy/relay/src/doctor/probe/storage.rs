@@ -15,7 +15,7 @@ use tonic::Status;
 
 /// How long gateways may take to report what they counted: they do so every second.
 const REPORTED: Duration = Duration::from_millis(2500);
-/// Between two looks at that.
+/// Between two requests for the counters.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// How old a storage must be, in seconds, before a silent process is missing.
@@ -76,7 +76,7 @@ impl Storage {
     }
 }
 
-/// Whether somebody does not report who should.
+/// Returns true if a process that should report does not.
 fn is_incomplete(report: &StorageReport) -> bool {
     let reports = |role: Role| report.status.processes.iter().any(|process| process.runs(role));
     let wants_peers = report.peering.as_ref().is_some_and(|peering| !peering.identity.is_empty());

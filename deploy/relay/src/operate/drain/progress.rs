@@ -24,7 +24,7 @@ impl DrainProgress {
         self.most = self.most.max(left);
     }
 
-    /// What stays because no peer would keep it for as long as it is to last.
+    /// How many blobs stay because they expire later than any peer would keep them.
     pub(super) fn staying(&self) -> String {
         let or_more = if self.outlasting >= MAX_OUTLASTING { " or more" } else { "" };
         match self.outlasting {

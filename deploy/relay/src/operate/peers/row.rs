@@ -1,4 +1,4 @@
-//! A peer as it is shown: what federated says of it, what it is pinned to, and what lies where, put together.
+//! A row of the table of peers: what federated reports, the pin of its address, and how much mail each side holds.
 
 use crate::display::time::span;
 use crate::display::units::{bytes, grouped};
@@ -29,10 +29,10 @@ const UNKNOWN: &str = "-";
 /// A peer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Row<'a> {
-    /// Where this relay dials it; none for one that dials, and for one that has become a stranger.
+    /// Where this relay dials it; `None` for a peer that dials, and for one that is not configured any more.
     url: Option<&'a str>,
     identity: Option<PeerId>,
-    /// What federated says of it, if it does.
+    /// What federated reports of it, if it does.
     state: Option<&'a PeerState>,
     /// For how long this relay keeps mail, in seconds.
     keeps_secs: u64,
@@ -42,7 +42,7 @@ pub(super) struct Row<'a> {
 }
 
 /// Every peer: those that federated reports, in its order, then those whose addresses are pinned, then those
-/// with whom mail lies. A peer that was taken off the configuration may still hold mail, and is seen.
+/// that hold mail or have mail here. So a peer that was removed from the configuration is shown while it holds mail.
 pub(super) fn rows<'a>(peering: &'a PeersReply) -> Vec<Row<'a>> {
     let of_state = |state: &'a PeerState| {
         let url = Some(state.url.as_str()).filter(|url| !url.is_empty());
@@ -75,7 +75,7 @@ const fn named(link: Link) -> &'static str {
 }
 
 impl<'a> Row<'a> {
-    /// Adds what is known of the peer besides: the pin of its address, and what lies with it and for it.
+    /// Adds the pin of the peer's address, and how much mail each side holds.
     fn of(
         peering: &'a PeersReply,
         url: Option<&'a str>,
@@ -143,7 +143,7 @@ impl<'a> Row<'a> {
         remarks
     }
 
-    /// For how long the peer keeps mail, if it said so.
+    /// For how long the peer keeps mail, if known.
     fn keeps(&self) -> Option<u64> {
         self.state.map(|state| state.keeps_secs).filter(|kept| *kept > 0)
     }

@@ -41,7 +41,7 @@ pub(super) const STEPS: &[Step] = &[
     ("anchor rollovers", |trial| {
         let answer = trial.transport.get(ROLLOVER_PATH)?;
         if answer.status == 404 {
-            // There was none.
+            // No rollover ever happened.
             return Ok(());
         }
         check_type(&answer, 200, ROLLOVER_TYPE)?;
