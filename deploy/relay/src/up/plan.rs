@@ -78,23 +78,19 @@ impl Plan {
         }
         // One and the same address for clients and operator is the gateway's own check.
         if plan.listen != plan.ops && overlap(plan.listen, plan.ops) {
+            let (listen, Variable { name, example, .. }) =
+                (variables::LISTEN_ADDR.name, &variables::METRICS_ADDR);
             reader.contradiction(format!(
-                "{} and {} name the same port: clients and operator need one each, for example {}={}",
-                variables::LISTEN_ADDR.name,
-                variables::METRICS_ADDR.name,
-                variables::METRICS_ADDR.name,
-                variables::METRICS_ADDR.example
+                "{listen} and {name} name the same port: clients and operator need one each, for example {name}={example}"
             ));
         }
         if let Some(peers) = plan.peers
             && (overlap(peers, plan.listen) || overlap(peers, plan.ops))
         {
+            let Variable { name, example, .. } = &variables::FEDERATION_LISTEN_ADDR;
             reader.contradiction(format!(
-                "{}={peers} is the port of clients or of the operator: peers need one of their own, for example {}={}, \
-                 or none, and gateways pass them on",
-                variables::FEDERATION_LISTEN_ADDR.name,
-                variables::FEDERATION_LISTEN_ADDR.name,
-                variables::FEDERATION_LISTEN_ADDR.example
+                "{name}={peers} is the port of clients or of the operator: peers need one of their own, for example \
+                 {name}={example}, or none, and gateways pass them on"
             ));
         }
         reader.finish().map(|()| plan)
@@ -136,9 +132,10 @@ impl fmt::Display for Plan {
 }
 
 fn no_port(variable: &Variable<SocketAddr>, address: SocketAddr) -> String {
+    let Variable { name, example, .. } = variable;
     format!(
-        "{}={address}: `relay up` needs a port of your choice, because several processes share it, for example {}={}",
-        variable.name, variable.name, variable.example
+        "{name}={address}: `relay up` needs a port of your choice, because several processes share it, for example \
+         {name}={example}"
     )
 }
 

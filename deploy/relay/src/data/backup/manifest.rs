@@ -1,7 +1,7 @@
 //! `manifest.json`: describes a backup, so that it can be checked.
 
 use super::DATABASE;
-use relay_daemon::{Exit, Failure, Throttle, build};
+use relay_daemon::{Failure, Throttle, build};
 use relay_proto::UnixSeconds;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -75,17 +75,16 @@ impl Manifest {
     /// # Errors
     /// When there is none, or it cannot be understood.
     pub(super) fn read(directory: &Path) -> Result<Self, Failure> {
-        let failed = |exit, text: String| failure(directory, exit, &text);
+        let place = directory.display();
         let text = fs::read(directory.join(NAME)).map_err(|error| {
-            failed(Exit::DataMissing, format!("this is no backup, its {NAME} cannot be read ({error})"))
+            failure!(DataMissing, "{place}: this is no backup, its {NAME} cannot be read ({error})")
         })?;
         let manifest: Self = serde_json::from_slice(&text)
-            .map_err(|_| failed(Exit::Corrupt, format!("its {NAME} cannot be understood")))?;
+            .map_err(|_| failure!(Corrupt, "{place}: its {NAME} cannot be understood"))?;
         if manifest.format != FORMAT {
-            return Err(failed(
-                Exit::Schema,
-                format!("it is laid out as format {}, and this program knows {FORMAT}", manifest.format),
-            ));
+            let format = manifest.format;
+            let text = format!("it is laid out as format {format}, and this program knows {FORMAT}");
+            return Err(failure!(Schema, "{place}: {text}"));
         }
         Ok(manifest)
     }
@@ -95,13 +94,11 @@ impl Manifest {
     /// # Errors
     /// When there is none, it cannot be understood, or the database is another one.
     pub(crate) fn check(directory: &Path, pace: Throttle) -> Result<Self, Failure> {
-        let manifest = Self::read(directory)?;
-        let (bytes, sha256) = digest(&directory.join(DATABASE), pace).map_err(|error| {
-            failure(directory, Exit::DataMissing, &format!("its {DATABASE} cannot be read ({error})"))
-        })?;
+        let (manifest, place) = (Self::read(directory)?, directory.display());
+        let (bytes, sha256) = digest(&directory.join(DATABASE), pace)
+            .map_err(|error| failure!(DataMissing, "{place}: its {DATABASE} cannot be read ({error})"))?;
         if (bytes, &sha256) != (manifest.database_bytes, &manifest.database_sha256) {
-            let text = format!("its {DATABASE} is not what was backed up");
-            return Err(failure(directory, Exit::Corrupt, &text));
+            return Err(failure!(Corrupt, "{place}: its {DATABASE} is not what was backed up"));
         }
         Ok(manifest)
     }
@@ -110,10 +107,6 @@ impl Manifest {
     pub(super) const fn is_sound(&self) -> bool {
         self.sound
     }
-}
-
-fn failure(directory: &Path, exit: Exit, text: &str) -> Failure {
-    Failure::new(exit, format_args!("{}: {text}", directory.display()))
 }
 
 fn digest(path: &Path, mut pace: Throttle) -> io::Result<(u64, String)> {
