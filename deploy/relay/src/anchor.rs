@@ -129,9 +129,9 @@ mod fixture {
 
         /// With a new anchor.
         pub(super) fn anchored() -> Self {
-            let desk = Self::empty();
-            desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap();
-            desk
+            let offline = Self::empty();
+            offline.run(AnchorCommand::New { directory: offline.directory.clone() }).unwrap();
+            offline
         }
 
         pub(super) fn run(&self, command: AnchorCommand) -> Result<String, Failure> {
@@ -191,23 +191,23 @@ mod tests {
 
     #[test]
     fn a_clock_that_nobody_set_certifies_nothing() {
-        let desk = TestAnchor::anchored();
-        desk.time.jump_to(UnixSeconds::new(100));
-        for refused in [desk.certify().unwrap_err(), desk.rollover().unwrap_err()] {
+        let offline = TestAnchor::anchored();
+        offline.time.jump_to(UnixSeconds::new(100));
+        for refused in [offline.certify().unwrap_err(), offline.rollover().unwrap_err()] {
             assert_eq!(refused.exit, Exit::Usage);
             assert!(refused.text.contains("1970-01-01") && refused.text.contains("date -u"), "{refused}");
         }
-        assert_eq!(desk.names(), ["anchor.json", "anchor.key", "backup.key"]);
+        assert_eq!(offline.names(), ["anchor.json", "anchor.key", "backup.key"]);
     }
 
     #[test]
     fn where_there_is_no_anchor_every_command_says_how_to_make_one() {
-        let desk = TestAnchor::empty();
-        let show = AnchorCommand::Show { directory: desk.directory.clone(), json: false };
-        for refused in [desk.certify(), desk.rollover(), desk.run(show)].map(Result::unwrap_err) {
+        let offline = TestAnchor::empty();
+        let show = AnchorCommand::Show { directory: offline.directory.clone(), json: false };
+        for refused in [offline.certify(), offline.rollover(), offline.run(show)].map(Result::unwrap_err) {
             assert_eq!(refused.exit, Exit::DataMissing);
             assert!(refused.text.contains("relay anchor new"), "{refused}");
         }
-        assert!(!desk.directory.exists(), "asking makes nothing");
+        assert!(!offline.directory.exists(), "asking makes nothing");
     }
 }

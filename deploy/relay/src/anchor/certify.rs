@@ -87,22 +87,22 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
-    fn anew(desk: &TestAnchor) -> AnchorCommand {
-        AnchorCommand::Certify { directory: desk.directory.clone(), days: 90, new_intermediate: true }
+    fn anew(offline: &TestAnchor) -> AnchorCommand {
+        AnchorCommand::Certify { directory: offline.directory.clone(), days: 90, new_intermediate: true }
     }
 
     #[test]
     fn a_certificate_begins_an_hour_before_this_one_and_lasts_its_days() {
-        let desk = TestAnchor::anchored();
-        let answer = desk.certify().unwrap();
-        let file = desk.public();
+        let offline = TestAnchor::anchored();
+        let answer = offline.certify().unwrap();
+        let file = offline.public();
         let [certificate] = file.certificates[..] else { panic!("{file:?}") };
         assert!(certificate.is_by(&file.anchor) && certificate.holds_at(NOW));
         assert_eq!(certificate.not_before, NOW.hour_floor().minus(3600));
         assert_eq!(certificate.not_after, certificate.not_before.plus(90 * DAY));
-        let key = Directory::open(&desk.directory).unwrap().read_key(INTERMEDIATE_FILE).unwrap().unwrap();
+        let key = Directory::open(&offline.directory).unwrap().read_key(INTERMEDIATE_FILE).unwrap().unwrap();
         assert_eq!(certificate.intermediate, public(&key));
-        assert_eq!(mode(&desk.path(INTERMEDIATE_FILE)), 0o600);
+        assert_eq!(mode(&offline.path(INTERMEDIATE_FILE)), 0o600);
         for expected in ["2025-06-01 11:00 UTC to 2025-08-30 11:00 UTC", "anchor.json", "intermediate.key"] {
             assert!(answer.contains(expected), "{answer}");
         }
@@ -110,71 +110,71 @@ mod tests {
 
     #[test]
     fn a_renewal_keeps_the_key_and_what_still_holds_and_drops_what_ended() {
-        let desk = TestAnchor::anchored();
-        desk.certify().unwrap();
-        let first = desk.public().certificates[0];
-        desk.certify().unwrap();
-        assert_eq!(desk.public().certificates, [first], "the same hour, the same certificate");
-        desk.time.advance(Duration::from_secs(60 * DAY));
-        desk.certify().unwrap();
-        let both = desk.public().certificates;
+        let offline = TestAnchor::anchored();
+        offline.certify().unwrap();
+        let first = offline.public().certificates[0];
+        offline.certify().unwrap();
+        assert_eq!(offline.public().certificates, [first], "the same hour, the same certificate");
+        offline.time.advance(Duration::from_secs(60 * DAY));
+        offline.certify().unwrap();
+        let both = offline.public().certificates;
         assert_eq!((both.len(), both[0]), (2, first));
         assert_eq!(both[1].intermediate, first.intermediate);
-        desk.time.advance(Duration::from_secs(31 * DAY));
-        desk.certify().unwrap();
-        let left = desk.public().certificates;
+        offline.time.advance(Duration::from_secs(31 * DAY));
+        offline.certify().unwrap();
+        let left = offline.public().certificates;
         assert_eq!((left.len(), left[0]), (2, both[1]));
     }
 
     #[test]
     fn a_new_intermediate_takes_the_place_of_the_old_one_and_its_certificates() {
-        let desk = TestAnchor::anchored();
-        desk.certify().unwrap();
-        let first = desk.public().certificates[0];
-        desk.run(anew(&desk)).unwrap();
-        let file = desk.public();
+        let offline = TestAnchor::anchored();
+        offline.certify().unwrap();
+        let first = offline.public().certificates[0];
+        offline.run(anew(&offline)).unwrap();
+        let file = offline.public();
         let [second] = file.certificates[..] else { panic!("{file:?}") };
         assert_ne!(second.intermediate, first.intermediate);
-        assert_eq!(mode(&desk.path(INTERMEDIATE_FILE)), 0o600);
+        assert_eq!(mode(&offline.path(INTERMEDIATE_FILE)), 0o600);
     }
 
     #[test]
     fn an_intermediate_that_was_made_and_not_certified_is_certified_next() {
-        let desk = TestAnchor::anchored();
-        desk.certify().unwrap();
-        let before = fs::read(desk.path(PUBLIC_FILE)).unwrap();
-        desk.run(anew(&desk)).unwrap();
-        let made = desk.public().certificates[0].intermediate;
-        fs::write(desk.path(PUBLIC_FILE), before).unwrap();
-        desk.certify().unwrap();
-        let file = desk.public();
+        let offline = TestAnchor::anchored();
+        offline.certify().unwrap();
+        let before = fs::read(offline.path(PUBLIC_FILE)).unwrap();
+        offline.run(anew(&offline)).unwrap();
+        let made = offline.public().certificates[0].intermediate;
+        fs::write(offline.path(PUBLIC_FILE), before).unwrap();
+        offline.certify().unwrap();
+        let file = offline.public();
         let [certificate] = file.certificates[..] else { panic!("{file:?}") };
         assert_eq!(certificate.intermediate, made);
     }
 
     #[test]
     fn certifying_needs_the_anchor_and_not_its_backup() {
-        let desk = TestAnchor::anchored();
-        fs::remove_file(desk.path(BACKUP_KEY)).unwrap();
-        desk.certify().unwrap();
-        fs::rename(desk.path(ANCHOR_KEY), desk.path("elsewhere")).unwrap();
-        let refused = desk.certify().unwrap_err();
+        let offline = TestAnchor::anchored();
+        fs::remove_file(offline.path(BACKUP_KEY)).unwrap();
+        offline.certify().unwrap();
+        fs::rename(offline.path(ANCHOR_KEY), offline.path("elsewhere")).unwrap();
+        let refused = offline.certify().unwrap_err();
         assert_eq!(refused.exit, Exit::DataMissing);
         assert!(refused.text.contains("relay anchor rollover"), "{refused}");
         let foreign = TestAnchor::anchored();
-        fs::copy(foreign.path(ANCHOR_KEY), desk.path(ANCHOR_KEY)).unwrap();
-        assert_eq!(desk.certify().unwrap_err().exit, Exit::Corrupt);
+        fs::copy(foreign.path(ANCHOR_KEY), offline.path(ANCHOR_KEY)).unwrap();
+        assert_eq!(offline.certify().unwrap_err().exit, Exit::Corrupt);
     }
 
     #[test]
     fn what_is_wrong_with_the_public_file_is_told() {
-        let desk = TestAnchor::anchored();
-        fs::write(desk.path(PUBLIC_FILE), "{}").unwrap();
-        let refused = desk.certify().unwrap_err();
+        let offline = TestAnchor::anchored();
+        fs::write(offline.path(PUBLIC_FILE), "{}").unwrap();
+        let refused = offline.certify().unwrap_err();
         assert_eq!(refused.exit, Exit::Corrupt);
         assert!(refused.text.contains("RELAY_ANCHOR_DIR"), "{refused}");
-        fs::remove_file(desk.path(PUBLIC_FILE)).unwrap();
-        let refused = desk.certify().unwrap_err();
+        fs::remove_file(offline.path(PUBLIC_FILE)).unwrap();
+        let refused = offline.certify().unwrap_err();
         assert_eq!(refused.exit, Exit::DataMissing);
         assert!(refused.text.contains("cut off"), "{refused}");
     }

@@ -75,13 +75,13 @@ mod tests {
 
     #[test]
     fn a_new_anchor_is_its_two_keys_and_what_it_publishes() {
-        let desk = TestAnchor::empty();
-        let answer = desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap();
-        assert_eq!(desk.names(), ["anchor.json", "anchor.key", "backup.key"]);
-        assert_eq!(mode(&desk.directory), 0o700);
-        assert_eq!([ANCHOR_KEY, BACKUP_KEY].map(|name| mode(&desk.path(name))), [0o600, 0o600]);
-        let file = desk.public();
-        let directory = Directory::open(&desk.directory).unwrap();
+        let offline = TestAnchor::empty();
+        let answer = offline.run(AnchorCommand::New { directory: offline.directory.clone() }).unwrap();
+        assert_eq!(offline.names(), ["anchor.json", "anchor.key", "backup.key"]);
+        assert_eq!(mode(&offline.directory), 0o700);
+        assert_eq!([ANCHOR_KEY, BACKUP_KEY].map(|name| mode(&offline.path(name))), [0o600, 0o600]);
+        let file = offline.public();
+        let directory = Directory::open(&offline.directory).unwrap();
         let [anchor, backup] =
             [ANCHOR_KEY, BACKUP_KEY].map(|name| directory.read_key(name).unwrap().unwrap());
         assert_eq!(file.anchor, public(&anchor));
@@ -97,23 +97,24 @@ mod tests {
     #[test]
     fn a_directory_with_any_of_the_files_is_left_as_it_is() {
         for name in FILES {
-            let desk = TestAnchor::empty();
-            fs::create_dir(&desk.directory).unwrap();
-            fs::write(desk.path(name), "precious").unwrap();
-            let refused = desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap_err();
+            let offline = TestAnchor::empty();
+            fs::create_dir(&offline.directory).unwrap();
+            fs::write(offline.path(name), "precious").unwrap();
+            let refused =
+                offline.run(AnchorCommand::New { directory: offline.directory.clone() }).unwrap_err();
             assert_eq!(refused.exit, Exit::Usage);
-            assert!(refused.text.contains(&desk.path(name).display().to_string()), "{refused}");
-            assert_eq!(desk.names(), [name]);
-            assert_eq!(fs::read_to_string(desk.path(name)).unwrap(), "precious");
+            assert!(refused.text.contains(&offline.path(name).display().to_string()), "{refused}");
+            assert_eq!(offline.names(), [name]);
+            assert_eq!(fs::read_to_string(offline.path(name)).unwrap(), "precious");
         }
     }
 
     #[test]
     fn an_empty_directory_that_is_there_is_used() {
-        let desk = TestAnchor::empty();
-        fs::create_dir(&desk.directory).unwrap();
-        fs::write(desk.path("notes.txt"), "mine").unwrap();
-        desk.run(AnchorCommand::New { directory: desk.directory.clone() }).unwrap();
-        assert_eq!(desk.names(), ["anchor.json", "anchor.key", "backup.key", "notes.txt"]);
+        let offline = TestAnchor::empty();
+        fs::create_dir(&offline.directory).unwrap();
+        fs::write(offline.path("notes.txt"), "mine").unwrap();
+        offline.run(AnchorCommand::New { directory: offline.directory.clone() }).unwrap();
+        assert_eq!(offline.names(), ["anchor.json", "anchor.key", "backup.key", "notes.txt"]);
     }
 }

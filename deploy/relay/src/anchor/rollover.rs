@@ -93,29 +93,33 @@ mod tests {
 
     type Files = BTreeMap<String, Vec<u8>>;
 
-    fn files(desk: &TestAnchor) -> Files {
-        desk.names().into_iter().map(|name| (name.clone(), fs::read(desk.path(&name)).unwrap())).collect()
+    fn files(offline: &TestAnchor) -> Files {
+        offline
+            .names()
+            .into_iter()
+            .map(|name| (name.clone(), fs::read(offline.path(&name)).unwrap()))
+            .collect()
     }
 
     /// A directory with exactly these files.
     fn with(files: &Files) -> TestAnchor {
-        let desk = TestAnchor::anchored();
-        for name in desk.names() {
-            fs::remove_file(desk.path(&name)).unwrap();
+        let offline = TestAnchor::anchored();
+        for name in offline.names() {
+            fs::remove_file(offline.path(&name)).unwrap();
         }
         for (name, bytes) in files {
-            fs::write(desk.path(name), bytes).unwrap();
+            fs::write(offline.path(name), bytes).unwrap();
             let open = fs::Permissions::from_mode(0o600);
-            fs::set_permissions(desk.path(name), open).unwrap();
+            fs::set_permissions(offline.path(name), open).unwrap();
         }
-        desk
+        offline
     }
 
     use std::os::unix::fs::PermissionsExt as _;
 
     /// Checks that all files there fit together.
-    fn is_whole(desk: &TestAnchor) {
-        let directory = Directory::open(&desk.directory).unwrap();
+    fn is_whole(offline: &TestAnchor) {
+        let directory = Directory::open(&offline.directory).unwrap();
         let file = public_file(&directory).unwrap();
         anchor_key(&directory, &file).unwrap();
         backup_key(&directory, &file).unwrap();
@@ -124,17 +128,17 @@ mod tests {
 
     #[test]
     fn the_backup_becomes_the_anchor_and_everything_follows() {
-        let desk = TestAnchor::anchored();
-        desk.certify().unwrap();
-        let (before, keys) = (desk.public(), files(&desk));
-        let answer = desk.rollover().unwrap();
-        let after = desk.public();
-        assert_eq!(desk.names(), DONE);
-        is_whole(&desk);
-        assert_eq!(files(&desk)["anchor.key"], keys["backup.key"]);
-        assert_eq!(files(&desk)["retired-1.key"], keys["anchor.key"]);
-        assert_eq!(files(&desk)["intermediate.key"], keys["intermediate.key"]);
-        assert_eq!(mode(&desk.path(BACKUP_KEY)), 0o600);
+        let offline = TestAnchor::anchored();
+        offline.certify().unwrap();
+        let (before, keys) = (offline.public(), files(&offline));
+        let answer = offline.rollover().unwrap();
+        let after = offline.public();
+        assert_eq!(offline.names(), DONE);
+        is_whole(&offline);
+        assert_eq!(files(&offline)["anchor.key"], keys["backup.key"]);
+        assert_eq!(files(&offline)["retired-1.key"], keys["anchor.key"]);
+        assert_eq!(files(&offline)["intermediate.key"], keys["intermediate.key"]);
+        assert_eq!(mode(&offline.path(BACKUP_KEY)), 0o600);
         let [record] = after.rollovers[..] else { panic!("{after:?}") };
         assert!(record.follows(&before.commitment));
         assert_eq!((record.new_anchor, record.next_commitment), (after.anchor, after.commitment));
@@ -147,30 +151,30 @@ mod tests {
 
     #[test]
     fn rollovers_make_a_chain_and_keep_every_old_key() {
-        let desk = TestAnchor::anchored();
-        let mut commitment = desk.public().commitment;
+        let offline = TestAnchor::anchored();
+        let mut commitment = offline.public().commitment;
         let mut answer = String::new();
         for _ in 0..17 {
-            answer = desk.rollover().unwrap();
+            answer = offline.rollover().unwrap();
         }
-        let file = desk.public();
+        let file = offline.public();
         assert_eq!(file.rollovers.len(), 17);
         for record in &file.rollovers {
             assert!(record.follows(&commitment));
             commitment = record.next_commitment;
         }
-        assert!((1..=17).all(|number| desk.path(&retired_key(number)).exists()));
+        assert!((1..=17).all(|number| offline.path(&retired_key(number)).exists()));
         assert!(answer.contains("the newest 16 are served"), "{answer}");
         assert!(answer.contains("Next: relay anchor certify"), "there is no intermediate key: {answer}");
     }
 
     #[test]
     fn cut_off_anywhere_it_is_finished_by_the_next_run() {
-        let desk = TestAnchor::anchored();
-        desk.certify().unwrap();
-        let before = files(&desk);
-        desk.rollover().unwrap();
-        let after = files(&desk);
+        let offline = TestAnchor::anchored();
+        offline.certify().unwrap();
+        let before = files(&offline);
+        offline.rollover().unwrap();
+        let after = files(&offline);
         let next = after["backup.key"].clone();
 
         // Before the new anchor.json nothing has happened: the next run rolls over, to this very key.
@@ -205,32 +209,32 @@ mod tests {
 
     #[test]
     fn what_was_half_written_is_not_taken_for_a_key() {
-        let desk = TestAnchor::anchored();
-        fs::write(desk.path(".next-backup.key.unfinished"), "07").unwrap();
-        desk.rollover().unwrap();
-        is_whole(&desk);
-        assert!(!desk.path(".next-backup.key.unfinished").exists());
+        let offline = TestAnchor::anchored();
+        fs::write(offline.path(".next-backup.key.unfinished"), "07").unwrap();
+        offline.rollover().unwrap();
+        is_whole(&offline);
+        assert!(!offline.path(".next-backup.key.unfinished").exists());
     }
 
     #[test]
     fn a_lost_anchor_is_what_the_backup_is_for() {
-        let desk = TestAnchor::anchored();
-        fs::remove_file(desk.path(ANCHOR_KEY)).unwrap();
-        desk.rollover().unwrap();
-        assert_eq!(desk.names(), ["anchor.json", "anchor.key", "backup.key"]);
-        is_whole(&desk);
+        let offline = TestAnchor::anchored();
+        fs::remove_file(offline.path(ANCHOR_KEY)).unwrap();
+        offline.rollover().unwrap();
+        assert_eq!(offline.names(), ["anchor.json", "anchor.key", "backup.key"]);
+        is_whole(&offline);
     }
 
     #[test]
     fn without_the_right_keys_nothing_changes() {
-        let desk = TestAnchor::anchored();
+        let offline = TestAnchor::anchored();
         let other = TestAnchor::anchored();
         for (name, replaced, exit) in [
             (BACKUP_KEY, false, Exit::DataMissing),
             (BACKUP_KEY, true, Exit::Corrupt),
             (ANCHOR_KEY, true, Exit::Corrupt),
         ] {
-            let mut state = files(&desk);
+            let mut state = files(&offline);
             state.remove(name);
             if replaced {
                 state.insert(name.to_owned(), fs::read(other.path(name)).unwrap());
@@ -245,10 +249,10 @@ mod tests {
 
     #[test]
     fn a_cut_off_rollover_whose_backup_is_gone_says_so() {
-        let desk = TestAnchor::anchored();
-        let before = files(&desk);
-        desk.rollover().unwrap();
-        let after = files(&desk);
+        let offline = TestAnchor::anchored();
+        let before = files(&offline);
+        offline.rollover().unwrap();
+        let after = files(&offline);
         let mut state = after.clone();
         state.remove("anchor.key");
         state.insert(NEXT_BACKUP_KEY.to_owned(), state["backup.key"].clone());

@@ -80,17 +80,17 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
-    fn shown(desk: &TestAnchor, json: bool) -> String {
-        desk.run(AnchorCommand::Show { directory: desk.directory.clone(), json }).unwrap()
+    fn shown(offline: &TestAnchor, json: bool) -> String {
+        offline.run(AnchorCommand::Show { directory: offline.directory.clone(), json }).unwrap()
     }
 
     #[test]
     fn people_read_lines() {
-        let desk = TestAnchor::anchored();
-        assert!(shown(&desk, false).contains("certificate   none"));
-        desk.certify().unwrap();
-        desk.rollover().unwrap();
-        let (text, file) = (shown(&desk, false), desk.public());
+        let offline = TestAnchor::anchored();
+        assert!(shown(&offline, false).contains("certificate   none"));
+        offline.certify().unwrap();
+        offline.rollover().unwrap();
+        let (text, file) = (shown(&offline, false), offline.public());
         for expected in [
             format!("anchor        {}", hex::encode(file.anchor.as_bytes())),
             format!("commitment    {}", hex::encode(file.commitment.as_bytes())),
@@ -99,17 +99,17 @@ mod tests {
         ] {
             assert!(text.contains(&expected), "{expected:?} in {text}");
         }
-        desk.time.advance(Duration::from_secs(100 * DAY));
-        assert!(shown(&desk, false).contains("(ENDED)"));
+        offline.time.advance(Duration::from_secs(100 * DAY));
+        assert!(shown(&offline, false).contains("(ENDED)"));
     }
 
     #[test]
     fn programs_read_json() {
-        let desk = TestAnchor::anchored();
-        desk.certify().unwrap();
-        desk.rollover().unwrap();
-        let value: Value = serde_json::from_str(&shown(&desk, true)).unwrap();
-        let file = desk.public();
+        let offline = TestAnchor::anchored();
+        offline.certify().unwrap();
+        offline.rollover().unwrap();
+        let value: Value = serde_json::from_str(&shown(&offline, true)).unwrap();
+        let file = offline.public();
         assert_eq!(value["anchor"], hex::encode(file.anchor.as_bytes()));
         assert_eq!(value["certificates"][0]["not_after"], file.certificates[0].not_after.get());
         assert_eq!(value["certificates"][0]["days_left"], 89);
@@ -119,12 +119,12 @@ mod tests {
 
     #[test]
     fn a_copy_without_any_key_is_enough_and_an_unfinished_rollover_is_told() {
-        let desk = TestAnchor::anchored();
+        let offline = TestAnchor::anchored();
         for name in ["anchor.key", "backup.key"] {
-            fs::remove_file(desk.path(name)).unwrap();
+            fs::remove_file(offline.path(name)).unwrap();
         }
-        assert!(!shown(&desk, false).contains("cut off"));
-        fs::write(desk.path(NEXT_BACKUP_KEY), "").unwrap();
-        assert!(shown(&desk, false).contains("relay anchor rollover"));
+        assert!(!shown(&offline, false).contains("cut off"));
+        fs::write(offline.path(NEXT_BACKUP_KEY), "").unwrap();
+        assert!(shown(&offline, false).contains("relay anchor rollover"));
     }
 }

@@ -17,20 +17,25 @@ pub(super) mod fixture;
 use super::facts::Facts;
 use super::finding::{Finding, Findings};
 
+/// The checks after that of the settings, in this order: a later one leaves out what follows from an earlier finding.
+const CHECKS: [fn(&Facts, &mut Findings); 9] = [
+    data::check,
+    sockets::check,
+    room::check,
+    clock::check,
+    processes::check,
+    proxy::check,
+    limits::check,
+    keys::check,
+    federation::check,
+];
+
 /// Everything that is wrong, the worst first. What only follows from something else is not named.
 pub(crate) fn judge(facts: &Facts) -> Vec<Finding> {
     let mut findings = Findings::default();
     settings::check(facts, &mut findings);
     if facts.settings.make_sense() {
-        data::check(facts, &mut findings);
-        sockets::check(facts, &mut findings);
-        room::check(facts, &mut findings);
-        clock::check(facts, &mut findings);
-        processes::check(facts, &mut findings);
-        proxy::check(facts, &mut findings);
-        limits::check(facts, &mut findings);
-        keys::check(facts, &mut findings);
-        federation::check(facts, &mut findings);
+        CHECKS.iter().for_each(|check| check(facts, &mut findings));
     }
     findings.sorted()
 }
