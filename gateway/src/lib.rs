@@ -4,7 +4,7 @@
 //! refusals, retries. It has no disk and keeps no secret; mailbox tokens live in it for the time of one
 //! request and leave it as hashes only.
 //!
-//! The path of a request: `edge` takes the connection, `app` lets the request in, `api` has its endpoint,
+//! The path of a request: `edge` takes the connection, `routes` finds the endpoint, `layers` admit the request, `api` has the endpoint,
 //! `storage` carries it on.
 
 mod address;
@@ -18,6 +18,7 @@ mod fixture;
 #[doc(hidden)]
 #[path = "../../tests/fuzz/bodies/gateway.rs"]
 pub mod fuzz;
+mod layers;
 mod limit;
 mod memory;
 mod metrics;
@@ -28,12 +29,14 @@ mod origin;
 mod places;
 mod policy;
 mod recall;
+mod routes;
 mod storage;
 mod strict;
 mod tunnel;
 mod versions;
 
-pub use api::{Endpoint, ErrorRow, endpoints, errors};
+pub use api::{ErrorRow, errors};
+pub use routes::{Endpoint, endpoints};
 
 use api::body::BodyBudget;
 use api::error::ErrorCode;
@@ -126,7 +129,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     });
     tasks.spawn(serve_operators(operators, &ops, config.metrics_token.clone()));
     let server = Server {
-        handler: Clients(app),
+        handler: Clients::new(app),
         limits: Limits::with_idle(config.idle_timeout),
         max_connections: affordable_connections(config.max_connections),
         turned_away: ErrorCode::TooManyConnections.body(),

@@ -20,8 +20,8 @@ mod tests;
 use crate::api::RequestContext;
 use crate::api::body::SEALED_ANSWER;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::reply::Reply;
-use crate::app;
+use crate::api::reply::{self, Reply};
+use crate::app::Arrival;
 use crate::metrics::DecapsulationOutcome;
 use crate::origin::Origin;
 use crate::strict::is_same_authority;
@@ -29,9 +29,9 @@ use axum::body::Body;
 use bytes::Bytes;
 use crypto::{Crypto, DecapsulationError, Opened};
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::http::response::Parts;
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::{HeaderMap, Request, Response};
 use keyring::Keyring;
 use problem::Problem;
 use relay_proto::RequestId;
@@ -66,7 +66,8 @@ impl Form {
 
 /// Answers a sealed request.
 pub(crate) async fn serve(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, refused, headers, body, .. } = call;
+    let RequestContext { app, caller, refused, router, headers, body, .. } = call;
+    let router = router.ok_or(ErrorCode::NotFound)?;
     if !is_sealed_request(&headers) {
         return Err(ErrorCode::ContentType.into());
     }
@@ -93,18 +94,14 @@ pub(crate) async fn serve(call: RequestContext) -> Result<Reply, ApiError> {
     app.metrics.opening(DecapsulationOutcome::Opened);
     let Opened { plaintext, sealer } = opened;
     let form = Form::of(&plaintext);
-    let mut is_head = false;
-    let mut reply = match read(form, plaintext, headers.get(HOST), app.authority.as_deref()) {
-        Ok(request) => {
-            is_head = request.method() == Method::HEAD;
+    let reply = match read(form, plaintext, headers.get(HOST), app.authority.as_deref()) {
+        Ok(mut request) => {
             let origin = Origin::Oblivious { caller, request_id, refused };
-            Box::pin(app::answer(Arc::clone(&app), origin, None, request)).await
+            request.extensions_mut().insert(Arrival { origin, account: None, router: None });
+            reply::of_router(router, request).await
         }
         Err(error) => error.reply(),
     };
-    if is_head {
-        *reply.body_mut() = Full::default();
-    }
     let plain = match write(form, reply).await {
         Ok(plain) => plain,
         Err(head) => {
@@ -164,8 +161,9 @@ fn read(
 
 /// Makes a padded plaintext of an answer. Returns the head of one that is too large for that.
 async fn write(form: Form, reply: Reply) -> Result<Vec<u8>, Parts> {
-    let (head, body) = reply.into_parts();
-    // The router's bodies are whole already.
+    let (mut head, body) = reply.into_parts();
+    // Both inner forms say the length themselves.
+    head.headers.remove(CONTENT_LENGTH);
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     padded(form, &head, &body).ok_or(head)
 }

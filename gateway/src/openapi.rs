@@ -6,7 +6,7 @@ mod operations;
 mod scalars;
 
 use crate::api::error::ErrorCode;
-use crate::api::{Audience, GATEWAY, ROUTES, Route};
+use crate::routes::{Audience, GATEWAY, ROUTES, Route};
 use hyper::Method;
 use operations::{Body, Models, Operation};
 use serde_json::{Map, Value, json};

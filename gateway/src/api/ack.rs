@@ -15,7 +15,7 @@ struct Acked {
     acknowledged: bool,
 }
 
-pub(super) async fn ack(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn ack(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailbox, blob_id) = parse(&body)?;

@@ -5,9 +5,11 @@ mod table;
 pub(crate) use table::{ErrorCode, Reason};
 
 use super::reply::{self, Reply};
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::header::{HeaderValue, RETRY_AFTER};
 use relay_proto::StorageError;
+use serde_json::json;
 use std::time::Duration;
 
 /// A refused request.
@@ -16,18 +18,25 @@ pub(crate) struct ApiError {
     pub(crate) fault: ErrorCode,
     /// Overrides the table's, where the time is known.
     retry_after: Option<Duration>,
+    /// The oldest version of clients that is served, where that is the reason.
+    min_version: Option<u16>,
 }
 
 impl From<ErrorCode> for ApiError {
     fn from(fault: ErrorCode) -> Self {
-        Self { fault, retry_after: None }
+        Self { fault, retry_after: None, min_version: None }
     }
 }
 
 impl ApiError {
     /// Over a limit, and free again after a time.
     pub(crate) const fn rate_limited(retry_after: Duration) -> Self {
-        Self { fault: ErrorCode::RateLimited, retry_after: Some(retry_after) }
+        Self { fault: ErrorCode::RateLimited, retry_after: Some(retry_after), min_version: None }
+    }
+
+    /// Of a client that is older than the oldest that is served.
+    pub(crate) const fn upgrade_required(min_version: u16) -> Self {
+        Self { fault: ErrorCode::UpgradeRequired, retry_after: None, min_version: Some(min_version) }
     }
 
     /// Whole seconds after which asking again makes sense.
@@ -36,14 +45,29 @@ impl ApiError {
         computed.map(|seconds| seconds.max(1)).or(self.fault.row().retry_after)
     }
 
-    /// The answer to the client.
+    /// The reply to the client.
     pub(crate) fn reply(self) -> Reply {
-        let body = Bytes::from_static(self.fault.body().as_bytes());
+        let body = match self.min_version {
+            Some(min_version) => {
+                let body = json!({ "status": "error", "error": self.fault.text(), "min_version": min_version });
+                body.to_string().into()
+            }
+            None => Bytes::from_static(self.fault.body().as_bytes()),
+        };
         let mut reply = reply::json(self.fault.status(), body);
         if let Some(seconds) = self.retry_seconds() {
             reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         reply
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// The reply, with its [`ErrorCode`] as an extension: the layers count it.
+    fn into_response(self) -> Response {
+        let mut response = self.reply().into_response();
+        response.extensions_mut().insert(self.fault);
+        response
     }
 }
 

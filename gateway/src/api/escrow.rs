@@ -48,7 +48,7 @@ enum Action {
     },
 }
 
-pub(super) async fn escrow(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn escrow(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let caller = caller.map(Into::into);
     let (body, share) = app.intake.read(body).await?;

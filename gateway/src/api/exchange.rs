@@ -35,7 +35,7 @@ struct Completed<'a> {
     response: &'a str,
 }
 
-pub(super) async fn offer(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn offer(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
@@ -47,7 +47,7 @@ pub(super) async fn offer(call: RequestContext) -> Result<Reply, ApiError> {
     success::of(&Offered { status: "ok", code: &code.to_digits() })
 }
 
-pub(super) async fn claim(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn claim(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;
@@ -62,7 +62,7 @@ pub(super) async fn claim(call: RequestContext) -> Result<Reply, ApiError> {
     Ok(success::reserved(share, claimed))
 }
 
-pub(super) async fn complete(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn complete(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();

@@ -11,12 +11,12 @@ use hyper::{Response, StatusCode};
 use relay_proto::NoiseKey;
 
 /// Passes a peer on to federated. HTTP/2 and sealed requests have no way out of HTTP.
-pub(super) async fn tunnel(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, headers, body, passage, .. } = call;
+pub(crate) async fn tunnel(call: RequestContext) -> Result<Reply, ApiError> {
+    let RequestContext { app, caller, headers, body, upgrade, .. } = call;
     noise_key(&app)?;
-    let passage = passage.filter(|_| body.is_end_stream()).ok_or(ErrorCode::NotAnUpgrade)?;
+    let upgrade = upgrade.filter(|_| body.is_end_stream()).ok_or(ErrorCode::NotAnUpgrade)?;
     let (accept, tunnel) = app.tunnels.open(caller, &headers).await?;
-    passage.take(tunnel);
+    upgrade.take(tunnel);
     let mut reply = Reply::default();
     *reply.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     reply.headers_mut().insert(CONNECTION, UPGRADES);
@@ -26,7 +26,7 @@ pub(super) async fn tunnel(call: RequestContext) -> Result<Reply, ApiError> {
 }
 
 /// The key that operators of other relays pin.
-pub(super) async fn key(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn key(call: RequestContext) -> Result<Reply, ApiError> {
     let key = noise_key(&call.app)?.to_base64url();
     let mut reply = Response::new(Full::from(key));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));

@@ -53,7 +53,7 @@ struct WrittenBlob<'a> {
     origin_hint: Option<String>,
 }
 
-pub(super) async fn fetch(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn fetch(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, sealed, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let [tokens] = fields::read(&body, ["mailbox_tokens"])?;

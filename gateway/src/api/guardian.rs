@@ -26,7 +26,7 @@ struct Guardian {
     data: String,
 }
 
-pub(super) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();
@@ -39,7 +39,7 @@ pub(super) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
     Ok(success::done())
 }
 
-pub(super) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let [guardian_hash] = fields::read(&body, ["guardian_hash"])?;
@@ -52,7 +52,7 @@ pub(super) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
     success::of(&Guardians { status: "ok", guardians })
 }
 
-pub(super) async fn delete(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn delete(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();

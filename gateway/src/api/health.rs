@@ -4,6 +4,6 @@ use super::error::ApiError;
 use super::reply::Reply;
 use super::{RequestContext, success};
 
-pub(super) async fn health(_: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn health(_: RequestContext) -> Result<Reply, ApiError> {
     Ok(success::done())
 }

@@ -20,7 +20,7 @@ const FINGERPRINT: HeaderName = HeaderName::from_static("key-fingerprint");
 const ROLLOVER_MAX_AGE: u64 = 3600;
 
 /// `GET /v2/ohttp-key`: one key configuration without a length in front, as deployed clients read it.
-pub(super) async fn bare(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn bare(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, now) = keys(call).await?;
     let (key, max_age) = keys.shown_at(now).ok_or(ErrorCode::Unreachable)?;
     let mut reply = document(KEYS, key.config.clone(), max_age);
@@ -30,7 +30,7 @@ pub(super) async fn bare(call: RequestContext) -> Result<Reply, ApiError> {
 }
 
 /// `GET /.well-known/ohttp-gateway` (RFC 9540): the list form of RFC 9458 §3.2, with one entry.
-pub(super) async fn listed(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn listed(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, now) = keys(call).await?;
     let (key, max_age) = keys.shown_at(now).ok_or(ErrorCode::Unreachable)?;
     let length = u16::try_from(key.config.len()).map_err(|_| ErrorCode::Internal)?;
@@ -38,7 +38,7 @@ pub(super) async fn listed(call: RequestContext) -> Result<Reply, ApiError> {
 }
 
 /// `GET /v2/ohttp-key-signed`: the signed record of today's key.
-pub(super) async fn signed(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn signed(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, now) = keys(call).await?;
     let record = keys.set.record_at(now).ok_or(ErrorCode::NoSignedKey)?;
     let (_, max_age) = keys.shown_at(now).ok_or(ErrorCode::Unreachable)?;
@@ -49,7 +49,7 @@ pub(super) async fn signed(call: RequestContext) -> Result<Reply, ApiError> {
 }
 
 /// `GET /v2/ohttp-anchor-rollover`: how the anchor changed since clients pinned one.
-pub(super) async fn rollovers(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn rollovers(call: RequestContext) -> Result<Reply, ApiError> {
     let (keys, _) = keys(call).await?;
     if keys.set.rollovers.is_empty() {
         return Err(ErrorCode::NoRollover.into());

@@ -15,7 +15,7 @@ struct Purged {
     blobs_deleted: u64,
 }
 
-pub(super) async fn purge(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn purge(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?;

@@ -36,7 +36,7 @@ struct Proof<'a> {
     expires_at: u64,
 }
 
-pub(super) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let [key_hash, proof_data] = fields::read(&body, ["key_hash", "proof_data"])?;
@@ -52,7 +52,7 @@ pub(super) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
     Ok(success::done())
 }
 
-pub(super) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, sealed, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
     let [key_hashes] = fields::read(&body, ["key_hashes"])?;

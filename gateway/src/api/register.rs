@@ -25,7 +25,7 @@ const fn is_none(number: &u32) -> bool {
     *number == 0
 }
 
-pub(super) async fn register(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn register(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailboxes, ownership) = parse(&body)?;

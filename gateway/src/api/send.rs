@@ -17,7 +17,7 @@ struct Sent<'a> {
     blob_id: &'a str,
 }
 
-pub(super) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
+pub(crate) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailbox, ciphertext, origin_hint) = parse(&body, app.max_message_size)?;

@@ -6,7 +6,8 @@
 
 use super::padding;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::{self, fields};
+use crate::api::fields;
+use crate::routes::path_of_action;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::{Method, Request};
@@ -23,7 +24,7 @@ pub(crate) fn read(plaintext: &Bytes) -> Result<Request<Body>, ApiError> {
     if version.number(ErrorCode::EnvelopeVersion)? != VERSION {
         return Err(ErrorCode::EnvelopeVersion.into());
     }
-    let path = action.text().and_then(api::path_of_action).ok_or(ErrorCode::UnknownAction)?;
+    let path = action.text().and_then(path_of_action).ok_or(ErrorCode::UnknownAction)?;
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path;

@@ -1,12 +1,10 @@
 //! The oblivious door, in process: a client that seals, and what an observer outside sees.
 
-use crate::api;
 use crate::api::error::Reason;
-use crate::app::answer;
 use crate::fixture::keys::key_set;
 use crate::fixture::{ADDRESS_KEY, Relay, base64_of, policy};
 use crate::metrics::DecapsulationOutcome;
-use crate::origin::Origin;
+use crate::routes::{GATEWAY, ROUTES};
 use axum::body::Body;
 use bhttp::{Message, Mode};
 use bytes::Bytes;
@@ -20,7 +18,6 @@ use relay_proto::messages::Policy;
 use relay_proto::page::LARGEST;
 use serde_json::{Value, json};
 use std::io::Cursor;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// An answer as the relay in between sees it.
@@ -56,9 +53,7 @@ impl Relay {
             request = request.header(*name, *value);
         }
         let request = request.body(Body::from(body)).unwrap();
-        let client = "198.51.100.1".parse().unwrap();
-        let (origin, account) = (Origin::Direct(client), self.app.intake.account(client, false));
-        let (head, body) = answer(Arc::clone(&self.app), origin, Some(account), request).await.into_parts();
+        let (head, body) = self.clients.serve([198, 51, 100, 1].into(), request).await.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Outer { status: head.status.as_u16(), headers: head.headers, body }
     }
@@ -137,7 +132,7 @@ async fn both_inner_forms_reach_the_same_endpoints_as_plain_http() {
 #[tokio::test]
 async fn every_action_and_every_path_is_served_and_no_door_inside_a_door() {
     let relay = Relay::start().await;
-    for route in api::ROUTES {
+    for route in ROUTES {
         let Some(name) = route.path.strip_prefix("/v2/").filter(|_| route.method == Method::POST) else {
             continue;
         };
@@ -333,7 +328,7 @@ async fn what_cannot_be_opened_is_refused_outside_by_a_problem_document() {
     }
     assert_eq!(relay.get("/v2/ohttp").await.status, 405);
     let kind = [("content-type", "Message/OHTTP-Req; charset=x")];
-    assert_eq!(relay.outer(Method::POST, api::GATEWAY, &kind, good.into()).await.status, 200);
+    assert_eq!(relay.outer(Method::POST, GATEWAY, &kind, good.into()).await.status, 200);
 }
 
 #[tokio::test]
@@ -347,7 +342,7 @@ async fn nothing_of_the_outer_request_goes_along_but_who_pays() {
     );
     let versions = Policy { min_version: 5, warn_version: 7, upgrade_deadline: 1, ..policy() };
     relay.post_policy(versions).await;
-    for path in ["/v2/ohttp-key", "/v2/ohttp-key-signed", api::GATEWAY] {
+    for path in ["/v2/ohttp-key", "/v2/ohttp-key-signed", GATEWAY] {
         assert_eq!(relay.get(path).await.status, 200, "a key for whoever comes without headers");
     }
     assert_eq!(relay.get("/v2/health").await.status, 426);
@@ -385,9 +380,7 @@ async fn a_named_relay_has_a_budget_of_its_own_and_whoever_else_seals_is_a_clien
     let ask = async |from: &str| {
         let request = Request::post("/v2/ohttp").header("content-type", "message/ohttp-req");
         let request = request.body(Body::from(message.clone())).unwrap();
-        let from = from.parse().unwrap();
-        let (origin, account) = (Origin::Direct(from), relay.app.intake.account(from, false));
-        answer(Arc::clone(&relay.app), origin, Some(account), request).await.status().as_u16()
+        relay.clients.serve(from.parse().unwrap(), request).await.status().as_u16()
     };
     for (from, allowed) in [("203.0.113.1", 2), ("192.0.2.9", 20)] {
         let before = relay.app.metrics.rejections(Reason::RateLimited);
@@ -458,7 +451,7 @@ async fn an_unknown_key_makes_the_gateway_ask_once_a_second() {
 #[tokio::test]
 async fn the_list_form_is_the_bare_form_behind_its_length() {
     let relay = Relay::start().await;
-    let (bare, listed) = (relay.get("/v2/ohttp-key").await, relay.get(api::GATEWAY).await);
+    let (bare, listed) = (relay.get("/v2/ohttp-key").await, relay.get(GATEWAY).await);
     assert_eq!(listed.body, [&[0, 45], &bare.body[..]].concat());
     for outer in [bare, listed] {
         assert_eq!(outer.headers["content-type"], "application/ohttp-keys");

@@ -8,7 +8,7 @@ use super::models::{
     RegisterRequest, SendReply, SendRequest,
 };
 use crate::api::error::ErrorCode;
-use crate::api::{GATEWAY, Route};
+use crate::routes::{GATEWAY, Route};
 use hyper::Method;
 use relay_proto::{anchor, key_record};
 use schemars::generate::SchemaSettings;

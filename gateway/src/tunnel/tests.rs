@@ -1,14 +1,15 @@
 //! Tunnels over real connections, from a peer through the edge to a federated of our own.
 
 use super::*;
-use crate::api;
 use crate::api::error::Reason;
-use crate::app::{Clients, answer};
+use crate::api::reply;
+use crate::app::Arrival;
 use crate::edge::{self, Limits, Server, SharedPeers};
 use crate::fixture::peering::{ACCEPTED, FakeTunnelEnd};
 use crate::fixture::{Relay, policy};
 use crate::openapi;
 use crate::origin::Origin;
+use crate::routes;
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use hyper::Method;
@@ -57,7 +58,7 @@ impl Gateway {
         let address = listener.local_addr().unwrap();
         let active = IntGauge::new("active", "Active.").unwrap();
         let server = Server {
-            handler: Clients(Arc::clone(&relay.app)),
+            handler: relay.clients.clone(),
             limits,
             max_connections,
             turned_away: "{}",
@@ -373,13 +374,14 @@ async fn a_tunnel_in_which_nothing_moves_ends() {
 }
 
 async fn ask(relay: &Relay, method: Method, path: &str, origin: Origin) -> (StatusCode, Bytes) {
-    let described = api::find(&method, path);
+    let described = routes::find(&method, path);
     let mut request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
     *request.headers_mut() = asked();
-    let reply = answer(Arc::clone(&relay.app), origin, None, request).await;
+    request.extensions_mut().insert(Arrival { origin, account: None, router: None });
+    let reply = reply::of_router(routes::router(&relay.app), request).await;
     let (status, kind) = (reply.status(), reply.headers()["content-type"].to_str().unwrap().to_owned());
     let body = reply.into_body().collect().await.unwrap().to_bytes();
-    if let (Ok(route), Origin::Direct(_), "application/json") = (described, origin, kind.as_str()) {
+    if let (Some(route), Origin::Direct(_), "application/json") = (described, origin, kind.as_str()) {
         openapi::check(route, status.as_u16(), &kind, &serde_json::from_slice(&body).unwrap()).unwrap();
     }
     (status, body)
