@@ -19,6 +19,7 @@ pub(crate) mod reply;
 pub(crate) mod send;
 mod success;
 mod tokens;
+pub(crate) mod values;
 
 use crate::app::{App, Arrival};
 use crate::edge::UpgradeHandle;

@@ -23,6 +23,7 @@ use crate::api::error::{ApiError, ErrorCode};
 use crate::api::reply::{self, Reply};
 use crate::app::Arrival;
 use crate::metrics::DecapsulationOutcome;
+use crate::openapi::Operation;
 use crate::origin::Origin;
 use crate::strict::is_same_authority;
 use axum::body::Body;
@@ -39,9 +40,12 @@ use std::sync::Arc;
 
 /// Content type of sealed requests.
 const REQUEST: &str = "message/ohttp-req";
-/// Content type of sealed answers.
+/// Content type of sealed replies.
 const RESPONSE: &str = "message/ohttp-res";
-/// What the oblivious door needs.
+
+pub(crate) const SEALED: Operation = Operation::bytes(REQUEST, RESPONSE, &[ErrorCode::ContentType]);
+
+/// What Oblivious HTTP needs.
 #[derive(Debug)]
 pub(crate) struct Oblivious {
     pub(crate) keyring: Arc<Keyring>,

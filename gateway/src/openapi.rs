@@ -1,14 +1,14 @@
-//! The client API as an OpenAPI 3.1 document, made from the table of endpoints, the table of errors and the shapes
-//! of bodies. Tests hold every answer that a gateway gives to it.
+//! The client API as an OpenAPI 3.1 document, made from the table of endpoints, what each says of its bodies and errors,
+//! and the table of errors. Tests hold every reply of a gateway to it.
 
 mod models;
-mod operations;
-mod scalars;
+
+pub(crate) use models::{Body, Operation};
 
 use crate::api::error::ErrorCode;
 use crate::routes::{Audience, GATEWAY, ROUTES, Route};
 use hyper::Method;
-use operations::{Body, Models, Operation};
+use models::Models;
 use serde_json::{Map, Value, json};
 
 /// What any request may be told.
@@ -42,9 +42,8 @@ const OF_PEERS: &[ErrorCode] =
 pub(crate) fn document() -> Value {
     let (mut paths, mut models) = (Map::new(), Models::new());
     for route in ROUTES {
-        let Some(operation) = operations::of(route, &mut models) else { continue };
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
-        path[route.method.as_str().to_ascii_lowercase()] = describe(route, &operation);
+        path[route.method.as_str().to_ascii_lowercase()] = describe(route, &mut models);
     }
     let mut schemas = models.all();
     schemas.insert("Problem".to_owned(), problem());
@@ -98,15 +97,16 @@ fn tag(path: &str) -> &'static str {
     }
 }
 
-fn describe(route: &Route, operation: &Operation) -> Value {
+fn describe(route: &Route, models: &mut Models) -> Value {
+    let operation = route.operation;
     let mut described = json!({
         "operationId": operation_id(route),
         "tags": [tag(route.path)],
         "summary": route.about,
-        "responses": responses(route, operation),
+        "responses": responses(route, models),
     });
     if let Some(request) = &operation.request {
-        described["requestBody"] = json!({ "required": true, "content": content(request) });
+        described["requestBody"] = json!({ "required": true, "content": models.request(request) });
     }
     if route.path.starts_with("/v2/") {
         described["parameters"] = json!([{ "$ref": "#/components/parameters/Version" }]);
@@ -119,7 +119,8 @@ fn operation_id(route: &Route) -> String {
     format!("{}_{}", route.method.as_str().to_ascii_lowercase(), words.join("_"))
 }
 
-fn responses(route: &Route, operation: &Operation) -> Value {
+fn responses(route: &Route, models: &mut Models) -> Value {
+    let operation = route.operation;
     let common = match (&route.method, &operation.reply) {
         _ if route.audience == Audience::Peers => OF_PEERS,
         (&Method::POST, _) => OF_STORAGE,
@@ -132,10 +133,10 @@ fn responses(route: &Route, operation: &Operation) -> Value {
     let mut responses = Map::new();
     let (status, success) = match &operation.reply {
         Body::WebSocket => ("101", json!({ "description": "The connection is a WebSocket from here on." })),
-        body => ("200", json!({ "description": "Done.", "content": content(body) })),
+        body => ("200", json!({ "description": "Done.", "content": models.reply(body) })),
     };
     responses.insert(status.to_owned(), success);
-    let mut faults: Vec<ErrorCode> = OF_ALL.iter().chain(common).chain(operation.faults).copied().collect();
+    let mut faults: Vec<ErrorCode> = OF_ALL.iter().chain(common).chain(operation.errors).copied().collect();
     faults.sort_by_key(|fault| fault.status().as_u16());
     for told in faults.chunk_by(|one, other| one.status() == other.status()) {
         let Some(first) = told.first() else { continue };
@@ -211,16 +212,6 @@ fn refusal(status: u16, texts: &[&str]) -> Value {
         } });
     }
     refusal
-}
-
-fn content(body: &Body) -> Value {
-    match body {
-        Body::Json(schema) => json!({ "application/json": { "schema": schema } }),
-        Body::Bytes(kind) => json!({ *kind: { "schema": {
-            "type": "string", "contentMediaType": kind, "description": "Bytes of this type.",
-        } } }),
-        Body::WebSocket => json!({}),
-    }
 }
 
 /// A problem document (RFC 9457).

@@ -8,6 +8,7 @@ use crate::api::{
 use crate::app::App;
 use crate::layers::around;
 use crate::ohttp;
+use crate::openapi::Operation;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
@@ -36,47 +37,50 @@ pub(crate) struct Route {
     pub(crate) path: &'static str,
     pub(crate) audience: Audience,
     pub(crate) about: &'static str,
+    /// What goes in and out of it, for the description of the API.
+    pub(crate) operation: &'static Operation,
     handler: fn(MethodFilter) -> MethodRouter<Arc<App>>,
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal for $audience:ident => $($module:ident)::+, $about:literal;)*) => {
+    ($($method:ident $path:literal for $audience:ident => $($handler:ident)::+ as $($operation:ident)::+, $about:literal;)*) => {
         /// Every endpoint of the main port.
         pub(crate) static ROUTES: &[Route] = &[$(Route {
             method: Method::$method,
             path: $path,
             audience: Audience::$audience,
             about: $about,
-            handler: |method| on(method, $($module)::+),
+            operation: &$($operation)::+,
+            handler: |method| on(method, $($handler)::+),
         },)*];
     };
 }
 
 routes! {
-    POST "/v2/send" for Clients => send::send, "Leaves a blob in a mailbox.";
-    POST "/v2/fetch" for Clients => fetch::fetch, "Shows what waits in up to 1900 mailboxes, oldest first. Removes nothing.";
-    POST "/v2/ack" for Clients => ack::ack, "Removes a blob that was received.";
-    POST "/v2/register" for Clients => register::register, "Makes mailboxes known to the relay, and binds them to an owner's key if one signs.";
-    POST "/v2/purge" for Clients => purge::purge, "Deletes everything that belongs to the signing key.";
-    POST "/v2/recovery/store" for Clients => recovery::store, "Stores a recovery proof for 90 days, in place of the one before.";
-    POST "/v2/recovery/query" for Clients => recovery::query, "Shows the recovery proofs under up to 50 keys.";
-    POST "/v2/exchange/offer" for Clients => exchange::offer, "Offers something to whoever is told the six-digit code.";
-    POST "/v2/exchange/claim" for Clients => exchange::claim, "Takes what is offered under a code, once, and leaves a response.";
-    POST "/v2/exchange/complete" for Clients => exchange::complete, "Takes the response, which ends the exchange.";
-    POST "/v2/guardian/store" for Clients => guardian::store, "Replaces the guardian set of the signing key, for a year.";
-    POST "/v2/guardian/query" for Clients => guardian::query, "Shows a guardian set; an unknown one is empty.";
-    POST "/v2/guardian/delete" for Clients => guardian::delete, "Deletes the guardian set of the signing key.";
-    POST "/v2/escrow" for Clients => escrow::escrow, "Fills a slot behind a gate of two, reads the other once both are filled, or counts them.";
-    GET "/v2/ohttp-key" for ObliviousRelays => keys::bare, "The key for Oblivious HTTP: one key configuration, without a length in front.";
-    GET "/v2/ohttp-key-signed" for ObliviousRelays => keys::signed, "The same key for today, signed by the relay's anchor.";
-    GET "/v2/ohttp-anchor-rollover" for ObliviousRelays => keys::rollovers, "How the anchor changed, as signed records.";
-    POST "/v2/ohttp" for ObliviousRelays => ohttp::serve, "An oblivious request (RFC 9458): any of the others, sealed.";
-    GET "/.well-known/ohttp-gateway" for ObliviousRelays => keys::listed, "The key for Oblivious HTTP as a list (RFC 9540).";
-    POST "/.well-known/ohttp-gateway" for ObliviousRelays => ohttp::serve, "An oblivious request, at the address of RFC 9540.";
-    GET "/health" for Anybody => health::health, "Whether the gateway lives.";
-    GET "/v2/health" for Anybody => health::health, "The same, under the path of the API.";
-    GET "/federation" for Peers => federation::tunnel, "A WebSocket upgrade: the connection of another relay.";
-    GET "/federation/key" for Peers => federation::key, "The key by which other relays know this one.";
+    POST "/v2/send" for Clients => send::send as send::SEND, "Leaves a blob in a mailbox.";
+    POST "/v2/fetch" for Clients => fetch::fetch as fetch::FETCH, "Shows what waits in up to 1900 mailboxes, oldest first. Removes nothing.";
+    POST "/v2/ack" for Clients => ack::ack as ack::ACK, "Removes a blob that was received.";
+    POST "/v2/register" for Clients => register::register as register::REGISTER, "Makes mailboxes known to the relay, and binds them to an owner's key if one signs.";
+    POST "/v2/purge" for Clients => purge::purge as purge::PURGE, "Deletes everything that belongs to the signing key.";
+    POST "/v2/recovery/store" for Clients => recovery::store as recovery::STORE, "Stores a recovery proof for 90 days, in place of the one before.";
+    POST "/v2/recovery/query" for Clients => recovery::query as recovery::QUERY, "Shows the recovery proofs under up to 50 keys.";
+    POST "/v2/exchange/offer" for Clients => exchange::offer as exchange::OFFER, "Offers something to whoever is told the six-digit code.";
+    POST "/v2/exchange/claim" for Clients => exchange::claim as exchange::CLAIM, "Takes what is offered under a code, once, and leaves a response.";
+    POST "/v2/exchange/complete" for Clients => exchange::complete as exchange::COMPLETE, "Takes the response, which ends the exchange.";
+    POST "/v2/guardian/store" for Clients => guardian::store as guardian::STORE, "Replaces the guardian set of the signing key, for a year.";
+    POST "/v2/guardian/query" for Clients => guardian::query as guardian::QUERY, "Shows a guardian set; an unknown one is empty.";
+    POST "/v2/guardian/delete" for Clients => guardian::delete as guardian::DELETE, "Deletes the guardian set of the signing key.";
+    POST "/v2/escrow" for Clients => escrow::escrow as escrow::ESCROW, "Fills a slot behind a gate of two, reads the other once both are filled, or counts them.";
+    GET "/v2/ohttp-key" for ObliviousRelays => keys::bare as keys::KEY, "The key for Oblivious HTTP: one key configuration, without a length in front.";
+    GET "/v2/ohttp-key-signed" for ObliviousRelays => keys::signed as keys::SIGNED, "The same key for today, signed by the relay's anchor.";
+    GET "/v2/ohttp-anchor-rollover" for ObliviousRelays => keys::rollovers as keys::ROLLOVERS, "How the anchor changed, as signed records.";
+    POST "/v2/ohttp" for ObliviousRelays => ohttp::serve as ohttp::SEALED, "An oblivious request (RFC 9458): any of the others, sealed.";
+    GET "/.well-known/ohttp-gateway" for ObliviousRelays => keys::listed as keys::KEY, "The key for Oblivious HTTP as a list (RFC 9540).";
+    POST "/.well-known/ohttp-gateway" for ObliviousRelays => ohttp::serve as ohttp::SEALED, "An oblivious request, at the address of RFC 9540.";
+    GET "/health" for Anybody => health::health as health::HEALTH, "Whether the gateway lives.";
+    GET "/v2/health" for Anybody => health::health as health::HEALTH, "The same, under the path of the API.";
+    GET "/federation" for Peers => federation::tunnel as federation::TUNNEL, "A WebSocket upgrade: the connection of another relay.";
+    GET "/federation/key" for Peers => federation::key as federation::KEY, "The key by which other relays know this one.";
 }
 
 /// Builds the router. Paths are taken as they are, without decoding or a slash more or less; whoever may GET may HEAD.
@@ -151,7 +155,10 @@ impl Route {
 
     /// Whether an action of an envelope names it: its path behind [`PREFIX`], with underscores.
     fn is_action(&self, action: &str) -> bool {
-        let name = self.path.strip_prefix(PREFIX).filter(|_| self.method == Method::POST && !self.takes_sealed_requests());
+        let name = self
+            .path
+            .strip_prefix(PREFIX)
+            .filter(|_| self.method == Method::POST && !self.takes_sealed_requests());
         name.is_some_and(|name| name.len() == action.len() && name.replace('/', "_") == action)
     }
 }
@@ -181,7 +188,6 @@ pub fn endpoints() -> Vec<Endpoint> {
         .collect()
 }
 
-
 /// The endpoint that a request without an alias is for.
 #[cfg(test)]
 pub(crate) fn find(method: &Method, path: &str) -> Option<&'static Route> {
@@ -209,7 +215,9 @@ mod tests {
         let relay = Relay::start().await;
         let status = async |method: Method, path: &str| relay.request(method, path, &[], "").await.status;
         assert_eq!(status(Method::HEAD, "/health").await, 200);
-        for path in ["/", "/v2", "/v2/", "/v2/send/", "/V2/send", "//v2/send", "/v2/%73end", "/v2/exchange%2foffer"] {
+        for path in
+            ["/", "/v2", "/v2/", "/v2/send/", "/V2/send", "//v2/send", "/v2/%73end", "/v2/exchange%2foffer"]
+        {
             assert_eq!(status(Method::POST, path).await, 404, "{path}");
         }
         for path in ["/v2/send", "/v2/exchange/offer", "/v2/exchange_offer"] {

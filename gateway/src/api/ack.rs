@@ -1,19 +1,36 @@
 //! `POST /v2/ack`: removes a blob that its recipient has.
 
 use super::error::{ApiError, ErrorCode};
+use super::fields::{self, Field};
 use super::reply::Reply;
-use super::{RequestContext, fields, success};
+use super::values::StatusOk;
+use super::{RequestContext, success};
+use crate::openapi::Operation;
 use relay_proto::messages::write_command::Command;
 use relay_proto::messages::write_outcome::Outcome;
 use relay_proto::messages::{Ack, WriteCommand};
 use relay_proto::{BlobId, MailboxHash, MailboxToken};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct Acked {
-    status: &'static str,
+/// A blob that was received and is to be removed.
+#[derive(Deserialize, JsonSchema)]
+struct AckRequest {
+    recipient_id: Field<MailboxToken>,
+    blob_id: Field<BlobId>,
+}
+
+/// The blob is not there any more.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct AckReply {
+    status: StatusOk,
+    /// Whether this request removed it; false where it was not there.
     acknowledged: bool,
 }
+
+pub(crate) const ACK: Operation =
+    Operation::json::<AckRequest, AckReply>(&[ErrorCode::RecipientId, ErrorCode::BlobId]);
 
 pub(crate) async fn ack(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, body, .. } = call;
@@ -25,16 +42,15 @@ pub(crate) async fn ack(call: RequestContext) -> Result<Reply, ApiError> {
         WriteCommand { caller: caller.map(Into::into), command: Some(Command::Ack(ack)) }
     };
     match app.storage.write(patience.deadline(), command).await? {
-        Outcome::Acknowledged(acknowledged) => success::of(&Acked { status: "ok", acknowledged }),
+        Outcome::Acknowledged(acknowledged) => success::of(&AckReply { status: StatusOk, acknowledged }),
         Outcome::Stored(_) | Outcome::Refused(_) => Err(ErrorCode::Internal.into()),
     }
 }
 
 fn parse(body: &[u8]) -> Result<(MailboxHash, BlobId), ApiError> {
-    let [recipient, blob_id] = fields::read(body, ["recipient_id", "blob_id"])?;
-    let mailbox = recipient.parse(MailboxToken::from_hex, ErrorCode::RecipientId)?.hash();
-    let blob_id = blob_id.parse(BlobId::from_hex, ErrorCode::BlobId)?;
-    Ok((mailbox, blob_id))
+    let AckRequest { recipient_id, blob_id } = fields::read(body)?;
+    let mailbox = recipient_id.or(ErrorCode::RecipientId)?.hash();
+    Ok((mailbox, blob_id.or(ErrorCode::BlobId)?))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Errors on their way to clients: which [`ErrorCode`] a refusal by storage is, and how it is answered.
+//! Errors on their way to clients: which [`ErrorCode`] a refusal by storage is, and how it is replied.
 
 mod table;
 
@@ -49,7 +49,8 @@ impl ApiError {
     pub(crate) fn reply(self) -> Reply {
         let body = match self.min_version {
             Some(min_version) => {
-                let body = json!({ "status": "error", "error": self.fault.text(), "min_version": min_version });
+                let body =
+                    json!({ "status": "error", "error": self.fault.text(), "min_version": min_version });
                 body.to_string().into()
             }
             None => Bytes::from_static(self.fault.body().as_bytes()),
@@ -103,50 +104,20 @@ impl From<StorageError> for ApiError {
     }
 }
 
-/// A refusal of a purge.
-pub(super) fn of_purge(refusal: StorageError) -> ApiError {
+/// A refusal of something signed, of which each kind has its own words for a time outside the window, a signature that does
+/// not hold, and one that was used before.
+pub(super) fn of_signed(refusal: StorageError, [window, signature, replay]: [ErrorCode; 3]) -> ApiError {
     match refusal {
-        StorageError::OutsideWindow => ErrorCode::PurgeWindow.into(),
-        StorageError::BadSignature => ErrorCode::PurgeSignature.into(),
-        StorageError::Replayed => ErrorCode::PurgeReplay.into(),
-        other => other.into(),
-    }
-}
-
-/// A refusal of a registration.
-pub(super) fn of_registration(refusal: StorageError) -> ApiError {
-    match refusal {
-        StorageError::OutsideWindow => ErrorCode::RegistrationWindow.into(),
-        StorageError::BadSignature => ErrorCode::RegistrationSignature.into(),
-        StorageError::Replayed => ErrorCode::RegistrationReplay.into(),
-        StorageError::QuotaExceeded => ErrorCode::OwnerQuota.into(),
-        other => other.into(),
-    }
-}
-
-/// A refusal of a guardian set.
-pub(super) fn of_guardians(refusal: StorageError) -> ApiError {
-    match refusal {
-        StorageError::OutsideWindow => ErrorCode::GuardianWindow.into(),
-        StorageError::BadSignature => ErrorCode::GuardianSignature.into(),
-        StorageError::Replayed => ErrorCode::GuardianReplay.into(),
-        other => other.into(),
-    }
-}
-
-/// A refusal of a step of an exchange.
-pub(super) fn of_exchange(refusal: StorageError) -> ApiError {
-    match refusal {
-        StorageError::UnknownCode => ErrorCode::UnknownCode.into(),
-        StorageError::AlreadyClaimed => ErrorCode::AlreadyClaimed.into(),
-        StorageError::NotYetClaimed => ErrorCode::NotYetClaimed.into(),
-        StorageError::TooManyOffers => ErrorCode::TooManyOffers.into(),
+        StorageError::OutsideWindow => window.into(),
+        StorageError::BadSignature => signature.into(),
+        StorageError::Replayed => replay.into(),
         other => other.into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{exchange, guardian, purge, register};
     use super::*;
 
     #[test]
@@ -170,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_has_its_answer() {
+    fn every_refusal_has_its_reply() {
         let wait = Duration::from_secs(7);
         for (refusal, fault) in [
             (StorageError::invalid("mailbox"), ErrorCode::Internal),
@@ -186,15 +157,16 @@ mod tests {
             (StorageError::Unavailable, ErrorCode::Unreachable),
             (StorageError::Internal, ErrorCode::Internal),
         ] {
-            let answers = [ApiError::from, of_purge, of_registration, of_guardians, of_exchange];
-            assert!(answers.iter().all(|answer| answer(refusal.clone()).fault == fault), "{refusal}");
+            let refusals =
+                [ApiError::from, purge::refusal, register::refusal, guardian::refusal, exchange::refusal];
+            assert!(refusals.iter().all(|told| told(refusal.clone()).fault == fault), "{refusal}");
         }
     }
 
     #[test]
     fn a_full_mailbox_and_a_key_with_too_many_are_told_apart() {
         assert_eq!(ApiError::from(StorageError::QuotaExceeded).fault, ErrorCode::QuotaExceeded);
-        assert_eq!(of_registration(StorageError::QuotaExceeded).fault, ErrorCode::OwnerQuota);
+        assert_eq!(register::refusal(StorageError::QuotaExceeded).fault, ErrorCode::OwnerQuota);
     }
 
     #[test]
@@ -219,10 +191,10 @@ mod tests {
                 ErrorCode::GuardianReplay,
             ),
         ] {
-            assert_eq!(of_purge(refusal.clone()).fault, purge);
-            assert_eq!(of_registration(refusal.clone()).fault, registration);
-            assert_eq!(of_guardians(refusal.clone()).fault, guardians);
-            assert_eq!(of_exchange(refusal).fault, ErrorCode::Internal);
+            assert_eq!(purge::refusal(refusal.clone()).fault, purge);
+            assert_eq!(register::refusal(refusal.clone()).fault, registration);
+            assert_eq!(guardian::refusal(refusal.clone()).fault, guardians);
+            assert_eq!(exchange::refusal(refusal).fault, ErrorCode::Internal);
         }
         for (refusal, exchange) in [
             (StorageError::UnknownCode, ErrorCode::UnknownCode),
@@ -230,7 +202,7 @@ mod tests {
             (StorageError::NotYetClaimed, ErrorCode::NotYetClaimed),
             (StorageError::TooManyOffers, ErrorCode::TooManyOffers),
         ] {
-            assert_eq!(of_exchange(refusal.clone()).fault, exchange);
+            assert_eq!(exchange::refusal(refusal.clone()).fault, exchange);
             assert_eq!(ApiError::from(refusal).fault, ErrorCode::Internal);
         }
     }

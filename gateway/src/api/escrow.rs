@@ -2,9 +2,11 @@
 //! there. What became of a request is its `status`, also where that is not what the client hoped for.
 
 use super::error::{ApiError, ErrorCode};
-use super::fields::Field;
+use super::fields::{self, Described, Field, Value};
 use super::reply::Reply;
-use super::{RequestContext, fields, success};
+use super::values;
+use super::{RequestContext, success};
+use crate::openapi::Operation;
 use relay_proto::client::StorageClient;
 use relay_proto::field::{required, sealed};
 use relay_proto::limits::{ESCROW_SLOTS, MAX_ESCROW_TTL_SECS};
@@ -14,23 +16,90 @@ use relay_proto::messages::{
     EscrowPutReply, EscrowPutRequest,
 };
 use relay_proto::{EscrowBlob, GateHash, GateName, SlotHash, SlotName, StorageError};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
-/// What became of a request.
-#[derive(Serialize)]
+/// What to do with an escrow gate: fill a slot, read the other one, or count those that are filled.
+#[derive(Deserialize, JsonSchema)]
+struct EscrowRequest {
+    escrow_action: Field<EscrowAction>,
+    gate_hash: Field<GateHash>,
+    /// For `Put` and `Get`.
+    slot_hash: Option<Field<SlotHash>>,
+    /// For `Put`.
+    blob: Option<Field<Option<EscrowBlob>>>,
+    /// Seconds until the gate ends, for `Put`.
+    #[schemars(with = "Option<u32>", range(min = 1, max = 604_800), example = 86_400)]
+    ttl_seconds: Option<Field<u64>>,
+}
+
+/// What to do with an escrow gate.
+#[derive(Clone, Copy, JsonSchema)]
+enum EscrowAction {
+    Put,
+    Get,
+    Count,
+}
+
+impl Described for EscrowAction {
+    type Schema = Self;
+}
+
+impl Value<'_> for EscrowAction {
+    fn of_text(text: Cow<'_, str>) -> Option<Self> {
+        match text.as_ref() {
+            "Put" => Some(Self::Put),
+            "Get" => Some(Self::Get),
+            "Count" => Some(Self::Count),
+            _ => None,
+        }
+    }
+}
+
+/// How an escrow gate stands.
+#[derive(Serialize, JsonSchema)]
 #[serde(tag = "status")]
+#[schemars(rename = "EscrowReply")]
 enum Outcome {
+    /// The slot is filled.
     Stored,
+    /// The slot was filled before.
     AlreadyExists,
+    /// Both slots are filled by others.
     GateFull,
+    /// The blob is too large.
     BlobTooLarge,
-    Blob { blob: String },
-    NotReady { count: u32 },
-    Count { count: u32 },
+    /// What the other slot holds.
+    Blob {
+        #[schemars(with = "values::SealedUrlSafe")]
+        blob: String,
+    },
+    /// Not both slots are filled yet.
+    NotReady {
+        #[schemars(with = "values::Count")]
+        count: u32,
+    },
+    /// How many slots are filled.
+    Count {
+        #[schemars(with = "values::Count")]
+        count: u32,
+    },
+    /// No such gate, or no such slot behind it.
     NotFound,
 }
 
-/// What a client asks for.
+pub(crate) const ESCROW: Operation = Operation::json::<EscrowRequest, Outcome>(&[
+    ErrorCode::EscrowAction,
+    ErrorCode::GateHash,
+    ErrorCode::SlotHash,
+    ErrorCode::EscrowBlob,
+    ErrorCode::EscrowTtl,
+    ErrorCode::StorageFull,
+    ErrorCode::ClockWrong,
+]);
+
+/// A request, checked.
 enum Action {
     Put {
         gate: GateName,
@@ -117,25 +186,24 @@ impl TryFrom<EscrowGetReply> for Outcome {
 }
 
 fn parse(body: &[u8]) -> Result<Action, ApiError> {
-    let names = ["escrow_action", "gate_hash", "slot_hash", "blob", "ttl_seconds"];
-    let [action, gate, slot, blob, ttl] = fields::read(body, names)?;
-    let gate = || gate.parse(GateHash::from_hex, ErrorCode::GateHash).map(|gate| gate.name());
-    let slot = || slot.parse(SlotHash::from_hex, ErrorCode::SlotHash).map(|slot| slot.name());
-    match action.text() {
-        Some("Put") => Ok(Action::Put {
-            gate: gate()?,
+    let EscrowRequest { escrow_action, gate_hash, slot_hash, blob, ttl_seconds } = fields::read(body)?;
+    let action = escrow_action.or(ErrorCode::EscrowAction)?;
+    let gate = gate_hash.or(ErrorCode::GateHash)?.name();
+    let slot = || slot_hash.unwrap_or_default().or(ErrorCode::SlotHash).map(|slot| slot.name());
+    match action {
+        EscrowAction::Put => Ok(Action::Put {
+            gate,
             slot: slot()?,
-            blob: blob.parse(EscrowBlob::from_base64url, ErrorCode::EscrowBlob)?,
-            ttl_secs: seconds(&ttl)?,
+            blob: blob.unwrap_or_default().or(ErrorCode::EscrowBlob)?,
+            ttl_secs: seconds(ttl_seconds.unwrap_or_default())?,
         }),
-        Some("Get") => Ok(Action::Get { gate: gate()?, slot: slot()? }),
-        Some("Count") => Ok(Action::Count { gate: gate()? }),
-        _ => Err(ErrorCode::EscrowAction.into()),
+        EscrowAction::Get => Ok(Action::Get { gate, slot: slot()? }),
+        EscrowAction::Count => Ok(Action::Count { gate }),
     }
 }
 
-fn seconds(field: &Field<'_>) -> Result<u32, ApiError> {
-    u32::try_from(field.number(ErrorCode::EscrowTtl)?)
+fn seconds(field: Field<u64>) -> Result<u32, ApiError> {
+    u32::try_from(field.or(ErrorCode::EscrowTtl)?)
         .ok()
         .filter(|seconds| (1..=MAX_ESCROW_TTL_SECS).contains(seconds))
         .ok_or(ErrorCode::EscrowTtl.into())

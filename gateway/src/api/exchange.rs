@@ -2,38 +2,99 @@
 //! something by a six-digit code. Storage makes the code and tells it once; from then on the gateway names
 //! the offer by the code's hash.
 
-use super::error::{self, ApiError, ErrorCode};
-use super::fields::Field;
+use super::error::{ApiError, ErrorCode};
+use super::fields::{self, Field};
 use super::reply::Reply;
-use super::{RequestContext, RetryDeadline, fields, success};
+use super::values::{self, StatusOk};
+use super::{RequestContext, RetryDeadline, success};
+use crate::openapi::Operation;
 use relay_proto::client::StorageClient;
 use relay_proto::field::sealed;
-use relay_proto::limits::EXCHANGE_TTL_SECS;
-use relay_proto::limits::GUESS_PATIENCE;
+use relay_proto::limits::{EXCHANGE_TTL_SECS, GUESS_PATIENCE};
 use relay_proto::mail::Caller;
 use relay_proto::messages::{ClaimRequest, CompleteRequest, OfferRequest};
 use relay_proto::page;
 use relay_proto::{ExchangeCode, ExchangeText, RequestId, StorageError};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use tokio::time::Instant;
 
-#[derive(Serialize)]
-struct Offered<'a> {
-    status: &'static str,
+/// Something to offer to whoever is told the code.
+#[derive(Deserialize, JsonSchema)]
+struct ExchangeOfferRequest<'a> {
+    #[serde(borrow)]
+    payload: Field<Cow<'a, str>>,
+    /// Seconds until the offer ends.
+    #[schemars(with = "Option<u32>", range(min = 30, max = 3600), example = 300)]
+    expires_secs: Option<Field<u64>>,
+}
+
+/// The code to tell.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ExchangeOfferReply<'a> {
+    status: StatusOk,
+    #[schemars(with = "values::ExchangeCode")]
     code: &'a str,
 }
 
-#[derive(Serialize)]
-struct Claimed<'a> {
-    status: &'static str,
+pub(crate) const OFFER: Operation = Operation::json::<ExchangeOfferRequest<'_>, ExchangeOfferReply<'_>>(&[
+    ErrorCode::Payload,
+    ErrorCode::PayloadTooLarge,
+    ErrorCode::OfferTtl,
+    ErrorCode::TooManyOffers,
+    ErrorCode::StorageFull,
+    ErrorCode::ClockWrong,
+]);
+
+/// A code, and what is left for whoever offered.
+#[derive(Deserialize, JsonSchema)]
+struct ExchangeClaimRequest<'a> {
+    code: Field<ExchangeCode>,
+    #[serde(borrow)]
+    response: Field<Cow<'a, str>>,
+}
+
+/// What was offered.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ExchangeClaimReply<'a> {
+    status: StatusOk,
+    #[schemars(with = "values::ExchangedText")]
     payload: &'a str,
 }
 
-#[derive(Serialize)]
-struct Completed<'a> {
-    status: &'static str,
+pub(crate) const CLAIM: Operation = Operation::json::<ExchangeClaimRequest<'_>, ExchangeClaimReply<'_>>(&[
+    ErrorCode::Code,
+    ErrorCode::Response,
+    ErrorCode::ResponseTooLarge,
+    ErrorCode::UnknownCode,
+    ErrorCode::AlreadyClaimed,
+    ErrorCode::StorageFull,
+]);
+
+/// The code of an exchange to be ended.
+#[derive(Deserialize, JsonSchema)]
+struct ExchangeCompleteRequest {
+    code: Field<ExchangeCode>,
+}
+
+/// What was left.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct ExchangeCompleteReply<'a> {
+    status: StatusOk,
+    #[schemars(with = "values::ExchangedText")]
     response: &'a str,
 }
+
+pub(crate) const COMPLETE: Operation =
+    Operation::json::<ExchangeCompleteRequest, ExchangeCompleteReply<'_>>(&[
+        ErrorCode::Code,
+        ErrorCode::UnknownCode,
+        ErrorCode::NotYetClaimed,
+    ]);
 
 pub(crate) async fn offer(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
@@ -42,9 +103,9 @@ pub(crate) async fn offer(call: RequestContext) -> Result<Reply, ApiError> {
     let request = parse_offer(&body, caller, request_id)?;
     drop(body);
     let offer = |client: StorageClient, request| async move { client.exchange().offer(request).await };
-    let reply = app.storage.call(patience.deadline(), request, offer).await.map_err(error::of_exchange)?;
+    let reply = app.storage.call(patience.deadline(), request, offer).await.map_err(refusal)?;
     let code = ExchangeCode::try_from(reply.code).map_err(|_| StorageError::invalid("code"))?;
-    success::of(&Offered { status: "ok", code: &code.to_digits() })
+    success::of(&ExchangeOfferReply { status: StatusOk, code: &code.to_digits() })
 }
 
 pub(crate) async fn claim(call: RequestContext) -> Result<Reply, ApiError> {
@@ -55,10 +116,9 @@ pub(crate) async fn claim(call: RequestContext) -> Result<Reply, ApiError> {
     drop(body);
     success::reserve(&mut share).await?;
     let claim = |client: StorageClient, request| async move { client.exchange().claim(request).await };
-    let reply =
-        app.storage.call(guess_deadline(patience), request, claim).await.map_err(error::of_exchange)?;
+    let reply = app.storage.call(guess_deadline(patience), request, claim).await.map_err(refusal)?;
     let payload: ExchangeText = sealed("payload", reply.payload)?;
-    let claimed = success::written(&Claimed { status: "ok", payload: payload.as_str() })?;
+    let claimed = success::written(&ExchangeClaimReply { status: StatusOk, payload: payload.as_str() })?;
     Ok(success::reserved(share, claimed))
 }
 
@@ -66,15 +126,15 @@ pub(crate) async fn complete(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();
-    let [code] = fields::read(&body, ["code"])?;
-    let offer = code.parse(ExchangeCode::from_digits, ErrorCode::Code)?.offer().into();
+    let ExchangeCompleteRequest { code } = fields::read(&body)?;
+    let offer = code.or(ErrorCode::Code)?.offer().into();
     success::reserve(&mut share).await?;
     let request = CompleteRequest { caller: caller.map(Into::into), request_id, offer };
     let complete = |client: StorageClient, request| async move { client.exchange().complete(request).await };
-    let reply =
-        app.storage.call(guess_deadline(patience), request, complete).await.map_err(error::of_exchange)?;
+    let reply = app.storage.call(guess_deadline(patience), request, complete).await.map_err(refusal)?;
     let response: ExchangeText = sealed("response", reply.response)?;
-    let completed = success::written(&Completed { status: "ok", response: response.as_str() })?;
+    let completed =
+        success::written(&ExchangeCompleteReply { status: StatusOk, response: response.as_str() })?;
     Ok(success::reserved(share, completed))
 }
 
@@ -85,33 +145,42 @@ fn guess_deadline(patience: RetryDeadline) -> Instant {
 }
 
 fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<OfferRequest, ApiError> {
-    let [payload, expires_secs] = fields::read(body, ["payload", "expires_secs"])?;
-    let payload = text(&payload, ErrorCode::Payload, ErrorCode::PayloadTooLarge)?;
-    let ttl_secs = match expires_secs {
-        Field::Missing => None,
-        Field::Number(seconds) if EXCHANGE_TTL_SECS.contains(&seconds) => Some(seconds),
-        _ => return Err(ErrorCode::OfferTtl.into()),
-    };
+    let ExchangeOfferRequest { payload, expires_secs } = fields::read(body)?;
+    let payload = text(payload.or(ErrorCode::Payload)?, ErrorCode::PayloadTooLarge)?;
+    let ttl_secs = expires_secs.map(|seconds| seconds.or(ErrorCode::OfferTtl)).transpose()?;
+    if ttl_secs.is_some_and(|seconds| !EXCHANGE_TTL_SECS.contains(&seconds)) {
+        return Err(ErrorCode::OfferTtl.into());
+    }
     let (caller, request_id) = (caller.map(Into::into), request_id.into());
     Ok(OfferRequest { caller, request_id, payload: payload.into(), ttl_secs })
 }
 
 fn parse_claim(body: &[u8], caller: Caller, request_id: RequestId) -> Result<ClaimRequest, ApiError> {
-    let [code, response] = fields::read(body, ["code", "response"])?;
-    let offer = code.parse(ExchangeCode::from_digits, ErrorCode::Code)?.offer().into();
-    let response = text(&response, ErrorCode::Response, ErrorCode::ResponseTooLarge)?;
+    let ExchangeClaimRequest { code, response } = fields::read(body)?;
+    let offer = code.or(ErrorCode::Code)?.offer().into();
+    let response = text(response.or(ErrorCode::Response)?, ErrorCode::ResponseTooLarge)?;
     let (caller, request_id) = (caller.map(Into::into), request_id.into());
     Ok(ClaimRequest { caller, request_id, offer, response: response.into() })
 }
 
-/// Reads a text, unless it is too long, or too long for the sealed answer in which the other one may want to read it.
-fn text(field: &Field<'_>, no_text: ErrorCode, too_large: ErrorCode) -> Result<ExchangeText, ApiError> {
-    let text = field.text().ok_or(no_text)?;
-    let text = ExchangeText::try_from(text.to_owned()).map_err(|_| too_large)?;
+/// Reads a text, unless it is too long, or too long for the sealed reply in which the other one may want to read it.
+fn text(text: Cow<'_, str>, too_large: ErrorCode) -> Result<ExchangeText, ApiError> {
+    let text = ExchangeText::try_from(text.into_owned()).map_err(|_| too_large)?;
     if success::written(&text.as_str())?.len() > page::BUDGET {
         return Err(too_large.into());
     }
     Ok(text)
+}
+
+/// What storage refuses, in the words of an exchange.
+pub(super) fn refusal(refusal: StorageError) -> ApiError {
+    match refusal {
+        StorageError::UnknownCode => ErrorCode::UnknownCode.into(),
+        StorageError::AlreadyClaimed => ErrorCode::AlreadyClaimed.into(),
+        StorageError::NotYetClaimed => ErrorCode::NotYetClaimed.into(),
+        StorageError::TooManyOffers => ErrorCode::TooManyOffers.into(),
+        other => other.into(),
+    }
 }
 
 #[cfg(test)]

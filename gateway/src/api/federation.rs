@@ -4,11 +4,19 @@ use super::RequestContext;
 use super::error::{ApiError, ErrorCode};
 use super::reply::Reply;
 use crate::app::App;
+use crate::openapi::{Body, Operation};
 use crate::tunnel::{UPGRADES, WEBSOCKET};
 use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use hyper::{Response, StatusCode};
 use relay_proto::NoiseKey;
+
+pub(crate) const TUNNEL: Operation = Operation::get(
+    Body::WebSocket,
+    &[ErrorCode::NotAnUpgrade, ErrorCode::TooManyTunnels, ErrorCode::FederationAway],
+);
+
+pub(crate) const KEY: Operation = Operation::get(Body::Bytes("text/plain"), &[]);
 
 /// Passes a peer on to federated. HTTP/2 and sealed requests have no way out of HTTP.
 pub(crate) async fn tunnel(call: RequestContext) -> Result<Reply, ApiError> {

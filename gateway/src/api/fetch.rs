@@ -5,22 +5,36 @@ mod hints;
 mod moved;
 
 use super::error::{ApiError, ErrorCode};
+use super::fields::{self, Distinct, Field, List, Spelled};
 use super::reply::Reply;
-use super::tokens::Tokens;
-use super::{RequestContext, fields, success};
+use super::values::{self, StatusOk};
+use super::{RequestContext, success, tokens};
+use crate::openapi::Operation;
 use cut::Found;
 use hints::ForwardingHints;
 use relay_proto::client::StorageClient;
 use relay_proto::field::{identifier, index, sealed as sealed_field};
 use relay_proto::limits::MAX_MOVED_BLOBS;
-use relay_proto::messages::{Blob, FetchReply, FetchRequest, LargerBlob, LargerReply, LargerRequest};
-use relay_proto::{BlobId, Ciphertext, OriginHint, PeerId, StorageError};
-use serde::Serialize;
+use relay_proto::messages::{self, Blob, FetchReply, LargerBlob, LargerReply, LargerRequest};
+use relay_proto::{BlobId, Ciphertext, MailboxToken, OriginHint, PeerId, StorageError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::time::Duration;
 
 /// The part of a request's patience that peers may not use up: storage is to be asked for hints after them.
 const HINT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Mailboxes to look into.
+#[derive(Deserialize, JsonSchema)]
+struct FetchRequest<'a> {
+    #[serde(borrow)]
+    #[schemars(length(min = 1, max = 1900))]
+    mailbox_tokens: Field<List<Spelled<'a, MailboxToken>>>,
+}
+
+pub(crate) const FETCH: Operation =
+    Operation::json::<FetchRequest<'_>, WrittenPage<'_>>(&[ErrorCode::TokenCount, ErrorCode::Token]);
 
 /// A page, whole.
 #[derive(Debug)]
@@ -32,34 +46,52 @@ struct Page {
     hints: Option<ForwardingHints>,
 }
 
-#[derive(Serialize)]
+/// What waits in the mailboxes, oldest first.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "FetchReply", deny_unknown_fields)]
 struct WrittenPage<'a> {
-    status: &'static str,
+    status: StatusOk,
+    #[schemars(length(max = 1024))]
     blobs: Vec<WrittenBlob<'a>>,
+    /// Whether more is there once these blobs are acknowledged.
     truncated: bool,
+    /// Only in replies to sealed requests: how many blobs wait that are too large for one, which ends at 96 KiB. They
+    /// are not among the blobs and do not make the page truncated; a direct request shows each alone, after the rest.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "values::AtLeastOne")]
     oversized: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ForwardingHints")]
     forwarding_hints: Option<ForwardingHints>,
 }
 
-#[derive(Serialize)]
+/// A blob that waits.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Blob", deny_unknown_fields)]
 struct WrittenBlob<'a> {
+    #[schemars(with = "values::BlobId")]
     blob_id: String,
+    #[schemars(with = "values::Sealed")]
     ciphertext: String,
+    /// The hour of its arrival.
+    #[schemars(with = "values::Timestamp")]
     created_at: u64,
+    #[schemars(with = "values::MailboxToken")]
     mailbox_token: &'a str,
+    /// As it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "values::Sealed")]
     origin_hint: Option<String>,
 }
 
 pub(crate) async fn fetch(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, sealed, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
-    let [tokens] = fields::read(&body, ["mailbox_tokens"])?;
-    let tokens = Tokens::read(tokens)?;
-    let request = FetchRequest { caller: caller.map(Into::into), mailboxes: tokens.names(), sealed };
-    let (Tokens { mailboxes, spellings, .. }, deadline) = (tokens, patience.deadline());
+    let FetchRequest { mailbox_tokens } = fields::read(&body)?;
+    let Distinct { values, spellings, .. } = tokens::read(mailbox_tokens)?;
+    let (mailboxes, deadline) = (tokens::hashes(&values), patience.deadline());
+    let (caller, names) = (caller.map(Into::into), tokens::names(&mailboxes));
+    let request = messages::FetchRequest { caller, mailboxes: names, sealed };
     // A page is in memory before it is known how large it is.
     success::reserve(&mut share).await?;
     let fetch = |client: StorageClient, request| async move { client.mailbox().fetch(request).await };
@@ -119,7 +151,7 @@ fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
         })
         .collect::<Result<_, ApiError>>()?;
     let oversized = (oversized > 0).then_some(oversized);
-    success::written(&WrittenPage { status: "ok", blobs, truncated, oversized, forwarding_hints })
+    success::written(&WrittenPage { status: StatusOk, blobs, truncated, oversized, forwarding_hints })
 }
 
 #[cfg(test)]

@@ -2,29 +2,102 @@
 //! after a loss. Storage checks the designator's proof; the gateway, that it is about the set that is named.
 
 use super::error::{self, ApiError, ErrorCode};
-use super::fields::Field;
+use super::fields::{self, Described, Field, List, Value};
 use super::reply::Reply;
-use super::{RequestContext, fields, success};
+use super::success::Done;
+use super::values::{self, StatusOk};
+use super::{RequestContext, success};
+use crate::openapi::Operation;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::field::sealed_list;
 use relay_proto::limits::MAX_GUARDIANS;
-use relay_proto::messages::{
-    Designation, GuardianDeleteRequest, GuardianQueryReply, GuardianQueryRequest, GuardianStoreRequest,
-};
-use relay_proto::{GuardianEntry, GuardianHash, PublicKey, Signature};
-use serde::Serialize;
+use relay_proto::messages::{self, Designation};
+use relay_proto::{GuardianEntry, GuardianHash, PublicKey, Signature, StorageError};
+use schemars::JsonSchema;
+use serde::de::MapAccess;
+use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct Guardians {
-    status: &'static str,
+/// A guardian set, signed by its designator, in place of the one before.
+#[derive(Deserialize, JsonSchema)]
+struct GuardianStoreRequest {
+    guardian_hash: Field<GuardianHash>,
+    designator_pk: Field<PublicKey>,
+    timestamp: Field<u64>,
+    signature: Field<Signature>,
+    #[schemars(length(max = 10))]
+    entries: Field<List<Entry>>,
+}
+
+/// One entry of a guardian set.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Guardian")]
+struct Entry {
+    data: Field<GuardianEntry>,
+}
+
+impl Described for Entry {
+    type Schema = Self;
+}
+
+impl<'de> Value<'de> for Entry {
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        fields::object(object)
+    }
+}
+
+/// A guardian set to be deleted, signed by its designator.
+#[derive(Deserialize, JsonSchema)]
+struct GuardianDeleteRequest {
+    guardian_hash: Field<GuardianHash>,
+    designator_pk: Field<PublicKey>,
+    timestamp: Field<u64>,
+    signature: Field<Signature>,
+}
+
+/// A guardian set to be read.
+#[derive(Deserialize, JsonSchema)]
+struct GuardianQueryRequest {
+    guardian_hash: Field<GuardianHash>,
+}
+
+/// A guardian set; an unknown one is empty.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct GuardianQueryReply {
+    status: StatusOk,
+    #[schemars(length(max = 10))]
     guardians: Vec<Guardian>,
 }
 
-#[derive(Serialize)]
+/// One entry of a guardian set.
+#[derive(Serialize, JsonSchema)]
 struct Guardian {
+    #[schemars(with = "values::Sealed")]
     data: String,
 }
+
+/// What a designator may be told.
+const OF_DESIGNATORS: &[ErrorCode] = &[
+    ErrorCode::GuardianHash,
+    ErrorCode::DesignatorKey,
+    ErrorCode::GuardianMismatch,
+    ErrorCode::Timestamp,
+    ErrorCode::Signature,
+    ErrorCode::GuardianEntries,
+    ErrorCode::GuardianEntryCount,
+    ErrorCode::GuardianEntry,
+    ErrorCode::GuardianWindow,
+    ErrorCode::GuardianSignature,
+    ErrorCode::GuardianReplay,
+    ErrorCode::StorageFull,
+    ErrorCode::ClockWrong,
+];
+
+pub(crate) const STORE: Operation = Operation::json::<GuardianStoreRequest, Done>(OF_DESIGNATORS);
+pub(crate) const DELETE: Operation = Operation::json::<GuardianDeleteRequest, Done>(OF_DESIGNATORS);
+pub(crate) const QUERY: Operation =
+    Operation::json::<GuardianQueryRequest, GuardianQueryReply>(&[ErrorCode::GuardianHash]);
 
 pub(crate) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
@@ -32,48 +105,48 @@ pub(crate) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
     let request_id = name.request_id()?.into();
     let (designation, entries) = parse_store(&body)?;
     let caller = caller.map(Into::into);
-    let request = GuardianStoreRequest { caller, request_id, designation: Some(designation), entries };
+    let request =
+        messages::GuardianStoreRequest { caller, request_id, designation: Some(designation), entries };
     drop(body);
     let store = |client: StorageClient, request| async move { client.guardian().store(request).await };
-    app.storage.call(patience.deadline(), request, store).await.map_err(error::of_guardians)?;
-    Ok(success::done())
+    app.storage.call(patience.deadline(), request, store).await.map_err(refusal)?;
+    success::done()
 }
 
 pub(crate) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let [guardian_hash] = fields::read(&body, ["guardian_hash"])?;
-    let set = guardian_hash.parse(GuardianHash::from_hex, ErrorCode::GuardianHash)?.name();
-    let request = GuardianQueryRequest { caller: caller.map(Into::into), set: set.into() };
+    let GuardianQueryRequest { guardian_hash } = fields::read(&body)?;
+    let set = guardian_hash.or(ErrorCode::GuardianHash)?.name();
+    let request = messages::GuardianQueryRequest { caller: caller.map(Into::into), set: set.into() };
     let query = |client: StorageClient, request| async move { client.guardian().query(request).await };
-    let GuardianQueryReply { entries } = app.storage.call(patience.deadline(), request, query).await?;
+    let messages::GuardianQueryReply { entries } =
+        app.storage.call(patience.deadline(), request, query).await?;
     let entries: Vec<GuardianEntry> = sealed_list("entries", entries, MAX_GUARDIANS)?;
     let guardians = entries.iter().map(|entry| Guardian { data: entry.to_base64() }).collect();
-    success::of(&Guardians { status: "ok", guardians })
+    success::of(&GuardianQueryReply { status: StatusOk, guardians })
 }
 
 pub(crate) async fn delete(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let request_id = name.request_id()?.into();
-    let designation = Some(designation(fields::read(&body, DESIGNATION)?)?);
-    let request = GuardianDeleteRequest { caller: caller.map(Into::into), request_id, designation };
+    let designation = Some(designation(fields::read(&body)?)?);
+    let request = messages::GuardianDeleteRequest { caller: caller.map(Into::into), request_id, designation };
     let delete = |client: StorageClient, request| async move { client.guardian().delete(request).await };
-    app.storage.call(patience.deadline(), request, delete).await.map_err(error::of_guardians)?;
-    Ok(success::done())
+    app.storage.call(patience.deadline(), request, delete).await.map_err(refusal)?;
+    success::done()
 }
 
-/// The fields by which a designator names and proves a set.
-const DESIGNATION: [&str; 4] = ["guardian_hash", "designator_pk", "timestamp", "signature"];
-
-fn designation(fields: [Field<'_>; 4]) -> Result<Designation, ApiError> {
-    let [guardian_hash, designator_pk, timestamp, signature] = fields;
-    let named = guardian_hash.parse(GuardianHash::from_hex, ErrorCode::GuardianHash)?;
-    let public_key = designator_pk.parse(PublicKey::from_hex, ErrorCode::DesignatorKey)?;
+/// By what a designator names and proves a set.
+fn designation(fields: GuardianDeleteRequest) -> Result<Designation, ApiError> {
+    let GuardianDeleteRequest { guardian_hash, designator_pk, timestamp, signature } = fields;
+    let named = guardian_hash.or(ErrorCode::GuardianHash)?;
+    let public_key = designator_pk.or(ErrorCode::DesignatorKey)?;
     let designation = Designation {
         public_key: public_key.into(),
-        timestamp: timestamp.number(ErrorCode::Timestamp)?,
-        signature: signature.parse(Signature::from_hex, ErrorCode::Signature)?.into(),
+        timestamp: timestamp.or(ErrorCode::Timestamp)?,
+        signature: signature.or(ErrorCode::Signature)?.into(),
     };
     if named != GuardianHash::of_public_key(&public_key) {
         return Err(ErrorCode::GuardianMismatch.into());
@@ -81,31 +154,31 @@ fn designation(fields: [Field<'_>; 4]) -> Result<Designation, ApiError> {
     Ok(designation)
 }
 
+/// Reads a set and its proof. It may be empty.
 fn parse_store(body: &[u8]) -> Result<(Designation, Vec<Bytes>), ApiError> {
-    let [hash, key, timestamp, signature] = DESIGNATION;
-    let [hash, key, timestamp, signature, list] =
-        fields::read_lists_of("data", body, [hash, key, timestamp, signature, "entries"])?;
-    Ok((designation([hash, key, timestamp, signature])?, entries(list)?))
-}
-
-/// Reads the whole set, which may be empty.
-fn entries(field: Field<'_>) -> Result<Vec<Bytes>, ApiError> {
-    let list = field.list(ErrorCode::GuardianEntries)?;
-    if list.len() > MAX_GUARDIANS {
+    let GuardianStoreRequest { guardian_hash, designator_pk, timestamp, signature, entries } =
+        fields::read(body)?;
+    let designation =
+        designation(GuardianDeleteRequest { guardian_hash, designator_pk, timestamp, signature })?;
+    let List(entries) = entries.or(ErrorCode::GuardianEntries)?;
+    if entries.len() > MAX_GUARDIANS {
         return Err(ErrorCode::GuardianEntryCount.into());
     }
-    let entry = |data: Option<_>| -> Result<GuardianEntry, ErrorCode> {
-        GuardianEntry::from_base64(data.as_deref().ok_or(ErrorCode::GuardianEntry)?)
-            .map_err(|_| ErrorCode::GuardianEntry)
-    };
-    list.into_iter().map(|data| Ok(entry(data)?.into())).collect()
+    let data = |entry: Field<Entry>| entry.or(ErrorCode::GuardianEntry)?.data.or(ErrorCode::GuardianEntry);
+    let entries = entries.into_iter().map(|entry| data(entry).map(Into::into)).collect::<Result<_, _>>()?;
+    Ok((designation, entries))
+}
+
+/// What storage refuses, in the words of guardian sets.
+pub(super) fn refusal(refusal: StorageError) -> ApiError {
+    let signed = [ErrorCode::GuardianWindow, ErrorCode::GuardianSignature, ErrorCode::GuardianReplay];
+    error::of_signed(refusal, signed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::{Relay, base64_of};
-    use relay_proto::StorageError;
     use serde_json::{Value, json};
 
     const KEY: PublicKey = PublicKey::from_bytes([1; 32]);

@@ -5,6 +5,7 @@ use super::RequestContext;
 use super::error::{ApiError, ErrorCode};
 use super::reply::Reply;
 use crate::ohttp::keyring::Keys;
+use crate::openapi::{Body, Operation};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;
@@ -18,6 +19,12 @@ const FINGERPRINT: HeaderName = HeaderName::from_static("key-fingerprint");
 
 /// How long clients may keep what changes once in years, in seconds.
 const ROLLOVER_MAX_AGE: u64 = 3600;
+
+pub(crate) const KEY: Operation = Operation::get(Body::Bytes(KEYS), &[]);
+pub(crate) const SIGNED: Operation =
+    Operation::get(Body::Bytes(key_record::CONTENT_TYPE), &[ErrorCode::NoSignedKey]);
+pub(crate) const ROLLOVERS: Operation =
+    Operation::get(Body::Bytes(anchor::ROLLOVER_CONTENT_TYPE), &[ErrorCode::NoRollover]);
 
 /// `GET /v2/ohttp-key`: one key configuration without a length in front, as deployed clients read it.
 pub(crate) async fn bare(call: RequestContext) -> Result<Reply, ApiError> {

@@ -1,19 +1,47 @@
 //! `POST /v2/purge`: deletes everything of an owner's. Storage checks the proof; the gateway only reads it.
 
 use super::error::{self, ApiError, ErrorCode};
+use super::fields::{self, Field};
 use super::reply::Reply;
-use super::{RequestContext, fields, success};
+use super::values::{self, StatusOk};
+use super::{RequestContext, success};
+use crate::openapi::Operation;
 use relay_proto::caller::Caller;
 use relay_proto::client::StorageClient;
-use relay_proto::messages::{PurgeReply, PurgeRequest};
-use relay_proto::{MailboxToken, PublicKey, PurgeToken, RequestId, Signature};
-use serde::Serialize;
+use relay_proto::messages;
+use relay_proto::{MailboxToken, PublicKey, PurgeToken, RequestId, Signature, StorageError};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct Purged {
-    status: &'static str,
+/// Proof that the owner of a key wants everything deleted that belongs to it.
+#[derive(Deserialize, JsonSchema)]
+struct PurgeRequest {
+    recipient_id: Field<MailboxToken>,
+    public_key: Field<PublicKey>,
+    purge_token: Field<PurgeToken>,
+    signature: Field<Signature>,
+    timestamp: Field<u64>,
+}
+
+/// Everything is deleted.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct PurgeReply {
+    status: StatusOk,
+    #[schemars(with = "values::Count")]
     blobs_deleted: u64,
 }
+
+pub(crate) const PURGE: Operation = Operation::json::<PurgeRequest, PurgeReply>(&[
+    ErrorCode::RecipientId,
+    ErrorCode::PublicKey,
+    ErrorCode::PurgeToken,
+    ErrorCode::Signature,
+    ErrorCode::Timestamp,
+    ErrorCode::PurgeWindow,
+    ErrorCode::PurgeSignature,
+    ErrorCode::PurgeReplay,
+]);
 
 pub(crate) async fn purge(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
@@ -23,21 +51,25 @@ pub(crate) async fn purge(call: RequestContext) -> Result<Reply, ApiError> {
     drop(body);
     let purge = |client: StorageClient, request| async move { client.mailbox().purge(request).await };
     let purged = app.storage.call(patience.deadline(), request, purge).await;
-    let PurgeReply { blobs_deleted } = purged.map_err(error::of_purge)?;
-    success::of(&Purged { status: "ok", blobs_deleted })
+    let messages::PurgeReply { blobs_deleted } = purged.map_err(refusal)?;
+    success::of(&PurgeReply { status: StatusOk, blobs_deleted })
 }
 
-fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<PurgeRequest, ApiError> {
-    let names = ["recipient_id", "public_key", "purge_token", "signature", "timestamp"];
-    let [recipient, public_key, purge_token, signature, timestamp] = fields::read(body, names)?;
-    Ok(PurgeRequest {
+/// What storage refuses, in the words of a purge.
+pub(super) fn refusal(refusal: StorageError) -> ApiError {
+    error::of_signed(refusal, [ErrorCode::PurgeWindow, ErrorCode::PurgeSignature, ErrorCode::PurgeReplay])
+}
+
+fn parse(body: &[u8], caller: Caller, request_id: RequestId) -> Result<messages::PurgeRequest, ApiError> {
+    let PurgeRequest { recipient_id, public_key, purge_token, signature, timestamp } = fields::read(body)?;
+    Ok(messages::PurgeRequest {
         caller: caller.map(Into::into),
         request_id: request_id.into(),
-        mailbox: recipient.parse(MailboxToken::from_hex, ErrorCode::RecipientId)?.hash().into(),
-        public_key: public_key.parse(PublicKey::from_hex, ErrorCode::PublicKey)?.into(),
-        purge_token: purge_token.parse(PurgeToken::from_hex, ErrorCode::PurgeToken)?.into(),
-        signature: signature.parse(Signature::from_hex, ErrorCode::Signature)?.into(),
-        timestamp: timestamp.number(ErrorCode::Timestamp)?,
+        mailbox: recipient_id.or(ErrorCode::RecipientId)?.hash().into(),
+        public_key: public_key.or(ErrorCode::PublicKey)?.into(),
+        purge_token: purge_token.or(ErrorCode::PurgeToken)?.into(),
+        signature: signature.or(ErrorCode::Signature)?.into(),
+        timestamp: timestamp.or(ErrorCode::Timestamp)?,
     })
 }
 

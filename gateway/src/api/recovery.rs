@@ -1,97 +1,113 @@
 //! `POST /v2/recovery/store` and `/v2/recovery/query`: proofs by which people come back after a loss.
 //!
-//! A sealed answer to a query is a page: the proofs come in the order in which their keys were asked for, and it ends
+//! A sealed reply to a query is a page: the proofs come in the order in which their keys were asked for, and it ends
 //! before the first one that does not fit, with `truncated`. Keys before the last proof that came and without one
-//! are unknown; the client asks again for those behind it. Each such answer holds a proof, so this ends.
+//! are unknown; the client asks again for those behind it. Each such reply holds a proof, so this ends.
 
 use super::error::{ApiError, ErrorCode};
-use super::fields::Field;
+use super::fields::{self, Distinct, Field, List, Spelled};
 use super::reply::Reply;
-use super::{RequestContext, fields, success};
+use super::success::Done;
+use super::values::{self, StatusOk};
+use super::{RequestContext, success};
+use crate::openapi::Operation;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::field::{index, sealed as sealed_field};
 use relay_proto::limits::MAX_RECOVERY_KEYS;
-use relay_proto::messages::{RecoveryQueryReply, RecoveryQueryRequest, RecoveryStoreRequest, StoredProof};
+use relay_proto::messages::{self, StoredProof};
 use relay_proto::page;
-use relay_proto::{RecoveryKeyHash, RecoveryName, RecoveryProof};
-use serde::Serialize;
+use relay_proto::{RecoveryKeyHash, RecoveryProof};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::ops::Not;
 
-#[derive(Serialize)]
-struct Proofs<'a> {
-    status: &'static str,
+/// A recovery proof to be kept for 90 days, in place of the one before.
+#[derive(Deserialize, JsonSchema)]
+struct RecoveryStoreRequest {
+    key_hash: Field<RecoveryKeyHash>,
+    /// 1 to 4,096 bytes.
+    proof_data: Field<RecoveryProof>,
+}
+
+/// Keys whose proofs are wanted.
+#[derive(Deserialize, JsonSchema)]
+struct RecoveryQueryRequest<'a> {
+    #[serde(borrow)]
+    #[schemars(length(min = 1, max = 50))]
+    key_hashes: Field<List<Spelled<'a, RecoveryKeyHash>>>,
+}
+
+/// The proofs that are there, in the order of their keys.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct RecoveryQueryReply<'a> {
+    status: StatusOk,
+    #[schemars(length(max = 50))]
     proofs: Vec<Proof<'a>>,
+    /// Only in replies to sealed requests, and only where it is true: the proofs did not all fit. The keys behind that
+    /// of the last proof are to be asked for again; those before it without a proof are unknown.
     #[serde(skip_serializing_if = "Not::not")]
+    #[schemars(extend("const" = true))]
     truncated: bool,
 }
 
-#[derive(Serialize)]
+/// A proof and its times.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RecoveryProof", deny_unknown_fields)]
 struct Proof<'a> {
+    #[schemars(with = "values::KeyHash")]
     key_hash: &'a str,
+    #[schemars(with = "values::Sealed")]
     proof_data: String,
+    #[schemars(with = "values::Timestamp")]
     created_at: u64,
+    #[schemars(with = "values::Timestamp")]
     expires_at: u64,
 }
+
+pub(crate) const STORE: Operation = Operation::json::<RecoveryStoreRequest, Done>(&[
+    ErrorCode::KeyHash,
+    ErrorCode::ProofData,
+    ErrorCode::ClockWrong,
+    ErrorCode::StorageFull,
+]);
+
+pub(crate) const QUERY: Operation = Operation::json::<RecoveryQueryRequest<'_>, RecoveryQueryReply<'_>>(&[
+    ErrorCode::KeyHashCount,
+    ErrorCode::KeyHashes,
+]);
 
 pub(crate) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, name, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let [key_hash, proof_data] = fields::read(&body, ["key_hash", "proof_data"])?;
-    let request = RecoveryStoreRequest {
+    let RecoveryStoreRequest { key_hash, proof_data } = fields::read(&body)?;
+    let request = messages::RecoveryStoreRequest {
         caller: caller.map(Into::into),
-        key: key_hash.parse(RecoveryKeyHash::from_hex, ErrorCode::KeyHash)?.name().into(),
-        proof: proof_data.parse(RecoveryProof::from_base64, ErrorCode::ProofData)?.into(),
+        key: key_hash.or(ErrorCode::KeyHash)?.name().into(),
+        proof: proof_data.or(ErrorCode::ProofData)?.into(),
         request_id: name.request_id()?.into(),
     };
     drop(body);
     let store = |client: StorageClient, request| async move { client.recovery().store(request).await };
     app.storage.call(patience.deadline(), request, store).await?;
-    Ok(success::done())
+    success::done()
 }
 
 pub(crate) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, sealed, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
-    let [key_hashes] = fields::read(&body, ["key_hashes"])?;
-    let RecoveryKeys { names: keys, spellings } = RecoveryKeys::read(key_hashes)?;
-    let keys = keys.into_iter().map(Bytes::from).collect();
-    let request = RecoveryQueryRequest { caller: caller.map(Into::into), keys };
+    let RecoveryQueryRequest { key_hashes } = fields::read(&body)?;
+    let errors = [ErrorCode::KeyHashCount, ErrorCode::KeyHashes];
+    let Distinct { values, spellings, .. } = key_hashes.distinct(MAX_RECOVERY_KEYS, errors)?;
+    let keys = values.iter().map(|key| Bytes::from(key.name())).collect();
+    let request = messages::RecoveryQueryRequest { caller: caller.map(Into::into), keys };
     let query = |client: StorageClient, request| async move { client.recovery().query(request).await };
-    let RecoveryQueryReply { proofs } = app.storage.call(patience.deadline(), request, query).await?;
+    let messages::RecoveryQueryReply { proofs } =
+        app.storage.call(patience.deadline(), request, query).await?;
     let proofs = write(proofs, &spellings, sealed)?;
     success::large(share, proofs).await
-}
-
-/// Keys that a client asks for, each once.
-struct RecoveryKeys<'a> {
-    /// What storage knows them by.
-    names: Vec<RecoveryName>,
-    /// The keys as the client wrote them, in the same order.
-    spellings: Vec<Cow<'a, str>>,
-}
-
-impl<'a> RecoveryKeys<'a> {
-    /// Reads a list of 1 to 50 keys. The first spelling of a key stands.
-    fn read(field: Field<'a>) -> Result<Self, ApiError> {
-        let entries = field.list(ErrorCode::KeyHashCount)?;
-        if entries.is_empty() || entries.len() > MAX_RECOVERY_KEYS {
-            return Err(ErrorCode::KeyHashCount.into());
-        }
-        let mut keys = Self { names: Vec::new(), spellings: Vec::new() };
-        let mut seen = HashSet::new();
-        for entry in entries {
-            let spelling = entry.ok_or(ErrorCode::KeyHashes)?;
-            let key = RecoveryKeyHash::from_hex(&spelling).map_err(|_| ErrorCode::KeyHashes)?;
-            if seen.insert(key) {
-                keys.names.push(key.name());
-                keys.spellings.push(spelling);
-            }
-        }
-        Ok(keys)
-    }
 }
 
 /// What a proof adds besides its base64: names, quotes, the key, two times of at most 20 digits, a comma.
@@ -121,7 +137,7 @@ fn write(
     }
     let proofs = fitting;
     let truncated = proofs.len() < found;
-    success::written(&Proofs { status: "ok", proofs, truncated })
+    success::written(&RecoveryQueryReply { status: StatusOk, proofs, truncated })
 }
 
 #[cfg(test)]

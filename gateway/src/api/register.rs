@@ -1,24 +1,64 @@
 //! `POST /v2/register`: makes mailboxes known to the relay, and binds them to an owner's key if one signs.
 
 use super::error::{self, ApiError, ErrorCode};
+use super::fields::{self, Distinct, Field, List, Spelled};
 use super::reply::Reply;
-use super::tokens::Tokens;
-use super::{RequestContext, fields, success};
+use super::values::{self, StatusOk};
+use super::{RequestContext, success, tokens};
+use crate::openapi::Operation;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
-use relay_proto::messages::{Ownership, RegisterReply, RegisterRequest};
-use relay_proto::{PublicKey, Signature};
-use serde::Serialize;
+use relay_proto::messages::{self, Ownership};
+use relay_proto::{MailboxToken, PublicKey, Signature, StorageError, TokensDigest};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct Registered {
-    status: &'static str,
+/// Mailboxes that the relay is to know. With `public_key`, `timestamp` and `signature`, all three of them, they belong
+/// to the key.
+#[derive(Deserialize, JsonSchema)]
+struct RegisterRequest<'a> {
+    #[serde(borrow)]
+    #[schemars(length(min = 1, max = 1900))]
+    mailbox_tokens: Field<List<Spelled<'a, MailboxToken>>>,
+    public_key: Option<Field<PublicKey>>,
+    timestamp: Option<Field<u64>>,
+    signature: Option<Field<Signature>>,
+}
+
+/// The mailboxes are known.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct RegisterReply {
+    status: StatusOk,
+    #[schemars(with = "values::Count")]
     registered: u32,
+    /// How many of the mailboxes a key other than the caller's has or asks for. Without a key, any key is another one.
+    /// Registering without a key has just ended what such a key asked for or had for the time being; a mailbox that it
+    /// has for good is better given up for a new token.
     #[serde(skip_serializing_if = "is_none")]
+    #[schemars(with = "values::AtLeastOne")]
     bound_to_other_key: u32,
+    /// How many of the mailboxes were in use without a key, so that the caller's key may purge them after 30 days in
+    /// which nobody registers them without one.
     #[serde(skip_serializing_if = "is_none")]
+    #[schemars(with = "values::AtLeastOne")]
     waiting_for_objection: u32,
 }
+
+pub(crate) const REGISTER: Operation = Operation::json::<RegisterRequest<'_>, RegisterReply>(&[
+    ErrorCode::TokenCount,
+    ErrorCode::Token,
+    ErrorCode::PublicKey,
+    ErrorCode::Timestamp,
+    ErrorCode::Signature,
+    ErrorCode::HalfAnOwner,
+    ErrorCode::RegistrationWindow,
+    ErrorCode::RegistrationSignature,
+    ErrorCode::RegistrationReplay,
+    ErrorCode::OwnerQuota,
+    ErrorCode::StorageFull,
+    ErrorCode::ClockWrong,
+]);
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
 const fn is_none(number: &u32) -> bool {
@@ -31,41 +71,48 @@ pub(crate) async fn register(call: RequestContext) -> Result<Reply, ApiError> {
     let (mailboxes, ownership) = parse(&body)?;
     drop(body);
     let (caller, request_id) = (caller.map(Into::into), name.request_id()?.into());
-    let request = RegisterRequest { caller, request_id, mailboxes, ownership };
+    let request = messages::RegisterRequest { caller, request_id, mailboxes, ownership };
     let register = |client: StorageClient, request| async move { client.mailbox().register(request).await };
     let registered = app.storage.call(patience.deadline(), request, register).await;
-    let RegisterReply { registered, bound_elsewhere, waiting } =
-        registered.map_err(error::of_registration)?;
-    success::of(&Registered {
-        status: "ok",
+    let messages::RegisterReply { registered, bound_elsewhere, waiting } = registered.map_err(refusal)?;
+    success::of(&RegisterReply {
+        status: StatusOk,
         registered,
         bound_to_other_key: bound_elsewhere,
         waiting_for_objection: waiting,
     })
 }
 
+/// What storage refuses, in the words of a registration.
+pub(super) fn refusal(refusal: StorageError) -> ApiError {
+    let signed =
+        [ErrorCode::RegistrationWindow, ErrorCode::RegistrationSignature, ErrorCode::RegistrationReplay];
+    match refusal {
+        StorageError::QuotaExceeded => ErrorCode::OwnerQuota.into(),
+        other => error::of_signed(other, signed),
+    }
+}
+
 fn parse(body: &[u8]) -> Result<(Vec<Bytes>, Option<Ownership>), ApiError> {
-    let [tokens, public_key, timestamp, signature] =
-        fields::read(body, ["mailbox_tokens", "public_key", "timestamp", "signature"])?;
-    let tokens = Tokens::read(tokens)?;
-    let ownership = match [&public_key, &timestamp, &signature].map(fields::Field::is_given) {
-        [false, false, false] => None,
-        [true, true, true] => Some(Ownership {
-            public_key: public_key.parse(PublicKey::from_hex, ErrorCode::PublicKey)?.into(),
-            timestamp: timestamp.number(ErrorCode::Timestamp)?,
-            signature: signature.parse(Signature::from_hex, ErrorCode::Signature)?.into(),
-            tokens_digest: tokens.digest().into(),
+    let RegisterRequest { mailbox_tokens, public_key, timestamp, signature } = fields::read(body)?;
+    let Distinct { values, given, .. } = tokens::read(mailbox_tokens)?;
+    let ownership = match (public_key, timestamp, signature) {
+        (None, None, None) => None,
+        (Some(public_key), Some(timestamp), Some(signature)) => Some(Ownership {
+            public_key: public_key.or(ErrorCode::PublicKey)?.into(),
+            timestamp: timestamp.or(ErrorCode::Timestamp)?,
+            signature: signature.or(ErrorCode::Signature)?.into(),
+            tokens_digest: TokensDigest::of(&given).into(),
         }),
         _ => return Err(ErrorCode::HalfAnOwner.into()),
     };
-    Ok((tokens.names(), ownership))
+    Ok((tokens::names(&tokens::hashes(&values)), ownership))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::fixture::Relay;
-    use relay_proto::{MailboxToken, StorageError, TokensDigest};
     use serde_json::json;
 
     #[test]
@@ -113,7 +160,7 @@ mod tests {
     async fn names_of_other_keys_are_told_and_nothing_where_there_are_none() {
         let relay = Relay::start().await;
         let body = json!({ "mailbox_tokens": ["ab".repeat(32)] });
-        let told = RegisterReply { registered: 0, bound_elsewhere: 1, waiting: 2 };
+        let told = messages::RegisterReply { registered: 0, bound_elsewhere: 1, waiting: 2 };
         *relay.storage.registered.lock().unwrap() = told;
         assert_eq!(
             relay.post("/v2/register", &body).await.json(200),

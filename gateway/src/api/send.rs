@@ -1,21 +1,48 @@
-//! `POST /v2/send`: leaves a blob in a mailbox. The answer says that it is durable.
+//! `POST /v2/send`: leaves a blob in a mailbox. The reply says that it is durable.
 
 use super::error::{ApiError, ErrorCode};
+use super::fields::{self, Field};
 use super::reply::Reply;
-use super::{RequestContext, fields, success};
+use super::values::{self, StatusOk};
+use super::{RequestContext, success};
+use crate::openapi::Operation;
 use bytes::Bytes;
 use relay_proto::field::identifier;
 use relay_proto::messages::write_command::Command;
 use relay_proto::messages::write_outcome::Outcome;
 use relay_proto::messages::{Send, WriteCommand};
 use relay_proto::{BlobId, Ciphertext, MailboxHash, MailboxToken, OriginHint, StorageError};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-#[derive(Serialize)]
-struct Sent<'a> {
-    status: &'static str,
-    blob_id: &'a str,
+/// A blob for a mailbox.
+#[derive(Deserialize, JsonSchema)]
+struct SendRequest {
+    recipient_id: Field<MailboxToken>,
+    ciphertext: Field<Ciphertext>,
+    /// 74 bytes that the sender sealed, by which the receiver learns who sent it.
+    origin_hint: Option<Field<OriginHint>>,
 }
+
+/// The blob is on disk under this id.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct SendReply {
+    status: StatusOk,
+    #[schemars(with = "values::BlobId")]
+    blob_id: String,
+}
+
+pub(crate) const SEND: Operation = Operation::json::<SendRequest, SendReply>(&[
+    ErrorCode::RecipientId,
+    ErrorCode::Ciphertext,
+    ErrorCode::OriginHint,
+    ErrorCode::NotRegistered,
+    ErrorCode::BlobTooLarge,
+    ErrorCode::QuotaExceeded,
+    ErrorCode::StorageFull,
+    ErrorCode::ClockWrong,
+]);
 
 pub(crate) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, patience, body, .. } = call;
@@ -33,7 +60,7 @@ pub(crate) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
     match app.storage.write(patience.deadline(), command).await {
         Ok(Outcome::Stored(id)) => {
             let id: BlobId = identifier("stored", &id)?;
-            success::of(&Sent { status: "ok", blob_id: &id.to_hex() })
+            success::of(&SendReply { status: StatusOk, blob_id: id.to_hex() })
         }
         Ok(Outcome::Acknowledged(_) | Outcome::Refused(_)) => Err(ErrorCode::Internal.into()),
         Err(refusal) => {
@@ -47,19 +74,14 @@ pub(crate) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
 
 /// Reads the mailbox, the ciphertext and the origin hint, if there is one.
 fn parse(body: &[u8], max_message_size: usize) -> Result<(MailboxHash, Bytes, Option<Bytes>), ApiError> {
-    let [recipient, ciphertext, origin_hint] =
-        fields::read(body, ["recipient_id", "ciphertext", "origin_hint"])?;
-    let mailbox = recipient.parse(MailboxToken::from_hex, ErrorCode::RecipientId)?.hash();
-    let ciphertext = ciphertext.parse(Ciphertext::from_base64, ErrorCode::Ciphertext)?;
+    let SendRequest { recipient_id, ciphertext, origin_hint } = fields::read(body)?;
+    let mailbox = recipient_id.or(ErrorCode::RecipientId)?.hash();
+    let ciphertext = ciphertext.or(ErrorCode::Ciphertext)?;
     if ciphertext.as_bytes().len() > max_message_size {
         return Err(ErrorCode::BlobTooLarge.into());
     }
-    let origin_hint = if origin_hint.is_given() {
-        Some(origin_hint.parse(OriginHint::from_base64, ErrorCode::OriginHint)?.into())
-    } else {
-        None
-    };
-    Ok((mailbox, ciphertext.into(), origin_hint))
+    let origin_hint = origin_hint.map(|hint| hint.or(ErrorCode::OriginHint)).transpose()?;
+    Ok((mailbox, ciphertext.into(), origin_hint.map(Into::into)))
 }
 
 #[cfg(test)]

@@ -3,11 +3,19 @@
 use super::body::UNCOUNTED;
 use super::error::{ApiError, ErrorCode};
 use super::reply::{self, Reply};
+use super::values::StatusOk;
 use crate::memory::MemoryPermit;
-use bytes::Bytes;
 use hyper::StatusCode;
 use relay_proto::page::RUNG;
+use schemars::JsonSchema;
 use serde::Serialize;
+
+/// The request was carried out, and there is nothing to tell.
+#[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Done {
+    status: StatusOk,
+}
 
 /// Writes a body.
 pub(super) fn written(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
@@ -20,8 +28,8 @@ pub(super) fn of(body: &impl Serialize) -> Result<Reply, ApiError> {
 }
 
 /// A success that has nothing more to say.
-pub(super) fn done() -> Reply {
-    reply::json(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#))
+pub(super) fn done() -> Result<Reply, ApiError> {
+    of(&Done { status: StatusOk })
 }
 
 /// A success of any size, [`written`] before, which holds the memory of its request from now on. It is refused when there

@@ -6,29 +6,40 @@
 
 use super::padding;
 use crate::api::error::{ApiError, ErrorCode};
-use crate::api::fields;
+use crate::api::fields::{self, Field};
 use crate::routes::path_of_action;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::{Method, Request};
+use serde::Deserialize;
+use std::borrow::Cow;
 
 /// The only version there is.
 const VERSION: u64 = 2;
 
 const PREFIX: usize = 4;
 
+/// What of an envelope's JSON is not the endpoint's own.
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    version: Field<u64>,
+    #[serde(borrow)]
+    action: Field<Cow<'a, str>>,
+}
+
 /// Makes the request that an envelope asks for: its own JSON, posted to the endpoint its action names.
 pub(crate) fn read(plaintext: &Bytes) -> Result<Request<Body>, ApiError> {
     let json = unframe(plaintext).ok_or(ErrorCode::Framing)?;
-    let [version, action] = fields::read(&json, ["version", "action"])?;
-    if version.number(ErrorCode::EnvelopeVersion)? != VERSION {
+    let Envelope { version, action } = fields::read(&json)?;
+    if version.or(ErrorCode::EnvelopeVersion)? != VERSION {
         return Err(ErrorCode::EnvelopeVersion.into());
     }
-    let path = action.text().and_then(path_of_action).ok_or(ErrorCode::UnknownAction)?;
+    let action = action.or(ErrorCode::UnknownAction)?;
+    let path = path_of_action(&action).ok_or(ErrorCode::UnknownAction)?;
+    drop(action);
     let mut request = Request::new(Body::empty());
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path;
-    drop((version, action));
     *request.body_mut() = Body::from(json);
     Ok(request)
 }

@@ -1,28 +1,41 @@
 //! Forwarding hints as clients read them.
 
+use crate::api::values;
 use relay_proto::field::identifier;
 use relay_proto::limits::{MAX_CLIENT_URL, MAX_HINTS};
 use relay_proto::messages::{Hint, SignedHints};
 use relay_proto::{BlobId, PublicKey, Signature, StorageError};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The field's name and what stands around it.
 const FIELD: usize = r#","forwarding_hints":"#.len();
 
-/// Where blobs are that are not in the page, and the relay's word for it.
-#[derive(Debug, Serialize)]
+/// Where mail is that lies with other relays and did not come back in time. Signed over the hints in their order, each
+/// as the bytes of `blob_id`, `relay_url`, and `expires_at_secs` as 8 bytes, big-endian.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(super) struct ForwardingHints {
+    #[schemars(length(min = 1, max = 32))]
     hints: Vec<ForwardingHint>,
+    #[schemars(with = "values::PublicKey")]
     relay_signing_key: String,
+    #[schemars(with = "values::Signature")]
     signature: String,
     #[serde(skip)]
     wire_size: usize,
 }
 
-#[derive(Debug, Serialize)]
+/// Where one blob is.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct ForwardingHint {
+    #[schemars(with = "values::BlobId")]
     blob_id: String,
+    /// The relay to fetch it from.
+    #[schemars(url, length(max = 200), example = "https://peer.example")]
     relay_url: String,
+    #[schemars(with = "values::Timestamp")]
     expires_at_secs: u64,
 }
 
