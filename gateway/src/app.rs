@@ -1,20 +1,20 @@
 //! What all requests share, and how a request from a connection reaches the router.
 
-use crate::address;
-use crate::api::body::BodyBudget;
-use crate::api::reply;
+use crate::api::router;
+use crate::bodies::budget::BodyBudget;
+use crate::bodies::reply;
 use crate::edge::{Handler, ResponseFuture, TrackedBody};
-use crate::limit::LocalLimits;
-use crate::memory::Account;
-use crate::metrics::Metrics;
+use crate::layers::origin::Origin;
+use crate::layers::strict;
+use crate::limits::LocalLimits;
+use crate::limits::address;
+use crate::limits::memory::Account;
 use crate::ohttp::Oblivious;
-use crate::origin::Origin;
-use crate::policy::PolicyWatch;
-use crate::recall::Recall;
-use crate::routes;
+use crate::ops::metrics::Metrics;
+use crate::peers::recall::Recall;
+use crate::peers::tunnel::Tunnels;
 use crate::storage::Storage;
-use crate::strict;
-use crate::tunnel::Tunnels;
+use crate::storage::policy::PolicyWatch;
 use axum::Router;
 use axum::body::Body;
 use hyper::Request;
@@ -62,7 +62,7 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(app: Arc<App>) -> Self {
-        let router = routes::router(&app);
+        let router = router::router(&app);
         Self { app, router }
     }
 

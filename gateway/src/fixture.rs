@@ -11,19 +11,19 @@ use peering::FakePeers;
 pub(crate) use policy::{ADDRESS_KEY, policy};
 pub(crate) use records::{PROOF_EXPIRES_AT, PROOF_STORED_AT};
 
-use crate::api::body::BodyBudget;
-use crate::api::reply::Reply;
+use crate::api::openapi;
+use crate::api::router;
 use crate::app::{App, Clients};
-use crate::limit::LocalLimits;
-use crate::metrics::Metrics;
+use crate::bodies::budget::BodyBudget;
+use crate::bodies::reply::Reply;
+use crate::limits::LocalLimits;
 use crate::ohttp::Oblivious;
 use crate::ohttp::keyring::Keyring;
-use crate::openapi;
-use crate::policy::{PolicySnapshot, board, follow};
-use crate::recall::Recall;
-use crate::routes;
+use crate::ops::metrics::Metrics;
+use crate::peers::recall::Recall;
+use crate::peers::tunnel::Tunnels;
 use crate::storage::Storage;
-use crate::tunnel::Tunnels;
+use crate::storage::policy::{PolicySnapshot, board, follow};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -322,7 +322,7 @@ impl Relay {
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let answered = Answered::read(self.clients.serve(client.parse().unwrap(), request).await).await;
         // What a gateway answers is what its description says.
-        if let Some(route) = routes::find(&method, path) {
+        if let Some(route) = router::find(&method, path) {
             openapi::check(route, answered.status, "application/json", &answered.body).unwrap();
         }
         answered

@@ -8,27 +8,30 @@
 //!    gateways;
 //! 4. the endpoint reads the body and replies.
 
-use crate::address;
-use crate::api::error::{ApiError, ErrorCode};
-use crate::api::{Admitted, IdempotencyKey, RetryDeadline};
+pub(crate) mod context;
+pub(crate) mod origin;
+pub(crate) mod strict;
+pub(crate) mod versions;
+
+use crate::api::{Audience, GATEWAY, Route};
 use crate::app::{App, Arrival};
-use crate::origin::Origin;
-use crate::policy::PolicySnapshot;
-use crate::routes::{Audience, GATEWAY, Route};
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::limits::address;
 use crate::storage::PATIENCE;
-use crate::strict::Malformed;
-use crate::versions::{self, VersionSupport, Versions};
+use crate::storage::policy::PolicySnapshot;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::MethodRouter;
 use bytes::Bytes;
+use context::{Admitted, IdempotencyKey, RetryDeadline};
 use futures_util::FutureExt as _;
 use hyper::Method;
 use hyper::body::Body as _;
 use hyper::header::EXPECT;
 use hyper::http::request::Parts;
+use origin::Origin;
 use relay_proto::caller::{Caller, RateLimitClass, RateLimitSubject};
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -36,8 +39,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
+use strict::Malformed;
 use tokio::time::Instant;
 use tower::ServiceBuilder;
+use versions::{VersionSupport, Versions};
 
 /// Bytes of an unwanted body that are taken rather than ending the connection.
 const PASSED_OVER: usize = 64 << 10;
@@ -227,7 +232,7 @@ async fn pass_over(mut body: Body) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::error::Reason;
+    use crate::bodies::error::Reason;
     use crate::fixture::{ADDRESS_KEY, Relay, policy};
     use relay_proto::UnixSeconds;
     use relay_proto::messages::Policy;

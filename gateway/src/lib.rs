@@ -4,12 +4,12 @@
 //! refusals, retries. It has no disk and keeps no secret; mailbox tokens live in it for the time of one
 //! request and leave it as hashes only.
 //!
-//! The path of a request: `edge` takes the connection, `routes` finds the endpoint, `layers` admit the request, `api` has the endpoint,
+//! The path of a request: `edge` takes the connection, `layers` admit the request, `api` has its endpoint,
 //! `storage` carries it on.
 
-mod address;
 mod api;
 mod app;
+mod bodies;
 mod config;
 mod edge;
 #[cfg(test)]
@@ -19,36 +19,26 @@ mod fixture;
 #[path = "../../tests/fuzz/bodies/gateway.rs"]
 pub mod fuzz;
 mod layers;
-mod limit;
-mod memory;
-mod metrics;
+mod limits;
 mod ohttp;
-mod openapi;
 mod ops;
-mod origin;
-mod places;
-mod policy;
-mod recall;
-mod routes;
+mod peers;
 mod storage;
-mod strict;
-mod tunnel;
-mod versions;
 
-pub use api::{ErrorRow, errors};
-pub use routes::{Endpoint, endpoints};
+pub use api::{Endpoint, ErrorRow, endpoints, errors};
 
-use api::body::BodyBudget;
-use api::error::ErrorCode;
 use app::{App, Clients};
+use bodies::budget::BodyBudget;
+use bodies::error::ErrorCode;
 use config::Config;
 use edge::{Limits, PerAddress, Server, SharedPeers};
-use limit::LocalLimits;
-use metrics::Metrics;
+use limits::LocalLimits;
 use ohttp::Oblivious;
 use ohttp::keyring::Keyring;
+use ops::metrics::Metrics;
 use ops::{Operators, Ops};
-use recall::Recall;
+use peers::recall::Recall;
+use peers::tunnel::{self, Tunnels};
 use relay_daemon::lifecycle::this_process;
 use relay_daemon::{
     Clock, ConfigError, Exit, Failure, Running, Sharing, Shutdown, Vars, inherited, listen_tcp, notify,
@@ -60,10 +50,9 @@ use relay_proto::telemetry::Role;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use storage::Storage;
+use storage::{Storage, policy};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tunnel::Tunnels;
 
 /// Connections to the operator's port.
 const MAX_OPERATORS: usize = 32;

@@ -17,15 +17,15 @@ mod problem;
 #[cfg(test)]
 mod tests;
 
-use crate::api::RequestContext;
-use crate::api::body::SEALED_ANSWER;
-use crate::api::error::{ApiError, ErrorCode};
-use crate::api::reply::{self, Reply};
+use crate::api::openapi::Operation;
 use crate::app::Arrival;
-use crate::metrics::DecapsulationOutcome;
-use crate::openapi::Operation;
-use crate::origin::Origin;
-use crate::strict::is_same_authority;
+use crate::bodies::budget::SEALED_ANSWER;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::reply::{self, Reply};
+use crate::layers::context::RequestContext;
+use crate::layers::origin::Origin;
+use crate::layers::strict::is_same_authority;
+use crate::ops::metrics::DecapsulationOutcome;
 use axum::body::Body;
 use bytes::Bytes;
 use crypto::{Crypto, DecapsulationError, Opened};

@@ -1,10 +1,12 @@
 //! The operator's port: whether the gateway lives, whether it can work, and what it and the relay count.
 
+pub(crate) mod metrics;
+
+use crate::api::openapi;
 use crate::edge::{Handler, ResponseFuture, TrackedBody};
-use crate::metrics::Metrics;
 use crate::ohttp::keyring::Keyring;
-use crate::openapi;
-use crate::policy::PolicyWatch;
+use crate::ops::metrics::Metrics;
+use crate::storage::policy::PolicyWatch;
 use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;

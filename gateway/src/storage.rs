@@ -5,9 +5,10 @@
 //! storage is a pause to clients, not an error.
 
 mod batcher;
+pub(crate) mod policy;
 mod retry;
 
-use crate::metrics::Metrics;
+use crate::ops::metrics::Metrics;
 use batcher::Batcher;
 use relay_proto::client::StorageClient;
 use relay_proto::messages::WriteCommand;

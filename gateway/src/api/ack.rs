@@ -1,11 +1,12 @@
 //! `POST /v2/ack`: removes a blob that its recipient has.
 
-use super::error::{ApiError, ErrorCode};
-use super::fields::{self, Field};
-use super::reply::Reply;
-use super::values::StatusOk;
-use super::{RequestContext, success};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::fields::{self, Field};
+use crate::bodies::reply::Reply;
+use crate::bodies::success;
+use crate::bodies::values::StatusOk;
+use crate::layers::context::RequestContext;
 use relay_proto::messages::write_command::Command;
 use relay_proto::messages::write_outcome::Outcome;
 use relay_proto::messages::{Ack, WriteCommand};

@@ -1,12 +1,13 @@
 //! `POST /v2/escrow`: two people each leave a blob behind a gate, and each reads the other's once both are
 //! there. What became of a request is its `status`, also where that is not what the client hoped for.
 
-use super::error::{ApiError, ErrorCode};
-use super::fields::{self, Described, Field, Value};
-use super::reply::Reply;
-use super::values;
-use super::{RequestContext, success};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::fields::{self, Described, Field, Value};
+use crate::bodies::reply::Reply;
+use crate::bodies::success;
+use crate::bodies::values;
+use crate::layers::context::RequestContext;
 use relay_proto::client::StorageClient;
 use relay_proto::field::{required, sealed};
 use relay_proto::limits::{ESCROW_SLOTS, MAX_ESCROW_TTL_SECS};

@@ -2,12 +2,13 @@
 //! something by a six-digit code. Storage makes the code and tells it once; from then on the gateway names
 //! the offer by the code's hash.
 
-use super::error::{ApiError, ErrorCode};
-use super::fields::{self, Field};
-use super::reply::Reply;
-use super::values::{self, StatusOk};
-use super::{RequestContext, RetryDeadline, success};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::fields::{self, Field};
+use crate::bodies::reply::Reply;
+use crate::bodies::success;
+use crate::bodies::values::{self, StatusOk};
+use crate::layers::context::{RequestContext, RetryDeadline};
 use relay_proto::client::StorageClient;
 use relay_proto::field::sealed;
 use relay_proto::limits::{EXCHANGE_TTL_SECS, GUESS_PATIENCE};
@@ -173,7 +174,7 @@ fn text(text: Cow<'_, str>, too_large: ErrorCode) -> Result<ExchangeText, ApiErr
 }
 
 /// What storage refuses, in the words of an exchange.
-pub(super) fn refusal(refusal: StorageError) -> ApiError {
+pub(crate) fn refusal(refusal: StorageError) -> ApiError {
     match refusal {
         StorageError::UnknownCode => ErrorCode::UnknownCode.into(),
         StorageError::AlreadyClaimed => ErrorCode::AlreadyClaimed.into(),

@@ -1,11 +1,11 @@
 //! `GET /federation`, `GET /federation/key`: what other relays ask of this one.
 
-use super::RequestContext;
-use super::error::{ApiError, ErrorCode};
-use super::reply::Reply;
+use crate::api::openapi::{Body, Operation};
 use crate::app::App;
-use crate::openapi::{Body, Operation};
-use crate::tunnel::{UPGRADES, WEBSOCKET};
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::reply::Reply;
+use crate::layers::context::RequestContext;
+use crate::peers::tunnel::{UPGRADES, WEBSOCKET};
 use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT, UPGRADE};
 use hyper::{Response, StatusCode};

@@ -4,12 +4,13 @@ mod cut;
 mod hints;
 mod moved;
 
-use super::error::{ApiError, ErrorCode};
-use super::fields::{self, Distinct, Field, List, Spelled};
-use super::reply::Reply;
-use super::values::{self, StatusOk};
-use super::{RequestContext, success, tokens};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::fields::{self, Distinct, Field, List, Spelled};
+use crate::bodies::reply::Reply;
+use crate::bodies::values::{self, StatusOk};
+use crate::bodies::{success, tokens};
+use crate::layers::context::RequestContext;
 use cut::Found;
 use hints::ForwardingHints;
 use relay_proto::client::StorageClient;
@@ -157,9 +158,9 @@ fn write(page: Page, spellings: &[Cow<'_, str>]) -> Result<Vec<u8>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::body::BodyBudget;
+    use crate::bodies::budget::BodyBudget;
     use crate::fixture::Relay;
-    use crate::memory::Size;
+    use crate::limits::memory::Size;
     use bytes::Bytes;
     use prometheus::IntCounter;
     use proptest::prelude::*;

@@ -1,13 +1,14 @@
 //! `POST /v2/guardian/store`, `/v2/guardian/query` and `/v2/guardian/delete`: whom somebody trusts to help
 //! after a loss. Storage checks the designator's proof; the gateway, that it is about the set that is named.
 
-use super::error::{self, ApiError, ErrorCode};
-use super::fields::{self, Described, Field, List, Value};
-use super::reply::Reply;
-use super::success::Done;
-use super::values::{self, StatusOk};
-use super::{RequestContext, success};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{self, ApiError, ErrorCode};
+use crate::bodies::fields::{self, Described, Field, List, Value};
+use crate::bodies::reply::Reply;
+use crate::bodies::success;
+use crate::bodies::success::Done;
+use crate::bodies::values::{self, StatusOk};
+use crate::layers::context::RequestContext;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::field::sealed_list;
@@ -170,7 +171,7 @@ fn parse_store(body: &[u8]) -> Result<(Designation, Vec<Bytes>), ApiError> {
 }
 
 /// What storage refuses, in the words of guardian sets.
-pub(super) fn refusal(refusal: StorageError) -> ApiError {
+pub(crate) fn refusal(refusal: StorageError) -> ApiError {
     let signed = [ErrorCode::GuardianWindow, ErrorCode::GuardianSignature, ErrorCode::GuardianReplay];
     error::of_signed(refusal, signed)
 }

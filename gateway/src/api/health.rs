@@ -1,10 +1,10 @@
 //! `GET /health`, `GET /v2/health`: the process is alive. Nothing else is told.
 
-use super::RequestContext;
-use super::error::ApiError;
-use super::reply::Reply;
-use super::success::{self, Done};
-use crate::openapi::{Body, Operation};
+use crate::api::openapi::{Body, Operation};
+use crate::bodies::error::ApiError;
+use crate::bodies::reply::Reply;
+use crate::bodies::success::{self, Done};
+use crate::layers::context::RequestContext;
 
 pub(crate) const HEALTH: Operation = Operation::get(Body::json::<Done>(), &[]);
 

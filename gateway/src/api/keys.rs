@@ -1,11 +1,11 @@
 //! The keys for Oblivious HTTP as clients fetch them: bare, in a list, signed; and how the anchor behind the
 //! signatures changed.
 
-use super::RequestContext;
-use super::error::{ApiError, ErrorCode};
-use super::reply::Reply;
+use crate::api::openapi::{Body, Operation};
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::reply::Reply;
+use crate::layers::context::RequestContext;
 use crate::ohttp::keyring::Keys;
-use crate::openapi::{Body, Operation};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::Response;

@@ -1,11 +1,12 @@
 //! `POST /v2/purge`: deletes everything of an owner's. Storage checks the proof; the gateway only reads it.
 
-use super::error::{self, ApiError, ErrorCode};
-use super::fields::{self, Field};
-use super::reply::Reply;
-use super::values::{self, StatusOk};
-use super::{RequestContext, success};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{self, ApiError, ErrorCode};
+use crate::bodies::fields::{self, Field};
+use crate::bodies::reply::Reply;
+use crate::bodies::success;
+use crate::bodies::values::{self, StatusOk};
+use crate::layers::context::RequestContext;
 use relay_proto::caller::Caller;
 use relay_proto::client::StorageClient;
 use relay_proto::messages;
@@ -56,7 +57,7 @@ pub(crate) async fn purge(call: RequestContext) -> Result<Reply, ApiError> {
 }
 
 /// What storage refuses, in the words of a purge.
-pub(super) fn refusal(refusal: StorageError) -> ApiError {
+pub(crate) fn refusal(refusal: StorageError) -> ApiError {
     error::of_signed(refusal, [ErrorCode::PurgeWindow, ErrorCode::PurgeSignature, ErrorCode::PurgeReplay])
 }
 

@@ -4,13 +4,14 @@
 //! before the first one that does not fit, with `truncated`. Keys before the last proof that came and without one
 //! are unknown; the client asks again for those behind it. Each such reply holds a proof, so this ends.
 
-use super::error::{ApiError, ErrorCode};
-use super::fields::{self, Distinct, Field, List, Spelled};
-use super::reply::Reply;
-use super::success::Done;
-use super::values::{self, StatusOk};
-use super::{RequestContext, success};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::fields::{self, Distinct, Field, List, Spelled};
+use crate::bodies::reply::Reply;
+use crate::bodies::success;
+use crate::bodies::success::Done;
+use crate::bodies::values::{self, StatusOk};
+use crate::layers::context::RequestContext;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::field::{index, sealed as sealed_field};

@@ -1,11 +1,12 @@
 //! `POST /v2/register`: makes mailboxes known to the relay, and binds them to an owner's key if one signs.
 
-use super::error::{self, ApiError, ErrorCode};
-use super::fields::{self, Distinct, Field, List, Spelled};
-use super::reply::Reply;
-use super::values::{self, StatusOk};
-use super::{RequestContext, success, tokens};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{self, ApiError, ErrorCode};
+use crate::bodies::fields::{self, Distinct, Field, List, Spelled};
+use crate::bodies::reply::Reply;
+use crate::bodies::values::{self, StatusOk};
+use crate::bodies::{success, tokens};
+use crate::layers::context::RequestContext;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::messages::{self, Ownership};
@@ -84,7 +85,7 @@ pub(crate) async fn register(call: RequestContext) -> Result<Reply, ApiError> {
 }
 
 /// What storage refuses, in the words of a registration.
-pub(super) fn refusal(refusal: StorageError) -> ApiError {
+pub(crate) fn refusal(refusal: StorageError) -> ApiError {
     let signed =
         [ErrorCode::RegistrationWindow, ErrorCode::RegistrationSignature, ErrorCode::RegistrationReplay];
     match refusal {

@@ -1,11 +1,12 @@
 //! `POST /v2/send`: leaves a blob in a mailbox. The reply says that it is durable.
 
-use super::error::{ApiError, ErrorCode};
-use super::fields::{self, Field};
-use super::reply::Reply;
-use super::values::{self, StatusOk};
-use super::{RequestContext, success};
-use crate::openapi::Operation;
+use crate::api::openapi::Operation;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::fields::{self, Field};
+use crate::bodies::reply::Reply;
+use crate::bodies::success;
+use crate::bodies::values::{self, StatusOk};
+use crate::layers::context::RequestContext;
 use bytes::Bytes;
 use relay_proto::field::identifier;
 use relay_proto::messages::write_command::Command;

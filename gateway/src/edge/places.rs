@@ -1,8 +1,8 @@
 //! How many connections each address has, and which connection makes room for a new one.
 
 use super::connection_state::ConnectionState;
-use crate::address::prefix;
-use crate::places::{self, Places};
+use crate::limits::address::prefix;
+use crate::limits::places::{self, Places};
 use ipnet::IpNet;
 use prometheus::IntCounter;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ pub(crate) struct SharedPeers(pub(crate) Vec<IpNet>);
 
 impl SharedPeers {
     pub(super) fn contain(&self, peer: IpAddr) -> bool {
-        crate::address::is_among(peer.to_canonical(), &self.0)
+        crate::limits::address::is_among(peer.to_canonical(), &self.0)
     }
 }
 

@@ -1,7 +1,7 @@
 //! How a connection stops being HTTP and becomes a tunnel: a request that asks for an upgrade carries an [`UpgradeHandle`]
 //! to its handler, which puts the tunnel in and answers 101.
 
-use crate::tunnel::Tunnel;
+use crate::peers::tunnel::Tunnel;
 use hyper::http::Extensions;
 use hyper::upgrade::OnUpgrade;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

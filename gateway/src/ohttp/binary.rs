@@ -2,8 +2,8 @@
 //! its path, answered with its true status.
 
 use super::padding;
-use crate::api::error::{ApiError, ErrorCode};
-use crate::strict;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::layers::strict;
 use axum::body::Body;
 use bhttp::{Message, Mode, StatusCode};
 use bytes::Bytes;

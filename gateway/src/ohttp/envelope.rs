@@ -5,9 +5,9 @@
 //! ```
 
 use super::padding;
-use crate::api::error::{ApiError, ErrorCode};
-use crate::api::fields::{self, Field};
-use crate::routes::path_of_action;
+use crate::api::router::path_of_action;
+use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::fields::{self, Field};
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::{Method, Request};

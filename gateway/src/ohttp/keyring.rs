@@ -1,6 +1,6 @@
 //! The keys that this gateway opens messages with and shows to clients, as storage tells them. In memory only.
 
-use crate::metrics::Metrics;
+use crate::ops::metrics::Metrics;
 use bytes::Bytes;
 use ohttp::Server;
 use relay_daemon::Clock;
@@ -180,7 +180,7 @@ impl Keyring {
         let keys = Keys::new(reply.into_inner(), self.clock.monotonic())?;
         let refresh = Duration::from_secs(keys.set.refresh_secs);
         let ends = keys.set.record_at(self.clock.now()).map_or(0, |record| record.certified_until);
-        self.metrics.keys_told(self.clock.now(), ends);
+        self.metrics.certificate_ends_at(ends);
         self.told.send_replace(Some(Arc::new(keys)));
         Ok(refresh)
     }

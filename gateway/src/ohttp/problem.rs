@@ -1,7 +1,7 @@
 //! What is told outside about a message that cannot be opened (RFC 9457, RFC 9458 §5.3). Clients fetch the key again
 //! whenever they read a 400.
 
-use crate::api::reply::Reply;
+use crate::bodies::reply::Reply;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};

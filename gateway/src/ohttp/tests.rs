@@ -1,10 +1,10 @@
 //! The oblivious door, in process: a client that seals, and what an observer outside sees.
 
-use crate::api::error::Reason;
+use crate::api::{GATEWAY, ROUTES};
+use crate::bodies::error::Reason;
 use crate::fixture::keys::key_set;
 use crate::fixture::{ADDRESS_KEY, Relay, base64_of, policy};
-use crate::metrics::DecapsulationOutcome;
-use crate::routes::{GATEWAY, ROUTES};
+use crate::ops::metrics::DecapsulationOutcome;
 use axum::body::Body;
 use bhttp::{Message, Mode};
 use bytes::Bytes;
@@ -335,7 +335,7 @@ async fn what_cannot_be_opened_is_refused_outside_by_a_problem_document() {
 async fn nothing_of_the_outer_request_goes_along_but_who_pays() {
     let relay = Relay::start().await;
     relay.envelope("fetch", fetch()).await;
-    let address = crate::address::hash(&ADDRESS_KEY, "198.51.100.1".parse().unwrap());
+    let address = crate::limits::address::hash(&ADDRESS_KEY, "198.51.100.1".parse().unwrap());
     assert_eq!(
         relay.storage.last_caller(),
         Some(RateLimitSubject::new(RateLimitClass::ObliviousRelay, address))

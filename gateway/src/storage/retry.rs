@@ -1,6 +1,6 @@
 //! Asking again until it is time to give up.
 
-use crate::metrics::Metrics;
+use crate::ops::metrics::Metrics;
 use relay_proto::StorageError;
 use std::future::Future;
 use std::time::Duration;

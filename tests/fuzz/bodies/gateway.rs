@@ -2,8 +2,8 @@
 //! panics where a promise is broken. The fuzzer in `tests/fuzz` runs them for hours, the tests here for a moment and
 //! over everything that was ever found.
 
-use crate::address;
-use crate::api::fields::{self, Field, List, Spelled};
+use crate::bodies::fields::{self, Field, List, Spelled};
+use crate::limits::address;
 use crate::ohttp::{Form, binary, envelope};
 use bytes::Bytes;
 use hyper::HeaderMap;

@@ -1,6 +1,6 @@
 //! Forwarding hints as clients read them.
 
-use crate::api::values;
+use crate::bodies::values;
 use relay_proto::field::identifier;
 use relay_proto::limits::{MAX_CLIENT_URL, MAX_HINTS};
 use relay_proto::messages::{Hint, SignedHints};

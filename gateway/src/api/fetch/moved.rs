@@ -4,7 +4,7 @@ use super::HINT_PATIENCE;
 use super::cut::Found;
 use super::hints::ForwardingHints;
 use crate::app::App;
-use crate::recall::RecallOutcome;
+use crate::peers::recall::RecallOutcome;
 use bytes::Bytes;
 use relay_proto::client::StorageClient;
 use relay_proto::limits::MAX_HINTS;

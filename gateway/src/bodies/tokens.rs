@@ -7,20 +7,20 @@ use relay_proto::limits::MAX_MAILBOXES;
 use relay_proto::{MailboxHash, MailboxToken};
 
 /// Reads a list of 1 to 1900 tokens.
-pub(super) fn read(
+pub(crate) fn read(
     field: Field<List<Spelled<'_, MailboxToken>>>,
 ) -> Result<Distinct<'_, MailboxToken>, ApiError> {
     field.distinct(MAX_MAILBOXES, [ErrorCode::TokenCount, ErrorCode::Token])
 }
 
 /// What storage knows mailboxes by.
-pub(super) fn hashes(tokens: &[MailboxToken]) -> Vec<MailboxHash> {
+pub(crate) fn hashes(tokens: &[MailboxToken]) -> Vec<MailboxHash> {
     tokens.iter().map(MailboxToken::hash).collect()
 }
 
 /// The mailboxes as messages name them. They share one buffer, so that a message that is kept for another attempt is
 /// cheap to copy.
-pub(super) fn names(mailboxes: &[MailboxHash]) -> Vec<Bytes> {
+pub(crate) fn names(mailboxes: &[MailboxHash]) -> Vec<Bytes> {
     let mut all = Vec::with_capacity(mailboxes.len() * MailboxHash::LENGTH);
     for mailbox in mailboxes {
         all.extend_from_slice(mailbox.as_bytes());

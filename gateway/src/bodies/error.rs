@@ -106,7 +106,7 @@ impl From<StorageError> for ApiError {
 
 /// A refusal of something signed, of which each kind has its own words for a time outside the window, a signature that does
 /// not hold, and one that was used before.
-pub(super) fn of_signed(refusal: StorageError, [window, signature, replay]: [ErrorCode; 3]) -> ApiError {
+pub(crate) fn of_signed(refusal: StorageError, [window, signature, replay]: [ErrorCode; 3]) -> ApiError {
     match refusal {
         StorageError::OutsideWindow => window.into(),
         StorageError::BadSignature => signature.into(),
@@ -117,8 +117,8 @@ pub(super) fn of_signed(refusal: StorageError, [window, signature, replay]: [Err
 
 #[cfg(test)]
 mod tests {
-    use super::super::{exchange, guardian, purge, register};
     use super::*;
+    use crate::api::{exchange, guardian, purge, register};
 
     #[test]
     fn clients_that_wait_find_the_words_and_the_time_they_look_for() {

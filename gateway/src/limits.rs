@@ -2,7 +2,11 @@
 //! what it can already know: an address that spends more than its share here alone, and a mailbox that
 //! storage has just refused.
 
-use crate::metrics::Metrics;
+pub(crate) mod address;
+pub(crate) mod memory;
+pub(crate) mod places;
+
+use crate::ops::metrics::Metrics;
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_proto::caller::RateLimitSubject;

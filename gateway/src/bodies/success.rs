@@ -1,10 +1,10 @@
 //! Successes, small and large.
 
-use super::body::UNCOUNTED;
+use super::budget::UNCOUNTED;
 use super::error::{ApiError, ErrorCode};
 use super::reply::{self, Reply};
 use super::values::StatusOk;
-use crate::memory::MemoryPermit;
+use crate::limits::memory::MemoryPermit;
 use hyper::StatusCode;
 use relay_proto::page::RUNG;
 use schemars::JsonSchema;
@@ -13,28 +13,28 @@ use serde::Serialize;
 /// The request was carried out, and there is nothing to tell.
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub(super) struct Done {
+pub(crate) struct Done {
     status: StatusOk,
 }
 
 /// Writes a body.
-pub(super) fn written(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+pub(crate) fn written(body: &impl Serialize) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(body).map_err(|_| ErrorCode::Internal.into())
 }
 
 /// A success.
-pub(super) fn of(body: &impl Serialize) -> Result<Reply, ApiError> {
+pub(crate) fn of(body: &impl Serialize) -> Result<Reply, ApiError> {
     Ok(reply::json(StatusCode::OK, written(body)?.into()))
 }
 
 /// A success that has nothing more to say.
-pub(super) fn done() -> Result<Reply, ApiError> {
+pub(crate) fn done() -> Result<Reply, ApiError> {
     of(&Done { status: StatusOk })
 }
 
 /// A success of any size, [`written`] before, which holds the memory of its request from now on. It is refused when there
 /// is not enough: the client asks again.
-pub(super) async fn large(mut share: MemoryPermit, body: Vec<u8>) -> Result<Reply, ApiError> {
+pub(crate) async fn large(mut share: MemoryPermit, body: Vec<u8>) -> Result<Reply, ApiError> {
     if body.len() > UNCOUNTED {
         share.grow(body.len()).await?;
     }
@@ -43,18 +43,18 @@ pub(super) async fn large(mut share: MemoryPermit, body: Vec<u8>) -> Result<Repl
 
 /// Takes the memory for an answer as large as a sealed one may be, before storage is asked for it: one that the relay gives
 /// only once would be lost if it were refused later, and pages of mail would be held without being counted.
-pub(super) async fn reserve(share: &mut MemoryPermit) -> Result<(), ApiError> {
+pub(crate) async fn reserve(share: &mut MemoryPermit) -> Result<(), ApiError> {
     Ok(share.grow(RUNG).await?)
 }
 
 /// Takes the memory for an answer that holds one blob of so many bytes.
-pub(super) async fn reserve_blob(share: &mut MemoryPermit, bytes: u64) -> Result<(), ApiError> {
+pub(crate) async fn reserve_blob(share: &mut MemoryPermit, bytes: u64) -> Result<(), ApiError> {
     let base64 = usize::try_from(bytes).unwrap_or(usize::MAX / 2).div_ceil(3).saturating_mul(4);
     Ok(share.grow(base64.saturating_add(UNCOUNTED)).await?)
 }
 
 /// A success for which memory was [reserved](reserve).
-pub(super) fn reserved(share: MemoryPermit, body: Vec<u8>) -> Reply {
+pub(crate) fn reserved(share: MemoryPermit, body: Vec<u8>) -> Reply {
     held(share, body)
 }
 
@@ -71,9 +71,9 @@ fn held(mut share: MemoryPermit, body: Vec<u8>) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::body::BodyBudget;
-    use crate::api::error::ErrorCode;
-    use crate::memory::Size;
+    use crate::bodies::budget::BodyBudget;
+    use crate::bodies::error::ErrorCode;
+    use crate::limits::memory::Size;
     use http_body_util::BodyExt as _;
     use prometheus::IntCounter;
 

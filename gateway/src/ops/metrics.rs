@@ -1,10 +1,10 @@
 //! What a gateway counts. No label names a client, a mailbox or a blob.
 
-use crate::address::Source;
-use crate::api::error::Reason;
+use crate::bodies::error::Reason;
+use crate::limits::address::Source;
 use prometheus::core::Collector;
 use prometheus::{Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
-use relay_proto::UnixSeconds;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 /// Bounds of the duration histogram, in seconds.
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -49,8 +49,8 @@ pub(crate) struct Metrics {
     pub(crate) limited_connections: IntCounter,
     openings: IntCounterVec,
     sources: IntCounterVec,
-    keys_told_at: IntGauge,
-    certificate_ends: IntGauge,
+    /// Not shown with the others: `/ready` tells it.
+    certificate_ends: AtomicI64,
     pub(crate) storage_retries: IntCounter,
     pub(crate) storage_reachable: IntGauge,
 }
@@ -59,103 +59,79 @@ impl Metrics {
     /// Counters at zero, every series present from the start.
     pub(crate) fn new() -> Result<Self, Error> {
         let registry = relay_daemon::metrics::registry()?;
-        let limited = IntCounterVec::new(
-            Opts::new("relay_rate_limited_total", "Requests refused by a rate limit, by what was too busy."),
-            &["scope"],
+        let counter = |name: &str, help: &str| enlist(&registry, IntCounter::new(name, help)?);
+        let gauge = |name: &str, help: &str| enlist(&registry, IntGauge::new(name, help)?);
+        let labelled = |name: &str, help: &str, label: &str, values: &[&str]| {
+            let counters = enlist(&registry, IntCounterVec::new(Opts::new(name, help), &[label])?)?;
+            for value in values {
+                counters.with_label_values(&[value]);
+            }
+            Ok::<_, Error>(counters)
+        };
+        let limited = labelled(
+            "relay_rate_limited_total",
+            "Requests refused by a rate limit, by what was too busy.",
+            "scope",
+            &[],
         )?;
-        let rejected = IntCounterVec::new(
-            Opts::new("relay_messages_rejected_total", "Client requests that were refused, by reason."),
-            &["reason"],
-        )?;
-        for reason in Reason::ALL {
-            rejected.with_label_values(&[reason.label()]);
-        }
-        let openings = IntCounterVec::new(
-            Opts::new(
-                "relay_ohttp_requests_total",
-                "Sealed requests received, by whether they could be opened.",
-            ),
-            &["outcome"],
-        )?;
-        for outcome in DecapsulationOutcome::ALL {
-            openings.with_label_values(&[outcome.label()]);
-        }
-        let sources = IntCounterVec::new(
-            Opts::new(
-                "relay_client_addresses_total",
-                "Requests, by where the client's address was found: a connection of its own, X-Forwarded-For of a trusted proxy, or neither: a trusted proxy that names nobody, somebody else who does.",
-            ),
-            &["source"],
-        )?;
-        for source in Source::ALL {
-            sources.with_label_values(&[source.label()]);
-        }
-        let metrics = Self {
-            connections_active: IntGauge::new(
-                "relay_connections_active",
-                "Client connections that are open.",
-            )?,
-            connections_refused: IntCounter::new(
+        Ok(Self {
+            connections_active: gauge("relay_connections_active", "Client connections that are open.")?,
+            connections_refused: counter(
                 "relay_connections_refused_total",
                 "Client connections turned away because too many were open.",
             )?,
-            tunnels_active: IntGauge::new(
+            tunnels_active: gauge(
                 "relay_federation_tunnels_active",
                 "Connections of peers that gateways pass on to federated.",
             )?,
-            messages_received: IntCounter::new(
+            messages_received: counter(
                 "relay_messages_received_total",
                 "Client requests received (POST to a /v2 path).",
             )?,
-            message_duration: Histogram::with_opts(
-                HistogramOpts::new(
-                    "relay_message_duration_seconds",
-                    "Time from a client request's headers to its answer.",
-                )
-                .buckets(SECONDS.to_vec()),
+            messages_rejected: labelled(
+                "relay_messages_rejected_total",
+                "Client requests that were refused, by reason.",
+                "reason",
+                &Reason::ALL.iter().map(|reason| reason.label()).collect::<Vec<_>>(),
+            )?,
+            message_duration: enlist(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new(
+                        "relay_message_duration_seconds",
+                        "Time from a client request's headers to its answer.",
+                    )
+                    .buckets(SECONDS.to_vec()),
+                )?,
             )?,
             limited_addresses: limited.with_label_values(&["address"]),
             limited_mailboxes: limited.with_label_values(&["mailbox"]),
             limited_relays: limited.with_label_values(&["relay"]),
             limited_memory: limited.with_label_values(&["memory"]),
             limited_connections: limited.with_label_values(&["connections"]),
-            openings,
-            sources,
-            keys_told_at: IntGauge::new(
-                "relay_ohttp_keys_told_timestamp_seconds",
-                "Unix time at which storage last told a gateway its keys.",
+            openings: labelled(
+                "relay_ohttp_requests_total",
+                "Sealed requests received, by whether they could be opened.",
+                "outcome",
+                &DecapsulationOutcome::ALL.map(DecapsulationOutcome::label),
             )?,
-            certificate_ends: IntGauge::new(
-                "relay_ohttp_certificate_shown_expiry_timestamp_seconds",
-                "Unix time at which the certificate ends that a gateway shows; 0 while there is none.",
+            sources: labelled(
+                "relay_client_addresses_total",
+                "Requests, by where the client's address was found: a connection of its own, X-Forwarded-For of a trusted proxy, or neither: a trusted proxy that names nobody, somebody else who does.",
+                "source",
+                &Source::ALL.map(Source::label),
             )?,
-            storage_retries: IntCounter::new(
+            certificate_ends: AtomicI64::new(0),
+            storage_retries: counter(
                 "relay_storage_retries_total",
                 "Calls to storage that were made again because it was away or busy.",
             )?,
-            storage_reachable: IntGauge::new(
+            storage_reachable: gauge(
                 "relay_storage_reachable",
                 "Gateways that have storage's policy stream.",
             )?,
-            messages_rejected: rejected,
             registry,
-        };
-        metrics.enlist(limited)?;
-        metrics.enlist(metrics.openings.clone())?;
-        metrics.enlist(metrics.sources.clone())?;
-        metrics.enlist(metrics.connections_active.clone())?;
-        metrics.enlist(metrics.connections_refused.clone())?;
-        metrics.enlist(metrics.tunnels_active.clone())?;
-        metrics.enlist(metrics.messages_received.clone())?;
-        metrics.enlist(metrics.messages_rejected.clone())?;
-        metrics.enlist(metrics.message_duration.clone())?;
-        metrics.enlist(metrics.storage_retries.clone())?;
-        metrics.enlist(metrics.storage_reachable.clone())?;
-        Ok(metrics)
-    }
-
-    fn enlist(&self, collector: impl Collector + 'static) -> Result<(), Error> {
-        self.registry.register(Box::new(collector))
+        })
     }
 
     /// Counts a sealed request.
@@ -174,16 +150,14 @@ impl Metrics {
         self.openings.with_label_values(&[outcome.label()]).get()
     }
 
-    /// Notes that storage told keys, and when the certificate among them ends.
-    pub(crate) fn keys_told(&self, now: UnixSeconds, certificate_ends: u64) {
-        let number = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
-        self.keys_told_at.set(number(now.get()));
-        self.certificate_ends.set(number(certificate_ends));
+    /// Notes when the certificate ends that is among the keys, in unix seconds; 0 where there is none.
+    pub(crate) fn certificate_ends_at(&self, seconds: u64) {
+        self.certificate_ends.store(i64::try_from(seconds).unwrap_or(i64::MAX), Relaxed);
     }
 
     /// When the certificate ends that is shown, in unix seconds; 0 while there is none.
     pub(crate) fn certificate_ends(&self) -> i64 {
-        self.certificate_ends.get()
+        self.certificate_ends.load(Relaxed)
     }
 
     /// Counts a refused request.
@@ -196,6 +170,12 @@ impl Metrics {
     pub(crate) fn rejections(&self, reason: Reason) -> u64 {
         self.messages_rejected.with_label_values(&[reason.label()]).get()
     }
+}
+
+/// Makes a metric be among those that are shown.
+fn enlist<M: Collector + Clone + 'static>(registry: &Registry, metric: M) -> Result<M, Error> {
+    registry.register(Box::new(metric.clone()))?;
+    Ok(metric)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! kept for small requests. An account exists for as long as something of it is in progress, and nobody can read from it
 //! whose it is.
 
-use crate::address::prefix;
+use crate::limits::address::prefix;
 use prometheus::IntCounter;
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};

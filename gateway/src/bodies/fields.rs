@@ -9,7 +9,7 @@ use super::error::{ApiError, ErrorCode};
 use relay_proto::limits::MAX_MAILBOXES;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -45,12 +45,14 @@ pub(crate) trait Value<'de>: Described + Sized {
         None
     }
 
-    fn of_list<A: SeqAccess<'de>>(list: A) -> Result<Option<Self>, A::Error> {
-        IgnoredAny.visit_seq(list).map(|_| None)
+    fn of_list<A: SeqAccess<'de>>(mut list: A) -> Result<Option<Self>, A::Error> {
+        while list.next_element::<Field<Ignored>>()?.is_some() {}
+        Ok(None)
     }
 
-    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
-        IgnoredAny.visit_map(object).map(|_| None)
+    fn of_object<A: MapAccess<'de>>(mut object: A) -> Result<Option<Self>, A::Error> {
+        while object.next_entry::<Field<Ignored>, Field<Ignored>>()?.is_some() {}
+        Ok(None)
     }
 }
 
@@ -99,6 +101,14 @@ impl<'de, T: Value<'de>> Deserialize<'de> for Field<T> {
 
 struct FieldVisitor<T>(PhantomData<T>);
 
+macro_rules! wrong {
+    ($($visit:ident: $type:ty),*) => {$(
+        fn $visit<E>(self, _: $type) -> Result<Field<T>, E> {
+            Ok(Field(None))
+        }
+    )*};
+}
+
 impl<'de, T: Value<'de>> Visitor<'de> for FieldVisitor<T> {
     type Value = Field<T>;
 
@@ -130,17 +140,7 @@ impl<'de, T: Value<'de>> Visitor<'de> for FieldVisitor<T> {
         Ok(Field(T::of_number(number)))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Field<T>, E> {
-        Ok(Field(None))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Field<T>, E> {
-        Ok(Field(None))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Field<T>, E> {
-        Ok(Field(None))
-    }
+    wrong!(visit_i64: i64, visit_f64: f64, visit_bool: bool);
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Field<T>, A::Error> {
         T::of_list(list).map(Field)
@@ -226,22 +226,31 @@ impl<'a, T: Copy + Eq + Hash> Field<List<Spelled<'a, T>>> {
 
 /// Reads an object in a list by the struct that it is.
 pub(crate) fn object<'de, T: Deserialize<'de>, A: MapAccess<'de>>(object: A) -> Result<Option<T>, A::Error> {
-    T::deserialize(MapAccessDeserializer::new(object)).map(Some)
+    T::deserialize(MapAccessDeserializer::new(Strict(object))).map(Some)
 }
 
-/// Reads what is ignored as carefully as what is not: serde_json skips it without checks of depth and text. A struct is an
-/// object, never a list.
+/// What nobody asked for, read as carefully as the rest.
+struct Ignored;
+
+impl Described for Ignored {
+    type Schema = ();
+}
+
+impl Value<'_> for Ignored {}
+
+/// Reads a struct from an object, never from a list, and its unknown fields as [`Ignored`]: serde_json would skip them
+/// without a look at their depth and text.
 struct Strict<T>(T);
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
     type Error = D::Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_any(Strict(visitor))
+        self.0.deserialize_any(visitor)
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-        self.0.deserialize_option(Strict(visitor))
+        self.0.deserialize_option(visitor)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -253,19 +262,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<D> {
         self.0.deserialize_map(Strict(visitor))
     }
 
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        Field::<Ignored>::deserialize(self.0)?;
+        visitor.visit_unit()
+    }
+
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+        newtype_struct seq tuple tuple_struct map enum identifier
     }
-}
-
-/// Passes a visitor's calls on.
-macro_rules! pass {
-    ($($visit:ident: $type:ty),*) => {$(
-        fn $visit<E: serde::de::Error>(self, value: $type) -> Result<V::Value, E> {
-            self.0.$visit(value)
-        }
-    )*};
 }
 
 impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
@@ -273,24 +278,6 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Strict<V> {
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.expecting(formatter)
-    }
-
-    pass!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str, visit_borrowed_str: &'de str);
-
-    fn visit_none<E: serde::de::Error>(self) -> Result<V::Value, E> {
-        self.0.visit_none()
-    }
-
-    fn visit_unit<E: serde::de::Error>(self) -> Result<V::Value, E> {
-        self.0.visit_unit()
-    }
-
-    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
-        self.0.visit_some(Strict(deserializer))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<V::Value, A::Error> {
-        self.0.visit_seq(Strict(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<V::Value, A::Error> {
@@ -306,19 +293,11 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Strict<S> {
     }
 }
 
-impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Strict<A> {
-    type Error = A::Error;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_element_seed(Strict(seed))
-    }
-}
-
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Strict<A> {
     type Error = A::Error;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
-        self.0.next_key_seed(Strict(seed))
+        self.0.next_key_seed(seed)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {

@@ -1,7 +1,7 @@
 //! The policy that all gateways share, as storage tells it.
 
-use crate::metrics::Metrics;
-use crate::versions::Versions;
+use crate::layers::versions::Versions;
+use crate::ops::metrics::Metrics;
 use relay_daemon::bucket::Rate;
 use relay_proto::client::StorageClient;
 use relay_proto::field::identifier;

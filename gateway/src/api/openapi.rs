@@ -5,8 +5,8 @@ mod models;
 
 pub(crate) use models::{Body, Operation};
 
-use crate::api::error::ErrorCode;
-use crate::routes::{Audience, GATEWAY, ROUTES, Route};
+use crate::api::{Audience, GATEWAY, ROUTES, Route};
+use crate::bodies::error::ErrorCode;
 use hyper::Method;
 use models::Models;
 use serde_json::{Map, Value, json};

@@ -18,7 +18,7 @@ macro_rules! faults {
             /// All of them, in the order in which the documentation shows them.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
-            pub(super) const fn row(self) -> Row {
+            pub(crate) const fn row(self) -> Row {
                 match self {
                     $(Self::$name => Row {
                         status: StatusCode::$status,
@@ -35,12 +35,12 @@ macro_rules! faults {
 }
 
 /// What the table says of a fault.
-pub(super) struct Row {
+pub(crate) struct Row {
     status: StatusCode,
     text: &'static str,
     body: &'static str,
     reason: Reason,
-    pub(super) retry_after: Option<u64>,
+    pub(crate) retry_after: Option<u64>,
     when: &'static str,
 }
 

@@ -1,6 +1,6 @@
 //! How endpoints describe what goes in and out of them, and the generator of the schemas behind that.
 
-use crate::api::error::ErrorCode;
+use crate::bodies::error::ErrorCode;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};

@@ -1,15 +1,15 @@
 //! Tunnels over real connections, from a peer through the edge to a federated of our own.
 
 use super::*;
-use crate::api::error::Reason;
-use crate::api::reply;
+use crate::api::openapi;
+use crate::api::router;
 use crate::app::Arrival;
+use crate::bodies::error::Reason;
+use crate::bodies::reply;
 use crate::edge::{self, Limits, Server, SharedPeers};
 use crate::fixture::peering::{ACCEPTED, FakeTunnelEnd};
 use crate::fixture::{Relay, policy};
-use crate::openapi;
-use crate::origin::Origin;
-use crate::routes;
+use crate::layers::origin::Origin;
 use axum::body::Body;
 use http_body_util::BodyExt as _;
 use hyper::Method;
@@ -374,11 +374,11 @@ async fn a_tunnel_in_which_nothing_moves_ends() {
 }
 
 async fn ask(relay: &Relay, method: Method, path: &str, origin: Origin) -> (StatusCode, Bytes) {
-    let described = routes::find(&method, path);
+    let described = router::find(&method, path);
     let mut request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
     *request.headers_mut() = asked();
     request.extensions_mut().insert(Arrival { origin, account: None, router: None });
-    let reply = reply::of_router(routes::router(&relay.app), request).await;
+    let reply = reply::of_router(router::router(&relay.app), request).await;
     let (status, kind) = (reply.status(), reply.headers()["content-type"].to_str().unwrap().to_owned());
     let body = reply.into_body().collect().await.unwrap().to_bytes();
     if let (Some(route), Origin::Direct(_), "application/json") = (described, origin, kind.as_str()) {

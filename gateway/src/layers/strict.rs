@@ -1,7 +1,7 @@
 //! What a request may not be, although the library that reads it lets it pass: another program in front could read it as
 //! another request than this one does.
 
-use crate::api::error::ErrorCode;
+use crate::bodies::error::ErrorCode;
 use axum::http::uri::Authority;
 use hyper::header::{CONTENT_ENCODING, HOST, HeaderName, HeaderValue, TRANSFER_ENCODING};
 use hyper::http::request::Parts;

@@ -1,7 +1,7 @@
 //! Takes in request bodies, bounded in size, time and memory.
 
 use super::error::{ApiError, ErrorCode};
-use crate::memory::{Account, Exhausted, Memory, MemoryPermit, Size};
+use crate::limits::memory::{Account, Exhausted, Memory, MemoryPermit, Size};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -55,7 +55,7 @@ pub(crate) struct Upload {
 
 impl Upload {
     /// Whether there is nothing in it.
-    pub(super) fn is_end_stream(&self) -> bool {
+    pub(crate) fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
 }
@@ -83,7 +83,7 @@ impl BodyBudget {
     }
 
     /// Reads a whole body. The share belongs to it for as long as anything made from it lives.
-    pub(super) async fn read(&self, upload: Upload) -> Result<(Bytes, MemoryPermit), ApiError> {
+    pub(crate) async fn read(&self, upload: Upload) -> Result<(Bytes, MemoryPermit), ApiError> {
         Self::read_up_to(self.limit, upload).await
     }
 

@@ -2,8 +2,8 @@
 //! the rest. A gateway copies bytes and reads none of them; federated learns nothing of the request but the WebSocket
 //! handshake, above all no address.
 
-use crate::api::error::ErrorCode;
-use crate::places::{self, Places};
+use crate::bodies::error::ErrorCode;
+use crate::limits::places::{self, Places};
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
