@@ -58,9 +58,9 @@ pub(crate) fn backup<W: Write, E: Write>(
     fs::rename(&unfinished.0, &finished).map_err(failed)?;
     made.stay();
     directories::sync(directory).map_err(failed)?;
-    tell(&finished, &manifest, &census, now, out)?;
+    report(&finished, &manifest, &census, now, out)?;
     if !census.problems.is_empty() {
-        tell_damage(&finished, &census, errors)?;
+        report_damage(&finished, &census, errors)?;
         return Ok(Exit::Corrupt);
     }
     let pruned = match keep {
@@ -90,7 +90,7 @@ fn free_name(directory: &Path, mut time: UnixSeconds, is_sound: bool) -> PathBuf
 }
 
 /// Says what is wrong, and what became of the copy.
-fn tell_damage(place: &Path, census: &Census, errors: &mut impl Write) -> Result<(), Failure> {
+fn report_damage(place: &Path, census: &Census, errors: &mut impl Write) -> Result<(), Failure> {
     for problem in &census.problems {
         say!(errors, "relay: the database is damaged: {problem}")?;
     }
@@ -103,7 +103,7 @@ fn tell_damage(place: &Path, census: &Census, errors: &mut impl Write) -> Result
 }
 
 /// Says what a backup holds, and for how long.
-fn tell(
+fn report(
     place: &Path,
     manifest: &Manifest,
     census: &Census,

@@ -20,7 +20,7 @@ pub(crate) enum Progress<'a, E> {
         /// Between two of them.
         every: Duration,
         /// When the last one was written.
-        said: Option<Instant>,
+        last: Option<Instant>,
     },
 }
 
@@ -42,14 +42,14 @@ impl<'a, E: Write> Progress<'a, E> {
     /// The same, for what is mostly done at once: no line comes before it has taken as long as is between two.
     pub(crate) fn of_something_short(errors: &'a mut E) -> Self {
         let mut progress = Self::new(errors);
-        if let Self::Lines { said, .. } = &mut progress {
-            *said = Some(Instant::now());
+        if let Self::Lines { last, .. } = &mut progress {
+            *last = Some(Instant::now());
         }
         progress
     }
 
     pub(crate) const fn lines(errors: &'a mut E, every: Duration) -> Self {
-        Self::Lines { errors, every, said: None }
+        Self::Lines { errors, every, last: None }
     }
 
     /// Shows how far it is: `done` of `all`, and in words.
@@ -60,9 +60,9 @@ impl<'a, E: Write> Progress<'a, E> {
                 bar.set_position(done);
                 bar.set_message(words.to_string());
             }
-            Self::Lines { errors, every, said } => {
-                if said.is_none_or(|said| said.elapsed() >= *every) {
-                    *said = Some(Instant::now());
+            Self::Lines { errors, every, last } => {
+                if last.is_none_or(|last| last.elapsed() >= *every) {
+                    *last = Some(Instant::now());
                     // A closed stderr is no reason to stop.
                     drop(writeln!(errors, "{words}"));
                 }
@@ -84,15 +84,15 @@ mod tests {
 
     #[test]
     fn lines_come_now_and_then() {
-        let said = |every| {
+        let lines = |every| {
             let mut errors = Vec::new();
             let mut progress = Progress::lines(&mut errors, every);
             progress.show(6, 10, &"6 of 10");
             progress.show(7, 10, &"7 of 10");
             String::from_utf8(errors).unwrap().lines().count()
         };
-        assert_eq!(said(Duration::ZERO), 2);
-        assert_eq!(said(Duration::from_secs(3600)), 1);
+        assert_eq!(lines(Duration::ZERO), 2);
+        assert_eq!(lines(Duration::from_secs(3600)), 1);
     }
 
     #[test]

@@ -157,8 +157,8 @@ async fn follow<E: Write>(
     drained: &mut DrainProgress,
     progress: &mut Progress<'_, E>,
 ) -> Result<Outcome, Failure> {
-    let mut heard = Instant::now();
-    let mut looked = heard;
+    let mut answered = Instant::now();
+    let mut looked = answered;
     while drained.left > 0 {
         sleep(timing.poll).await;
         let is_time = looked.elapsed() >= timing.look;
@@ -170,10 +170,10 @@ async fn follow<E: Write>(
             .await;
         match seen {
             Ok((blobs, peering)) => {
-                heard = Instant::now();
+                answered = Instant::now();
                 drained.saw(blobs);
                 if let Some(summary) = peering.as_ref().map(FederationSummary::of) {
-                    looked = heard;
+                    looked = answered;
                     drained.blocked_by = blocked_by(&summary);
                     drained.outlasting = peering.as_ref().map_or(0, |peering| peering.outlasting);
                     if !summary.draining {
@@ -181,7 +181,7 @@ async fn follow<E: Write>(
                     }
                 }
             }
-            Err(failure) if heard.elapsed() >= timing.silence => {
+            Err(failure) if answered.elapsed() >= timing.silence => {
                 return Err(Failure::new(failure.exit, format_args!("{failure}; {GOES_ON}")));
             }
             // Storage may be starting again.

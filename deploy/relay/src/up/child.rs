@@ -70,7 +70,7 @@ pub(super) async fn attend(
         tokio::select! {
             ended = child.wait() => return ended.map_or(End::NeverBegan, how),
             Some(signal) = signals.recv() => send(&child, signal),
-            heard = hear(&mut signs) => match heard {
+            alive = read_sign(&mut signs) => match alive {
                 true => silent_looks = 0,
                 false => signs = None,
             },
@@ -87,7 +87,7 @@ pub(super) async fn attend(
 }
 
 /// Waits for signs of life. Returns false when there will be no more.
-async fn hear(signs: &mut Option<ChildStdout>) -> bool {
+async fn read_sign(signs: &mut Option<ChildStdout>) -> bool {
     match signs {
         Some(signs) => signs.read(&mut [0; 64]).await.is_ok_and(|bytes| bytes > 0),
         None => pending().await,

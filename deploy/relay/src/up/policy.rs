@@ -66,7 +66,7 @@ pub(super) fn beyond_restart(role: Role, end: End, was_ready: bool) -> Option<Ex
 
 /// Whether this is how a process ends that was asked to. One that SIGTERM itself ended had only just begun: it
 /// did not watch for signals yet, and had nothing in hand.
-pub(super) fn is_a_good_end(end: End) -> bool {
+pub(super) fn ended_well(end: End) -> bool {
     matches!(end, End::Code(0)) || end == End::Crash(Signal::SIGTERM as i32)
 }
 
@@ -173,9 +173,9 @@ mod tests {
 
     #[test]
     fn a_process_that_had_only_just_begun_ends_well_by_the_signal_itself() {
-        assert!(is_a_good_end(End::Code(0)) && is_a_good_end(End::Crash(15)));
+        assert!(ended_well(End::Code(0)) && ended_well(End::Crash(15)));
         for end in [End::Code(1), End::Crash(11), End::Killed, End::NeverBegan] {
-            assert!(!is_a_good_end(end), "{end:?}");
+            assert!(!ended_well(end), "{end:?}");
         }
     }
 

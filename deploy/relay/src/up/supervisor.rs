@@ -2,7 +2,7 @@
 
 use super::child::{attend, start};
 use super::plan::Plan;
-use super::policy::{End, RestartPause, Stage, beyond_restart, is_a_good_end};
+use super::policy::{End, RestartPause, Stage, beyond_restart, ended_well};
 use super::probe;
 use crate::admin_client::Admin;
 use nix::sys::signal::Signal;
@@ -26,7 +26,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(45);
 
 /// How long federated may take to part from its peers. It keeps nothing: ended by force, it costs peers a timeout. One
 /// that hangs would keep storage waiting for its calls, and storage has something to lose.
-const PARTING_DEADLINE: Duration = Duration::from_secs(5);
+const FEDERATION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long the kernel may take to end a process that was killed.
 const KILL_DEADLINE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub(super) struct Supervisor<'a> {
     asked: Option<Instant>,
     deadline: Option<Instant>,
     /// Until when storage waits for federated, while it does.
-    parting_until: Option<Instant>,
+    federation_deadline: Option<Instant>,
     ready: bool,
     exit: Exit,
     signals: StopSignals,
@@ -96,7 +96,7 @@ impl<'a> Supervisor<'a> {
             stage: Stage::Running,
             asked: None,
             deadline: None,
-            parting_until: None,
+            federation_deadline: None,
             ready: false,
             exit: Exit::Success,
             signals,
@@ -120,7 +120,7 @@ impl<'a> Supervisor<'a> {
         ));
         while !self.is_over() {
             let deadline = self.deadline.unwrap_or_else(Instant::now);
-            let parting_until = self.parting_until.unwrap_or_else(Instant::now);
+            let federation_deadline = self.federation_deadline.unwrap_or_else(Instant::now);
             tokio::select! {
                 Some(event) = self.events.join_next() => match event {
                     Ok(Event::Ended { slot, end }) => self.ended(slot, end),
@@ -130,7 +130,7 @@ impl<'a> Supervisor<'a> {
                 },
                 request = self.signals.next() => self.asked_to_stop(request),
                 () = sleep_until(deadline), if self.deadline.is_some() => self.out_of_time(),
-                () = sleep_until(parting_until), if self.parting_until.is_some() => self.part_by_force(),
+                () = sleep_until(federation_deadline), if self.federation_deadline.is_some() => self.kill_federated(),
                 () = &mut serving, if !self.ready && self.stage == Stage::Running => {
                     self.ready = true;
                     // A closed output is no reason to stop.
@@ -155,7 +155,7 @@ impl<'a> Supervisor<'a> {
                 self.events.spawn(async move {
                     Event::Ended { slot: index, end: attend(child, signals, limit, name).await }
                 });
-                self.tell_processes();
+                self.publish_processes();
             }
             Err(error) => {
                 tracing::error!(kind = ?error.kind(), "cannot start {}", slot.role.name());
@@ -165,7 +165,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Clients are served without federated, so readiness does not depend on it.
-    fn tell_processes(&self) {
+    fn publish_processes(&self) {
         let needed = self.slots.iter().filter(|slot| slot.role != Role::Federated);
         self.processes.send_replace(needed.map(|slot| slot.pid).collect());
     }
@@ -182,9 +182,9 @@ impl<'a> Supervisor<'a> {
         slot.state = ProcessState::Over;
         slot.pid = None;
         let role = slot.role;
-        self.tell_processes();
+        self.publish_processes();
         if !self.stage.wants(role) {
-            if !is_a_good_end(end) && self.exit == Exit::Success {
+            if !ended_well(end) && self.exit == Exit::Success {
                 tracing::warn!(?end, "{name} did not stop as it should");
                 self.exit = Exit::Forced;
             }
@@ -237,8 +237,8 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    fn part_by_force(&mut self) {
-        self.parting_until = None;
+    fn kill_federated(&mut self) {
+        self.federation_deadline = None;
         if self.stage != Stage::StoppingFederation {
             return;
         }
@@ -284,7 +284,7 @@ impl<'a> Supervisor<'a> {
         let before = self.stage;
         self.stage = stage;
         if stage == Stage::StoppingFederation {
-            self.parting_until = Some(Instant::now() + PARTING_DEADLINE);
+            self.federation_deadline = Some(Instant::now() + FEDERATION_DEADLINE);
         }
         let signal = if stage == Stage::Killing { Signal::SIGKILL } else { Signal::SIGTERM };
         for slot in &mut self.slots {

@@ -64,7 +64,7 @@ fn check_peers(peering: &PeersReply, summary: &FederationSummary, findings: &mut
             Link::Unspecified | Link::Up => {}
             Link::Down if peer.url.is_empty() => {}
             Link::Down => findings
-                .add(Code::PeerUnreachable, format!("{name} is not connected: {}", said(&peer.trouble))),
+                .add(Code::PeerUnreachable, format!("{name} is not connected: {}", reason(&peer.trouble))),
             Link::PinChanged => findings.add_with(
                 Code::PeerPin,
                 format!("{name} shows another key than the one it is pinned to"),
@@ -80,7 +80,7 @@ fn check_peers(peering: &PeersReply, summary: &FederationSummary, findings: &mut
     }
 }
 
-fn said(trouble: &str) -> &str {
+fn reason(trouble: &str) -> &str {
     if trouble.is_empty() { "no reason is known yet" } else { trouble }
 }
 

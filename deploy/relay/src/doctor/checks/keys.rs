@@ -38,8 +38,8 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
 /// Checks the signed record that clients get, as they do.
 fn check_signed(facts: &Facts, keys: &KeyStatus, proxy: &Proxy, findings: &mut Findings) {
     // Reported already, with the reason why the record does not fit.
-    let said = [Code::RecordMissing, Code::RotationForTests, Code::ClockOff];
-    if said.into_iter().any(|code| findings.has(code)) {
+    let reported = [Code::RecordMissing, Code::RotationForTests, Code::ClockOff];
+    if reported.into_iter().any(|code| findings.has(code)) {
         return;
     }
     let refused = match &proxy.seen.record {

@@ -97,7 +97,7 @@ impl<'a> Row<'a> {
 
     /// The peer's line of the table.
     pub(super) fn cells(&self, now: UnixSeconds) -> [String; COLUMNS] {
-        let told = |tell: fn(&PeerState) -> String| self.state.map_or_else(|| UNKNOWN.to_owned(), tell);
+        let reported = |show: fn(&PeerState) -> String| self.state.map_or_else(|| UNKNOWN.to_owned(), show);
         let lies = |count: fn(&PeerHoldings) -> u64| grouped(self.holdings.map_or(0, count));
         let name = match (self.url, self.state) {
             (Some(url), _) => url,
@@ -110,12 +110,12 @@ impl<'a> Row<'a> {
         );
         [
             name.to_owned(),
-            told(|state| named(state.link()).to_owned()),
-            told(|state| bytes(state.free_bytes)),
+            reported(|state| named(state.link()).to_owned()),
+            reported(|state| bytes(state.free_bytes)),
             seen,
-            told(|state| grouped(state.blobs_sent)),
-            told(|state| grouped(state.blobs_received)),
-            told(|state| grouped(state.blobs_recalled)),
+            reported(|state| grouped(state.blobs_sent)),
+            reported(|state| grouped(state.blobs_received)),
+            reported(|state| grouped(state.blobs_recalled)),
             lies(|holdings| holdings.moved),
             lies(|holdings| holdings.held),
             lies(|holdings| holdings.outbox),
