@@ -15,7 +15,7 @@ use std::io::Write;
 use std::time::Duration;
 use steps::Trial;
 use transport::Transport;
-pub(crate) use transport::{no_authorities, relay_url};
+pub(crate) use transport::{INSTALL_AUTHORITIES, NO_AUTHORITIES, relay_url};
 
 /// No request takes nearly as long.
 const DEADLINE: Duration = Duration::from_secs(20);

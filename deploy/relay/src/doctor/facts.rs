@@ -209,6 +209,8 @@ pub(crate) struct Proxy {
 /// How TLS begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Tls {
+    /// This machine has no CA certificates to check one with.
+    NoAuthorities,
     /// No answer comes.
     Silent(String),
     /// What answers does not speak TLS as it should.

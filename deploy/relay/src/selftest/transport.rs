@@ -7,7 +7,6 @@ use relay_client::{Client, Key, Response, Url, binary, envelope, oblivious};
 use relay_daemon::Failure;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fmt::Display;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -23,17 +22,17 @@ pub(crate) fn relay_url(text: &str) -> Result<Url, &'static str> {
     if url.has_query() { Err("the URL must have no query") } else { Ok(url) }
 }
 
-/// Why no TLS certificate can be checked, and what to install. The only reason for which a client cannot be made.
-pub(crate) fn no_authorities(error: impl Display) -> String {
-    format!(
-        "no CA certificates were found on this machine, so the relay's certificate cannot be checked ({error}); \
-         install the package ca-certificates, or set SSL_CERT_FILE to a file with the certificates to trust"
-    )
-}
+/// Why no TLS certificate can be checked. The only reason for which a client cannot be made.
+pub(crate) const NO_AUTHORITIES: &str =
+    "no CA certificates were found on this machine, so no relay's certificate can be checked";
+
+/// What fixes that.
+pub(crate) const INSTALL_AUTHORITIES: &str =
+    "install the package ca-certificates, or set SSL_CERT_FILE to a file with the certificates to trust";
 
 fn client(url: Url, deadline: Duration) -> Result<Client, Failure> {
     // The code of a failed selftest: nothing is wrong with the command line or with this program.
-    Client::new(url, deadline).map_err(|error| failure!(Forced, "{}", no_authorities(error)))
+    Client::new(url, deadline).map_err(|_| failure!(Forced, "{NO_AUTHORITIES}; {INSTALL_AUTHORITIES}"))
 }
 
 /// Requests to one relay. Each waits for its answer, so it must not run inside a runtime.

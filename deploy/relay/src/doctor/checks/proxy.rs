@@ -4,6 +4,7 @@ use crate::display::time::{span, utc};
 use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Health, Proxy, Tls};
 use crate::doctor::finding::Findings;
+use crate::selftest::{INSTALL_AUTHORITIES, NO_AUTHORITIES};
 use relay_proto::UnixSeconds;
 
 /// A certificate that is this near to its end should have been renewed, in seconds; or, if it never holds for long,
@@ -17,6 +18,10 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         findings.add(Code::ProxyPlain, format!("{url} is plain HTTP: tokens travel in the open"));
     }
     match &proxy.tls {
+        Some(Tls::NoAuthorities) => {
+            let text = format!("{url} was not tried: {NO_AUTHORITIES}");
+            return findings.add_with(Code::ProxyTls, text, INSTALL_AUTHORITIES);
+        }
         Some(Tls::Silent(reason)) => return silent(url, reason, findings),
         Some(Tls::Broken(reason)) => {
             return findings.add(Code::ProxyTls, format!("{url} does not speak TLS as it should: {reason}"));
@@ -78,6 +83,7 @@ mod tests {
     fn a_proxy_is_silent_untrusted_or_lets_in() {
         let reason = || "refused".to_owned();
         for (tls, health, code) in [
+            (Some(Tls::NoAuthorities), Health::None(reason()), "front-tls"),
             (Some(Tls::Silent(reason())), Health::None(reason()), "front-silent"),
             (Some(Tls::Broken(reason())), Health::None(reason()), "front-tls"),
             (Some(Tls::Certificate(reason())), Health::None(reason()), "front-certificate"),
