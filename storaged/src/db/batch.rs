@@ -2,13 +2,13 @@
 //! failure leaves its neighbours alone.
 
 use crate::db::{
-    Change, STEP_ROWS, Space, StoreError, Total, Totals,
+    Change, STEP_ROWS, Space, Sql as _, StoreError, Total, Totals, count,
     steps::STEP_BYTES,
     totals::{Size, foreign_bytes},
     volume::generation,
 };
 use relay_proto::StorageError;
-use rusqlite::Connection;
+use rusqlite::{Connection, Params};
 
 /// One write in progress.
 #[derive(Debug)]
@@ -71,6 +71,30 @@ impl Write<'_> {
             foreign_bytes(self.change[Total::HELD_BYTES], self.change[Total::HELD].saturating_add(1));
         let taken = self.gauges.foreign_bytes().saturating_add_signed(change).saturating_add(size);
         taken <= self.gauges.ceiling_bytes() / 2
+    }
+
+    /// Inserts rows that a total counts. Returns how many.
+    pub(crate) fn insert(
+        &mut self,
+        total: Total,
+        statement: &str,
+        params: impl Params,
+    ) -> Result<u64, StoreError> {
+        let rows = self.sql.run(statement, params)?;
+        self.change[total] += count(rows);
+        Ok(rows)
+    }
+
+    /// Deletes rows that a total counts. Returns how many.
+    pub(crate) fn delete(
+        &mut self,
+        total: Total,
+        statement: &str,
+        params: impl Params,
+    ) -> Result<u64, StoreError> {
+        let rows = self.sql.run(statement, params)?;
+        self.change[total] -= count(rows);
+        Ok(rows)
     }
 
     /// Notes how many bytes of content a row had that was deleted. They are written over, so they are work as well.

@@ -41,7 +41,8 @@ pub(crate) fn insert_row(
     origin_hint: Option<&OriginHint>,
     ciphertext: &Ciphertext,
 ) -> Result<(), StoreError> {
-    write.sql.run(
+    write.insert(
+        Total::BLOBS,
         "INSERT INTO blobs (seq, mailbox, id, size, created, origin_hint, ciphertext)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
@@ -54,7 +55,6 @@ pub(crate) fn insert_row(
             ciphertext.as_bytes().as_ref(),
         ],
     )?;
-    write.change[Total::BLOBS] += 1;
     write.change[Total::BYTES] += count(size);
     Ok(())
 }
@@ -82,8 +82,7 @@ pub(crate) fn created_at(sql: &Connection, seq: i64) -> Result<i64, StoreError> 
 
 /// Deletes the row at a place, and nothing else of it.
 pub(crate) fn delete(write: &mut Write<'_>, seq: i64, size: i64) -> Result<(), StoreError> {
-    write.sql.run("DELETE FROM blobs WHERE seq = ?1", [seq])?;
-    write.change[Total::BLOBS] -= 1;
+    write.delete(Total::BLOBS, "DELETE FROM blobs WHERE seq = ?1", [seq])?;
     write.change[Total::BYTES] -= size;
     write.free(size);
     Ok(())

@@ -33,11 +33,11 @@ pub(crate) fn begin(
     request: &RequestId,
 ) -> Result<(), StoreError> {
     let arrivals = count(write.last_arrival());
-    write.sql.run(
+    write.insert(
+        Total::PURGES,
         "INSERT INTO purges (owner, mailbox, request_id, arrivals, deleted) VALUES (?1, ?2, ?3, ?4, 0)",
         params![owner.as_bytes(), mailbox.as_bytes(), request.as_bytes(), arrivals],
     )?;
-    write.change[Total::PURGES] += 1;
     Ok(())
 }
 
@@ -98,8 +98,7 @@ pub(crate) fn step(
             .run("UPDATE purges SET deleted = ?2 WHERE owner = ?1", params![owner.as_bytes(), deleted])?;
         return Ok(Step::More);
     }
-    write.sql.run("DELETE FROM purges WHERE owner = ?1", [owner.as_bytes()])?;
-    write.change[Total::PURGES] -= 1;
+    write.delete(Total::PURGES, "DELETE FROM purges WHERE owner = ?1", [owner.as_bytes()])?;
     let deleted = deleted.max(0).unsigned_abs();
     idempotency::remember(write.sql, &purge.request, deleted, now.stamp)?;
     write.answer_after_erasure();

@@ -229,10 +229,11 @@ fn put(
         return Ok(());
     }
     write.expect_place(Total::REGISTRATIONS, BYTES_EACH)?;
-    write
-        .sql
-        .run("INSERT INTO registrations (mailbox, owner, binds, expires) VALUES (?1, ?2, ?3, ?4)", row)?;
-    write.change[Total::REGISTRATIONS] += 1;
+    write.insert(
+        Total::REGISTRATIONS,
+        "INSERT INTO registrations (mailbox, owner, binds, expires) VALUES (?1, ?2, ?3, ?4)",
+        row,
+    )?;
     Ok(())
 }
 
@@ -286,17 +287,21 @@ pub(crate) fn is_of(
 
 /// Deletes a registration that has served a purge.
 pub(crate) fn forget(write: &mut Write<'_>, mailbox: &MailboxHash) -> Result<(), StoreError> {
-    let gone = write.sql.run("DELETE FROM registrations WHERE mailbox = ?1", [mailbox.as_bytes()])?;
-    write.change[Total::REGISTRATIONS] -= count(gone);
+    write.delete(
+        Total::REGISTRATIONS,
+        "DELETE FROM registrations WHERE mailbox = ?1",
+        [mailbox.as_bytes()],
+    )?;
     Ok(())
 }
 
 /// Deletes the registration of a mailbox if it is no key's.
 pub(crate) fn forget_unowned(write: &mut Write<'_>, mailbox: &MailboxHash) -> Result<(), StoreError> {
-    let gone = write
-        .sql
-        .run("DELETE FROM registrations WHERE mailbox = ?1 AND owner IS NULL", [mailbox.as_bytes()])?;
-    write.change[Total::REGISTRATIONS] -= count(gone);
+    write.delete(
+        Total::REGISTRATIONS,
+        "DELETE FROM registrations WHERE mailbox = ?1 AND owner IS NULL",
+        [mailbox.as_bytes()],
+    )?;
     Ok(())
 }
 

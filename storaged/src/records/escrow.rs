@@ -149,19 +149,18 @@ fn is_live(write: &mut Write<'_>, gate: &GateName, now: UnixSeconds) -> Result<b
         .find("SELECT expires FROM escrow_gates WHERE name = ?1", [gate.as_bytes()], |row| row.get(0))?
         .map(time);
     if expires.is_some_and(|expires| expires <= now) {
-        write.sql.run("DELETE FROM escrow_gates WHERE name = ?1", [gate.as_bytes()])?;
-        write.change[TOTAL] -= 1;
+        write.delete(TOTAL, "DELETE FROM escrow_gates WHERE name = ?1", [gate.as_bytes()])?;
     }
     Ok(expires.is_some_and(|expires| expires > now))
 }
 
 fn open(write: &mut Write<'_>, gate: &GateName, expires: UnixSeconds) -> Result<(), StoreError> {
     write.expect_place(TOTAL, KIND.bytes_each)?;
-    write.sql.run(
+    write.insert(
+        TOTAL,
         "INSERT INTO escrow_gates (name, expires) VALUES (?1, ?2)",
         params![gate.as_bytes(), moment(expires)],
     )?;
-    write.change[TOTAL] += 1;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use crate::auth::replays;
 use crate::clock::Times;
 use crate::db::{
     HEAVY_SWEEP_ROWS, KeyColumn, Load, RowLifetime, Space, Sql as _, Store, StoreError, Table, Total, Write,
-    count, moment,
+    moment,
 };
 use crate::limits::{Limits, Payment, Share};
 use crate::records::RecordKind;
@@ -184,11 +184,11 @@ fn space(write: &Write<'_>, max_offers: u64) -> Space {
 
 /// Deletes an offer if its time has passed. Answers whether it did.
 fn forget_expired(write: &mut Write<'_>, name: &OfferName, now: UnixSeconds) -> Result<bool, StoreError> {
-    let deleted = write.sql.run(
+    let deleted = write.delete(
+        TOTAL,
         "DELETE FROM exchanges WHERE name = ?1 AND expires <= ?2",
         params![name.as_bytes(), moment(now)],
     )?;
-    write.change[TOTAL] -= count(deleted);
     Ok(deleted > 0)
 }
 

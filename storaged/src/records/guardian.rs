@@ -4,7 +4,7 @@
 use crate::auth::nonces::{self, Nonce};
 use crate::auth::{idempotency, signatures};
 use crate::db::{
-    KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, count, moment,
+    KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, moment,
 };
 use crate::limits::{Limits, Payment, Share};
 use crate::records::RecordKind;
@@ -164,11 +164,11 @@ fn replace(
         return Ok(());
     }
     KIND.charge(write, payment, packed.len())?;
-    write.sql.run(
+    write.insert(
+        TOTAL,
         "INSERT INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)",
         params![name.as_bytes(), packed, expires],
     )?;
-    write.change[TOTAL] += 1;
     Ok(())
 }
 
@@ -183,11 +183,11 @@ pub(crate) fn take_over(
 ) -> Result<bool, StoreError> {
     let expires = expires.min(LIFE.expiry(now));
     write.expect_place(TOTAL, KIND.bytes_each)?;
-    let fresh = write.sql.run(
+    let fresh = write.insert(
+        TOTAL,
         "INSERT OR IGNORE INTO guardian_sets (name, entries, expires) VALUES (?1, ?2, ?3)",
         params![name.as_bytes(), pack(entries), moment(expires)],
     )?;
-    write.change[TOTAL] += count(fresh);
     Ok(fresh > 0)
 }
 
@@ -199,8 +199,7 @@ fn erase(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
 
 /// Deletes a set. The caller sees to the log.
 pub(crate) fn remove(write: &mut Write<'_>, name: &GuardianName) -> Result<(), StoreError> {
-    let deleted = write.sql.run("DELETE FROM guardian_sets WHERE name = ?1", [name.as_bytes()])?;
-    write.change[TOTAL] -= count(deleted);
+    write.delete(TOTAL, "DELETE FROM guardian_sets WHERE name = ?1", [name.as_bytes()])?;
     Ok(())
 }
 

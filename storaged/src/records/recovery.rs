@@ -3,7 +3,7 @@
 use crate::auth::replays;
 use crate::clock::Times;
 use crate::db::{
-    KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, count, moment, time,
+    KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, moment, time,
 };
 use crate::limits::{Limits, Payment, Share};
 use crate::records::RecordKind;
@@ -93,11 +93,11 @@ fn replace(
         return Ok(());
     }
     KIND.charge(write, payment, proof.as_bytes().len())?;
-    write.sql.run(
+    write.insert(
+        TOTAL,
         "INSERT INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
         params![name.as_bytes(), proof.as_bytes().as_ref(), created, expires],
     )?;
-    write.change[TOTAL] += 1;
     Ok(())
 }
 
@@ -113,11 +113,11 @@ pub(crate) fn take_over(
 ) -> Result<bool, StoreError> {
     let expires = expires.min(LIFE.expiry(now));
     write.expect_place(TOTAL, KIND.bytes_each)?;
-    let fresh = write.sql.run(
+    let fresh = write.insert(
+        TOTAL,
         "INSERT OR IGNORE INTO recovery_proofs (name, proof, created, expires) VALUES (?1, ?2, ?3, ?4)",
         params![name.as_bytes(), proof.as_bytes().as_ref(), moment(created), moment(expires)],
     )?;
-    write.change[TOTAL] += count(fresh);
     Ok(fresh > 0)
 }
 

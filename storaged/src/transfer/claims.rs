@@ -52,7 +52,8 @@ pub(crate) fn put(
     let oldest = now.minus(bounds.ttl.as_secs()).hour_floor();
     let created = blob.created_at.hour_floor().clamp(oldest, now.hour_floor());
     let position = Position::new(ends, write.arrive());
-    let noted = write.sql.run(
+    let noted = write.insert(
+        Total::CLAIMS,
         "INSERT OR IGNORE INTO claims (seq, mailbox, id, size, created, peer)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![
@@ -64,7 +65,6 @@ pub(crate) fn put(
             peer.as_bytes(),
         ],
     )?;
-    write.change[Total::CLAIMS] += count(noted);
     Ok(noted > 0)
 }
 
@@ -93,11 +93,11 @@ pub(crate) fn take(write: &mut Write<'_>, peer: &PeerId, name: &BlobName) -> Res
     if !write.has(Total::CLAIMS) {
         return Ok(false);
     }
-    let gone = write.sql.run(
+    let gone = write.delete(
+        Total::CLAIMS,
         "DELETE FROM claims WHERE mailbox = ?1 AND id = ?2 AND peer = ?3",
         params![name.mailbox.as_bytes(), name.blob_id.as_bytes(), peer.as_bytes()],
     )?;
-    write.change[Total::CLAIMS] -= count(gone);
     Ok(gone > 0)
 }
 

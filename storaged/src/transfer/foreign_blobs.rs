@@ -89,11 +89,11 @@ pub(super) fn hold(
     shared: i64,
 ) -> Result<(), StoreError> {
     let (owner, size) = (blob.owner.as_ref().map(OwnerHash::as_bytes), count(blob_rows::size_of(blob)));
-    write.sql.run(
+    write.insert(
+        Total::HELD,
         "INSERT INTO held (seq, peer, owner, shared, size) VALUES (?1, ?2, ?3, ?4, ?5)",
         params![position.sql(), peer.as_bytes(), owner, shared, size],
     )?;
-    write.change[Total::HELD] += 1;
     write.change[Total::HELD_BYTES] += size;
     Ok(())
 }

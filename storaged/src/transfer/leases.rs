@@ -1,7 +1,7 @@
 //! The `leases` table: which peer a blob is offered to, and which may have a copy of it. A leased blob is served as before;
 //! the row is there so that a deletion reaches that peer in any case.
 
-use crate::db::{Position, Sql as _, StoreError, Total, Write, blob_rows, count, moment};
+use crate::db::{Position, Sql as _, StoreError, Total, Write, blob_rows, moment};
 use crate::transfer::{foreign_blobs, outbox, rows};
 use relay_proto::mail::BlobName;
 use relay_proto::{PeerId, UnixSeconds};
@@ -42,8 +42,7 @@ pub(super) fn of(sql: &Connection, seq: i64) -> Result<Option<Leased>, StoreErro
 }
 
 pub(super) fn end(write: &mut Write<'_>, seq: i64) -> Result<(), StoreError> {
-    let gone = write.sql.run("DELETE FROM leases WHERE seq = ?1", [seq])?;
-    write.change[Total::LEASES] -= count(gone);
+    write.delete(Total::LEASES, "DELETE FROM leases WHERE seq = ?1", [seq])?;
     Ok(())
 }
 

@@ -85,11 +85,11 @@ pub(crate) fn take_back(
     peer: &PeerId,
     name: &BlobName,
 ) -> Result<TakenBack, StoreError> {
-    let gone = write.sql.run(
+    let gone = write.delete(
+        Total::OUTBOX,
         "DELETE FROM outbox WHERE id = ?1 AND peer = ?2 AND told = 0",
         params![name.blob_id.as_bytes(), peer.as_bytes()],
     )?;
-    write.change[Total::OUTBOX] -= count(gone);
     Ok(match gone {
         0 if contains(write.sql, peer, name)? => TakenBack::TooLate,
         0 => TakenBack::None,

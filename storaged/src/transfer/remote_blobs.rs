@@ -5,7 +5,7 @@ use crate::auth::ack_tombstones;
 use crate::clock::Times;
 use crate::db::{
     ARRIVALS, KeyColumn, Position, RowLifetime, SWEEP_ROWS, Sql as _, StepRoom, Store, StoreError, Table,
-    Total, Write, count,
+    Total, Write,
 };
 use crate::ohttp_keys::keys;
 use crate::transfer::{claims, outbox, peers};
@@ -86,21 +86,21 @@ pub(crate) fn put(
 ) -> Result<(), StoreError> {
     // Of the same content: it expired at a peer, and was sent anew.
     take(write, name)?;
-    write.sql.run(
+    write.insert(
+        Total::HINTS,
         "INSERT INTO hints (seq, mailbox, id, size, created, peer) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![seq, name.mailbox.as_bytes(), name.blob_id.as_bytes(), size, created, peer.as_bytes()],
     )?;
-    write.change[Total::HINTS] += 1;
     Ok(())
 }
 
 /// Deletes a hint without a word to the peer.
 pub(crate) fn take(write: &mut Write<'_>, name: &BlobName) -> Result<(), StoreError> {
-    let gone = write.sql.run(
+    write.delete(
+        Total::HINTS,
         "DELETE FROM hints WHERE mailbox = ?1 AND id = ?2",
         params![name.mailbox.as_bytes(), name.blob_id.as_bytes()],
     )?;
-    write.change[Total::HINTS] -= count(gone);
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use crate::auth::ack_tombstones;
 use crate::config::Bounds;
 use crate::db::{Position, StoreError, Write, blob_rows};
 use crate::offline::import::report::Fate;
-use crate::offline::import::source::{self, Source};
+use crate::offline::import::source::{self, OldRow, OldTable};
 use crate::offline::import::{ImportPart, Target};
 use crate::transfer::remote_blobs;
 use bytes::Bytes;
@@ -15,12 +15,12 @@ use relay_proto::{BlobId, Ciphertext, MailboxToken, UnixSeconds};
 use rusqlite::{Connection, params};
 use std::path::Path;
 
-/// A row as it was found.
-struct MailRow {
-    mailbox: Vec<u8>,
-    ciphertext: Vec<u8>,
-    created: Option<u64>,
-}
+const MAIL: OldTable = OldTable {
+    name: "blobs",
+    columns: &["recipient_id", "data", "created_at_secs"],
+    of: "blob",
+    without: "it has no table of mail that is understood",
+};
 
 /// Takes the mail over, in the order in which it came. Quotas do not hold: it was accepted once.
 pub(crate) fn take(
@@ -28,39 +28,14 @@ pub(crate) fn take(
     file: &Path,
     heard: &mut dyn FnMut(u64, u64),
 ) -> Result<ImportPart, Failure> {
-    let columns = ["recipient_id", "data", "created_at_secs"];
-    let Some(Source { sql, rows }) = Source::open(file, "blobs", &columns)? else {
-        return Ok(ImportPart::left("it has no table of mail that is understood"));
-    };
-    let all = rows.len() as u64;
-    let mut rows = rows.into_iter();
-    let next = || {
-        let Some(row) = rows.next() else { return Ok(None) };
-        let row = read(&sql, row)?;
-        let size = row.ciphertext.len();
-        Ok(Some((row, size)))
-    };
     let (bounds, now) = (target.bounds, target.now);
-    let store = |write: &mut Write<'_>, row| store(write, row, &bounds, now);
-    let tally = target.write_all(next, store, |done| heard(done, all))?;
-    Ok(ImportPart::Read { of: "blob", tally })
+    source::take(target, file, &MAIL, heard, |write, row| store(write, row, &bounds, now))
 }
 
-fn read(sql: &Connection, row: i64) -> Result<MailRow, StoreError> {
-    let mut statement =
-        sql.prepare_cached("SELECT recipient_id, data, created_at_secs FROM blobs WHERE rowid = ?1")?;
-    statement
-        .query_row([row], |row| {
-            let bytes = |column| source::bytes(row, column).map(<[u8]>::to_vec).unwrap_or_default();
-            Ok(MailRow { mailbox: bytes(0), ciphertext: bytes(1), created: source::seconds(row, 2) })
-        })
-        .map_err(StoreError::from)
-}
-
-fn store(write: &mut Write<'_>, row: MailRow, bounds: &Bounds, now: UnixSeconds) -> Result<Fate, StoreError> {
-    let token = std::str::from_utf8(&row.mailbox).ok().and_then(|text| MailboxToken::from_hex(text).ok());
-    let is_too_large = row.ciphertext.len() > MAX_BLOB_BYTES;
-    let ciphertext = Ciphertext::try_from(Bytes::from(row.ciphertext)).ok().filter(|_| !is_too_large);
+fn store(write: &mut Write<'_>, row: OldRow, bounds: &Bounds, now: UnixSeconds) -> Result<Fate, StoreError> {
+    let token = std::str::from_utf8(&row.name).ok().and_then(|text| MailboxToken::from_hex(text).ok());
+    let is_too_large = row.content.len() > MAX_BLOB_BYTES;
+    let ciphertext = Ciphertext::try_from(Bytes::from(row.content)).ok().filter(|_| !is_too_large);
     let (Some(token), Some(ciphertext), Some(created)) = (token, ciphertext, row.created) else {
         return Ok(Fate::Malformed);
     };

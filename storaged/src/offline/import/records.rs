@@ -1,25 +1,29 @@
 //! What people entrusted to the older relay besides mail: recovery proofs and guardian sets, under the hashes that
 //! clients name them by, and with the moment at which they expire.
 
-use crate::db::{StoreError, Write};
 use crate::offline::import::report::Fate;
-use crate::offline::import::source::{self, Source};
+use crate::offline::import::source::{self, OldTable};
 use crate::offline::import::{ImportPart, Target};
 use crate::records::{guardian, recovery};
 use bytes::Bytes;
 use relay_daemon::Failure;
 use relay_proto::limits::MAX_GUARDIANS;
 use relay_proto::{GuardianEntry, GuardianHash, RecoveryKeyHash, RecoveryProof, UnixSeconds};
-use rusqlite::Connection;
 use std::path::Path;
 
-/// A row as it was found.
-struct Row {
-    name: Vec<u8>,
-    content: Vec<u8>,
-    created: Option<u64>,
-    expires: Option<u64>,
-}
+const PROOFS: OldTable = OldTable {
+    name: "recovery_proofs",
+    columns: &["key_hash", "proof_data", "created_at_secs", "expires_at_secs"],
+    of: "recovery proof",
+    without: "it has no table of recovery proofs that is understood",
+};
+
+const GUARDIANS: OldTable = OldTable {
+    name: "guardian_sets",
+    columns: &["guardian_hash", "entries_data", "created_at_secs", "expires_at_secs"],
+    of: "guardian set",
+    without: "it has no table of guardian sets that is understood",
+};
 
 /// From when to when a row lives here, in full hours.
 struct Lifetime {
@@ -33,14 +37,8 @@ pub(crate) fn take_proofs(
     file: &Path,
     heard: &mut dyn FnMut(u64, u64),
 ) -> Result<ImportPart, Failure> {
-    let columns = ["key_hash", "proof_data", "created_at_secs", "expires_at_secs"];
-    let Some(source) = Source::open(file, "recovery_proofs", &columns)? else {
-        return Ok(ImportPart::left("it has no table of recovery proofs that is understood"));
-    };
-    let statement = "SELECT key_hash, proof_data, created_at_secs, expires_at_secs
-                     FROM recovery_proofs WHERE rowid = ?1";
     let now = target.now;
-    let tally = go_through(target, source, statement, heard, |write, row| {
+    source::take(target, file, &PROOFS, heard, |write, row| {
         let name = RecoveryKeyHash::try_from(row.name.as_slice()).ok();
         let proof = RecoveryProof::try_from(Bytes::from(row.content)).ok();
         let (Some(name), Some(proof), Some(life)) =
@@ -53,8 +51,7 @@ pub(crate) fn take_proofs(
         }
         let is_new = recovery::take_over(write, &name.name(), &proof, life.created, life.expires, now)?;
         Ok(if is_new { Fate::Taken } else { Fate::Known })
-    })?;
-    Ok(ImportPart::Read { of: "recovery proof", tally })
+    })
 }
 
 /// Takes guardian sets over. Their entries are base64 in a JSON array.
@@ -63,14 +60,8 @@ pub(crate) fn take_guardians(
     file: &Path,
     heard: &mut dyn FnMut(u64, u64),
 ) -> Result<ImportPart, Failure> {
-    let columns = ["guardian_hash", "entries_data", "created_at_secs", "expires_at_secs"];
-    let Some(source) = Source::open(file, "guardian_sets", &columns)? else {
-        return Ok(ImportPart::left("it has no table of guardian sets that is understood"));
-    };
-    let statement = "SELECT guardian_hash, entries_data, created_at_secs, expires_at_secs
-                     FROM guardian_sets WHERE rowid = ?1";
     let now = target.now;
-    let tally = go_through(target, source, statement, heard, |write, row| {
+    source::take(target, file, &GUARDIANS, heard, |write, row| {
         let name = GuardianHash::try_from(row.name.as_slice()).ok();
         let (Some(name), Some(entries), Some(life)) =
             (name, entries(&row.content), Lifetime::of(row.created, row.expires, now))
@@ -82,41 +73,7 @@ pub(crate) fn take_guardians(
         }
         let is_new = guardian::take_over(write, &name.name(), &entries, life.expires, now)?;
         Ok(if is_new { Fate::Taken } else { Fate::Known })
-    })?;
-    Ok(ImportPart::Read { of: "guardian set", tally })
-}
-
-fn go_through(
-    target: &mut Target,
-    source: Source,
-    statement: &str,
-    heard: &mut dyn FnMut(u64, u64),
-    store: impl FnMut(&mut Write<'_>, Row) -> Result<Fate, StoreError>,
-) -> Result<super::ImportTally, Failure> {
-    let Source { sql, rows } = source;
-    let all = rows.len() as u64;
-    let mut rows = rows.into_iter();
-    let next = || {
-        let Some(row) = rows.next() else { return Ok(None) };
-        let row = read(&sql, statement, row)?;
-        let size = row.content.len();
-        Ok(Some((row, size)))
-    };
-    target.write_all(next, store, |done| heard(done, all))
-}
-
-fn read(sql: &Connection, statement: &str, row: i64) -> Result<Row, StoreError> {
-    let mut statement = sql.prepare_cached(statement)?;
-    let read = statement.query_row([row], |row| {
-        let bytes = |column| source::bytes(row, column).map(<[u8]>::to_vec).unwrap_or_default();
-        Ok(Row {
-            name: bytes(0),
-            content: bytes(1),
-            created: source::seconds(row, 2),
-            expires: source::seconds(row, 3),
-        })
-    });
-    Ok(read?)
+    })
 }
 
 impl Lifetime {
