@@ -88,6 +88,22 @@ impl Limits {
         self.metrics.addresses_busy.set(i64::try_from(busy).unwrap_or(i64::MAX));
     }
 
+    /// Charges who reads a mailbox that holds something; returns when to come again where that is refused. Each payer
+    /// has a bucket of its own for each mailbox, so that nobody who knows a token keeps its owner from reading.
+    pub(crate) fn try_fetch(&self, mailbox: &MailboxHash, caller: Caller) -> Result<(), Duration> {
+        let (payer, rate) = match caller {
+            Some(payer) => (key(payer), share(self.rates.mailbox, payer)),
+            None => (Vec::new(), self.rates.mailbox),
+        };
+        self.take(&self.fetches, &[mailbox.as_bytes(), &payer[..]].concat(), rate, Scope::Mailbox)
+    }
+
+    /// Charges a mailbox.
+    pub(crate) fn charge_mailbox(&self, mailbox: &MailboxHash) -> Result<(), StorageError> {
+        self.take(&self.mailboxes, mailbox.as_bytes(), self.rates.mailbox, Scope::Mailbox)
+            .map_err(|retry_after| StorageError::MailboxRateLimited { retry_after })
+    }
+
     fn charge(
         &self,
         table: &Mutex<BucketTable>,
@@ -95,32 +111,14 @@ impl Limits {
         rate: u32,
         scope: Scope,
     ) -> Result<(), StorageError> {
-        lock(table).take(key, Rate::per_minute(rate), self.clock.monotonic()).map_err(|retry_after| {
-            self.metrics.rate_limited(scope);
-            StorageError::AddressRateLimited { retry_after }
-        })
+        self.take(table, key, rate, scope)
+            .map_err(|retry_after| StorageError::AddressRateLimited { retry_after })
     }
 
-    /// Charges who reads a mailbox that holds something; answers when to come again where that is refused. Each payer
-    /// has a bucket of its own for each mailbox, so that nobody who knows a token keeps its owner from reading.
-    pub(crate) fn try_fetch(&self, mailbox: &MailboxHash, caller: Caller) -> Result<(), Duration> {
-        let (payer, rate) = match caller {
-            Some(payer) => (key(payer), share(self.rates.mailbox, payer)),
-            None => (Vec::new(), self.rates.mailbox),
-        };
-        lock(&self.fetches)
-            .take(&[mailbox.as_bytes(), &payer[..]].concat(), Rate::per_minute(rate), self.clock.monotonic())
-            .inspect_err(|_| self.metrics.rate_limited(Scope::Mailbox))
-    }
-
-    /// Charges a mailbox.
-    pub(crate) fn charge_mailbox(&self, mailbox: &MailboxHash) -> Result<(), StorageError> {
-        lock(&self.mailboxes)
-            .take(mailbox.as_bytes(), Rate::per_minute(self.rates.mailbox), self.clock.monotonic())
-            .map_err(|retry_after| {
-                self.metrics.rate_limited(Scope::Mailbox);
-                StorageError::MailboxRateLimited { retry_after }
-            })
+    fn take(&self, table: &Mutex<BucketTable>, key: &[u8], rate: u32, scope: Scope) -> Result<(), Duration> {
+        lock(table)
+            .take(key, Rate::per_minute(rate), self.clock.monotonic())
+            .inspect_err(|_| self.metrics.rate_limited(scope))
     }
 }
 

@@ -177,6 +177,14 @@ impl DataDirectory {
     }
 }
 
+/// Opens a file to be read. `how` says in SQLite's words what it need not look for: a log, or whether the file changes.
+pub(crate) fn open_file(file: &Path, how: &str) -> Result<Connection, rusqlite::Error> {
+    let path = file.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(format!("file:{path}?{how}"), flags)
+}
+
 /// No creation: a file that is missing now was there a moment ago.
 fn flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX

@@ -340,7 +340,7 @@ fn shorten(sql: &Connection, now: UnixSeconds, limit: u32) -> Result<u64, StoreE
     ] {
         shortened += sql.run(statement, params![latest, limit])?;
     }
-    Ok(shortened as u64)
+    Ok(shortened)
 }
 
 /// Forgets up to `limit` responses that were taken minutes ago. Returns how many.

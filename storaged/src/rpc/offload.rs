@@ -57,6 +57,14 @@ fn named(message: BlobNames) -> Result<(PeerId, Vec<BlobName>), StorageError> {
     Ok((identifier("peer", &peer)?, blob_names(names)?))
 }
 
+/// Refuses more blobs than a message carries.
+fn carriable(field: &'static str, blobs: impl TryInto<usize>) -> Result<(), StorageError> {
+    match blobs.try_into() {
+        Ok(blobs) if blobs <= MAX_CARRIED_BLOBS => Ok(()),
+        _ => Err(StorageError::invalid(field)),
+    }
+}
+
 #[tonic::async_trait]
 impl offload_server::Offload for Offload {
     async fn capacity(&self, request: Request<CapacityRequest>) -> Reply<CapacityReply> {
@@ -116,9 +124,7 @@ impl offload_server::Offload for Offload {
     async fn lease(&self, request: Request<LeaseRequest>) -> Reply<CarriedBlobs> {
         let LeaseRequest { peer, home, max_blobs, max_bytes, lease_secs, latest_expiry } =
             request.into_inner();
-        if usize::try_from(max_blobs).is_ok_and(|blobs| blobs > MAX_CARRIED_BLOBS) {
-            return Err(StorageError::invalid("max_blobs").into());
-        }
+        carriable("max_blobs", max_blobs)?;
         let latest_expiry = (latest_expiry > 0).then_some(UnixSeconds::new(latest_expiry));
         let (peer, direction) = (identifier("peer", &peer)?, Direction::from_home(home));
         // More than this goes into no reply.
@@ -130,9 +136,7 @@ impl offload_server::Offload for Offload {
 
     async fn settle(&self, request: Request<SettleRequest>) -> Reply<SettleReply> {
         let SettleRequest { peer, home, settlements } = request.into_inner();
-        if settlements.len() > MAX_CARRIED_BLOBS {
-            return Err(StorageError::invalid("settlements").into());
-        }
+        carriable("settlements", settlements.len())?;
         let read = |settlement: Settlement| {
             let Settlement { name, verdict: said } = settlement;
             Ok((required("name", name)?.try_into()?, verdict("verdict", said)?))
@@ -149,18 +153,14 @@ impl offload_server::Offload for Offload {
 
     async fn outbox(&self, request: Request<OutboxRequest>) -> Reply<OutboxReply> {
         let OutboxRequest { peer, limit } = request.into_inner();
-        if usize::try_from(limit).is_ok_and(|limit| limit > MAX_CARRIED_BLOBS) {
-            return Err(StorageError::invalid("limit").into());
-        }
+        carriable("limit", limit)?;
         let entries = outbox::due(&self.store, identifier("peer", &peer)?, limit).await?;
         Ok(Response::new(OutboxReply { entries }))
     }
 
     async fn delivered(&self, request: Request<DeliveredRequest>) -> Reply<DeliveredReply> {
         let DeliveredRequest { numbers } = request.into_inner();
-        if numbers.len() > MAX_CARRIED_BLOBS {
-            return Err(StorageError::invalid("numbers").into());
-        }
+        carriable("numbers", numbers.len())?;
         outbox::delivered(&self.store, numbers, self.time.times().stamp).await?;
         Ok(Response::new(DeliveredReply {}))
     }

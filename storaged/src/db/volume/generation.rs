@@ -7,7 +7,7 @@
 //!
 //! Everything that is compared is content, so a data directory may be moved or copied as a whole.
 
-use crate::db::{StoreError, meta};
+use crate::db::{StoreError, meta, open::open_file};
 use relay_daemon::{Exit, Failure};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -116,10 +116,7 @@ fn alone(database: &Path) -> Alone {
         Ok(_) => {}
         Err(_) => return Alone::Unreadable,
     }
-    let path = database.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let found = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags).and_then(|sql| {
+    let found = open_file(database, "immutable=1").and_then(|sql| {
         let found: i64 =
             sql.query_row("SELECT value FROM meta WHERE name = ?1", [CURRENT], |row| row.get(0))?;
         Ok(found)

@@ -7,6 +7,7 @@
 use crate::auth::nonces;
 use crate::db::{
     StoreError, meta,
+    open::open_file,
     volume::{
         directory::{self, DATABASE},
         replacement::{PARTIAL, READY, clear, finish, ready},
@@ -111,10 +112,7 @@ pub(crate) fn inspect(database: &Path, pace: Throttle) -> Result<integrity::Cens
         return Err(Failure::new(Exit::DataMissing, format_args!("there is no {}", database.display())));
     }
     // A copy has no log, and none is to be made beside it.
-    let path = database.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let sql = Connection::open_with_flags(format!("file:{path}?immutable=1"), flags).map_err(failed)?;
+    let sql = open_file(database, "immutable=1").map_err(failed)?;
     integrity::take(sql, pace)
 }
 

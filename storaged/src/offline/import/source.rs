@@ -1,10 +1,10 @@
 //! An older relay's SQLite file, opened to be read.
 
-use crate::db::{Sql as _, StoreError, Write};
+use crate::db::{Sql as _, StoreError, Write, open::open_file};
 use crate::offline::import::report::Fate;
 use crate::offline::import::{ImportPart, Target};
 use relay_daemon::Failure;
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, Row};
 use std::fs;
 use std::path::Path;
 
@@ -103,11 +103,8 @@ fn connect(file: &Path) -> Result<Connection, rusqlite::Error> {
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
     let has_log = fs::metadata(log).is_ok_and(|log| log.len() > 0);
-    let path = file.display().to_string().replace('%', "%25").replace('?', "%3f").replace('#', "%23");
     let how = if has_log { "mode=ro" } else { "immutable=1" };
-    let flags =
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let sql = Connection::open_with_flags(format!("file:{path}?{how}"), flags)?;
+    let sql = open_file(file, how)?;
     sql.execute_batch("PRAGMA query_only=ON; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;")?;
     Ok(sql)
 }
