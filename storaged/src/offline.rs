@@ -4,7 +4,9 @@ pub(crate) mod backup;
 mod import;
 
 use crate::config::Config;
-use crate::db::{StoreError, compact, open::DataDirectory, schema, writer::copy};
+use crate::db::open::DataDirectory;
+use crate::db::writer::copy;
+use crate::db::{StoreError, compact, schema};
 use backup::{integrity, restore};
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure, Throttle, Vars};

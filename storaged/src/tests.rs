@@ -24,7 +24,8 @@ mod usage;
 
 use crate::clock::{TrustedClock, memory};
 use crate::config::Config;
-use crate::db::{Store, Total, writer::Ended};
+use crate::db::writer::Ended;
+use crate::db::{Store, Total};
 use crate::limits::Limits;
 use crate::mail::purging::Purging;
 use crate::maintenance::sweep::Sweep;

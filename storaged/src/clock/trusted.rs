@@ -1,9 +1,7 @@
 //! The clock that storage goes by: the machine's, as far as it is believed. It tells the operator when it is not.
 
-use crate::clock::{
-    Memory, Times, memory,
-    trusted_time::{ClockTrust, HOLD, TrustedTime},
-};
+use crate::clock::trusted_time::{ClockTrust, HOLD, TrustedTime};
+use crate::clock::{Memory, Times, memory};
 use crate::db::{Store, StoreError};
 use crate::metrics::Metrics;
 use relay_daemon::Clock;

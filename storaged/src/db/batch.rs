@@ -1,12 +1,10 @@
 //! One transaction and the writes in it. Each write has a savepoint: it happens whole or not at all, and its
 //! failure leaves its neighbours alone.
 
-use crate::db::{
-    Change, STEP_ROWS, Space, Sql as _, StoreError, Total, Totals, count,
-    steps::STEP_BYTES,
-    totals::{Size, foreign_bytes},
-    volume::generation,
-};
+use crate::db::steps::STEP_BYTES;
+use crate::db::totals::{Size, foreign_bytes};
+use crate::db::volume::generation;
+use crate::db::{Change, STEP_ROWS, Space, Sql as _, StoreError, Total, Totals, count};
 use relay_proto::StorageError;
 use rusqlite::{Connection, Params};
 

@@ -1,15 +1,11 @@
 //! Opening the database, and how SQLite is set.
 
-use crate::db::{
-    StoreError, schema,
-    volume::{
-        directory::{
-            self, DATABASE, LOG, expect_data, lock, make_private_file, mark, sync_directory, trouble,
-        },
-        disk_space, generation, replacement,
-    },
-    writer::copy,
+use crate::db::volume::directory::{
+    self, DATABASE, LOG, expect_data, lock, make_private_file, mark, sync_directory, trouble,
 };
+use crate::db::volume::{disk_space, generation, replacement};
+use crate::db::writer::copy;
+use crate::db::{StoreError, schema};
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
 use rusqlite::{Connection, OpenFlags};

@@ -1,7 +1,9 @@
 //! Connections that only read, each on a thread of its own. Reads are short and bounded in time: a long one
 //! would pin the write-ahead log.
 
-use crate::db::{StoreError, open::DataDirectory, writer::End};
+use crate::db::StoreError;
+use crate::db::open::DataDirectory;
+use crate::db::writer::End;
 use relay_daemon::Failure;
 use relay_proto::StorageError;
 use rusqlite::Connection;

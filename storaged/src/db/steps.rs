@@ -1,7 +1,8 @@
 //! Long work in short steps. Nothing inside one transaction is unbounded: what may take many rows or bytes goes step
 //! by step, and whoever else has something to write comes in between.
 
-use crate::db::{Load, Store, StoreError, Write, count, writer::Writer};
+use crate::db::writer::Writer;
+use crate::db::{Load, Store, StoreError, Write, count};
 use relay_proto::limits::MAX_WRITE_COMMANDS;
 use relay_proto::{AddressHash, caller::Caller};
 use std::collections::HashMap;

@@ -1,7 +1,8 @@
 //! What the store holds: totals that are kept in the transactions that change them, and in memory for whoever
 //! decides or reports.
 
-use crate::db::{StoreError, schema::TOTALS};
+use crate::db::StoreError;
+use crate::db::schema::TOTALS;
 use rusqlite::Connection;
 use std::ops::{Index, IndexMut};
 use std::sync::LazyLock;

@@ -8,7 +8,8 @@ pub(crate) mod checkpoint;
 pub(crate) mod copy;
 pub(crate) mod erasure;
 
-use crate::db::{Batch, StoreError, Totals, volume::disk_space::DiskSpace};
+use crate::db::volume::disk_space::DiskSpace;
+use crate::db::{Batch, StoreError, Totals};
 use checkpoint::Log;
 use copy::{CopyFile, CopyJob, CopyProgress, Copying};
 use erasure::Answer;

@@ -9,10 +9,10 @@ mod report;
 mod source;
 
 use crate::config::{Bounds, Config};
-use crate::db::{
-    Batch, StoreError, Totals, Write, open::DataDirectory, volume::disk_space::DiskSpace,
-    writer::checkpoint::Log,
-};
+use crate::db::open::DataDirectory;
+use crate::db::volume::disk_space::DiskSpace;
+use crate::db::writer::checkpoint::Log;
+use crate::db::{Batch, StoreError, Totals, Write};
 use relay_daemon::variables::Backend;
 use relay_daemon::{Exit, Failure};
 use relay_proto::{StorageError, UnixSeconds};

@@ -1,9 +1,7 @@
 //! Hands out a copy of the database, piece by piece.
 
-use crate::db::{
-    Store,
-    writer::copy::{self, CopyFile, CopyProgress},
-};
+use crate::db::Store;
+use crate::db::writer::copy::{self, CopyFile, CopyProgress};
 use bytes::Bytes;
 use relay_daemon::Throttle;
 use relay_proto::StorageError;

@@ -2,7 +2,8 @@
 
 use crate::auth::idempotency;
 use crate::clock::Times;
-use crate::db::{STEP_ROWS, StepRoom, Write, steps::STEP_BYTES};
+use crate::db::steps::STEP_BYTES;
+use crate::db::{STEP_ROWS, StepRoom, Write};
 use crate::mail::purges::{self, Step};
 use crate::tests::federation::B;
 use crate::tests::*;

@@ -1,7 +1,8 @@
 //! Fair shares: what one payer may add, and that nobody else is the worse for it.
 
 use crate::db::Space;
-use crate::limits::{Share, shares::Shares};
+use crate::limits::Share;
+use crate::limits::shares::Shares;
 use crate::tests::exchange::{claim_request, complete_request, offer_request};
 use crate::tests::*;
 use relay_proto::guardian::Designating;

@@ -1,10 +1,8 @@
 //! What is said about a damaged database, and what keeps the next start from serving it: a marker in the data directory.
 
-use crate::db::{
-    StoreError,
-    open::{DataDirectory, DatabaseLocation},
-    volume::directory,
-};
+use crate::db::StoreError;
+use crate::db::open::{DataDirectory, DatabaseLocation};
+use crate::db::volume::directory;
 use relay_daemon::{Exit, Failure};
 use rusqlite::Connection;
 use std::collections::BTreeSet;

@@ -5,10 +5,8 @@
 //! purges and expiry go on.
 
 use crate::config::Config;
-use crate::db::{
-    StoreError, Totals,
-    volume::directory::{DATABASE, LOG as LOG_FILE},
-};
+use crate::db::volume::directory::{DATABASE, LOG as LOG_FILE};
+use crate::db::{StoreError, Totals};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate, posix_fallocate};
 use nix::sys::statvfs::statvfs;

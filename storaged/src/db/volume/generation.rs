@@ -7,7 +7,8 @@
 //!
 //! Everything that is compared is content, so a data directory may be moved or copied as a whole.
 
-use crate::db::{StoreError, meta, open::open_file};
+use crate::db::open::open_file;
+use crate::db::{StoreError, meta};
 use relay_daemon::{Exit, Failure};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};

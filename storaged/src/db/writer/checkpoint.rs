@@ -1,11 +1,9 @@
 //! The write-ahead log: kept short under load, empty at rest, and erased when somebody asked for deletion.
 
-use crate::db::{
-    StoreError,
-    open::LOCK_WAIT,
-    volume::disk_space::DiskSpace,
-    writer::erasure::{Answer, Erasures, READERS_WAIT},
-};
+use crate::db::StoreError;
+use crate::db::open::LOCK_WAIT;
+use crate::db::volume::disk_space::DiskSpace;
+use crate::db::writer::erasure::{Answer, Erasures, READERS_WAIT};
 use relay_daemon::Failure;
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;

@@ -5,14 +5,10 @@
 //! to do. Before that moment everything is as it was.
 
 use crate::auth::nonces;
-use crate::db::{
-    StoreError, meta,
-    open::open_file,
-    volume::{
-        directory::{self, DATABASE},
-        replacement::{PARTIAL, READY, clear, finish, ready},
-    },
-};
+use crate::db::open::open_file;
+use crate::db::volume::directory::{self, DATABASE};
+use crate::db::volume::replacement::{PARTIAL, READY, clear, finish, ready};
+use crate::db::{StoreError, meta};
 use crate::offline::backup::integrity;
 use relay_daemon::{Exit, Failure, Throttle};
 use relay_proto::UnixSeconds;

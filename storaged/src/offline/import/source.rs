@@ -1,6 +1,7 @@
 //! An older relay's SQLite file, opened to be read.
 
-use crate::db::{Sql as _, StoreError, Write, open::open_file};
+use crate::db::open::open_file;
+use crate::db::{Sql as _, StoreError, Write};
 use crate::offline::import::report::Fate;
 use crate::offline::import::{ImportPart, Target};
 use relay_daemon::Failure;
