@@ -15,8 +15,7 @@ use crate::limits::{Payment, Share};
 use relay_proto::messages::RowKind;
 
 /// All of them.
-pub(crate) static KINDS: [&RecordKind; 4] =
-    [&recovery::KIND, &exchange::KIND, &guardian::KIND, &escrow::KIND];
+pub(crate) static KINDS: &[&RecordKind] = &[&recovery::KIND, &exchange::KIND, &guardian::KIND, &escrow::KIND];
 
 /// Name and help of the gauge of each, and what it shows.
 pub(crate) fn gauges() -> impl Iterator<Item = (Total, (&'static str, &'static str))> {
