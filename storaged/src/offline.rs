@@ -108,7 +108,7 @@ pub fn import(
 /// Variables that make no sense, a relay that runs, a database that is not there, damaged or foreign, or a version that
 /// there is no way to.
 pub fn take_back(vars: &Vars, to: Option<u32>) -> Result<u32, Failure> {
-    let to = to.unwrap_or(schema::OLDEST);
+    let to = to.unwrap_or(schema::oldest());
     let home = at_rest(&Config::from_vars(vars)?)?;
     schema::take_back(&mut home.open_at_rest()?, to)?;
     Ok(to)

@@ -8,7 +8,8 @@ use rusqlite::Connection;
 /// `PRAGMA application_id`: tells the relay's file from any other SQLite database ("Vrly").
 const APPLICATION_ID: i32 = 0x5672_6c79;
 
-/// Every step so far. A database of version `n` has the first `n` behind it.
+/// Every step so far. A database of version `n` has the first `n` behind it. Behind [`BACK`] a step says how it is taken
+/// back, which the last ones must; that loses nothing that the version before knows of.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_mailboxes.sql"),
     include_str!("migrations/0002_vault.sql"),
@@ -19,6 +20,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007_foreign.sql"),
     include_str!("migrations/0008_purges.sql"),
 ];
+
+/// The line behind which a step says how it is taken back.
+const BACK: &str = "\n-- Back:\n";
 
 /// The columns of the table `totals`, and which version brought each.
 pub(crate) const TOTALS: &[(&str, u32)] = &[
@@ -39,18 +43,6 @@ pub(crate) const TOTALS: &[(&str, u32)] = &[
     ("purges", 8),
 ];
 
-/// The oldest version that a database can be taken back to.
-#[expect(clippy::cast_possible_truncation, reason = "a handful")]
-pub(crate) const OLDEST: u32 = VERSION - WAYS_BACK.len() as u32;
-
-/// How the last steps are taken back, the last one first. Each loses nothing that the version before knows of.
-const WAYS_BACK: &[&str] = &[
-    include_str!("migrations/0008_back.sql"),
-    include_str!("migrations/0007_back.sql"),
-    include_str!("migrations/0006_back.sql"),
-    include_str!("migrations/0005_back.sql"),
-];
-
 /// The first version that purges in steps. Older ones would leave a purge that has begun where it is, and show again
 /// what it has not deleted yet.
 const PURGES: u32 = 8;
@@ -58,6 +50,12 @@ const PURGES: u32 = 8;
 /// The version that this program writes.
 #[expect(clippy::cast_possible_truncation, reason = "a handful")]
 pub(crate) const VERSION: u32 = MIGRATIONS.len() as u32;
+
+/// The oldest version that a database can be taken back to: before the steps that say how.
+pub(crate) fn oldest() -> u32 {
+    let lasting = MIGRATIONS.iter().rev().take_while(|sql| sql.contains(BACK));
+    (0..VERSION).rev().zip(lasting).last().map_or(VERSION, |(version, _)| version)
+}
 
 /// The version of SQLite.
 pub(crate) fn library_version() -> &'static str {
@@ -97,7 +95,8 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     let version: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (step, sql) in MIGRATIONS.iter().enumerate().skip(version) {
         let transaction = connection.transaction()?;
-        transaction.execute_batch(sql)?;
+        let (forward, _) = sql.split_once(BACK).unwrap_or((sql, ""));
+        transaction.execute_batch(forward)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", step + 1)?;
         transaction.commit()?;
@@ -115,12 +114,13 @@ pub(crate) fn take_back(connection: &mut Connection, to: u32) -> Result<(), Fail
     check(connection)?;
     let version: u32 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    if to > version || to < OLDEST {
+    if to > version || to < oldest() {
         return Err(Failure::new(
             Exit::Usage,
             format_args!(
-                "relay.db has schema version {version}; this program can take it back to {OLDEST} at the oldest, \
-                 and not to {to}. Older ones want a backup of their time"
+                "relay.db has schema version {version}; this program can take it back to {} at the oldest, \
+                 and not to {to}. Older ones want a backup of their time",
+                oldest()
             ),
         ));
     }
@@ -132,9 +132,9 @@ pub(crate) fn take_back(connection: &mut Connection, to: u32) -> Result<(), Fail
              the relay, which does so within a minute, stop it, and try again",
         ));
     }
-    let steps = WAYS_BACK.iter().skip((VERSION - version) as usize).take((version - to) as usize);
-    for sql in steps {
-        transaction.execute_batch(sql).map_err(failed)?;
+    let steps = MIGRATIONS.iter().take(version as usize).skip(to as usize).rev();
+    for (_, back) in steps.filter_map(|sql| sql.split_once(BACK)) {
+        transaction.execute_batch(back).map_err(failed)?;
     }
     transaction.pragma_update(None, "user_version", to).map_err(failed)?;
     transaction.commit().map_err(failed)
@@ -154,7 +154,7 @@ mod tests {
     fn of_version(version: usize) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
         for sql in MIGRATIONS.iter().take(version) {
-            connection.execute_batch(sql).unwrap();
+            connection.execute_batch(sql.split(BACK).next().unwrap()).unwrap();
         }
         connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
         connection.pragma_update(None, "user_version", version as i64).unwrap();
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_way_back_ends_where_the_older_version_stood_and_forward_again_where_this_one_does() {
-        for to in OLDEST..=VERSION {
+        for to in oldest()..=VERSION {
             let mut connection = of_version(MIGRATIONS.len());
             take_back(&mut connection, to).unwrap();
             assert_eq!(shape(&connection), shape(&of_version(to as usize)), "version {to}");
@@ -187,11 +187,11 @@ mod tests {
     #[test]
     fn versions_without_a_way_are_refused_and_nothing_changes() {
         let mut connection = of_version(MIGRATIONS.len());
-        for to in [0, OLDEST - 1, VERSION + 1] {
+        for to in [0, oldest() - 1, VERSION + 1] {
             assert_eq!(take_back(&mut connection, to).unwrap_err().exit, Exit::Usage, "{to}");
         }
         assert_eq!(shape(&connection), shape(&of_version(MIGRATIONS.len())));
-        let mut older = of_version(OLDEST as usize);
+        let mut older = of_version(oldest() as usize);
         assert_eq!(take_back(&mut older, VERSION).unwrap_err().exit, Exit::Usage);
     }
 }

@@ -13,3 +13,7 @@ CREATE UNIQUE INDEX claims_by_mailbox ON claims (mailbox, id, peer);
 -- A peer's claims are counted, and compared with its inventory in the order of names.
 CREATE INDEX claims_by_peer ON claims (peer, mailbox, id);
 ALTER TABLE totals ADD COLUMN claims INTEGER NOT NULL DEFAULT 0;
+
+-- Back:
+DROP TABLE claims;
+ALTER TABLE totals DROP COLUMN claims;

@@ -16,3 +16,11 @@ ALTER TABLE totals ADD COLUMN purges INTEGER NOT NULL DEFAULT 0;
 -- before. Without one: -1 if it was registered more than once.
 ALTER TABLE registrations ADD COLUMN binds INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX registrations_unsettled ON registrations (abs(binds)) WHERE owner IS NOT NULL AND binds != 0;
+
+-- Back:
+-- The version before lets every owner purge at once: those that still wait are owners no more.
+UPDATE registrations SET owner = NULL WHERE binds > 0;
+DROP INDEX registrations_unsettled;
+ALTER TABLE registrations DROP COLUMN binds;
+ALTER TABLE totals DROP COLUMN purges;
+DROP TABLE purges;

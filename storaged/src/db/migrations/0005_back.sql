@@ -1,1 +1,0 @@
-DROP INDEX hints_by_peer;

@@ -1,2 +1,0 @@
-DROP TABLE claims;
-ALTER TABLE totals DROP COLUMN claims;

@@ -1,2 +1,0 @@
-ALTER TABLE totals DROP COLUMN held_bytes;
-ALTER TABLE held DROP COLUMN size;
