@@ -2,7 +2,7 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard one, and tells what it is. Where that is not allowed,
+/// Raises the soft limit on open files to the hard one, and logs what it is. Where that is not allowed,
 /// the limit stays, and whoever needs more finds out by its value.
 pub fn raise_open_files() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };

@@ -1,4 +1,4 @@
-//! Log lines on stderr that cannot tell on anybody.
+//! Log lines on stderr that name nobody.
 //!
 //! The relay's own crates log lifecycle, codes and counts. Libraries below them know addresses, paths and
 //! header values and print them when asked for `debug` or `trace`, so whatever `RUST_LOG` says, they are

@@ -14,7 +14,7 @@ use std::future::Future;
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 
-/// What a process tells its operator.
+/// What a process shows its operator.
 pub trait Ops: Send + Sync + 'static {
     /// Whether it can do its work now; the reason, in a few words, where it cannot.
     fn ready(&self) -> impl Future<Output = Result<(), &'static str>> + Send;

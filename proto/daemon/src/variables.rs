@@ -55,7 +55,7 @@ impl<T> Variable<T> {
 
 /// A variable whatever its value is: what the documentation needs of it.
 #[derive(Debug)]
-pub struct Known {
+pub struct VariableInfo {
     /// Its name.
     pub name: &'static str,
     /// Its default, as an operator would write it; empty means unset.
@@ -70,7 +70,7 @@ pub struct Known {
 
 macro_rules! known {
     ($variable:ident) => {
-        Known {
+        VariableInfo {
             name: $variable.name,
             default: $variable.default,
             example: $variable.example,
@@ -88,7 +88,7 @@ macro_rules! variables {
         )*
 
         /// All of them, in the order in which the documentation shows them.
-        pub static KNOWN: &[Known] = &[$(known!($constant),)* known!(METRICS_TOKEN)];
+        pub static KNOWN: &[VariableInfo] = &[$(known!($constant),)* known!(METRICS_TOKEN)];
     };
 }
 

@@ -28,7 +28,7 @@ fn command(mut arguments: impl Iterator<Item = OsString>) -> Option<Command> {
     arguments.next().is_none().then_some(command)
 }
 
-/// Is the program of a daemon: does what its command line says, and answers its exit code.
+/// The program of a daemon: does what its command line says, and returns its exit code.
 pub fn run(role: Role, body: impl FnOnce(Vars, Shutdown) -> Running) -> ExitCode {
     let name = role.name();
     let usage = format!(

@@ -4,7 +4,7 @@
 //! It counts its looks and not the time: while a process is stopped, or its machine sleeps, the thread does not look
 //! either, so the process is not ended when it goes on.
 //!
-//! The thread begins before the process serves. Until work is registered here it only tells the supervisor that the
+//! The thread begins before the process serves. Until work is registered here it only shows the supervisor that the
 //! process runs: opening a large store takes its time.
 
 use crate::{Exit, Failure};
