@@ -71,7 +71,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     let _locks = patiently(|| SocketLocks::take(served)).await?;
     let listener = listen_unix(&config.ops_socket)?;
     let storage = StorageClient::new(SocketRole::Federation.storage_socket(&config.sockets));
-    let operator = Arc::new(FederatedOps::new(storage.clone(), counted.clone()));
+    let operator = Arc::new(FederatedOps { storage: storage.clone(), registry: counted.clone() });
     let router = endpoints::router(&operator, config.metrics_token);
     let peering = match config.peering {
         Some(peering) => Some(peering::Listeners::bind(&config.sockets, peering)?),
@@ -97,7 +97,7 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     Ok(())
 }
 
-/// Answers the operator until the process stops.
+/// Serves the operator until the process stops.
 async fn serve(listener: tokio::net::UnixListener, router: axum::Router, shutdown: &Shutdown) {
     let serving = axum::serve(listener, router).with_graceful_shutdown(shutdown.begun());
     let out_of_time = async {

@@ -8,7 +8,9 @@ pub(crate) mod handshake;
 pub(crate) mod noise;
 pub(crate) mod stream;
 
-/// Why a side ends a connection, as it tells the other one.
+use relay_proto::StorageError;
+
+/// Why a side ends a connection, as it says in its close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// Nothing more to say.
@@ -47,3 +49,10 @@ impl Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the peer broke the rules of the channel")]
 pub(crate) struct Broken;
+
+/// A field of a peer's message is absent or wrong.
+impl From<StorageError> for Broken {
+    fn from(_: StorageError) -> Self {
+        Self
+    }
+}

@@ -1,4 +1,4 @@
-//! What federated tells its operator.
+//! What federated shows its operator.
 
 use prometheus::Registry;
 use relay_daemon::metrics::{gather, render};
@@ -15,14 +15,8 @@ const CHECK: Duration = Duration::from_secs(1);
 /// The operator's view of federated.
 #[derive(Debug)]
 pub(crate) struct FederatedOps {
-    storage: StorageClient,
-    registry: Registry,
-}
-
-impl FederatedOps {
-    pub(crate) fn new(storage: StorageClient, registry: Registry) -> Self {
-        Self { storage, registry }
-    }
+    pub(crate) storage: StorageClient,
+    pub(crate) registry: Registry,
 }
 
 impl Ops for FederatedOps {

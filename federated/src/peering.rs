@@ -36,7 +36,7 @@ const REPORTS: Duration = Duration::from_secs(1);
 /// Between two attempts to have this relay's keys while storage is starting.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How long peers may take to hear that this relay leaves, and connections to end.
+/// How long it may take to notify peers that this relay stops, and to end connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where peers and gateways come in.
@@ -213,7 +213,7 @@ async fn report(context: &Context, draining: &AtomicBool, shutdown: &Shutdown) {
 /// Says to all peers that this relay is about to be away.
 async fn tell_leave(registry: &PeerRegistry) {
     let peers = registry.connected();
-    // Who does not hear it finds out.
+    // A peer that does not answer notices when the connection ends.
     let told = peers.iter().map(|peer| registry.ask(peer, body::DRAIN, CLOSE_TIMEOUT));
     drop(futures_util::future::join_all(told).await);
 }

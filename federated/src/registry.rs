@@ -159,7 +159,7 @@ impl PeerRegistry {
         }
     }
 
-    /// Asks a peer over its newest connection, in turn or out of it. Answers what it answers within the time.
+    /// Asks a peer over its newest connection, in turn or out of it. Returns its answer if that comes within the time.
     pub(crate) async fn ask(
         &self,
         peer: &PeerId,
@@ -217,12 +217,12 @@ impl PeerRegistry {
         self.of(id, |peer| peer.keeps_secs).filter(|seconds| *seconds > 0)
     }
 
-    /// How much room this relay has, as it tells its peers.
+    /// Returns how much room this relay has for mail of peers.
     pub(crate) fn own_capacity(&self) -> Capacity {
         self.lock().room
     }
 
-    /// Notes that, and tells them when it begins or ends to take mail.
+    /// Notes that, and sends it to all peers when this relay begins or ends to take mail.
     pub(crate) fn set_own_capacity(&self, room: Capacity) {
         let mut inner = self.lock();
         let turned = inner.room.accepting != room.accepting;

@@ -101,7 +101,7 @@ impl Session {
         message.body.as_ref().is_some_and(|body| !is_answer(body))
     }
 
-    /// Asks something; answers its number and what to send. `None` for what is no question.
+    /// Asks something. Returns its number and what to send; `None` for what is no question.
     pub(crate) fn ask(&mut self, question: Body, within: Duration) -> Option<(u64, Action)> {
         let kind = Kind::of(&question)?;
         let priority = if matches!(kind, Kind::Offload(_)) { Priority::Bulk } else { Priority::Prompt };

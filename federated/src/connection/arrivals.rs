@@ -75,7 +75,7 @@ impl Arrivals {
 }
 
 impl Arrival {
-    /// Does something; answers `None` where it has to give way before that is done.
+    /// Returns what a piece of work comes to; `None` if it has to give way before that is done.
     pub(crate) async fn unless_crowded<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.gives_way.run_until_cancelled(work).await
     }

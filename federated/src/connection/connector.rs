@@ -29,7 +29,7 @@ use tokio_util::either::Either;
 use tracing::Dispatch;
 use tracing::instrument::WithSubscriber as _;
 
-/// How long a host has to be found, to answer and to prove its name, all together.
+/// How long a connection may take.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How long one round of asking the name servers takes at most. There are two rounds, and a server that
@@ -47,6 +47,8 @@ pub(crate) struct Unreachable;
 /// A way out to the hosts of peers.
 pub(crate) struct Connector {
     allowed: Vec<IpNet>,
+    /// How long a host has to be found, to answer and to prove its name, all together.
+    limit: Duration,
     /// Made for the first peer that has TLS: it reads every root certificate of the system.
     tls: OnceCell<TlsConnector>,
 }
@@ -54,27 +56,17 @@ pub(crate) struct Connector {
 impl Connector {
     /// A way to global addresses, and to those that the operator allowed.
     pub(crate) fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed, tls: OnceCell::new() }
+        Self { allowed, limit: LIMIT, tls: OnceCell::new() }
     }
 
     /// Connects to a host: a name, an IPv4 address, or an IPv6 address with or without brackets.
     pub(crate) async fn connect(&self, host: &str, port: u16, secure: bool) -> Result<Stream, Unreachable> {
-        self.connect_within(LIMIT, host, port, secure).await
-    }
-
-    async fn connect_within(
-        &self,
-        limit: Duration,
-        host: &str,
-        port: u16,
-        secure: bool,
-    ) -> Result<Stream, Unreachable> {
         let connecting = async {
             let host = Host::read(host).ok_or(Unreachable)?;
             let addresses = self.judge(host.addresses().await?)?;
             let tls = if secure { Some((self.tls().await?, host.server_name()?)) } else { None };
             // An address that swallows what is sent to it leaves their part of the time to the others.
-            let share = limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+            let share = self.limit / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
             for address in addresses {
                 let attempt = open(SocketAddr::new(address, port), tls.clone());
                 if let Ok(Ok(stream)) = timeout(share, attempt).await {
@@ -83,7 +75,7 @@ impl Connector {
             }
             Err(Unreachable)
         };
-        timeout(limit, connecting).await.unwrap_or(Err(Unreachable))
+        timeout(self.limit, connecting).await.unwrap_or(Err(Unreachable))
     }
 
     /// The addresses to try, in this order, of those that a host has.

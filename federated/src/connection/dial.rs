@@ -89,7 +89,7 @@ impl Dialler {
         }
     }
 
-    /// Waits while a connection stands and its keys are fresh. Answers whether to pause before dialling.
+    /// Waits while a connection stands and its keys are fresh. Returns whether to pause before dialling.
     async fn outlast(&self, standing: &mut Option<LinkState>, pause: &mut Backoff) -> bool {
         let Some(LinkState { driving, worn, .. }) = standing else { return true };
         let end = tokio::select! {

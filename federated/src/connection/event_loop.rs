@@ -139,7 +139,7 @@ impl<S: Transit> Connection<S> {
                 state.session.sent(question, self.context.clock.monotonic());
             }
         };
-        // Nobody is to ask over this connection any more while it takes its leave.
+        // Nobody is to ask over this connection any more while it closes.
         drop(self.joined);
         let last_reason = match end {
             End::Closing => state.closing.unwrap_or(Reason::Ended),

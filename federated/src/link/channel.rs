@@ -74,7 +74,7 @@ impl<S: Transit> Channel<S> {
         self.incoming.set_limit(MAX_PEER_MESSAGE);
     }
 
-    /// Puts a message in line; [`Channel::next`] sends it. `question` is its number if it is one, or else 0.
+    /// Queues a message; [`Channel::next`] sends it. `question` is its number if it is one, or else 0.
     pub(crate) fn push(&mut self, message: Vec<u8>, priority: Priority, question: u64) {
         self.outgoing.push(message, priority, question);
     }
@@ -89,7 +89,7 @@ impl<S: Transit> Channel<S> {
         self.moved
     }
 
-    /// Sends what is in line until something comes. With `reading` false nothing comes: the peer has to wait.
+    /// Sends what is queued until something comes. With `reading` false nothing comes: the peer has to wait.
     /// May be dropped and called again at any time.
     pub(crate) async fn next(&mut self, reading: bool) -> Event {
         poll_fn(|context| {
@@ -114,7 +114,7 @@ impl<S: Transit> Channel<S> {
         .await
     }
 
-    /// Sends what is in line, and the end. The caller bounds the time.
+    /// Sends what is queued, and a close frame. The caller bounds the time.
     pub(crate) async fn close(mut self, reason: Reason) {
         let sent = poll_fn(|context| match self.poll_send(context) {
             Err(()) => Poll::Ready(Err(())),

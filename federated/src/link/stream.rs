@@ -20,9 +20,8 @@ pub(crate) enum Priority {
 /// What waits to be sent.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    prompt: VecDeque<Queued>,
-    bulk: VecDeque<Queued>,
-    begun: [Option<Begun>; 2],
+    /// In the order of their priority.
+    queues: [SendQueue; 2],
     streams: u32,
     /// Bytes of messages that were not handed out.
     waiting: usize,
@@ -30,6 +29,13 @@ pub(crate) struct Outgoing {
     frames: u64,
     /// Questions that were handed out whole.
     sent: Vec<u64>,
+}
+
+/// Messages of one priority: the one that has begun, and those behind it.
+#[derive(Debug, Default)]
+struct SendQueue {
+    begun: Option<Begun>,
+    waiting: VecDeque<Queued>,
 }
 
 /// A message, and the number of the question that it is; 0 for what is none.
@@ -49,25 +55,20 @@ struct Begun {
 }
 
 impl Outgoing {
-    /// Puts a message in line. `question` is its number if it is one, or else 0.
+    /// Queues a message. `question` is its number if it is one, or else 0.
     pub(crate) fn push(&mut self, message: Vec<u8>, priority: Priority, question: u64) {
         self.waiting += message.len();
-        let queued = Queued { message, question };
-        match priority {
-            Priority::Prompt => self.prompt.push_back(queued),
-            Priority::Bulk => self.bulk.push_back(queued),
-        }
+        let [prompt, bulk] = &mut self.queues;
+        let queue = if priority == Priority::Prompt { prompt } else { bulk };
+        queue.waiting.push_back(Queued { message, question });
     }
 
     /// Takes a question back that nobody wants answered any more. What has begun is sent to its end.
     pub(crate) fn withdraw(&mut self, question: u64) {
-        for queue in [&mut self.prompt, &mut self.bulk] {
-            let waiting = &mut self.waiting;
-            queue.retain(|queued| {
+        for queue in &mut self.queues {
+            queue.waiting.retain(|queued| {
                 let stays = queued.question != question;
-                if !stays {
-                    *waiting -= queued.message.len();
-                }
+                self.waiting -= if stays { 0 } else { queued.message.len() };
                 stays
             });
         }
@@ -90,10 +91,9 @@ impl Outgoing {
 
     /// The next frame to send, of the most urgent message.
     pub(crate) fn next(&mut self) -> Option<Vec<u8>> {
-        let [prompt, bulk] = &mut self.begun;
-        for (begun, queue) in [(prompt, &mut self.prompt), (bulk, &mut self.bulk)] {
+        for SendQueue { begun, waiting } in &mut self.queues {
             if begun.is_none() {
-                *begun = queue.pop_front().map(|queued| {
+                *begun = waiting.pop_front().map(|queued| {
                     self.streams = self.streams.wrapping_add(1);
                     Begun { queued, stream: self.streams, sequence: 0, sent: 0 }
                 });
@@ -152,7 +152,7 @@ impl Incoming {
         self.limit = limit;
     }
 
-    /// Takes a piece; answers the message that it completes.
+    /// Takes a piece. Returns the message that it completes.
     pub(crate) fn take(&mut self, piece: &Piece<'_>) -> Result<Option<Vec<u8>>, Broken> {
         let total = usize::try_from(piece.total).map_err(|_| Broken)?;
         // What all unfinished messages may take together is what one may.

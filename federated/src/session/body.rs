@@ -1,7 +1,6 @@
 //! What two relays ask one another and answer: messages that are written, and what is read of those that come.
 
 use crate::link::Broken;
-use relay_proto::StorageError;
 use relay_proto::field::required;
 use relay_proto::mail::BlobName;
 use relay_proto::messages::Listing;
@@ -31,21 +30,17 @@ impl Question {
     /// # Errors
     /// For what is no question, and for a field that is wrong.
     pub(crate) fn read(body: Body) -> Result<Self, Broken> {
-        let read = || {
-            Ok::<_, StorageError>(match body {
-                Body::Offload(Offload { blobs, home }) => Some(Self::Offload {
-                    direction: Direction::from_home(home),
-                    blobs: offered_blobs(blobs)?,
-                }),
-                Body::Recall(Recall { names: list }) => Some(Self::Recall(names(list)?)),
-                Body::Forget(Forget { names: list }) => Some(Self::Forget(names(list)?)),
-                Body::Inventory(Inventory { after, names }) => {
-                    Some(Self::Inventory { after: after.map(BlobName::try_from).transpose()?, names })
-                }
-                _ => None,
-            })
-        };
-        read().ok().flatten().ok_or(Broken)
+        Ok(match body {
+            Body::Offload(Offload { blobs, home }) => {
+                Self::Offload { direction: Direction::from_home(home), blobs: offered_blobs(blobs)? }
+            }
+            Body::Recall(Recall { names: list }) => Self::Recall(names(list)?),
+            Body::Forget(Forget { names: list }) => Self::Forget(names(list)?),
+            Body::Inventory(Inventory { after, names }) => {
+                Self::Inventory { after: after.map(BlobName::try_from).transpose()?, names }
+            }
+            _ => return Err(Broken),
+        })
     }
 
     /// The answer to a question that is not looked at.
@@ -80,23 +75,20 @@ impl Answer {
     /// # Errors
     /// For what is no answer, and for a field that is wrong.
     pub(crate) fn read(body: Body) -> Result<Self, Broken> {
-        let read = || {
-            Ok::<_, StorageError>(match body {
-                Body::OffloadAck(OffloadAck { verdicts, capacity }) => {
-                    let verdicts = verdicts.into_iter().map(|number| verdict("verdicts", number));
-                    let verdicts = verdicts.collect::<Result<_, _>>()?;
-                    Some(Self::Offload { verdicts, capacity: required("capacity", capacity)? })
-                }
-                Body::RecallAck(RecallAck { blobs, missing }) => {
-                    Some(Self::Recall { blobs: offered_blobs(blobs)?, missing: names(missing)? })
-                }
-                Body::ForgetAck(ForgetAck { done }) => Some(Self::Forget { done }),
-                Body::DrainAck(DrainAck {}) => Some(Self::Drain),
-                Body::InventoryAck(part) => Some(Self::Inventory(listing(part)?)),
-                _ => None,
-            })
-        };
-        read().ok().flatten().ok_or(Broken)
+        Ok(match body {
+            Body::OffloadAck(OffloadAck { verdicts, capacity }) => {
+                let verdicts = verdicts.into_iter().map(|number| verdict("verdicts", number));
+                let verdicts = verdicts.collect::<Result<_, _>>()?;
+                Self::Offload { verdicts, capacity: required("capacity", capacity)? }
+            }
+            Body::RecallAck(RecallAck { blobs, missing }) => {
+                Self::Recall { blobs: offered_blobs(blobs)?, missing: names(missing)? }
+            }
+            Body::ForgetAck(ForgetAck { done }) => Self::Forget { done },
+            Body::DrainAck(DrainAck {}) => Self::Drain,
+            Body::InventoryAck(part) => Self::Inventory(listing(part)?),
+            _ => return Err(Broken),
+        })
     }
 }
 

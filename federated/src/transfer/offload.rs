@@ -160,7 +160,7 @@ impl Offloader {
         }
     }
 
-    /// Ends leases that came to nothing, so that what was leased is offered again. Answers whether they are.
+    /// Ends leases that came to nothing, so that what was leased is offered again. Returns whether they are.
     async fn free_leases(&self) -> bool {
         let freed = replied(self.context.storage.offload().resume(ResumeRequest {}).await);
         if let Err(refusal) = &freed {
@@ -184,29 +184,27 @@ impl Offloader {
         windows: &HashMap<PeerId, Window>,
         turns: &mut Turns,
     ) -> Option<OffloadJob> {
-        let on_its_way = |peer: &PeerId| windows.get(peer).map_or(0, Window::in_flight);
+        let registry = &self.context.registry;
+        let job = |direction, (peer, bytes)| OffloadJob { peer, direction, bytes };
+        let window = |peer: &PeerId| windows.get(peer).copied().unwrap_or_default();
         if self.draining.load(Relaxed) {
             // What belongs to others goes home first: they need not be told where it is.
-            let may_move =
-                |peer: &PeerId| on_its_way(peer) == 0 && self.context.registry.agrees_on_time(peer);
-            let idle = self.context.registry.connected().into_iter().find(may_move);
-            if let Some(peer) = idle {
-                let bytes = windows.get(&peer).copied().unwrap_or_default().message();
-                return Some(OffloadJob { peer, direction: Direction::ToOrigin, bytes });
+            let may_move = |peer: &PeerId| window(peer).in_flight() == 0 && registry.agrees_on_time(peer);
+            if let Some(peer) = registry.connected().into_iter().find(may_move) {
+                return Some(job(Direction::ToOrigin, (peer, window(&peer).message())));
             }
-            let (peer, bytes) = plan::choose(&self.context.registry.places(), windows, capacity.live_bytes)?;
-            return Some(OffloadJob { peer, direction: Direction::ToHolder, bytes });
+            let chosen = plan::choose(&registry.places(), windows, capacity.live_bytes)?;
+            return Some(job(Direction::ToHolder, chosen));
         }
         let in_flight = windows.values().map(Window::in_flight).sum();
-        let places = self.context.registry.places();
+        let places = registry.places();
         // What belongs to others makes room first, where its origin has some.
         let homing = self.ratios.homing(capacity, turns.is_homing, in_flight);
-        if let Some((peer, bytes)) = plan::choose(&turns.with_mail_here(&places), windows, homing) {
-            return Some(OffloadJob { peer, direction: Direction::ToOrigin, bytes });
+        if let Some(chosen) = plan::choose(&turns.with_mail_here(&places), windows, homing) {
+            return Some(job(Direction::ToOrigin, chosen));
         }
         let excess = self.ratios.excess(capacity, in_flight);
-        let (peer, bytes) = plan::choose(&turns.unsated(places), windows, excess)?;
-        Some(OffloadJob { peer, direction: Direction::ToHolder, bytes })
+        plan::choose(&turns.unsated(places), windows, excess).map(|chosen| job(Direction::ToHolder, chosen))
     }
 
     async fn run_job(self: Arc<Self>, job: OffloadJob) -> (OffloadJob, Outcome, Duration) {
@@ -224,7 +222,7 @@ impl Offloader {
         self.context.registry.places().iter().any(|place| place.peer == *peer)
     }
 
-    /// Offers blobs to a peer, and does what it says of them. `took` tells how long it was about it.
+    /// Offers blobs to a peer, and does what it says of them. `took` becomes the time from the offer to the answer.
     async fn offer(&self, job: OffloadJob, took: &mut Duration) -> Outcome {
         let OffloadJob { peer, direction, .. } = job;
         let blobs = match self.lease(job).await {

@@ -68,7 +68,7 @@ impl Recalls {
 }
 
 impl Shared {
-    /// Puts a name in line; answers where its blob will arrive.
+    /// Queues a name. Returns where its blob will arrive.
     fn queue(self: &Arc<Self>, peer: PeerId, name: BlobName) -> Option<oneshot::Receiver<RecallArrival>> {
         let (reply, arrival) = oneshot::channel();
         let mut queues = self.lock();

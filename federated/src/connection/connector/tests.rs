@@ -185,8 +185,8 @@ async fn a_server_without_tls_is_no_peer_with_it() {
 #[tokio::test]
 async fn a_silent_server_costs_no_more_than_the_limit() {
     let (listener, port) = listen().await;
-    let connector = reach_with_tls(&["127.0.0.0/8"]);
-    let connecting = connector.connect_within(Duration::from_millis(50), "127.0.0.1", port, true);
+    let connector = Connector { limit: Duration::from_millis(50), ..reach_with_tls(&["127.0.0.0/8"]) };
+    let connecting = connector.connect("127.0.0.1", port, true);
     // The connection stays open, and whoever accepted it says nothing.
     let (stream, _accepted) = tokio::join!(connecting, listener.accept());
     assert_eq!(stream.err(), Some(Unreachable));
