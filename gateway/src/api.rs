@@ -126,10 +126,24 @@ pub struct ErrorRow {
 
 /// Every error that clients may get.
 pub fn errors() -> Vec<ErrorRow> {
-    ErrorCode::ALL
-        .iter()
-        .map(|fault| ErrorRow { status: fault.status().as_u16(), text: fault.text(), when: fault.when() })
-        .collect()
+    let row = |error: ErrorCode| ErrorRow {
+        status: error.status().as_u16(),
+        text: error.text(),
+        when: error.when(),
+    };
+    every_error().into_iter().map(row).collect()
+}
+
+/// The table of errors, and those that endpoints declare, by status.
+pub(crate) fn every_error() -> Vec<ErrorCode> {
+    let mut all = ErrorCode::ALL.to_vec();
+    for error in ROUTES.iter().flat_map(|route| route.operation.errors) {
+        if !all.contains(error) {
+            all.push(*error);
+        }
+    }
+    all.sort_by_key(|error| error.status());
+    all
 }
 
 #[cfg(test)]

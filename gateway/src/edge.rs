@@ -1,7 +1,12 @@
 //! The edge: connections from strangers, bounded in number, time and memory.
 //!
-//! `edge` owns sockets and HTTP; what a request means is its [`Handler`]'s business. It never logs an
-//! address, a path or a header.
+//! It stands in the place of `axum::serve`, which accepts without bounds and lets nobody set hyper's: HTTP itself is hyper's
+//! and hyper-util's, the router is axum's, and what is here is what neither of them has. Each file says which attack it is
+//! for. `edge` owns sockets and HTTP; what a request means is its [`Handler`]'s business. It never logs an address, a path
+//! or a header.
+//!
+//! Bounds of the protocol that hyper has are set in [`protocol`]: long heads, many streams, HTTP/2 streams that are reset as
+//! soon as they are opened, peers that are gone without a word.
 
 mod accept;
 mod bodies;
@@ -32,12 +37,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-/// A request on its way to its answer. Boxed, so that an idle connection does not hold room for a busy one.
+/// A request on its way to its reply. Boxed, so that an idle connection does not hold room for a busy one.
 pub(crate) type ResponseFuture = Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send>>;
 
-/// Answers requests.
+/// Replies to requests.
 pub(crate) trait Handler: Send + Sync + 'static {
-    /// Answers one request of a peer. Must not panic.
+    /// Replies to one request of a peer. Must not panic.
     fn handle(&self, peer: IpAddr, request: Request<TrackedBody>) -> ResponseFuture;
 }
 
@@ -47,7 +52,7 @@ pub(crate) struct Server<H> {
     pub(crate) limits: Limits,
     /// Connections at once.
     pub(crate) max_connections: usize,
-    /// Body of the answer to connections beyond that.
+    /// Body of the reply to connections beyond that.
     pub(crate) turned_away: &'static str,
     /// Whether a connection beyond that takes the place of one that waits, if there is one.
     pub(crate) replaces: bool,

@@ -23,7 +23,7 @@ use crate::ops::metrics::Metrics;
 use crate::peers::recall::Recall;
 use crate::peers::tunnel::Tunnels;
 use crate::storage::Storage;
-use crate::storage::policy::{PolicySnapshot, board, follow};
+use crate::storage::policy::{PolicySnapshot, channel, follow};
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -161,7 +161,7 @@ pub(crate) fn base64_of(length: usize) -> String {
     base64::Engine::encode(&base64::prelude::BASE64_STANDARD, vec![0xa5; length])
 }
 
-/// An answer, taken apart.
+/// A reply, taken apart.
 #[derive(Debug)]
 pub(crate) struct Answered {
     pub(crate) status: u16,
@@ -262,9 +262,9 @@ impl Relay {
         let metrics = Arc::new(Metrics::new().unwrap());
         let client = StorageClient::new(directory.path().join("storage.sock"));
         let mut tasks = JoinSet::new();
-        let (board, standing) = board();
-        let told = board.subscribe();
-        tasks.spawn(follow(client.clone(), board, Arc::clone(&metrics)));
+        let (sender, policy_watch) = channel();
+        let told = sender.subscribe();
+        tasks.spawn(follow(client.clone(), sender, Arc::clone(&metrics)));
         let max_message_size = 1 << 20;
         let keyring = Arc::new(Keyring::new(client.clone(), clock.clock(), Arc::clone(&metrics)));
         tasks.spawn(Arc::clone(&keyring).follow());
@@ -274,7 +274,7 @@ impl Relay {
             known_relays: vec!["192.0.2.0/24".parse().unwrap()],
             authority: Some("relay.example".to_owned()),
             oblivious: Oblivious::new(keyring),
-            policy: standing,
+            policy: policy_watch,
             limits: LocalLimits::new(clock.clock(), Arc::clone(&metrics)),
             intake: BodyBudget::new(max_message_size, metrics.limited_memory.clone()),
             storage: Storage::new(client.clone(), Arc::clone(&metrics), &mut tasks),
@@ -321,7 +321,7 @@ impl Relay {
         }
         let request = request.body(Body::from(body.to_owned())).unwrap();
         let answered = Answered::read(self.clients.serve(client.parse().unwrap(), request).await).await;
-        // What a gateway answers is what its description says.
+        // What a gateway replies is what its description says.
         if let Some(route) = router::find(&method, path) {
             openapi::check(route, answered.status, "application/json", &answered.body).unwrap();
         }

@@ -174,7 +174,12 @@ async fn admission(layered: &Layered, head: &Parts) -> Result<Admitted, ApiError
         (None, Some(_), None) => return Err(ErrorCode::NotFound.into()),
         _ => {}
     }
-    Ok(Admitted { caller, refused, patience: RetryDeadline::since(began), name: IdempotencyKey::of(origin) })
+    Ok(Admitted {
+        caller,
+        refused,
+        retry: RetryDeadline::since(began),
+        idempotency: IdempotencyKey::of(origin),
+    })
 }
 
 /// Who pays for a request, and how long it has to wait where that is yet to be said, inside.

@@ -63,7 +63,7 @@ const OPERATOR_IDLE: Duration = Duration::from_secs(60);
 /// File descriptors that a gateway needs besides its clients' connections; a tunnel has two ends.
 pub const SPARE_FILES: usize = 128 + tunnel::MOST;
 
-/// Runs a gateway until `shutdown` begins and the requests in progress are answered.
+/// Runs a gateway until `shutdown` begins and the requests in progress have their replies.
 ///
 /// # Errors
 /// When the variables do not make sense, or a port cannot be had.
@@ -82,8 +82,8 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
     let storage = StorageClient::new(config.storage_socket.clone());
     // Ends with this function, and everything in it.
     let mut tasks = JoinSet::new();
-    let (board, policy) = policy::board();
-    tasks.spawn(policy::follow(storage.clone(), board, Arc::clone(&metrics)));
+    let (sender, policy) = policy::channel();
+    tasks.spawn(policy::follow(storage.clone(), sender, Arc::clone(&metrics)));
     tasks.spawn(relay_daemon::report::report(
         storage.clone(),
         this_process(Role::Gateway, clock.now()),

@@ -1,7 +1,7 @@
 //! Oblivious HTTP (RFC 9458): requests that come sealed, by way of a relay that knows the client and not the
 //! request, to this gateway, which learns the request and not the client.
 //!
-//! This room knows bytes and doors, not mailboxes. A sealed message is opened ([`crypto`]) with a key that storage
+//! It knows bytes and the router, not mailboxes. A sealed message is opened ([`crypto`]) with a key that storage
 //! told ([`keyring`]), read as one of two inner forms ([`envelope`], [`binary`]), and becomes a *fresh* request to
 //! the same router that direct requests go to: nothing of the outer request goes along but who pays. Whatever is
 //! answered, errors too, is padded to a rung of the [`padding`] and sealed to the sender. What goes wrong before a
@@ -52,7 +52,7 @@ pub(crate) struct Oblivious {
     crypto: Crypto,
 }
 
-/// Which form a request had inside, and so its answer has.
+/// Which form a request had inside, and so its reply has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// JSON with an action.
@@ -68,7 +68,7 @@ impl Form {
     }
 }
 
-/// Answers a sealed request.
+/// Replies to a sealed request.
 pub(crate) async fn serve(call: RequestContext) -> Result<Reply, ApiError> {
     let RequestContext { app, caller, refused, router, headers, body, .. } = call;
     let router = router.ok_or(ErrorCode::NotFound)?;
@@ -76,8 +76,8 @@ pub(crate) async fn serve(call: RequestContext) -> Result<Reply, ApiError> {
         return Err(ErrorCode::ContentType.into());
     }
     let (sealed, mut share) = app.intake.read_sealed(body).await?;
-    // An answer that storage will not give again must not be refused, so there is memory for it before anything is asked.
-    // Where that is a named relay's, which takes its answers, it goes out without.
+    // An reply that storage will not give again must not be refused, so there is memory for it before anything is asked.
+    // Where that is a named relay's, which takes its replies, it goes out without.
     if !share.is_of_a_relay() {
         share.grow(sealed.len() + SEALED_ANSWER).await?;
     }
@@ -127,7 +127,7 @@ impl Oblivious {
         Self { keyring, crypto: Crypto::new() }
     }
 
-    /// Opens a sealed request, with keys fetched anew if its key is not known. Answers also what the request is
+    /// Opens a sealed request, with keys fetched anew if its key is not known. Returns also what the request is
     /// known by.
     async fn open(&self, sealed: Bytes) -> Result<(RequestId, Opened), DecapsulationError> {
         let id = crypto::key_id(&sealed)?;
@@ -163,7 +163,7 @@ fn read(
     }
 }
 
-/// Makes a padded plaintext of an answer. Returns the head of one that is too large for that.
+/// Makes a padded plaintext of a reply. Returns the head of one that is too large for that.
 async fn write(form: Form, reply: Reply) -> Result<Vec<u8>, Parts> {
     let (mut head, body) = reply.into_parts();
     // Both inner forms say the length themselves.
@@ -172,7 +172,7 @@ async fn write(form: Form, reply: Reply) -> Result<Vec<u8>, Parts> {
     padded(form, &head, &body).ok_or(head)
 }
 
-/// What is said in place of an answer that is too large. It stays inside: outside, a client would take it for a
+/// What is said in place of a reply that is too large. It stays inside: outside, a client would take it for a
 /// stale key.
 fn too_large(form: Form, mut head: Parts, fault: ErrorCode) -> Option<Vec<u8>> {
     head.status = fault.status();

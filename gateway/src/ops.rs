@@ -3,6 +3,7 @@
 pub(crate) mod metrics;
 
 use crate::api::openapi;
+use crate::bodies::reply;
 use crate::edge::{Handler, ResponseFuture, TrackedBody};
 use crate::ohttp::keyring::Keyring;
 use crate::ops::metrics::Metrics;
@@ -11,8 +12,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, StatusCode};
 use relay_daemon::Shutdown;
 use relay_daemon::metrics::{gather, render};
 use relay_daemon::ops::{self, guarded, prometheus_text};
@@ -23,9 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::time::timeout;
-use tower::ServiceExt as _;
 
-/// How long storage may take to answer the operator.
+/// How long storage may take to reply the operator.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the operator is told.
@@ -75,10 +74,10 @@ impl ops::Ops for Ops {
 impl Ops {
     /// The key by which other relays know this one.
     fn public_key(&self) -> (StatusCode, String) {
-        let Some(standing) = self.policy.current() else {
+        let Some(policy) = self.policy.current() else {
             return (StatusCode::SERVICE_UNAVAILABLE, "storage has not told its policy".to_owned());
         };
-        match standing.federation_key {
+        match policy.federation_key {
             Some(key) => (StatusCode::OK, key.to_base64url()),
             None => (StatusCode::NOT_FOUND, "this relay does not peer".to_owned()),
         }
@@ -106,23 +105,14 @@ pub(crate) fn router(ops: &Arc<Ops>, metrics_token: Option<String>) -> Router {
         .route("/v2/openapi.json", get(|| async { Json(openapi::document()) }))
 }
 
-/// The operator's door.
+/// The router on the operator's port.
 #[derive(Debug, Clone)]
 pub(crate) struct Operators(pub(crate) Router);
 
 impl Handler for Operators {
     fn handle(&self, _: IpAddr, request: Request<TrackedBody>) -> ResponseFuture {
         let router = self.0.clone();
-        Box::pin(async move {
-            let response = match router.oneshot(request.map(Body::new)).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            };
-            let (head, body) = response.into_parts();
-            // The router's bodies are whole already.
-            let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-            Response::from_parts(head, Full::new(body))
-        })
+        Box::pin(reply::of_router(router, request.map(Body::new)))
     }
 }
 
@@ -130,8 +120,10 @@ impl Handler for Operators {
 mod tests {
     use super::*;
     use crate::fixture::{Relay, policy};
+    use http_body_util::BodyExt as _;
     use relay_proto::NoiseKey;
     use relay_proto::messages::Policy;
+    use tower::ServiceExt as _;
 
     async fn get(ops: &Arc<Ops>, path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();

@@ -1,7 +1,7 @@
 //! Calls to storage, kept and retried while it is away for a moment.
 //!
 //! Every call may be made twice: blob ids come from content, a second ack finds nothing, and what is not
-//! idempotent by nature carries a [`RequestId`](relay_proto::RequestId) under which storage remembers its answer. So a restart of
+//! idempotent by nature carries a [`RequestId`](relay_proto::RequestId) under which storage remembers its reply. So a restart of
 //! storage is a pause to clients, not an error.
 
 mod batcher;
@@ -38,7 +38,7 @@ impl Storage {
         Self { batcher: Batcher::start(&client, tasks), client, metrics }
     }
 
-    /// Makes a call until it is answered, or refused for good, or the deadline is over.
+    /// Makes a call until it has its reply, or refused for good, or the deadline is over.
     ///
     /// # Errors
     /// Why storage refuses; [`StorageError::Unavailable`] while it is away.

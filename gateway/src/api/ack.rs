@@ -34,7 +34,7 @@ pub(crate) const ACK: Operation =
     Operation::json::<AckRequest, AckReply>(&[ErrorCode::RecipientId, ErrorCode::BlobId]);
 
 pub(crate) async fn ack(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, body, .. } = call;
+    let RequestContext { app, caller, retry, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailbox, blob_id) = parse(&body)?;
     drop(body);
@@ -42,7 +42,7 @@ pub(crate) async fn ack(call: RequestContext) -> Result<Reply, ApiError> {
         let ack = Ack { mailbox: mailbox.into(), blob_id: blob_id.into() };
         WriteCommand { caller: caller.map(Into::into), command: Some(Command::Ack(ack)) }
     };
-    match app.storage.write(patience.deadline(), command).await? {
+    match app.storage.write(retry.deadline(), command).await? {
         Outcome::Acknowledged(acknowledged) => success::of(&AckReply { status: StatusOk, acknowledged }),
         Outcome::Stored(_) | Outcome::Refused(_) => Err(ErrorCode::Internal.into()),
     }

@@ -2,7 +2,7 @@
 //! there. What became of a request is its `status`, also where that is not what the client hoped for.
 
 use crate::api::openapi::Operation;
-use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::error::{ApiError, ErrorCode, own_errors};
 use crate::bodies::fields::{self, Described, Field, Value};
 use crate::bodies::reply::Reply;
 use crate::bodies::success;
@@ -20,6 +20,19 @@ use relay_proto::{EscrowBlob, GateHash, GateName, SlotHash, SlotName, StorageErr
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
+
+own_errors! {
+    ESCROW_ACTION = BAD_REQUEST, "escrow_action must be Put, Get or Count", Invalid, None,
+        "`escrow_action` is absent or none of the three.";
+    GATE_HASH = BAD_REQUEST, "gate_hash must be 64 hex characters", Invalid, None,
+        "`gate_hash` is absent or malformed.";
+    SLOT_HASH = BAD_REQUEST, "slot_hash must be 64 hex characters", Invalid, None,
+        "`slot_hash` is absent or malformed.";
+    ESCROW_BLOB = BAD_REQUEST, "blob must be base64url without padding", Invalid, None,
+        "`blob` is absent or malformed. One that is merely too long is answered `BlobTooLarge`.";
+    ESCROW_TTL = BAD_REQUEST, "ttl_seconds must be between 1 and 604800", Invalid, None,
+        "`ttl_seconds` is absent, malformed or out of range.";
+}
 
 /// What to do with an escrow gate: fill a slot, read the other one, or count those that are filled.
 #[derive(Deserialize, JsonSchema)]
@@ -91,11 +104,11 @@ enum Outcome {
 }
 
 pub(crate) const ESCROW: Operation = Operation::json::<EscrowRequest, Outcome>(&[
-    ErrorCode::EscrowAction,
-    ErrorCode::GateHash,
-    ErrorCode::SlotHash,
-    ErrorCode::EscrowBlob,
-    ErrorCode::EscrowTtl,
+    ESCROW_ACTION,
+    GATE_HASH,
+    SLOT_HASH,
+    ESCROW_BLOB,
+    ESCROW_TTL,
     ErrorCode::StorageFull,
     ErrorCode::ClockWrong,
 ]);
@@ -119,18 +132,18 @@ enum Action {
 }
 
 pub(crate) async fn escrow(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let caller = caller.map(Into::into);
     let (body, share) = app.intake.read(body).await?;
     let action = parse(&body)?;
     drop(body);
-    let deadline = patience.deadline();
+    let deadline = retry.deadline();
     let outcome = match action {
         Action::Put { blob: None, .. } => Outcome::BlobTooLarge,
         Action::Put { gate, slot, blob: Some(blob), ttl_secs } => {
             let request = EscrowPutRequest {
                 caller,
-                request_id: name.request_id()?.into(),
+                request_id: idempotency.request_id()?.into(),
                 gate: gate.into(),
                 slot: slot.into(),
                 blob: blob.into(),
@@ -188,14 +201,14 @@ impl TryFrom<EscrowGetReply> for Outcome {
 
 fn parse(body: &[u8]) -> Result<Action, ApiError> {
     let EscrowRequest { escrow_action, gate_hash, slot_hash, blob, ttl_seconds } = fields::read(body)?;
-    let action = escrow_action.or(ErrorCode::EscrowAction)?;
-    let gate = gate_hash.or(ErrorCode::GateHash)?.name();
-    let slot = || slot_hash.unwrap_or_default().or(ErrorCode::SlotHash).map(|slot| slot.name());
+    let action = escrow_action.or(ESCROW_ACTION)?;
+    let gate = gate_hash.or(GATE_HASH)?.name();
+    let slot = || slot_hash.unwrap_or_default().or(SLOT_HASH).map(|slot| slot.name());
     match action {
         EscrowAction::Put => Ok(Action::Put {
             gate,
             slot: slot()?,
-            blob: blob.unwrap_or_default().or(ErrorCode::EscrowBlob)?,
+            blob: blob.unwrap_or_default().or(ESCROW_BLOB)?,
             ttl_secs: seconds(ttl_seconds.unwrap_or_default())?,
         }),
         EscrowAction::Get => Ok(Action::Get { gate, slot: slot()? }),
@@ -204,10 +217,10 @@ fn parse(body: &[u8]) -> Result<Action, ApiError> {
 }
 
 fn seconds(field: Field<u64>) -> Result<u32, ApiError> {
-    u32::try_from(field.or(ErrorCode::EscrowTtl)?)
+    u32::try_from(field.or(ESCROW_TTL)?)
         .ok()
         .filter(|seconds| (1..=MAX_ESCROW_TTL_SECS).contains(seconds))
-        .ok_or(ErrorCode::EscrowTtl.into())
+        .ok_or(ESCROW_TTL.into())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! the offer by the code's hash.
 
 use crate::api::openapi::Operation;
-use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::error::{ApiError, ErrorCode, own_errors};
 use crate::bodies::fields::{self, Field};
 use crate::bodies::reply::Reply;
 use crate::bodies::success;
@@ -20,6 +20,29 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use tokio::time::Instant;
+
+own_errors! {
+    PAYLOAD = BAD_REQUEST, "payload must be text", Invalid, None,
+        "`payload` is absent or no text.";
+    PAYLOAD_TOO_LARGE = BAD_REQUEST, "payload too large", Invalid, None,
+        "`payload` is longer than 65536 bytes, or than fits a sealed answer once its characters are escaped.";
+    OFFER_TTL = BAD_REQUEST, "TTL must be between 30 and 3600 seconds", Invalid, None,
+        "`expires_secs` is malformed or out of range.";
+    CODE = BAD_REQUEST, "code must be exactly 6 digits", Invalid, None,
+        "`code` is absent or malformed.";
+    RESPONSE = BAD_REQUEST, "response must be text", Invalid, None,
+        "`response` is absent or no text.";
+    RESPONSE_TOO_LARGE = BAD_REQUEST, "response too large", Invalid, None,
+        "`response` is longer than 65536 bytes, or than fits a sealed answer once its characters are escaped.";
+    UNKNOWN_CODE = BAD_REQUEST, "invalid or expired code", Invalid, None,
+        "No live offer has the code.";
+    ALREADY_CLAIMED = BAD_REQUEST, "already claimed", Invalid, None,
+        "Somebody else claimed the offer.";
+    NOT_YET_CLAIMED = BAD_REQUEST, "not yet claimed", Invalid, None,
+        "Nobody claimed the offer yet, so there is nothing to complete.";
+    TOO_MANY_OFFERS = SERVICE_UNAVAILABLE, "too many offers", Quota, Some(30),
+        "As many offers are live as may be (`RELAY_EXCHANGE_MAX_OFFERS`).";
+}
 
 /// Something to offer to whoever is told the code.
 #[derive(Deserialize, JsonSchema)]
@@ -41,10 +64,10 @@ struct ExchangeOfferReply<'a> {
 }
 
 pub(crate) const OFFER: Operation = Operation::json::<ExchangeOfferRequest<'_>, ExchangeOfferReply<'_>>(&[
-    ErrorCode::Payload,
-    ErrorCode::PayloadTooLarge,
-    ErrorCode::OfferTtl,
-    ErrorCode::TooManyOffers,
+    PAYLOAD,
+    PAYLOAD_TOO_LARGE,
+    OFFER_TTL,
+    TOO_MANY_OFFERS,
     ErrorCode::StorageFull,
     ErrorCode::ClockWrong,
 ]);
@@ -67,11 +90,11 @@ struct ExchangeClaimReply<'a> {
 }
 
 pub(crate) const CLAIM: Operation = Operation::json::<ExchangeClaimRequest<'_>, ExchangeClaimReply<'_>>(&[
-    ErrorCode::Code,
-    ErrorCode::Response,
-    ErrorCode::ResponseTooLarge,
-    ErrorCode::UnknownCode,
-    ErrorCode::AlreadyClaimed,
+    CODE,
+    RESPONSE,
+    RESPONSE_TOO_LARGE,
+    UNKNOWN_CODE,
+    ALREADY_CLAIMED,
     ErrorCode::StorageFull,
 ]);
 
@@ -92,47 +115,47 @@ struct ExchangeCompleteReply<'a> {
 
 pub(crate) const COMPLETE: Operation =
     Operation::json::<ExchangeCompleteRequest, ExchangeCompleteReply<'_>>(&[
-        ErrorCode::Code,
-        ErrorCode::UnknownCode,
-        ErrorCode::NotYetClaimed,
+        CODE,
+        UNKNOWN_CODE,
+        NOT_YET_CLAIMED,
     ]);
 
 pub(crate) async fn offer(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?;
+    let request_id = idempotency.request_id()?;
     let request = parse_offer(&body, caller, request_id)?;
     drop(body);
     let offer = |client: StorageClient, request| async move { client.exchange().offer(request).await };
-    let reply = app.storage.call(patience.deadline(), request, offer).await.map_err(refusal)?;
+    let reply = app.storage.call(retry.deadline(), request, offer).await.map_err(refusal)?;
     let code = ExchangeCode::try_from(reply.code).map_err(|_| StorageError::invalid("code"))?;
     success::of(&ExchangeOfferReply { status: StatusOk, code: &code.to_digits() })
 }
 
 pub(crate) async fn claim(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?;
+    let request_id = idempotency.request_id()?;
     let request = parse_claim(&body, caller, request_id)?;
     drop(body);
     success::reserve(&mut share).await?;
     let claim = |client: StorageClient, request| async move { client.exchange().claim(request).await };
-    let reply = app.storage.call(guess_deadline(patience), request, claim).await.map_err(refusal)?;
+    let reply = app.storage.call(guess_deadline(retry), request, claim).await.map_err(refusal)?;
     let payload: ExchangeText = sealed("payload", reply.payload)?;
     let claimed = success::written(&ExchangeClaimReply { status: StatusOk, payload: payload.as_str() })?;
     Ok(success::reserved(share, claimed))
 }
 
 pub(crate) async fn complete(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?.into();
+    let request_id = idempotency.request_id()?.into();
     let ExchangeCompleteRequest { code } = fields::read(&body)?;
-    let offer = code.or(ErrorCode::Code)?.offer().into();
+    let offer = code.or(CODE)?.offer().into();
     success::reserve(&mut share).await?;
     let request = CompleteRequest { caller: caller.map(Into::into), request_id, offer };
     let complete = |client: StorageClient, request| async move { client.exchange().complete(request).await };
-    let reply = app.storage.call(guess_deadline(patience), request, complete).await.map_err(refusal)?;
+    let reply = app.storage.call(guess_deadline(retry), request, complete).await.map_err(refusal)?;
     let response: ExchangeText = sealed("response", reply.response)?;
     let completed =
         success::written(&ExchangeCompleteReply { status: StatusOk, response: response.as_str() })?;
@@ -141,16 +164,16 @@ pub(crate) async fn complete(call: RequestContext) -> Result<Reply, ApiError> {
 
 /// When a call ends that storage may hold back after too many wrong guesses. It works meanwhile, so that this time
 /// comes on top of the patience for a storage that does not.
-fn guess_deadline(patience: RetryDeadline) -> Instant {
-    patience.deadline() + GUESS_PATIENCE
+fn guess_deadline(retry: RetryDeadline) -> Instant {
+    retry.deadline() + GUESS_PATIENCE
 }
 
 fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<OfferRequest, ApiError> {
     let ExchangeOfferRequest { payload, expires_secs } = fields::read(body)?;
-    let payload = text(payload.or(ErrorCode::Payload)?, ErrorCode::PayloadTooLarge)?;
-    let ttl_secs = expires_secs.map(|seconds| seconds.or(ErrorCode::OfferTtl)).transpose()?;
+    let payload = text(payload.or(PAYLOAD)?, PAYLOAD_TOO_LARGE)?;
+    let ttl_secs = expires_secs.map(|seconds| seconds.or(OFFER_TTL)).transpose()?;
     if ttl_secs.is_some_and(|seconds| !EXCHANGE_TTL_SECS.contains(&seconds)) {
-        return Err(ErrorCode::OfferTtl.into());
+        return Err(OFFER_TTL.into());
     }
     let (caller, request_id) = (caller.map(Into::into), request_id.into());
     Ok(OfferRequest { caller, request_id, payload: payload.into(), ttl_secs })
@@ -158,8 +181,8 @@ fn parse_offer(body: &[u8], caller: Caller, request_id: RequestId) -> Result<Off
 
 fn parse_claim(body: &[u8], caller: Caller, request_id: RequestId) -> Result<ClaimRequest, ApiError> {
     let ExchangeClaimRequest { code, response } = fields::read(body)?;
-    let offer = code.or(ErrorCode::Code)?.offer().into();
-    let response = text(response.or(ErrorCode::Response)?, ErrorCode::ResponseTooLarge)?;
+    let offer = code.or(CODE)?.offer().into();
+    let response = text(response.or(RESPONSE)?, RESPONSE_TOO_LARGE)?;
     let (caller, request_id) = (caller.map(Into::into), request_id.into());
     Ok(ClaimRequest { caller, request_id, offer, response: response.into() })
 }
@@ -176,10 +199,10 @@ fn text(text: Cow<'_, str>, too_large: ErrorCode) -> Result<ExchangeText, ApiErr
 /// What storage refuses, in the words of an exchange.
 pub(crate) fn refusal(refusal: StorageError) -> ApiError {
     match refusal {
-        StorageError::UnknownCode => ErrorCode::UnknownCode.into(),
-        StorageError::AlreadyClaimed => ErrorCode::AlreadyClaimed.into(),
-        StorageError::NotYetClaimed => ErrorCode::NotYetClaimed.into(),
-        StorageError::TooManyOffers => ErrorCode::TooManyOffers.into(),
+        StorageError::UnknownCode => UNKNOWN_CODE.into(),
+        StorageError::AlreadyClaimed => ALREADY_CLAIMED.into(),
+        StorageError::NotYetClaimed => NOT_YET_CLAIMED.into(),
+        StorageError::TooManyOffers => TOO_MANY_OFFERS.into(),
         other => other.into(),
     }
 }

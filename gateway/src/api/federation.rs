@@ -43,6 +43,6 @@ pub(crate) async fn key(call: RequestContext) -> Result<Reply, ApiError> {
 
 /// The relay's key among its peers. Whoever asks was admitted, so there is a policy.
 fn noise_key(app: &App) -> Result<NoiseKey, ApiError> {
-    let standing = app.policy.current().ok_or(ErrorCode::Unreachable)?;
-    standing.federation_key.ok_or(ErrorCode::NoPeering.into())
+    let policy = app.policy.current().ok_or(ErrorCode::Unreachable)?;
+    policy.federation_key.ok_or(ErrorCode::NoPeering.into())
 }

@@ -42,7 +42,7 @@ pub(crate) const FETCH: Operation =
 struct Page {
     blobs: Vec<Blob>,
     truncated: bool,
-    /// How many blobs wait that no sealed answer has room for.
+    /// How many blobs wait that no sealed reply has room for.
     oversized: u64,
     hints: Option<ForwardingHints>,
 }
@@ -86,11 +86,11 @@ struct WrittenBlob<'a> {
 }
 
 pub(crate) async fn fetch(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, sealed, body, .. } = call;
+    let RequestContext { app, caller, retry, sealed, body, .. } = call;
     let (body, mut share) = app.intake.read(body).await?;
     let FetchRequest { mailbox_tokens } = fields::read(&body)?;
     let Distinct { values, spellings, .. } = tokens::read(mailbox_tokens)?;
-    let (mailboxes, deadline) = (tokens::hashes(&values), patience.deadline());
+    let (mailboxes, deadline) = (tokens::hashes(&values), retry.deadline());
     let (caller, names) = (caller.map(Into::into), tokens::names(&mailboxes));
     let request = messages::FetchRequest { caller, mailboxes: names, sealed };
     // A page is in memory before it is known how large it is.

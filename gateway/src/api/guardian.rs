@@ -2,7 +2,7 @@
 //! after a loss. Storage checks the designator's proof; the gateway, that it is about the set that is named.
 
 use crate::api::openapi::Operation;
-use crate::bodies::error::{self, ApiError, ErrorCode};
+use crate::bodies::error::{self, ApiError, ErrorCode, own_errors};
 use crate::bodies::fields::{self, Described, Field, List, Value};
 use crate::bodies::reply::Reply;
 use crate::bodies::success;
@@ -18,6 +18,27 @@ use relay_proto::{GuardianEntry, GuardianHash, PublicKey, Signature, StorageErro
 use schemars::JsonSchema;
 use serde::de::MapAccess;
 use serde::{Deserialize, Serialize};
+
+own_errors! {
+    GUARDIAN_HASH = BAD_REQUEST, "guardian_hash must be 64 hex characters", Invalid, None,
+        "`guardian_hash` is absent or malformed.";
+    DESIGNATOR_KEY = BAD_REQUEST, "designator_pk must be 64 hex characters", Invalid, None,
+        "`designator_pk` is absent or malformed.";
+    GUARDIAN_MISMATCH = BAD_REQUEST, "guardian_hash does not match designator_pk", Invalid, None,
+        "The named guardian set is not the one of the key.";
+    GUARDIAN_ENTRIES = BAD_REQUEST, "entries must be a list of objects with base64 data", Invalid, None,
+        "`entries` is absent or no list.";
+    GUARDIAN_ENTRY_COUNT = BAD_REQUEST, "too many entries (max 10)", Invalid, None,
+        "`entries` is too long.";
+    GUARDIAN_ENTRY = BAD_REQUEST, "entries must hold base64 of at most 256 bytes each", Invalid, None,
+        "An entry of `entries` is no object, or its `data` is absent, too long, or malformed.";
+    GUARDIAN_WINDOW = UNAUTHORIZED, "guardian request timestamp outside acceptable window", Unauthorized, None,
+        "A guardian set was signed for more than 60 seconds from the relay's time.";
+    GUARDIAN_SIGNATURE = UNAUTHORIZED, "invalid guardian signature", Unauthorized, None,
+        "The signature does not hold.";
+    GUARDIAN_REPLAY = UNAUTHORIZED, "guardian signature replay detected", Unauthorized, None,
+        "The signature was used before.";
+}
 
 /// A guardian set, signed by its designator, in place of the one before.
 #[derive(Deserialize, JsonSchema)]
@@ -80,17 +101,17 @@ struct Guardian {
 
 /// What a designator may be told.
 const OF_DESIGNATORS: &[ErrorCode] = &[
-    ErrorCode::GuardianHash,
-    ErrorCode::DesignatorKey,
-    ErrorCode::GuardianMismatch,
+    GUARDIAN_HASH,
+    DESIGNATOR_KEY,
+    GUARDIAN_MISMATCH,
     ErrorCode::Timestamp,
     ErrorCode::Signature,
-    ErrorCode::GuardianEntries,
-    ErrorCode::GuardianEntryCount,
-    ErrorCode::GuardianEntry,
-    ErrorCode::GuardianWindow,
-    ErrorCode::GuardianSignature,
-    ErrorCode::GuardianReplay,
+    GUARDIAN_ENTRIES,
+    GUARDIAN_ENTRY_COUNT,
+    GUARDIAN_ENTRY,
+    GUARDIAN_WINDOW,
+    GUARDIAN_SIGNATURE,
+    GUARDIAN_REPLAY,
     ErrorCode::StorageFull,
     ErrorCode::ClockWrong,
 ];
@@ -98,59 +119,58 @@ const OF_DESIGNATORS: &[ErrorCode] = &[
 pub(crate) const STORE: Operation = Operation::json::<GuardianStoreRequest, Done>(OF_DESIGNATORS);
 pub(crate) const DELETE: Operation = Operation::json::<GuardianDeleteRequest, Done>(OF_DESIGNATORS);
 pub(crate) const QUERY: Operation =
-    Operation::json::<GuardianQueryRequest, GuardianQueryReply>(&[ErrorCode::GuardianHash]);
+    Operation::json::<GuardianQueryRequest, GuardianQueryReply>(&[GUARDIAN_HASH]);
 
 pub(crate) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?.into();
+    let request_id = idempotency.request_id()?.into();
     let (designation, entries) = parse_store(&body)?;
     let caller = caller.map(Into::into);
     let request =
         messages::GuardianStoreRequest { caller, request_id, designation: Some(designation), entries };
     drop(body);
     let store = |client: StorageClient, request| async move { client.guardian().store(request).await };
-    app.storage.call(patience.deadline(), request, store).await.map_err(refusal)?;
+    app.storage.call(retry.deadline(), request, store).await.map_err(refusal)?;
     success::done()
 }
 
 pub(crate) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, body, .. } = call;
+    let RequestContext { app, caller, retry, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let GuardianQueryRequest { guardian_hash } = fields::read(&body)?;
-    let set = guardian_hash.or(ErrorCode::GuardianHash)?.name();
+    let set = guardian_hash.or(GUARDIAN_HASH)?.name();
     let request = messages::GuardianQueryRequest { caller: caller.map(Into::into), set: set.into() };
     let query = |client: StorageClient, request| async move { client.guardian().query(request).await };
-    let messages::GuardianQueryReply { entries } =
-        app.storage.call(patience.deadline(), request, query).await?;
+    let messages::GuardianQueryReply { entries } = app.storage.call(retry.deadline(), request, query).await?;
     let entries: Vec<GuardianEntry> = sealed_list("entries", entries, MAX_GUARDIANS)?;
     let guardians = entries.iter().map(|entry| Guardian { data: entry.to_base64() }).collect();
     success::of(&GuardianQueryReply { status: StatusOk, guardians })
 }
 
 pub(crate) async fn delete(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?.into();
+    let request_id = idempotency.request_id()?.into();
     let designation = Some(designation(fields::read(&body)?)?);
     let request = messages::GuardianDeleteRequest { caller: caller.map(Into::into), request_id, designation };
     let delete = |client: StorageClient, request| async move { client.guardian().delete(request).await };
-    app.storage.call(patience.deadline(), request, delete).await.map_err(refusal)?;
+    app.storage.call(retry.deadline(), request, delete).await.map_err(refusal)?;
     success::done()
 }
 
 /// By what a designator names and proves a set.
 fn designation(fields: GuardianDeleteRequest) -> Result<Designation, ApiError> {
     let GuardianDeleteRequest { guardian_hash, designator_pk, timestamp, signature } = fields;
-    let named = guardian_hash.or(ErrorCode::GuardianHash)?;
-    let public_key = designator_pk.or(ErrorCode::DesignatorKey)?;
+    let named = guardian_hash.or(GUARDIAN_HASH)?;
+    let public_key = designator_pk.or(DESIGNATOR_KEY)?;
     let designation = Designation {
         public_key: public_key.into(),
         timestamp: timestamp.or(ErrorCode::Timestamp)?,
         signature: signature.or(ErrorCode::Signature)?.into(),
     };
     if named != GuardianHash::of_public_key(&public_key) {
-        return Err(ErrorCode::GuardianMismatch.into());
+        return Err(GUARDIAN_MISMATCH.into());
     }
     Ok(designation)
 }
@@ -161,18 +181,18 @@ fn parse_store(body: &[u8]) -> Result<(Designation, Vec<Bytes>), ApiError> {
         fields::read(body)?;
     let designation =
         designation(GuardianDeleteRequest { guardian_hash, designator_pk, timestamp, signature })?;
-    let List(entries) = entries.or(ErrorCode::GuardianEntries)?;
+    let List(entries) = entries.or(GUARDIAN_ENTRIES)?;
     if entries.len() > MAX_GUARDIANS {
-        return Err(ErrorCode::GuardianEntryCount.into());
+        return Err(GUARDIAN_ENTRY_COUNT.into());
     }
-    let data = |entry: Field<Entry>| entry.or(ErrorCode::GuardianEntry)?.data.or(ErrorCode::GuardianEntry);
+    let data = |entry: Field<Entry>| entry.or(GUARDIAN_ENTRY)?.data.or(GUARDIAN_ENTRY);
     let entries = entries.into_iter().map(|entry| data(entry).map(Into::into)).collect::<Result<_, _>>()?;
     Ok((designation, entries))
 }
 
 /// What storage refuses, in the words of guardian sets.
 pub(crate) fn refusal(refusal: StorageError) -> ApiError {
-    let signed = [ErrorCode::GuardianWindow, ErrorCode::GuardianSignature, ErrorCode::GuardianReplay];
+    let signed = [GUARDIAN_WINDOW, GUARDIAN_SIGNATURE, GUARDIAN_REPLAY];
     error::of_signed(refusal, signed)
 }
 

@@ -65,8 +65,8 @@ pub(crate) async fn rollovers(call: RequestContext) -> Result<Reply, ApiError> {
 }
 
 async fn keys(call: RequestContext) -> Result<(Arc<Keys>, UnixSeconds), ApiError> {
-    let RequestContext { app, patience, .. } = call;
-    let keys = app.oblivious.keyring.within(patience.remaining()).await.ok_or(ErrorCode::Unreachable)?;
+    let RequestContext { app, retry, .. } = call;
+    let keys = app.oblivious.keyring.within(retry.remaining()).await.ok_or(ErrorCode::Unreachable)?;
     Ok((keys, app.clock.now()))
 }
 

@@ -45,13 +45,13 @@ pub(crate) const PURGE: Operation = Operation::json::<PurgeRequest, PurgeReply>(
 ]);
 
 pub(crate) async fn purge(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
-    let request_id = name.request_id()?;
+    let request_id = idempotency.request_id()?;
     let request = parse(&body, caller, request_id)?;
     drop(body);
     let purge = |client: StorageClient, request| async move { client.mailbox().purge(request).await };
-    let purged = app.storage.call(patience.deadline(), request, purge).await;
+    let purged = app.storage.call(retry.deadline(), request, purge).await;
     let messages::PurgeReply { blobs_deleted } = purged.map_err(refusal)?;
     success::of(&PurgeReply { status: StatusOk, blobs_deleted })
 }

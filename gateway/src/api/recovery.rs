@@ -5,7 +5,7 @@
 //! are unknown; the client asks again for those behind it. Each such reply holds a proof, so this ends.
 
 use crate::api::openapi::Operation;
-use crate::bodies::error::{ApiError, ErrorCode};
+use crate::bodies::error::{ApiError, ErrorCode, own_errors};
 use crate::bodies::fields::{self, Distinct, Field, List, Spelled};
 use crate::bodies::reply::Reply;
 use crate::bodies::success;
@@ -23,6 +23,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::ops::Not;
+
+own_errors! {
+    KEY_HASH = BAD_REQUEST, "key_hash must be 64 hex characters", Invalid, None,
+        "`key_hash` is absent or malformed.";
+    PROOF_DATA = BAD_REQUEST, "proof_data must be base64 of 1-4096 bytes", Invalid, None,
+        "`proof_data` is absent, empty, too long, or not standard base64 with padding.";
+    KEY_HASH_COUNT = BAD_REQUEST, "key_hashes must contain 1-50 entries", Invalid, None,
+        "`key_hashes` is absent, no list, empty or too long.";
+    KEY_HASHES = BAD_REQUEST, "key_hashes must be 64 hex characters each", Invalid, None,
+        "An entry of `key_hashes` is malformed.";
+}
 
 /// A recovery proof to be kept for 90 days, in place of the one before.
 #[derive(Deserialize, JsonSchema)]
@@ -69,44 +80,41 @@ struct Proof<'a> {
 }
 
 pub(crate) const STORE: Operation = Operation::json::<RecoveryStoreRequest, Done>(&[
-    ErrorCode::KeyHash,
-    ErrorCode::ProofData,
+    KEY_HASH,
+    PROOF_DATA,
     ErrorCode::ClockWrong,
     ErrorCode::StorageFull,
 ]);
 
-pub(crate) const QUERY: Operation = Operation::json::<RecoveryQueryRequest<'_>, RecoveryQueryReply<'_>>(&[
-    ErrorCode::KeyHashCount,
-    ErrorCode::KeyHashes,
-]);
+pub(crate) const QUERY: Operation =
+    Operation::json::<RecoveryQueryRequest<'_>, RecoveryQueryReply<'_>>(&[KEY_HASH_COUNT, KEY_HASHES]);
 
 pub(crate) async fn store(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let RecoveryStoreRequest { key_hash, proof_data } = fields::read(&body)?;
     let request = messages::RecoveryStoreRequest {
         caller: caller.map(Into::into),
-        key: key_hash.or(ErrorCode::KeyHash)?.name().into(),
-        proof: proof_data.or(ErrorCode::ProofData)?.into(),
-        request_id: name.request_id()?.into(),
+        key: key_hash.or(KEY_HASH)?.name().into(),
+        proof: proof_data.or(PROOF_DATA)?.into(),
+        request_id: idempotency.request_id()?.into(),
     };
     drop(body);
     let store = |client: StorageClient, request| async move { client.recovery().store(request).await };
-    app.storage.call(patience.deadline(), request, store).await?;
+    app.storage.call(retry.deadline(), request, store).await?;
     success::done()
 }
 
 pub(crate) async fn query(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, sealed, body, .. } = call;
+    let RequestContext { app, caller, retry, sealed, body, .. } = call;
     let (body, share) = app.intake.read(body).await?;
     let RecoveryQueryRequest { key_hashes } = fields::read(&body)?;
-    let errors = [ErrorCode::KeyHashCount, ErrorCode::KeyHashes];
+    let errors = [KEY_HASH_COUNT, KEY_HASHES];
     let Distinct { values, spellings, .. } = key_hashes.distinct(MAX_RECOVERY_KEYS, errors)?;
     let keys = values.iter().map(|key| Bytes::from(key.name())).collect();
     let request = messages::RecoveryQueryRequest { caller: caller.map(Into::into), keys };
     let query = |client: StorageClient, request| async move { client.recovery().query(request).await };
-    let messages::RecoveryQueryReply { proofs } =
-        app.storage.call(patience.deadline(), request, query).await?;
+    let messages::RecoveryQueryReply { proofs } = app.storage.call(retry.deadline(), request, query).await?;
     let proofs = write(proofs, &spellings, sealed)?;
     success::large(share, proofs).await
 }

@@ -67,14 +67,14 @@ const fn is_none(number: &u32) -> bool {
 }
 
 pub(crate) async fn register(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, name, body, .. } = call;
+    let RequestContext { app, caller, retry, idempotency, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailboxes, ownership) = parse(&body)?;
     drop(body);
-    let (caller, request_id) = (caller.map(Into::into), name.request_id()?.into());
+    let (caller, request_id) = (caller.map(Into::into), idempotency.request_id()?.into());
     let request = messages::RegisterRequest { caller, request_id, mailboxes, ownership };
     let register = |client: StorageClient, request| async move { client.mailbox().register(request).await };
-    let registered = app.storage.call(patience.deadline(), request, register).await;
+    let registered = app.storage.call(retry.deadline(), request, register).await;
     let messages::RegisterReply { registered, bound_elsewhere, waiting } = registered.map_err(refusal)?;
     success::of(&RegisterReply {
         status: StatusOk,

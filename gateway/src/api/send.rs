@@ -46,7 +46,7 @@ pub(crate) const SEND: Operation = Operation::json::<SendRequest, SendReply>(&[
 ]);
 
 pub(crate) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
-    let RequestContext { app, caller, patience, body, .. } = call;
+    let RequestContext { app, caller, retry, body, .. } = call;
     let (body, _share) = app.intake.read(body).await?;
     let (mailbox, ciphertext, origin_hint) = parse(&body, app.max_message_size)?;
     drop(body);
@@ -58,7 +58,7 @@ pub(crate) async fn send(call: RequestContext) -> Result<Reply, ApiError> {
         let send = Send { mailbox: mailbox.into(), ciphertext, origin_hint };
         WriteCommand { caller: caller.map(Into::into), command: Some(Command::Send(send)) }
     };
-    match app.storage.write(patience.deadline(), command).await {
+    match app.storage.write(retry.deadline(), command).await {
         Ok(Outcome::Stored(id)) => {
             let id: BlobId = identifier("stored", &id)?;
             success::of(&SendReply { status: StatusOk, blob_id: id.to_hex() })

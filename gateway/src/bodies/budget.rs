@@ -22,7 +22,7 @@ const HEAD_START: Duration = Duration::from_secs(5);
 /// Bytes a second.
 const MINIMUM_RATE: usize = 1024;
 
-/// Answers up to this size hold no memory: how many there can be, the limits on connections and their streams say.
+/// Replies up to this size hold no memory: how many there can be, the limits on connections and their streams say.
 pub(crate) const UNCOUNTED: usize = 4 << 10;
 
 /// Room in a body for everything but base64.
@@ -34,7 +34,7 @@ const SEALING_ROOM: usize = 8192;
 /// Body bytes that 1900 tokens of 64 digits need, quoted and listed, in any sane formatting.
 const TOKENS_ROOM: usize = 160 << 10;
 
-/// Bytes that a sealed answer takes, at most, as plaintext and sealed.
+/// Bytes that a sealed reply takes, at most, as plaintext and sealed.
 pub(crate) const SEALED_ANSWER: usize = 2 * RUNG;
 
 /// Reads request bodies.

@@ -41,13 +41,13 @@ pub(crate) async fn large(mut share: MemoryPermit, body: Vec<u8>) -> Result<Repl
     Ok(held(share, body))
 }
 
-/// Takes the memory for an answer as large as a sealed one may be, before storage is asked for it: one that the relay gives
+/// Takes the memory for a reply as large as a sealed one may be, before storage is asked for it: one that the relay gives
 /// only once would be lost if it were refused later, and pages of mail would be held without being counted.
 pub(crate) async fn reserve(share: &mut MemoryPermit) -> Result<(), ApiError> {
     Ok(share.grow(RUNG).await?)
 }
 
-/// Takes the memory for an answer that holds one blob of so many bytes.
+/// Takes the memory for a reply that holds one blob of so many bytes.
 pub(crate) async fn reserve_blob(share: &mut MemoryPermit, bytes: u64) -> Result<(), ApiError> {
     let base64 = usize::try_from(bytes).unwrap_or(usize::MAX / 2).div_ceil(3).saturating_mul(4);
     Ok(share.grow(base64.saturating_add(UNCOUNTED)).await?)

@@ -1,4 +1,9 @@
-//! Takes connections in, and lets them go when the gateway stops.
+//! Accepts connections, and lets them go when the gateway stops.
+//!
+//! Against floods of connections, of one address or of many. hyper begins with a connection that somebody else has accepted,
+//! and `axum::serve` accepts without end: here their number is bounded, and a few of those beyond are told why. When accepting
+//! fails, as without file descriptors, it is tried again after a pause. hyper-util's `GracefulShutdown` would end idle
+//! connections at once; here a request that is on its way when stopping begins is still served ([`IDLE_GRACE`]).
 
 use super::connection::{Peer, Shared, drive};
 use super::connection_state::ConnectionState;
@@ -21,19 +26,19 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// For how long a connection that is idle when stopping begins may still ask something. A client that is
-/// just about to use its connection gets its answer, with the word that it is the last.
-const LAST_ORDERS: Duration = Duration::from_millis(500);
+/// just about to use its connection gets its reply, with the word that it is the last.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 
 /// Connections that are told at once that there are too many. Beyond, they are just closed.
-const TURNED_AWAY_AT_ONCE: usize = 64;
+const REFUSED_AT_ONCE: usize = 64;
 
 /// The same for those of addresses that have too many.
-const CROWDS_TOLD_AT_ONCE: usize = 16;
+const REFUSED_OF_ONE_AT_ONCE: usize = 16;
 
 /// How long a connection that is turned away may take to hear it.
-const TURN_AWAY_PATIENCE: Duration = Duration::from_secs(1);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Statuses of answers to connections that are turned away: because of all that there are, or of one address's.
+/// Statuses of replies to connections that are turned away: because of all that there are, or of one address's.
 const TOO_MANY: &str = "503 Service Unavailable";
 const TOO_MANY_OF_ONE: &str = "429 Too Many Requests";
 
@@ -41,12 +46,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves a listener until `stopping` begins and all its connections have ended: those with requests in
-/// progress when these are answered, the others soon.
+/// progress when these have their replies, the others soon.
 pub(crate) async fn serve<H: Handler>(listener: TcpListener, server: Server<H>, stopping: Shutdown) {
-    let mut door = Acceptor {
+    let mut acceptor = Acceptor {
         permits: Arc::new(Semaphore::new(server.max_connections)),
-        turning_away: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
-        telling_crowds: Arc::new(Semaphore::new(CROWDS_TOLD_AT_ONCE)),
+        refusing: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
+        refusing_of_one: Arc::new(Semaphore::new(REFUSED_OF_ONE_AT_ONCE)),
         addresses: Addresses::default(),
         replaceable: Replaceable::default(),
         tasks: TaskTracker::new(),
@@ -61,7 +66,7 @@ pub(crate) async fn serve<H: Handler>(listener: TcpListener, server: Server<H>, 
     };
     loop {
         tokio::select! {
-            accepted = listener.accept() => door.take(accepted).await,
+            accepted = listener.accept() => acceptor.take(accepted).await,
             () = stopping.begun() => break,
         }
     }
@@ -70,21 +75,21 @@ pub(crate) async fn serve<H: Handler>(listener: TcpListener, server: Server<H>, 
         if accepted.is_err() {
             break;
         }
-        door.take(accepted).await;
+        acceptor.take(accepted).await;
     }
     drop(listener);
-    door.tasks.close();
-    if timeout(LAST_ORDERS, door.tasks.wait()).await.is_err() {
-        door.shared.closing.cancel();
+    acceptor.tasks.close();
+    if timeout(IDLE_GRACE, acceptor.tasks.wait()).await.is_err() {
+        acceptor.shared.closing.cancel();
         // Bounded by the connections' own farewell.
-        door.tasks.wait().await;
+        acceptor.tasks.wait().await;
     }
 }
 
 struct Acceptor<H> {
     permits: Arc<Semaphore>,
-    turning_away: Arc<Semaphore>,
-    telling_crowds: Arc<Semaphore>,
+    refusing: Arc<Semaphore>,
+    refusing_of_one: Arc<Semaphore>,
     addresses: Addresses,
     replaceable: Replaceable,
     tasks: TaskTracker,
@@ -119,7 +124,7 @@ impl<H: Handler> Acceptor<H> {
         let Ok(place) = self.place(peer) else {
             if let Some(limit) = &server.per_address {
                 limit.refused.inc();
-                self.tell(stream, TOO_MANY_OF_ONE, limit.turned_away, &self.telling_crowds);
+                self.tell(stream, TOO_MANY_OF_ONE, limit.turned_away, &self.refusing_of_one);
             }
             return;
         };
@@ -130,21 +135,21 @@ impl<H: Handler> Acceptor<H> {
             }
             Err(_) => {
                 server.refused.inc();
-                self.tell(stream, TOO_MANY, server.turned_away, &self.turning_away);
+                self.tell(stream, TOO_MANY, server.turned_away, &self.refusing);
                 return;
             }
         };
-        // Answers are written whole; waiting to fill packets would only delay them. Where it cannot be set,
+        // Replies are written whole; waiting to fill packets would only delay them. Where it cannot be set,
         // the connection works all the same.
         drop(stream.set_nodelay(true));
-        let (vitals, shared) = (Arc::new(ConnectionState::new(peer.is_shared)), Arc::clone(&self.shared));
+        let (state, shared) = (Arc::new(ConnectionState::new(peer.is_shared)), Arc::clone(&self.shared));
         if server.replaces {
-            self.replaceable.add(&vitals);
+            self.replaceable.add(&state);
         }
         self.tasks.spawn(async move {
             let Some(permit) = permit.have().await else { return };
             let open = Open::count(&shared.server.active, permit, place);
-            drive(stream, peer, vitals, shared).await;
+            drive(stream, peer, state, shared).await;
             drop(open);
         });
     }
@@ -177,7 +182,7 @@ impl Permit {
     async fn have(self) -> Option<OwnedSemaphorePermit> {
         match self {
             Self::Here(permit) => Some(permit),
-            Self::Soon(permits) => timeout(TURN_AWAY_PATIENCE, permits.acquire_owned()).await.ok()?.ok(),
+            Self::Soon(permits) => timeout(REFUSAL_TIMEOUT, permits.acquire_owned()).await.ok()?.ok(),
         }
     }
 }
@@ -217,12 +222,12 @@ async fn turn_away(
     let told = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
-        // The request is on its way; closing before it arrives would reset the connection under the answer.
+        // The request is on its way; closing before it arrives would reset the connection under the reply.
         let mut unread = [0; 1024];
         while stream.read(&mut unread).await? > 0 {}
         io::Result::Ok(())
     };
     // Whether the peer waits for it is the peer's affair.
-    drop(timeout(TURN_AWAY_PATIENCE, told).await);
+    drop(timeout(REFUSAL_TIMEOUT, told).await);
     drop(permit);
 }

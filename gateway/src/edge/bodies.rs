@@ -1,4 +1,7 @@
-//! The bodies of a request and of its answer, with what the edge must know about them.
+//! The bodies of a request and of its reply, with what the edge must know about them.
+//!
+//! Against a body that is left unread before the next request of its connection, and against HTTP/2 peers that open their
+//! window for no reply: hyper does not tell whether a body was taken, or how far a reply has come.
 
 use super::connection_state::ConnectionState;
 use bytes::Bytes;
@@ -50,12 +53,12 @@ impl Body for TrackedBody {
     }
 }
 
-/// Bytes of an HTTP/2 answer that are handed on at once. How fast its peer takes an answer is seen by when it asks for the
+/// Bytes of an HTTP/2 reply that are handed on at once. How fast its peer takes a reply is seen by when it asks for the
 /// next of them.
 const PIECE: usize = 16 << 10;
 
-/// An answer's body, with the request that it ends.
-pub(super) struct Answer {
+/// A reply's body, with the request that it ends.
+pub(super) struct ReplyBody {
     body: Full<Bytes>,
     /// What is left of it to be handed on in pieces; `None` before the first of them.
     rest: Option<Bytes>,
@@ -63,7 +66,7 @@ pub(super) struct Answer {
     is_multiplexed: bool,
 }
 
-impl Answer {
+impl ReplyBody {
     pub(super) fn new(body: Full<Bytes>, progress: Progress, is_multiplexed: bool) -> Self {
         Self { body, rest: None, progress: Arc::new(progress), is_multiplexed }
     }
@@ -75,7 +78,7 @@ impl Answer {
     }
 }
 
-impl Body for Answer {
+impl Body for ReplyBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -108,7 +111,7 @@ impl Body for Answer {
     }
 }
 
-/// Bytes of an answer that are not all written yet. HTTP/2 keeps those for which its peer's window has no room, long after
+/// Bytes of a reply that are not all written yet. HTTP/2 keeps those for which its peer's window has no room, long after
 /// they were handed on.
 struct Unwritten {
     bytes: Bytes,
@@ -121,27 +124,27 @@ impl AsRef<[u8]> for Unwritten {
     }
 }
 
-/// A request in progress, until the last byte of its answer has been handed on, over HTTP/2 until it is written.
+/// A request in progress, until the last byte of its reply has been handed on, over HTTP/2 until it is written.
 pub(super) struct Progress {
-    vitals: Arc<ConnectionState>,
-    /// By which the vitals know the answer, once there is one.
+    state: Arc<ConnectionState>,
+    /// By which the state know the reply, once there is one.
     answer: AtomicU64,
 }
 
 impl Progress {
-    pub(super) fn begin(vitals: &Arc<ConnectionState>) -> Self {
-        vitals.begin();
-        Self { vitals: Arc::clone(vitals), answer: AtomicU64::new(0) }
+    pub(super) fn begin(state: &Arc<ConnectionState>) -> Self {
+        state.begin();
+        Self { state: Arc::clone(state), answer: AtomicU64::new(0) }
     }
 
-    /// A piece of the answer is handed on.
+    /// A piece of the reply is handed on.
     fn moves(&self) {
-        self.answer.store(self.vitals.answer_moves(self.answer.load(Relaxed)), Relaxed);
+        self.answer.store(self.state.reply_moves(self.answer.load(Relaxed)), Relaxed);
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.vitals.end(self.answer.load(Relaxed));
+        self.state.end(self.answer.load(Relaxed));
     }
 }

@@ -1,6 +1,10 @@
 //! One connection, from its acceptance to its end.
+//!
+//! Against connections that are held open for nothing: the deadlines of [`ConnectionState`] end them. hyper has a deadline
+//! for a head, which would also end connections that are merely idle, and none for a peer that takes no reply, for an idle
+//! connection or for its age.
 
-use super::bodies::{Answer, Progress, TrackedBody};
+use super::bodies::{Progress, ReplyBody, TrackedBody};
 use super::connection_state::{ConnectionState, DeadlineAction, Limits};
 use super::stream::Stream;
 use super::upgrade::UpgradeSlot;
@@ -47,14 +51,14 @@ pub(super) struct Peer {
 pub(super) async fn drive<H: Handler>(
     tcp: TcpStream,
     peer: Peer,
-    vitals: Arc<ConnectionState>,
+    state: Arc<ConnectionState>,
     shared: Arc<Shared<H>>,
 ) {
-    let way = UpgradeSlot::default();
+    let slot = UpgradeSlot::default();
     let stopping = shared.stopping.begun();
     let quiet = shared.server.limits.quiet;
-    converse(tcp, peer, &vitals, shared, &way).await;
-    let Some((upgrade, tunnel)) = way.taken() else { return };
+    speak_http(tcp, peer, &state, shared, &slot).await;
+    let Some((upgrade, tunnel)) = slot.taken() else { return };
     // An upgrade that was not to be is over now: the conversation has been dropped.
     let Ok(upgraded) = upgrade.await else { return };
     tokio::select! {
@@ -65,23 +69,23 @@ pub(super) async fn drive<H: Handler>(
 }
 
 /// Speaks HTTP until the connection ends or becomes something else.
-async fn converse<H: Handler>(
+async fn speak_http<H: Handler>(
     tcp: TcpStream,
     peer: Peer,
-    vitals: &Arc<ConnectionState>,
+    state: &Arc<ConnectionState>,
     shared: Arc<Shared<H>>,
-    way: &UpgradeSlot,
+    slot: &UpgradeSlot,
 ) {
     let service = service_fn(|request: Request<Incoming>| {
         let version = request.version();
-        let (progress, shared) = (Progress::begin(vitals), Arc::clone(&shared));
+        let (progress, shared) = (Progress::begin(state), Arc::clone(&shared));
         let (mut head, body) = request.into_parts();
-        way.show(&mut head.extensions);
+        slot.show(&mut head.extensions);
         let (body, taken) = TrackedBody::new(body);
         let answer = shared.server.handler.handle(peer.address, Request::from_parts(head, body));
         async move {
             let mut response = answer.await;
-            // An answer that leaves a body unread is the last one, and so is any once stopping has begun. HTTP/2
+            // An reply that leaves a body unread is the last one, and so is any once stopping has begun. HTTP/2
             // ends streams and connections by itself.
             let last = !taken.load(Relaxed) || shared.stopping.has_begun();
             let goes_on = response.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -89,15 +93,15 @@ async fn converse<H: Handler>(
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             let is_multiplexed = version == Version::HTTP_2;
-            Ok::<_, Infallible>(response.map(|body| Answer::new(body, progress, is_multiplexed)))
+            Ok::<_, Infallible>(response.map(|body| ReplyBody::new(body, progress, is_multiplexed)))
         }
     });
-    let io = TokioIo::new(Stream::new(tcp, Arc::clone(vitals)));
+    let io = TokioIo::new(Stream::new(tcp, Arc::clone(state)));
     let protocol = if peer.is_shared { &shared.shared_protocol } else { &shared.protocol };
     let mut connection = pin!(protocol.serve_connection_with_upgrades(io, service));
     let mut closing = pin!(shared.closing.cancelled());
-    let mut replaced = pin!(vitals.replaced());
-    let mut watchdog = pin!(Watchdog::new(vitals, shared.server.limits));
+    let mut replaced = pin!(state.replaced());
+    let mut watchdog = pin!(Watchdog::new(state, shared.server.limits));
     let mut retired = false;
     poll_fn(|context| {
         loop {
@@ -116,7 +120,7 @@ async fn converse<H: Handler>(
                 _ => return Poll::Pending,
             }
             retired = true;
-            vitals.retire();
+            state.retire();
             connection.as_mut().graceful_shutdown();
         }
     })
@@ -124,22 +128,22 @@ async fn converse<H: Handler>(
 }
 
 /// Wakes its connection's task when something is due. Costs one timer, which is moved only when something
-/// is due earlier than it is set for: a request that is answered at once moves nothing.
+/// is due earlier than it is set for: a request that has its reply at once moves nothing.
 struct Watchdog<'a> {
-    vitals: &'a ConnectionState,
+    state: &'a ConnectionState,
     limits: Limits,
     timer: Pin<Box<tokio::time::Sleep>>,
 }
 
 impl<'a> Watchdog<'a> {
-    fn new(vitals: &'a ConnectionState, limits: Limits) -> Self {
-        let (when, _) = vitals.next(&limits);
-        Self { vitals, limits, timer: Box::pin(sleep_until(when)) }
+    fn new(state: &'a ConnectionState, limits: Limits) -> Self {
+        let (when, _) = state.next(&limits);
+        Self { state, limits, timer: Box::pin(sleep_until(when)) }
     }
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<DeadlineAction> {
         loop {
-            let (when, due) = self.vitals.next(&self.limits);
+            let (when, due) = self.state.next(&self.limits);
             if when < self.timer.deadline() {
                 self.timer.as_mut().reset(when);
             }

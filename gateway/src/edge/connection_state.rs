@@ -1,5 +1,8 @@
 //! What one connection has been doing, and what that means for it. Pure bookkeeping: [`super::stream`] and
 //! [`super::connection`] tell what happens, and ask what is due.
+//!
+//! Against slow heads (Slowloris), replies that nobody reads, and HTTP/2 windows that are never opened again. hyper sees none
+//! of the last two as long as the socket lives: it waits.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,9 +18,9 @@ pub(crate) struct Limits {
     pub(crate) head: Duration,
     /// Without a request.
     pub(crate) idle: Duration,
-    /// With an answer that the peer does not take.
+    /// With a reply that the peer does not take.
     pub(crate) blocked: Duration,
-    /// With an HTTP/2 answer for which the peer makes no room, although it takes what else is written.
+    /// With an HTTP/2 reply for which the peer makes no room, although it takes what else is written.
     pub(crate) stalled: Duration,
     /// With requests in progress of which none begins or ends.
     pub(crate) stuck: Duration,
@@ -25,7 +28,7 @@ pub(crate) struct Limits {
     pub(crate) age: Duration,
     /// From a friendly end to a hard one.
     pub(crate) farewell: Duration,
-    /// From the last answer until the peer has closed, too.
+    /// From the last reply until the peer has closed, too.
     pub(crate) linger: Duration,
     /// With nothing moving, where it has become a tunnel. No other limit holds for a tunnel: peers send pings every few
     /// seconds, and end connections themselves.
@@ -74,10 +77,10 @@ pub(super) struct ConnectionState {
     /// Begin of waiting for the peer to close.
     lingering_since: AtomicU64,
     in_progress: AtomicU32,
-    /// HTTP/2 answers that are not all written, and when a piece of each was last handed on.
+    /// HTTP/2 replies that are not all written, and when a piece of each was last handed on.
     answers: Mutex<Vec<(u64, u64)>>,
     /// Names for them, from one.
-    next_answer: AtomicU64,
+    next_reply: AtomicU64,
     /// Whether many clients share the connection, so that none of them is a reason to end it at once.
     is_shared: bool,
     replaced: Notify,
@@ -97,7 +100,7 @@ impl ConnectionState {
             lingering_since: AtomicU64::new(0),
             in_progress: AtomicU32::new(0),
             answers: Mutex::default(),
-            next_answer: AtomicU64::new(1),
+            next_reply: AtomicU64::new(1),
             is_shared,
             replaced: Notify::new(),
             multiplexed: AtomicBool::new(false),
@@ -140,19 +143,19 @@ impl ConnectionState {
         self.moved_at.store(self.now(), Relaxed);
     }
 
-    /// A piece of an answer is handed on, the first one where it has no name (zero) yet. Returns its name.
-    pub(super) fn answer_moves(&self, name: u64) -> u64 {
+    /// A piece of a reply is handed on, the first one where it has no name (zero) yet. Returns its name.
+    pub(super) fn reply_moves(&self, name: u64) -> u64 {
         let (now, mut answers) = (self.now(), self.answers());
         if let Some((_, moved)) = answers.iter_mut().find(|(known, _)| *known == name) {
             *moved = now;
             return name;
         }
-        let name = self.next_answer.fetch_add(1, Relaxed);
+        let name = self.next_reply.fetch_add(1, Relaxed);
         answers.push((name, now));
         name
     }
 
-    /// A request ends, and its answer, if it had a name.
+    /// A request ends, and its reply, if it had a name.
     pub(super) fn end(&self, answer: u64) {
         if answer > 0 {
             self.answers().retain(|(name, _)| *name != answer);
@@ -178,7 +181,7 @@ impl ConnectionState {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Since when the peer has made no room for an answer; zero is never. One that takes nothing at all is another case.
+    /// Since when the peer has made no room for a reply; zero is never. One that takes nothing at all is another case.
     fn stalled_since(&self) -> u64 {
         if self.blocked_since.load(Relaxed) > 0 {
             return 0;
@@ -187,7 +190,7 @@ impl ConnectionState {
         moved.map_or(0, |moved| moved.max(self.unblocked_at.load(Relaxed)))
     }
 
-    /// Since when the connection waits for its peer, if it does: for a request, or for room for an answer.
+    /// Since when the connection waits for its peer, if it does: for a request, or for room for a reply.
     pub(super) fn waits_since(&self) -> Option<Instant> {
         let since = match self.blocked_since.load(Relaxed) {
             0 if self.in_progress.load(Relaxed) > 0 => self.stalled_since(),
@@ -244,9 +247,9 @@ mod tests {
 
     const LIMITS: Limits = Limits::with_idle(Duration::from_secs(300));
 
-    fn next(vitals: &ConnectionState) -> (u64, DeadlineAction) {
-        let (when, due) = vitals.next(&LIMITS);
-        ((when - vitals.began).as_secs(), due)
+    fn next(state: &ConnectionState) -> (u64, DeadlineAction) {
+        let (when, due) = state.next(&LIMITS);
+        ((when - state.began).as_secs(), due)
     }
 
     async fn pass(seconds: u64) {
@@ -255,114 +258,114 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_retires_and_a_head_must_come_quickly() {
-        let vitals = ConnectionState::new(false);
-        assert_eq!(next(&vitals), (300, DeadlineAction::Retire));
+        let state = ConnectionState::new(false);
+        assert_eq!(next(&state), (300, DeadlineAction::Retire));
         pass(10).await;
-        vitals.read();
+        state.read();
         pass(2).await;
-        vitals.read();
-        assert_eq!(next(&vitals), (15, DeadlineAction::Close), "the first byte counts, not the last");
-        vitals.begin();
-        assert_eq!(next(&vitals), (612, DeadlineAction::Close));
+        state.read();
+        assert_eq!(next(&state), (15, DeadlineAction::Close), "the first byte counts, not the last");
+        state.begin();
+        assert_eq!(next(&state), (612, DeadlineAction::Close));
         pass(3).await;
-        vitals.end(0);
-        assert_eq!(next(&vitals), (315, DeadlineAction::Retire));
+        state.end(0);
+        assert_eq!(next(&state), (315, DeadlineAction::Retire));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_take_its_answer_is_cut_off() {
-        let vitals = ConnectionState::new(false);
-        vitals.begin();
-        vitals.wrote(true);
+        let state = ConnectionState::new(false);
+        state.begin();
+        state.wrote(true);
         pass(7).await;
-        vitals.wrote(true);
-        assert_eq!(next(&vitals), (30, DeadlineAction::Close));
-        vitals.wrote(false);
-        vitals.wrote(true);
-        assert_eq!(next(&vitals), (37, DeadlineAction::Close));
+        state.wrote(true);
+        assert_eq!(next(&state), (30, DeadlineAction::Close));
+        state.wrote(false);
+        state.wrote(true);
+        assert_eq!(next(&state), (37, DeadlineAction::Close));
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_connection_lives_for_ever() {
-        let vitals = ConnectionState::new(false);
+        let state = ConnectionState::new(false);
         for _ in 0..20 {
             pass(179).await;
-            vitals.begin();
-            vitals.end(0);
+            state.begin();
+            state.end(0);
         }
-        assert_eq!(next(&vitals), (3600, DeadlineAction::Retire));
-        vitals.retire();
-        assert_eq!(next(&vitals), (20 * 179 + 29, DeadlineAction::Close));
-        vitals.linger();
-        assert_eq!(next(&vitals), (20 * 179 + 1, DeadlineAction::Close));
+        assert_eq!(next(&state), (3600, DeadlineAction::Retire));
+        state.retire();
+        assert_eq!(next(&state), (20 * 179 + 29, DeadlineAction::Close));
+        state.linger();
+        assert_eq!(next(&state), (20 * 179 + 1, DeadlineAction::Close));
     }
 
     #[tokio::test(start_paused = true)]
     async fn frames_of_http2_are_not_heads() {
-        let vitals = ConnectionState::new(false);
-        vitals.read();
-        vitals.multiplexes();
+        let state = ConnectionState::new(false);
+        state.read();
+        state.multiplexes();
         pass(1).await;
-        vitals.read();
-        assert_eq!(next(&vitals), (300, DeadlineAction::Retire));
+        state.read();
+        assert_eq!(next(&state), (300, DeadlineAction::Retire));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_without_room_ends_its_connection_whatever_others_do() {
-        let vitals = ConnectionState::new(false);
-        vitals.begin();
-        vitals.begin();
-        let (stalled, other) = (vitals.answer_moves(0), vitals.answer_moves(0));
+        let state = ConnectionState::new(false);
+        state.begin();
+        state.begin();
+        let (stalled, other) = (state.reply_moves(0), state.reply_moves(0));
         for _ in 0..3 {
             pass(3).await;
-            vitals.read();
-            assert_eq!(vitals.answer_moves(other), other);
+            state.read();
+            assert_eq!(state.reply_moves(other), other);
         }
-        assert_eq!(next(&vitals), (10, DeadlineAction::Close));
-        vitals.answer_moves(stalled);
-        assert_eq!(next(&vitals), (19, DeadlineAction::Close));
-        vitals.end(stalled);
-        vitals.end(other);
-        assert_eq!(next(&vitals), (309, DeadlineAction::Retire));
+        assert_eq!(next(&state), (10, DeadlineAction::Close));
+        state.reply_moves(stalled);
+        assert_eq!(next(&state), (19, DeadlineAction::Close));
+        state.end(stalled);
+        state.end(other);
+        assert_eq!(next(&state), (309, DeadlineAction::Retire));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_takes_nothing_at_all_has_more_time_than_one_that_makes_no_room() {
-        let vitals = ConnectionState::new(false);
-        vitals.begin();
-        vitals.answer_moves(0);
-        vitals.wrote(true);
-        assert_eq!(next(&vitals), (30, DeadlineAction::Close));
+        let state = ConnectionState::new(false);
+        state.begin();
+        state.reply_moves(0);
+        state.wrote(true);
+        assert_eq!(next(&state), (30, DeadlineAction::Close));
         pass(20).await;
-        vitals.wrote(false);
-        assert_eq!(next(&vitals), (30, DeadlineAction::Close), "ten seconds from here");
+        state.wrote(false);
+        assert_eq!(next(&state), (30, DeadlineAction::Close), "ten seconds from here");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_shared_connection_is_retired_for_a_stalled_answer_and_finishes_the_others() {
-        let vitals = ConnectionState::new(true);
-        vitals.begin();
-        vitals.answer_moves(0);
-        assert_eq!(next(&vitals), (10, DeadlineAction::Retire));
+        let state = ConnectionState::new(true);
+        state.begin();
+        state.reply_moves(0);
+        assert_eq!(next(&state), (10, DeadlineAction::Retire));
         pass(10).await;
-        vitals.retire();
-        assert_eq!(next(&vitals), (39, DeadlineAction::Close));
+        state.retire();
+        assert_eq!(next(&state), (39, DeadlineAction::Close));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_waits_for_a_request_or_for_its_peer_to_take_an_answer() {
-        let vitals = ConnectionState::new(false);
-        let began = vitals.began;
-        assert_eq!(vitals.waits_since(), Some(began));
+        let state = ConnectionState::new(false);
+        let began = state.began;
+        assert_eq!(state.waits_since(), Some(began));
         pass(1).await;
-        vitals.begin();
-        assert_eq!(vitals.waits_since(), None, "the answer is being made");
+        state.begin();
+        assert_eq!(state.waits_since(), None, "the answer is being made");
         pass(1).await;
-        vitals.wrote(true);
-        assert_eq!(vitals.waits_since(), Some(began + Duration::from_secs(2)));
-        vitals.wrote(false);
+        state.wrote(true);
+        assert_eq!(state.waits_since(), Some(began + Duration::from_secs(2)));
+        state.wrote(false);
         pass(1).await;
-        vitals.end(0);
-        assert_eq!(vitals.waits_since(), Some(began + Duration::from_secs(3)));
+        state.end(0);
+        assert_eq!(state.waits_since(), Some(began + Duration::from_secs(3)));
     }
 }

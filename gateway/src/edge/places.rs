@@ -1,4 +1,7 @@
-//! How many connections each address has, and which connection makes room for a new one.
+//! How many connections each address has, and which connection ends for a new one.
+//!
+//! Against one address that takes all connections, and, on the operator's port, against silent connections that keep the
+//! operator out. axum and hyper know one connection at a time.
 
 use super::connection_state::ConnectionState;
 use crate::limits::address::prefix;
@@ -12,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 pub(crate) struct PerAddress {
     /// Connections of one address at once.
     pub(crate) most: usize,
-    /// Body of the answer to connections beyond that.
+    /// Body of the reply to connections beyond that.
     pub(crate) turned_away: &'static str,
     pub(crate) refused: IntCounter,
 }
@@ -47,21 +50,21 @@ pub(super) type ConnectionSlot = places::ClientSlot<[u8; 8]>;
 pub(super) struct Replaceable(Mutex<Vec<Weak<ConnectionState>>>);
 
 impl Replaceable {
-    pub(super) fn add(&self, vitals: &Arc<ConnectionState>) {
+    pub(super) fn add(&self, state: &Arc<ConnectionState>) {
         let mut open = lock(&self.0);
         open.retain(|other| other.strong_count() > 0);
-        open.push(Arc::downgrade(vitals));
+        open.push(Arc::downgrade(state));
     }
 
-    /// Ends the connection that has waited longest, if one waits: for a request, or for its peer to take an answer.
+    /// Ends the connection that has waited longest, if one waits: for a request, or for its peer to take a reply.
     pub(super) fn end_one(&self) -> bool {
         let mut open = lock(&self.0);
-        let waiting = open.iter().enumerate().filter_map(|(index, vitals)| {
-            let vitals = vitals.upgrade()?;
-            Some((vitals.waits_since()?, index, vitals))
+        let waiting = open.iter().enumerate().filter_map(|(index, state)| {
+            let state = state.upgrade()?;
+            Some((state.waits_since()?, index, state))
         });
-        let Some((_, index, vitals)) = waiting.min_by_key(|(since, ..)| *since) else { return false };
-        vitals.replace();
+        let Some((_, index, state)) = waiting.min_by_key(|(since, ..)| *since) else { return false };
+        state.replace();
         open.swap_remove(index);
         true
     }

@@ -1,4 +1,8 @@
-//! A TCP stream that tells its [`ConnectionState`] what happens on it, and that ends without losing its last answer.
+//! A TCP stream that tells its [`ConnectionState`] what happens on it, and that ends without losing its last reply.
+//!
+//! Against peers that send or read a byte now and then: only here is seen when bytes come, and when a write has to wait. And
+//! for a client whose body is refused: hyper closes a connection with unread bytes, and the reset that follows from this can
+//! overtake the reply (RFC 9112 §9.6).
 
 use super::connection_state::ConnectionState;
 use std::io::{self, IoSlice};
@@ -16,7 +20,7 @@ const MAX_DISCARDED: usize = 32 << 20;
 
 pub(super) struct Stream {
     tcp: TcpStream,
-    vitals: Arc<ConnectionState>,
+    state: Arc<ConnectionState>,
     /// How much of the preface has come; `None` when it is known what the peer speaks.
     preface: Option<usize>,
     /// Bytes thrown away; `None` until this side has said everything.
@@ -24,8 +28,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(tcp: TcpStream, vitals: Arc<ConnectionState>) -> Self {
-        Self { tcp, vitals, preface: Some(0), discarded: None }
+    pub(super) fn new(tcp: TcpStream, state: Arc<ConnectionState>) -> Self {
+        Self { tcp, state, preface: Some(0), discarded: None }
     }
 
     fn sniff(&mut self, bytes: &[u8]) {
@@ -36,14 +40,14 @@ impl Stream {
             self.preface = None;
         } else if compared == expected.len() {
             self.preface = None;
-            self.vitals.multiplexes();
+            self.state.multiplexes();
         } else {
             self.preface = Some(seen + compared);
         }
     }
 
     /// Reads until the peer closes. Closing with unread bytes would reset the connection, and a reset can
-    /// overtake the answer that tells why: a client in the middle of a body that is too large must learn so.
+    /// overtake the reply that tells why: a client in the middle of a body that is too large must learn so.
     fn poll_discard(&mut self, context: &mut Context<'_>, discarded: &mut usize) -> Poll<()> {
         let mut space = [0; 4096];
         while *discarded < MAX_DISCARDED {
@@ -68,7 +72,7 @@ impl AsyncRead for Stream {
         ready!(Pin::new(&mut self.tcp).poll_read(context, buffer))?;
         let bytes = &buffer.filled()[before..];
         if !bytes.is_empty() {
-            self.vitals.read();
+            self.state.read();
             self.sniff(bytes);
         }
         Poll::Ready(Ok(()))
@@ -82,7 +86,7 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.tcp).poll_write(context, bytes);
-        self.vitals.wrote(outcome.is_pending());
+        self.state.wrote(outcome.is_pending());
         outcome
     }
 
@@ -95,7 +99,7 @@ impl AsyncWrite for Stream {
             Some(discarded) => discarded,
             None => {
                 ready!(Pin::new(&mut self.tcp).poll_shutdown(context))?;
-                self.vitals.linger();
+                self.state.linger();
                 0
             }
         };
@@ -110,7 +114,7 @@ impl AsyncWrite for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.tcp).poll_write_vectored(context, slices);
-        self.vitals.wrote(outcome.is_pending());
+        self.state.wrote(outcome.is_pending());
         outcome
     }
 

@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 const LIMIT: Duration = Duration::from_millis(150);
 
-/// Answers `/slow` when told to, `/large` with more than any socket holds, `/refuse` without reading.
+/// Replies `/slow` when told to, `/large` with more than any socket holds, `/refuse` without reading.
 struct Pages(Arc<Semaphore>);
 
 impl Handler for Pages {
@@ -311,7 +311,7 @@ async fn broken_heads_are_answered_or_closed() {
         [("nonsense\r\n\r\n", "400"), ("GET / HTTP/9.9\r\n\r\n", ""), (&long, "431"), (&many, "431")]
     {
         let mut peer = edge.connect().await;
-        // The answer may come before everything was said.
+        // The reply may come before everything was said.
         drop(peer.0.write_all(text.as_bytes()).await);
         let answer = peer.hear_all().await;
         assert!(answer.contains(status), "{answer}");

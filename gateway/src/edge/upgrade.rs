@@ -1,5 +1,8 @@
 //! How a connection stops being HTTP and becomes a tunnel: a request that asks for an upgrade carries an [`UpgradeHandle`]
-//! to its handler, which puts the tunnel in and answers 101.
+//! to its handler, which puts the tunnel in and replies 101.
+//!
+//! Against tunnels that outlive what bounds connections: with hyper's `OnUpgrade` alone the handler would start a task of its
+//! own, and the connection's place among all connections and among those of its address would be free again.
 
 use crate::peers::tunnel::Tunnel;
 use hyper::http::Extensions;
@@ -10,14 +13,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone)]
 pub(crate) struct UpgradeHandle {
     upgrade: OnUpgrade,
-    way: UpgradeSlot,
+    slot: UpgradeSlot,
 }
 
 impl UpgradeHandle {
-    /// Gives the connection to a tunnel, as soon as the answer has gone out, which is to be 101.
+    /// Gives the connection to a tunnel, as soon as the reply has gone out, which is to be 101.
     pub(crate) fn take(self, tunnel: Tunnel) {
-        let Self { upgrade, way } = self;
-        *way.lock() = Some((upgrade, tunnel));
+        let Self { upgrade, slot } = self;
+        *slot.lock() = Some((upgrade, tunnel));
     }
 }
 
@@ -29,7 +32,7 @@ impl UpgradeSlot {
     /// Puts a handle in the place of what a request carries when it asks for an upgrade.
     pub(super) fn show(&self, extensions: &mut Extensions) {
         if let Some(upgrade) = extensions.remove::<OnUpgrade>() {
-            extensions.insert(UpgradeHandle { upgrade, way: self.clone() });
+            extensions.insert(UpgradeHandle { upgrade, slot: self.clone() });
         }
     }
 

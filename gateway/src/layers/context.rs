@@ -22,8 +22,8 @@ pub(crate) struct Admitted {
     pub(crate) caller: Caller,
     /// How long the caller has to wait, where that is said inside of a sealed reply.
     pub(crate) refused: Option<Duration>,
-    pub(crate) patience: RetryDeadline,
-    pub(crate) name: IdempotencyKey,
+    pub(crate) retry: RetryDeadline,
+    pub(crate) idempotency: IdempotencyKey,
 }
 
 /// An admitted request, as its endpoint gets it.
@@ -31,8 +31,8 @@ pub(crate) struct RequestContext {
     pub(crate) app: Arc<App>,
     pub(crate) caller: Caller,
     pub(crate) refused: Option<Duration>,
-    pub(crate) patience: RetryDeadline,
-    pub(crate) name: IdempotencyKey,
+    pub(crate) retry: RetryDeadline,
+    pub(crate) idempotency: IdempotencyKey,
     /// Whether the reply will be sealed, so that it must fit [`relay_proto::page::RUNG`].
     pub(crate) sealed: bool,
     /// For a request inside this one.
@@ -51,13 +51,13 @@ impl FromRequest<Arc<App>> for RequestContext {
         let arrival = head.extensions.remove().ok_or(ErrorCode::Internal)?;
         let admitted = head.extensions.remove().ok_or(ErrorCode::Internal)?;
         let Arrival { origin, account, router } = arrival;
-        let Admitted { caller, refused, patience, name } = admitted;
+        let Admitted { caller, refused, retry, idempotency } = admitted;
         Ok(Self {
             app: Arc::clone(app),
             caller,
             refused,
-            patience,
-            name,
+            retry,
+            idempotency,
             sealed: origin.is_sealed(),
             router,
             upgrade: head.extensions.remove().filter(|_| head.method == Method::GET),

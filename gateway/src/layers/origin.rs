@@ -5,8 +5,8 @@ use relay_proto::caller::Caller;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// By which door a request came in, and what that door knows of its sender. Every door says it explicitly;
-/// nothing behind the doors looks at connections or headers to find out.
+/// How a request came in, and what is known of its sender. Whoever hands it to the router says it explicitly; nothing
+/// behind the router looks at connections or headers to find out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// Straight from a client, or from a trusted proxy that named one.
@@ -24,7 +24,7 @@ pub(crate) enum Origin {
 }
 
 impl Origin {
-    /// Whether the answer will be sealed.
+    /// Whether the reply will be sealed.
     pub(crate) const fn is_sealed(self) -> bool {
         matches!(self, Self::Oblivious { .. })
     }

@@ -7,7 +7,7 @@ use hyper::header::{CONTENT_ENCODING, HOST, HeaderName, HeaderValue, TRANSFER_EN
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Version};
 
-/// What is wrong with a request that came in by the main port, for whoever answers it.
+/// What is wrong with a request that came in by the main port, for whoever replies to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Malformed(pub(crate) ErrorCode);
 

@@ -9,7 +9,7 @@ const MINIMUM: HeaderName = HeaderName::from_static("x-min-version");
 const WARN: HeaderName = HeaderName::from_static("x-warn-version");
 const DEADLINE: HeaderName = HeaderName::from_static("x-upgrade-deadline");
 
-/// Which client versions are served, with the headers that say so written once and not for every answer.
+/// Which client versions are served, with the headers that say so written once and not for every reply.
 #[derive(Debug, Clone)]
 pub(crate) struct Versions {
     minimum: u16,
@@ -53,7 +53,7 @@ impl Versions {
         }
     }
 
-    /// Writes the policy onto an answer.
+    /// Writes the policy onto a reply.
     pub(crate) fn stamp(&self, headers: &mut HeaderMap, verdict: VersionSupport) {
         headers.insert(MINIMUM, self.minimum_header.clone());
         headers.insert(WARN, self.warn_header.clone());

@@ -1,4 +1,4 @@
-//! The memory that the bodies and answers of all requests share.
+//! The memory that the bodies and replies of all requests share.
 //!
 //! Each payer has an account: a client's address (IPv6: its /64), or an outer relay that the operator named. An account
 //! may hold a part of the whole, so that nobody alone uses it up, and the last quarter, of the whole as of an account, is
@@ -209,7 +209,7 @@ impl MemoryPermit {
         self.0.as_ref().is_some_and(|held| held.account.is_relay)
     }
 
-    /// Makes it at least so large. A small request stays one, however large its answer.
+    /// Makes it at least so large. A small request stays one, however large its reply.
     ///
     /// # Errors
     /// When there is no memory for half a second; it is as large as before then.

@@ -92,7 +92,7 @@ fn text(bytes: &[u8]) -> Result<&str, ApiError> {
     std::str::from_utf8(bytes).map_err(|_| ErrorCode::Binary.into())
 }
 
-/// Writes an answer and pads it with zeros up to its rung, if there is one.
+/// Writes a reply and pads it with zeros up to its rung, if there is one.
 pub(super) fn write(head: &Parts, body: &[u8]) -> Option<Vec<u8>> {
     let mut message = Message::response(status(head.status.as_u16()));
     for (name, value) in &head.headers {
@@ -236,7 +236,7 @@ mod tests {
         let longer = String::from_utf8(example).unwrap().replace("\u{1}/", "\u{a}/v2/health");
         let request = read(longer.as_bytes(), is_ours).unwrap();
         assert_eq!((request.method(), request.uri().path()), (&Method::GET, "/v2/health"));
-        // And the answer that the example gives: a status, and nothing else.
+        // And the reply that the example gives: a status, and nothing else.
         let bytes = write(&hyper::Response::new(()).into_parts().0, b"").unwrap();
         assert_eq!(bytes[..3], hex::decode("0140c8").unwrap());
         assert!(bytes[3..].iter().all(|byte| *byte == 0));

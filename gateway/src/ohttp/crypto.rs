@@ -46,7 +46,7 @@ impl From<Problem> for DecapsulationError {
     }
 }
 
-/// An opened message and what seals its answer.
+/// An opened message and what seals its reply.
 pub(super) struct Opened {
     pub(super) plaintext: Bytes,
     pub(super) sealer: ServerResponse,
@@ -81,7 +81,7 @@ impl Crypto {
         Ok(Opened { plaintext: plaintext.into(), sealer })
     }
 
-    /// Seals an answer. `None` only when the process is ending.
+    /// Seals a reply. `None` only when the process is ending.
     pub(super) async fn seal(&self, sealer: ServerResponse, plain: Vec<u8>) -> Option<Vec<u8>> {
         let small = plain.len() <= SMALL;
         let seal = move || sealer.encapsulate(&plain);

@@ -51,7 +51,7 @@ fn unframe(plaintext: &Bytes) -> Option<Bytes> {
     (length <= rest.len()).then(|| plaintext.slice(PREFIX..PREFIX + length))
 }
 
-/// Frames an answer's JSON and fills it up to its rung, if there is one.
+/// Frames a reply's JSON and fills it up to its rung, if there is one.
 pub(super) fn write(json: &[u8]) -> Option<Vec<u8>> {
     let length = u32::try_from(json.len()).ok()?;
     let rung = padding::rung(PREFIX + json.len())?;

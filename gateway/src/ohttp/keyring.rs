@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{sleep, timeout};
 
-/// How soon storage is asked again when it did not answer.
+/// How soon storage is asked again when it did not reply.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -172,7 +172,7 @@ impl Keyring {
         }
     }
 
-    /// Asks storage once; answers when to ask again.
+    /// Asks storage once; replies when to ask again.
     async fn fetch(&self) -> Result<Duration, StorageError> {
         let mut client = self.storage.keys();
         let reply = timeout(PATIENCE, client.current(KeysRequest {})).await;

@@ -1,9 +1,9 @@
-//! The sizes that answers have before they are sealed. Whoever sees sizes sees rungs: neither the action nor how
+//! The sizes that replies have before they are sealed. Whoever sees sizes sees rungs: neither the action nor how
 //! much mail there is below a rung.
 
 use relay_proto::page::RUNG;
 
-/// The rungs below [`RUNG`], above which there is none: relays in between refuse longer answers.
+/// The rungs below [`RUNG`], above which there is none: relays in between refuse longer replies.
 const LOW: [usize; 2] = [4 << 10, 32 << 10];
 
 /// The rung that so many bytes go up to, if there is one.

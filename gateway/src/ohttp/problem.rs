@@ -27,7 +27,7 @@ impl Problem {
         }
     }
 
-    /// The answer.
+    /// The reply.
     pub(crate) fn reply(self) -> Reply {
         let mut reply = Response::new(Full::new(Bytes::from_static(self.document().as_bytes())));
         *reply.status_mut() = StatusCode::BAD_REQUEST;

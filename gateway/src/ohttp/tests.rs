@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::io::Cursor;
 use std::time::Duration;
 
-/// An answer as the relay in between sees it.
+/// A reply as the relay in between sees it.
 struct Outer {
     status: u16,
     headers: HeaderMap,
@@ -69,7 +69,7 @@ impl Relay {
         ClientRequest::from_encoded_config(&config.body).unwrap().encapsulate(plaintext).unwrap()
     }
 
-    /// Asks in an envelope; answers the JSON inside and the length outside.
+    /// Asks in an envelope; replies the JSON inside and the length outside.
     async fn envelope(&self, action: &str, fields: Value) -> (Value, usize) {
         let mut fields = fields;
         fields["version"] = json!(2);
@@ -81,7 +81,7 @@ impl Relay {
         (serde_json::from_slice(&plaintext[4..4 + length]).unwrap(), outer.body.len())
     }
 
-    /// Asks in Binary HTTP; answers status, JSON and the length outside.
+    /// Asks in Binary HTTP; replies status, JSON and the length outside.
     async fn binary(&self, request: Message) -> (u16, Value, usize) {
         let mut bytes = Vec::new();
         request.write_bhttp(Mode::KnownLength, &mut bytes).unwrap();
@@ -193,7 +193,7 @@ async fn answers_outside_have_the_size_of_a_rung_whatever_they_say() {
     assert!([4096, 32_768, 98_304].iter().all(|size| seen.contains(size)), "{seen:?}");
 }
 
-/// The longest answer that a relay in between lets through: the highest rung, sealed.
+/// The longest reply that a relay in between lets through: the highest rung, sealed.
 const LONGEST: usize = (96 << 10) + 32 + 16;
 
 #[tokio::test]

@@ -40,7 +40,7 @@ impl Recall {
         Self { client, within }
     }
 
-    /// Brings back what comes in time, and before `deadline`. Never fails: a peer that does not answer costs a client
+    /// Brings back what comes in time, and before `deadline`. Never fails: a peer that does not reply costs a client
     /// nothing but the wait.
     pub(crate) async fn bring(
         &self,
@@ -105,7 +105,7 @@ mod tests {
         vec![(PeerId::from_bytes([1; 32]), name)]
     }
 
-    /// Peers that never answer, and the way to them.
+    /// Peers that never reply, and the way to them.
     fn silent(tasks: &mut JoinSet<()>) -> (Arc<FakePeers>, PathBuf, tempfile::TempDir) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("recall.sock");

@@ -61,7 +61,7 @@ impl Tunnels {
         Self { socket, secret, room, each: Arc::default(), active }
     }
 
-    /// Opens a tunnel for a request of somebody with these headers. Answers also the value of `Sec-WebSocket-Accept`.
+    /// Opens a tunnel for a request of somebody with these headers. Returns also the value of `Sec-WebSocket-Accept`.
     ///
     /// # Errors
     /// When no upgrade is asked for, there are too many tunnels, or federated does not take this one.
@@ -111,7 +111,7 @@ impl Tunnels {
                 _ => Err(ErrorCode::FederationAway),
             }
         };
-        // The connection has to be driven for the answer to come. It ends with the upgrade, or with its sender.
+        // The connection has to be driven for the reply to come. It ends with the upgrade, or with its sender.
         let (answer, _) = tokio::join!(asking, connection.with_upgrades());
         answer
     }

@@ -73,8 +73,8 @@ impl PolicyWatch {
 
     /// The policy, if it comes in time. Only a gateway that was up before storage has to wait at all.
     pub(crate) async fn within(&self, patience: Duration) -> Option<Arc<PolicySnapshot>> {
-        if let Some(standing) = self.current() {
-            return Some(standing);
+        if let Some(policy) = self.current() {
+            return Some(policy);
         }
         let mut receiver = self.0.clone();
         let found = timeout(patience, receiver.wait_for(Option::is_some)).await.ok()?.ok()?;
@@ -86,21 +86,21 @@ impl PolicyWatch {
 pub(crate) type PolicySender = watch::Sender<Option<Arc<PolicySnapshot>>>;
 
 /// A sender that has no policy yet, and its readers' side.
-pub(crate) fn board() -> (PolicySender, PolicyWatch) {
-    let (board, receiver) = watch::channel(None);
-    (board, PolicyWatch(receiver))
+pub(crate) fn channel() -> (PolicySender, PolicyWatch) {
+    let (sender, receiver) = watch::channel(None);
+    (sender, PolicyWatch(receiver))
 }
 
 /// Follows storage's policy for as long as the process lives, through any number of restarts of storage.
-pub(crate) async fn follow(storage: StorageClient, board: PolicySender, metrics: Arc<Metrics>) {
+pub(crate) async fn follow(storage: StorageClient, sender: PolicySender, metrics: Arc<Metrics>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match storage.admission().watch(WatchRequest {}).await {
             Ok(policies) => {
                 let mut policies = policies.into_inner();
                 while let Some(Ok(policy)) = policies.next().await {
-                    let standing = match PolicySnapshot::try_from(policy) {
-                        Ok(standing) => standing,
+                    let policy = match PolicySnapshot::try_from(policy) {
+                        Ok(policy) => policy,
                         Err(refusal) => {
                             tracing::debug!(%refusal, "storage's policy cannot be used");
                             break;
@@ -111,7 +111,7 @@ pub(crate) async fn follow(storage: StorageClient, board: PolicySender, metrics:
                     }
                     metrics.storage_reachable.set(1);
                     pause = FIRST_PAUSE;
-                    board.send_replace(Some(Arc::new(standing)));
+                    sender.send_replace(Some(Arc::new(policy)));
                 }
             }
             Err(status) => tracing::debug!(refusal = %refusal_of(&status), "storage tells no policy"),
@@ -140,10 +140,10 @@ mod tests {
             federation_key: Bytes::from_static(&[2; 32]),
             ..policy()
         };
-        let standing = PolicySnapshot::try_from(message.clone()).unwrap();
-        assert_eq!(standing.address_rate, Rate::per_minute(600));
-        assert_eq!(standing.oblivious_rate, Rate::per_minute(60_005));
-        assert_eq!(standing.federation_key, Some(NoiseKey::from_bytes([2; 32])));
+        let read = PolicySnapshot::try_from(message.clone()).unwrap();
+        assert_eq!(read.address_rate, Rate::per_minute(600));
+        assert_eq!(read.oblivious_rate, Rate::per_minute(60_005));
+        assert_eq!(read.federation_key, Some(NoiseKey::from_bytes([2; 32])));
         let older = Policy { named_relay_rate: 0, ..message.clone() };
         assert_eq!(PolicySnapshot::try_from(older).unwrap().oblivious_rate, Rate::per_minute(60_000));
         assert_eq!(PolicySnapshot::try_from(policy()).unwrap().federation_key, None);

@@ -1,4 +1,4 @@
-//! Where a page ends: what goes into an answer of what was found, here and with peers.
+//! Where a page ends: what goes into a reply of what was found, here and with peers.
 
 use super::Page;
 use super::hints::ForwardingHints;
@@ -11,7 +11,7 @@ pub(super) struct Found {
     pub(super) blobs: Vec<Blob>,
     /// Whether asking again, after these are acked, brings more.
     pub(super) truncated: bool,
-    /// How many blobs storage left out because they fit no sealed answer.
+    /// How many blobs storage left out because they fit no sealed reply.
     pub(super) oversized: u64,
     /// Whether something is lost, and so out of the way of what is behind it.
     pub(super) is_clearer: bool,

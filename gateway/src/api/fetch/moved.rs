@@ -35,7 +35,7 @@ pub(super) async fn complete(
     let hints = if missing.is_empty() {
         None
     } else {
-        // Blobs without hints are worth more than no answer.
+        // Blobs without hints are worth more than no reply.
         let request = HintsRequest { blobs: missing.into_iter().map(Into::into).collect() };
         let hints = |client: StorageClient, request| async move { client.mailbox().hints(request).await };
         let signed = app.storage.call(deadline, request, hints).await;

@@ -10,7 +10,7 @@ pub(crate) struct Operation {
     pub(super) request: Option<Body>,
     pub(super) reply: Body,
     /// Its own errors, besides those that every endpoint of its kind has.
-    pub(super) errors: &'static [ErrorCode],
+    pub(crate) errors: &'static [ErrorCode],
 }
 
 impl Operation {

@@ -1,21 +1,23 @@
-//! The one table of what clients are told when something is wrong.
+//! The table of what clients are told when something is wrong, but for what only the endpoints of one file of `api/` say.
 //!
 //! A fault carries nothing that a client sent: it has a status, a fixed text, a metric label and the time
 //! after which asking again makes sense. Texts hold none of the words by which clients recognise a stale
-//! OHTTP key, because the same texts travel inside OHTTP answers.
+//! OHTTP key, because the same texts travel inside OHTTP replies.
 
 use hyper::StatusCode;
 
 macro_rules! faults {
     ($($name:ident = $status:ident, $text:literal, $reason:ident, $retry:expr, $when:literal;)*) => {
-        /// Everything that can be wrong with a request, or with the relay that should answer it.
+        /// Everything that can be wrong with a request, or with the relay that should reply it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum ErrorCode {
             $(#[doc = $when] $name,)*
+            /// One that an endpoint declares beside its handler, as [`own_errors`] does.
+            Own(&'static Row),
         }
 
         impl ErrorCode {
-            /// All of them, in the order in which the documentation shows them.
+            /// All of the table.
             pub(crate) const ALL: &[Self] = &[$(Self::$name,)*];
 
             pub(crate) const fn row(self) -> Row {
@@ -28,20 +30,39 @@ macro_rules! faults {
                         retry_after: $retry,
                         when: $when,
                     },)*
+                    Self::Own(row) => *row,
                 }
             }
         }
     };
 }
 
-/// What the table says of a fault.
+/// Declares errors that only the endpoints of one file have.
+macro_rules! own_errors {
+    ($($name:ident = $status:ident, $text:literal, $reason:ident, $retry:expr, $when:literal;)*) => {$(
+        #[doc = $when]
+        pub(crate) const $name: $crate::bodies::error::ErrorCode =
+            $crate::bodies::error::ErrorCode::Own(&$crate::bodies::error::Row {
+                status: hyper::StatusCode::$status,
+                text: $text,
+                body: concat!("{\"status\":\"error\",\"error\":\"", $text, "\"}"),
+                reason: $crate::bodies::error::Reason::$reason,
+                retry_after: $retry,
+                when: $when,
+            });
+    )*};
+}
+pub(crate) use own_errors;
+
+/// What is said of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row {
-    status: StatusCode,
-    text: &'static str,
-    body: &'static str,
-    reason: Reason,
+    pub(crate) status: StatusCode,
+    pub(crate) text: &'static str,
+    pub(crate) body: &'static str,
+    pub(crate) reason: Reason,
     pub(crate) retry_after: Option<u64>,
-    when: &'static str,
+    pub(crate) when: &'static str,
 }
 
 faults! {
@@ -69,54 +90,6 @@ faults! {
         "`timestamp` is absent or malformed.";
     HalfAnOwner = BAD_REQUEST, "public_key, timestamp and signature must come together", Invalid, None,
         "A registration names an owner incompletely.";
-    KeyHash = BAD_REQUEST, "key_hash must be 64 hex characters", Invalid, None,
-        "`key_hash` is absent or malformed.";
-    ProofData = BAD_REQUEST, "proof_data must be base64 of 1-4096 bytes", Invalid, None,
-        "`proof_data` is absent, empty, too long, or not standard base64 with padding.";
-    KeyHashCount = BAD_REQUEST, "key_hashes must contain 1-50 entries", Invalid, None,
-        "`key_hashes` is absent, no list, empty or too long.";
-    KeyHashes = BAD_REQUEST, "key_hashes must be 64 hex characters each", Invalid, None,
-        "An entry of `key_hashes` is malformed.";
-    Payload = BAD_REQUEST, "payload must be text", Invalid, None,
-        "`payload` is absent or no text.";
-    PayloadTooLarge = BAD_REQUEST, "payload too large", Invalid, None,
-        "`payload` is longer than 65536 bytes, or than fits a sealed answer once its characters are escaped.";
-    OfferTtl = BAD_REQUEST, "TTL must be between 30 and 3600 seconds", Invalid, None,
-        "`expires_secs` is malformed or out of range.";
-    Code = BAD_REQUEST, "code must be exactly 6 digits", Invalid, None,
-        "`code` is absent or malformed.";
-    Response = BAD_REQUEST, "response must be text", Invalid, None,
-        "`response` is absent or no text.";
-    ResponseTooLarge = BAD_REQUEST, "response too large", Invalid, None,
-        "`response` is longer than 65536 bytes, or than fits a sealed answer once its characters are escaped.";
-    UnknownCode = BAD_REQUEST, "invalid or expired code", Invalid, None,
-        "No live offer has the code.";
-    AlreadyClaimed = BAD_REQUEST, "already claimed", Invalid, None,
-        "Somebody else claimed the offer.";
-    NotYetClaimed = BAD_REQUEST, "not yet claimed", Invalid, None,
-        "Nobody claimed the offer yet, so there is nothing to complete.";
-    GuardianHash = BAD_REQUEST, "guardian_hash must be 64 hex characters", Invalid, None,
-        "`guardian_hash` is absent or malformed.";
-    DesignatorKey = BAD_REQUEST, "designator_pk must be 64 hex characters", Invalid, None,
-        "`designator_pk` is absent or malformed.";
-    GuardianMismatch = BAD_REQUEST, "guardian_hash does not match designator_pk", Invalid, None,
-        "The named guardian set is not the one of the key.";
-    GuardianEntries = BAD_REQUEST, "entries must be a list of objects with base64 data", Invalid, None,
-        "`entries` is absent or no list.";
-    GuardianEntryCount = BAD_REQUEST, "too many entries (max 10)", Invalid, None,
-        "`entries` is too long.";
-    GuardianEntry = BAD_REQUEST, "entries must hold base64 of at most 256 bytes each", Invalid, None,
-        "An entry of `entries` is no object, or its `data` is absent, too long, or malformed.";
-    EscrowAction = BAD_REQUEST, "escrow_action must be Put, Get or Count", Invalid, None,
-        "`escrow_action` is absent or none of the three.";
-    GateHash = BAD_REQUEST, "gate_hash must be 64 hex characters", Invalid, None,
-        "`gate_hash` is absent or malformed.";
-    SlotHash = BAD_REQUEST, "slot_hash must be 64 hex characters", Invalid, None,
-        "`slot_hash` is absent or malformed.";
-    EscrowBlob = BAD_REQUEST, "blob must be base64url without padding", Invalid, None,
-        "`blob` is absent or malformed. One that is merely too long is answered `BlobTooLarge`.";
-    EscrowTtl = BAD_REQUEST, "ttl_seconds must be between 1 and 604800", Invalid, None,
-        "`ttl_seconds` is absent, malformed or out of range.";
     BodyBroken = BAD_REQUEST, "request body ended early", Invalid, None,
         "The connection or stream broke before the whole body was there.";
     Framing = BAD_REQUEST, "request framing is broken", Invalid, None,
@@ -144,12 +117,6 @@ faults! {
     RegistrationSignature = UNAUTHORIZED, "invalid registration signature", Unauthorized, None,
         "The signature does not hold.";
     RegistrationReplay = UNAUTHORIZED, "registration replay detected", Unauthorized, None,
-        "The signature was used before.";
-    GuardianWindow = UNAUTHORIZED, "guardian request timestamp outside acceptable window", Unauthorized, None,
-        "A guardian set was signed for more than 60 seconds from the relay's time.";
-    GuardianSignature = UNAUTHORIZED, "invalid guardian signature", Unauthorized, None,
-        "The signature does not hold.";
-    GuardianReplay = UNAUTHORIZED, "guardian signature replay detected", Unauthorized, None,
         "The signature was used before.";
     NotRegistered = FORBIDDEN, "recipient is not registered with this relay", NotRegistered, None,
         "The operator asks for registration (`RELAY_REQUIRE_REGISTRATION`), and nobody registered the mailbox.";
@@ -199,8 +166,6 @@ faults! {
         "The gateway holds `RELAY_MAX_CONNECTIONS` already.";
     TooManyTunnels = SERVICE_UNAVAILABLE, "too many peers are connected", Unavailable, Some(30),
         "The gateway passes on as many connections of peers as it may, which is 64.";
-    TooManyOffers = SERVICE_UNAVAILABLE, "too many offers", Quota, Some(30),
-        "As many offers are live as may be (`RELAY_EXCHANGE_MAX_OFFERS`).";
     NoSignedKey = SERVICE_UNAVAILABLE, "no signed key at this time", Unavailable, Some(60),
         "No certificate of the relay's anchor holds now.";
     Unreachable = SERVICE_UNAVAILABLE, "storage is not reachable", Unavailable, Some(2),
@@ -277,13 +242,13 @@ impl ErrorCode {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use crate::api::every_error;
     use std::collections::HashSet;
 
     #[test]
     fn every_fault_is_a_json_error_with_its_own_text() {
         let mut texts = HashSet::new();
-        for fault in ErrorCode::ALL {
+        for fault in every_error() {
             let json: serde_json::Value = serde_json::from_str(fault.body()).unwrap();
             assert_eq!(json, serde_json::json!({ "status": "error", "error": fault.text() }));
             assert!(fault.status().is_client_error() || fault.status().is_server_error());
@@ -294,7 +259,7 @@ mod tests {
 
     #[test]
     fn no_text_sounds_like_a_stale_key() {
-        for fault in ErrorCode::ALL {
+        for fault in every_error() {
             for word in ["400", "502", "ohttp", "OHTTP"] {
                 assert!(!fault.text().contains(word), "{}", fault.text());
             }

@@ -9,7 +9,7 @@ use relay_proto::limits::{MAX_CLIENT_URL, MAX_HINTS};
 use relay_proto::messages::{Hint, SignedHints};
 use relay_proto::page::{LARGEST, RUNG};
 
-/// What a page has room for of [`RUNG`] beside the length in front of it, and the head of a Binary HTTP answer.
+/// What a page has room for of [`RUNG`] beside the length in front of it, and the head of a Binary HTTP reply.
 const ROOM: usize = RUNG - 300;
 
 pub(in super::super) fn here(sizes: &[(usize, bool)]) -> Vec<Blob> {
