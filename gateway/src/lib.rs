@@ -20,6 +20,7 @@ mod fixture;
 pub mod fuzz;
 mod layers;
 mod limits;
+pub mod oblivious;
 mod ohttp;
 mod ops;
 mod peers;

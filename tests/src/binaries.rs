@@ -16,16 +16,19 @@ pub enum Program {
     Gateway,
     /// The peer link.
     Federated,
+    /// The outer relay of Oblivious HTTP.
+    Oblivious,
 }
 
 impl Program {
-    /// The file's name, which is also its package's.
+    /// The file's name.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Relay => "relay",
             Self::Storaged => "storaged",
             Self::Gateway => "gateway",
             Self::Federated => "federated",
+            Self::Oblivious => "oblivious",
         }
     }
 

@@ -12,6 +12,7 @@ use crate::outer_relay::OuterRelay;
 use crate::reply::{Blob, Page, Reply};
 use crate::signed_key::{self, SignedKey};
 use serde_json::Value;
+use std::net::SocketAddr;
 use tokio::sync::Mutex;
 
 /// Why something was given up.
@@ -43,8 +44,16 @@ impl StrictClient {
     /// # Panics
     /// When the form does not go through an outer relay.
     pub fn new(relay: &OuterRelay, anchor: impl Into<String>, form: Via) -> Self {
+        Self::at(relay.address(), anchor, form)
+    }
+
+    /// The same of any outer relay, by its address.
+    ///
+    /// # Panics
+    /// When the form does not go through an outer relay.
+    pub fn at(relay: SocketAddr, anchor: impl Into<String>, form: Via) -> Self {
         assert!(form.is_outer(), "a strict client goes through an outer relay only");
-        let http = Client::new(relay.address(), Via::Plain);
+        let http = Client::new(relay, Via::Plain);
         Self { http, anchor: anchor.into(), form, key: Mutex::new(None) }
     }
 

@@ -24,6 +24,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run a relay here: the store, the gateways and federated, each as its own process
     Up,
+    /// Run an oblivious relay for the relays that OBLIVIOUS_TARGETS names, as the program `oblivious` does
+    Oblivious,
     /// Show a running relay: its processes, how full it is, its keys
     Status {
         /// As JSON

@@ -41,6 +41,7 @@ use operate::clock::{self, ClockCommand};
 use operate::peers::{self, PeersCommand};
 use operate::{drain, evict, keys, status, usage};
 use relay_daemon::{Clock, Exit, Failure, Vars};
+use relay_proto::telemetry::Role;
 use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
@@ -73,6 +74,7 @@ fn perform<W: Write, E: Write>(command: Command, out: &mut W, errors: &mut E) ->
     let answer = match command {
         Command::Role { role, supervisor } => return Ok(up::role::run_role(role, supervisor, vars())),
         Command::Up => up::up(&vars(), out).map(Answer::from),
+        Command::Oblivious => return Ok(up::role::run_role(Role::Oblivious, None, vars())),
         Command::Backup { directory, keep } => {
             backup::backup(&vars(), clock, &directory, keep.map(usize::from), (out, errors)).map(Answer::from)
         }
@@ -168,6 +170,7 @@ mod tests {
         assert!(errors.is_empty());
         for shown in [
             "up",
+            "oblivious",
             "status",
             "keys",
             "peers",

@@ -126,6 +126,7 @@ fn metrics() -> Result<String, String> {
         ("storaged", storaged::metrics().map_err(unsound)?),
         ("gateway", gateway::metrics().map_err(unsound)?),
         ("federated", federated::metrics().map_err(unsound)?),
+        ("oblivious", gateway::oblivious::metrics().map_err(unsound)?),
     ];
     let mut all: BTreeMap<String, (Family, Vec<&'static str>)> = BTreeMap::new();
     for (process, families) in processes {

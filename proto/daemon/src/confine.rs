@@ -9,7 +9,8 @@
 mod calls;
 mod capabilities;
 
-use crate::{Exit, Failure, Vars, variables};
+use crate::variables::{self, ObliviousTarget};
+use crate::{Exit, Failure, Vars};
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath,
     PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
@@ -56,6 +57,22 @@ pub enum Level {
 /// Where SQLite gets its randomness, and in static programs everybody: those do not find the C library's function for it.
 const RANDOMNESS: [&str; 2] = ["/dev/random", "/dev/urandom"];
 
+/// To which TCP ports a role may connect.
+#[derive(Debug, Default)]
+enum Connects {
+    #[default]
+    Nowhere,
+    To(Vec<u16>),
+    Anywhere,
+}
+
+/// Files that say what the hosts' names are, and whom to trust under them.
+const NAMES_AND_TRUST: [&str; 5] =
+    ["/etc", "/usr/share", "/usr/lib/ssl", "/usr/local/share", "/run/systemd/resolve"];
+
+/// Where name servers answer, also over TCP where an answer is long.
+const NAME_SERVER_PORT: u16 = 53;
+
 /// What a role keeps.
 #[derive(Debug, Default)]
 struct Kept {
@@ -74,8 +91,8 @@ struct Kept {
     reads: Vec<PathBuf>,
     /// Ports it may listen on.
     ports: Vec<u16>,
-    /// Whether it may connect to others.
-    connects: bool,
+    /// To which ports of others it may connect.
+    connects: Connects,
 }
 
 /// Gives up what a role does not need, for this thread and all that it starts: to be called before there are others.
@@ -165,18 +182,29 @@ impl Kept {
                 sockets: FEDERATED_DIRECTORIES.map(|directory| sockets.join(directory)).to_vec(),
                 calls_first,
                 calls: vec![sockets.join(SocketRole::Federation.directory())],
-                // Names of hosts, and whom to trust under them.
-                reads: ["/etc", "/usr/share", "/usr/lib/ssl", "/usr/local/share", "/run/systemd/resolve"]
-                    .into_iter()
-                    .map(PathBuf::from)
-                    .chain(vars.trust_files())
-                    .collect(),
+                reads: names_and_trust(vars),
                 ports: reader
                     .read(&variables::FEDERATION_LISTEN_ADDR)
                     .map(|address| address.port())
                     .into_iter()
                     .collect(),
-                connects: true,
+                connects: Connects::Anywhere,
+                ..Self::default()
+            },
+            Role::Oblivious => Self {
+                reads: names_and_trust(vars),
+                ports: vec![
+                    reader.read(&variables::OBLIVIOUS_LISTEN_ADDR).port(),
+                    reader.read(&variables::OBLIVIOUS_METRICS_ADDR).port(),
+                ],
+                connects: Connects::To(
+                    reader
+                        .read(&variables::OBLIVIOUS_TARGETS)
+                        .iter()
+                        .map(ObliviousTarget::port)
+                        .chain([NAME_SERVER_PORT])
+                        .collect(),
+                ),
                 ..Self::default()
             },
         }
@@ -184,7 +212,12 @@ impl Kept {
 
     fn enforce(&self) -> Result<RulesetStatus, RulesetError> {
         let mut network = BitFlags::from(AccessNet::BindTcp);
-        if !self.connects {
+        let connects = match &self.connects {
+            Connects::Anywhere => None,
+            Connects::To(ports) => Some(&ports[..]),
+            Connects::Nowhere => Some(&[][..]),
+        };
+        if connects.is_some() {
             network |= AccessNet::ConnectTcp;
         }
         let mut rules = Ruleset::default()
@@ -212,8 +245,15 @@ impl Kept {
         for port in &self.ports {
             rules = rules.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
         }
+        for port in connects.into_iter().flatten() {
+            rules = rules.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+        }
         Ok(rules.restrict_self()?.ruleset)
     }
+}
+
+fn names_and_trust(vars: &Vars) -> Vec<PathBuf> {
+    NAMES_AND_TRUST.into_iter().map(PathBuf::from).chain(vars.trust_files()).collect()
 }
 
 /// What is not there needs no rule; a file has fewer rights to give than a directory.

@@ -3,10 +3,12 @@
 
 mod parse;
 mod peer;
+mod target;
 mod vars;
 
 pub use parse::{Backend, LogFormat};
 pub use peer::PeerUrl;
+pub use target::{ObliviousTarget, TargetName, origin};
 pub use vars::{ConfigError, Reader, Vars};
 
 use axum::http::Uri;
@@ -207,6 +209,22 @@ variables! {
         "`text` for people, `json` for machines.");
     RUST_LOG: String = ("RUST_LOG", "info", "info,gateway=debug", filter,
         "Level of the relay's own log lines. Libraries are never heard below `warn`.");
+    OBLIVIOUS_TARGETS: Vec<ObliviousTarget> = ("OBLIVIOUS_TARGETS", "", "https://relay.example", parse::targets,
+        "For the outer relay `oblivious`: the relays to which it brings sealed requests, as a comma-separated list. One alone is served under the relay's own paths; of several each has a name before it, a path prefix (`/north=https://relay.example`) or a host name by which clients call (`north.example=https://relay.example`).");
+    OBLIVIOUS_ORIGIN: Option<Uri> = ("OBLIVIOUS_ORIGIN", "", "https://outer.example", parse::url,
+        "Where clients reach the outer relay. It refuses to start with a target at this origin or at that of `RELAY_PUBLIC_URL`: where one operator has both, they hide nobody.");
+    OBLIVIOUS_LISTEN_ADDR: SocketAddr = ("OBLIVIOUS_LISTEN_ADDR", "127.0.0.1:8090", "127.0.0.1:8090", address,
+        "Where the outer relay serves clients. `RELAY_TLS_VERIFIED`, `RELAY_TRUSTED_PROXIES`, `RELAY_MAX_CONNECTIONS`, `RELAY_ADDR_MAX_CONNECTIONS` and `RELAY_IDLE_TIMEOUT` hold for it as for a gateway.");
+    OBLIVIOUS_METRICS_ADDR: SocketAddr = ("OBLIVIOUS_METRICS_ADDR", "127.0.0.1:8091", "127.0.0.1:8091", address,
+        "Where the outer relay serves `/health`, `/ready`, `/metrics` and `/build-info` to its operator.");
+    OBLIVIOUS_ALLOW_HTTP: bool = ("OBLIVIOUS_ALLOW_HTTP", "false", "true", boolean,
+        "Whether targets beyond this machine may be reached without TLS: then anybody on the way sees when which relay is asked.");
+    OBLIVIOUS_ADDR_RATE_LIMIT: u32 = ("OBLIVIOUS_ADDR_RATE_LIMIT", "600", "600", whole::<u32, 1, 1_000_000_000>,
+        "Requests a minute that the outer relay takes from one client address (IPv6: one /64).");
+    OBLIVIOUS_TARGET_RATE_LIMIT: u32 = ("OBLIVIOUS_TARGET_RATE_LIMIT", "60000", "60000", whole::<u32, 1, 100_000_000>,
+        "Sealed requests a minute that each target takes from the outer relay (there `RELAY_OHTTP_RATE_LIMIT`). Clients that want more than their share of it are refused first.");
+    OBLIVIOUS_TARGET_TIMEOUT: u64 = ("OBLIVIOUS_TARGET_TIMEOUT", "30", "30", whole::<u64, 1, 600>,
+        "Seconds that a target has to answer a request, after which the client is answered 504.");
 }
 
 /// The directory of the sockets.

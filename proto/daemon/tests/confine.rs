@@ -162,8 +162,34 @@ fn federated_connects_and_looks_names_up_and_sees_no_mail_at_rest() {
 }
 
 #[test]
+fn an_outer_relay_reaches_its_targets_ports_and_nothing_at_rest() {
+    let (directory, vars) = relay();
+    let data = directory.path().join("data");
+    let [target, elsewhere] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [address, other] = [&target, &elsewhere].map(|listener| listener.local_addr().unwrap());
+    let listens = format!("127.0.0.1:{}", free_port());
+    secrets(&data.join("run"), &["gateway", "admin"]);
+    let vars = vars
+        .with("OBLIVIOUS_TARGETS", format!("http://{address}"))
+        .with("OBLIVIOUS_LISTEN_ADDR", listens.clone());
+    taken_over(Role::Oblivious, &vars, move || {
+        assert!(TcpStream::connect(address).is_ok(), "its target");
+        denied(TcpStream::connect(other), "another port");
+        assert!(File::open("/etc/hosts").is_ok(), "names");
+        for others in ["gateway", "admin"] {
+            denied(File::open(data.join("run").join(others).join("secret")), "the secret of others");
+        }
+        denied(File::open(data.join("relay.db")), "the database");
+        denied(File::create(data.join("new")), "a file of its own");
+        denied(TcpListener::bind("127.0.0.1:0"), "a port that nobody asked for");
+        assert!(TcpListener::bind(listens).is_ok(), "its own port");
+        runs_nothing(&data);
+    });
+}
+
+#[test]
 fn system_calls_that_no_role_makes_are_refused_to_all() {
-    for role in [Role::Storaged, Role::Gateway, Role::Federated] {
+    for role in [Role::Storaged, Role::Gateway, Role::Federated, Role::Oblivious] {
         let (directory, vars) = relay();
         taken_over(role, &vars, move || {
             use nix::errno::Errno;
@@ -185,13 +211,15 @@ fn system_calls_that_no_role_makes_are_refused_to_all() {
 }
 
 #[test]
-fn federated_alone_asks_over_udp_and_storage_has_no_socket_but_unix_ones() {
-    for role in [Role::Storaged, Role::Gateway, Role::Federated] {
+fn who_looks_names_up_asks_over_udp_and_storage_has_no_socket_but_unix_ones() {
+    for role in [Role::Storaged, Role::Gateway, Role::Federated, Role::Oblivious] {
         let (_directory, vars) = relay();
         taken_over(role, &vars, move || {
             for address in ["127.0.0.1:0", "[::1]:0"] {
                 match role {
-                    Role::Federated => assert!(UdpSocket::bind(address).is_ok(), "{address}"),
+                    Role::Federated | Role::Oblivious => {
+                        assert!(UdpSocket::bind(address).is_ok(), "{address}");
+                    }
                     Role::Storaged | Role::Gateway => denied(UdpSocket::bind(address), "UDP"),
                 }
             }

@@ -27,10 +27,13 @@ pub enum Role {
     Gateway = messages::Role::Gateway as isize,
     /// The peer link.
     Federated = messages::Role::Federated as isize,
+    /// The outer relay of Oblivious HTTP, which has no storage to report to.
+    Oblivious = messages::Role::Unspecified as isize,
 }
 
 impl Role {
-    const ALL: [Self; 3] = [Self::Storaged, Self::Gateway, Self::Federated];
+    /// Those that messages name.
+    const REPORTED: [Self; 3] = [Self::Storaged, Self::Gateway, Self::Federated];
 
     /// The program's name.
     pub const fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Role {
             Self::Storaged => "storaged",
             Self::Gateway => "gateway",
             Self::Federated => "federated",
+            Self::Oblivious => "oblivious",
         }
     }
 }
@@ -52,7 +56,7 @@ impl TryFrom<i32> for Role {
     type Error = ();
 
     fn try_from(number: i32) -> Result<Self, ()> {
-        Self::ALL.into_iter().find(|role| i32::from(*role) == number).ok_or(())
+        Self::REPORTED.into_iter().find(|role| i32::from(*role) == number).ok_or(())
     }
 }
 
@@ -79,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_role_survives_the_wire_and_is_never_missing() {
-        for role in Role::ALL {
+        for role in Role::REPORTED {
             assert_eq!(Role::try_from(i32::from(role)), Ok(role));
         }
         assert!(Role::try_from(0).is_err() && Role::try_from(99).is_err());

@@ -4,8 +4,11 @@ use relay_tests::binaries;
 use std::collections::BTreeSet;
 use std::fs;
 
+/// Why the outer relay's variables reach no container.
+const OUTER: &str = "the outer relay is not among these containers";
+
 /// Variables that are not for the operator of these containers to set, and why.
-const FIXED: [(&str, &str); 9] = [
+const FIXED: [(&str, &str); 17] = [
     ("RELAY_DATA_DIR", "the images have it, and the volume is there"),
     ("RELAY_SOCKET_DIR", "the volumes are there"),
     ("RELAY_SOCKET_UIDS", "the images have the users"),
@@ -15,6 +18,14 @@ const FIXED: [(&str, &str); 9] = [
     ("RELAY_TRUSTED_PROXIES", "the front's network: RELAY_SUBNET"),
     ("RELAY_GATEWAYS", "it is for `relay up`; here it is `--scale`"),
     ("RELAY_FEDERATION_LISTEN_ADDR", "peers come by the front"),
+    ("OBLIVIOUS_TARGETS", OUTER),
+    ("OBLIVIOUS_ORIGIN", OUTER),
+    ("OBLIVIOUS_LISTEN_ADDR", OUTER),
+    ("OBLIVIOUS_METRICS_ADDR", OUTER),
+    ("OBLIVIOUS_ALLOW_HTTP", OUTER),
+    ("OBLIVIOUS_ADDR_RATE_LIMIT", OUTER),
+    ("OBLIVIOUS_TARGET_RATE_LIMIT", OUTER),
+    ("OBLIVIOUS_TARGET_TIMEOUT", OUTER),
 ];
 
 fn project_file(path: &str) -> String {

@@ -31,6 +31,7 @@ mod monitoring;
 mod oblivious;
 mod ops;
 mod outer;
+mod outer_relay;
 mod perturbed;
 mod privacy;
 mod proxies;

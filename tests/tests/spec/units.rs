@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 
 /// Each service, and the exposure it may have at most, in tenths.
-const SERVICES: [(&str, u32); 3] = [("relay-storaged", 5), ("relay-gateway", 13), ("relay-federated", 13)];
+const SERVICES: [(&str, u32); 4] =
+    [("relay-storaged", 5), ("relay-gateway", 13), ("relay-federated", 13), ("relay-oblivious", 13)];
 
 fn units() -> PathBuf {
     binaries::workspace().join("deploy/systemd")
@@ -43,7 +44,7 @@ fn units_are_sound() {
             continue;
         }
         let mut text = fs::read_to_string(&unit).unwrap();
-        for program in [Program::Storaged, Program::Gateway, Program::Federated] {
+        for program in [Program::Storaged, Program::Gateway, Program::Federated, Program::Oblivious] {
             let installed = format!("ExecStart=/usr/bin/{}", program.name());
             text = text.replace(&installed, &format!("ExecStart={}", program.path().display()));
         }
@@ -51,7 +52,7 @@ fn units_are_sound() {
         fs::write(&copy, text).unwrap();
         files.push(copy.display().to_string());
     }
-    assert_eq!(files.len(), 8, "{files:?}");
+    assert_eq!(files.len(), 9, "{files:?}");
     let arguments: Vec<&str> =
         ["verify", "--man=false"].into_iter().chain(files.iter().map(String::as_str)).collect();
     let (sound, said) = analyze(&arguments);

@@ -1,4 +1,4 @@
-//! Runs one of the relay's processes, as a child of `relay up`.
+//! Runs one of the relay's processes: as a child of `relay up`, or the outer relay by itself.
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -25,6 +25,7 @@ pub(crate) fn run_role(role: Role, supervisor: Option<i32>, vars: Vars) -> ExitC
         Role::Storaged => storaged::run(vars, clock, shutdown),
         Role::Gateway => gateway::run(vars, clock, shutdown),
         Role::Federated => federated::run(vars, clock, shutdown),
+        Role::Oblivious => gateway::oblivious::run(vars, clock, shutdown),
     })
 }
 

@@ -178,22 +178,22 @@ fn all_of(argument: u8, bits: u64) -> Result<SeccompRule, BackendError> {
     SeccompRule::new(vec![SeccompCondition::new(argument, Length::Qword, Op::MaskedEq(bits), bits)?])
 }
 
-/// Sockets that a role has no use for. Storage speaks over Unix sockets only; the others speak TCP besides, and federated
-/// asks for names over UDP.
+/// Sockets that a role has no use for. Storage speaks over Unix sockets only; the others speak TCP besides, and those
+/// that connect to hosts by name ask for it over UDP.
 fn sockets(role: Role) -> Result<Vec<SeccompRule>, BackendError> {
     let is_not = |family: libc::c_int| {
         SeccompCondition::new(0, Length::Dword, Op::Ne, u64::from(family.unsigned_abs()))
     };
     let families: &[libc::c_int] = match role {
         Role::Storaged => &[libc::AF_UNIX],
-        Role::Gateway | Role::Federated => &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6],
+        Role::Gateway | Role::Federated | Role::Oblivious => &[libc::AF_UNIX, libc::AF_INET, libc::AF_INET6],
     };
     let mut rules =
         vec![SeccompRule::new(families.iter().map(|family| is_not(*family)).collect::<Result<_, _>>()?)?];
     let kinds: &[libc::c_int] = match role {
         Role::Storaged => &[],
         Role::Gateway => &[libc::SOCK_STREAM],
-        Role::Federated => &[libc::SOCK_STREAM, libc::SOCK_DGRAM],
+        Role::Federated | Role::Oblivious => &[libc::SOCK_STREAM, libc::SOCK_DGRAM],
     };
     for kind in 0..=KIND {
         if !kinds.iter().any(|allowed| u64::from(allowed.unsigned_abs()) == kind) {
@@ -211,7 +211,7 @@ const KIND: u64 = 15;
 mod tests {
     use super::*;
 
-    const ROLES: [Role; 3] = [Role::Storaged, Role::Gateway, Role::Federated];
+    const ROLES: [Role; 4] = [Role::Storaged, Role::Gateway, Role::Federated, Role::Oblivious];
     const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
     const REFUSE: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
 
@@ -315,7 +315,8 @@ mod tests {
             }
             for family in [libc::AF_INET, libc::AF_INET6] {
                 assert_eq!(asks(role, family, libc::SOCK_STREAM), role != Role::Storaged);
-                assert_eq!(asks(role, family, libc::SOCK_DGRAM), role == Role::Federated);
+                let asks_for_names = matches!(role, Role::Federated | Role::Oblivious);
+                assert_eq!(asks(role, family, libc::SOCK_DGRAM), asks_for_names);
                 for kind in [libc::SOCK_RAW, libc::SOCK_SEQPACKET, 0, 15] {
                     assert!(!asks(role, family, kind), "{kind}");
                 }

@@ -45,11 +45,13 @@ impl HealthEndpoint {
         let data = reader.read(&variables::DATA_DIR);
         let sockets = variables::socket_directory(&data, reader.read(&variables::SOCKET_DIR));
         let port = reader.read(&variables::METRICS_ADDR);
+        let outer_port = reader.read(&variables::OBLIVIOUS_METRICS_ADDR);
         reader.finish()?;
         Ok(match role {
             Role::Gateway => Self::Port(from_here(port)),
             Role::Storaged => Self::Socket(SocketRole::Admin.storage_socket(&sockets)),
             Role::Federated => Self::Socket(sockets.join("federated").join("ops.sock")),
+            Role::Oblivious => Self::Port(from_here(outer_port)),
         })
     }
 

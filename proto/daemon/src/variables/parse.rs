@@ -1,6 +1,7 @@
 //! Parsers of values. Each says what it expected, never what it was given.
 
 use super::peer::PeerUrl;
+use super::target::ObliviousTarget;
 use axum::http::Uri;
 use ipnet::IpNet;
 use relay_proto::PeerId;
@@ -67,6 +68,12 @@ pub(super) fn ratio(text: &str) -> Result<f64, String> {
 pub(super) fn peers(text: &str) -> Result<Vec<PeerUrl>, String> {
     let expected =
         "URLs that begin with ws:// or wss://, each with #KEY behind it where the peer's key is known";
+    list(text, expected, |item| item.parse().ok())
+}
+
+pub(super) fn targets(text: &str) -> Result<Vec<ObliviousTarget>, String> {
+    let expected = "URLs that begin with https:// or http:// and end with the host or its port, each of several with a \
+                    path prefix (/north=) or a host name (north.example=) before it";
     list(text, expected, |item| item.parse().ok())
 }
 
@@ -258,8 +265,9 @@ mod tests {
                 address(&text).is_ok(), whole::<u64, 0, 9>(&text).is_ok(), optional_directory(&text).is_ok(),
                 day_or_seconds(&text).is_ok(), url(&text).is_ok(), ratio(&text).is_ok(), peers(&text).is_ok(),
                 identities(&text).is_ok(), relay_id(&text).is_ok(), optional_address(&text).is_ok(),
+                targets(&text).is_ok(),
             ];
-            prop_assert_eq!(outcomes.len(), 14);
+            prop_assert_eq!(outcomes.len(), 15);
         }
     }
 }

@@ -70,7 +70,7 @@ impl FromStr for PeerUrl {
 }
 
 /// Whether there is nothing but a host and perhaps a port: no user, and no number that is read as no port at all.
-fn is_host_and_port(uri: &Uri) -> bool {
+pub(super) fn is_host_and_port(uri: &Uri) -> bool {
     let (host, authority) = (uri.host().unwrap_or_default(), uri.authority().map_or("", |it| it.as_str()));
     match authority.strip_prefix(host) {
         Some("") => true,

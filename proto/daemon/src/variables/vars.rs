@@ -5,6 +5,9 @@ use crate::{Exit, Failure};
 use std::collections::BTreeMap;
 use std::fmt;
 
+/// How names of variables begin that only the relay has: one of them that is unknown is a mistake.
+const OURS: [&str; 2] = ["RELAY_", "OBLIVIOUS_"];
+
 /// The process's variables, taken once at start.
 #[derive(Debug, Clone, Default)]
 pub struct Vars(BTreeMap<String, String>);
@@ -65,7 +68,7 @@ impl Vars {
     /// Starts reading a configuration.
     pub fn reader(&self) -> Reader<'_> {
         let mut reader = Reader { vars: self, mistakes: Vec::new() };
-        for name in self.0.keys().filter(|name| name.starts_with("RELAY_")) {
+        for name in self.0.keys().filter(|name| OURS.iter().any(|ours| name.starts_with(ours))) {
             if !KNOWN.iter().any(|known| known.name == name) {
                 reader.mistakes.push(unknown(name));
             }

@@ -75,10 +75,10 @@ const FEDERATED: &[Known] = &[
     gauge("relay_federation_store_fill_ratio"),
 ];
 
-/// What a process of this role may report to storage; storage reports to nobody.
+/// What a process of this role may report to storage; storage and the outer relay report to nobody.
 pub fn known(role: Role) -> impl Iterator<Item = &'static Known> {
     let own = match role {
-        Role::Storaged => &[],
+        Role::Storaged | Role::Oblivious => &[],
         Role::Gateway => GATEWAY,
         Role::Federated => FEDERATED,
     };

@@ -1,0 +1,247 @@
+//! Connections to targets: the host is resolved by this process itself, and where TLS is spoken it must show a
+//! certificate that this system trusts. No proxy is asked.
+
+use super::reply::ForwardError;
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ResolveHosts, ResolverConfig};
+use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::Name;
+use relay_daemon::variables::ObliviousTarget;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tracing::Dispatch;
+use tracing::instrument::WithSubscriber as _;
+
+/// Time to find a host, to reach it and to see its certificate.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Time for one round of asking the name servers, of which there are two.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Addresses of a host that are tried.
+const TRIED: usize = 6;
+
+/// Connects to targets.
+#[derive(Default)]
+pub(super) struct Connector {
+    /// Made for the first connection that needs it: it reads every root certificate of the system.
+    tls: OnceCell<TlsConnector>,
+}
+
+impl Connector {
+    /// Connects to a target.
+    ///
+    /// # Errors
+    /// When it is not to be reached.
+    pub(super) async fn connect(&self, target: &ObliviousTarget) -> Result<Connected, ForwardError> {
+        let connecting = async {
+            let host = target.host().trim_start_matches('[').trim_end_matches([']', '.']);
+            let addresses = addresses(host).await.ok_or(ForwardError::Unreachable)?;
+            let tls = if target.is_secure() { Some((self.tls().await?, server_name(host)?)) } else { None };
+            // An address that swallows what is sent to it leaves time to the others.
+            let share = LIMIT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
+            let mut error = ForwardError::Unreachable;
+            for address in addresses {
+                let attempt = open(SocketAddr::new(address, target.port()), tls.clone());
+                match timeout(share, attempt).await {
+                    Ok(Ok(stream)) => return Ok(stream),
+                    Ok(Err(_)) => error = ForwardError::Unreachable,
+                    Err(_) => error = ForwardError::Silent,
+                }
+            }
+            Err(error)
+        };
+        timeout(LIMIT, connecting).await.unwrap_or(Err(ForwardError::Silent))
+    }
+
+    async fn tls(&self) -> Result<TlsConnector, ForwardError> {
+        let made = self.tls.get_or_try_init(|| async {
+            // Some hundred files: not on the thread that serves everybody.
+            let config = tokio::task::spawn_blocking(tls_config).await.map_err(|_| ForwardError::Unreachable)?;
+            let config = config.map_err(|error| {
+                tracing::warn!(%error, "no target is reached over TLS without the system's root certificates");
+                ForwardError::Unreachable
+            })?;
+            Ok(TlsConnector::from(Arc::new(config)))
+        });
+        made.await.cloned()
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, ForwardError> {
+    ServerName::try_from(host.to_owned()).map_err(|_| ForwardError::Unreachable)
+}
+
+fn tls_config() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_platform_verifier()?
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+async fn addresses(host: &str) -> Option<Vec<IpAddr>> {
+    if let Ok(address) = host.parse() {
+        return Some(vec![address]);
+    }
+    // Relaxed about underscores, which container networks put into names.
+    let mut name = Name::from_str_relaxed(host).ok()?;
+    // The name is whole: with the search list of some network behind it, it would be another host's.
+    name.set_fqdn(true);
+    // The resolver complains about answers by name.
+    let found = async { resolver()?.lookup_ip(name).await }.with_subscriber(Dispatch::none());
+    Some(found.await.ok()?.iter().take(TRIED).collect())
+}
+
+/// A resolver as the system is set up now: a machine changes its network while this process lives on.
+fn resolver() -> Result<TokioResolver, NetError> {
+    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
+        // Without name servers, the hosts file still knows a few.
+        let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
+        TokioResolver::builder_with_config(nobody, TokioRuntimeProvider::default())
+    });
+    let options = builder.options_mut();
+    options.use_hosts_file = ResolveHosts::Always;
+    options.timeout = ROUND;
+    options.attempts = 1;
+    builder.build()
+}
+
+async fn open(
+    address: SocketAddr,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+) -> io::Result<Connected> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(match tls {
+        None => Connected::new(stream),
+        Some((connector, name)) => Connected::new(connector.connect(name, stream).await?),
+    })
+}
+
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
+
+/// A connection that remembers whether anything came. It has no `Debug`, which would print addresses.
+pub(super) struct Connected {
+    stream: Box<dyn ByteStream>,
+    heard: Arc<AtomicBool>,
+}
+
+impl Connected {
+    pub(super) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+        Self { stream: Box::new(stream), heard: Arc::default() }
+    }
+
+    /// Set when bytes come.
+    pub(super) fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.heard)
+    }
+}
+
+impl AsyncRead for Connected {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        if buffer.filled().len() > before {
+            self.heard.store(true, Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Connected {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_connection_remembers_whether_anything_came() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut connected = Connected::new(near);
+        let heard = connected.heard();
+        connected.write_all(b"ping").await.unwrap();
+        assert!(!heard.load(Relaxed));
+        far.write_all(b"pong").await.unwrap();
+        assert_eq!(connected.read(&mut [0; 8]).await.unwrap(), 4);
+        assert!(heard.load(Relaxed));
+    }
+
+    #[tokio::test]
+    async fn a_host_is_found_by_address_or_name_and_a_closed_port_is_not_silence() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost"] {
+            let target = format!("http://{host}:{port}").parse().unwrap();
+            assert!(Connector::default().connect(&target).await.is_ok(), "{host}");
+        }
+        drop(listener);
+        let target = format!("http://127.0.0.1:{port}").parse().unwrap();
+        assert_eq!(Connector::default().connect(&target).await.err(), Some(ForwardError::Unreachable));
+    }
+
+    #[tokio::test]
+    async fn who_shows_no_certificate_is_not_spoken_to() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = format!("https://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        };
+        let connector = Connector::default();
+        let (connected, ()) = tokio::join!(connector.connect(&target), answering);
+        assert_eq!(connected.err(), Some(ForwardError::Unreachable));
+    }
+}

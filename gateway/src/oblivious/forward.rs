@@ -1,0 +1,213 @@
+//! What happens to every request, from the outside in: it means a resource of a target, its client is charged, and of
+//! the request the sealed bytes go on.
+
+use super::body;
+use super::key_cache::{CacheStatus, KeyCache, LONGEST_DOCUMENT};
+use super::metrics::{ForwardOutcome, OuterMetrics};
+use super::notice::Notice;
+use super::reply::{self, ForwardError, Reply};
+use super::routes::{self, Kind, RESOURCES, RequestTarget};
+use super::share::{Admission, Client, Denial, FairShare};
+use super::target::{SEALED, Target, TargetAnswer};
+use crate::edge::{Handler, ResponseFuture, TrackedBody};
+use crate::limits::address::{client_address, prefix};
+use crate::limits::memory::Memory;
+use crate::limits::places::Places;
+use hyper::header::{CONTENT_TYPE, HeaderMap};
+use hyper::{Request, StatusCode};
+use ipnet::IpNet;
+use relay_daemon::Clock;
+use relay_daemon::bucket::{BucketTable, Rate};
+use relay_daemon::variables::TargetName;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// Addresses whose rate is remembered at once (1 MiB).
+pub(super) const ADDRESSES: usize = 1 << 16;
+
+/// Sealed requests of one client to one target at once: a quarter of those that there may be.
+const AT_ONCE: usize = 16;
+
+/// How long a client that is within its share waits for the target to take requests again.
+const WAITS_FOR_BUDGET: Duration = Duration::from_secs(5);
+
+/// The pause that a target means that refuses requests and names none.
+const UNNAMED_PAUSE: Duration = Duration::from_secs(1);
+
+/// A target with what its clients share.
+pub(super) struct Destination {
+    pub(super) target: Target,
+    pub(super) share: FairShare,
+    pub(super) keys: KeyCache,
+    pub(super) in_progress: Arc<Places<Client>>,
+    /// By which the log names it: its place in the operator's list, from one.
+    pub(super) number: usize,
+    pub(super) failures: Notice,
+    pub(super) refusals: Notice,
+}
+
+/// The outer relay.
+pub(super) struct Forwarder {
+    pub(super) names: Vec<TargetName>,
+    pub(super) destinations: Vec<Destination>,
+    pub(super) trusted_proxies: Vec<IpNet>,
+    pub(super) addresses: Mutex<BucketTable>,
+    pub(super) address_rate: Rate,
+    pub(super) memory: Arc<Memory>,
+    pub(super) metrics: Arc<OuterMetrics>,
+    pub(super) clock: Clock,
+}
+
+/// Where clients' requests come in.
+pub(super) struct ForwardHandler(pub(super) Arc<Forwarder>);
+
+impl Handler for ForwardHandler {
+    fn handle(&self, peer: IpAddr, request: Request<TrackedBody>) -> ResponseFuture {
+        let forwarder = Arc::clone(&self.0);
+        Box::pin(async move { forwarder.answer(peer, request).await.unwrap_or_else(ForwardError::reply) })
+    }
+}
+
+impl Forwarder {
+    async fn answer(&self, peer: IpAddr, request: Request<TrackedBody>) -> Result<Reply, ForwardError> {
+        let (head, body) = request.into_parts();
+        let (target, resource) = match routes::find(&head, &self.names)? {
+            RequestTarget::Health => return Ok(reply::health()),
+            RequestTarget::Forward { target, resource } => (target, resource),
+        };
+        let address = client_address(peer, &head.headers, &self.trusted_proxies);
+        let destination = self.destinations.get(target).ok_or(ForwardError::NotFound)?;
+        let is_sealed = RESOURCES[resource].kind == Kind::Sealed;
+        if let Err(wait) = self.charge(prefix(address)) {
+            if is_sealed {
+                self.metrics.request(ForwardOutcome::Limited);
+            }
+            return Err(ForwardError::RateLimit(wait));
+        }
+        if !is_sealed {
+            return self.document(destination, resource).await;
+        }
+        let outcome = self.forward(destination, resource, address, &head.headers, body).await;
+        self.metrics.request(match &outcome {
+            Ok(reply) if reply.status() == StatusCode::OK => ForwardOutcome::Answered,
+            Ok(_) => ForwardOutcome::Refused,
+            Err(ForwardError::RateLimit(_) | ForwardError::InProgress | ForwardError::Crowded) => {
+                ForwardOutcome::Limited
+            }
+            Err(ForwardError::Unreachable | ForwardError::Unusable) => ForwardOutcome::Unreachable,
+            Err(ForwardError::Silent) => ForwardOutcome::Silent,
+            Err(_) => ForwardOutcome::Malformed,
+        });
+        outcome
+    }
+
+    fn charge(&self, client: Client) -> Result<(), Duration> {
+        // It is whole after any panic: its entries are plain numbers.
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = addresses.take(&client, self.address_rate, self.clock.monotonic());
+        taken.inspect_err(|_| self.metrics.limited_address.inc())
+    }
+
+    /// Shows a key, or how the anchor changed.
+    async fn document(&self, destination: &Destination, resource: usize) -> Result<Reply, ForwardError> {
+        let path = RESOURCES[resource].path;
+        let fetch = async || destination.target.get(path, LONGEST_DOCUMENT).await;
+        let shown = destination.keys.get(resource, fetch).await;
+        match &shown {
+            Ok((_, CacheStatus::Hit)) => self.metrics.keys_kept.inc(),
+            Ok((_, CacheStatus::Miss)) => self.metrics.keys_fetched.inc(),
+            Err(error) => {
+                self.metrics.keys_failed.inc();
+                self.note_failure(destination, *error);
+            }
+        }
+        shown.map(|(reply, _)| reply)
+    }
+
+    /// Brings a sealed request to a target, and its answer back.
+    async fn forward(
+        &self,
+        destination: &Destination,
+        resource: usize,
+        address: IpAddr,
+        headers: &HeaderMap,
+        body: TrackedBody,
+    ) -> Result<Reply, ForwardError> {
+        if !is_sealed(headers) {
+            return Err(ForwardError::ContentType);
+        }
+        let client = prefix(address);
+        let _slot = destination.in_progress.take(client, AT_ONCE).ok_or(ForwardError::InProgress)?;
+        let account = self.memory.account(address, false);
+        let (sealed, memory) = body::request(body, &account).await?;
+        let answer = self.bring(destination, client, RESOURCES[resource].path, sealed.into()).await;
+        let TargetAnswer { passed, body, .. } =
+            answer.inspect_err(|error| self.note_failure(destination, *error))?;
+        Ok(passed.holding(body, memory))
+    }
+
+    /// Brings a sealed request to a target as soon as its client's share allows. Where the target refuses all that come
+    /// through here, only a client that wants more than its share is told; for others it is tried again in a while.
+    async fn bring(
+        &self,
+        destination: &Destination,
+        client: Client,
+        path: &'static str,
+        sealed: bytes::Bytes,
+    ) -> Result<TargetAnswer, ForwardError> {
+        let deadline = Instant::now() + WAITS_FOR_BUDGET;
+        let can_wait = |wait: Duration| wait <= deadline.saturating_duration_since(Instant::now());
+        loop {
+            let admission = match destination.share.admit(client) {
+                Ok(admission) => admission,
+                Err(Denial::Budget(wait)) if can_wait(wait) => {
+                    sleep(wait).await;
+                    continue;
+                }
+                Err(Denial::Share(wait) | Denial::Budget(wait)) => {
+                    self.metrics.limited_share.inc();
+                    return Err(ForwardError::RateLimit(wait));
+                }
+            };
+            let answer = destination.target.post(path, sealed.clone()).await?;
+            if answer.passed.status != StatusCode::TOO_MANY_REQUESTS {
+                return Ok(answer);
+            }
+            let pause = answer.passed.retry_after.unwrap_or(UNNAMED_PAUSE).max(UNNAMED_PAUSE);
+            self.metrics.limited_target.inc();
+            destination.share.refused(pause);
+            if destination.refusals.is_due(self.clock.monotonic()) {
+                tracing::warn!(
+                    relay = destination.number,
+                    "a target takes fewer requests than OBLIVIOUS_TARGET_RATE_LIMIT says (status 429); ask its operator to \
+                     name this relay in RELAY_OHTTP_RELAYS, or set the variable to what it takes"
+                );
+            }
+            if admission == Admission::Surplus || !can_wait(pause) {
+                return Err(ForwardError::RateLimit(pause));
+            }
+            sleep(pause).await;
+        }
+    }
+
+    fn note_failure(&self, destination: &Destination, error: ForwardError) {
+        let problem = match error {
+            ForwardError::Unreachable => "it cannot be reached, or closed the connection",
+            ForwardError::Silent => "it did not answer in time",
+            ForwardError::Unusable => "its answer is not one of a relay's",
+            _ => return,
+        };
+        if destination.failures.is_due(self.clock.monotonic()) {
+            tracing::warn!(relay = destination.number, problem, "a target does not answer as it should");
+        }
+    }
+}
+
+fn is_sealed(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|kind| {
+        let essence = kind.split(';').next().unwrap_or_default();
+        essence.trim().eq_ignore_ascii_case(SEALED)
+    })
+}
