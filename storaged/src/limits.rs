@@ -2,7 +2,7 @@
 
 pub(crate) mod shares;
 
-pub(crate) use shares::{Payment, Share};
+pub(crate) use shares::{FairShare, Payment};
 
 use crate::config::Rates;
 use crate::db::Totals;

@@ -11,7 +11,7 @@ pub(crate) mod guess_limiter;
 pub(crate) mod recovery;
 
 use crate::db::{StoreError, Table, Total, Write};
-use crate::limits::{Payment, Share};
+use crate::limits::{FairShare, Payment};
 use relay_proto::messages::RowKind;
 
 /// All of them.
@@ -35,7 +35,7 @@ pub(crate) struct RecordKind {
     /// There may be one for each so many bytes of the database's ceiling.
     pub(crate) bytes_each: u64,
     /// What one payer may add.
-    pub(crate) share: Share,
+    pub(crate) share: FairShare,
     /// How many are swept in one transaction; `None` for a kind that is not swept with the others.
     pub(crate) swept: Option<u32>,
 }

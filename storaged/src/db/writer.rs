@@ -6,12 +6,16 @@
 
 pub(crate) mod checkpoint;
 pub(crate) mod copy;
+mod end;
 pub(crate) mod erasure;
+
+pub(crate) use end::{End, Ended};
 
 use crate::db::volume::disk_space::DiskSpace;
 use crate::db::{Batch, StoreError, Totals};
 use checkpoint::Log;
 use copy::{CopyFile, CopyJob, CopyProgress, Copying};
+use end::Last;
 use erasure::Answer;
 use relay_daemon::watchdog::{Progress, watch};
 use relay_daemon::{Failure, Throttle};
@@ -20,9 +24,9 @@ use relay_proto::limits::MAX_WRITE_COMMANDS;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
@@ -85,38 +89,6 @@ enum Next {
 pub(crate) struct Writer {
     queue: SyncSender<Message>,
     waiting_bytes: Arc<AtomicUsize>,
-}
-
-/// How the store ended.
-pub(crate) type Ended = oneshot::Receiver<Result<(), Failure>>;
-
-/// Says how the store ended. Whoever is first is heard.
-#[derive(Debug, Clone)]
-pub(crate) struct End(Arc<Mutex<Option<EndSender>>>);
-
-type EndSender = oneshot::Sender<Result<(), Failure>>;
-
-impl End {
-    pub(crate) fn channel() -> (Self, Ended) {
-        let (end, ended) = oneshot::channel();
-        (Self(Arc::new(Mutex::new(Some(end)))), ended)
-    }
-
-    pub(crate) fn tell(&self, outcome: Result<(), Failure>) {
-        if let Some(end) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // Nobody listens any more when the process is ending anyway.
-            drop(end.send(outcome));
-        }
-    }
-}
-
-/// A thread that panics says nothing, and whoever listens hears that nobody will.
-struct Last(End);
-
-impl Drop for Last {
-    fn drop(&mut self) {
-        drop(self.0.0.lock().unwrap_or_else(PoisonError::into_inner).take());
-    }
 }
 
 impl Writer {

@@ -42,7 +42,7 @@ const PAGE_BYTES: u64 = 4096;
 
 /// What payers fill together, and how much of it one may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Share {
+pub(crate) struct FairShare {
     of: Total,
     /// Which part of the whole a client may add in an hour.
     part: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Share {
     refill: Duration,
 }
 
-impl Share {
+impl FairShare {
     /// Bytes of the store.
     pub(crate) const BYTES: Self = Self::rows(Total::BYTES);
 
@@ -117,7 +117,7 @@ impl Shares {
     /// Charges a peer for content that it brings: as a named relay, it may take half of what is free. Returns whether that is
     /// within its share.
     pub(crate) fn charge_peer(&self, peer: &PeerId, gauges: &Totals, content: u64) -> bool {
-        let rate = Share::BYTES.half(gauges.byte_space().free);
+        let rate = FairShare::BYTES.half(gauges.byte_space().free);
         let now = self.clock.monotonic();
         lock(&self.relays).take_units(peer.as_bytes(), stored_bytes(content), rate, now).is_ok()
     }
@@ -126,7 +126,7 @@ impl Shares {
     fn bucket(
         &self,
         payer: RateLimitSubject,
-        share: Share,
+        share: FairShare,
         space: Space,
     ) -> (&Mutex<BucketTable>, Key, Rate) {
         if payer.is_named_relay() {
@@ -151,7 +151,7 @@ impl Payment<'_> {
     /// # Errors
     /// As [`Payment::rows`].
     pub(crate) fn bytes(self, gauges: &Totals, content: usize) -> Result<(), StorageError> {
-        self.rows(Share::BYTES, gauges.byte_space(), stored_bytes(content as u64))
+        self.rows(FairShare::BYTES, gauges.byte_space(), stored_bytes(content as u64))
     }
 
     /// Charges a new row and the room that its content takes.
@@ -160,7 +160,7 @@ impl Payment<'_> {
     /// As [`Payment::rows`].
     pub(crate) fn row(
         self,
-        share: Share,
+        share: FairShare,
         space: Space,
         gauges: &Totals,
         content: usize,
@@ -173,14 +173,14 @@ impl Payment<'_> {
     ///
     /// # Errors
     /// As [`Payment::rows`].
-    pub(crate) fn expect_share(self, share: Share, space: Space, rows: u64) -> Result<(), StorageError> {
+    pub(crate) fn expect_share(self, share: FairShare, space: Space, rows: u64) -> Result<(), StorageError> {
         let Some(payer) = self.payer.filter(|_| rows > 0) else { return Ok(()) };
         let (table, key, rate) = self.shares.bucket(payer, share, space);
         let peeked = lock(table).peek_units(&key.0, rows, rate, self.shares.clock.monotonic());
         peeked.map_err(|retry_after| self.refuse(share, retry_after))
     }
 
-    fn refuse(self, share: Share, retry_after: Duration) -> StorageError {
+    fn refuse(self, share: FairShare, retry_after: Duration) -> StorageError {
         self.shares.metrics.rate_limited(share.scope());
         StorageError::AddressRateLimited { retry_after }
     }
@@ -188,16 +188,16 @@ impl Payment<'_> {
     /// Gives back what content took that is gone, where the payer stands for many clients: some of them bring mail, and
     /// others take it away, so that the share bounds what lies here and not what passes through.
     pub(crate) fn give_bytes_back(self, gauges: &Totals, content: u64) {
-        self.give_back(Share::BYTES, gauges.byte_space(), stored_bytes(content));
+        self.give_back(FairShare::BYTES, gauges.byte_space(), stored_bytes(content));
     }
 
     /// The same for a row and its content.
-    pub(crate) fn give_row_back(self, share: Share, space: Space, gauges: &Totals, content: u64) {
+    pub(crate) fn give_row_back(self, share: FairShare, space: Space, gauges: &Totals, content: u64) {
         self.give_back(share, space, 1);
         self.give_bytes_back(gauges, content);
     }
 
-    fn give_back(self, share: Share, space: Space, units: u64) {
+    fn give_back(self, share: FairShare, space: Space, units: u64) {
         let Some(payer) = self.payer.filter(RateLimitSubject::is_named_relay) else { return };
         let (table, key, rate) = self.shares.bucket(payer, share, space);
         lock(table).give_back(&key.0, units, rate);
@@ -207,7 +207,7 @@ impl Payment<'_> {
     ///
     /// # Errors
     /// [`StorageError::AddressRateLimited`] when the payer's share is used up.
-    pub(crate) fn rows(self, share: Share, space: Space, units: u64) -> Result<(), StorageError> {
+    pub(crate) fn rows(self, share: FairShare, space: Space, units: u64) -> Result<(), StorageError> {
         let Some(payer) = self.payer.filter(|_| units > 0) else { return Ok(()) };
         let (table, key, rate) = self.shares.bucket(payer, share, space);
         let taken = lock(table).take_units(&key.0, units, rate, self.shares.clock.monotonic());

@@ -4,7 +4,7 @@ use crate::auth::idempotency;
 use crate::auth::nonces::{self, Nonce};
 use crate::clock::Times;
 use crate::db::{Change, STEP_ROWS, Store, StoreError, Total, Write};
-use crate::limits::{Limits, Share};
+use crate::limits::{FairShare, Limits};
 use crate::mail::purges;
 use crate::mail::purging::Purging;
 use crate::mail::registrations::{self, Comparison, RequestedMailboxes, Tally};
@@ -15,7 +15,7 @@ use rusqlite::Connection;
 use std::sync::Arc;
 
 /// What one payer may register.
-const SHARE: Share = Share::rows(Total::REGISTRATIONS);
+const SHARE: FairShare = FairShare::rows(Total::REGISTRATIONS);
 
 /// What an owner proved by a signature.
 #[derive(Debug, Clone, Copy)]

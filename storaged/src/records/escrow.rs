@@ -10,7 +10,7 @@ use crate::db::{
     HEAVY_SWEEP_ROWS, KeyColumn, Load, RowLifetime, Sql as _, Store, StoreError, Table, Total, Write, moment,
     time,
 };
-use crate::limits::{Limits, Payment, Share};
+use crate::limits::{FairShare, Limits, Payment};
 use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
@@ -38,7 +38,7 @@ pub(crate) static KIND: RecordKind = RecordKind {
     gauge: ("relay_escrow_gates_active", "Escrow gates in the store."),
     shown_as: RowKind::Escrow,
     bytes_each: 64 << 10,
-    share: Share::rows(TOTAL),
+    share: FairShare::rows(TOTAL),
     swept: Some(HEAVY_SWEEP_ROWS),
 };
 

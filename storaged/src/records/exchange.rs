@@ -11,7 +11,7 @@ use crate::db::{
     HEAVY_SWEEP_ROWS, KeyColumn, Load, RowLifetime, Space, Sql as _, Store, StoreError, Table, Total, Write,
     moment,
 };
-use crate::limits::{Limits, Payment, Share};
+use crate::limits::{FairShare, Limits, Payment};
 use crate::records::RecordKind;
 use relay_proto::caller::Caller;
 use relay_proto::limits::EXCHANGE_TTL_SECS;
@@ -38,7 +38,7 @@ pub(crate) static KIND: RecordKind = RecordKind {
     gauge: ("relay_exchange_offers_active", "Exchange offers not yet completed."),
     shown_as: RowKind::Offers,
     bytes_each: 1,
-    share: Share::short_lived(TOTAL),
+    share: FairShare::short_lived(TOTAL),
     swept: None,
 };
 

@@ -6,7 +6,7 @@ use crate::auth::{idempotency, signatures};
 use crate::db::{
     KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, moment,
 };
-use crate::limits::{Limits, Payment, Share};
+use crate::limits::{FairShare, Limits, Payment};
 use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
@@ -38,7 +38,7 @@ pub(crate) static KIND: RecordKind = RecordKind {
     gauge: ("relay_guardian_sets_active", "Guardian sets in the store."),
     shown_as: RowKind::Guardians,
     bytes_each: 16 << 10,
-    share: Share::rows(TOTAL),
+    share: FairShare::rows(TOTAL),
     swept: Some(SWEEP_ROWS),
 };
 

@@ -5,7 +5,7 @@ use crate::clock::Times;
 use crate::db::{
     KeyColumn, RowLifetime, SWEEP_ROWS, Sql as _, Store, StoreError, Table, Total, Write, moment, time,
 };
-use crate::limits::{Limits, Payment, Share};
+use crate::limits::{FairShare, Limits, Payment};
 use crate::records::RecordKind;
 use bytes::Bytes;
 use relay_proto::caller::Caller;
@@ -34,7 +34,7 @@ pub(crate) static KIND: RecordKind = RecordKind {
     gauge: ("relay_recovery_proofs_active", "Recovery proofs in the store."),
     shown_as: RowKind::Proofs,
     bytes_each: 16 << 10,
-    share: Share::rows(TOTAL),
+    share: FairShare::rows(TOTAL),
     swept: Some(SWEEP_ROWS),
 };
 

@@ -1,7 +1,7 @@
 //! Fair shares: what one payer may add, and that nobody else is the worse for it.
 
 use crate::db::Space;
-use crate::limits::Share;
+use crate::limits::FairShare;
 use crate::limits::shares::Shares;
 use crate::tests::exchange::{claim_request, complete_request, offer_request};
 use crate::tests::*;
@@ -250,15 +250,15 @@ async fn a_finished_exchange_gives_a_named_relay_its_place_back() {
 }
 
 /// What the tables hold by default: what is filled, its whole, how many hours it is kept, and bytes of a row.
-fn tables() -> [(Share, u64, u64); 6] {
+fn tables() -> [(FairShare, u64, u64); 6] {
     let ceiling = relay_daemon::variables::MAX_STORAGE_BYTES.default_value();
     [
-        (Share::rows(Total::REGISTRATIONS), ceiling / 1024, 120 * 24),
+        (FairShare::rows(Total::REGISTRATIONS), ceiling / 1024, 120 * 24),
         (records::recovery::KIND.share, ceiling / (16 << 10), 90 * 24),
         (records::guardian::KIND.share, ceiling / (16 << 10), 365 * 24),
         (records::escrow::KIND.share, ceiling / (64 << 10), 7 * 24),
         (records::exchange::KIND.share, relay_daemon::variables::EXCHANGE_MAX_OFFERS.default_value(), 1),
-        (Share::BYTES, ceiling, 120 * 24),
+        (FairShare::BYTES, ceiling, 120 * 24),
     ]
 }
 
@@ -269,8 +269,8 @@ fn to_fill_any_table_or_the_store_takes_one_address_more_than_a_day() {
     for (kind, whole, kept_hours) in tables() {
         let clock = ManualClock::at(START);
         let shares = Shares::new(allowance, clock.clock(), Metrics::new([]).unwrap());
-        let full = if kind == Share::BYTES { whole - whole / 20 } else { whole };
-        let unit = if kind == Share::BYTES { MIB } else { 1 };
+        let full = if kind == FairShare::BYTES { whole - whole / 20 } else { whole };
+        let unit = if kind == FairShare::BYTES { MIB } else { 1 };
         let mut added = Vec::new();
         for minute in 0..24 * 60_u64 {
             let mut now = 0_u64;
