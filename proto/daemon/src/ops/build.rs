@@ -25,8 +25,9 @@ pub fn time() -> Option<UnixSeconds> {
 
 /// A time as git and packagers write it (RFC 3339), since 1970: `2026-03-01T14:05:09+01:00`, or with `Z`.
 fn parse(text: &str) -> Option<UnixSeconds> {
-    let seconds = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp();
-    u64::try_from(seconds).ok().map(UnixSeconds::new)
+    // The parser takes a blank in place of the `T` as well.
+    let read = OffsetDateTime::parse(text, &Rfc3339).ok().filter(|_| !text.contains(' '))?;
+    u64::try_from(read.unix_timestamp()).ok().map(UnixSeconds::new)
 }
 
 #[cfg(test)]
