@@ -2,31 +2,25 @@
 
 use relay_proto::messages::{Family, Sample};
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 /// Sums families of the same name, series by series. Where two processes disagree about a family's kind, the first one's
 /// stands.
 pub fn merge(families: impl IntoIterator<Item = Family>) -> Vec<Family> {
     let mut merged: BTreeMap<String, Family> = BTreeMap::new();
     for family in families {
-        match merged.entry(family.name.clone()) {
-            Entry::Vacant(free) => drop(free.insert(family)),
-            Entry::Occupied(sum) if sum.get().kind == family.kind => {
-                add_all(&mut sum.into_mut().samples, family.samples);
+        let Some(sum) = merged.get_mut(&family.name) else {
+            merged.insert(family.name.clone(), family);
+            continue;
+        };
+        let is_same = sum.kind == family.kind;
+        for sample in family.samples.into_iter().filter(|_| is_same) {
+            match sum.samples.iter_mut().find(|known| known.labels == sample.labels) {
+                Some(known) => add(known, &sample),
+                None => sum.samples.push(sample),
             }
-            Entry::Occupied(_) => {}
         }
     }
     merged.into_values().collect()
-}
-
-fn add_all(sum: &mut Vec<Sample>, more: Vec<Sample>) {
-    for sample in more {
-        match sum.iter_mut().find(|known| known.labels == sample.labels) {
-            Some(known) => add(known, &sample),
-            None => sum.push(sample),
-        }
-    }
 }
 
 /// Histograms are added only when their buckets agree. Counters and gauges have none.
