@@ -1,4 +1,5 @@
-//! The table of what clients are told when something is wrong, but for what only the endpoints of one file of `api/` say.
+//! The table of what clients are told when something is wrong. What only the endpoints of one file of `api/` tell is
+//! declared there by [`own_errors`]; of older endpoints, those of mail have theirs here.
 //!
 //! A fault carries nothing that a client sent: it has a status, a fixed text, a metric label and the time
 //! after which asking again makes sense. Texts hold none of the words by which clients recognise a stale
