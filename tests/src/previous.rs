@@ -50,8 +50,7 @@ pub fn directory() -> PathBuf {
 
 fn commit(workspace: &Path) -> String {
     let steps = git(workspace, &["ls-files", "--", STEPS]);
-    // Those that take a database back are named after the step that they undo.
-    let step = steps.lines().filter(|step| !step.ends_with("_back.sql")).max().unwrap_or(STEPS);
+    let step = steps.lines().max().unwrap_or(STEPS);
     let newest = git(workspace, &["log", "--follow", "--diff-filter=A", "-1", "--format=%H", "--", step]);
     assert!(!newest.is_empty(), "there is no history to find the version before in; a full clone has it");
     git(workspace, &["rev-parse", &format!("{newest}^")])

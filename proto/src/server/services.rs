@@ -184,3 +184,19 @@ fn accept(listener: UnixListener, users: AllowedUsers) -> impl Stream<Item = io:
         })
         .filter_map(|admitted| admitted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds::CALLS;
+
+    #[test]
+    fn services_with_large_messages_are_there_under_these_names() {
+        for service in ["Mailbox", "Offload", "Recalls", "Telemetry"] {
+            let path = format!("/relay.storage.v1.{service}/");
+            assert!(CALLS.iter().any(|call| call.path.starts_with(&path)), "{service}");
+            let MessageBounds { request, reply } = MessageBounds::of(service);
+            assert_ne!((request, reply), (SMALL_MESSAGE, SMALL_REPLY), "{service}");
+        }
+    }
+}

@@ -9,40 +9,36 @@ use std::borrow::Cow;
 use std::time::Duration;
 use tonic::{Code, Status};
 
-/// Every refusal that says nothing besides: its form in a message, and the gRPC code of a call that it ends.
-const PLAIN: [(StorageError, RefusalCode, Code); 16] = [
-    (StorageError::UnknownCode, RefusalCode::UnknownCode, Code::NotFound),
-    (StorageError::AlreadyClaimed, RefusalCode::AlreadyClaimed, Code::FailedPrecondition),
-    (StorageError::NotYetClaimed, RefusalCode::NotYetClaimed, Code::FailedPrecondition),
-    (StorageError::TooManyOffers, RefusalCode::TooManyOffers, Code::ResourceExhausted),
-    (StorageError::QuotaExceeded, RefusalCode::QuotaExceeded, Code::ResourceExhausted),
-    (StorageError::StorageFull, RefusalCode::StorageFull, Code::ResourceExhausted),
-    (StorageError::NotRegistered, RefusalCode::NotRegistered, Code::FailedPrecondition),
-    (StorageError::TooLarge, RefusalCode::TooLarge, Code::InvalidArgument),
-    (StorageError::OutsideWindow, RefusalCode::OutsideWindow, Code::Unauthenticated),
-    (StorageError::BadSignature, RefusalCode::BadSignature, Code::Unauthenticated),
-    (StorageError::Replayed, RefusalCode::Replayed, Code::Unauthenticated),
-    (StorageError::ClockWrong, RefusalCode::ClockWrong, Code::Unavailable),
-    (StorageError::Busy, RefusalCode::Busy, Code::Unavailable),
-    (StorageError::OutcomeUnknown, RefusalCode::OutcomeUnknown, Code::Unknown),
-    (StorageError::Unavailable, RefusalCode::Unavailable, Code::Unavailable),
-    (StorageError::Internal, RefusalCode::Internal, Code::Internal),
-];
-
+/// The refusal's form in a message, the gRPC code of a call that it ends, and what it says besides.
 fn parts(refusal: &StorageError) -> (RefusalCode, Code, Duration, &str) {
-    use StorageError::{AddressRateLimited, GuessesSpent, Invalid, MailboxRateLimited};
+    use StorageError::{
+        AddressRateLimited, AlreadyClaimed, BadSignature, Busy, ClockWrong, GuessesSpent, Internal, Invalid,
+        MailboxRateLimited, NotRegistered, NotYetClaimed, OutcomeUnknown, OutsideWindow, QuotaExceeded,
+        Replayed, StorageFull, TooLarge, TooManyOffers, Unavailable, UnknownCode,
+    };
     let limited = |code, wait: &Duration| (code, Code::ResourceExhausted, *wait, "");
+    let plain = |code, status| (code, status, Duration::ZERO, "");
     match refusal {
         Invalid { field } => (RefusalCode::Invalid, Code::InvalidArgument, Duration::ZERO, field),
         MailboxRateLimited { retry_after } => limited(RefusalCode::MailboxRateLimited, retry_after),
         AddressRateLimited { retry_after } => limited(RefusalCode::AddressRateLimited, retry_after),
         GuessesSpent { retry_after } => limited(RefusalCode::GuessesSpent, retry_after),
-        plain => {
-            let known = PLAIN.iter().find(|(refusal, ..)| refusal == plain);
-            known.map_or((RefusalCode::Internal, Code::Internal, Duration::ZERO, ""), |(_, refusal, code)| {
-                (*refusal, *code, Duration::ZERO, "")
-            })
-        }
+        UnknownCode => plain(RefusalCode::UnknownCode, Code::NotFound),
+        AlreadyClaimed => plain(RefusalCode::AlreadyClaimed, Code::FailedPrecondition),
+        NotYetClaimed => plain(RefusalCode::NotYetClaimed, Code::FailedPrecondition),
+        TooManyOffers => plain(RefusalCode::TooManyOffers, Code::ResourceExhausted),
+        QuotaExceeded => plain(RefusalCode::QuotaExceeded, Code::ResourceExhausted),
+        StorageFull => plain(RefusalCode::StorageFull, Code::ResourceExhausted),
+        NotRegistered => plain(RefusalCode::NotRegistered, Code::FailedPrecondition),
+        TooLarge => plain(RefusalCode::TooLarge, Code::InvalidArgument),
+        OutsideWindow => plain(RefusalCode::OutsideWindow, Code::Unauthenticated),
+        BadSignature => plain(RefusalCode::BadSignature, Code::Unauthenticated),
+        Replayed => plain(RefusalCode::Replayed, Code::Unauthenticated),
+        ClockWrong => plain(RefusalCode::ClockWrong, Code::Unavailable),
+        Busy => plain(RefusalCode::Busy, Code::Unavailable),
+        OutcomeUnknown => plain(RefusalCode::OutcomeUnknown, Code::Unknown),
+        Unavailable => plain(RefusalCode::Unavailable, Code::Unavailable),
+        Internal => plain(RefusalCode::Internal, Code::Internal),
     }
 }
 
@@ -63,11 +59,23 @@ impl From<messages::Refusal> for StorageError {
             Ok(RefusalCode::MailboxRateLimited) => Self::MailboxRateLimited { retry_after },
             Ok(RefusalCode::AddressRateLimited) => Self::AddressRateLimited { retry_after },
             Ok(RefusalCode::GuessesSpent) => Self::GuessesSpent { retry_after },
+            Ok(RefusalCode::UnknownCode) => Self::UnknownCode,
+            Ok(RefusalCode::AlreadyClaimed) => Self::AlreadyClaimed,
+            Ok(RefusalCode::NotYetClaimed) => Self::NotYetClaimed,
+            Ok(RefusalCode::TooManyOffers) => Self::TooManyOffers,
+            Ok(RefusalCode::QuotaExceeded) => Self::QuotaExceeded,
+            Ok(RefusalCode::StorageFull) => Self::StorageFull,
+            Ok(RefusalCode::NotRegistered) => Self::NotRegistered,
+            Ok(RefusalCode::TooLarge) => Self::TooLarge,
+            Ok(RefusalCode::OutsideWindow) => Self::OutsideWindow,
+            Ok(RefusalCode::BadSignature) => Self::BadSignature,
+            Ok(RefusalCode::Replayed) => Self::Replayed,
+            Ok(RefusalCode::ClockWrong) => Self::ClockWrong,
+            Ok(RefusalCode::Busy) => Self::Busy,
+            Ok(RefusalCode::OutcomeUnknown) => Self::OutcomeUnknown,
+            Ok(RefusalCode::Unavailable) => Self::Unavailable,
             // A refusal that this version does not know is still a refusal.
-            code => PLAIN
-                .into_iter()
-                .find(|(_, known, _)| code == Ok(*known))
-                .map_or(Self::Internal, |(refusal, ..)| refusal),
+            Ok(RefusalCode::Internal | RefusalCode::Unspecified) | Err(_) => Self::Internal,
         }
     }
 }

@@ -172,6 +172,19 @@ mod tests {
         }
     }
 
+    /// The first step that says how it is taken back, as every one after it must.
+    const FIRST_WITH_A_WAY_BACK: usize = 5;
+
+    #[test]
+    fn every_step_since_the_fifth_says_once_how_it_is_taken_back() {
+        for (number, sql) in (1..).zip(MIGRATIONS) {
+            let ways = usize::from(number >= FIRST_WITH_A_WAY_BACK);
+            assert_eq!(sql.matches(BACK).count(), ways, "step {number}");
+            assert_eq!(sql.to_ascii_lowercase().matches("back:").count(), ways, "step {number}");
+        }
+        assert_eq!(oldest() as usize, FIRST_WITH_A_WAY_BACK - 1);
+    }
+
     #[test]
     fn a_purge_that_has_begun_is_finished_before_a_version_that_knows_of_none() {
         let mut connection = of_version(MIGRATIONS.len());

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use relay_proto::peer::{self, Hello};
 use relay_proto::peer_messages::{self, message::Body};
 
-/// Every target: its name and its body.
-pub const TARGETS: [(&str, fn(&[u8])); 2] = [("peer_frames", peer_frames), ("peer_message", peer_message)];
+/// A body by the name of its target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 2] = [("peer_frames", peer_frames), ("peer_message", peer_message)];
 
 /// Longest message of these streams, in bytes.
 const LIMIT: usize = 4096;

@@ -14,8 +14,11 @@ use relay_proto::{BlobId, Ciphertext, EscrowBlob, ExchangeCode, MailboxToken};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Every target: its name and its body.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A body by the name of its target.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// Every target.
+pub const TARGETS: [Target; 6] = [
     ("envelope", envelope),
     ("binary_http", binary_http),
     ("json_body", json_body),

@@ -1,15 +1,13 @@
 //! Runs bodies as unit tests: over every input that once broke a promise, and for a moment over random ones.
 
+use super::Target;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::fs;
 use std::path::Path;
 
-/// Bodies by the names of their targets.
-type Targets<'a> = &'a [(&'a str, fn(&[u8]))];
-
 /// Gives each body its corpus, which is not empty.
-pub(super) fn run_over_corpora(targets: Targets<'_>) {
+pub(super) fn run_over_corpora(targets: &[Target]) {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus");
     for (name, body) in targets {
         let cases: Vec<_> = fs::read_dir(corpus.join(name)).unwrap().collect();
@@ -21,7 +19,7 @@ pub(super) fn run_over_corpora(targets: Targets<'_>) {
 }
 
 /// Gives all bodies random bytes and random printable text.
-pub(super) fn run_over_random_inputs(targets: Targets<'_>) {
+pub(super) fn run_over_random_inputs(targets: &[Target]) {
     let bytes = prop::collection::vec(any::<u8>(), 0..1000);
     let text = "[ -~\\n]{0,200}".prop_map(String::into_bytes);
     let run = |input: Vec<u8>| {
