@@ -1,5 +1,5 @@
-//! The endpoints of the main port, in one table. Each has a file of its own here: its bodies, its errors, its handler, its
-//! tests. A new one is such a file, its `mod` and its entry in the table.
+//! The endpoints of the main port, in one table. Each has a file of its own here: its bodies, its handler, its tests, and
+//! the errors that no other has. A new one is such a file, its `mod` and its entry in the table.
 
 pub(crate) mod ack;
 pub(crate) mod escrow;
@@ -46,7 +46,7 @@ pub(crate) struct Route {
     pub(crate) about: &'static str,
     /// What goes in and out of it, for the description of the API.
     pub(crate) operation: &'static Operation,
-    handler: fn(MethodFilter) -> MethodRouter<Arc<App>>,
+    handler: fn() -> MethodRouter<Arc<App>>,
 }
 
 macro_rules! routes {
@@ -58,7 +58,7 @@ macro_rules! routes {
             audience: Audience::$audience,
             about: $about,
             operation: &$($operation)::+,
-            handler: |method| on(method, $($handler)::+),
+            handler: || on(MethodFilter::$method, $($handler)::+),
         },)*];
     };
 }
@@ -106,11 +106,12 @@ pub struct Endpoint {
 
 /// Every endpoint of the main port.
 pub fn endpoints() -> Vec<Endpoint> {
-    let method = |route: &Route| if route.method == Method::GET { "GET" } else { "POST" };
-    ROUTES
-        .iter()
-        .map(|route| Endpoint { method: method(route), path: route.path, about: route.about })
-        .collect()
+    let of = |route: &'static Route| Endpoint {
+        method: route.method.as_str(),
+        path: route.path,
+        about: route.about,
+    };
+    ROUTES.iter().map(of).collect()
 }
 
 /// An error that clients may get, for the documentation.

@@ -91,6 +91,8 @@ pub(crate) async fn fetch(call: RequestContext) -> Result<Reply, ApiError> {
     let FetchRequest { mailbox_tokens } = fields::read(&body)?;
     let Distinct { values, spellings, .. } = tokens::read(mailbox_tokens)?;
     let (mailboxes, deadline) = (tokens::hashes(&values), retry.deadline());
+    // Tokens are not kept while storage is asked.
+    drop(values);
     let (caller, names) = (caller.map(Into::into), tokens::names(&mailboxes));
     let request = messages::FetchRequest { caller, mailboxes: names, sealed };
     // A page is in memory before it is known how large it is.

@@ -8,7 +8,7 @@ use crate::layers::around;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodFilter, any};
+use axum::routing::any;
 use hyper::header::ALLOW;
 use hyper::{Method, Uri};
 use std::sync::Arc;
@@ -24,9 +24,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
             continue;
         }
         let allowed = allowed(first.path);
-        let mut methods = around(any(async move || method_not_allowed(allowed)), app, None);
+        let mut methods = around(any(async move || method_not_allowed(&allowed)), app, None);
         for route in ROUTES.iter().filter(|route| route.path == first.path) {
-            methods = methods.merge(around((route.handler)(route.filter()), app, Some(route)));
+            methods = methods.merge(around((route.handler)(), app, Some(route)));
         }
         if let Some(alias) = first.alias() {
             router = router.route(&alias, methods.clone());
@@ -38,26 +38,23 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 }
 
 /// The methods that a path takes, as `Allow` lists them.
-fn allowed(path: &str) -> &'static str {
-    let takes = |method: Method| ROUTES.iter().any(|route| route.path == path && route.method == method);
-    match (takes(Method::GET), takes(Method::POST)) {
-        (true, true) => "GET, HEAD, POST",
-        (true, false) => "GET, HEAD",
-        _ => "POST",
-    }
+fn allowed(path: &str) -> String {
+    let methods = ROUTES.iter().filter(|route| route.path == path).map(|route| match route.method {
+        Method::GET => "GET, HEAD",
+        ref other => other.as_str(),
+    });
+    methods.collect::<Vec<_>>().join(", ")
 }
 
-fn method_not_allowed(allowed: &'static str) -> Response {
+fn method_not_allowed(allowed: &str) -> Response {
     let mut response = ApiError::from(ErrorCode::MethodNotAllowed).into_response();
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    if let Ok(allowed) = HeaderValue::from_str(allowed) {
+        response.headers_mut().insert(ALLOW, allowed);
+    }
     response
 }
 
 impl Route {
-    fn filter(&self) -> MethodFilter {
-        if self.method == Method::GET { MethodFilter::GET } else { MethodFilter::POST }
-    }
-
     /// Whether the endpoint waits for the policy that storage tells, as it needs storage or charges other relays.
     pub(crate) fn needs_policy(&self) -> bool {
         self.method == Method::POST || self.audience == Audience::Peers

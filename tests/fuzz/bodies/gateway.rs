@@ -2,7 +2,8 @@
 //! panics where a promise is broken. The fuzzer in `tests/fuzz` runs them for hours, the tests here for a moment and
 //! over everything that was ever found.
 
-use crate::bodies::fields::{self, Field, List, Spelled};
+use crate::bodies::fields::{self, Described, Field, List, Spelled, Value};
+use crate::bodies::values;
 use crate::limits::address;
 use crate::ohttp::{Form, binary, envelope};
 use bytes::Bytes;
@@ -10,8 +11,9 @@ use hyper::HeaderMap;
 use hyper::header::HeaderValue;
 use relay_proto::anchor::{encode_rollovers, parse_rollovers};
 use relay_proto::key_record::KeyRecord;
-use relay_proto::{BlobId, Ciphertext, EscrowBlob, ExchangeCode, MailboxToken};
+use relay_proto::{BlobId, Ciphertext, EscrowBlob, ExchangeCode, GuardianEntry, MailboxToken};
 use serde::Deserialize;
+use serde::de::MapAccess;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A body by the name of its target.
@@ -51,6 +53,24 @@ struct Body<'a> {
     #[serde(borrow)]
     mailbox_tokens: Field<List<Spelled<'a, MailboxToken>>>,
     timestamp: Option<Field<u64>>,
+    entries: Option<Field<List<Entry>>>,
+}
+
+/// An object in a list.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only read")]
+struct Entry {
+    data: Field<GuardianEntry>,
+}
+
+impl Described for Entry {
+    type Schema = values::Sealed;
+}
+
+impl<'de> Value<'de> for Entry {
+    fn of_object<A: MapAccess<'de>>(object: A) -> Result<Option<Self>, A::Error> {
+        fields::object(object)
+    }
 }
 
 /// A JSON body: what is read as one is one.

@@ -26,6 +26,8 @@ pub(super) fn run_over_random_inputs(targets: &[Target]) {
         targets.iter().for_each(|(_, body)| body(&input));
         Ok(())
     };
-    TestRunner::default().run(&bytes, run).unwrap();
-    TestRunner::default().run(&text, run).unwrap();
+    // What fails once is written down beside this file, and tried first from then on.
+    let config = ProptestConfig { source_file: Some(file!()), ..ProptestConfig::default() };
+    TestRunner::new(config.clone()).run(&bytes, run).unwrap();
+    TestRunner::new(config).run(&text, run).unwrap();
 }
