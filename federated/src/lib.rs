@@ -128,3 +128,6 @@ async fn watch_fill(storage: &StorageClient, metrics: &Metrics) {
         tokio::time::sleep(pause).await;
     }
 }
+
+#[cfg(test)]
+mod tests;
