@@ -9,6 +9,7 @@
 //! peer's name cannot be made into a scan of ports, and no host or address reaches a log.
 
 use crate::connection::ip_filter::is_forbidden;
+use crate::link::channel::Transit;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -59,8 +60,14 @@ impl Connector {
         Self { allowed, limit: LIMIT, tls: OnceCell::new() }
     }
 
-    /// Connects to a host: a name, an IPv4 address, or an IPv6 address with or without brackets.
-    pub(crate) async fn connect(&self, host: &str, port: u16, secure: bool) -> Result<Stream, Unreachable> {
+    /// Connects to a host: a name, an IPv4 address, or an IPv6 address with or without brackets. What the connection
+    /// is made of stays in this file: callers cannot print it, and the sockets' `Debug` shows addresses.
+    pub(crate) async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        secure: bool,
+    ) -> Result<impl Transit + use<>, Unreachable> {
         let connecting = async {
             let host = Host::read(host).ok_or(Unreachable)?;
             let addresses = self.judge(host.addresses().await?)?;
@@ -207,8 +214,7 @@ async fn open(
     Ok(Either::Right(Box::new(stream)))
 }
 
-/// A connection to a peer's host. Nothing prints one: that would show addresses.
-pub(crate) type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 #[cfg(test)]
 mod tests;
