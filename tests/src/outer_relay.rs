@@ -8,7 +8,7 @@ use crate::signed_key;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -43,11 +43,13 @@ pub struct Habits {
     pub duplicates: bool,
     /// Whether every other request waits for a later one to overtake it.
     pub reorders: bool,
+    /// Whether it sends everybody elsewhere, to the gateway itself.
+    pub redirects: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { keeps_keys: Duration::from_secs(300), duplicates: false, reorders: false }
+        Self { keeps_keys: Duration::from_secs(300), duplicates: false, reorders: false, redirects: false }
     }
 }
 
@@ -137,6 +139,12 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 impl Shared {
     async fn answer(&self, request: Request<Incoming>, upstream: &KeptConnection) -> Response<Full<Bytes>> {
         let path = request.uri().path().to_owned();
+        if self.habits.redirects {
+            let mut elsewhere = bare(StatusCode::TEMPORARY_REDIRECT, Bytes::new());
+            let location = HeaderValue::try_from(format!("http://{}{path}", self.target));
+            elsewhere.headers_mut().insert(LOCATION, location.expect("an address and a path"));
+            return elsewhere;
+        }
         match (request.method(), path.as_str()) {
             (&Method::POST, oblivious::PATH) => {
                 let answer = self.bring(request, upstream).await;

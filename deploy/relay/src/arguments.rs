@@ -193,6 +193,17 @@ mod tests {
     }
 
     #[test]
+    fn a_client_goes_through_an_oblivious_relay_of_either_spelling() {
+        for url in ["https://outer", "https://outer/v2/ohttp"] {
+            let line = format!("selftest http://host --as-client --oblivious {url}");
+            let Ok(Command::Selftest(how)) = parsed(&line) else { panic!("{line}") };
+            assert_eq!((how.as_client, how.oblivious), (true, "https://outer".parse().ok()));
+        }
+        let Ok(Command::Selftest(how)) = parsed("selftest http://host --as-client") else { panic!() };
+        assert!(how.as_client && how.oblivious.is_none());
+    }
+
+    #[test]
     fn a_bad_url_is_refused_with_an_example() {
         for url in ["", "127.0.0.1:8080", "ftp://host", "http://", "http://host?q=1"] {
             let refused = Arguments::try_parse_from(["relay", "selftest", url]).unwrap_err();
@@ -282,6 +293,9 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for wrong in [
             "doctor https://a https://b",
+            "selftest http://host --oblivious https://b",
+            "selftest http://host --as-client --via ohttp",
+            "selftest http://host --as-client --relay https://b",
             "anchor",
             "anchor new",
             "anchor make d",

@@ -81,6 +81,9 @@ fn perform<W: Write, E: Write>(command: Command, out: &mut W, errors: &mut E) ->
         Command::Evict(wanted) => {
             evict::evict(&vars(), &wanted, &mut std::io::stdin().lock(), out).map(Answer::from)
         }
+        Command::Selftest(how) if how.as_client => {
+            selftest::as_client::selftest(&vars(), clock, &how, out).map(Answer::from)
+        }
         Command::Selftest(how) => selftest::selftest(&how, clock, out).map(Answer::from),
         Command::Status { json } => status::status(&vars(), clock, json),
         Command::Keys { json } => keys::keys(&vars(), clock, json),

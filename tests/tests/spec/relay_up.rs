@@ -5,6 +5,7 @@ use relay_tests::binaries::Program;
 use relay_tests::deadline::{self, PATIENCE};
 use relay_tests::fields::{random_mailbox, send_fields};
 use relay_tests::front::{Front, Habits};
+use relay_tests::outer_relay::{Habits as OuterHabits, OuterRelay};
 use relay_tests::process::{Launch, signal_pid};
 use relay_tests::wire::{self, Wire, post_head};
 use relay_tests::{Client, Owner, Supervised, Via, procfs};
@@ -220,6 +221,73 @@ async fn selftest_checks_the_signed_key_record_as_clients_do() {
     let front = Front::start(relay.address(), Habits { spoils_records: true, ..Habits::default() }).await;
     let proof = walk(&front.url(), &anchor).await;
     assert_eq!(proof.code, Some(1), "{}", proof.stdout);
+}
+
+/// Every line of a step's that has these words.
+fn lines<'a>(text: &'a str, words: &str) -> Vec<&'a str> {
+    text.lines().filter(|line| line.contains(words)).collect()
+}
+
+#[tokio::test]
+async fn selftest_does_what_todays_client_does_through_an_outer_relay() {
+    let relay = Supervised::build().start().await;
+    let outer = OuterRelay::start(relay.address(), OuterHabits::default()).await;
+    let url = format!("http://{}", relay.address());
+    for oblivious in ["", "/", "/v2/ohttp"] {
+        let oblivious = format!("http://{}{oblivious}", outer.address());
+        let walk = ["selftest", &url, "--as-client", "--oblivious", &oblivious];
+        let proof = relay.command(&walk).finish().await;
+        assert_eq!(proof.code, Some(0), "{}{}", proof.stdout, proof.stderr);
+        assert!(proof.stdout.lines().last().unwrap().starts_with("all 14 steps ok"), "{}", proof.stdout);
+        assert_eq!(lines(&proof.stdout, "ok: plain http").len(), 2, "{}", proof.stdout);
+        assert_eq!(lines(&proof.stdout, "ok: none was given; this is the one").len(), 1, "{}", proof.stdout);
+    }
+    assert_eq!(outer.failures(), 3, "one stale key in each");
+    let json = relay.command(&["status", "--json"]).finish().await;
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    assert_eq!(json["blobs"], 0, "{json}");
+}
+
+#[tokio::test]
+async fn selftest_as_client_skips_a_limit_that_is_far_away() {
+    let relay = Supervised::build().variable("RELAY_RATE_LIMIT", 10_000).start().await;
+    let outer = OuterRelay::start(relay.address(), OuterHabits::default()).await;
+    let [url, oblivious] = [relay.address(), outer.address()].map(|address| format!("http://{address}"));
+    let walk = ["selftest", &url, "--as-client", "--oblivious", &oblivious];
+    let proof = relay.command(&walk).finish().await;
+    assert_eq!(proof.code, Some(0), "{}{}", proof.stdout, proof.stderr);
+    assert!(proof.stdout.contains("13 steps ok and 1 skipped in"), "{}", proof.stdout);
+}
+
+#[tokio::test]
+async fn selftest_as_client_names_what_a_client_refuses() {
+    let relay = Supervised::build().start().await;
+    let url = format!("http://{}", relay.address());
+    let walk = async |more: &[&str]| {
+        let proof = relay.command(&[&["selftest", &url, "--as-client"], more].concat()).finish().await;
+        assert_eq!(proof.code, Some(1), "{}{}", proof.stdout, proof.stderr);
+        proof.stdout
+    };
+    let alone = walk(&[]).await;
+    assert_eq!(lines(&alone, "FAILED: none was given, and clients never call").len(), 1, "{alone}");
+    let same = walk(&["--oblivious", &url]).await;
+    assert_eq!(lines(&same, "FAILED: clients want the oblivious relay at another").len(), 1, "{same}");
+    assert!(same.ends_with("1 of 14 steps FAILED\n"), "{same}");
+    let outer = OuterRelay::start(relay.address(), OuterHabits::default()).await;
+    let oblivious = format!("http://{}", outer.address());
+    let foreign = walk(&["--oblivious", &oblivious, "--anchor", &Owner::random().mailbox()]).await;
+    assert!(!lines(&foreign, "FAILED: the anchor did not sign the certificate").is_empty(), "{foreign}");
+    let redirecting =
+        OuterRelay::start(relay.address(), OuterHabits { redirects: true, ..OuterHabits::default() }).await;
+    let redirected = walk(&["--oblivious", &format!("http://{}", redirecting.address())]).await;
+    assert!(
+        !lines(&redirected, "FAILED: the oblivious relay redirects (status 307)").is_empty(),
+        "{redirected}"
+    );
+    drop(outer);
+    let down = walk(&["--oblivious", &oblivious]).await;
+    assert_eq!(lines(&down, "FAILED: the oblivious relay does not answer").len(), 1, "{down}");
+    assert!(down.lines().last().unwrap().starts_with("there is no way to this relay"), "{down}");
 }
 
 #[tokio::test]

@@ -4,6 +4,22 @@ use relay_client::{Error, Response};
 use serde_json::Value;
 use std::fmt;
 
+/// How a step that did not fail ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Passed {
+    Plainly,
+    /// With something that the operator should know.
+    Noting(String),
+    /// Not tried, and why.
+    Skipped(String),
+}
+
+impl From<()> for Passed {
+    fn from((): ()) -> Self {
+        Self::Plainly
+    }
+}
+
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StepError {

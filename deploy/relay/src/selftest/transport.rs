@@ -7,6 +7,7 @@ use relay_client::{Client, Key, Response, Url, binary, envelope, oblivious};
 use relay_daemon::Failure;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -22,6 +23,11 @@ pub(crate) fn relay_url(text: &str) -> Result<Url, &'static str> {
     if url.has_query() { Err("the URL must have no query") } else { Ok(url) }
 }
 
+/// Whether a URL's host is a name or an address of the machine that asks.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
 /// Why no TLS certificate can be checked. The only reason for which a client cannot be made.
 pub(crate) const NO_AUTHORITIES: &str =
     "no CA certificates were found on this machine, so no relay's certificate can be checked";
@@ -30,7 +36,7 @@ pub(crate) const NO_AUTHORITIES: &str =
 pub(crate) const INSTALL_AUTHORITIES: &str =
     "install the package ca-certificates, or set SSL_CERT_FILE to a file with the certificates to trust";
 
-fn client(url: Url, deadline: Duration) -> Result<Client, Failure> {
+pub(super) fn client(url: Url, deadline: Duration) -> Result<Client, Failure> {
     // The code of a failed selftest: nothing is wrong with the command line or with this program.
     Client::new(url, deadline).map_err(|_| failure!(Forced, "{NO_AUTHORITIES}; {INSTALL_AUTHORITIES}"))
 }
@@ -141,5 +147,20 @@ impl Transport {
     fn post(&self, to: &Client, path: &str, sealed: impl Into<Vec<u8>>) -> Result<Response, StepError> {
         let headers = [("content-type", oblivious::REQUEST_TYPE)];
         Ok(self.runtime.block_on(to.send("POST", path, &headers, sealed.into()))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_by_its_names() {
+        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_this_machine(host), "{host}");
+        }
+        for host in ["relay.example", "192.0.2.1", "2001:db8::1", "localhost.example"] {
+            assert!(!is_this_machine(host), "{host}");
+        }
     }
 }

@@ -3,10 +3,10 @@
 use super::{tls, upgrade};
 use crate::doctor::facts::{Facts, Health, Probe, Proxy, Tls};
 use crate::selftest::probe;
-use crate::selftest::relay_url;
+use crate::selftest::{is_this_machine, relay_url};
 use relay_daemon::health::from_here;
 use relay_daemon::{Clock, Failure};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use tokio::runtime::Runtime;
 
 /// Looks at the public URL.
@@ -52,23 +52,4 @@ pub(super) fn direct(facts: &Facts, clock: &Clock) -> Option<Proxy> {
 fn nothing(url: &str) -> Proxy {
     let seen = Probe::failed("not asked");
     Proxy { url: url.to_owned(), is_public: false, is_open: false, tls: None, seen, upgrade: None }
-}
-
-fn is_this_machine(host: &str) -> bool {
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn this_machine_is_known_by_its_names() {
-        for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(is_this_machine(host), "{host}");
-        }
-        for host in ["relay.example", "192.0.2.1", "2001:db8::1", "localhost.example"] {
-            assert!(!is_this_machine(host), "{host}");
-        }
-    }
 }
