@@ -4,6 +4,7 @@ use crate::anchor::AnchorCommand;
 use crate::data::import::ImportCommand;
 use crate::operate::clock::ClockCommand;
 use crate::operate::evict::Evict;
+use crate::operate::invite::Invite;
 use crate::operate::peers::PeersCommand;
 use crate::selftest::Selftest;
 use clap::{Parser, Subcommand};
@@ -38,6 +39,11 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what people type or scan to use a relay: its URL, the oblivious relay in front, the anchor
+    ///
+    /// Does first what a client does with them, and prints nothing that clients would not accept. A terminal with dark
+    /// text on light ground shows the QR code inverted; use --png or --svg there.
+    Invite(Invite),
     /// Show a running relay's peers: links, pins, and what lies with whom
     #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
     Peers {
@@ -201,6 +207,7 @@ mod tests {
         }
         let Ok(Command::Selftest(how)) = parsed("selftest http://host --as-client") else { panic!() };
         assert!(how.as_client && how.oblivious.is_none());
+        assert!(matches!(parsed("invite --oblivious https://outer --json"), Ok(Command::Invite(_))));
     }
 
     #[test]
@@ -293,6 +300,9 @@ mod tests {
     fn what_makes_no_sense_is_refused() {
         for wrong in [
             "doctor https://a https://b",
+            "invite https://a --relay https://b",
+            "invite https://a --oblivious b",
+            "invite https://a --anchor ab",
             "selftest http://host --oblivious https://b",
             "selftest http://host --as-client --via ohttp",
             "selftest http://host --as-client --relay https://b",

@@ -39,7 +39,7 @@ use data::{backup, compact, downgrade, restore, verify};
 use display::output::{Answer, unwritable};
 use operate::clock::{self, ClockCommand};
 use operate::peers::{self, PeersCommand};
-use operate::{drain, evict, keys, status, usage};
+use operate::{drain, evict, invite, keys, status, usage};
 use relay_daemon::{Clock, Exit, Failure, Vars};
 use relay_proto::telemetry::Role;
 use std::ffi::OsString;
@@ -87,6 +87,7 @@ fn perform<W: Write, E: Write>(command: Command, out: &mut W, errors: &mut E) ->
         Command::Selftest(how) => selftest::selftest(&how, clock, out).map(Answer::from),
         Command::Status { json } => status::status(&vars(), clock, json),
         Command::Keys { json } => keys::keys(&vars(), clock, json),
+        Command::Invite(how) => invite::invite(&vars(), clock, &how, errors),
         Command::Peers { json, command: None } => peers::peers(&vars(), clock, json),
         Command::Peers { command: Some(PeersCommand::Forget { url }), .. } => peers::forget(&vars(), &url),
         Command::Peers { command: Some(PeersCommand::Reassign { from, to }), .. } => {
@@ -176,6 +177,7 @@ mod tests {
             "oblivious",
             "status",
             "keys",
+            "invite",
             "peers",
             "drain",
             "doctor",

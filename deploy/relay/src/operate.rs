@@ -4,6 +4,7 @@ pub(crate) mod clock;
 pub(crate) mod drain;
 pub(crate) mod evict;
 pub(crate) mod federation_summary;
+pub(crate) mod invite;
 pub(crate) mod keys;
 pub(crate) mod peers;
 pub(crate) mod status;

@@ -25,6 +25,7 @@ mod hung;
 mod importing;
 mod insiders;
 mod interop;
+mod invite;
 mod limits;
 mod mailbox;
 mod monitoring;

@@ -6,6 +6,7 @@ mod sealed_client;
 mod setup;
 mod steps;
 
+use super::reply::Passed;
 use super::{DEADLINE, Selftest, run_steps};
 use crate::admin_client::call;
 pub(crate) use base_url::{base_url, text_of};
@@ -81,6 +82,25 @@ impl Trial {
             blob: steps::random_blob(1024).map_err(randomness)?,
             blob_id: None,
         })
+    }
+
+    /// Checks what a client checks before it sends anything. Returns notes, and the reasons to refuse it. Nobody is asked for a
+    /// key where the configuration alone is a reason.
+    pub(crate) fn check(&mut self) -> (Vec<String>, Vec<String>) {
+        let (mut notes, mut reasons) = (Vec::new(), Vec::new());
+        for steps in [setup::CONFIGURATION, &[setup::KEY_RECORD]] {
+            if !reasons.is_empty() {
+                break;
+            }
+            for (name, step) in steps {
+                match step(self) {
+                    Ok(Passed::Noting(note)) => notes.push(format!("{name}: {note}")),
+                    Ok(_) => {}
+                    Err(error) => reasons.push(format!("{name}: {error}")),
+                }
+            }
+        }
+        (notes, reasons)
     }
 }
 
