@@ -45,11 +45,19 @@ pub struct Habits {
     pub reorders: bool,
     /// Whether it sends everybody elsewhere, to the gateway itself.
     pub redirects: bool,
+    /// Whether it changes a byte of the anchor rollovers on their way.
+    pub spoils_rollovers: bool,
 }
 
 impl Default for Habits {
     fn default() -> Self {
-        Self { keeps_keys: Duration::from_secs(300), duplicates: false, reorders: false, redirects: false }
+        Self {
+            keeps_keys: Duration::from_secs(300),
+            duplicates: false,
+            reorders: false,
+            redirects: false,
+            spoils_rollovers: false,
+        }
     }
 }
 
@@ -155,7 +163,14 @@ impl Shared {
             }
             (&Method::GET, oblivious::KEY_PATH | signed_key::PATH) => self.key(&path, upstream).await,
             (&Method::GET, signed_key::ROLLOVER_PATH) => {
-                let reply = self.ask(Method::GET, &path, None, Bytes::new(), upstream).await;
+                let mut reply = self.ask(Method::GET, &path, None, Bytes::new(), upstream).await;
+                if self.habits.spoils_rollovers
+                    && let Ok(reply) = &mut reply
+                {
+                    let mut body = reply.body.to_vec();
+                    body.last_mut().map(|last| *last ^= 1).expect("a list of rollovers");
+                    reply.body = body.into();
+                }
                 let_through(reply).unwrap_or_else(|status| bare(status, Bytes::new()))
             }
             (&Method::GET, "/health") => bare(StatusCode::OK, Bytes::from_static(br#"{"status":"ok"}"#)),

@@ -4,6 +4,7 @@
 use crate::signed_keys::{record, shown};
 use relay_tests::Cluster;
 use relay_tests::binaries::Program;
+use relay_tests::outer_relay::{Habits, OuterRelay};
 use relay_tests::process::Launch;
 use relay_tests::signed_key::{PATH, ROLLOVER_PATH, ROLLOVER_TYPE, Rollover, SignedKey};
 use serde_json::Value;
@@ -116,6 +117,34 @@ async fn no_changed_rollover_is_believed() {
         changed[at] ^= 1;
         assert!(!Rollover::parse_all(&changed)[0].keeps(&promised), "byte {at}");
     }
+}
+
+#[tokio::test]
+async fn selftest_as_client_checks_the_rollovers_and_follows_none_from_an_old_anchor() {
+    let offline = Offline::new().await;
+    let (old, _) = offline.pinned().await;
+    offline.run("rollover", &[]).await;
+    let (new, _) = offline.pinned().await;
+    let (relay, _) = certified(&offline).await;
+    let url = format!("http://{}", relay.address());
+    let walk = async |habits: Habits, anchor: &str| {
+        let outer = OuterRelay::start(relay.address(), habits).await;
+        let oblivious = format!("http://{}", outer.address());
+        let arguments = ["selftest", &url, "--as-client", "--oblivious", &oblivious, "--anchor", anchor];
+        relay.command(&arguments).finish().await
+    };
+    let rollovers = |text: &str| {
+        let line = text.lines().find(|line| line.starts_with("anchor rollovers"));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    let good = walk(Habits::default(), &new).await;
+    assert_eq!(good.code, Some(0), "{}{}", good.stdout, good.stderr);
+    assert!(rollovers(&good.stdout).ends_with(" ok"), "{}", good.stdout);
+    let late = walk(Habits::default(), &old).await;
+    assert_eq!(late.code, Some(1), "{}", late.stdout);
+    let spoilt = walk(Habits { spoils_rollovers: true, ..Habits::default() }, &new).await;
+    assert_eq!(spoilt.code, Some(1), "{}", spoilt.stdout);
+    assert!(rollovers(&spoilt.stdout).contains("FAILED: the rollovers do not follow"), "{}", spoilt.stdout);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 mod qr;
 
 use crate::display::output::{Answer, answer, row};
-use crate::selftest::as_client::{Anchor, Trial, base_url, text_of};
+use crate::selftest::as_client::{Anchor, ClientTrial, base_url, text_of};
 use crate::selftest::{self, example};
 use clap::Args;
 use qr::QrCode;
@@ -82,7 +82,7 @@ pub(crate) fn invite(
     if how.unchecked {
         drop(writeln!(errors, "relay: warning: nobody checked whether clients accept this invitation"));
     } else {
-        check(Trial::new(relay, Some(oblivious), anchor, DEADLINE, clock)?, errors)?;
+        check(ClientTrial::new(relay, Some(oblivious), anchor, DEADLINE, clock)?, errors)?;
     }
     let code = QrCode::new(&invitation.to_string())?;
     if let Some(path) = &how.png {
@@ -102,7 +102,7 @@ fn public_url(vars: &Vars) -> Result<Url, Failure> {
     base_url(&url.to_string()).map_err(|problem| failure!(Config, "RELAY_PUBLIC_URL: {problem}"))
 }
 
-fn check(mut trial: Trial, errors: &mut impl Write) -> Result<(), Failure> {
+fn check(mut trial: ClientTrial, errors: &mut impl Write) -> Result<(), Failure> {
     let (notes, reasons) = trial.check();
     if !reasons.is_empty() {
         let reasons: String = reasons.iter().map(|reason| format!("\n  {reason}")).collect();

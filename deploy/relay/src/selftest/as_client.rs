@@ -50,7 +50,7 @@ impl Anchor {
 }
 
 /// What a client is configured with, and what it did with that.
-pub(crate) struct Trial {
+pub(crate) struct ClientTrial {
     relay: Url,
     /// `None` where nobody named one; sealed requests go to the relay itself then.
     oblivious: Option<Url>,
@@ -61,7 +61,7 @@ pub(crate) struct Trial {
     blob_id: Option<String>,
 }
 
-impl Trial {
+impl ClientTrial {
     /// # Errors
     /// When this machine has no CA certificates or no randomness.
     pub(crate) fn new(
@@ -116,6 +116,6 @@ pub(crate) fn selftest(
 ) -> Result<Exit, Failure> {
     let anchor = Anchor::find(how.anchor, vars);
     let relay = base_url(&text_of(&how.url)).map_err(|problem| failure!(Usage, "{problem}"))?;
-    let mut trial = Trial::new(relay, how.oblivious.clone(), anchor, DEADLINE, clock)?;
+    let mut trial = ClientTrial::new(relay, how.oblivious.clone(), anchor, DEADLINE, clock)?;
     run_steps(&steps::all(), &mut trial, clock, out)
 }

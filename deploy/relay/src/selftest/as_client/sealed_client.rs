@@ -135,3 +135,51 @@ impl SealedClient {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay_proto::messages::KeyWindow;
+    use serde_json::json;
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    /// A client whose one request is answered with this status and so many bytes, and which has a key already.
+    fn answered(status: &str, length: usize) -> SealedClient {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let head = format!("HTTP/1.1 {status}\r\nlocation: /\r\ncontent-length: {length}\r\n\r\n");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 16 << 10]).unwrap() > 0);
+            stream.write_all(&[head.as_bytes(), &vec![0; length]].concat()).unwrap();
+            // Until the client has read all of it and goes away.
+            drop(stream.read_to_end(&mut Vec::new()));
+        });
+        let mut client = SealedClient::new(url, None, Duration::from_secs(10), &Clock::system()).unwrap();
+        let window = KeyWindow { number: 1, seed: vec![7; 32].into() };
+        client.seal_to(Key::parse(window.encoded_config().unwrap()).unwrap());
+        client
+    }
+
+    fn refusal(mut client: SealedClient, text: &str) -> String {
+        client.act("send", &json!({ "ciphertext": text })).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn no_more_goes_and_comes_than_oblivious_relays_pass_on() {
+        let long = refusal(answered("200 OK", LONGEST_ANSWER + 1), "x");
+        assert!(long.contains("longer than 128 KiB"), "{long}");
+        let as_long_as_may_be = refusal(answered("200 OK", LONGEST_ANSWER), "x");
+        assert!(as_long_as_may_be.contains("content type"), "{as_long_as_may_be}");
+        let long = refusal(answered("200 OK", 0), &"x".repeat(LONGEST_REQUEST));
+        assert!(long.contains("longer than 64 KiB"), "{long}");
+    }
+
+    #[test]
+    fn no_redirect_is_followed_and_other_errors_are_final() {
+        let redirected = refusal(answered("302 Found", 0), "x");
+        assert!(redirected.contains("redirects (status 302)"), "{redirected}");
+        assert_eq!(refusal(answered("500 Internal Server Error", 0), "x"), "status 500 outside");
+    }
+}

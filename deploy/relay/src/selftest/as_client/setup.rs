@@ -1,12 +1,12 @@
 //! What a client checks of its configuration, and of the key that it is given, before it sends anything.
 
 use super::base_url::origin;
-use super::{Anchor, Trial};
+use super::{Anchor, ClientTrial};
 use crate::selftest::is_this_machine;
 use crate::selftest::reply::{Passed, StepError, expect, wrong};
 use relay_client::Url;
 
-pub(super) type Step = crate::selftest::Step<Trial, Passed>;
+pub(super) type Step = crate::selftest::Step<ClientTrial, Passed>;
 
 /// Of the configuration alone.
 pub(super) const CONFIGURATION: &[Step] = &[

@@ -1,6 +1,6 @@
 //! What a client does once it has a key: mail, a stale key, a spent limit.
 
-use super::Trial;
+use super::ClientTrial;
 use super::setup::{self, Step};
 use crate::selftest::reply::{Passed, StepError, check_type, expect, wrong};
 use base64::Engine as _;
@@ -63,7 +63,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Few relays have any. Then the relay answers 404, of which the deployed oblivious relays make a 502.
-fn rollovers(trial: &mut Trial) -> Result<Passed, StepError> {
+fn rollovers(trial: &mut ClientTrial) -> Result<Passed, StepError> {
     let answer = trial.client.get(ROLLOVER_PATH)?;
     match answer.status {
         404 => return Ok(Passed::Noting("there are none".to_owned())),
@@ -82,7 +82,7 @@ fn rollovers(trial: &mut Trial) -> Result<Passed, StepError> {
 }
 
 /// Sends one small blob to one mailbox until that is too much. Sending it again stores nothing more.
-fn spent_limit(trial: &mut Trial) -> Result<Passed, StepError> {
+fn spent_limit(trial: &mut ClientTrial) -> Result<Passed, StepError> {
     let before = trial.client.fetched();
     let fields = send_fields(&trial.mailbox, b"the selftest's small blob");
     for _ in 0..MOST_SENDS {
@@ -102,7 +102,7 @@ fn spent_limit(trial: &mut Trial) -> Result<Passed, StepError> {
     Ok(Passed::Skipped(format!("this relay takes {MOST_SENDS} sends to a mailbox at once")))
 }
 
-impl Trial {
+impl ClientTrial {
     fn leave(&mut self) -> Result<(), StepError> {
         let body = self.client.act("send", &send_fields(&self.mailbox, &self.blob))?.success()?;
         let id = body["blob_id"].as_str().ok_or_else(|| wrong("the answer has no blob_id"))?;
