@@ -8,6 +8,9 @@ use std::fmt;
 /// How names of variables begin that only the relay has: one of them that is unknown is a mistake.
 const OURS: [&str; 2] = ["RELAY_", "OBLIVIOUS_"];
 
+/// The protocols of a scheduler's services.
+const SERVICE_PROTOCOLS: [&str; 3] = ["tcp://", "udp://", "sctp://"];
+
 /// The process's variables, taken once at start.
 #[derive(Debug, Clone, Default)]
 pub struct Vars(BTreeMap<String, String>);
@@ -68,8 +71,9 @@ impl Vars {
     /// Starts reading a configuration.
     pub fn reader(&self) -> Reader<'_> {
         let mut reader = Reader { vars: self, mistakes: Vec::new() };
-        for name in self.0.keys().filter(|name| OURS.iter().any(|ours| name.starts_with(ours))) {
-            if !KNOWN.iter().any(|known| known.name == name) {
+        for (name, value) in &self.0 {
+            let Some(rest) = OURS.iter().find_map(|ours| name.strip_prefix(ours)) else { continue };
+            if !KNOWN.iter().any(|known| known.name == name) && !is_of_a_scheduler(rest, value) {
                 reader.mistakes.push(unknown(name));
             }
         }
@@ -78,6 +82,17 @@ impl Vars {
         reader.read(&RUST_LOG);
         reader.read(&HANG_TIMEOUT);
         reader
+    }
+}
+
+/// Returns true for a variable that a scheduler sets in all containers beside a service named `relay` or `oblivious`, as
+/// Kubernetes and Docker's links do: where that service is. `name` comes without the service's own name. `PORT` is one
+/// only with a URL in it: with a number it is an operator's, who means another variable.
+fn is_of_a_scheduler(name: &str, value: &str) -> bool {
+    match name {
+        "SERVICE_HOST" | "SERVICE_PORT" => true,
+        "PORT" => SERVICE_PROTOCOLS.iter().any(|protocol| value.starts_with(protocol)),
+        _ => name.starts_with("SERVICE_PORT_") || name.starts_with("PORT_"),
     }
 }
 
@@ -190,6 +205,32 @@ mod tests {
         assert!(hint("RELAY_MAX_BLOB_PER_USERS"));
         assert!(!hint("RELAY_FOO"));
         assert!(!hint("RELAY_ENTIRELY_DIFFERENT"));
+    }
+
+    #[test]
+    fn what_a_scheduler_says_of_a_service_of_that_name_is_passed_over() {
+        for service in ["RELAY", "OBLIVIOUS"] {
+            let set = |pairs: &[(&str, &str)]| {
+                let named = pairs.iter().map(|(name, value)| (format!("{service}_{name}"), *value));
+                Vars::from_pairs(named).reader().finish().map_err(|error| error.mistakes.len())
+            };
+            let of_a_scheduler = [
+                ("SERVICE_HOST", "10.96.0.7"),
+                ("SERVICE_PORT", "8080"),
+                ("SERVICE_PORT_CLIENTS", "8080"),
+                ("PORT", "tcp://10.96.0.7:8080"),
+                ("PORT_8080_TCP", "tcp://10.96.0.7:8080"),
+                ("PORT_8080_TCP_PROTO", "tcp"),
+                ("PORT_8080_TCP_PORT", "8080"),
+                ("PORT_8080_TCP_ADDR", "10.96.0.7"),
+            ];
+            assert_eq!(set(&of_a_scheduler), Ok(()));
+            let mistaken = [("PORT", "8080"), ("SERVICE", "x"), ("SERVICE_HOSTS", "x"), ("PORTS", "80")];
+            assert_eq!(set(&mistaken), Err(mistaken.len()));
+        }
+        let names =
+            KNOWN.iter().filter_map(|known| OURS.iter().find_map(|ours| known.name.strip_prefix(ours)));
+        assert!(names.into_iter().all(|name| !is_of_a_scheduler(name, "tcp://")), "none of them is ours");
     }
 
     #[test]
