@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds the images: storaged, gateway, federated, relay (the operator's command) and front (TLS). Where a registry can
-# be reached everything is built inside of containers; elsewhere the programs are built on this host and the front is
-# made of its caddy package. It says which. Tags: relay/NAME:latest and relay/NAME:VERSION.
+# Builds the images: storaged, gateway, federated, oblivious (an outer relay), relay (the operator's command) and front
+# (TLS). Where a registry can be reached everything is built inside of containers; elsewhere the programs are built on
+# this host and the front is made of its caddy package. It says which. Tags: relay/NAME:latest and relay/NAME:VERSION.
 #
-#   deploy/docker/build.sh [storaged|gateway|federated|relay|front]...
+#   deploy/docker/build.sh [storaged|gateway|federated|oblivious|relay|front]...
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 targets=("$@")
-((${#targets[@]})) || targets=(storaged gateway federated relay front)
+((${#targets[@]})) || targets=(storaged gateway federated oblivious relay front)
 
 staging=target/docker
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
@@ -35,7 +35,7 @@ build_on_host() {
     cargo build --release --locked -p storaged -p gateway -p federated -p relay --target "$target"
   rm -rf "$staging/programs"
   mkdir -p "$staging/programs/data" "$staging/programs/certs"
-  cp "target/$target/release/"{storaged,gateway,federated,relay} "$staging/programs/"
+  cp "target/$target/release/"{storaged,gateway,federated,oblivious,relay} "$staging/programs/"
   certificates >"$staging/programs/certs/ca-certificates.crt"
 }
 

@@ -168,7 +168,7 @@ impl Compose {
 
 impl Drop for Compose {
     fn drop(&mut self) {
-        let words = "--profile admin --profile federation down -v --remove-orphans -t 5";
+        let words = "--profile admin --profile federation --profile oblivious down -v --remove-orphans -t 5";
         let output = self.command(words).output();
         if !output.is_ok_and(|output| output.status.success()) {
             eprintln!("containers of {} may be left", self.name);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 type Mounts = &'static [(&'static str, bool)];
 
 /// A service, its user, and what is mounted.
-const SERVICES: [(&str, &str, Mounts); 5] = [
+const SERVICES: [(&str, &str, Mounts); 6] = [
     (
         "storaged",
         "10001:10001",
@@ -26,6 +26,7 @@ const SERVICES: [(&str, &str, Mounts); 5] = [
         "10003:10003",
         &[("/run/relay/federated", true), ("/run/relay/federation", false), ("/run/relay/peering", true)],
     ),
+    ("oblivious", "10006:10006", &[]),
     ("front", "10005:10005", &[("/data", true)]),
     ("admin", "10001:10004", &[("/backups", true), ("/run/relay/admin", false)]),
 ];
@@ -39,7 +40,8 @@ fn inspect(container: &str) -> Value {
 #[ignore = "wants Docker; .ci/run runs it"]
 async fn every_container_may_do_its_own_job_and_nothing_else() {
     let relay = Compose::lay_out(5)
-        .variable("COMPOSE_PROFILES", "federation,admin")
+        .variable("COMPOSE_PROFILES", "federation,admin,oblivious")
+        .variable("OBLIVIOUS_TARGETS", "https://relay.invalid")
         .variable("RELAY_FEDERATION_ENABLED", "true")
         .variable("RELAY_FEDERATION_PEERS", "wss://relay.invalid");
     relay.compose("create");
@@ -60,8 +62,8 @@ async fn every_container_may_do_its_own_job_and_nothing_else() {
         assert!(host["Ulimits"].to_string().contains(r#""Hard":0,"Name":"core""#), "{service}");
         let found: BTreeSet<(String, bool)> = container["Mounts"]
             .as_array()
-            .unwrap()
-            .iter()
+            .into_iter()
+            .flatten()
             .map(|mount| (mount["Destination"].as_str().unwrap().to_owned(), mount["RW"].as_bool().unwrap()))
             .collect();
         let expected: BTreeSet<_> = mounts.iter().map(|&(path, writes)| (path.to_owned(), writes)).collect();
@@ -83,6 +85,7 @@ async fn every_container_may_do_its_own_job_and_nothing_else() {
     assert_eq!(inspect(&relay.containers("storaged")[0])["HostConfig"]["NetworkMode"], "none");
     assert_eq!(networks("gateway"), ["_inside"]);
     assert_eq!(networks("federated"), ["_outside"]);
+    assert_eq!(networks("oblivious"), ["_outer"]);
     let inside: Value =
         serde_json::from_str(&docker(&["network", "inspect", &format!("{}_inside", relay.name())])).unwrap();
     assert_eq!(inside[0]["Internal"], true);
@@ -91,13 +94,15 @@ async fn every_container_may_do_its_own_job_and_nothing_else() {
             .as_object()
             .is_some_and(|ports| !ports.is_empty())
     };
-    assert!(published("front") && !published("gateway") && !published("federated"));
+    assert!(
+        published("front") && !published("gateway") && !published("federated") && !published("oblivious")
+    );
 }
 
 #[test]
 #[ignore = "wants Docker; .ci/run runs it"]
 fn an_image_holds_one_program_and_no_shell() {
-    for name in ["storaged", "gateway", "federated", "relay"] {
+    for name in ["storaged", "gateway", "federated", "oblivious", "relay"] {
         let image = format!("relay/{name}:latest");
         let container = docker(&["create", &image]);
         let listing = std::process::Command::new("sh")
@@ -123,7 +128,7 @@ fn an_image_holds_one_program_and_no_shell() {
             .collect();
         let certificates = "etc/ssl/certs/ca-certificates.crt";
         let expected: &[&str] =
-            if ["federated", "relay"].contains(&name) { &[certificates, name] } else { &[name] };
+            if ["federated", "oblivious", "relay"].contains(&name) { &[certificates, name] } else { &[name] };
         assert_eq!(files, expected, "{name}");
         let health = inspect(&image)["Config"]["Healthcheck"]["Test"].clone();
         let expected = if name == "relay" {

@@ -53,6 +53,30 @@ async fn federation_is_there_when_its_profile_is_asked_for() {
 
 #[tokio::test]
 #[ignore = "wants Docker; .ci/run runs it"]
+async fn an_outer_relay_is_there_at_its_own_name_when_its_profile_is_asked_for() {
+    // Certificates for such a name come from the front's own authority.
+    const OUTER: &str = "outer.relay.local";
+    let relay = Compose::lay_out(12)
+        .variable("COMPOSE_PROFILES", "oblivious")
+        .variable("OBLIVIOUS_DOMAIN", OUTER)
+        .variable("OBLIVIOUS_TARGETS", "https://relay.invalid");
+    relay.up("--wait").await;
+    let port = relay.url().rsplit(':').next().unwrap().to_owned();
+    let status = |path: &str, options: &str| {
+        let script = format!(
+            "curl -sS --cacert root.crt --resolve {OUTER}:{port}:127.0.0.1 -o /dev/null -w '%{{http_code}}' {options} \
+             https://{OUTER}:{port}{path}"
+        );
+        relay.shell(&script, &[])
+    };
+    assert_eq!(status("/health", ""), "200");
+    let sealed = "-H 'content-type: message/ohttp-req' -d sealed";
+    assert_eq!(status("/v2/ohttp", sealed), "502", "its target is nowhere");
+    assert_eq!(status("/v2/send", "-d {}"), "404", "this relay's own paths are at its own name");
+}
+
+#[tokio::test]
+#[ignore = "wants Docker; .ci/run runs it"]
 async fn a_client_cannot_say_who_it_is() {
     let relay = Compose::lay_out(10).variable("RELAY_ADDR_RATE_LIMIT", 20);
     let trust = relay.up("--wait").await;
