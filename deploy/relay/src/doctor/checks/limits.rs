@@ -4,6 +4,9 @@ use crate::doctor::code::Code;
 use crate::doctor::facts::{Facts, Health, ProbeError, Proxy, Sources, StorageReport};
 use crate::doctor::finding::Findings;
 
+/// Refusals of sealed requests from which on they are no slip of one client.
+const OFTEN: f64 = 10.0;
+
 pub(super) fn check(facts: &Facts, findings: &mut Findings) {
     let Some(report) = &facts.report else { return };
     if let Some(proxy) =
@@ -12,10 +15,11 @@ pub(super) fn check(facts: &Facts, findings: &mut Findings) {
         check_source(facts, report, proxy, findings);
     }
     // Counted before this command asked anything by itself.
-    if report.before.limited_relays > 0.0 && !facts.settings.names_relays {
+    if report.before.limited_relays >= OFTEN && !facts.settings.names_relays {
         findings.add(
             Code::OuterRelayUnnamed,
-            "sealed requests from one address were refused by its limit (RELAY_ADDR_RATE_LIMIT)",
+            "requests from one address that brings sealed requests are refused (RELAY_ADDR_RATE_LIMIT): if it is an \
+             outer relay, name it in RELAY_OHTTP_RELAYS",
         );
     }
     let was_refused =
@@ -63,6 +67,7 @@ fn check_source(facts: &Facts, report: &StorageReport, proxy: &Proxy, findings: 
 
 #[cfg(test)]
 mod tests {
+    use super::OFTEN;
     use crate::doctor::checks::fixture::{codes, codes_reported};
     use crate::doctor::facts::{ProbeError, Sources};
 
@@ -91,14 +96,15 @@ mod tests {
 
     #[test]
     fn a_relay_that_nobody_named_is_told_of() {
-        let refused = |names_relays| {
+        let refused = |times, names_relays| {
             codes(|facts| {
                 facts.settings.names_relays = names_relays;
-                facts.report.as_mut().unwrap().before.limited_relays = 1.0;
+                facts.report.as_mut().unwrap().before.limited_relays = times;
             })
         };
-        assert_eq!(refused(false), ["outer-relay-unnamed"]);
-        assert!(refused(true).is_empty());
+        assert_eq!(refused(OFTEN, false), ["outer-relay-unnamed"]);
+        assert!(refused(OFTEN - 1.0, false).is_empty(), "one client's slip");
+        assert!(refused(OFTEN, true).is_empty(), "a named one has a budget of its own");
     }
 
     #[test]
