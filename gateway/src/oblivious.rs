@@ -122,9 +122,9 @@ fn forwarder(config: &OuterConfig, metrics: &Arc<OuterMetrics>, clock: Clock) ->
         let target =
             Target::new(url.clone(), Arc::clone(&connector), limit, Arc::clone(metrics)).map_err(internal)?;
         Ok(Destination {
-            target,
+            target: Arc::new(target),
             share: FairShare::new(config.target_rate, clock.clone()),
-            keys: KeyCache::new(limit, clock.clone()),
+            keys: KeyCache::new(clock.clone()),
             in_progress: Arc::default(),
             number: index + 1,
             failures: Notice::once_in(FAILURE_NOTICES),

@@ -38,7 +38,7 @@ const UNNAMED_PAUSE: Duration = Duration::from_secs(1);
 
 /// A target with what its clients share.
 pub(super) struct Destination {
-    pub(super) target: Target,
+    pub(super) target: Arc<Target>,
     pub(super) share: FairShare,
     pub(super) keys: KeyCache,
     pub(super) in_progress: Arc<Places<Client>>,
@@ -87,7 +87,7 @@ impl Forwarder {
             return Err(ForwardError::RateLimit(wait));
         }
         if !is_sealed {
-            return self.document(destination, resource).await;
+            return self.document(destination, resource, prefix(address)).await;
         }
         let outcome = self.forward(destination, resource, address, &head.headers, body).await;
         self.metrics.request(match &outcome {
@@ -111,10 +111,15 @@ impl Forwarder {
     }
 
     /// Shows a key, or how the anchor changed.
-    async fn document(&self, destination: &Destination, resource: usize) -> Result<Reply, ForwardError> {
-        let path = RESOURCES[resource].path;
-        let fetch = async || destination.target.get(path, LONGEST_DOCUMENT).await;
-        let shown = destination.keys.get(resource, fetch).await;
+    async fn document(
+        &self,
+        destination: &Destination,
+        resource: usize,
+        client: Client,
+    ) -> Result<Reply, ForwardError> {
+        let (target, path) = (Arc::clone(&destination.target), RESOURCES[resource].path);
+        let fetch = async move { target.get(path, LONGEST_DOCUMENT).await };
+        let shown = destination.keys.get(resource, client, fetch).await;
         match &shown {
             Ok((_, CacheStatus::Hit)) => self.metrics.keys_kept.inc(),
             Ok((_, CacheStatus::Miss)) => self.metrics.keys_fetched.inc(),

@@ -1,23 +1,33 @@
-//! Keys of one target, each kept for as long as the target says and not a second longer. However many clients wait for
-//! one, it is fetched once.
+//! What the paths of one target show: keys, each kept for as long as the target says and not a second longer, and what
+//! may not be kept, which is shared for a second. However many clients wait for one, it is fetched once.
 
 use super::reply::{ForwardError, PassedHead, Reply};
 use super::routes::{Kind, RESOURCES};
+use super::share::Client;
 use super::target::TargetAnswer;
+use crate::limits::places::Places;
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{AGE, CACHE_CONTROL, HeaderMap};
 use relay_daemon::Clock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::sync::watch;
 
 /// Bytes of the longest document. Deployed keys have less than 700, all rollovers together about 2100.
 pub(super) const LONGEST_DOCUMENT: usize = 16 << 10;
 
 /// Longest that anything is kept. Keys change every day.
 const LONGEST_KEPT: Duration = Duration::from_secs(86_400);
+
+/// How long what may not be kept, or failed, is shared after it was asked for. Without sharing, one client that asks for
+/// it again and again spends what the target takes from all that come through here. A second is the bound because who
+/// keeps rollovers breaks clients: one that meets a key of a new anchor asks how the anchor changed, and finds the
+/// new key not to be trusted where it is shown what was true before.
+const SHARED_FOR: Duration = Duration::from_secs(1);
+
+/// Requests of one client at once that wait for fetches of one target.
+const WAITING: usize = 64;
 
 /// How a document came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,77 +47,101 @@ struct Document {
     fresh_until: Option<Duration>,
 }
 
-/// The last fetch of a path.
+/// A fetch that has ended.
 #[derive(Debug, Clone)]
 struct Fetch {
-    /// Of all fetches of the path, counted from one.
-    number: u64,
+    /// Before anything was asked: no answer is older than the target says.
+    began: Duration,
     outcome: Result<Document, ForwardError>,
 }
 
-/// One path.
-#[derive(Debug, Default)]
-struct Slot {
-    last: Mutex<Option<Fetch>>,
-    /// Fetches that have ended.
-    ended: AtomicU64,
+impl Fetch {
+    fn is_usable(&self, now: Duration) -> bool {
+        let is_fresh = |document: &Document| document.fresh_until.is_some_and(|until| now < until);
+        now.saturating_sub(self.began) < SHARED_FOR || self.outcome.as_ref().is_ok_and(is_fresh)
+    }
 }
+
+/// The last fetch of a path: `None` in it until it ends. Its sender is the task that fetches.
+type Slot = Mutex<Option<watch::Receiver<Option<Fetch>>>>;
 
 /// What the paths of one target show.
 #[derive(Debug)]
 pub(super) struct KeyCache {
     slots: [Slot; RESOURCES.len()],
-    /// How long a request waits for another one's fetch.
-    limit: Duration,
+    waiting: Arc<Places<Client>>,
     clock: Clock,
 }
 
 impl KeyCache {
-    pub(super) fn new(limit: Duration, clock: Clock) -> Self {
-        Self { slots: Default::default(), limit, clock }
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { slots: Default::default(), waiting: Arc::default(), clock }
     }
 
-    /// What a resource shows: kept, of a fetch that ends while this request waits, or fetched now.
+    /// What a resource shows: kept, of a fetch that ends while this request waits, or fetched now. The fetch is a task
+    /// of its own, which no client can end by going away.
     ///
     /// # Errors
-    /// When the target has no answer, which all that wait for it are told.
+    /// When the target has no answer, which all that wait for it are told, or the client waits too often already.
     pub(super) async fn get(
         &self,
         resource: usize,
-        fetch: impl AsyncFnOnce() -> Result<TargetAnswer, ForwardError>,
+        client: Client,
+        fetch: impl Future<Output = Result<TargetAnswer, ForwardError>> + Send + 'static,
     ) -> Result<(Reply, CacheStatus), ForwardError> {
-        let (slot, kind) = (&self.slots[resource], RESOURCES[resource].kind);
-        let ended_before = slot.ended.load(Relaxed);
-        let mut last = timeout(self.limit, slot.last.lock()).await.map_err(|_| ForwardError::Silent)?;
-        if let Some(fetch) = &*last {
-            let is_fresh = |document: &Document| {
-                document.fresh_until.is_some_and(|until| self.clock.monotonic() < until)
-            };
-            if fetch.number > ended_before || fetch.outcome.as_ref().is_ok_and(is_fresh) {
-                return fetch.outcome.clone().map(|document| (self.reply(document), CacheStatus::Hit));
-            }
-        }
-        // If the client goes away the fetch ends with it, and the next one that waits fetches.
-        let outcome = fetch().await.map(|answer| self.document(kind, answer));
-        let number = slot.ended.fetch_add(1, Relaxed) + 1;
-        *last = Some(Fetch { number, outcome: outcome.clone() });
-        drop(last);
-        outcome.map(|document| (self.reply(document), CacheStatus::Miss))
-    }
-
-    fn document(&self, kind: Kind, answer: TargetAnswer) -> Document {
-        let TargetAnswer { passed, headers, body } = answer;
-        let may_be_kept = kind == Kind::Key && passed.status == StatusCode::OK;
-        let lifetime = if may_be_kept { lifetime(&headers) } else { None };
-        let fresh_until = lifetime.map(|lifetime| self.clock.monotonic().saturating_add(lifetime));
-        Document { passed, body: body.into(), fresh_until }
-    }
-
-    fn reply(&self, document: Document) -> Reply {
         let now = self.clock.monotonic();
-        let left = document.fresh_until.map(|until| until.saturating_sub(now));
-        document.passed.reply(document.body, left)
+        let (mut receiver, _slot, status) = {
+            // It is whole after any panic.
+            let mut slot = self.slots[resource].lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = slot.as_ref().and_then(|last| last.borrow().clone())
+                && known.is_usable(now)
+            {
+                return self.show(known, CacheStatus::Hit);
+            }
+            let waits = self.waiting.take(client, WAITING).ok_or(ForwardError::InProgress)?;
+            // Without a sender it never ends.
+            let in_progress =
+                slot.clone().filter(|last| last.borrow().is_none() && last.has_changed().is_ok());
+            match in_progress {
+                Some(last) => (last, waits, CacheStatus::Hit),
+                None => {
+                    let started = self.start(RESOURCES[resource].kind, now, fetch);
+                    *slot = Some(started.clone());
+                    (started, waits, CacheStatus::Miss)
+                }
+            }
+        };
+        let ended = receiver.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+        self.show(ended.ok_or(ForwardError::Unreachable)?, status)
     }
+
+    fn start(
+        &self,
+        kind: Kind,
+        began: Duration,
+        fetch: impl Future<Output = Result<TargetAnswer, ForwardError>> + Send + 'static,
+    ) -> watch::Receiver<Option<Fetch>> {
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            let outcome = fetch.await.map(|answer| document(kind, began, answer));
+            sender.send_replace(Some(Fetch { began, outcome }));
+        });
+        receiver
+    }
+
+    fn show(&self, fetch: Fetch, status: CacheStatus) -> Result<(Reply, CacheStatus), ForwardError> {
+        let document = fetch.outcome?;
+        let left = document.fresh_until.map(|until| until.saturating_sub(self.clock.monotonic()));
+        Ok((document.passed.reply(document.body, left), status))
+    }
+}
+
+fn document(kind: Kind, began: Duration, answer: TargetAnswer) -> Document {
+    let TargetAnswer { passed, headers, body } = answer;
+    let may_be_kept = kind == Kind::Key && passed.status == StatusCode::OK;
+    let lifetime = if may_be_kept { lifetime(&headers) } else { None };
+    let fresh_until = lifetime.map(|lifetime| began.saturating_add(lifetime));
+    Document { passed, body: body.into(), fresh_until }
 }
 
 /// For how long an answer may still be kept by a cache that many share (RFC 9111); `None` where it may not or says nothing.
@@ -139,8 +173,7 @@ mod tests {
     use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
     use relay_daemon::ManualClock;
     use relay_proto::UnixSeconds;
-    use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     const KEY: usize = 1;
     const ROLLOVER: usize = 3;
@@ -163,31 +196,44 @@ mod tests {
         Ok(TargetAnswer { passed, headers, body: b"key".to_vec() })
     }
 
+    const CLIENT: Client = [1; 8];
+
     struct Fixture {
         hands: ManualClock,
         cache: KeyCache,
-        fetches: AtomicUsize,
+        fetches: Arc<AtomicUsize>,
     }
 
     fn fixture() -> Arc<Fixture> {
         let hands = ManualClock::at(UnixSeconds::new(0));
-        let cache = KeyCache::new(Duration::from_secs(30), hands.clock());
-        Arc::new(Fixture { hands, cache, fetches: AtomicUsize::new(0) })
+        let cache = KeyCache::new(hands.clock());
+        Arc::new(Fixture { hands, cache, fetches: Arc::default() })
     }
 
     impl Fixture {
+        async fn get_as(
+            &self,
+            client: Client,
+            resource: usize,
+            status: u16,
+            cache: &'static str,
+        ) -> Result<Reply, ForwardError> {
+            let fetches = Arc::clone(&self.fetches);
+            let fetch = async move {
+                fetches.fetch_add(1, Relaxed);
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                answer(status, cache)
+            };
+            self.cache.get(resource, client, fetch).await.map(|(reply, _)| reply)
+        }
+
         async fn get(
             &self,
             resource: usize,
             status: u16,
             cache: &'static str,
         ) -> Result<Reply, ForwardError> {
-            let fetch = async || {
-                self.fetches.fetch_add(1, Relaxed);
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                answer(status, cache)
-            };
-            self.cache.get(resource, fetch).await.map(|(reply, _)| reply)
+            self.get_as(CLIENT, resource, status, cache).await
         }
 
         fn fetches(&self) -> usize {
@@ -240,9 +286,11 @@ mod tests {
         {
             let fixture = fixture();
             let waiting: Vec<_> = (0..50)
-                .map(|_| {
+                .map(|number| {
                     let fixture = Arc::clone(&fixture);
-                    tokio::spawn(async move { fixture.get(resource, status, cache).await.is_ok() })
+                    tokio::spawn(
+                        async move { fixture.get_as([number; 8], resource, status, cache).await.is_ok() },
+                    )
                 })
                 .collect();
             for one in waiting {
@@ -253,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rollovers_refusals_and_what_says_nothing_are_fetched_for_each_request() {
+    async fn rollovers_refusals_and_what_says_nothing_are_shared_for_a_second_and_not_kept() {
         for (resource, status, cache) in [
             (ROLLOVER, 200, "max-age=10"),
             (KEY, 404, "max-age=10"),
@@ -262,24 +310,79 @@ mod tests {
         ] {
             let fixture = fixture();
             for fetches in 1..4 {
-                let reply = fixture.get(resource, status, cache).await.unwrap();
-                assert_eq!(
-                    (reply.status().as_u16(), &reply.headers()[CACHE_CONTROL]),
-                    (status, &"no-store".parse().unwrap())
-                );
+                for _ in 0..20 {
+                    let reply = fixture.get(resource, status, cache).await.unwrap();
+                    assert_eq!(
+                        (reply.status().as_u16(), &reply.headers()[CACHE_CONTROL]),
+                        (status, &"no-store".parse().unwrap())
+                    );
+                    assert_eq!(fixture.fetches(), fetches);
+                }
+                fixture.hands.advance(SHARED_FOR - Duration::from_millis(1));
+                fixture.get(resource, status, cache).await.unwrap();
                 assert_eq!(fixture.fetches(), fetches);
+                fixture.hands.advance(Duration::from_millis(1));
             }
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_goes_away_leaves_the_fetch_to_the_next_one() {
+    async fn a_failure_is_shared_for_a_second_too() {
         let fixture = fixture();
-        let first = Arc::clone(&fixture);
-        let first = tokio::spawn(async move { first.get(KEY, 200, "max-age=10").await.is_ok() });
-        tokio::task::yield_now().await;
-        first.abort();
-        assert!(fixture.get(KEY, 200, "max-age=10").await.is_ok());
+        for fetches in [1, 1, 2] {
+            assert_eq!(fixture.get(KEY, 302, "x").await.err(), Some(ForwardError::Unusable));
+            assert_eq!(fixture.fetches(), fetches);
+            fixture.hands.advance(SHARED_FOR / 2);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_key_begins_before_it_is_asked_for() {
+        let fixture = fixture();
+        let asking = fixture.get(KEY, 200, "max-age=10");
+        let (reply, ()) = tokio::join!(asking, async { fixture.hands.advance(Duration::from_secs(4)) });
+        assert_eq!(reply.unwrap().headers()[CACHE_CONTROL], "public, max-age=6");
+        fixture.hands.advance(Duration::from_secs(6));
+        fixture.get(KEY, 200, "max-age=10").await.unwrap();
         assert_eq!(fixture.fetches(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_go_away_leave_the_fetch_to_all_that_wait_for_it() {
+        let fixture = fixture();
+        for _ in 0..100 {
+            let first = Arc::clone(&fixture);
+            let first = tokio::spawn(async move { first.get(KEY, 200, "max-age=10").await.is_ok() });
+            tokio::task::yield_now().await;
+            first.abort();
+        }
+        assert!(fixture.get(KEY, 200, "max-age=10").await.is_ok());
+        assert_eq!(fixture.fetches(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_panics_is_a_failure_and_the_next_request_fetches() {
+        let fixture = fixture();
+        let broken = fixture.cache.get(KEY, CLIENT, async { panic!("the fetch's own") }).await;
+        assert_eq!(broken.err(), Some(ForwardError::Unreachable));
+        assert!(fixture.get(KEY, 200, "max-age=10").await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_waits_for_so_many_at_once_and_others_are_served() {
+        let fixture = fixture();
+        let waiting: Vec<_> = (0..=WAITING)
+            .map(|_| {
+                let fixture = Arc::clone(&fixture);
+                tokio::spawn(async move { fixture.get(ROLLOVER, 200, "x").await.err() })
+            })
+            .collect();
+        let mut refused = Vec::new();
+        assert!(fixture.get_as([2; 8], ROLLOVER, 200, "x").await.is_ok());
+        for one in waiting {
+            refused.extend(one.await.unwrap());
+        }
+        assert_eq!(refused, [ForwardError::InProgress]);
+        assert!(fixture.get(ROLLOVER, 200, "x").await.is_ok(), "nobody waits any more");
     }
 }
