@@ -3,9 +3,9 @@
 //! 1. [`tell_versions`]: replies under `/v2`, of whatever status, carry the version policy; requests are counted and timed;
 //! 2. [`catch_panic`]: a panic costs its own request a 500 and nothing else;
 //! 3. [`admit`]: malformed requests, and clients below the minimum version once the policy is known, are refused. A direct
-//!    request, to the API or of another relay, is charged to its address, and so is a sealed one, unless an oblivious
-//!    relay brought it that the operator named, which has a budget of its own: here cheaply, and in storage for all
-//!    gateways;
+//!    request, to the API or of another relay, is charged to its address, and so is a sealed one or one for a key, unless
+//!    it comes from an oblivious relay that the operator named, which has a budget of its own: here cheaply, and in
+//!    storage for all gateways;
 //! 4. the endpoint reads the body and replies.
 
 pub(crate) mod context;
@@ -165,7 +165,7 @@ async fn admission(layered: &Layered, head: &Parts) -> Result<Admitted, ApiError
             if is_versioned && support == VersionSupport::Expired {
                 return Err(ApiError::upgrade_required(policy.versions.minimum()));
             }
-            charge(app, origin, endpoint.is_some_and(Route::takes_sealed_requests), &policy)?
+            charge(app, origin, endpoint, &policy)?
         }
         None => Charged::default(),
     };
@@ -190,11 +190,12 @@ struct Charged {
 }
 
 /// Refuses busy addresses; returns who is charged. Who brings sealed requests is told inside, unless it is far beyond
-/// what it may: what is opened only to be refused costs work.
+/// what it may: what is opened only to be refused costs work. Keys that a named relay fetches for its clients are
+/// charged to its own budget too: in that of an address, one of its clients could spend them for all others.
 fn charge(
     app: &App,
     origin: Origin,
-    takes_sealed: bool,
+    endpoint: Option<&'static Route>,
     policy: &PolicySnapshot,
 ) -> Result<Charged, ApiError> {
     let client = match origin {
@@ -205,21 +206,22 @@ fn charge(
     };
     let address = address::hash(&policy.address_key, client);
     let network = address::network_hash(&policy.address_key, client);
-    if !takes_sealed {
-        app.limits.charge_address(&address, policy.address_rate).map_err(ApiError::rate_limited)?;
-        return Ok(Charged {
-            caller: Some(RateLimitSubject { budget: RateLimitClass::Client, address, network }),
-            refused: None,
-        });
-    }
-    // Sealing to oneself earns nothing: it is one client, with one bucket for all that it asks.
-    let (budget, rate) = if address::is_among(client, &app.known_relays) {
-        (RateLimitClass::KnownObliviousRelay, policy.oblivious_rate)
-    } else {
-        (RateLimitClass::ObliviousRelay, policy.address_rate)
+    let is_for_relays = endpoint.is_some_and(|route| route.audience == Audience::ObliviousRelays);
+    let is_named = is_for_relays && address::is_among(client, &app.known_relays);
+    let takes_sealed = endpoint.is_some_and(Route::takes_sealed_requests);
+    let (budget, rate) = match (is_named, takes_sealed) {
+        (true, _) => (RateLimitClass::KnownObliviousRelay, policy.oblivious_rate),
+        // Sealing to oneself earns nothing: it is one client, with one bucket for all that it asks.
+        (false, true) => (RateLimitClass::ObliviousRelay, policy.address_rate),
+        (false, false) => (RateLimitClass::Client, policy.address_rate),
     };
     let payer = RateLimitSubject { budget, address, network };
-    let refused = app.limits.charge_sealed(payer, rate).map_err(ApiError::rate_limited)?;
+    let refused = match (is_named, takes_sealed) {
+        (_, true) => app.limits.charge_sealed(payer, rate),
+        (true, false) => app.limits.charge_named_relay(&address, rate).map(|()| None),
+        (false, false) => app.limits.charge_address(&address, rate).map(|()| None),
+    };
+    let refused = refused.map_err(ApiError::rate_limited)?;
     Ok(Charged { caller: Some(payer), refused })
 }
 
@@ -348,6 +350,30 @@ mod tests {
         assert!(reply.headers.contains_key("x-min-version"));
         health("192.0.2.2").await.json(200);
         assert_eq!(relay.app.metrics.limited_addresses.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn keys_that_a_named_relay_fetches_are_charged_to_its_own_budget() {
+        let relay = Relay::start().await;
+        relay.post_policy(Policy { address_rate: 2, named_relay_rate: 4, ..policy() }).await;
+        let (named, other) = ("192.0.2.1", "198.51.100.1");
+        let get = async |client, path| relay.request_from(client, Method::GET, path, &[], "").await.status;
+        let key = async |client| get(client, "/v2/ohttp-anchor-rollover").await;
+        for (client, fetches) in [(named, 4), (other, 2)] {
+            for _ in 0..fetches {
+                assert_eq!(key(client).await, 404, "{client}: there is none, which is told");
+            }
+            assert_eq!(key(client).await, 429, "{client}");
+        }
+        assert_eq!(
+            (get(named, "/v2/health").await, get(other, "/v2/health").await),
+            (200, 429),
+            "what it asks for itself is its address's"
+        );
+        assert_eq!(
+            (relay.app.metrics.limited_relays.get(), relay.app.metrics.limited_addresses.get()),
+            (1, 2)
+        );
     }
 
     #[tokio::test]

@@ -63,6 +63,15 @@ impl LocalLimits {
         taken.inspect_err(|_| self.metrics.limited_addresses.inc())
     }
 
+    /// Charges a relay that the operator named for a key that it fetches, to the bucket of what it brings.
+    ///
+    /// # Errors
+    /// How long it has to wait.
+    pub(crate) fn charge_named_relay(&self, address: &AddressHash, rate: Rate) -> Result<(), Duration> {
+        let taken = lock(&self.relays).take(address.as_bytes(), rate, self.clock.monotonic());
+        taken.inspect_err(|_| self.metrics.limited_relays.inc())
+    }
+
     /// Charges whoever brings a sealed request: a relay that the operator named has a bucket of its own, anybody else
     /// the one of all its requests. Returns how long it has to wait, if it does.
     ///
