@@ -13,12 +13,9 @@ use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -130,94 +127,23 @@ async fn open(
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     Ok(match tls {
-        None => Connected::new(stream),
-        Some((connector, name)) => Connected::new(connector.connect(name, stream).await?),
+        None => Box::new(stream),
+        Some((connector, name)) => Box::new(connector.connect(name, stream).await?),
     })
 }
 
-trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for S {}
 
-/// A connection that remembers whether anything came. It has no `Debug`, which would print addresses.
-pub(super) struct Connected {
-    stream: Box<dyn ByteStream>,
-    heard: Arc<AtomicBool>,
-}
-
-impl Connected {
-    pub(super) fn new(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
-        Self { stream: Box::new(stream), heard: Arc::default() }
-    }
-
-    /// Set when bytes come.
-    pub(super) fn heard(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.heard)
-    }
-}
-
-impl AsyncRead for Connected {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if buffer.filled().len() > before {
-            self.heard.store(true, Relaxed);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connected {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+/// A connection. It has no `Debug`, which would print addresses.
+pub(super) type Connected = Box<dyn ByteStream>;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
-
-    #[tokio::test]
-    async fn a_connection_remembers_whether_anything_came() {
-        let (near, mut far) = tokio::io::duplex(64);
-        let mut connected = Connected::new(near);
-        let heard = connected.heard();
-        connected.write_all(b"ping").await.unwrap();
-        assert!(!heard.load(Relaxed));
-        far.write_all(b"pong").await.unwrap();
-        assert_eq!(connected.read(&mut [0; 8]).await.unwrap(), 4);
-        assert!(heard.load(Relaxed));
-    }
 
     #[tokio::test]
     async fn a_host_is_found_by_address_or_name_and_a_closed_port_is_not_silence() {

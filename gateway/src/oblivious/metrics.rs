@@ -106,7 +106,7 @@ impl OuterMetrics {
             )?,
             retries: IntCounter::new(
                 "oblivious_target_retries_total",
-                "Requests that were sent again because the target closed the connection under them.",
+                "Requests that went by a new connection because a kept one was closed before they were sent.",
             )?,
             requests,
         };

@@ -6,12 +6,12 @@ use super::metrics::OuterMetrics;
 use super::reply::{ForwardError, PassedHead};
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use relay_daemon::variables::ObliviousTarget;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -51,18 +51,14 @@ pub(super) struct Target {
     url: ObliviousTarget,
     host: HeaderValue,
     connector: Arc<Connector>,
-    kept: Mutex<Vec<(Link, Instant)>>,
+    kept: Mutex<Vec<(Sender, Instant)>>,
     places: Semaphore,
     limit: Duration,
     metrics: Arc<OuterMetrics>,
 }
 
 /// A connection without a request.
-struct Link {
-    sender: SendRequest<Full<Bytes>>,
-    /// Whether anything came.
-    heard: Arc<AtomicBool>,
-}
+type Sender = SendRequest<Full<Bytes>>;
 
 impl Target {
     /// A target that has so much time for an answer.
@@ -117,30 +113,36 @@ impl Target {
         body: Bytes,
         longest: usize,
     ) -> Result<TargetAnswer, ForwardError> {
-        let mut link = match self.take_kept().await {
-            Some(link) => link,
-            None => self.open().await?,
-        };
-        let mut is_first = true;
-        let response = loop {
-            link.heard.store(false, Relaxed);
-            match link.sender.send_request(self.request(method, path, body.clone())).await {
-                Ok(response) => break response,
-                // Closed under the request, which the target knows again should it have come: RFC 9458 leaves replays to
-                // it, and a sealed request that comes twice has one effect.
-                Err(_) if is_first && !link.heard.load(Relaxed) => {
-                    is_first = false;
-                    self.metrics.retries.inc();
-                    link = self.open().await?;
-                }
-                Err(_) => return Err(ForwardError::Unreachable),
-            }
+        let request = self.request(method, path, body);
+        let (sender, response) = match self.take_kept().await {
+            Some(mut sender) => match sender.try_send_request(request).await {
+                Ok(response) => (sender, response),
+                // Closed before any of it was sent. Nothing else is sent again: RFC 9458, section 6.5, forbids it where
+                // the target may have processed the request.
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => {
+                        self.metrics.retries.inc();
+                        self.send_over_new(unsent).await?
+                    }
+                    None => return Err(ForwardError::Unreachable),
+                },
+            },
+            None => self.send_over_new(request).await?,
         };
         let (head, body) = response.into_parts();
         let passed = PassedHead::of(head.status, &head.headers)?;
         let body = body::answer(body, longest).await?;
-        self.keep(link);
+        self.keep(sender);
         Ok(TargetAnswer { passed, headers: head.headers, body })
+    }
+
+    async fn send_over_new(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(Sender, Response<Incoming>), ForwardError> {
+        let mut sender = self.open().await?;
+        let response = sender.send_request(request).await.map_err(|_| ForwardError::Unreachable)?;
+        Ok((sender, response))
     }
 
     /// A request in which nothing is of the client but the sealed bytes.
@@ -155,10 +157,9 @@ impl Target {
         request
     }
 
-    async fn open(&self) -> Result<Link, ForwardError> {
+    async fn open(&self) -> Result<Sender, ForwardError> {
         let connected = self.connector.connect(&self.url).await?;
         self.metrics.target_connections.inc();
-        let heard = connected.heard();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(LONGEST_HEAD)
             .max_headers(MAX_HEADERS)
@@ -167,33 +168,33 @@ impl Target {
             .map_err(|_| ForwardError::Unreachable)?;
         // Ends when either side closes. What goes wrong is told to the request, and may quote the target.
         tokio::spawn(async move { drop(connection.await) });
-        Ok(Link { sender, heard })
+        Ok(sender)
     }
 
     /// The connection that was kept last, of those that are open.
-    async fn take_kept(&self) -> Option<Link> {
+    async fn take_kept(&self) -> Option<Sender> {
         // Where one thread does everything, nobody has looked yet whether the other side closed them.
         if !self.kept().is_empty() {
             tokio::task::yield_now().await;
         }
         loop {
-            let (mut link, since) = self.kept().pop()?;
-            if since.elapsed() < KEPT_FOR && link.sender.ready().await.is_ok() {
-                return Some(link);
+            let (mut sender, since) = self.kept().pop()?;
+            if since.elapsed() < KEPT_FOR && sender.ready().await.is_ok() {
+                return Some(sender);
             }
         }
     }
 
-    fn keep(&self, link: Link) {
+    fn keep(&self, sender: Sender) {
         let mut kept = self.kept();
-        kept.retain(|(link, since)| since.elapsed() < KEPT_FOR && !link.sender.is_closed());
-        if kept.len() < MOST_KEPT && !link.sender.is_closed() {
-            kept.push((link, Instant::now()));
+        kept.retain(|(sender, since)| since.elapsed() < KEPT_FOR && !sender.is_closed());
+        if kept.len() < MOST_KEPT && !sender.is_closed() {
+            kept.push((sender, Instant::now()));
         }
     }
 
     /// It is whole after any panic.
-    fn kept(&self) -> MutexGuard<'_, Vec<(Link, Instant)>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<(Sender, Instant)>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -280,25 +281,51 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_is_closed_under_a_request_is_replaced_once() {
+    async fn a_request_that_was_sent_is_not_sent_again_also_where_a_kept_connection_is_closed_under_it() {
         let (listener, metrics, target) = target(LIMIT).await;
         let serving = async {
             heard(&mut accept(&listener).await).await;
             let mut stream = accept(&listener).await;
             heard(&mut stream).await;
             stream.write_all(SEALED_ANSWER.as_bytes()).await.unwrap();
-            drop(stream);
-            for _ in 0..2 {
-                heard(&mut accept(&listener).await).await;
-            }
+            heard(&mut stream).await;
         };
         let asking = async {
+            assert_eq!(ask(&target).await.err(), Some(ForwardError::Unreachable), "a new one");
             assert!(ask(&target).await.is_ok());
-            assert_eq!(metrics.retries.get(), 1);
-            assert_eq!(ask(&target).await.err(), Some(ForwardError::Unreachable), "closed twice");
-            assert_eq!(metrics.retries.get(), 2);
+            assert_eq!(ask(&target).await.err(), Some(ForwardError::Unreachable), "a kept one");
         };
         tokio::join!(serving, asking);
+        assert_eq!((metrics.target_connections.get(), metrics.retries.get()), (2, 0));
+    }
+
+    /// Keeps a connection that is lost while a request waits to be sent over it.
+    async fn keep_one_that_is_lost(target: &Target) -> impl Future<Output = ()> + use<> {
+        let (near, far) = tokio::io::duplex(1024);
+        let (sender, connection) = http1::handshake(TokioIo::new(near)).await.unwrap();
+        let mut connection = Box::pin(connection);
+        assert!(futures_util::poll!(&mut connection).is_pending(), "it is ready for a request");
+        target.keep(sender);
+        async move {
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            drop((connection, far));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_that_a_kept_connection_hands_back_unsent_goes_by_a_new_one() {
+        let (listener, metrics, target) = target(LIMIT).await;
+        let losing = keep_one_that_is_lost(&target).await;
+        let serving = async {
+            let mut stream = accept(&listener).await;
+            heard(&mut stream).await;
+            stream.write_all(SEALED_ANSWER.as_bytes()).await.unwrap();
+        };
+        let (answer, (), ()) = tokio::join!(ask(&target), losing, serving);
+        assert!(answer.is_ok());
+        assert_eq!((metrics.target_connections.get(), metrics.retries.get()), (1, 1));
     }
 
     #[tokio::test]
