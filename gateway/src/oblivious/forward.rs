@@ -186,8 +186,8 @@ impl Forwarder {
             if destination.refusals.is_due(self.clock.monotonic()) {
                 tracing::warn!(
                     relay = destination.number,
-                    "a target takes fewer requests than OBLIVIOUS_TARGET_RATE_LIMIT says (status 429); ask its operator to \
-                     name this relay in RELAY_OHTTP_RELAYS, or set the variable to what it takes"
+                    "a target refuses requests (status 429); if it takes fewer than OBLIVIOUS_TARGET_RATE_LIMIT says, ask \
+                     its operator to name this relay in RELAY_OHTTP_RELAYS, or set the variable to what it takes"
                 );
             }
             if admission == Admission::Surplus || !can_wait(pause) {

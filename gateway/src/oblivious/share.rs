@@ -5,9 +5,12 @@
 //! only. So whoever comes next finds at least half of a minute's budget. The share is what each client can have when
 //! those that want less have what they want, and one more client comes.
 //!
-//! Where the target refuses all the same, its budget is smaller than the operator said: what it took in the last minute
-//! is taken for its budget, which doubles for each minute without a refusal, and clients that are beyond their share are
-//! refused until the target takes requests again.
+//! A relay of this project says its refusals inside of sealed answers, which nobody here can read: what comes back is a
+//! 200. So the budget is what the operator says, which by itself is what a relay takes from an outer relay that it does
+//! not name, and shares hold only where that is not more than the target takes.
+//!
+//! Where a front of the target's, or another implementation, refuses in the open (429), clients that are beyond their
+//! share are refused until it takes requests again.
 
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
