@@ -10,7 +10,9 @@
 //! not name, and shares hold only where that is not more than the target takes.
 //!
 //! Where a front of the target's, or another implementation, refuses in the open (429), clients that are beyond their
-//! share are refused until it takes requests again.
+//! share are refused until it takes requests again. If what it took in the last minute comes near the budget, that is
+//! taken for its budget, which doubles for each minute without a refusal. Otherwise the refusal is not about the rate
+//! of all (a front counts something else, or is busy), and the budget stays.
 
 use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
@@ -29,6 +31,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// Requests a minute that any target takes. A target that refuses the first of them was asked before this process was.
 const LEAST: u32 = 60;
+
+/// The part of the budget from which on a refusal is taken to be about the rate of all. One client alone has half.
+const NEAR: u32 = 2;
 
 /// The key of the target's own bucket, which is alone in its table.
 const ALL: &[u8] = b"";
@@ -159,11 +164,13 @@ impl FairShare {
         if state.refused_at.is_none_or(|at| now.saturating_sub(at) >= RENEWED_EVERY) {
             state.turn_minute(now);
             let taken = state.all.within_a_minute(state.left(now));
-            state.taken_by_target = taken.max(LEAST).min(state.taken_by_target);
-            state.refused_at = Some(now);
-            state.renewed_at = None;
-            // Its bucket is empty.
-            state.budget.defer(ALL, now.saturating_add(MINUTE));
+            if taken >= state.taken_by_target / NEAR {
+                state.taken_by_target = taken.max(LEAST).min(state.taken_by_target);
+                state.refused_at = Some(now);
+                state.renewed_at = None;
+                // Its bucket is empty.
+                state.budget.defer(ALL, now.saturating_add(MINUTE));
+            }
         }
         let pause = retry_after.clamp(RENEWED_EVERY, MINUTE);
         state.shares_only_until = state.shares_only_until.max(now.saturating_add(pause));
@@ -309,8 +316,8 @@ mod tests {
 
     #[test]
     fn a_refusal_of_the_target_is_told_to_who_is_beyond_its_share() {
-        let (clock, share) = budget(60_000);
-        assert_eq!(admitted(&share, GREEDY, 700), 700);
+        let (clock, share) = budget(1200);
+        assert_eq!(admitted(&share, GREEDY, 700), 600);
         assert_eq!(admitted(&share, MODEST, 5), 5);
         share.refused(Duration::from_secs(2));
         assert_eq!(share.admit(GREEDY), Err(Denial::Share(Duration::from_secs(2))));
@@ -333,9 +340,10 @@ mod tests {
     #[test]
     fn a_budget_that_was_found_small_is_tried_again() {
         let (clock, share) = budget(600);
+        assert_eq!(admitted(&share, GREEDY, 300), 300);
         share.refused(Duration::from_secs(1));
-        assert_eq!(share.lock().taken_by_target, LEAST);
-        for expected in [120, 240, 480, 600, 600] {
+        assert_eq!(share.lock().taken_by_target, 300);
+        for expected in [600, 600] {
             clock.advance(MINUTE);
             assert!(share.admit(MODEST).is_ok());
             assert_eq!(share.lock().taken_by_target, expected);
@@ -344,13 +352,35 @@ mod tests {
     }
 
     #[test]
+    fn a_small_budget_never_falls_below_what_any_target_takes() {
+        let (_, share) = budget(LEAST + 10);
+        assert_eq!(admitted(&share, GREEDY, 35), 35);
+        share.refused(Duration::from_secs(1));
+        assert_eq!(share.lock().taken_by_target, LEAST);
+    }
+
+    #[test]
+    fn a_refusal_that_is_not_about_the_rate_pauses_and_leaves_the_budget() {
+        let (clock, share) = budget(600);
+        for _ in 0..10 {
+            assert_eq!(admitted(&share, MODEST, 1), 1);
+            share.refused(Duration::from_secs(2));
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(share.lock().taken_by_target, 600);
+        assert_eq!(admitted(&share, GREEDY, 400), 300, "only shares during the pause");
+        clock.advance(Duration::from_secs(2));
+        assert!(matches!(share.admit(GREEDY), Ok(Admission::Surplus) | Err(Denial::Share(_))));
+    }
+
+    #[test]
     fn refusals_at_once_are_one() {
         let (_, share) = budget(600);
-        assert_eq!(admitted(&share, GREEDY, 250), 250);
+        assert_eq!(admitted(&share, GREEDY, 250) + admitted(&share, MODEST, 150), 400);
         for _ in 0..10 {
             share.refused(Duration::from_secs(1));
         }
-        assert_eq!(share.lock().taken_by_target, 250);
+        assert_eq!(share.lock().taken_by_target, 400);
     }
 
     #[test]
