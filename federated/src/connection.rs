@@ -5,6 +5,5 @@ mod arrivals;
 pub(crate) mod connector;
 pub(crate) mod dial;
 mod event_loop;
-mod ip_filter;
 
 use event_loop::{Connection, End, Keys};

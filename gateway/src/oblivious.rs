@@ -116,7 +116,7 @@ fn internal(error: impl std::fmt::Display) -> Failure {
 }
 
 fn forwarder(config: &OuterConfig, metrics: &Arc<OuterMetrics>, clock: Clock) -> Result<Forwarder, Failure> {
-    let connector = Arc::new(Connector::default());
+    let connector = Arc::new(Connector::new(config.allowed.clone()));
     let destinations = config.targets.iter().enumerate().map(|(index, url)| {
         let limit = config.target_timeout;
         let target =

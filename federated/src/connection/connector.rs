@@ -8,13 +8,13 @@
 //! What went wrong is told to nobody. Refused, filtered, timed out, forbidden and unknown are one error, so a
 //! peer's name cannot be made into a scan of ports, and no host or address reaches a log.
 
-use crate::connection::ip_filter::is_forbidden;
 use crate::link::channel::Transit;
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
 use ipnet::IpNet;
+use relay_daemon::ip_filter::is_forbidden;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use rustls_platform_verifier::BuilderVerifierExt as _;

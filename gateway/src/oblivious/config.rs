@@ -23,6 +23,8 @@ pub(super) struct OuterConfig {
     pub(super) address_connections: usize,
     pub(super) idle_timeout: Duration,
     pub(super) trusted_proxies: Vec<IpNet>,
+    /// Networks in which targets may be besides the public Internet.
+    pub(super) allowed: Vec<IpNet>,
     pub(super) address_rate: u32,
     pub(super) target_rate: u32,
     pub(super) target_timeout: Duration,
@@ -46,6 +48,7 @@ impl OuterConfig {
             address_connections: reader.read(&variables::ADDR_CONNECTIONS),
             idle_timeout: Duration::from_secs(reader.read(&variables::IDLE_TIMEOUT)),
             trusted_proxies: reader.read(&variables::TRUSTED_PROXIES),
+            allowed: reader.read(&variables::OBLIVIOUS_ALLOW_CIDRS),
             address_rate: reader.read(&variables::OBLIVIOUS_ADDR_RATE_LIMIT),
             target_rate: reader.read(&variables::OBLIVIOUS_TARGET_RATE_LIMIT),
             target_timeout: Duration::from_secs(reader.read(&variables::OBLIVIOUS_TARGET_TIMEOUT)),

@@ -1,5 +1,9 @@
 //! Connections to targets: the host is resolved by this process itself, and where TLS is spoken it must show a
 //! certificate that this system trusts. No proxy is asked.
+//!
+//! Who answers for a target's name must not turn it to this machine, its neighbours, or where a cloud keeps credentials:
+//! every address is judged before any is connected to, and one that is forbidden refuses them all, as if the host were not
+//! there.
 
 use super::reply::ForwardError;
 use hickory_resolver::TokioResolver;
@@ -7,6 +11,8 @@ use hickory_resolver::config::{ResolveHosts, ResolverConfig};
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::Name;
+use ipnet::IpNet;
+use relay_daemon::ip_filter::is_forbidden;
 use relay_daemon::variables::ObliviousTarget;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -35,11 +41,18 @@ const TRIED: usize = 6;
 /// Connects to targets.
 #[derive(Default)]
 pub(super) struct Connector {
+    /// Networks that the operator allows besides the public Internet.
+    allowed: Vec<IpNet>,
     /// Made for the first connection that needs it: it reads every root certificate of the system.
     tls: OnceCell<TlsConnector>,
 }
 
 impl Connector {
+    /// A connector to global addresses, and to those that the operator allowed.
+    pub(super) fn new(allowed: Vec<IpNet>) -> Self {
+        Self { allowed, tls: OnceCell::new() }
+    }
+
     /// Connects to a target.
     ///
     /// # Errors
@@ -47,7 +60,7 @@ impl Connector {
     pub(super) async fn connect(&self, target: &ObliviousTarget) -> Result<Connected, ForwardError> {
         let connecting = async {
             let host = target.host().trim_start_matches('[').trim_end_matches([']', '.']);
-            let addresses = addresses(host).await.ok_or(ForwardError::Unreachable)?;
+            let addresses = self.addresses(host).await.ok_or(ForwardError::Unreachable)?;
             let tls = if target.is_secure() { Some((self.tls().await?, server_name(host)?)) } else { None };
             // An address that swallows what is sent to it leaves time to the others.
             let share = LIMIT / u32::try_from(addresses.len()).unwrap_or(u32::MAX).max(1);
@@ -63,6 +76,23 @@ impl Connector {
             Err(error)
         };
         timeout(LIMIT, connecting).await.unwrap_or(Err(ForwardError::Silent))
+    }
+
+    /// The addresses to try. `None` where there are none, or one that is forbidden.
+    async fn addresses(&self, host: &str) -> Option<Vec<IpAddr>> {
+        // What the operator wrote is the operator's own word.
+        if let Ok(address) = host.parse() {
+            return Some(vec![address]);
+        }
+        self.judge(host, resolve(host).await?)
+    }
+
+    /// The addresses to try of those to which a name leads.
+    fn judge(&self, host: &str, found: Vec<IpAddr>) -> Option<Vec<IpAddr>> {
+        // Always this machine (RFC 6761).
+        let is_local = |address: &IpAddr| host.eq_ignore_ascii_case("localhost") && address.is_loopback();
+        let is_bad = |address: &IpAddr| !is_local(address) && is_forbidden(*address, &self.allowed);
+        (!found.iter().any(is_bad)).then(|| found.into_iter().take(TRIED).collect())
     }
 
     async fn tls(&self) -> Result<TlsConnector, ForwardError> {
@@ -93,17 +123,14 @@ fn tls_config() -> Result<ClientConfig, rustls::Error> {
     Ok(config)
 }
 
-async fn addresses(host: &str) -> Option<Vec<IpAddr>> {
-    if let Ok(address) = host.parse() {
-        return Some(vec![address]);
-    }
+async fn resolve(host: &str) -> Option<Vec<IpAddr>> {
     // Relaxed about underscores, which container networks put into names.
     let mut name = Name::from_str_relaxed(host).ok()?;
     // The name is whole: with the search list of some network behind it, it would be another host's.
     name.set_fqdn(true);
     // The resolver complains about answers by name.
     let found = async { resolver()?.lookup_ip(name).await }.with_subscriber(Dispatch::none());
-    Some(found.await.ok()?.iter().take(TRIED).collect())
+    Some(found.await.ok()?.iter().collect())
 }
 
 /// A resolver as the system is set up now: a machine changes its network while this process lives on.
@@ -142,6 +169,7 @@ pub(super) type Connected = Box<dyn ByteStream>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_daemon::ip_filter::examples::FORBIDDEN;
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpListener;
 
@@ -156,6 +184,27 @@ mod tests {
         drop(listener);
         let target = format!("http://127.0.0.1:{port}").parse().unwrap();
         assert_eq!(Connector::default().connect(&target).await.err(), Some(ForwardError::Unreachable));
+    }
+
+    #[test]
+    fn a_name_that_leads_into_this_network_is_as_if_it_led_nowhere_unless_that_is_allowed() {
+        let (good, connector) = ("1.1.1.1".parse().unwrap(), Connector::default());
+        assert_eq!(connector.judge("relay.example", vec![good; 9]), Some(vec![good; TRIED]));
+        let allowing = Connector::new(vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()]);
+        for address in FORBIDDEN {
+            let addresses = vec![good, address.parse().unwrap()];
+            assert_eq!(connector.judge("relay.example", addresses.clone()), None, "{address}");
+            assert_eq!(allowing.judge("relay.example", addresses.clone()), Some(addresses), "{address}");
+        }
+        let local = |address: &str| connector.judge("LOCALHOST", vec![address.parse().unwrap()]).is_some();
+        assert_eq!(["127.0.0.1", "::1", "10.0.0.5"].map(local), [true, true, false]);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_operator_wrote_is_allowed() {
+        for address in ["127.0.0.1", "10.0.0.5", "::1"] {
+            assert_eq!(Connector::default().addresses(address).await, Some(vec![address.parse().unwrap()]));
+        }
     }
 
     #[tokio::test]

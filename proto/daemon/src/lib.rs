@@ -8,6 +8,7 @@ pub mod bucket;
 mod clock;
 mod confine;
 pub mod headers;
+pub mod ip_filter;
 pub mod lifecycle;
 mod limits;
 mod logging;

@@ -219,6 +219,8 @@ variables! {
         "Where the outer relay serves `/health`, `/ready`, `/metrics` and `/build-info` to its operator.");
     OBLIVIOUS_ALLOW_HTTP: bool = ("OBLIVIOUS_ALLOW_HTTP", "false", "true", boolean,
         "Whether targets beyond this machine may be reached without TLS: then anybody on the way sees when which relay is asked.");
+    OBLIVIOUS_ALLOW_CIDRS: Vec<IpNet> = ("OBLIVIOUS_ALLOW_CIDRS", "", "10.0.0.0/8", networks,
+        "Networks other than the public Internet in which targets may be whose host is a name. A target that is named by its address, or as `localhost`, needs none.");
     OBLIVIOUS_ADDR_RATE_LIMIT: u32 = ("OBLIVIOUS_ADDR_RATE_LIMIT", "600", "600", whole::<u32, 1, 1_000_000_000>,
         "Requests a minute that the outer relay takes from one client address (IPv6: one /64).");
     OBLIVIOUS_TARGET_RATE_LIMIT: u32 = ("OBLIVIOUS_TARGET_RATE_LIMIT", "600", "60000", whole::<u32, 1, 100_000_000>,

@@ -1,6 +1,6 @@
 use super::*;
-use crate::connection::ip_filter::tests::FORBIDDEN;
 use proptest::prelude::*;
+use relay_daemon::ip_filter::examples::FORBIDDEN;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 

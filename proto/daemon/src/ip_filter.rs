@@ -1,6 +1,6 @@
-//! Which addresses a peer may have.
+//! Which addresses a host that this process connects to may have.
 //!
-//! Whoever names a peer, or answers for its name, chooses where this process connects to. Without a table
+//! Whoever names such a host, or answers for its name, chooses where this process connects to. Without a table
 //! they could choose this host, its neighbours, or the address at which a cloud hands out credentials. So
 //! only global unicast addresses pass, less every block of the two IANA special-purpose registries, and the
 //! operator names the exceptions. Judgement is pure: what is judged here is what is then connected to.
@@ -54,8 +54,8 @@ const fn v6([a, b, c]: [u16; 3], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0), prefix)
 }
 
-/// Whether nothing may be sent to an address on the word of a peer.
-pub(crate) fn is_forbidden(address: IpAddr, allowed: &[IpNet]) -> bool {
+/// Whether nothing may be sent to an address on the word of whoever answers for a host's name.
+pub fn is_forbidden(address: IpAddr, allowed: &[IpNet]) -> bool {
     let is_allowed = |address: &IpAddr| allowed.iter().any(|network| network.contains(address));
     if is_allowed(&address) || held(address).is_some_and(|held| is_allowed(&held.into())) {
         return false;
@@ -85,5 +85,7 @@ fn held(address: IpAddr) -> Option<Ipv4Addr> {
     }
 }
 
+pub mod examples;
+
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
