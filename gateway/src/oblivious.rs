@@ -126,6 +126,11 @@ fn forwarder(config: &OuterConfig, metrics: &Arc<OuterMetrics>, clock: Clock) ->
             share: FairShare::new(config.target_rate, clock.clone()),
             keys: KeyCache::new(clock.clone()),
             in_progress: Arc::default(),
+            memory: Arc::new(Memory::part(
+                config.targets.len(),
+                body::LONGEST_REQUEST + body::LONGEST_ANSWER,
+                metrics.limited_memory.clone(),
+            )),
             number: index + 1,
             failures: Notice::once_in(FAILURE_NOTICES),
             refusals: Notice::once_in(REFUSAL_NOTICES),
@@ -137,10 +142,6 @@ fn forwarder(config: &OuterConfig, metrics: &Arc<OuterMetrics>, clock: Clock) ->
         trusted_proxies: config.trusted_proxies.clone(),
         addresses: Mutex::new(BucketTable::new(ADDRESSES)),
         address_rate: Rate::per_minute(config.address_rate),
-        memory: Arc::new(Memory::new(
-            body::LONGEST_REQUEST + body::LONGEST_ANSWER,
-            metrics.limited_memory.clone(),
-        )),
         metrics: Arc::clone(metrics),
         clock,
     })

@@ -70,7 +70,16 @@ impl Memory {
     /// Memory of which each payer can hold one request of `largest` bytes at least. `refused` counts requests that were
     /// refused because of what their own payer holds.
     pub(crate) fn new(largest: usize, refused: IntCounter) -> Self {
-        let client = (WHOLE / 4).max(largest.div_ceil(3) * 4 + 4 * UNIT).div_ceil(UNIT);
+        Self::of_bytes(WHOLE, largest, refused)
+    }
+
+    /// The same for one of several who must not use up each other's: an even part, or a quarter where they are more.
+    pub(crate) fn part(parts: usize, largest: usize, refused: IntCounter) -> Self {
+        Self::of_bytes(WHOLE / parts.clamp(1, 4), largest, refused)
+    }
+
+    fn of_bytes(whole: usize, largest: usize, refused: IntCounter) -> Self {
+        let client = (whole / 4).max(largest.div_ceil(3) * 4 + 4 * UNIT).div_ceil(UNIT);
         let whole = 4 * client;
         Self {
             pool: Pool::new(whole),
@@ -278,6 +287,27 @@ mod tests {
                 Err(exhausted) => return (shares, exhausted),
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_held_of_one_part_is_not_of_another() {
+        let refused = || IntCounter::new("refused", "Refused.").unwrap();
+        let parts = [2, 16].map(|parts| Arc::new(Memory::part(parts, 192 << 10, refused())));
+        let payers = (0..200_u32).map(|number| IpAddr::from(number.to_be_bytes()));
+        let mut held = Vec::new();
+        let exhausted = 'all: {
+            for payer in payers {
+                match parts[0].account(payer, false).take(192 << 10, Size::Large).await {
+                    Ok(permit) => held.push(permit),
+                    Err(exhausted) => break 'all Some(exhausted),
+                }
+            }
+            None
+        };
+        assert_eq!(exhausted, Some(Exhausted::Whole));
+        assert_eq!(held.len() * (192 << 10), (WHOLE / 2) * 3 / 4);
+        let payer = "192.0.2.1".parse().unwrap();
+        assert!(parts[1].account(payer, false).take(192 << 10, Size::Large).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

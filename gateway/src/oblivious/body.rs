@@ -24,8 +24,7 @@ const HEAD_START: Duration = Duration::from_secs(5);
 /// Bytes a second.
 const MINIMUM_RATE: usize = 1024;
 
-/// Reads a client's whole body, with memory for it and for the longest answer: one that a target will not give again
-/// must not be lost for want of memory.
+/// Reads a client's whole body, with memory for it.
 pub(super) async fn request(
     body: TrackedBody,
     account: &Arc<Account>,
@@ -59,8 +58,13 @@ async fn read<B: Body + Unpin>(
         memory.grow_as(length, Size::of(length.max(announced))).await?;
         append(&mut read, &mut data);
     }
-    memory.grow(read.len() + LONGEST_ANSWER).await?;
     Ok((read, memory))
+}
+
+/// Takes memory for the longest answer besides a request of so many bytes, before it is sent: an answer that a target
+/// will not give again must not be lost for want of memory.
+pub(super) async fn make_room(memory: &mut MemoryPermit, request: usize) -> Result<(), ForwardError> {
+    Ok(memory.grow(request + LONGEST_ANSWER).await?)
 }
 
 /// How long a body may take that has come this far.
@@ -151,7 +155,10 @@ mod tests {
         let mut held = Vec::new();
         let refused = loop {
             match read(Full::new(Bytes::from(vec![0; LONGEST_REQUEST])), &account).await {
-                Ok((_, memory)) => held.push(memory),
+                Ok((body, mut memory)) => match make_room(&mut memory, body.len()).await {
+                    Ok(()) => held.push(memory),
+                    Err(error) => break error,
+                },
                 Err(error) => break error,
             }
         };

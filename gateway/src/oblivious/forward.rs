@@ -11,8 +11,9 @@ use super::share::{Admission, Client, Denial, FairShare};
 use super::target::{SEALED, Target, TargetAnswer};
 use crate::edge::{Handler, ResponseFuture, TrackedBody};
 use crate::limits::address::{client_address, prefix};
-use crate::limits::memory::Memory;
+use crate::limits::memory::{Memory, MemoryPermit};
 use crate::limits::places::Places;
+use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::{Request, StatusCode};
 use ipnet::IpNet;
@@ -42,6 +43,8 @@ pub(super) struct Destination {
     pub(super) share: FairShare,
     pub(super) keys: KeyCache,
     pub(super) in_progress: Arc<Places<Client>>,
+    /// Each has its own: requests to one that hangs must not leave none to the others.
+    pub(super) memory: Arc<Memory>,
     /// By which the log names it: its place in the operator's list, from one.
     pub(super) number: usize,
     pub(super) failures: Notice,
@@ -55,7 +58,6 @@ pub(super) struct Forwarder {
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) addresses: Mutex<BucketTable>,
     pub(super) address_rate: Rate,
-    pub(super) memory: Arc<Memory>,
     pub(super) metrics: Arc<OuterMetrics>,
     pub(super) clock: Clock,
 }
@@ -145,9 +147,11 @@ impl Forwarder {
         }
         let client = prefix(address);
         let _slot = destination.in_progress.take(client, AT_ONCE).ok_or(ForwardError::InProgress)?;
-        let account = self.memory.account(address, false);
-        let (sealed, memory) = body::request(body, &account).await?;
-        let answer = self.bring(destination, client, RESOURCES[resource].path, sealed.into()).await;
+        let account = destination.memory.account(address, false);
+        let (sealed, mut memory) =
+            body::request(body, &account).await.inspect_err(|error| self.count(*error))?;
+        let (path, sealed) = (RESOURCES[resource].path, sealed.into());
+        let answer = self.bring(destination, client, path, sealed, &mut memory).await;
         let TargetAnswer { passed, body, .. } =
             answer.inspect_err(|error| self.note_failure(destination, *error))?;
         Ok(passed.holding(body, memory))
@@ -160,7 +164,8 @@ impl Forwarder {
         destination: &Destination,
         client: Client,
         path: &'static str,
-        sealed: bytes::Bytes,
+        sealed: Bytes,
+        memory: &mut MemoryPermit,
     ) -> Result<TargetAnswer, ForwardError> {
         let deadline = Instant::now() + WAITS_FOR_BUDGET;
         let can_wait = |wait: Duration| wait <= deadline.saturating_duration_since(Instant::now());
@@ -176,7 +181,10 @@ impl Forwarder {
                     return Err(ForwardError::RateLimit(wait));
                 }
             };
-            let answer = destination.target.post(path, sealed.clone()).await?;
+            let place = destination.target.place().await?;
+            let room = body::make_room(memory, sealed.len()).await;
+            room.inspect_err(|error| self.count(*error))?;
+            let answer = place.post(path, sealed.clone()).await?;
             if answer.passed.status != StatusCode::TOO_MANY_REQUESTS {
                 return Ok(answer);
             }
@@ -193,7 +201,15 @@ impl Forwarder {
             if admission == Admission::Surplus || !can_wait(pause) {
                 return Err(ForwardError::RateLimit(pause));
             }
+            memory.shrink(sealed.len());
             sleep(pause).await;
+        }
+    }
+
+    /// Counts a refusal for want of the memory of all. Those for what the client holds are counted where they happen.
+    fn count(&self, error: ForwardError) {
+        if error == ForwardError::Crowded {
+            self.metrics.limited_memory.inc();
         }
     }
 

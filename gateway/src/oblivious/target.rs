@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use relay_daemon::variables::ObliviousTarget;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout};
 
 /// Content type of sealed requests, which is all that a target learns of a client's headers.
@@ -60,6 +60,34 @@ pub(super) struct Target {
 /// A connection without a request.
 type Sender = SendRequest<Full<Bytes>>;
 
+/// One of the places for requests to a target, until dropped.
+pub(super) struct TargetPlace<'a> {
+    target: &'a Target,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl TargetPlace<'_> {
+    /// Brings a sealed request to one of the target's paths.
+    ///
+    /// # Errors
+    /// When there is no answer that may pass.
+    pub(super) async fn post(self, path: &'static str, sealed: Bytes) -> Result<TargetAnswer, ForwardError> {
+        self.ask(&Method::POST, path, sealed, body::LONGEST_ANSWER).await
+    }
+
+    async fn ask(
+        self,
+        method: &Method,
+        path: &'static str,
+        body: Bytes,
+        longest: usize,
+    ) -> Result<TargetAnswer, ForwardError> {
+        timeout(self.target.limit, self.target.exchange(method, path, body, longest))
+            .await
+            .unwrap_or(Err(ForwardError::Silent))
+    }
+}
+
 impl Target {
     /// A target that has so much time for an answer.
     ///
@@ -76,12 +104,15 @@ impl Target {
         Ok(Self { url, host, connector, kept, places, limit, metrics })
     }
 
-    /// Brings a sealed request to one of its paths.
+    /// A place for one request.
     ///
     /// # Errors
-    /// When there is no answer that may pass.
-    pub(super) async fn post(&self, path: &'static str, sealed: Bytes) -> Result<TargetAnswer, ForwardError> {
-        self.ask(&Method::POST, path, sealed, body::LONGEST_ANSWER).await
+    /// When others hold all of them for too long.
+    pub(super) async fn place(&self) -> Result<TargetPlace<'_>, ForwardError> {
+        match timeout(WAITS_FOR_PLACE, self.places.acquire()).await {
+            Ok(Ok(permit)) => Ok(TargetPlace { target: self, _permit: permit }),
+            _ => Err(ForwardError::Crowded),
+        }
     }
 
     /// Asks for what one of its paths shows, of at most so many bytes.
@@ -89,21 +120,7 @@ impl Target {
     /// # Errors
     /// When there is no answer that may pass.
     pub(super) async fn get(&self, path: &'static str, longest: usize) -> Result<TargetAnswer, ForwardError> {
-        self.ask(&Method::GET, path, Bytes::new(), longest).await
-    }
-
-    async fn ask(
-        &self,
-        method: &Method,
-        path: &'static str,
-        body: Bytes,
-        longest: usize,
-    ) -> Result<TargetAnswer, ForwardError> {
-        let place = timeout(WAITS_FOR_PLACE, self.places.acquire()).await;
-        let Ok(Ok(_place)) = place else { return Err(ForwardError::Crowded) };
-        timeout(self.limit, self.exchange(method, path, body, longest))
-            .await
-            .unwrap_or(Err(ForwardError::Silent))
+        self.place().await?.ask(&Method::GET, path, Bytes::new(), longest).await
     }
 
     async fn exchange(
@@ -220,7 +237,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(20);
 
     async fn ask(target: &Target) -> Result<TargetAnswer, ForwardError> {
-        target.post("/v2/ohttp", Bytes::from_static(b"question")).await
+        target.place().await?.post("/v2/ohttp", Bytes::from_static(b"question")).await
     }
 
     /// Reads one request, whose body is `question`.
