@@ -140,6 +140,7 @@ fn forwarder(config: &OuterConfig, metrics: &Arc<OuterMetrics>, clock: Clock) ->
         names: config.targets.iter().map(|target| target.name.clone()).collect(),
         destinations: destinations.collect::<Result<_, Failure>>()?,
         trusted_proxies: config.trusted_proxies.clone(),
+        told_unbelieved: AtomicBool::new(false),
         addresses: Mutex::new(BucketTable::new(ADDRESSES)),
         address_rate: Rate::per_minute(config.address_rate),
         metrics: Arc::clone(metrics),

@@ -10,7 +10,7 @@ use super::routes::{self, Kind, RESOURCES, RequestTarget};
 use super::share::{Admission, Client, Denial, FairShare};
 use super::target::{SEALED, Target, TargetAnswer};
 use crate::edge::{Handler, ResponseFuture, TrackedBody};
-use crate::limits::address::{client_address, prefix};
+use crate::limits::address::{Source, client_address, prefix, source};
 use crate::limits::memory::{Memory, MemoryPermit};
 use crate::limits::places::Places;
 use bytes::Bytes;
@@ -21,6 +21,7 @@ use relay_daemon::Clock;
 use relay_daemon::bucket::{BucketTable, Rate};
 use relay_daemon::variables::TargetName;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -56,6 +57,8 @@ pub(super) struct Forwarder {
     pub(super) names: Vec<TargetName>,
     pub(super) destinations: Vec<Destination>,
     pub(super) trusted_proxies: Vec<IpNet>,
+    /// Whether the log said that a proxy is not believed.
+    pub(super) told_unbelieved: AtomicBool,
     pub(super) addresses: Mutex<BucketTable>,
     pub(super) address_rate: Rate,
     pub(super) metrics: Arc<OuterMetrics>,
@@ -79,6 +82,7 @@ impl Forwarder {
             RequestTarget::Health => return Ok(reply::health()),
             RequestTarget::Forward { target, resource } => (target, resource),
         };
+        self.note_source(source(peer, &head.headers, &self.trusted_proxies));
         let address = client_address(peer, &head.headers, &self.trusted_proxies);
         let destination = self.destinations.get(target).ok_or(ForwardError::NotFound)?;
         let is_sealed = RESOURCES[resource].kind == Kind::Sealed;
@@ -103,6 +107,16 @@ impl Forwarder {
             Err(_) => ForwardOutcome::Malformed,
         });
         outcome
+    }
+
+    fn note_source(&self, source: Source) {
+        self.metrics.addressed(source);
+        if source == Source::Unbelieved && !self.told_unbelieved.swap(true, Relaxed) {
+            tracing::warn!(
+                "requests name a client in X-Forwarded-For and come from an address that is not in RELAY_TRUSTED_PROXIES: \
+                 all of one address count as one client; if it is your proxy, name it there"
+            );
+        }
     }
 
     fn charge(&self, client: Client) -> Result<(), Duration> {

@@ -1,5 +1,6 @@
 //! What an outer relay counts. No label names a client or says what one asked.
 
+use crate::limits::address::Source;
 use prometheus::core::Collector;
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
@@ -46,6 +47,7 @@ pub(super) struct OuterMetrics {
     pub(super) keys_kept: IntCounter,
     pub(super) keys_fetched: IntCounter,
     pub(super) keys_failed: IntCounter,
+    sources: IntCounterVec,
     pub(super) limited_address: IntCounter,
     pub(super) limited_share: IntCounter,
     pub(super) limited_target: IntCounter,
@@ -75,6 +77,16 @@ impl OuterMetrics {
             ),
             &["outcome"],
         )?;
+        let sources = IntCounterVec::new(
+            Opts::new(
+                "oblivious_client_addresses_total",
+                "Requests, by where the client's address was found: a connection of its own, X-Forwarded-For of a trusted proxy, or neither: a trusted proxy that names nobody, somebody else who does.",
+            ),
+            &["source"],
+        )?;
+        for source in Source::ALL {
+            sources.with_label_values(&[source.label()]);
+        }
         let limited = IntCounterVec::new(
             Opts::new(
                 "oblivious_rate_limited_total",
@@ -109,10 +121,12 @@ impl OuterMetrics {
                 "Requests that went by a new connection because a kept one was closed before they were sent.",
             )?,
             requests,
+            sources,
         };
         metrics.register(keys)?;
         metrics.register(limited)?;
         metrics.register(metrics.requests.clone())?;
+        metrics.register(metrics.sources.clone())?;
         metrics.register(metrics.connections_active.clone())?;
         metrics.register(metrics.connections_refused.clone())?;
         metrics.register(metrics.target_connections.clone())?;
@@ -122,6 +136,11 @@ impl OuterMetrics {
 
     fn register(&self, collector: impl Collector + 'static) -> Result<(), Error> {
         self.registry.register(Box::new(collector))
+    }
+
+    /// Counts where the address of a request's client was found.
+    pub(super) fn addressed(&self, source: Source) {
+        self.sources.with_label_values(&[source.label()]).inc();
     }
 
     /// Counts a sealed request.

@@ -57,6 +57,8 @@ async fn clients_behind_a_proxy_that_is_trusted_are_told_apart_and_others_cannot
             from(&outer, 9).with_outer_header("x-forwarded-for", format!("203.0.113.{}", number + 10));
         assert_eq!(carry(&stranger, "sealed").await.status, expected);
     }
+    assert_eq!(outer.counted("oblivious_client_addresses_total").await, 25.0);
+    assert_eq!(outer.process.output().matches("not in RELAY_TRUSTED_PROXIES").count(), 1);
 }
 
 #[tokio::test]
