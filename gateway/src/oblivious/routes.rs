@@ -58,13 +58,6 @@ pub(super) fn find(head: &Parts, targets: &[TargetName]) -> Result<RequestTarget
         return Err(ForwardError::NotFound);
     }
     let path = head.uri.path();
-    if path == "/health" {
-        return if head.method == Method::GET {
-            Ok(RequestTarget::Health)
-        } else {
-            Err(ForwardError::Method("GET"))
-        };
-    }
     let named = targets.iter().enumerate().find_map(|(target, name)| match name {
         TargetName::Only => Some((target, path)),
         TargetName::Prefix(prefix) => {
@@ -73,6 +66,11 @@ pub(super) fn find(head: &Parts, targets: &[TargetName]) -> Result<RequestTarget
         }
         TargetName::Host(name) => is_for_host(head, name).then_some((target, path)),
     });
+    // Whoever watches one target's prefix from outside asks there.
+    if path == "/health" || matches!(named, Some((_, "/health"))) {
+        let is_get = head.method == Method::GET;
+        return if is_get { Ok(RequestTarget::Health) } else { Err(ForwardError::Method("GET")) };
+    }
     let (target, path) = named.ok_or(ForwardError::NotFound)?;
     let mut allowed = None;
     for (resource, known) in RESOURCES.iter().enumerate().filter(|(_, known)| known.path == path) {
@@ -154,7 +152,8 @@ mod tests {
             ("/ab/v2/ohttp", "x"),
             ("/a", "x"),
             ("/a//v2/ohttp", "x"),
-            ("/a/health", "x"),
+            ("/a/health/", "x"),
+            ("/b/health", "x"),
             ("/A/v2/ohttp", "x"),
         ] {
             assert_eq!(post(uri, host), Err(ForwardError::NotFound), "{uri} {host}");
@@ -163,6 +162,10 @@ mod tests {
             found("POST", "/v2/ohttp", &["b.example", "b.example"], &names),
             Err(ForwardError::NotFound)
         );
+        for uri in ["/health", "/a/health"] {
+            assert_eq!(found("GET", uri, &[], &names), Ok((usize::MAX, "/health")), "{uri}");
+            assert_eq!(post(uri, "x"), Err(ForwardError::Method("GET")), "{uri}");
+        }
         let alike = ["/a", "/ab"].map(|prefix| TargetName::Prefix(prefix.to_owned()));
         assert_eq!(found("POST", "/ab/v2/ohttp", &[], &alike), Ok((1, "/v2/ohttp")));
     }
