@@ -10,6 +10,7 @@ use super::routes::{self, Kind, RESOURCES, RequestTarget};
 use super::share::{Admission, Client, Denial, FairShare};
 use super::target::{SEALED, Target, TargetAnswer};
 use crate::edge::{Handler, ResponseFuture, TrackedBody};
+use crate::layers::strict::{self, Malformed};
 use crate::limits::address::{Source, client_address, prefix, source};
 use crate::limits::memory::{Memory, MemoryPermit};
 use crate::limits::places::Places;
@@ -77,7 +78,8 @@ impl Handler for ForwardHandler {
 
 impl Forwarder {
     async fn answer(&self, peer: IpAddr, request: Request<TrackedBody>) -> Result<Reply, ForwardError> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        strict::inspect(&mut head);
         let (target, resource) = match routes::find(&head, &self.names)? {
             RequestTarget::Health => return Ok(reply::health()),
             RequestTarget::Forward { target, resource } => (target, resource),
@@ -91,6 +93,12 @@ impl Forwarder {
                 self.metrics.request(ForwardOutcome::Limited);
             }
             return Err(ForwardError::RateLimit(wait));
+        }
+        if let Some(Malformed(error)) = head.extensions.get() {
+            if is_sealed {
+                self.metrics.request(ForwardOutcome::Malformed);
+            }
+            return Err(ForwardError::Malformed(*error));
         }
         if !is_sealed {
             return self.document(destination, resource, prefix(address)).await;

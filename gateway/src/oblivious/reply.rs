@@ -1,5 +1,6 @@
 //! What clients are answered: of a target's answer what may pass, or why there is none.
 
+use crate::bodies::error::ErrorCode;
 use crate::limits::memory::{Exhausted, MemoryPermit};
 use bytes::Bytes;
 use http_body_util::Full;
@@ -31,6 +32,8 @@ pub(super) enum ForwardError {
     Method(&'static str),
     /// It is for a proxy.
     NoProxy,
+    /// Another program in front could read it as another request.
+    Malformed(ErrorCode),
     /// It is not a sealed request.
     ContentType,
     /// It is longer than a sealed request may be.
@@ -59,6 +62,7 @@ impl ForwardError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoProxy => StatusCode::MISDIRECTED_REQUEST,
+            Self::Malformed(error) => error.status(),
             Self::Broken => StatusCode::BAD_REQUEST,
             Self::ContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -76,6 +80,7 @@ impl ForwardError {
             Self::NotFound => "not found",
             Self::Method(_) => "method not allowed",
             Self::NoProxy => "this is not a proxy",
+            Self::Malformed(error) => error.text(),
             Self::ContentType => "content type must be that of a sealed request",
             Self::TooLarge => "request body too large",
             Self::Broken => "request body ended early",
@@ -259,6 +264,9 @@ mod tests {
             ForwardError::NotFound,
             ForwardError::Method("GET"),
             ForwardError::NoProxy,
+            ForwardError::Malformed(ErrorCode::Host),
+            ForwardError::Malformed(ErrorCode::TransferCoding),
+            ForwardError::Malformed(ErrorCode::ContentEncoding),
             ForwardError::ContentType,
             ForwardError::TooLarge,
             ForwardError::Broken,

@@ -80,6 +80,16 @@ async fn what_is_not_a_sealed_request_is_not_brought_to_the_target() {
         assert_eq!(reply.status, 415, "{kind}");
     }
     assert_eq!(outer.client().raw("POST", oblivious::PATH, &[], "x").await.status, 415);
+    // As the gateway refuses them: a program in front could read them as other requests.
+    for (lines, status) in [
+        ("host: x\r\nhost: y", "400"),
+        ("host: x\r\ncontent-encoding: gzip", "415"),
+        ("host: x\r\ncontent-encoding: identity\r\ncontent-encoding: br", "415"),
+    ] {
+        let sealed = "content-type: message/ohttp-req\r\ncontent-length: 1\r\nconnection: close\r\n\r\nx";
+        let said = said(&outer, &format!("POST /v2/ohttp HTTP/1.1\r\n{lines}\r\n{sealed}")).await;
+        assert!(said.contains(&format!(" {status} ")), "{lines}: {said}");
+    }
     let mut wire = Wire::open(outer.address).await;
     wire.write("POST /v2/ohttp HTTP/1.1\r\nhost: x\r\ncontent-type: message/ohttp-req\r\ncontent-length: 10\r\n\r\nx").await;
     wire.finish_writing().await;
