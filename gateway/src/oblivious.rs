@@ -79,6 +79,13 @@ async fn live(vars: Vars, clock: Clock, shutdown: Shutdown) -> Result<(), Failur
             "OBLIVIOUS_ORIGIN is not set: a target at this relay's own origin would not be noticed"
         );
     }
+    for relay in &config.own_gateways {
+        tracing::warn!(
+            relay,
+            "a target is on this machine at the port of RELAY_LISTEN_ADDR: where one operator has both, they hide nobody; \
+             name the relay of another operator in OBLIVIOUS_TARGETS"
+        );
+    }
     let metrics = Arc::new(OuterMetrics::new().map_err(internal)?);
     let accepting = Arc::new(AtomicBool::new(true));
     let operator = Operator {

@@ -16,6 +16,8 @@ pub(super) struct OuterConfig {
     pub(super) targets: Vec<ObliviousTarget>,
     /// Whether it is known where clients reach this outer relay.
     pub(super) knows_own_origin: bool,
+    /// Targets, by their place from one, that are the gateway of this machine as far as the variables tell.
+    pub(super) own_gateways: Vec<usize>,
     pub(super) listen_addr: SocketAddr,
     pub(super) metrics_addr: SocketAddr,
     pub(super) metrics_token: Option<String>,
@@ -38,8 +40,11 @@ impl OuterConfig {
             .into_iter()
             .filter_map(|variable| Some((variable.name, origin(&reader.read(variable)?))))
             .collect();
+        let targets = reader.read(&variables::OBLIVIOUS_TARGETS);
+        let gateway = reader.read(&variables::LISTEN_ADDR).port();
         let config = Self {
-            targets: reader.read(&variables::OBLIVIOUS_TARGETS),
+            own_gateways: own_gateways(&targets, gateway),
+            targets,
             knows_own_origin: vars.is_set(variables::OBLIVIOUS_ORIGIN.name),
             listen_addr: reader.read(&variables::OBLIVIOUS_LISTEN_ADDR),
             metrics_addr: reader.read(&variables::OBLIVIOUS_METRICS_ADDR),
@@ -109,6 +114,12 @@ fn check_origins(reader: &mut Reader<'_>, config: &OuterConfig, own_origins: &[(
             ));
         }
     }
+}
+
+/// The targets on this machine at a gateway's port, whose operator is the outer relay's too.
+fn own_gateways(targets: &[ObliviousTarget], gateway: u16) -> Vec<usize> {
+    let is_own = |target: &ObliviousTarget| is_loopback(target) && target.port() == gateway;
+    targets.iter().zip(1..).filter(|(target, _)| is_own(target)).map(|(_, number)| number).collect()
 }
 
 /// Beyond this machine, targets are reached over TLS.
@@ -197,6 +208,15 @@ mod tests {
         for other in ["https://relay.example", "https://outer.example:8443"] {
             assert!(read(other, &[("OBLIVIOUS_ORIGIN", "https://outer.example")]).is_ok(), "{other}");
         }
+    }
+
+    #[test]
+    fn a_gateway_on_this_machine_is_noticed() {
+        let own = |targets: &str, more: &[_]| read(targets, more).unwrap().own_gateways;
+        assert_eq!(own("/a=https://relay.example:8080,/b=http://localhost:8080", &[]), [2]);
+        let moved = [("RELAY_LISTEN_ADDR", "127.0.0.1:8070")];
+        assert_eq!(own("http://127.0.0.1:8070", &moved), [1]);
+        assert!(own("http://127.0.0.1:8080", &moved).is_empty());
     }
 
     #[test]

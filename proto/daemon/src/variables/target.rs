@@ -3,6 +3,7 @@
 use super::peer::is_host_and_port;
 use axum::http::Uri;
 use relay_proto::Malformed;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 /// Longest name of a target.
@@ -58,6 +59,8 @@ impl ObliviousTarget {
 pub fn origin(uri: &Uri) -> String {
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
     let host = host.strip_suffix('.').unwrap_or(&host);
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')?.parse::<Ipv6Addr>().ok());
+    let host = address.map_or_else(|| host.to_owned(), |address| format!("[{address}]"));
     format!("{}://{host}:{}", uri.scheme_str().unwrap_or_default(), port(uri))
 }
 
@@ -163,6 +166,14 @@ mod tests {
             "north=",
         ] {
             assert_eq!(text.parse::<ObliviousTarget>(), Err(Malformed), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_origin_has_one_form_however_its_address_is_spelled() {
+        let origin = |text: &str| text.parse::<ObliviousTarget>().unwrap().origin();
+        for text in ["https://[2001:DB8:0:0::1]", "https://[2001:db8::0001]:443/"] {
+            assert_eq!(origin(text), "https://[2001:db8::1]:443", "{text}");
         }
     }
 }
