@@ -92,7 +92,7 @@ async fn its_operator_sees_whether_it_is_well() {
     assert!(metrics.has("oblivious_connections_active") && metrics.has("relay_panics_total"));
     let labels = metrics.series().iter().map(|series| series.labels.as_str());
     assert!(labels.into_iter().all(|labels| {
-        labels.is_empty() || labels.starts_with("outcome=") || labels.starts_with("scope=")
+        labels.is_empty() || ["outcome=", "scope=", "source="].iter().any(|label| labels.starts_with(label))
     }));
     let port = outer.ops.clone();
     let relay_tests::ops::Ops::Port(port) = port else { unreachable!() };
