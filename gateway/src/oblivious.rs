@@ -133,6 +133,7 @@ fn forwarder(config: &OuterConfig, metrics: &Arc<OuterMetrics>, clock: Clock) ->
             share: FairShare::new(config.target_rate, clock.clone()),
             keys: KeyCache::new(clock.clone()),
             in_progress: Arc::default(),
+            in_progress_of_networks: Arc::default(),
             memory: Arc::new(Memory::part(
                 config.targets.len(),
                 body::LONGEST_REQUEST + body::LONGEST_ANSWER,

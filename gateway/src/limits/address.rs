@@ -100,6 +100,14 @@ pub(crate) fn prefix(address: IpAddr) -> [u8; 8] {
     prefix
 }
 
+/// The wider network of an IPv6 address, of which a customer can often have all.
+pub(crate) fn wider_network(address: IpAddr) -> Option<[u8; 6]> {
+    match address.to_canonical() {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(address) => address.octets().first_chunk().copied(),
+    }
+}
+
 /// The same for the wider network that an address is in: of IPv6 a customer can often have a whole /48.
 pub(crate) fn network_hash(key: &AddressKey, address: IpAddr) -> AddressHash {
     match address.to_canonical() {

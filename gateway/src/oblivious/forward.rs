@@ -11,7 +11,7 @@ use super::share::{Admission, Client, Denial, FairShare};
 use super::target::{SEALED, Target, TargetAnswer};
 use crate::edge::{Handler, ResponseFuture, TrackedBody};
 use crate::layers::strict::{self, Malformed};
-use crate::limits::address::{Source, client_address, prefix, source};
+use crate::limits::address::{Source, client_address, prefix, source, wider_network};
 use crate::limits::memory::{Memory, MemoryPermit};
 use crate::limits::places::Places;
 use bytes::Bytes;
@@ -33,6 +33,10 @@ pub(super) const ADDRESSES: usize = 1 << 16;
 /// Sealed requests of one client to one target at once: a quarter of those that there may be.
 const AT_ONCE: usize = 16;
 
+/// How many times as much as one client all those of one IPv6 /48 may have, and of requests at once.
+const RATE_OF_NETWORK: u32 = 8;
+const AT_ONCE_OF_NETWORK: usize = 2 * AT_ONCE;
+
 /// How long a client that is within its share waits for the target to take requests again.
 const WAITS_FOR_BUDGET: Duration = Duration::from_secs(5);
 
@@ -45,6 +49,7 @@ pub(super) struct Destination {
     pub(super) share: FairShare,
     pub(super) keys: KeyCache,
     pub(super) in_progress: Arc<Places<Client>>,
+    pub(super) in_progress_of_networks: Arc<Places<[u8; 6]>>,
     /// Each has its own: requests to one that hangs must not leave none to the others.
     pub(super) memory: Arc<Memory>,
     /// By which the log names it: its place in the operator's list, from one.
@@ -88,7 +93,7 @@ impl Forwarder {
         let address = client_address(peer, &head.headers, &self.trusted_proxies);
         let destination = self.destinations.get(target).ok_or(ForwardError::NotFound)?;
         let is_sealed = RESOURCES[resource].kind == Kind::Sealed;
-        if let Err(wait) = self.charge(prefix(address)) {
+        if let Err(wait) = self.charge(address) {
             if is_sealed {
                 self.metrics.request(ForwardOutcome::Limited);
             }
@@ -127,10 +132,14 @@ impl Forwarder {
         }
     }
 
-    fn charge(&self, client: Client) -> Result<(), Duration> {
+    fn charge(&self, address: IpAddr) -> Result<(), Duration> {
+        let now = self.clock.monotonic();
         // It is whole after any panic: its entries are plain numbers.
         let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = addresses.take(&client, self.address_rate, self.clock.monotonic());
+        let mut taken = addresses.take(&prefix(address), self.address_rate, now);
+        if let (Ok(()), Some(network)) = (taken, wider_network(address)) {
+            taken = addresses.take(&network, self.address_rate.times(RATE_OF_NETWORK), now);
+        }
         taken.inspect_err(|_| self.metrics.limited_address.inc())
     }
 
@@ -169,6 +178,13 @@ impl Forwarder {
         }
         let client = prefix(address);
         let _slot = destination.in_progress.take(client, AT_ONCE).ok_or(ForwardError::InProgress)?;
+        let networks = &destination.in_progress_of_networks;
+        let _slot_of_network = match wider_network(address) {
+            Some(network) => {
+                Some(networks.take(network, AT_ONCE_OF_NETWORK).ok_or(ForwardError::InProgress)?)
+            }
+            None => None,
+        };
         let account = destination.memory.account(address, false);
         let (sealed, mut memory) =
             body::request(body, &account).await.inspect_err(|error| self.count(*error))?;

@@ -222,7 +222,7 @@ variables! {
     OBLIVIOUS_ALLOW_CIDRS: Vec<IpNet> = ("OBLIVIOUS_ALLOW_CIDRS", "", "10.0.0.0/8", networks,
         "Networks other than the public Internet in which targets may be whose host is a name. A target that is named by its address, or as `localhost`, needs none.");
     OBLIVIOUS_ADDR_RATE_LIMIT: u32 = ("OBLIVIOUS_ADDR_RATE_LIMIT", "600", "600", whole::<u32, 1, 1_000_000_000>,
-        "Requests a minute that the outer relay takes from one client address (IPv6: one /64).");
+        "Requests a minute that the outer relay takes from one client address (IPv6: one /64, and eight times that from one /48).");
     OBLIVIOUS_TARGET_RATE_LIMIT: u32 = ("OBLIVIOUS_TARGET_RATE_LIMIT", "600", "60000", whole::<u32, 1, 100_000_000>,
         "Sealed requests a minute that each target takes from the outer relay: 600 where its operator does not name the outer relay; where `RELAY_OHTTP_RELAYS` there names it, raise this to `RELAY_OHTTP_RATE_LIMIT` there. Clients that want more than their share of it are refused first.");
     OBLIVIOUS_TARGET_TIMEOUT: u64 = ("OBLIVIOUS_TARGET_TIMEOUT", "30", "30", whole::<u64, 1, 600>,

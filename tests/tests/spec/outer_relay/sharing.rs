@@ -58,6 +58,12 @@ async fn clients_behind_a_proxy_that_is_trusted_are_told_apart_and_others_cannot
         assert_eq!(carry(&stranger, "sealed").await.status, expected);
     }
     assert_eq!(outer.counted("oblivious_client_addresses_total").await, 25.0);
+    let mut of_network = Vec::new();
+    for number in 1..=12 {
+        let client = outer.client().with_outer_header("x-forwarded-for", format!("2001:db8:1:{number:x}::1"));
+        of_network.extend(statuses(&client, 5).await);
+    }
+    assert!((40..45).contains(&count(&of_network, 200)), "one /48 has eight times that: {of_network:?}");
     assert_eq!(outer.process.output().matches("not in RELAY_TRUSTED_PROXIES").count(), 1);
 }
 
