@@ -119,7 +119,7 @@ pub(crate) enum Command {
     /// Looks at variables, data directory, sockets, processes and at what clients meet; changes nothing. Ends with code 1
     /// when something is wrong. deploy/RUNBOOKS.md lists what it finds.
     Doctor {
-        /// Where clients reach the relay, for example <https://relay.example>; RELAY_PUBLIC_URL, if nobody says
+        /// Where clients reach the relay, for example `https://relay.example`; RELAY_PUBLIC_URL, if nobody says
         url: Option<String>,
         /// As JSON
         #[arg(long)]

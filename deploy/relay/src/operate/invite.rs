@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 /// What the invitation says, and how it is shown.
 #[derive(Debug, Args)]
 pub(crate) struct Invite {
-    /// Where the relay serves clients, for example <https://relay.example>; RELAY_PUBLIC_URL, if nobody says
+    /// Where the relay serves clients, for example `https://relay.example`; RELAY_PUBLIC_URL, if nobody says
     #[arg(value_parser = example(base_url))]
     url: Option<Url>,
     /// The same as URL
