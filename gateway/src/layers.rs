@@ -4,8 +4,8 @@
 //! 2. [`catch_panic`]: a panic costs its own request a 500 and nothing else;
 //! 3. [`admit`]: malformed requests, and clients below the minimum version once the policy is known, are refused. A direct
 //!    request, to the API or of another relay, is charged to its address, and so is a sealed one or one for a key, unless
-//!    it comes from an oblivious relay that the operator named, which has a budget of its own: here cheaply, and in
-//!    storage for all gateways;
+//!    it comes from an oblivious relay that the operator named, which has budgets of its own for either: here cheaply,
+//!    and in storage for all gateways;
 //! 4. the endpoint reads the body and replies.
 
 pub(crate) mod context;
@@ -190,8 +190,8 @@ struct Charged {
 }
 
 /// Refuses busy addresses; returns who is charged. Who brings sealed requests is told inside, unless it is far beyond
-/// what it may: what is opened only to be refused costs work. Keys that a named relay fetches for its clients are
-/// charged to its own budget too: in that of an address, one of its clients could spend them for all others.
+/// what it may: what is opened only to be refused costs work. Keys that a named relay fetches for its clients have
+/// a budget like it: in that of an address, one of its clients could spend them for all others.
 fn charge(
     app: &App,
     origin: Origin,
@@ -218,7 +218,7 @@ fn charge(
     let payer = RateLimitSubject { budget, address, network };
     let refused = match (is_named, takes_sealed) {
         (_, true) => app.limits.charge_sealed(payer, rate),
-        (true, false) => app.limits.charge_named_relay(&address, rate).map(|()| None),
+        (true, false) => app.limits.charge_for_key(&address, rate).map(|()| None),
         (false, false) => app.limits.charge_address(&address, rate).map(|()| None),
     };
     let refused = refused.map_err(ApiError::rate_limited)?;
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_that_a_named_relay_fetches_are_charged_to_its_own_budget() {
+    async fn keys_that_a_named_relay_fetches_have_a_budget_of_their_own() {
         let relay = Relay::start().await;
         relay.post_policy(Policy { address_rate: 2, named_relay_rate: 4, ..policy() }).await;
         let (named, other) = ("192.0.2.1", "198.51.100.1");

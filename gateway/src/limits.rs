@@ -40,6 +40,9 @@ pub(crate) struct LocalLimits {
     metrics: Arc<Metrics>,
 }
 
+/// Behind an address: the bucket of the keys that it fetches.
+const KEYS: u8 = 1;
+
 impl LocalLimits {
     pub(crate) fn new(clock: Clock, metrics: Arc<Metrics>) -> Self {
         let table = |places| Mutex::new(BucketTable::new(places));
@@ -63,12 +66,15 @@ impl LocalLimits {
         taken.inspect_err(|_| self.metrics.limited_addresses.inc())
     }
 
-    /// Charges a relay that the operator named for a key that it fetches, to the bucket of what it brings.
+    /// Charges a relay that the operator named for a key that it fetches: to a bucket of its own, so that keys cost it
+    /// nothing of what it may bring, and can be had when that is spent.
     ///
     /// # Errors
     /// How long it has to wait.
-    pub(crate) fn charge_named_relay(&self, address: &AddressHash, rate: Rate) -> Result<(), Duration> {
-        let taken = lock(&self.relays).take(address.as_bytes(), rate, self.clock.monotonic());
+    pub(crate) fn charge_for_key(&self, address: &AddressHash, rate: Rate) -> Result<(), Duration> {
+        let mut key = [KEYS; AddressHash::LENGTH + 1];
+        key[..AddressHash::LENGTH].copy_from_slice(address.as_bytes());
+        let taken = lock(&self.relays).take(&key, rate, self.clock.monotonic());
         taken.inspect_err(|_| self.metrics.limited_relays.inc())
     }
 
