@@ -21,7 +21,7 @@ use crate::storage::PATIENCE;
 use crate::storage::policy::PolicySnapshot;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::MethodRouter;
 use bytes::Bytes;
@@ -41,7 +41,6 @@ use std::task::Poll;
 use std::time::Duration;
 use strict::Malformed;
 use tokio::time::Instant;
-use tower::ServiceBuilder;
 use versions::{VersionSupport, Versions};
 
 /// Bytes of an unwanted body that are taken rather than ending the connection.
@@ -54,12 +53,8 @@ pub(crate) fn around(
     route: Option<&'static Route>,
 ) -> MethodRouter<Arc<App>> {
     let layered = Layered { app: Arc::clone(app), route };
-    endpoint.layer(
-        ServiceBuilder::new()
-            .layer(from_fn_with_state(layered.clone(), tell_versions))
-            .layer(from_fn(catch_panic))
-            .layer(from_fn_with_state(layered, admit)),
-    )
+    // One middleware that calls the next function in turn: as three they cost a request six boxes more.
+    endpoint.layer(from_fn_with_state(layered, tell_versions))
 }
 
 /// What the layers know of the endpoint that they surround.
@@ -96,7 +91,7 @@ fn is_versioned(path: &str) -> bool {
 
 async fn tell_versions(State(layered): State<Layered>, request: Request, next: Next) -> Response {
     if !is_versioned(request.uri().path()) {
-        return next.run(request).await;
+        return catch_panic(&layered, request, next).await;
     }
     let began = Instant::now();
     let (head, body) = request.into_parts();
@@ -104,7 +99,7 @@ async fn tell_versions(State(layered): State<Layered>, request: Request, next: N
     // What a sealed request asks for is counted inside.
     let takes_sealed = layered.endpoint(&head).is_some_and(Route::takes_sealed_requests);
     let is_counted = head.method == Method::POST && !takes_sealed;
-    let mut response = next.run(Request::from_parts(head, body)).await;
+    let mut response = catch_panic(&layered, Request::from_parts(head, body), next).await;
     let Layered { app, .. } = layered;
     let now = app.clock.now();
     match app.policy.current() {
@@ -122,16 +117,16 @@ async fn tell_versions(State(layered): State<Layered>, request: Request, next: N
 }
 
 /// The panic itself was reported where it happened.
-async fn catch_panic(request: Request, next: Next) -> Response {
-    let caught = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+async fn catch_panic(layered: &Layered, request: Request, next: Next) -> Response {
+    let caught = AssertUnwindSafe(admit(layered, request, next)).catch_unwind().await;
     caught.unwrap_or_else(|_| ApiError::from(ErrorCode::Internal).into_response())
 }
 
-async fn admit(State(layered): State<Layered>, request: Request, next: Next) -> Response {
+async fn admit(layered: &Layered, request: Request, next: Next) -> Response {
     let is_endpoint = layered.route.is_some();
     let (mut head, body) = request.into_parts();
     let passes_over = is_versioned(head.uri.path()) && !head.headers.contains_key(EXPECT);
-    let outcome = admission(&layered, &head).await;
+    let outcome = admission(layered, &head).await;
     match outcome {
         Ok(admitted) if is_endpoint => {
             head.extensions.insert(admitted);
