@@ -4,7 +4,7 @@ use crate::limits::address::Source;
 use prometheus::core::Collector;
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// What became of a sealed request.
+/// How the forwarding of a sealed request ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ForwardOutcome {
     /// The target answered it with a sealed answer.

@@ -75,7 +75,7 @@ async fn listen() -> (TcpListener, u16) {
     (listener, port)
 }
 
-/// Nobody came before the test itself does.
+/// Asserts that the listener was not connected to before: the next connection is the test's own.
 async fn assert_untouched(listener: TcpListener) {
     let own = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (_stream, first) = listener.accept().await.unwrap();

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 /// What it does with a request.
 pub(crate) enum Act {
     Answer(Vec<u8>),
-    /// Answers when it is told to.
+    /// Replies once the test releases it.
     AnswerAfter(Arc<Notify>, Vec<u8>),
     /// Closes the connection.
     Close,
