@@ -9,15 +9,10 @@
 //! peer's name cannot be made into a scan of ports, and no host or address reaches a log.
 
 use crate::link::channel::Transit;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ResolveHosts, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::Name;
 use ipnet::IpNet;
 use relay_daemon::ip_filter::is_forbidden;
-use rustls::ClientConfig;
+use relay_daemon::outbound::{resolve, tls_config};
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +22,9 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
-use tracing::Dispatch;
-use tracing::instrument::WithSubscriber as _;
 
 /// How long a connection may take.
 const LIMIT: Duration = Duration::from_secs(5);
-
-/// How long one round of asking the name servers takes at most. There are two rounds, and a server that
-/// answers for IPv4 and stays silent for IPv6 must leave most of [`LIMIT`] to the answer it gave.
-const ROUND: Duration = Duration::from_secs(1);
 
 /// How many addresses of each family are tried. All are judged.
 const TRIED: usize = 3;
@@ -135,7 +124,7 @@ impl Host {
     async fn addresses(&self) -> Result<Vec<IpAddr>, Unreachable> {
         match self {
             Self::Address(address) => Ok(vec![*address]),
-            Self::Name(name) => resolve(name).await,
+            Self::Name(name) => resolve(name).await.ok_or(Unreachable),
         }
     }
 
@@ -161,43 +150,6 @@ fn is_name(text: &str) -> bool {
         prefix || label.bytes().all(|byte| byte.is_ascii_digit())
     };
     text.len() <= 253 && text.split('.').all(is_label) && !text.rsplit('.').next().is_some_and(is_number)
-}
-
-/// All addresses of a name, asked for once.
-async fn resolve(name: &str) -> Result<Vec<IpAddr>, Unreachable> {
-    // Relaxed about underscores, which container networks put into names.
-    let mut name = Name::from_str_relaxed(name).map_err(|_| Unreachable)?;
-    // The name is whole: with the search list of some network behind it, it would be another peer's.
-    name.set_fqdn(true);
-    // The resolver complains about answers by name, loudly enough to be heard.
-    let found = async { resolver()?.lookup_ip(name).await }.with_subscriber(Dispatch::none());
-    Ok(found.await.map_err(|_| Unreachable)?.iter().collect())
-}
-
-/// A resolver as the system is set up now. It is not kept: a machine changes its network, and a container its
-/// name servers, while this process lives on, and what a kept one would remember is asked for once an hour.
-fn resolver() -> Result<TokioResolver, hickory_resolver::net::NetError> {
-    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
-        // Without name servers, the hosts file still knows a few.
-        let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
-        TokioResolver::builder_with_config(nobody, TokioRuntimeProvider::default())
-    });
-    let options = builder.options_mut();
-    options.use_hosts_file = ResolveHosts::Always;
-    options.timeout = ROUND;
-    options.attempts = 1;
-    builder.build()
-}
-
-fn tls_config() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    // A WebSocket begins in HTTP/1.1.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 async fn open(

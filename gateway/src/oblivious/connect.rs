@@ -6,17 +6,11 @@
 //! there.
 
 use super::reply::ForwardError;
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{ResolveHosts, ResolverConfig};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::Name;
 use ipnet::IpNet;
 use relay_daemon::ip_filter::is_forbidden;
+use relay_daemon::outbound::{resolve, tls_config};
 use relay_daemon::variables::ObliviousTarget;
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,14 +20,9 @@ use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tracing::Dispatch;
-use tracing::instrument::WithSubscriber as _;
 
 /// Time to find a host, to reach it and to see its certificate.
 const LIMIT: Duration = Duration::from_secs(5);
-
-/// Time for one round of asking the name servers, of which there are two.
-const ROUND: Duration = Duration::from_secs(1);
 
 /// Addresses of a host that are tried.
 const TRIED: usize = 6;
@@ -111,40 +100,6 @@ impl Connector {
 
 fn server_name(host: &str) -> Result<ServerName<'static>, ForwardError> {
     ServerName::try_from(host.to_owned()).map_err(|_| ForwardError::Unreachable)
-}
-
-fn tls_config() -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_platform_verifier()?
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-async fn resolve(host: &str) -> Option<Vec<IpAddr>> {
-    // Relaxed about underscores, which container networks put into names.
-    let mut name = Name::from_str_relaxed(host).ok()?;
-    // The name is whole: with the search list of some network behind it, it would be another host's.
-    name.set_fqdn(true);
-    // The resolver complains about answers by name.
-    let found = async { resolver()?.lookup_ip(name).await }.with_subscriber(Dispatch::none());
-    Some(found.await.ok()?.iter().collect())
-}
-
-/// A resolver as the system is set up now: a machine changes its network while this process lives on.
-fn resolver() -> Result<TokioResolver, NetError> {
-    let mut builder = TokioResolver::builder_tokio().unwrap_or_else(|_| {
-        // Without name servers, the hosts file still knows a few.
-        let nobody = ResolverConfig::from_parts(None, Vec::new(), Vec::new());
-        TokioResolver::builder_with_config(nobody, TokioRuntimeProvider::default())
-    });
-    let options = builder.options_mut();
-    options.use_hosts_file = ResolveHosts::Always;
-    options.timeout = ROUND;
-    options.attempts = 1;
-    builder.build()
 }
 
 async fn open(

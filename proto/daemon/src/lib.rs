@@ -13,6 +13,7 @@ pub mod lifecycle;
 mod limits;
 mod logging;
 pub mod ops;
+pub mod outbound;
 mod sockets;
 mod throttle;
 pub mod variables;

@@ -1,6 +1,8 @@
 use super::*;
+use hickory_resolver::proto::rr::Name;
 use proptest::prelude::*;
 use relay_daemon::ip_filter::examples::FORBIDDEN;
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 
